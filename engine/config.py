@@ -1,0 +1,149 @@
+"""What a run is: Config (static: changing it recompiles) and Hyper (traced: it never does).
+
+Imports nothing heavy, so that `launch.py --help` and a mistyped flag answer at once.
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.errors import RequestError, unknown
+
+
+def _option(default: Any, help: str, choices: tuple[str, ...] = (), local: bool = False) -> Any:
+    """A Config field. `local` ones say where a run happens, not what it computes."""
+    return field(default=default, metadata={"help": help, "choices": choices, "local": local})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Names, sizes and durations: everything that shapes the compiled program."""
+
+    dataset: str = _option("cifar10", "a tensorflow-datasets name, or the embedded 'digits'")
+    image_size: int = _option(0, "resize images to this side in pixels; 0 keeps the set's own")
+    train_split: str = _option("train", "the split to train on")
+    validation_split: str = _option(
+        "test", "a split's name, or the fraction of the training split to hold out (0.1)"
+    )
+    model: str = _option("cnn", "the network", ("cnn",))
+    loss: str = _option("softmax_cross_entropy", "the loss", ("softmax_cross_entropy",))
+    optimizer: str = _option(
+        "adam", "the optimizer", ("adam", "adamw", "sgd", "rmsprop", "lion", "muon")
+    )
+    nesterov: bool = _option(False, "Nesterov's momentum, for sgd and rmsprop")
+    schedule: str = _option(
+        "constant",
+        "the learning rate over time",
+        ("constant", "cosine", "linear", "warmup_cosine"),
+    )
+    warmup_epochs: float = _option(1.0, "epochs of linear warm-up, for warmup_cosine")
+    epochs: int = _option(10, "passes over the training examples")
+    batch_size: int = _option(32, "examples an update")
+    microbatch: int = _option(0, "examples computed at once within an update; 0 chooses")
+    flip: bool = _option(False, "augment by random horizontal flips")
+    crop_padding: int = _option(0, "augment by random crops of images padded by so many pixels")
+    seed: int = _option(0, "the root of every random number of the run")
+    device: str = _option("auto", "where to run", ("auto", "cpu", "gpu", "tpu"), local=True)
+    data_dir: str = _option("", "tensorflow-datasets' folder (default: $TFDS_DATA_DIR)", local=True)
+    run_dir: str = _option("", "the run's folder (default: runs/<dataset>-<model>-<n>)", local=True)
+
+
+class Hyper(NamedTuple):
+    """Traced scalars, float32 on the device; None leaves the term out of the program."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float | None = None
+    momentum: float | None = None
+    b1: float | None = None
+    b2: float | None = None
+    clip_norm: float | None = None
+    label_smoothing: float | None = None
+
+
+HYPER_HELP = {
+    "learning_rate": "the peak learning rate",
+    "weight_decay": "decoupled for adamw, lion and muon, else added to the gradient; kernels only",
+    "momentum": "for sgd and rmsprop",
+    "b1": "the first moment's decay, for adam, adamw and lion",
+    "b2": "the second moment's decay, for adam, adamw, rmsprop and lion",
+    "clip_norm": "clip the gradient to this global norm",
+    "label_smoothing": "probability spread evenly over all classes",
+}
+
+
+class Durations(NamedTuple):
+    """The run's lengths in update steps."""
+
+    epoch: int
+    warmup: int
+    total: int
+
+
+def durations(config: Config, num_train: int) -> Durations:
+    """Epochs as steps: the only place where one becomes the other."""
+    epoch = math.ceil(num_train / config.batch_size)
+    return Durations(epoch, round(config.warmup_epochs * epoch), config.epochs * epoch)
+
+
+def check(config: Config, hyper: Hyper) -> None:
+    """Raise RequestError for values that are wrong whatever the data."""
+    for f in dataclasses.fields(config):
+        value, choices = getattr(config, f.name), f.metadata["choices"]
+        if choices and value not in choices:
+            raise unknown(f.name, value, choices)
+    for name, least in (("epochs", 1), ("batch_size", 1), ("microbatch", 0), ("image_size", 0),
+                        ("crop_padding", 0), ("warmup_epochs", 0), ("seed", 0)):
+        if getattr(config, name) < least:
+            raise RequestError(f"--{name} {getattr(config, name)}: type {least} or more.")
+    if config.microbatch and config.batch_size % config.microbatch:
+        raise RequestError(
+            f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
+        )
+    for name, value in hyper._asdict().items():
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise RequestError(f"--{name} {value}: type a finite number of 0 or more.")
+    for name in ("momentum", "b1", "b2", "label_smoothing"):
+        if (getattr(hyper, name) or 0) >= 1:
+            raise RequestError(f"--{name} {getattr(hyper, name)}: type a number below 1.")
+
+
+def fraction(config: Config) -> float | None:
+    """`validation_split` as a fraction in (0, 1), or None where it names a split."""
+    try:
+        value = float(config.validation_split)
+    except ValueError:
+        return None
+    if not 0 < value < 1:
+        raise RequestError(
+            f"--validation_split {config.validation_split}: type a fraction between 0 and 1, such "
+            "as 0.1, or a split's name, such as test."
+        )
+    return value
+
+
+def identity(config: Config, hyper: Hyper) -> dict[str, Any]:
+    """The fields that decide what a run computes, flat: two runs with equal ones are the same."""
+    static = {
+        f.name: getattr(config, f.name)
+        for f in dataclasses.fields(config)
+        if not f.metadata["local"]
+    }
+    return static | hyper._asdict()
+
+
+def to_json(config: Config, hyper: Hyper) -> dict[str, Any]:
+    return {"config": dataclasses.asdict(config), "hyper": hyper._asdict()}
+
+
+def read(path: Path) -> tuple[Config, Hyper, dict[str, Any]]:
+    """A run's config.json. Raises RequestError where it is absent or not one of ours."""
+    try:
+        saved = json.loads(path.read_text())
+        return Config(**saved["config"]), Hyper(**saved["hyper"]), saved
+    except FileNotFoundError:
+        raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path} is not a run's configuration: {error}.") from None

@@ -1,0 +1,24 @@
+"""Errors a person reads: what was wrong, the value seen, what to type instead."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(Exception):
+    """A request that can't be carried out as typed. The process exits with status 2."""
+
+
+class RunError(Exception):
+    """A sound request that failed on the way. The process exits with `status`."""
+
+    def __init__(self, message: str, status: int = 1):
+        super().__init__(message)
+        self.status = status
+
+
+def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
+    """A RequestError that names the nearest of `choices`, or all of them where none is near."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}."
+    return RequestError(f"unknown {what} {value!r}: {hint}")

@@ -1,0 +1,107 @@
+"""A run's folder: config.json, history.jsonl, metrics.json. Never overwrites another run."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from engine.config import Config, Hyper, identity, read, to_json
+from engine.errors import RequestError
+
+VERSIONED = ("flaxmill", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy",
+             "tensorflow-datasets")
+
+
+def replace(path: Path, text: str) -> None:
+    """Write `text` whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(text)
+    os.replace(draft, path)
+
+
+def _make(path: Path) -> bool:
+    """True where this call made the folder. Raises RequestError where nothing can be written."""
+    try:
+        path.mkdir(parents=True)
+        return True
+    except FileExistsError:
+        if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
+            return False
+        reason = "it is not a folder that you can write to"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise RequestError(f"--run_dir {path}: {reason}; name another folder.")
+
+
+def create(config: Config) -> Path:
+    """A folder for a new run: the one asked for, else the next free runs/<dataset>-<model>-<n>."""
+    if config.run_dir:
+        path = Path(config.run_dir)
+        if not _make(path) and (path / "config.json").exists():
+            raise RequestError(
+                f"--run_dir {path} already holds a run: go on with it (--resume {path}), or name "
+                "another folder."
+            )
+        return path
+    count = 1
+    while not _make(path := Path("runs") / f"{config.dataset}-{config.model}-{count}"):
+        count += 1
+    return path
+
+
+def open_to_resume(path: Path, config: Config, hyper: Hyper, fingerprint: str) -> None:
+    """Raises RequestError naming every field in which the saved run differs from this one."""
+    saved_config, saved_hyper, saved = read(path / "config.json")
+    was = identity(saved_config, saved_hyper) | {"dataset_fingerprint": saved["fingerprint"]}
+    now = identity(config, hyper) | {"dataset_fingerprint": fingerprint}
+    differing = [f"{k} was {was[k]!r}, now {now[k]!r}" for k in now if was[k] != now[k]]
+    if differing:
+        raise RequestError(
+            f"{path} holds a run with another configuration: {'; '.join(differing)}. Leave these "
+            "flags out to resume it, or start a new run in another --run_dir."
+        )
+    _make(path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, marked where it has uncommitted changes."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty",
+               "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def write_config(path: Path, config: Config, hyper: Hyper, **found: Any) -> dict[str, Any]:
+    """config.json: what was asked for, and with what it ran."""
+    versions = {"python": platform.python_version()} | {p: _version(p) for p in VERSIONED}
+    content = to_json(config, hyper) | {"versions": versions, "git_commit": _git_commit()} | found
+    replace(path / "config.json", json.dumps(content, indent=2) + "\n")
+    return content
+
+
+def history(path: Path, up_to_step: int | None = None) -> list[dict[str, Any]]:
+    """The run's epochs. Given a step, later ones (never checkpointed) are dropped from the file."""
+    file = path / "history.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    if up_to_step is not None:
+        rows = [row for row in rows if row["step"] <= up_to_step]
+        replace(file, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+def append_history(path: Path, row: dict[str, Any]) -> None:
+    with (path / "history.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,38 @@
+"""One line an epoch, as Keras users know it: moving in a terminal, printed once elsewhere."""
+
+from rich.console import Console
+
+BAR = 20
+
+
+class Progress:
+    """Prints to `console`. Seconds are training time, never compilation."""
+
+    def __init__(self, epochs: int, steps: int, console: Console):
+        self._epochs, self._steps, self._console = epochs, steps, console
+        self.interactive = console.is_terminal
+
+    def _line(self, epoch: int, step: int, seconds: float, values: dict[str, float]) -> str:
+        head = f"Epoch {epoch}/{self._epochs} {step:{len(str(self._steps))}}/{self._steps} "
+        tail = f" {seconds:.0f}s {1000 * seconds / step:.1f}ms/step"
+        tail += "".join(f" - {name} {value:.4f}" for name, value in values.items())
+        width = BAR
+        if self.interactive:
+            width = max(0, min(BAR, self._console.width - 1 - len(head) - len(tail)))
+        done = width * step // self._steps
+        return head + "━" * done + "·" * (width - done) + tail
+
+    def _show(self, line: str, end: str) -> None:
+        """Through the console's own file, since rich would strip the carriage return."""
+        start = "\r\x1b[K" if self.interactive else ""
+        self._console.file.write(start + line + end)
+        self._console.file.flush()
+
+    def update(self, epoch: int, step: int, seconds: float, values: dict[str, float]) -> None:
+        """Move this epoch's line, where there is a terminal."""
+        if self.interactive:
+            self._show(self._line(epoch, step, seconds, values), end="")
+
+    def finish(self, epoch: int, seconds: float, values: dict[str, float]) -> None:
+        """The epoch's last word, a whole line."""
+        self._show(self._line(epoch, self._steps, seconds, values), end="\n")

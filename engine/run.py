@@ -1,0 +1,357 @@
+"""A run from request to report: the host's side of the pure function in loop.py."""
+
+import dataclasses
+import json
+import math
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+
+from engine import checkpoint, devices, folder, loop, metrics, report, sources
+from engine.config import Config, Durations, Hyper, durations, read
+from engine.data import Data, partition, place
+from engine.errors import RequestError, RunError
+from engine.optim import schedule
+from engine.progress import Progress
+from engine.signals import Interruption
+from engine.sources.dataset import Dataset, Split
+from engine.state import State, create, shapes
+from models import build
+
+# A terminal's line moves this many times an epoch; elsewhere an epoch is one segment.
+MOVES = 20
+MISTAKES = 25
+
+
+class Setup(NamedTuple):
+    """Everything settled before the first compilation. `data` and `hyper` are on the device."""
+
+    config: Config
+    hyper: Hyper
+    device: jax.Device
+    dataset: Dataset
+    data: Data
+    model: nn.Module
+    tx: optax.GradientTransformation
+    lengths: Durations
+    root: jax.Array
+
+
+def plain_console(stderr: bool = False) -> Console:
+    """A console that prints text as it is: no mark-up, no colours for numbers, no wrapping."""
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+
+
+def _fits(config: Config, model: nn.Module, image_HxWxC: tuple[int, ...]) -> None:
+    try:
+        jax.eval_shape(
+            partial(model.init, train=False), jax.random.key(0), np.zeros((1, *image_HxWxC), "f4")
+        )
+    except ValueError as error:
+        height, width = image_HxWxC[:2]
+        raise RequestError(
+            f"model {config.model} does not fit {height} × {width} images: {error}. "
+            "Enlarge them, for example with --image_size 32."
+        ) from None
+
+
+def setup(config: Config, hyper: Hyper, console: Console) -> Setup:
+    """Device, data and model, each choice printed with its reason."""
+    choice = devices.choose(config.device)
+    console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
+    devices.enable_compile_cache(devices.compile_cache_dir())
+    dataset = sources.load(config.dataset, config.data_dir, config.image_size)
+    host = partition(dataset, config)
+    num_train, num_validation = (len(split.labels) for split in host)
+    console.print(
+        f"data: {dataset.name}, {num_train:,} training and {num_validation:,} validation images "
+        f"of {' × '.join(map(str, host.train.images.shape[1:]))}"
+    )
+    size, reason = loop.microbatch_for(config, choice.device.platform)
+    if config.batch_size > loop.CPU_MICROBATCH or size:
+        console.print(f"microbatch: {size or config.batch_size} ({reason})")
+    lengths = durations(config, num_train)
+    model, tx = loop.prepare(config, len(dataset.classes), hyper, lengths)
+    _fits(config, model, host.train.images.shape[1:])
+    jax.config.update("jax_default_device", choice.device)
+    traced = jax.tree.map(np.float32, hyper)
+    return Setup(
+        config=dataclasses.replace(config, microbatch=size),
+        hyper=jax.device_put(traced, choice.device),
+        device=choice.device,
+        dataset=dataset,
+        data=place(host, choice.device),
+        model=model,
+        tx=tx,
+        lengths=lengths,
+        root=jax.device_put(jax.random.key(config.seed), choice.device),
+    )
+
+
+class Programs(NamedTuple):
+    """Compiled: segment(hyper, root, train, state, count) and evaluate(params, split)."""
+
+    segment: Any
+    evaluate: Any
+    seconds: float
+
+
+def compile_programs(ready: Setup, state: State) -> Programs:
+    """Both programs ahead of time, so that no epoch's time holds a compilation."""
+    began = time.perf_counter()
+    segment = jax.jit(
+        partial(loop.segment, ready.model, ready.config), donate_argnames="state"
+    ).lower(ready.hyper, ready.root, ready.data.train, state=state, count=np.int32(1)).compile()
+    evaluate = jax.jit(
+        partial(loop.evaluate, ready.model, num_classes=len(ready.dataset.classes))
+    ).lower(state.params, ready.data.validation).compile()
+    return Programs(segment, evaluate, time.perf_counter() - began)
+
+
+class Clock:
+    """Seconds spent in training segments, this epoch's and this process's, and its examples."""
+
+    def __init__(self, epoch: float = 0.0):
+        self.epoch, self.total, self.steps = epoch, 0.0, 0
+
+    def add(self, seconds: float, steps: int) -> None:
+        self.epoch += seconds
+        self.total += seconds
+        self.steps += steps
+
+
+def _segments(position: int, epoch: int, interactive: bool) -> list[int]:
+    """Lengths of the segments left in an epoch of `epoch` steps, from step `position` on."""
+    most = math.ceil(epoch / MOVES) if interactive else epoch
+    return [min(most, epoch - start) for start in range(position, epoch, most)]
+
+
+def _train_epoch(
+    ready: Setup, programs: Programs, state: State, progress: Progress, clock: Clock,
+    interruption: Interruption,
+) -> State:
+    """The rest of the current epoch, or as far as a signal lets it go."""
+    epoch, position = divmod(int(state.step), ready.lengths.epoch)
+    for count in _segments(position, ready.lengths.epoch, progress.interactive):
+        began = time.perf_counter()
+        state = programs.segment(
+            ready.hyper, ready.root, ready.data.train, state=state, count=np.int32(count)
+        )
+        jax.block_until_ready(state)
+        clock.add(time.perf_counter() - began, count)
+        position += count
+        seen = int(state.tally.count)
+        values = {"loss": float(state.tally.loss_sum) / seen,
+                  "accuracy": int(state.tally.correct) / seen}
+        progress.update(epoch + 1, position, clock.epoch, values)
+        if interruption.status or int(state.diverged_at) >= 0:
+            break
+    return state
+
+
+def _stop_if_diverged(path: Path, step: int, lengths: Durations, row: dict[str, Any]) -> None:
+    if step < 0 and math.isfinite(row["val_loss"]):
+        return
+    step = row["step"] if step < 0 else step
+    raise RunError(
+        f"the loss was not finite at step {step} (epoch {step // lengths.epoch + 1}): the run "
+        f"stops. {path}/checkpoints keeps the last good state. Lower --learning_rate "
+        f"({row['learning_rate']:.3g} there), or clip the gradient with --clip_norm 1.",
+        status=3,
+    )
+
+
+def _epochs(
+    ready: Setup, programs: Programs, state: State, path: Path, progress: Progress, clock: Clock,
+    checkpoints: checkpoint.Checkpoints, interruption: Interruption,
+) -> State:
+    """Every epoch left: train, evaluate, record, save."""
+    rate = schedule(ready.config, ready.lengths)
+    while (step := int(state.step)) < ready.lengths.total:
+        state = _train_epoch(ready, programs, state, progress, clock, interruption)
+        step, bad = int(state.step), int(state.diverged_at)
+        whole = step % ready.lengths.epoch == 0
+        row: dict[str, Any] = {
+            "epoch": -(-step // ready.lengths.epoch), "step": step,
+            "learning_rate": float(ready.hyper.learning_rate) * float(rate(step - 1)),
+            "seconds": clock.epoch, "val_loss": 0.0,
+        }
+        if whole and bad < 0:
+            validation = programs.evaluate(state.params, ready.data.validation)
+            row |= {k: float(v) for k, v in loop.history_row(state.tally, validation.tally).items()}
+        _stop_if_diverged(path, bad, ready.lengths, row)
+        if whole:
+            folder.append_history(path, row)
+            shown = {k: row[k] for k in ("loss", "accuracy", "val_loss", "val_accuracy")}
+            progress.finish(row["epoch"], clock.epoch, shown)
+            clock.epoch = 0.0
+        checkpoints.save(state, row.get("val_accuracy"), clock.epoch)
+        if interruption.status:
+            checkpoints.wait()
+            raise RunError(
+                f"stopped at step {step} of {ready.lengths.total} and saved. Go on with: "
+                f"python launch.py --resume {path}", interruption.status,
+            )
+    return state
+
+
+def fit(config: Config, hyper: Hyper, resume: str = "") -> Path:
+    """Train, evaluate and report; the run's folder. `resume` names one to go on with."""
+    console = plain_console()
+    ready = setup(config, hyper, console)
+    if resume:
+        path = Path(resume)
+        folder.open_to_resume(path, config, hyper, ready.dataset.fingerprint)
+    else:
+        path = folder.create(config)
+    console.print(f"run: {path}")
+    saved = folder.write_config(
+        path, config, hyper, device=devices.describe(ready.device),
+        classes=ready.dataset.classes, image_shape=ready.data.train.images.shape[1:],
+        fingerprint=ready.dataset.fingerprint,
+    )
+    with checkpoint.Checkpoints(path / "checkpoints") as checkpoints:
+        state, clock = _start(ready, checkpoints, bool(resume))
+        programs = compile_programs(ready, state)
+        console.print(f"compiled in {programs.seconds:.1f} s, apart from the times below")
+        folder.history(path, up_to_step=int(state.step))
+        progress = Progress(config.epochs, ready.lengths.epoch, console)
+        with Interruption() as interruption:
+            state = _epochs(
+                ready, programs, state, path, progress, clock, checkpoints, interruption
+            )
+    seen = clock.steps / ready.lengths.epoch * len(ready.data.train.labels)
+    timing = {
+        "seconds_compile": programs.seconds,
+        "examples_per_second": seen / clock.total if clock.total else None,
+    }
+    _conclude(ready, state, path, saved, timing, console)
+    return path
+
+
+def _start(
+    ready: Setup, checkpoints: checkpoint.Checkpoints, resume: bool
+) -> tuple[State, Clock]:
+    """The newest checkpoint's state where there is one to resume, else a fresh one."""
+    image = ready.data.train.images.shape[1:]
+    if resume and checkpoints.any():
+        state, seconds = checkpoints.restore(shapes(ready.model, ready.tx, image))
+        return jax.device_put(state, ready.device), Clock(seconds)
+    return jax.jit(lambda root: create(ready.model, ready.tx, root, image))(ready.root), Clock()
+
+
+def _held_for_evaluation(ready: Setup) -> tuple[str, Split]:
+    """The split that judges the model: one named test where training left it alone."""
+    if ready.config.validation_split not in ready.dataset.splits and "test" in ready.dataset.splits:
+        return "test", jax.device_put(ready.dataset.splits["test"], ready.device)
+    return f"validation ({ready.config.validation_split})", ready.data.validation
+
+
+def _evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistakes]:
+    """metrics.json's scores, and the most confident mistakes."""
+    name, split = _held_for_evaluation(ready)
+    classes = ready.dataset.classes
+    sums = jax.jit(partial(loop.evaluate, ready.model, num_classes=len(classes)))(params, split)
+    scores = metrics.summarise(jax.device_get(sums), classes) | {"split": name}
+    predicted_N, probability_N = jax.device_get(
+        jax.jit(partial(loop.predict, ready.model))(params, split.images)
+    )
+    labels_N = np.asarray(split.labels)
+    wrong = np.flatnonzero(predicted_N != labels_N)
+    worst = wrong[np.argsort(-probability_N[wrong], kind="stable")][:MISTAKES]
+    images = np.asarray(split.images)[worst]
+    return scores, report.Mistakes(
+        images, labels_N[worst], predicted_N[worst], probability_N[worst]
+    )
+
+
+def _conclude(
+    ready: Setup, state: State, path: Path, saved: dict[str, Any], timing: dict[str, Any],
+    console: Console,
+) -> None:
+    """metrics.json, the plots and report.html."""
+    scores, mistakes = _evaluated(ready, state.params)
+    history = folder.history(path)
+    best = max(history, key=lambda row: row["val_accuracy"])
+    scores |= timing | {
+        "seconds_train": sum(row["seconds"] for row in history),
+        "device": saved["device"],
+        "best": {"epoch": best["epoch"], "val_accuracy": best["val_accuracy"]},
+    }
+    folder.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
+    report.write(path, saved, history, scores, mistakes)
+    speed = scores["examples_per_second"]
+    console.print(
+        f"{scores['split']}: accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, "
+        f"precision {scores['precision_macro']:.4f}, recall {scores['recall_macro']:.4f}, "
+        f"F1 {scores['f1_macro']:.4f} (macro)"
+        + (f"; {speed:,.0f} images/s" if speed else "") + f"\nreport: {path / 'report.html'}",
+    )
+
+
+def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
+    """Scores of a run's `last` or `best` checkpoint, printed as JSON."""
+    ready = setup(config, hyper, plain_console(stderr=True))
+    state = _restored(ready.model, ready.tx, ready.data.train.images.shape[1:], config, which)
+    scores, _ = _evaluated(ready, jax.device_put(state.params, ready.device))
+    print(json.dumps(scores | {"checkpoint": which, "step": int(state.step)}, indent=2))
+    return scores
+
+
+def _restored(model, tx, image_HxWxC, config: Config, which: str) -> State:
+    with checkpoint.Checkpoints(Path(config.run_dir) / "checkpoints", read_only=True) as saved:
+        return saved.restore(shapes(model, tx, image_HxWxC), which)[0]
+
+
+def _read_image(path: str, image_HxWxC: tuple[int, ...]) -> np.ndarray:
+    """An image file as uint8 [H, W, C] of the size and channels that the model takes."""
+    height, width, channels = image_HxWxC
+    try:
+        with Image.open(path) as image:
+            fitted = image.convert("L" if channels == 1 else "RGB").resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no such file.") from None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise RequestError(f"{path} is not an image that can be read: {error}.") from None
+    return np.asarray(fitted, np.uint8).reshape(image_HxWxC)
+
+
+def predict(config: Config, hyper: Hyper, which: str, paths: list[str]) -> None:
+    """Print class and probability of each image file, tab-separated."""
+    if not paths:
+        raise RequestError("predict needs image files: predict --run_dir R image.png ...")
+    _, _, saved = read(Path(config.run_dir) / "config.json")
+    classes, image = saved["classes"], tuple(saved["image_shape"])
+    images = np.stack([_read_image(path, image) for path in paths])
+    choice = devices.choose(config.device)
+    model = build(config.model, len(classes))
+    lengths = Durations(1, 0, config.epochs)
+    _, tx = loop.prepare(config, len(classes), hyper, lengths)
+    with jax.default_device(choice.device):
+        params = jax.device_put(_restored(model, tx, image, config, which).params)
+        predicted, probability = jax.jit(partial(loop.predict, model))(params, images)
+    for path, label, share in zip(paths, np.asarray(predicted), np.asarray(probability),
+                                  strict=True):
+        print(f"{path}\t{classes[label]}\t{share:.4f}")
+
+
+def summary(config: Config) -> None:
+    """Print the model's layers: input and output shapes, parameters, FLOPs of one image."""
+    dataset = sources.load(config.dataset, config.data_dir, config.image_size)
+    image = partition(dataset, config).train.images.shape[1:]
+    model = build(config.model, len(dataset.classes))
+    _fits(config, model, image)
+    table = nn.tabulate(
+        model, jax.random.key(0), compute_flops=True, console_kwargs={"width": 130}
+    )
+    print(table(np.zeros((1, *image), np.float32), train=False))

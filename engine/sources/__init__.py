@@ -1,0 +1,43 @@
+"""Any named source → one `Dataset` of decoded images and labels on the host."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine import errors
+from engine.sources import digits, tfds
+from engine.sources.dataset import Dataset, Split
+
+__all__ = ["Dataset", "Split", "data_dir", "load", "prepared"]
+
+
+def data_dir(flag: str = "") -> Path:
+    """The tfds folder: the flag, else $TFDS_DATA_DIR, else tfds's own ~/tensorflow_datasets."""
+    chosen = flag or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(chosen).expanduser().absolute()
+
+
+def prepared(data_dir: Path) -> list[str]:
+    """The names that `load` finds ready to read in `data_dir`, sorted. Never imports tfds."""
+    return tfds.prepared(data_dir)
+
+
+def load(
+    name: str, data_dir: str = "", image_size: int = 0, splits: Sequence[str] | None = None
+) -> Dataset:
+    """Images NxHxWxC uint8 and labels N int32 of every split, or of those in `splits`.
+
+    `digits` is embedded; any other name is a tfds set, prepared first where it isn't yet.
+    `image_size` 0 keeps the set's own size. Raises RequestError for what can't be had as typed
+    (unknown name or split, no image or label, sizes that vary), RunError for what failed on the
+    way (network, archive, damaged files).
+    """
+    if image_size < 0:
+        raise errors.RequestError(f"image_size is {image_size}: give 0 (the set's own) or more")
+    if name == digits.NAME:
+        return digits.load(image_size, splits)
+    return tfds.load(name, _root(data_dir), image_size, splits)
+
+
+# Inside `load` the parameter hides the function.
+_root = data_dir

@@ -1,0 +1,208 @@
+"""Sets of tensorflow-datasets, read without TensorFlow.
+
+tfds itself is imported only to decode a set for the first time: with a valid cache, the folder's
+own JSON says everything that is needed.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from engine import errors
+from engine.sources import cache, prepare
+from engine.sources.dataset import Dataset, Split
+
+_NAME = re.compile(r"([a-zA-Z]\w*)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_BLOCK = 1000
+_DECODER = 1  # raise it when the same files would decode to other pixels
+
+
+def load(name: str, root: Path, image_size: int, splits: Sequence[str] | None) -> Dataset:
+    """The set `name` (also name/config, name:version) of `root`; see `engine.sources.load`."""
+    folder = find(name, root)
+    if folder is None:
+        prepare.prepare(name, root)
+        folder = find(name, root)
+    if folder is None:
+        raise errors.RunError(f"{name} was prepared, but isn't in {root}")
+    info = _info(folder)
+    asked = _asked(name, info, splits)
+    key = f"{name.replace('/', '-').replace(':', '-')}-{_files_digest(folder)}-{image_size}"
+    decode = functools.partial(_decode, name, folder, image_size)
+    entries = {
+        split: cache.kept(f"{key}-{split}", functools.partial(decode, split)) for split in asked
+    }
+    classes = entries[asked[0]].classes
+    digests = {split: entry.digest for split, entry in entries.items()}
+    found = {split: entry.split for split, entry in entries.items()}
+    return Dataset(name, classes, found, cache.fingerprint(digests))
+
+
+def find(name: str, root: Path) -> Path | None:
+    """The prepared folder of `name` in `root` (the newest version unless one is named), or None.
+
+    Raises RequestError where several configs are prepared and none is named.
+    """
+    if not (match := _NAME.fullmatch(name)):
+        raise errors.RequestError(
+            f"data set {name!r} is no name: type digits, cifar10, or a tfds set as "
+            "name, name/config or name:1.0.0"
+        )
+    base, config, version = match.groups()
+    if config:
+        return _newest(root / base / config, version)
+    if (direct := _newest(root / base, version)) is not None:
+        return direct
+    configs = [found for child in _children(root / base) if (found := _newest(child, version))]
+    if len(configs) > 1:
+        named = ", ".join(f"{base}/{found.parent.name}" for found in configs)
+        raise errors.RequestError(f"data set {base} has several configs: name one of {named}")
+    return configs[0] if configs else None
+
+
+def prepared(root: Path) -> list[str]:
+    """The names of `root`'s prepared sets, `name/config` where a set has configs."""
+    names = []
+    for child in _children(root):
+        if _newest(child, None):
+            names.append(child.name)
+        names += [f"{child.name}/{sub.name}" for sub in _children(child) if _newest(sub, None)]
+    return names
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _newest(folder: Path, version: str | None) -> Path | None:
+    """The version folder asked for, else the newest that is complete."""
+    # tfds writes dataset_info.json last, into a folder of another name that it then renames.
+    complete = [
+        path
+        for path in _children(folder)
+        if _VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()
+    ]
+    if version:
+        return next((path for path in complete if path.name == version), None)
+    return max(complete, key=lambda path: [int(n) for n in path.name.split(".")], default=None)
+
+
+def _info(folder: Path) -> dict[str, Any]:
+    """dataset_info.json; RequestError where the records aren't array_record."""
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text())
+        stored = info.get("fileFormat", "tfrecord")
+    except (OSError, ValueError, AttributeError) as error:
+        raise _unreadable(folder, error) from error
+    if stored != "array_record":
+        raise errors.RequestError(
+            f"{folder} is stored as {stored}, which can't be read without TensorFlow: prepare it "
+            "as array_record (tfds.builder(name, file_format='array_record')"
+            ".download_and_prepare()) in another --data_dir"
+        )
+    return info
+
+
+def _asked(name: str, info: dict[str, Any], splits: Sequence[str] | None) -> list[str]:
+    """The split names to load, in the set's order unless they are given."""
+    counts = {
+        split["name"]: sum(int(n) for n in split.get("shardLengths", []))
+        for split in info.get("splits", [])
+    }
+    present = [split for split, count in counts.items() if count]
+    if not present:
+        raise errors.RequestError(f"data set {name} holds no examples")
+    for split in splits or ():
+        if split not in present:
+            raise errors.unknown(f"split of {name}", split, present)
+    return list(splits or present)
+
+
+def _files_digest(folder: Path) -> str:
+    """Changes when the prepared files do: their text, and the records' names, sizes and times."""
+    total = hashlib.sha256(f"decoder {_DECODER}".encode())
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        total.update(path.name.encode())
+        if path.suffix in (".json", ".txt"):
+            total.update(path.read_bytes())
+        else:
+            stat = path.stat()
+            total.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    return total.hexdigest()[:16]
+
+
+def _decode(name: str, folder: Path, size: int, split: str) -> tuple[Split, tuple[str, ...]]:
+    """One split's images and labels, and the class names."""
+    import tensorflow_datasets as tfds
+
+    print(f"decoding {name} {split} from {folder}", file=sys.stderr)
+    try:
+        builder = tfds.builder_from_directory(folder)
+        channels, classes = _features(name, builder.info.features)
+        # tfds would decode with OpenCV where it is installed, and to slightly other pixels.
+        source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        return _pixels(name, source, _MODES[channels], size), classes
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise _unreadable(folder, error) from error
+
+
+def _features(name: str, features: Any) -> tuple[int, tuple[str, ...]]:
+    """(channels, class names); RequestError unless there are a uint8 image and a class label."""
+    import tensorflow_datasets as tfds
+
+    held: dict[str, Any] = dict(features) if hasattr(features, "keys") else {}
+    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    usable = all(isinstance(held.get(key), kind) for key, kind in kinds.items())
+    if not usable or held["image"].np_dtype != np.uint8:
+        raise errors.RequestError(
+            f"data set {name} can't be used: it needs an 8-bit feature `image` and a class "
+            f"feature `label`, and has {', '.join(sorted(held)) or 'no named features'}"
+        )
+    return held["image"].shape[-1] or 3, tuple(held["label"].names)
+
+
+def _pixels(name: str, source: Any, mode: str, size: int) -> Split:
+    """Decoded images NxHxWxC uint8 and labels N int32 of a tfds data source."""
+    labels = np.empty(len(source), np.int32)
+    images = np.empty(0, np.uint8)
+    for start in range(0, len(source), _BLOCK):
+        rows = range(start, min(start + _BLOCK, len(source)))
+        for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
+            pixels_HxWxC = _image(record["image"], mode, size)
+            if row == 0:
+                images = np.empty((len(source), *pixels_HxWxC.shape), np.uint8)
+            if pixels_HxWxC.shape != images.shape[1:]:
+                raise errors.RequestError(
+                    f"the images of {name} vary in size ({images.shape[1:3]}, then "
+                    f"{pixels_HxWxC.shape[:2]}): pass --image_size, 64 for example"
+                )
+            images[row], labels[row] = pixels_HxWxC, record["label"]
+    return Split(images, labels)
+
+
+def _image(encoded: bytes, mode: str, size: int) -> np.ndarray:
+    """An encoded image as HxWxC uint8, or SxSxC where a size is given: sides are not kept equal."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        picture = image if image.mode == mode else image.convert(mode)
+        if size and picture.size != (size, size):
+            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+        pixels = np.asarray(picture)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _unreadable(folder: Path, error: Exception) -> errors.RunError:
+    return errors.RunError(
+        f"{folder} can't be read ({type(error).__name__}: {error}): remove that folder and run "
+        "again to prepare it anew"
+    )

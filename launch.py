@@ -1,0 +1,48 @@
+"""flaxmill's command line: flags → Config → one engine call."""
+
+import sys
+
+from engine import flags
+from engine.errors import RequestError, RunError
+
+
+def _carry_out(request: flags.Request) -> int:
+    if request.command == "doctor":
+        from engine import doctor
+
+        return doctor.run(request.config.device, request.json, request.config.data_dir)
+    from engine import run
+
+    config, hyper = request.config, request.hyper
+    if request.summary:
+        run.summary(config)
+    elif request.command == "eval":
+        run.evaluate(config, hyper, request.checkpoint)
+    elif request.command == "predict":
+        run.predict(config, hyper, request.checkpoint, request.images)
+    else:
+        run.fit(config, hyper, request.resume)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C."""
+    try:
+        request = flags.parse(sys.argv[1:] if argv is None else argv)
+        if request is None:
+            print(flags.usage())
+            return 0
+        return _carry_out(request)
+    except RequestError as error:
+        print(f"flaxmill: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"flaxmill: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("flaxmill: stopped before training began; nothing was lost.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

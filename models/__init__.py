@@ -1,0 +1,11 @@
+"""Every network by name; all are called as model(image_BxHxWxC, train) → logits."""
+
+import flax.linen as nn
+
+from models.cnn import CNN
+
+MODELS: dict[str, type[nn.Module]] = {"cnn": CNN}
+
+
+def build(name: str, num_classes: int) -> nn.Module:
+    return MODELS[name](num_classes=num_classes)  # type: ignore[call-arg]

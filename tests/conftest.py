@@ -1,0 +1,52 @@
+"""A strict session: two forced CPU devices, strict dtype promotion, and a cache of its own."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Before jax is imported: two devices share a pool that starves below two threads each.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+os.environ["PJRT_NPROC"] = "4"
+os.environ["JAX_PLATFORMS"] = "cpu"
+_SHARED_CACHE = tempfile.TemporaryDirectory(prefix="flaxmill-tests-")
+os.environ["XDG_CACHE_HOME"] = _SHARED_CACHE.name
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from engine.data import Data  # noqa: E402
+from engine.sources.dataset import Split  # noqa: E402
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def random_split(count: int, classes: int = 4, side: int = 18, seed: int = 0) -> Split:
+    """Images whose brightness tells their class, with noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, count).astype(np.int32)
+    noise = rng.integers(0, 60, (count, side, side, 1))
+    return Split((noise + 45 * labels[:, None, None, None]).astype(np.uint8), labels)
+
+
+@pytest.fixture
+def data() -> Data:
+    """37 training and 21 validation images: no batch size divides them."""
+    return jax.device_put(Data(random_split(37), random_split(21, seed=1)))
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Run `python launch.py WORDS` as a user would, in an empty folder."""
+
+    def start(*words: str, **options) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / "launch.py"), *map(str, words)]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=300, **options
+        )
+
+    return start

@@ -1,0 +1,378 @@
+"""Archives served from 127.0.0.1 → tfds's standard folders, and every way that can go wrong."""
+
+import concurrent.futures
+import gzip
+import hashlib
+import http.server
+import importlib.util
+import io
+import json
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from engine import errors, sources
+from engine.sources import builders, download, prepare
+from engine.sources.download import Archive
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (26, 32, 32, 3), dtype=np.uint8)
+GREYS = np.random.default_rng(1).integers(0, 256, (9, 28, 28, 1), dtype=np.uint8)
+AIRPLANES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
+def packed(files):
+    """A .tar.gz of name → bytes, with a member that would climb out of the folder."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, data in {"../../climbed.txt": b"out", **files}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def records(rows, *labels):
+    """CIFAR's binary records: the label bytes, then the red, the green and the blue plane."""
+    return b"".join(
+        bytes(label(row) for label in labels) + COLOURS[row].transpose(2, 0, 1).tobytes()
+        for row in rows
+    )
+
+
+def cifar10_files():
+    folder = "cifar-10-batches-bin"
+    batches = {
+        f"{folder}/data_batch_{n}.bin": records(range(4 * n - 4, 4 * n), lambda row: row % 10)
+        for n in (3, 1, 2, 5, 4)
+    }
+    names = ("\n".join(AIRPLANES) + "\n\n").encode()
+    test = records(range(20, 26), lambda row: row % 10)
+    return {
+        f"{folder}/batches.meta.txt": names, **batches, f"{folder}/test_batch.bin": test
+    }  # fmt: skip
+
+
+def cifar100_files():
+    folder = "cifar-100-binary"
+    labels = (lambda row: row % 20, lambda row: 99 - row)
+    return {
+        f"{folder}/train.bin": records(range(20), *labels),
+        f"{folder}/test.bin": records(range(20, 26), *labels),
+        f"{folder}/coarse_label_names.txt": "\n".join(f"coarse{n}" for n in range(20)).encode(),
+        f"{folder}/fine_label_names.txt": "\n".join(f"fine{n}" for n in range(100)).encode(),
+    }
+
+
+def idx(array):
+    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    return gzip.compress(head + array.astype(np.uint8).tobytes())
+
+
+def mnist_bodies():
+    images, labels = GREYS[..., 0], np.arange(9)
+    return [idx(images[:6]), idx(labels[:6]), idx(images[6:]), idx(labels[6:])]
+
+
+BODIES = {
+    "cifar10": [packed(cifar10_files())],
+    "cifar100": [packed(cifar100_files())],
+    "mnist": mnist_bodies(),
+    "fashion_mnist": mnist_bodies(),
+}
+CIFAR10 = BODIES["cifar10"][0]
+PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves server.bodies[path]; `breaks` holds, a request, after how many bytes to hang up."""
+
+    def do_GET(self):
+        server = self.server
+        server.ranges.append(self.headers.get("Range"))
+        body, start = server.bodies[self.path], 0
+        if server.ranges[-1] and server.resumes:
+            start = int(server.ranges[-1].removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        end = start + server.breaks.pop(0) if server.breaks else len(body)
+        self.wfile.write(body[start:end])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server of the small archives, which takes the place of the official addresses."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.bodies, server.breaks, server.ranges, server.resumes = {}, [], [], True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    table = {}
+    for name, bodies in BODIES.items():
+        small = []
+        for archive, body in zip(prepare.ARCHIVES[name], bodies, strict=True):
+            sha256 = hashlib.sha256(body).hexdigest()
+            small.append(Archive(f"{address}/{archive.file}", archive.file, len(body), sha256))
+            server.bodies[f"/{archive.file}"] = body
+        table[name] = tuple(small)
+    monkeypatch.setattr(prepare, "ARCHIVES", table)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    assert 2 * download.WAIT_S < 15
+    monkeypatch.setattr(download, "WAIT_S", 0.3)
+
+
+def moved_to(monkeypatch, url):
+    """cifar10's archive at another address."""
+    archive = Archive(
+        url, "cifar-10-binary.tar.gz", len(CIFAR10), hashlib.sha256(CIFAR10).hexdigest()
+    )
+    monkeypatch.setattr(prepare, "ARCHIVES", {"cifar10": (archive,)})
+
+
+def files(root):
+    """Everything under `root` but the empty lock."""
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix != ".lock"
+                  and p.is_file())  # fmt: skip
+
+
+def in_order(split, images):
+    """Checks that `split` holds exactly `images`; returns each image's label, in their order."""
+    place = {image.tobytes(): row for row, image in enumerate(images)}
+    rows = [place[image.tobytes()] for image in split.images]
+    assert sorted(rows) == list(range(len(images)))
+    return split.labels[np.argsort(rows)].tolist()
+
+
+def test_the_table_is_the_one_that_tfds_pins():
+    folder = Path(tfds.__file__).parent / "url_checksums"
+    for name, archives in prepare.ARCHIVES.items():
+        lines = [line.split("\t") for line in (folder / f"{name}.txt").read_text().splitlines()]
+        pinned = {url: (int(size), sha256) for url, size, sha256, _ in lines}
+        assert pinned == {a.url: (a.size, a.sha256) for a in archives}
+
+
+@pytest.mark.parametrize("kind", [builders.Cifar10, builders.Cifar100, builders.Mnist,
+                                  builders.FashionMnist])  # fmt: skip
+def test_versions_and_features_are_those_of_tfds(kind, tmp_path):
+    ours, official = kind([], data_dir=tmp_path), tfds.builder(kind.name, data_dir=tmp_path)
+    assert ours.info.full_name == official.info.full_name
+    assert ours.info.features.to_json() == official.info.features.to_json()
+    assert ours.info.supervised_keys == official.info.supervised_keys
+    if kind is builders.FashionMnist:
+        assert ours.info.features["label"].names == official.info.features["label"].names
+
+
+def test_cifar10_is_prepared_and_plain_tfds_reads_it(server, tmp_path):
+    found = sources.load("cifar10", data_dir=str(tmp_path / "data"))
+    assert in_order(found.splits["train"], COLOURS[:20]) == [row % 10 for row in range(20)]
+    assert in_order(found.splits["test"], COLOURS[20:]) == [0, 1, 2, 3, 4, 5]
+    assert list(found.classes) == AIRPLANES
+    assert not list(tmp_path.rglob("climbed.txt")) and not list(tmp_path.rglob("*.bin"))
+    assert {Path(file).parent.as_posix() for file in files(tmp_path / "data")} == {
+        "downloads/flaxmill", "cifar10/3.0.2",
+    }  # fmt: skip
+    child = """
+import hashlib, json, sys, tensorflow_datasets as tfds
+rows = {split: [[row["id"].decode(), int(row["label"]), hashlib.md5(row["image"]).hexdigest()]
+                for row in source]
+        for split, source in tfds.data_source("cifar10", data_dir=sys.argv[1]).items()}
+print(json.dumps(rows))
+"""
+    command = [sys.executable, "-c", child, str(tmp_path / "data")]
+    rows = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    md5 = [hashlib.md5(image.tobytes()).hexdigest() for image in COLOURS]
+    assert sorted(rows["train"]) == [[f"train_{n:05d}", n % 10, md5[n]] for n in range(20)]
+    assert sorted(rows["test"]) == [[f"test_{n:05d}", n, md5[20 + n]] for n in range(6)]
+
+
+def test_cifar100_keeps_both_labels(server, tmp_path):
+    found = sources.load("cifar100", data_dir=str(tmp_path))
+    assert in_order(found.splits["train"], COLOURS[:20]) == [99 - row for row in range(20)]
+    assert found.classes[99] == "fine99"
+    both = tfds.data_source("cifar100", split="test", data_dir=str(tmp_path))
+    assert {(row["label"], row["coarse_label"]) for row in both} == {
+        (99 - row, row % 20) for row in range(20, 26)
+    }
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_idx_files_are_prepared(server, tmp_path, name):
+    found = sources.load(name, data_dir=str(tmp_path))
+    assert in_order(found.splits["train"], GREYS[:6]) == [0, 1, 2, 3, 4, 5]
+    assert in_order(found.splits["test"], GREYS[6:]) == [6, 7, 8]
+    assert (tmp_path / name / "3.0.1/dataset_info.json").exists()
+
+
+def fetch(root):
+    return download.fetch(prepare.ARCHIVES["cifar10"][0], root)
+
+
+def test_a_broken_transfer_is_resumed(server, tmp_path):
+    server.breaks = [1000, 2000]
+    assert fetch(tmp_path).read_bytes() == CIFAR10
+    assert server.ranges == [None, "bytes=1000-", "bytes=3000-"]
+    assert files(tmp_path) == ["cifar-10-binary.tar.gz"]
+
+
+def test_the_next_run_resumes(server, tmp_path):
+    server.breaks = [1000, 0]
+    with pytest.raises(errors.RunError, match="broke off after 1,000 of"):
+        fetch(tmp_path)
+    assert files(tmp_path) == ["cifar-10-binary.tar.gz.part"]
+    assert fetch(tmp_path).read_bytes() == CIFAR10
+    assert server.ranges[-1] == "bytes=1000-"
+
+
+def test_a_server_that_ignores_ranges_starts_over(server, tmp_path):
+    server.breaks, server.resumes = [1000], False
+    assert fetch(tmp_path).read_bytes() == CIFAR10
+    assert server.ranges == [None, "bytes=1000-"]
+
+
+def flipped(body):
+    return body[:50] + bytes([body[50] ^ 1]) + body[51:]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (CIFAR10[:3000], f"truncated: 3,000 of {len(CIFAR10):,} bytes"),
+        (PAGE, "HTML page came in place"),
+        (PAGE + CIFAR10, "HTML page came in place"),
+        (flipped(CIFAR10), "wrong checksum: SHA-256 .* expected"),
+        (CIFAR10 + b"more", "wrong checksum"),
+    ],
+    ids=["truncated", "page", "long page", "wrong", "longer"],
+)
+@pytest.mark.parametrize("by_hand", [False, True], ids=["served", "by hand"])
+def test_a_bad_archive_is_named_and_removed(server, tmp_path, body, words, by_hand):
+    if by_hand:
+        (tmp_path / "downloads/flaxmill").mkdir(parents=True)
+        (tmp_path / "downloads/flaxmill/cifar-10-binary.tar.gz").write_bytes(body)
+    server.bodies["/cifar-10-binary.tar.gz"] = body
+    with pytest.raises(errors.RunError, match=words):
+        sources.load("cifar10", data_dir=str(tmp_path))
+    assert files(tmp_path) == []
+    assert bool(server.ranges) is not by_hand
+
+
+def test_an_archive_fetched_by_hand_is_used(server, tmp_path):
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(CIFAR10)
+    assert fetch(tmp_path) == tmp_path / "cifar-10-binary.tar.gz"
+    assert server.ranges == []
+
+
+def test_a_missing_page_is_an_error(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(Handler, "do_GET", lambda self: self.send_error(404))
+    with pytest.raises(errors.RunError, match="can't download http.*Not Found"):
+        fetch(tmp_path)
+
+
+def refused(root):
+    """The words of a load that can't reach its host, and the seconds it took."""
+    start = time.perf_counter()
+    with pytest.raises(errors.RunError) as error:
+        sources.load("cifar10", data_dir=str(root))
+    for words in ("--dataset digits", "--data_dir",
+                  str(root / "downloads/flaxmill/cifar-10-binary.tar.gz")):  # fmt: skip
+        assert words in str(error.value)
+    assert files(root) == []
+    return str(error.value), time.perf_counter() - start
+
+
+def test_a_host_that_never_answers(patience, monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        moved_to(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/a.tar.gz")
+        words, seconds = refused(tmp_path)
+    assert "no answer within" in words or "timed out" in words
+    assert seconds < 2
+
+
+def test_a_host_that_falls_silent_in_the_middle(patience, server, monkeypatch, tmp_path):
+    def stall(self):
+        server.ranges.append(self.headers.get("Range"))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CIFAR10)))
+        self.end_headers()
+        self.wfile.write(CIFAR10[:500])
+        time.sleep(1)
+
+    monkeypatch.setattr(Handler, "do_GET", stall)
+    with pytest.raises(errors.RunError, match="nothing came for 0.3 s"):
+        fetch(tmp_path)
+
+
+def test_no_network(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    moved_to(monkeypatch, f"http://127.0.0.1:{port}/a.tar.gz")
+    words, seconds = refused(tmp_path)
+    assert "refused" in words and seconds < 2
+
+
+def test_a_failed_preparation_leaves_nothing(server, monkeypatch, tmp_path):
+    whole = cifar10_files()
+    lacking = packed({name: data for name, data in whole.items() if "batch_5" not in name})
+    bad_label = packed({**whole, "cifar-10-batches-bin/test_batch.bin": b"\x0b" + bytes(3072)})
+    for number, (body, words) in enumerate([(lacking, "holds no .*data_batch_5"),
+                                            (bad_label, "preparing cifar10")]):  # fmt: skip
+        server.bodies["/cifar-10-binary.tar.gz"] = body
+        old = prepare.ARCHIVES["cifar10"][0]
+        archive = Archive(old.url, old.file, len(body), hashlib.sha256(body).hexdigest())
+        monkeypatch.setitem(prepare.ARCHIVES, "cifar10", (archive,))
+        root = tmp_path / str(number)
+        with pytest.raises(errors.RunError, match=words):
+            sources.load("cifar10", data_dir=str(root))
+        assert files(root) == ["downloads/flaxmill/cifar-10-binary.tar.gz"]
+        assert list((root / "cifar10").glob("*")) == []
+
+
+def test_two_at_once_prepare_one(server, tmp_path):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        both = [pool.submit(prepare.prepare, "cifar10", tmp_path) for _ in range(2)]
+    assert [future.result() for future in both] == [None, None]
+    assert server.ranges == [None] and sources.prepared(tmp_path) == ["cifar10"]
+
+
+def test_a_data_dir_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.RequestError, match="can't be written.*--data_dir"):
+        sources.load("cifar10", data_dir=str(tmp_path / "file"))
+
+
+def test_tensorflow_is_named_where_it_is_needed(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(errors.RequestError, match=r'pip install -e "\.\[tensorflow\]"'):
+        sources.load("kmnist", data_dir=str(tmp_path))
+
+
+def test_a_failed_child_is_an_error(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(prepare, "_CHILD", "print('said'); raise SystemExit(3)")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(errors.RunError, match="preparing kmnist .* status 3"):
+        sources.load("kmnist", data_dir=str(tmp_path))
+    assert "tensorflow" not in sys.modules
+    assert capfd.readouterr().out == ""

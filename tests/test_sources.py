@@ -1,0 +1,300 @@
+"""Every source's known answers, the decoded cache, and what a wrong request gets."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from engine import errors, sources
+from engine.sources import cache
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
+def png(image):
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+class Squares(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Six grey squares; `sides` and `label` say how they differ."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, sides, label=None, **kwargs):
+        self.sides, self.label = sides, label or tfds.features.ClassLabel(names=["dark", "light"])
+        super().__init__(file_format="array_record", **kwargs)
+
+    def _info(self):
+        image = tfds.features.Image(shape=(None, None, 1))
+        features = tfds.features.FeaturesDict({"image": image, "label": self.label})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(6), "test": self._generate_examples(2)}
+
+    def _generate_examples(self, count):
+        for n in range(count):
+            side = self.sides[n % len(self.sides)]
+            pixels = np.full((side, side), 40 * n, np.uint8)
+            yield n, {"image": io.BytesIO(png(Image.fromarray(pixels))), "label": n % 2}
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    root = tmp_path_factory.mktemp("squares")
+    Squares([8], data_dir=root).download_and_prepare()
+    return root
+
+
+def load(root, **kwargs):
+    return sources.load("squares", data_dir=str(root), **kwargs)
+
+
+def described(root, name, text="{}"):
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text(text)
+
+
+def test_digits_are_the_bundled_ones_and_split_by_class():
+    digits = sources.load("digits", image_size=8)
+    bundled_NxHxW, labels = load_digits(return_X_y=True)
+    expected = np.rint(bundled_NxHxW.reshape(-1, 8, 8, 1) * 255 / 16).astype(np.uint8)
+    train, test = digits.splits["train"], digits.splits["test"]
+    assert (len(train.images), len(test.images)) == (1437, 360)
+    both = np.concatenate([train.images, test.images])
+    assert sorted(image.tobytes() for image in both) == sorted(e.tobytes() for e in expected)
+    share = np.bincount(test.labels) / np.bincount(labels)
+    assert np.all(np.abs(share - 0.2) < 0.01)
+    wanted = {image.tobytes(): label for image, label in zip(expected, labels, strict=True)}
+    assert all(
+        wanted[image.tobytes()] == label
+        for image, label in zip(test.images, test.labels, strict=True)
+    )
+
+
+def test_digits_are_enlarged_and_always_the_same():
+    digits, again = sources.load("digits"), sources.load("digits")
+    images, labels = digits.splits["train"]
+    assert (images.shape, images.dtype, labels.dtype) == ((1437, 32, 32, 1), np.uint8, np.int32)
+    assert images.min() == 0 and images.max() == 255
+    assert digits.fingerprint == again.fingerprint
+    assert digits.fingerprint != sources.load("digits", image_size=16).fingerprint
+    assert list(sources.load("digits", splits=["test"]).splits) == ["test"]
+
+
+def test_data_dir_prefers_the_flag_then_the_environment(monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", "/env")
+    assert sources.data_dir("/flag") == Path("/flag")
+    assert sources.data_dir() == Path("/env")
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    assert sources.data_dir() == Path.home() / "tensorflow_datasets"
+
+
+def test_prepared_names_only_complete_sets(tmp_path):
+    assert sources.prepared(tmp_path / "absent") == []
+    described(tmp_path, "plain/1.0.0")
+    described(tmp_path, "configured/small/1.0.0")
+    described(tmp_path, "broken/incomplete.AB12CD_1.0.0")
+    (tmp_path / "empty/1.0.0").mkdir(parents=True)
+    assert sources.prepared(tmp_path) == ["configured/small", "plain"]
+
+
+def test_newest_version_and_config_are_found(tmp_path):
+    for version in ("3.0.9", "3.0.10"):
+        described(tmp_path, f"plain/{version}")
+    described(tmp_path, "configured/small/1.0.0")
+    assert sources.tfds.find("plain", tmp_path) == tmp_path / "plain/3.0.10"
+    assert sources.tfds.find("plain:3.0.9", tmp_path) == tmp_path / "plain/3.0.9"
+    assert sources.tfds.find("plain:1.0.0", tmp_path) is None
+    assert sources.tfds.find("configured", tmp_path) == tmp_path / "configured/small/1.0.0"
+    described(tmp_path, "configured/large/1.0.0")
+    with pytest.raises(errors.RequestError, match="configured/large, configured/small"):
+        sources.tfds.find("configured", tmp_path)
+
+
+def test_a_prepared_set_is_read(squares):
+    found = load(squares)
+    images, labels = found.splits["train"]
+    assert found.classes == ("dark", "light")
+    assert (images.shape, images.dtype, labels.dtype) == ((6, 8, 8, 1), np.uint8, np.int32)
+    values = images[:, 0, 0, 0]
+    assert sorted(values) == [0, 40, 80, 120, 160, 200]
+    assert np.array_equal(images, np.broadcast_to(values[:, None, None, None], images.shape))
+    assert np.array_equal(labels, values // 40 % 2)
+    assert load(squares, image_size=5).splits["test"].images.shape == (2, 5, 5, 1)
+    assert list(load(squares, splits=["test"]).splits) == ["test"]
+
+
+def test_sizes_that_vary_ask_for_image_size(tmp_path):
+    Squares([8, 6], data_dir=tmp_path).download_and_prepare()
+    with pytest.raises(errors.RequestError, match="vary in size.*--image_size"):
+        load(tmp_path)
+    assert load(tmp_path, image_size=7).splits["train"].images.shape == (6, 7, 7, 1)
+
+
+def test_a_set_without_classes_is_refused(tmp_path):
+    label = tfds.features.Scalar(np.int64)
+    Squares([8], label, data_dir=tmp_path).download_and_prepare()
+    with pytest.raises(errors.RequestError, match="has image, label"):
+        load(tmp_path)
+
+
+def test_another_file_format_is_refused(tmp_path):
+    described(tmp_path, "cifar10/3.0.2", '{"fileFormat": "tfrecord"}')
+    with pytest.raises(errors.RequestError, match="stored as tfrecord.*array_record"):
+        sources.load("cifar10", data_dir=str(tmp_path))
+
+
+def test_damaged_records_name_the_folder(squares, tmp_path):
+    shutil.copytree(squares, tmp_path / "copy")
+    (record,) = (tmp_path / "copy").glob("squares/*/*train.array_record*")
+    record.write_bytes(record.read_bytes()[:-40])
+    with pytest.raises(errors.RunError, match="copy/squares/1.0.0 can't be read"):
+        load(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cifar11", "unknown data set 'cifar11': did you mean .*cifar10"),
+        ("MNIST", "unknown data set 'MNIST': choose from .*mnist"),
+        ("qqq", "choose from cifar10, cifar100, digits, fashion_mnist, mnist"),
+        ("../cifar10", "'../cifar10' is no name"),
+    ],
+)
+def test_unknown_names_get_the_nearest(name, words, tmp_path):
+    with pytest.raises(errors.RequestError, match=words):
+        sources.load(name, data_dir=str(tmp_path))
+
+
+def test_unknown_splits_and_sizes_are_refused(squares):
+    with pytest.raises(errors.RequestError, match="unknown split of squares 'tset'.*test"):
+        load(squares, splits=["tset"])
+    with pytest.raises(errors.RequestError, match="unknown split of digits 'validation'"):
+        sources.load("digits", splits=["validation"])
+    with pytest.raises(errors.RequestError, match="image_size is -1"):
+        sources.load("digits", image_size=-1)
+
+
+@pytest.fixture
+def kept(squares, capfd):
+    """A loaded set and the folder of its cached train split."""
+    found = load(squares)
+    (folder,) = cache.folder().glob("*-train")
+    capfd.readouterr()
+    return found, folder
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [("images.npy", -5), ("images.npy", 70), ("labels.npy", -4), ("entry.json", 15)],
+)
+def test_a_flipped_bit_in_the_cache_rebuilds_it(squares, kept, capfd, file, place):
+    before, folder = kept
+    data = bytearray((folder / file).read_bytes())
+    data[place] ^= 1
+    (folder / file).write_bytes(data)
+    after = load(squares)
+    assert "is damaged" in capfd.readouterr().err
+    assert np.array_equal(after.splits["train"].images, before.splits["train"].images)
+    assert after.fingerprint == before.fingerprint
+    load(squares)
+    assert capfd.readouterr().err == ""
+
+
+def test_the_cache_is_private_and_whole(kept):
+    _, folder = kept
+    assert cache.folder().stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "entry.json", "images.npy", "labels.npy",
+    ]  # fmt: skip
+    assert not list(cache.folder().glob(".partial*"))
+
+
+def test_an_unwritable_cache_is_done_without(squares, tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(load(squares).splits["train"].images) == 6
+    assert "can't be written" in capfd.readouterr().err
+
+
+def test_changed_files_are_decoded_anew(squares, tmp_path):
+    shutil.copytree(squares, tmp_path / "copy")
+    before = load(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy")
+    Squares([9], data_dir=tmp_path / "copy").download_and_prepare()
+    after = load(tmp_path / "copy")
+    assert after.splits["train"].images.shape == (6, 9, 9, 1)
+    assert after.fingerprint != before.fingerprint
+
+
+def test_records_of_another_time_are_decoded_anew(squares, kept, capfd):
+    (record,) = squares.glob("squares/*/*train.array_record*")
+    os.utime(record, (1, 1))
+    assert load(squares).fingerprint == kept[0].fingerprint
+    assert "decoding squares train" in capfd.readouterr().err
+
+
+def test_the_fingerprint_is_the_contents(squares, tmp_path):
+    shutil.copytree(squares, tmp_path / "moved", copy_function=shutil.copyfile)
+    assert load(tmp_path / "moved").fingerprint == load(squares).fingerprint
+
+
+CHILD = """
+import sys, time
+start = time.perf_counter()
+from engine import sources
+found = sources.load(sys.argv[1], data_dir=sys.argv[2])
+seconds = time.perf_counter() - start
+heavy = {"jax", "tensorflow", "tensorflow_datasets", "sklearn"} & set(sys.modules)
+print(found.fingerprint, seconds, *heavy)
+"""
+
+
+def load_in_child(name, root):
+    """The words the child prints: fingerprint, seconds, heavy modules."""
+    child = [sys.executable, "-W", "error:::engine", "-c", CHILD, name, str(root)]
+    cwd = Path(__file__).parents[1]
+    done = subprocess.run(child, capture_output=True, text=True, check=True, cwd=cwd)
+    return done.stdout.split()
+
+
+def test_the_second_start_imports_nothing_heavy(squares):
+    fingerprint = load(squares).fingerprint
+    first, _, *heavy = load_in_child("squares", squares)
+    assert (first, heavy) == (fingerprint, [])
+
+
+def test_real_cifar10():
+    root = sources.data_dir()
+    if "cifar10" not in sources.prepared(root):
+        pytest.skip(f"no prepared cifar10 in {root}: set TFDS_DATA_DIR")
+    found = sources.load("cifar10", splits=["test"])
+    images, labels = found.splits["test"]
+    assert (images.shape, images.dtype) == ((10000, 32, 32, 3), np.uint8)
+    assert found.classes[:2] == ("airplane", "automobile") and len(found.classes) == 10
+    assert np.array_equal(np.bincount(labels), [1000] * 10)
+    plain = tfds.data_source("cifar10", split="test", data_dir=os.fspath(root))
+    for row in (0, 1234, 9999):
+        assert np.array_equal(plain[row]["image"], images[row])
+        assert plain[row]["label"] == labels[row]
+
+
+def test_grey_and_colour_pictures_are_brought_to_the_declared_channels():
+    palette = Image.new("P", (4, 4))
+    assert sources.tfds._image(png(palette), "RGB", 0).shape == (4, 4, 3)
+    assert sources.tfds._image(png(Image.new("RGB", (4, 2))), "L", 3).shape == (3, 3, 1)
