@@ -352,6 +352,7 @@ def summary(config: Config) -> None:
     model = build(config.model, len(dataset.classes))
     _fits(config, model, image)
     table = nn.tabulate(
-        model, jax.random.key(0), compute_flops=True, console_kwargs={"width": 130}
+        model, jax.random.key(0), compute_flops=True,
+        console_kwargs={"width": 130, "force_terminal": False},
     )
     print(table(np.zeros((1, *image), np.float32), train=False))
