@@ -10,8 +10,9 @@ from pathlib import Path
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 os.environ["PJRT_NPROC"] = "4"
 os.environ["JAX_PLATFORMS"] = "cpu"
-_SHARED_CACHE = tempfile.TemporaryDirectory(prefix="flaxmill-tests-")
-os.environ["XDG_CACHE_HOME"] = _SHARED_CACHE.name
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it, and so share what it holds
+    _SHARED_CACHE = tempfile.TemporaryDirectory(prefix="flaxmill-tests-")
+    os.environ["XDG_CACHE_HOME"] = _SHARED_CACHE.name
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
