@@ -11,8 +11,11 @@ def _carry_out(request: flags.Request) -> int:
         from engine import doctor
 
         return doctor.run(request.config.device, request.json, request.config.data_dir)
+    from absl import logging
+
     from engine import run
 
+    logging.set_verbosity(logging.ERROR)  # Orbax warns of what we ask of it on purpose
     config, hyper = request.config, request.hyper
     if request.summary:
         run.summary(config)

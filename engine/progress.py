@@ -6,11 +6,22 @@ BAR = 20
 
 
 class Progress:
-    """Prints to `console`. Seconds are training time, never compilation."""
+    """Prints to `console`. Seconds are training time, never compilation.
+
+    A context manager: leaving it ends a line left half-way, so that nothing is written behind it.
+    """
 
     def __init__(self, epochs: int, steps: int, console: Console):
         self._epochs, self._steps, self._console = epochs, steps, console
         self.interactive = console.is_terminal
+        self._unfinished = False
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._unfinished:
+            self._console.file.write("\n")
 
     def _line(self, epoch: int, step: int, seconds: float, values: dict[str, float]) -> str:
         head = f"Epoch {epoch}/{self._epochs} {step:{len(str(self._steps))}}/{self._steps} "
@@ -27,6 +38,7 @@ class Progress:
         start = "\r\x1b[K" if self.interactive else ""
         self._console.file.write(start + line + end)
         self._console.file.flush()
+        self._unfinished = not end
 
     def update(self, epoch: int, step: int, seconds: float, values: dict[str, float]) -> None:
         """Move this epoch's line, where there is a terminal."""

@@ -224,7 +224,7 @@ def fit(config: Config, hyper: Hyper, resume: str = "") -> Path:
         console.print(f"compiled in {programs.seconds:.1f} s, apart from the times below")
         folder.history(path, up_to_step=int(state.step))
         progress = Progress(config.epochs, ready.lengths.epoch, console)
-        with Interruption() as interruption:
+        with progress, Interruption() as interruption:
             state = _epochs(
                 ready, programs, state, path, progress, clock, checkpoints, interruption
             )
@@ -250,9 +250,12 @@ def _start(
 
 def _held_for_evaluation(ready: Setup) -> tuple[str, Split]:
     """The split that judges the model: one named test where training left it alone."""
-    if ready.config.validation_split not in ready.dataset.splits and "test" in ready.dataset.splits:
-        return "test", jax.device_put(ready.dataset.splits["test"], ready.device)
-    return f"validation ({ready.config.validation_split})", ready.data.validation
+    name, splits = ready.config.validation_split, ready.dataset.splits
+    if name in splits:
+        return name, ready.data.validation
+    if "test" in splits:
+        return "test", jax.device_put(splits["test"], ready.device)
+    return f"validation ({name} of {ready.config.train_split})", ready.data.validation
 
 
 def _evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistakes]:

@@ -73,3 +73,11 @@ def test_in_a_terminal_the_line_moves_and_fits():
     moved, last = stream.getvalue().split("\r\x1b[K")[1:]
     assert " 700/1563 " in moved and "·" in moved and last.endswith("\n")
     assert max(len(moved), len(last) - 1) < 110
+
+
+def test_a_line_left_half_way_is_ended():
+    line, stream = progress(terminal=True)
+    with line:
+        line.finish(2, 9.2, VALUES)
+        line.update(3, 700, 4.0, VALUES)
+    assert stream.getvalue().count("\n") == 2 and stream.getvalue().endswith("\n")
