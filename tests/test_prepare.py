@@ -17,10 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
 
 from engine import errors, sources
-from engine.sources import builders, download, prepare
+from engine.sources import builders, download, prepare, tensorflow_child
 from engine.sources.download import Archive
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (26, 32, 32, 3), dtype=np.uint8)
@@ -369,10 +371,22 @@ def test_tensorflow_is_named_where_it_is_needed(monkeypatch, tmp_path):
         sources.load("kmnist", data_dir=str(tmp_path))
 
 
+def test_the_child_gives_up_on_a_silent_host(monkeypatch):
+    assert (1 + tensorflow_child.RETRIES) * download.WAIT_S < 15
+    monkeypatch.setattr(downloader, "MAX_RETRIES", downloader.MAX_RETRIES)  # restored afterwards
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", requests.adapters.HTTPAdapter.send)
+    monkeypatch.setattr(tensorflow_child, "WAIT_S", 0.2)
+    tensorflow_child.hurry()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with pytest.raises(requests.exceptions.ConnectionError, match="Max retries exceeded"):
+            with downloader._open_url(f"http://127.0.0.1:{silent.getsockname()[1]}/a.zip"):
+                pass
+
+
 def test_a_failed_child_is_an_error(monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr(prepare, "_CHILD", "print('said'); raise SystemExit(3)")
+    monkeypatch.setattr(prepare, "_CHILD", "engine.absent")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(errors.RunError, match="preparing kmnist .* status 3"):
+    with pytest.raises(errors.RunError, match="preparing kmnist .* status 1"):
         sources.load("kmnist", data_dir=str(tmp_path))
     assert "tensorflow" not in sys.modules
     assert capfd.readouterr().out == ""

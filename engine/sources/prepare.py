@@ -92,14 +92,7 @@ ARCHIVES: dict[str, tuple[Archive, ...]] = {
         ),
     ),
 }
-
-_CHILD = """
-import sys
-import tensorflow
-import tensorflow_datasets as tfds
-name, data_dir = sys.argv[1:]
-tfds.builder(name, data_dir=data_dir, file_format="array_record").download_and_prepare()
-"""
+_CHILD = "engine.sources.tensorflow_child"
 
 
 def prepare(name: str, root: Path) -> None:
@@ -135,8 +128,9 @@ def _with_tensorflow(name: str, root: Path) -> None:
             f"data set {name} isn't in {root}, and needs TensorFlow to be prepared: "
             'pip install -e ".[tensorflow]", or pass --data_dir FOLDER with it prepared'
         )
-    child = [sys.executable, "-c", _CHILD, name, str(root)]
-    status = subprocess.run(child, stdout=2).returncode  # tfds prints, and stdout is the caller's
+    child = [sys.executable, "-m", _CHILD, name, str(root.absolute())]
+    # tfds prints, and stdout is the caller's; the child must find this package wherever we are.
+    status = subprocess.run(child, stdout=2, cwd=Path(__file__).parents[2]).returncode
     if status:
         raise errors.RunError(
             f"preparing {name} in a child process ended with status {status}: its own words are "
