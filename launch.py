@@ -24,7 +24,7 @@ def _carry_out(request: flags.Request) -> int:
     elif request.command == "predict":
         run.predict(config, hyper, request.checkpoint, request.images)
     else:
-        run.fit(config, hyper, request.resume)
+        run.fit(config, hyper, request.resume, request.memory, request.profile)
     return 0
 
 

@@ -1,77 +1,169 @@
-"""The article's job in flaxmill and in Keras, each in its own process, in turn: A B A B.
+"""The article's training in flaxmill and in each peer that is installed, in turn: A B A B.
 
-python -m benchmarks.article --keras_python OTHER_VENV/bin/python [--batch 32] [--rounds 3]
+python -m benchmarks.article [--python OTHER_VENV/bin/python] [--batch 32 --batch 512]
 
-Prints milliseconds a training step (compilation, evaluation and start-up left out), as the median
-over epochs and rounds with the spread, and the ratio pair by pair.
+Every peer runs in its own process on the same real CIFAR-10 images. Compilation, evaluation and
+start-up are left out of the times; the first epoch of a process is too. Prints a Markdown table
+and writes everything measured as JSON.
 """
 
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine import sources
+from engine.devices import cpu_model
+from engine.errors import RequestError, RunError
 
-PEERS = Path(__file__).parent / "peers"
+HERE = Path(__file__).parent
+MFLOP_PER_IMAGE = 25.74  # of the article's network: forward, and both gradients
 
 
-def export(path: Path) -> int:
-    """CIFAR-10 as an .npz that any peer reads; the number of training images."""
-    splits = sources.load("cifar10").splits
+class Peer(NamedTuple):
+    """A script of peers/, the variables that set it up, and whether it runs in our environment."""
+
+    script: str
+    env: dict[str, str]
+    ours: bool = False
+
+
+PEERS = {
+    "flaxmill": Peer("flaxmill.py", {}, ours=True),
+    "Keras, TensorFlow": Peer("keras_fit.py", {"KERAS_BACKEND": "tensorflow"}),
+    "Keras, JAX": Peer("keras_fit.py", {"KERAS_BACKEND": "jax"}),
+    "PyTorch, eager": Peer("pytorch.py", {}),
+    "PyTorch, compiled": Peer("pytorch.py", {"COMPILE": "1"}),
+    "Flax, idiomatic": Peer("flax_idiomatic.py", {}, ours=True),
+}
+
+
+class Missing(Exception):
+    """A peer's package is not installed."""
+
+
+def export(path: Path) -> None:
+    """CIFAR-10 as an .npz that any peer reads."""
+    try:
+        splits = sources.load("cifar10").splits
+    except (RequestError, RunError) as error:
+        raise SystemExit(f"benchmarks.article: {error}") from None
     np.savez(path, x_train=splits["train"].images, y_train=splits["train"].labels,
              x_test=splits["test"].images, y_test=splits["test"].labels)
-    return len(splits["train"].labels)
 
 
-def once(python: str, peer: str, *words: object) -> dict:
-    root = str(PEERS.parent.parent)
+def once(peer: Peer, python: str, *words: object) -> dict[str, Any]:
+    """One process of a peer: its JSON line, with the time at which it was started.
+
+    Raises Missing where a package is absent.
+    """
+    start = time.time()
     done = subprocess.run(
-        [python, str(PEERS / f"{peer}.py"), *map(str, words)], capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": root}, check=False,
+        [sys.executable if peer.ours else python, str(HERE / "peers" / peer.script),
+         *map(str, words)],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(HERE.parent)} | peer.env,
     )
     if done.returncode:
-        raise SystemExit(f"{peer} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+        last = done.stderr.strip().splitlines()[-1]
+        if last.startswith("ModuleNotFoundError"):
+            raise Missing(last)
+        raise SystemExit(f"{peer.script} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1]) | {"start": start}
+
+
+def matrix_rate() -> float:
+    """GFLOP/s of a 2048² float32 matrix product in JAX on this device: the median of 20."""
+    code = (
+        "import jax, jax.numpy as jnp, time, statistics as s\n"
+        "a = jnp.ones((2048, 2048)); f = jax.jit(jnp.matmul); f(a, a).block_until_ready(); t = []\n"
+        "for _ in range(20):\n"
+        "    b = time.perf_counter(); f(a, a).block_until_ready()\n"
+        "    t.append(time.perf_counter() - b)\n"
+        "print(2 * 2048**3 / s.median(t) / 1e9)"
+    )
+    return float(subprocess.check_output([sys.executable, "-c", code], text=True))
+
+
+def interleaved(
+    asked: argparse.Namespace, data: Path, batch: int, examples: int
+) -> dict[str, list[dict]]:
+    """Every installed peer's runs, round by round."""
+    runs: dict[str, list[dict]] = {name: [] for name in asked.peer or PEERS}
+    for seed in range(asked.rounds):
+        for name in list(runs):
+            words = (data, batch, 1 + asked.epochs, examples, seed)
+            try:
+                runs[name].append(once(PEERS[name], asked.python, *words))
+            except Missing as missing:
+                print(f"skipped: {name} ({missing})")
+                del runs[name]
+    return runs
+
+
+def table(runs: dict[str, list[dict]], batch: int, examples: int, rate: float) -> str:
+    """Milliseconds a step, images/s, flaxmill's speed over each peer round by round, versions."""
+    steps = -(-examples // batch)
+    epochs = {n: [[r["seconds"] for r in run["epochs"][1:]] for run in runs[n]] for n in runs}
+    ours = [statistics.median(times) for times in epochs["flaxmill"]]
+    lines = [
+        f"Batch {batch}, n = {len(ours)} rounds of {len(epochs['flaxmill'][0])} epochs of "
+        f"{examples:,} images.\n",
+        "| who | ms a step, median | min–max | images/s | of the matrix rate | flaxmill is faster, "
+        "by round | versions |", "|---|---|---|---|---|---|---|",
+    ]
+    for name, rounds in epochs.items():
+        times = [1000 * s / steps for seconds in rounds for s in seconds]
+        speed = examples / statistics.median(s for seconds in rounds for s in seconds)
+        share = speed * MFLOP_PER_IMAGE / 1000 / rate
+        ratios = [statistics.median(s) / o for s, o in zip(rounds, ours, strict=True)]
+        versions = ", ".join(f"{k} {v}" for k, v in runs[name][0]["versions"].items())
+        lines.append(
+            f"| {name} | {statistics.median(times):.2f} | {min(times):.2f}–{max(times):.2f} | "
+            f"{speed:,.0f} | {share:.0%} | "
+            f"{'–' if name == 'flaxmill' else ', '.join(f'{r:.2f}' for r in ratios)} | {versions} |"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    model = cpu_model(cpuinfo.read_text()) if cpuinfo.exists() else platform.processor()
+    return f"{os.cpu_count()} cores, {model}, Python {platform.python_version()}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keras_python", required=True)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--python", default=sys.executable, help="of the peers' own environment")
+    parser.add_argument("--batch", type=int, action="append", help="default: 32 and 512")
+    parser.add_argument("--epochs", type=int, default=3, help="timed, after one that is not")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--examples", type=int, default=12800)
+    parser.add_argument("--peer", action="append", choices=list(PEERS), help="default: all")
+    parser.add_argument("--json", type=Path, default=Path("article.json"))
     asked = parser.parse_args()
-    pythons = {"flaxmill": sys.executable, "keras_tensorflow": asked.keras_python}
-    runs: dict[str, list[dict]] = {name: [] for name in pythons}
+    if asked.peer and "flaxmill" not in asked.peer:
+        asked.peer.insert(0, "flaxmill")
+    rate, found = matrix_rate(), {}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cifar10.npz"
-        steps = -(-export(path) // asked.batch)
-        for seed in range(asked.rounds):
-            for name, python in pythons.items():
-                runs[name].append(once(python, name, path, asked.batch, asked.epochs, seed))
-    print(f"batch {asked.batch}, {asked.rounds} rounds of {asked.epochs} epochs, "
-          f"{os.cpu_count()} cores\n\n| who | ms a step | min–max | last accuracies | versions |\n"
-          "|---|---|---|---|---|")
-    medians = {}
-    for name, done in runs.items():
-        times = [1000 * row["seconds"] / steps for run in done for row in run["epochs"]]
-        medians[name] = [statistics.median(row["seconds"] for row in run["epochs"])
-                         for run in done]
-        last = ", ".join(f"{run['epochs'][-1]['accuracy']:.3f}/"
-                         f"{run['epochs'][-1]['val_accuracy']:.3f}" for run in done)
-        versions = ", ".join(f"{k} {v}" for k, v in done[0]["versions"].items())
-        print(f"| {name} | {statistics.median(times):.2f} | {min(times):.2f}–{max(times):.2f} "
-              f"| {last} | {versions} |")
-    ratios = [k / f for k, f in zip(medians["keras_tensorflow"], medians["flaxmill"], strict=True)]
-    print("\nKeras's time over flaxmill's, pair by pair: "
-          + ", ".join(f"{ratio:.2f}" for ratio in ratios))
+        data = Path(folder) / "cifar10.npz"
+        export(data)
+        for batch in asked.batch or [32, 512]:
+            runs = found[batch] = interleaved(asked, data, batch, asked.examples)
+            device = runs["flaxmill"][0]["device"]
+            print(f"\n{machine()}; device {device}, {rate:.0f} GFLOP/s in a matrix product.")
+            print(table(runs, batch, asked.examples, rate), flush=True)
+    asked.json.write_text(json.dumps({"machine": machine(), "gflops": rate, "runs": found}))
+    print(f"\neverything measured: {asked.json}")
 
 
 if __name__ == "__main__":

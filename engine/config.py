@@ -48,6 +48,9 @@ class Config:
     seed: int = _option(0, "the root of every random number of the run")
     device: str = _option("auto", "where to run", ("auto", "cpu", "gpu", "tpu"), local=True)
     data_dir: str = _option("", "tensorflow-datasets' folder (default: $TFDS_DATA_DIR)", local=True)
+    compile_cache: bool = _option(
+        True, "keep compiled programs on disk, so that the next start is quick", local=True
+    )
     run_dir: str = _option("", "the run's folder (default: runs/<dataset>-<model>-<n>)", local=True)
 
 

@@ -25,7 +25,6 @@ DEVICES = ("auto", "cpu", "gpu", "tpu")
 # The oldest NVIDIA driver that each major version of CUDA runs on.
 OLDEST_DRIVER = {12: 525, 13: 580}
 CACHE_BYTES = 4 << 30
-CACHE_MIN_SECONDS = 0.5
 
 
 class Choice(NamedTuple):
@@ -299,7 +298,7 @@ def enable_compile_cache(path: Path) -> bool:
         print(f"compiled programs are not kept: {problem}", file=sys.stderr)
         return False
     jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHE_MIN_SECONDS)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if importlib.util.find_spec("filelock"):  # jax refuses a limit without it
         jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
     return True

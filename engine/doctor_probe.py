@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 import statistics
 import sys
 import time
@@ -22,6 +21,7 @@ import jax
 import numpy as np
 
 from engine import devices
+from engine.memory import host_memory
 
 REPEATS = 7
 # Relative error in the 2-norm: TF32 gives about 5e-4 and bfloat16, a TPU's default, 3e-3.
@@ -182,12 +182,6 @@ def memory(device: jax.Device) -> str:
         return f"{_gib(free)} free of {_gib(total)}"
     except (OSError, KeyError):
         return f"{_gib(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} in all"
-
-
-def host_memory(meminfo: str) -> tuple[int, int]:
-    """Total and available bytes in the text of /proc/meminfo."""
-    fields = {k: int(v) for k, v in re.findall(r"^(\w+):\s+(\d+) kB", meminfo, re.MULTILINE)}
-    return fields["MemTotal"] * 1024, fields["MemAvailable"] * 1024
 
 
 def _gib(count: int) -> str:

@@ -35,6 +35,8 @@ class Request(NamedTuple):
     resume: str
     checkpoint: str
     summary: bool
+    memory: bool
+    profile: bool
     json: bool
     images: list[str]
 
@@ -54,8 +56,11 @@ def _definitions() -> flags.FlagValues:
                        ("resume", "go on with the run in this folder"),
                        ("checkpoint", "for eval and predict: last or best; default last")):
         flags.DEFINE_string(name, None, text, flag_values=values)
-    flags.DEFINE_boolean("summary", False, "print the model's layers and stop", flag_values=values)
-    flags.DEFINE_boolean("json", False, "doctor: print for machines", flag_values=values)
+    for name, text in (("summary", "print the model's layers and stop"),
+                       ("memory", "print the compiled program's memory plan before it runs"),
+                       ("profile", "trace some steps first, and print where their time goes"),
+                       ("json", "doctor: print for machines")):
+        flags.DEFINE_boolean(name, False, text, flag_values=values)
     flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
     return values
 
@@ -124,4 +129,4 @@ def parse(argv: list[str]) -> Request | None:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
     check(config, hyper)
     return Request(command, config, hyper, values.resume or "", values.checkpoint or "last",
-                   values.summary, values.json, words[1:])
+                   values.summary, values.memory, values.profile, values.json, words[1:])

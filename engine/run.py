@@ -1,25 +1,29 @@
 """A run from request to report: the host's side of the pure function in loop.py."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 
-from engine import checkpoint, devices, folder, loop, metrics, report, sources
+from engine import checkpoint, devices, folder, loop, memory, metrics, profile, report, sources
 from engine.config import Config, Durations, Hyper, durations, read
 from engine.data import Data, partition, place
 from engine.errors import RequestError, RunError
 from engine.optim import schedule
+from engine.program import Program
 from engine.progress import Progress
 from engine.signals import Interruption
 from engine.sources.dataset import Dataset, Split
@@ -29,6 +33,7 @@ from models import build
 # A terminal's line moves this many times an epoch; elsewhere an epoch is one segment.
 MOVES = 20
 MISTAKES = 25
+PROFILED = 20
 
 
 class Setup(NamedTuple):
@@ -67,7 +72,8 @@ def setup(config: Config, hyper: Hyper, console: Console) -> Setup:
     """Device, data and model, each choice printed with its reason."""
     choice = devices.choose(config.device)
     console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
-    devices.enable_compile_cache(devices.compile_cache_dir())
+    if config.compile_cache:
+        devices.enable_compile_cache(devices.compile_cache_dir())
     dataset = sources.load(config.dataset, config.data_dir, config.image_size)
     host = partition(dataset, config)
     num_train, num_validation = (len(split.labels) for split in host)
@@ -97,23 +103,76 @@ def setup(config: Config, hyper: Hyper, console: Console) -> Setup:
 
 
 class Programs(NamedTuple):
-    """Compiled: segment(hyper, root, train, state, count) and evaluate(params, split)."""
+    """segment(hyper, root, train, state, count) and evaluate(params, split), compiled."""
 
-    segment: Any
-    evaluate: Any
-    seconds: float
+    segment: Program
+    evaluate: Program
+
+    @property
+    def seconds(self) -> float:
+        return self.segment.seconds + self.evaluate.seconds
 
 
 def compile_programs(ready: Setup, state: State) -> Programs:
-    """Both programs ahead of time, so that no epoch's time holds a compilation."""
-    began = time.perf_counter()
-    segment = jax.jit(
-        partial(loop.segment, ready.model, ready.config), donate_argnames="state"
-    ).lower(ready.hyper, ready.root, ready.data.train, state=state, count=np.int32(1)).compile()
-    evaluate = jax.jit(
-        partial(loop.evaluate, ready.model, num_classes=len(ready.dataset.classes))
-    ).lower(state.params, ready.data.validation).compile()
-    return Programs(segment, evaluate, time.perf_counter() - began)
+    """Both programs ahead of time, so that no epoch's time holds a compilation.
+
+    Raises RequestError where training would not fit the device's memory.
+    """
+    segment = Program(
+        partial(loop.segment, ready.model, ready.config), donate=("state",), hyper=ready.hyper,
+        root=ready.root, train=ready.data.train, state=state, count=np.int32(1),
+    )
+    need, room = memory.extra(memory.plan(segment.compiled)), memory.free(ready.device)
+    if room is not None and need > room:
+        raise memory.too_large(ready.config.batch_size, need, room, partial(_plan_of, ready))
+    evaluate = Program(
+        partial(loop.evaluate, ready.model, num_classes=len(ready.dataset.classes)),
+        params=state.params, split=ready.data.validation,
+    )
+    return Programs(segment, evaluate)
+
+
+def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
+    """The memory that training with another batch size would need, by compiling it."""
+    config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
+    config = dataclasses.replace(
+        config, microbatch=loop.microbatch_for(config, ready.device.platform)[0]
+    )
+    state = shapes(ready.model, ready.tx, ready.data.train.images.shape[1:])
+    return memory.plan(Program(
+        partial(loop.segment, ready.model, config), donate=("state",), hyper=ready.hyper,
+        root=ready.root, train=ready.data.train, state=state, count=np.int32(1),
+    ).compiled)
+
+
+@contextlib.contextmanager
+def _naming_a_batch_that_fits(ready: Setup) -> Iterator[None]:
+    """Turn jax's lack of memory into a RequestError. Never a retry: the state was donated."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not memory.exhausted(error):
+            raise
+        room = memory.free(ready.device) or 0
+        batch = ready.config.batch_size
+        raise memory.too_large(batch, None, room, partial(_plan_of, ready)) from None
+
+
+def _write_profile(ready: Setup, programs: Programs, state: State, path: Path) -> str:
+    """Trace PROFILED steps from a copy of `state` into `path`; the dearest operations in words."""
+    steps = min(PROFILED, ready.lengths.epoch)
+
+    def work() -> State:
+        return programs.segment(
+            hyper=ready.hyper, root=ready.root, train=ready.data.train,
+            state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
+        )
+
+    jax.block_until_ready(work())  # warm-up
+    hlo = programs.segment.compiled.as_text() or ""
+    found = profile.operations(profile.trace(path, work), hlo)
+    return (f"profile of {steps} steps in {path}, for xprof, TensorBoard and ui.perfetto.dev:\n"
+            + profile.table(found, steps))
 
 
 class Clock:
@@ -143,7 +202,8 @@ def _train_epoch(
     for count in _segments(position, ready.lengths.epoch, progress.interactive):
         began = time.perf_counter()
         state = programs.segment(
-            ready.hyper, ready.root, ready.data.train, state=state, count=np.int32(count)
+            hyper=ready.hyper, root=ready.root, train=ready.data.train, state=state,
+            count=np.int32(count),
         )
         jax.block_until_ready(state)
         clock.add(time.perf_counter() - began, count)
@@ -185,7 +245,7 @@ def _epochs(
             "seconds": clock.epoch, "val_loss": 0.0,
         }
         if whole and bad < 0:
-            validation = programs.evaluate(state.params, ready.data.validation)
+            validation = programs.evaluate(params=state.params, split=ready.data.validation)
             row |= {k: float(v) for k, v in loop.history_row(state.tally, validation.tally).items()}
         _stop_if_diverged(path, bad, ready.lengths, row)
         if whole:
@@ -203,8 +263,15 @@ def _epochs(
     return state
 
 
-def fit(config: Config, hyper: Hyper, resume: str = "") -> Path:
-    """Train, evaluate and report; the run's folder. `resume` names one to go on with."""
+def fit(
+    config: Config, hyper: Hyper, resume: str = "", show_memory: bool = False,
+    profiled: bool = False,
+) -> Path:
+    """Train, evaluate and report; the run's folder. `resume` names one to go on with.
+
+    `show_memory` prints the training program's memory plan before it runs; `profiled` traces some
+    steps into the run's folder first.
+    """
     console = plain_console()
     ready = setup(config, hyper, console)
     if resume:
@@ -218,10 +285,15 @@ def fit(config: Config, hyper: Hyper, resume: str = "") -> Path:
         classes=ready.dataset.classes, image_shape=ready.data.train.images.shape[1:],
         fingerprint=ready.dataset.fingerprint,
     )
-    with checkpoint.Checkpoints(path / "checkpoints") as checkpoints:
+    with (checkpoint.Checkpoints(path / "checkpoints") as checkpoints,
+          _naming_a_batch_that_fits(ready)):
         state, clock = _start(ready, checkpoints, bool(resume))
         programs = compile_programs(ready, state)
         console.print(f"compiled in {programs.seconds:.1f} s, apart from the times below")
+        if show_memory:
+            console.print(f"memory: {memory.plan(programs.segment.compiled)}")
+        if profiled:
+            console.print(_write_profile(ready, programs, state, path / "profile"))
         folder.history(path, up_to_step=int(state.step))
         progress = Progress(config.epochs, ready.lengths.epoch, console)
         with progress, Interruption() as interruption:

@@ -160,7 +160,6 @@ def test_the_cache_folder_follows_xdg_but_only_an_absolute_one(monkeypatch, tmp_
 def test_compiled_programs_are_kept_privately_and_found_again(tmp_path):
     code = (
         "import jax, sys; from pathlib import Path; from engine import devices\n"
-        "devices.CACHE_MIN_SECONDS = 0.0\n"
         "assert devices.enable_compile_cache(Path(sys.argv[1]))\n"
         "jax.jit(lambda x: x * 3 + 1)(2.0)"
     ).replace("sys.argv[1]", repr(str(tmp_path / "a" / "compiled")))

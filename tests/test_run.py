@@ -14,7 +14,7 @@ from conftest import ROOT
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from engine import loop
+from engine import devices, loop
 from engine.checkpoint import Checkpoints
 from engine.config import Durations, durations, read
 from engine.state import shapes
@@ -111,6 +111,20 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, tmp_path, launch, nu
     assert resumed.returncode == 0, resumed.stderr
     assert_same_bits(finished, run_dir)
     assert rows(run_dir) == rows(finished)
+
+
+def test_a_second_start_compiles_nothing_and_shows_memory_and_profile(finished, launch, tmp_path):
+    """`finished` compiled the same programs: only the profile's copy of the state is new."""
+    kept = devices.compile_cache_dir()
+    before = set(kept.glob("*-cache"))
+    done = launch(*DIGITS, "--epochs", "4", "--run_dir", "run", "--memory", "--profile")
+    assert done.returncode == 0, done.stderr
+    new = set(kept.glob("*-cache")) - before
+    assert before and {path.name.split("-")[0] for path in new} == {"jit_copy"}
+    assert "memory: " in done.stdout and "MiB = temporary" in done.stdout
+    assert "ms a step  share  operation" in done.stdout and "dot_general" in done.stdout
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+    assert_same_bits(finished, tmp_path / "run")
 
 
 def test_resuming_with_another_config_names_the_fields(finished, launch):

@@ -1,46 +1,51 @@
-"""The article's run in flaxmill: prints a JSON line of seconds, accuracies and versions.
+"""The article's run in flaxmill."""
 
-flaxmill.py DATA.npz BATCH EPOCHS SEED
-"""
-
-import importlib.metadata
-import json
-import sys
 import time
-from functools import partial
 
 import jax
 import numpy as np
 
+from benchmarks.task import given, result
 from engine import loop, metrics
 from engine.config import Config, Hyper, durations
 from engine.data import Data
+from engine.program import Program
 from engine.sources.dataset import Split
 from models import build
 
-path, batch, epochs, seed = sys.argv[1], *map(int, sys.argv[2:5])
-with np.load(path, allow_pickle=False) as arrays:
-    data = jax.device_put(Data(
-        Split(arrays["x_train"], arrays["y_train"]), Split(arrays["x_test"], arrays["y_test"])
-    ))
-config = Config(batch_size=batch, epochs=epochs)
+task = given()
+data = jax.device_put(Data(
+    Split(task.x_train, task.y_train.astype(np.int32)),
+    Split(task.x_test, task.y_test.astype(np.int32)),
+))
+config = Config(batch_size=task.batch, epochs=task.epochs)
 micro, _ = loop.microbatch_for(config, jax.default_backend())
-config = Config(batch_size=batch, epochs=epochs, microbatch=micro)
-model, root = build("cnn", 10), jax.random.key(seed)
+config = Config(batch_size=task.batch, epochs=task.epochs, microbatch=micro)
+model, root = build("cnn", 10), jax.random.key(task.seed)
 hyper = jax.tree.map(np.float32, Hyper())
 state = loop.initial_state(config, hyper, root, data.train, 10)
-count = np.int32(durations(config, len(data.train.labels)).epoch)
-segment = jax.jit(partial(loop.segment, model, config), donate_argnames="state").lower(
-    hyper, root, data.train, state=state, count=count
-).compile()
-evaluate = jax.jit(partial(loop.evaluate, model, num_classes=10))
+
+
+def segment(**arguments):
+    return loop.segment(model, config, **arguments)
+
+
+def evaluate(params, split):
+    return loop.evaluate(model, params, split, 10)
+
+
+steps = durations(config, len(task.y_train)).epoch
+given_always = {"hyper": hyper, "root": root, "train": data.train}
+train = Program(segment, ("state",), **given_always, state=state, count=np.int32(1))
+test = Program(evaluate, params=state.params, split=data.validation)
+jax.block_until_ready(train(**given_always, state=jax.tree.map(np.array, state), count=np.int32(1)))
+first_step = time.time()
 rows = []
-for _ in range(epochs):
+for _ in range(task.epochs):
     began = time.perf_counter()
-    state = jax.block_until_ready(segment(hyper, root, data.train, state=state, count=count))
+    state = jax.block_until_ready(train(**given_always, state=state, count=np.int32(steps)))
     seconds = time.perf_counter() - began
-    scores = metrics.summarise(evaluate(state.params, data.validation), [str(i) for i in range(10)])
+    scores = metrics.summarise(test(params=state.params, split=data.validation), list("0123456789"))
     rows.append({"seconds": seconds, "accuracy": float(state.tally.correct / state.tally.count),
                  "val_accuracy": scores["accuracy"]})
-versions = {p: importlib.metadata.version(p) for p in ("jax", "jaxlib", "flax", "optax")}
-print(json.dumps({"epochs": rows, "versions": versions}))
+result(first_step, rows, str(jax.devices()[0].device_kind), "jax", "jaxlib", "flax", "optax")

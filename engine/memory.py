@@ -1,0 +1,94 @@
+"""What a compiled program needs, what a device has, and the batch that would fit."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from engine.errors import RequestError
+
+
+class Plan(NamedTuple):
+    """A compiled program's memory in bytes. Outputs that alias donated arguments are free."""
+
+    temp: int
+    arguments: int
+    outputs: int
+    alias: int
+
+    @property
+    def total(self) -> int:
+        return self.temp + self.arguments + self.outputs - self.alias
+
+    def __str__(self) -> str:
+        return (f"{mib(self.total)} = temporary {mib(self.temp)} + arguments "
+                f"{mib(self.arguments)} + outputs {mib(self.outputs)} - aliased {mib(self.alias)}")
+
+
+def mib(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"
+
+
+def plan(compiled: Any) -> Plan:
+    """The plan of a jax.stages.Compiled."""
+    found = compiled.memory_analysis()
+    return Plan(found.temp_size_in_bytes, found.argument_size_in_bytes,
+                found.output_size_in_bytes, found.alias_size_in_bytes)
+
+
+def host_memory(meminfo: str) -> tuple[int, int]:
+    """Total and available bytes in the text of /proc/meminfo."""
+    fields = {k: int(v) for k, v in re.findall(r"^(\w+):\s+(\d+) kB", meminfo, re.MULTILINE)}
+    return fields["MemTotal"] * 1024, fields["MemAvailable"] * 1024
+
+
+def free(device: jax.Device) -> int | None:
+    """Bytes that a program may still take on `device`; None where nobody says."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    if device.platform != "cpu":
+        return None
+    try:
+        return host_memory(Path("/proc/meminfo").read_text())[1]
+    except (OSError, KeyError):
+        return None
+
+
+def extra(needed: Plan) -> int:
+    """Bytes beyond the arguments, which are on the device already."""
+    return needed.total - needed.arguments
+
+
+def fitting_batch(batch: int, room: int, plan_of: Callable[[int], Plan]) -> int:
+    """The largest of batch/2, batch/4, ... whose program fits in `room` bytes, or 0.
+
+    `plan_of` compiles; a batch that the compiler itself finds too large does not fit.
+    """
+    while batch := batch // 2:
+        try:
+            if extra(plan_of(batch)) <= room:
+                return batch
+        except jax.errors.JaxRuntimeError as error:
+            if not exhausted(error):
+                raise
+    return 0
+
+
+def exhausted(error: Exception) -> bool:
+    """Whether jax ran out of memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def too_large(
+    batch: int, need: int | None, room: int, plan_of: Callable[[int], Plan]
+) -> RequestError:
+    """The error that names a batch that fits. `need` is None where the compiler gave up."""
+    fits = fitting_batch(batch, room, plan_of)
+    needed = f"needs {mib(need)} more" if need is not None else "needs more than there is"
+    advice = f"type --batch_size {fits}" if fits else "no batch fits: type a smaller --image_size"
+    return RequestError(
+        f"--batch_size {batch} {needed}, and the device has {mib(room)} free: {advice}."
+    )

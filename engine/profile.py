@@ -1,0 +1,61 @@
+"""Where a program's time goes: a trace for xprof, TensorBoard and Perfetto, and its top rows."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+TOP = 10
+
+
+class Operation(NamedTuple):
+    """Of one compiled operation: its name in the program, seconds in all, and what it came from."""
+
+    name: str
+    seconds: float
+    source: str
+
+
+def trace(folder: Path, work: Callable[[], Any]) -> Path:
+    """Run `work` under jax's profiler; the .xplane.pb (perfetto_trace.json.gz lies beside it)."""
+    with jax.profiler.trace(folder, create_perfetto_trace=True):
+        jax.block_until_ready(work())
+    return max(folder.glob("plugins/profile/*/*.xplane.pb"), key=lambda p: p.stat().st_mtime)
+
+
+def operations(xplane: Path, hlo: str) -> list[Operation]:
+    """Every operation of the trace, the most expensive first. `hlo`: the compiled program's text.
+
+    Threads add up: on two cores, an operation that both work on counts both.
+    """
+    sources = dict(re.findall(r'^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name="([^"]*)"', hlo, re.M))
+    seconds: Counter[str] = Counter()
+    for plane in jax.profiler.ProfileData.from_file(str(xplane)).planes:
+        for line in plane.lines:
+            for event in line.events:
+                stats = dict(event.stats)
+                # Loops and calls hold others' time, and CPU threads mark an operation's end.
+                if "hlo_op" in stats and event.name == stats["hlo_op"] and not _holds(event.name):
+                    seconds[event.name] += event.duration_ns / 1e9
+    return [Operation(name, s, _short(sources.get(name, ""))) for name, s in seconds.most_common()]
+
+
+def _holds(name: str) -> bool:
+    return re.match(r"(while|call|conditional|command_buffer)\b", name) is not None
+
+
+def _short(op_name: str) -> str:
+    """The end of jax's path of an operation, without the loop around it."""
+    return op_name.split("closed_call/")[-1].split("body/")[-1]
+
+
+def table(found: list[Operation], steps: int) -> str:
+    """The ten most expensive operations, in milliseconds a step."""
+    total = sum(operation.seconds for operation in found)
+    rows = [f"{'ms a step':>9}  {'share':>5}  operation"]
+    for name, seconds, source in found[:TOP]:
+        rows.append(f"{1000 * seconds / steps:9.3f}  {seconds / total:5.1%}  {name}  {source}")
+    return "\n".join(rows)

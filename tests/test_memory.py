@@ -1,0 +1,64 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from conftest import random_split
+
+from engine import loop, memory, run
+from engine.config import Config, Hyper
+from engine.data import Data, place
+from engine.errors import RequestError
+from engine.memory import Plan
+
+
+def test_host_memory_is_read():
+    text = "MemTotal:       131923484 kB\nMemFree:  1 kB\nMemAvailable:   98765432 kB\n"
+    assert memory.host_memory(text) == (131923484 * 1024, 98765432 * 1024)
+
+
+def test_the_plan_is_xlas_and_counts_donated_memory_once():
+    x = jnp.zeros((256, 1024), jnp.float32)
+    kept = memory.plan(jax.jit(lambda x: x + 1).lower(x).compile())
+    given = memory.plan(jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile())
+    assert kept.arguments == kept.outputs == given.alias == x.nbytes
+    assert kept.total - given.total == x.nbytes
+
+
+def test_a_batch_that_fits_is_the_largest_of_the_halves():
+    def plan_of(batch: int) -> Plan:
+        if batch > 100:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return Plan(temp=10 * batch, arguments=10**9, outputs=0, alias=0)
+
+    assert memory.fitting_batch(512, 400, plan_of) == 32
+    assert memory.fitting_batch(512, 9, plan_of) == 0
+    assert "type --batch_size 32" in str(memory.too_large(512, None, 400, plan_of))
+    assert "no batch fits" in str(memory.too_large(512, 10**6, 9, plan_of))
+
+
+def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():
+    def plan_of(batch: int) -> Plan:
+        raise jax.errors.JaxRuntimeError("INTERNAL: broken")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        memory.fitting_batch(8, 1, plan_of)
+
+
+def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypatch):
+    """Whole-batch patches need more than a third of the room that the largest batch takes."""
+    device = jax.devices("cpu")[0]
+    config = Config(batch_size=64, microbatch=64)
+    data = place(Data(random_split(64), random_split(8)), device)
+    hyper, root = jax.tree.map(jnp.float32, Hyper()), jax.random.key(0)
+    lengths = run.durations(config, 64)
+    model, tx = loop.prepare(config, 4, hyper, lengths)
+    dataset = run.Dataset("small", tuple("abcd"), {}, "0")
+    ready = run.Setup(config, hyper, device, dataset, data, model, tx, lengths, root)
+    state = loop.initial_state(config, hyper, root, data.train, 4)
+    need = memory.extra(run._plan_of(ready, 16)) + 1
+    monkeypatch.setattr(memory, "free", lambda device: need)
+    with pytest.raises(RequestError, match=r"--batch_size 64 needs .* MiB more, .*--batch_size 16"):
+        run.compile_programs(ready, state)
+    ready = ready._replace(config=dataclasses.replace(config, batch_size=16, microbatch=0))
+    assert run.compile_programs(ready, state).seconds > 0
