@@ -22,7 +22,7 @@ from engine.step import eval_step, forward, train_step
 from models import build
 
 EVAL_BATCH = 128
-CPU_MICROBATCH = 32
+CPU_MICROBATCH = 16
 
 
 def microbatch_for(config: Config, platform: str) -> tuple[int, str]:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.layers import ConvReLU, conv, max_pool2
+from models.layers import ConvReLU, conv, max_pool2, seen_by_pooling
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
@@ -50,6 +50,16 @@ def test_the_block_is_flaxs_conv_relu_pool_with_the_same_parameters():
     params = theirs.init(jax.random.key(0), x)
     want = nn.max_pool(nn.relu(theirs.apply(params, x)), (2, 2), (2, 2))
     np.testing.assert_allclose(ConvReLU(8, pool=True).apply(params, x), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("height, width", [(15, 15), (14, 11), (4, 5)])
+def test_what_pooling_drops_is_never_computed(height, width):
+    x, kernel = normal(0, 2, height, width, 3), normal(1, 3, 3, 3, 4)
+    want, want_vjp = jax.vjp(lambda x: max_pool2(conv(x, kernel)), x)
+    ours, ours_vjp = jax.vjp(lambda x: max_pool2(conv(seen_by_pooling(x, 3), kernel)), x)
+    np.testing.assert_allclose(ours, want, atol=1e-5)
+    np.testing.assert_allclose(ours_vjp(ours)[0], want_vjp(ours)[0], atol=1e-5)
+    assert all(n % 2 == 0 for n in conv(seen_by_pooling(x, 3), kernel).shape[1:3])
 
 
 def test_a_cpu_loop_holds_no_convolution():

@@ -230,7 +230,7 @@ def test_splits_that_cannot_be_are_refused(config, said):
 
 @pytest.mark.parametrize(
     "size, platform, micro",
-    [(32, "cpu", 0), (512, "cpu", 32), (96, "cpu", 32), (509, "cpu", 0), (512, "gpu", 0)],
+    [(16, "cpu", 0), (32, "cpu", 16), (100, "cpu", 10), (509, "cpu", 0), (512, "gpu", 0)],
 )
 def test_the_microbatch_is_chosen_with_a_reason(size, platform, micro):
     chosen, reason = loop.microbatch_for(Config(batch_size=size), platform)
