@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.article import HERE, Missing, PEERS, export, machine, once
+from benchmarks.article import HERE, PEERS, Missing, export, machine, once
 from engine import sources
 
 
