@@ -14,14 +14,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from engine import devices
-from engine.memory import host_memory
+from engine.memory import total_and_free
 
 REPEATS = 7
 # Relative error in the 2-norm: TF32 gives about 5e-4 and bfloat16, a TPU's default, 3e-3.
@@ -170,18 +169,14 @@ def disagreement(output: np.ndarray, expected: np.ndarray, platform: str) -> str
 
 def memory(device: jax.Device) -> str:
     """Free and total memory as jax may use it, in words."""
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        total = stats["bytes_limit"]
-        free = total - stats.get("bytes_in_use", 0)
-        return f"{_gib(free)} of the {_gib(total)} that jax may take are free"
-    if device.platform != "cpu":
+    found = total_and_free(device)
+    if device.platform == "cpu":
+        if found is None:
+            return f"{_gib(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} in all"
+        return f"{_gib(found[1])} free of {_gib(found[0])}"
+    if found is None:
         return "not reported"
-    try:
-        total, free = host_memory(Path("/proc/meminfo").read_text())
-        return f"{_gib(free)} free of {_gib(total)}"
-    except (OSError, KeyError):
-        return f"{_gib(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} in all"
+    return f"{_gib(found[1])} of the {_gib(found[0])} that jax may take are free"
 
 
 def _gib(count: int) -> str:

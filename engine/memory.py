@@ -44,17 +44,23 @@ def host_memory(meminfo: str) -> tuple[int, int]:
     return fields["MemTotal"] * 1024, fields["MemAvailable"] * 1024
 
 
-def free(device: jax.Device) -> int | None:
-    """Bytes that a program may still take on `device`; None where nobody says."""
+def total_and_free(device: jax.Device) -> tuple[int, int] | None:
+    """Bytes that jax may take on `device`, in all and still; None where nobody says."""
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
+        return stats["bytes_limit"], stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     if device.platform != "cpu":
         return None
     try:
-        return host_memory(Path("/proc/meminfo").read_text())[1]
+        return host_memory(Path("/proc/meminfo").read_text())
     except (OSError, KeyError):
         return None
+
+
+def free(device: jax.Device) -> int | None:
+    """Bytes that a program may still take on `device`; None where nobody says."""
+    found = total_and_free(device)
+    return found[1] if found else None
 
 
 def extra(needed: Plan) -> int:

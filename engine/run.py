@@ -102,6 +102,14 @@ def setup(config: Config, hyper: Hyper, console: Console) -> Setup:
     )
 
 
+def _compile_segment(ready: Setup, config: Config, state: State) -> Program:
+    """The training program of `config`; a `state` of shapes alone will do to compile it."""
+    return Program(
+        partial(loop.segment, ready.model, config), donate=("state",), hyper=ready.hyper,
+        root=ready.root, train=ready.data.train, state=state, count=np.int32(1),
+    )
+
+
 class Programs(NamedTuple):
     """segment(hyper, root, train, state, count) and evaluate(params, split), compiled."""
 
@@ -118,10 +126,7 @@ def compile_programs(ready: Setup, state: State) -> Programs:
 
     Raises RequestError where training would not fit the device's memory.
     """
-    segment = Program(
-        partial(loop.segment, ready.model, ready.config), donate=("state",), hyper=ready.hyper,
-        root=ready.root, train=ready.data.train, state=state, count=np.int32(1),
-    )
+    segment = _compile_segment(ready, ready.config, state)
     need, room = memory.extra(memory.plan(segment.compiled)), memory.free(ready.device)
     if room is not None and need > room:
         raise memory.too_large(ready.config.batch_size, need, room, partial(_plan_of, ready))
@@ -139,10 +144,7 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
         config, microbatch=loop.microbatch_for(config, ready.device.platform)[0]
     )
     state = shapes(ready.model, ready.tx, ready.data.train.images.shape[1:])
-    return memory.plan(Program(
-        partial(loop.segment, ready.model, config), donate=("state",), hyper=ready.hyper,
-        root=ready.root, train=ready.data.train, state=state, count=np.int32(1),
-    ).compiled)
+    return memory.plan(_compile_segment(ready, config, state).compiled)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The article's run in flaxmill."""
 
+import dataclasses
 import time
 
 import jax
@@ -20,7 +21,7 @@ data = jax.device_put(Data(
 ))
 config = Config(batch_size=task.batch, epochs=task.epochs)
 micro, _ = loop.microbatch_for(config, jax.default_backend())
-config = Config(batch_size=task.batch, epochs=task.epochs, microbatch=micro)
+config = dataclasses.replace(config, microbatch=micro)
 model, root = build("cnn", 10), jax.random.key(task.seed)
 hyper = jax.tree.map(np.float32, Hyper())
 state = loop.initial_state(config, hyper, root, data.train, 10)
