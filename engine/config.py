@@ -42,6 +42,11 @@ class Config:
     warmup_epochs: float = _option(1.0, "epochs of linear warm-up, for warmup_cosine")
     epochs: int = _option(10, "passes over the training examples")
     batch_size: int = _option(32, "examples an update")
+    shuffle: str = _option(
+        "every_epoch",
+        "when to draw an order of the examples; once is Keras's fit after set_random_seed",
+        ("every_epoch", "once"),
+    )
     microbatch: int = _option(0, "examples computed at once within an update; 0 chooses")
     flip: bool = _option(False, "augment by random horizontal flips")
     crop_padding: int = _option(0, "augment by random crops of images padded by so many pixels")

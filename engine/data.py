@@ -62,7 +62,7 @@ def place(data: Data, device: jax.Device) -> Data:
     return jax.device_put(data, device)
 
 
-def epoch_order(root: Array, epoch: Array, num_examples: int) -> Array:
+def epoch_order(root: Array, epoch: Array | int, num_examples: int) -> Array:
     """This epoch's permutation of the examples, int32 [N]."""
     key = keys.stream(root, "shuffle", epoch)
     return jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))

@@ -21,8 +21,8 @@ from engine.state import State, create
 from engine.step import eval_step, forward, train_step
 from models import build
 
-EVAL_BATCH = 128
-CPU_MICROBATCH = 16
+EVAL_BATCH = 64
+CPU_MICROBATCH = 32
 
 
 def microbatch_for(config: Config, platform: str) -> tuple[int, str]:
@@ -50,7 +50,8 @@ def segment(
     """`count` updates, all within one epoch. `root` is the run's key."""
     num_train = train.labels.shape[0]
     lengths = durations(config, num_train)
-    order_N = epoch_order(root, state.step // lengths.epoch, num_train)
+    drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
+    order_N = epoch_order(root, drawn_in, num_train)
 
     def body(_, state: State) -> State:
         position = state.step % lengths.epoch
