@@ -13,16 +13,16 @@ def _carry_out(request: flags.Request) -> int:
         return doctor.run(request.config.device, request.json, request.config.data_dir)
     from absl import logging
 
-    from engine import run
+    from engine import evaluation, run, setup
 
     logging.set_verbosity(logging.ERROR)  # Orbax warns of what we ask of it on purpose
     config, hyper = request.config, request.hyper
     if request.summary:
-        run.summary(config)
+        setup.summary(config)
     elif request.command == "eval":
-        run.evaluate(config, hyper, request.checkpoint)
+        evaluation.evaluate(config, hyper, request.checkpoint)
     elif request.command == "predict":
-        run.predict(config, hyper, request.checkpoint, request.images)
+        evaluation.predict(config, hyper, request.checkpoint, request.images)
     else:
         run.fit(config, hyper, request.resume, request.memory, request.profile)
     return 0

@@ -10,7 +10,6 @@ order of summation differs; that a few thousand updates amplify it is why seeds 
 import argparse
 import dataclasses
 from functools import partial
-from unittest import mock
 
 import jax
 import numpy as np
@@ -18,9 +17,9 @@ import numpy as np
 from benchmarks.article import machine
 from engine import loop, sources
 from engine.config import Config, Hyper, durations
-from engine.data import Data, batch_at, epoch_order
+from engine.data import Data, batch_at, epoch_order, whole
 from engine.step import train_step
-from models import build, layers
+from models import build
 
 
 def accuracies(state, test) -> tuple[float, float]:
@@ -31,33 +30,34 @@ def accuracies(state, test) -> tuple[float, float]:
 
 
 def ours(config: Config, hyper: Hyper, root, data: Data):
-    state = loop.initial_state(config, hyper, root, data.train, 10)
+    state = loop.initial_state(config, hyper, root, data)
     micro, _ = loop.microbatch_for(config, jax.default_backend())
     config = dataclasses.replace(config, microbatch=micro)
     segment = jax.jit(partial(loop.segment, build("cnn", 10), config), donate_argnames="state")
-    epoch = np.int32(durations(config, len(data.train.labels)).epoch)
+    epoch = np.int32(durations(config, len(data.train.rows)).epoch)
     for _ in range(config.epochs):
-        state = segment(hyper=hyper, root=root, train=data.train, state=state, count=epoch)
+        state = segment(
+            hyper=hyper, root=root, order=root, train=data.train, state=state, count=epoch
+        )
     return state
 
 
 def reference(config: Config, hyper: Hyper, root, data: Data):
-    lengths, model = durations(config, len(data.train.labels)), build("cnn", 10)
+    lengths, model = durations(config, len(data.train.rows)), build("cnn", 10, "direct")
 
     @partial(jax.jit, donate_argnames="state")
     def step(state, order_N, position):
         fresh = jax.tree.map(lambda x: x * (position > 0).astype(x.dtype), state.tally)
-        batch, valid_B = batch_at(data.train, order_N, position, config.batch_size)
+        batch, valid_B = batch_at(data.train.split, order_N, position, config.batch_size)
         state = state._replace(tally=fresh)
         return train_step(model, config, hyper, lengths, root, state, batch, valid_B)
 
-    state = loop.initial_state(config, hyper, root, data.train, 10)
-    with mock.patch.multiple(layers, conv=layers.convolution, conv_pool=layers.convolution_pool):
-        for epoch in range(config.epochs):
-            order_N = epoch_order(root, epoch, len(data.train.labels))
-            for position in range(lengths.epoch):
-                state = step(state, order_N, np.int32(position))
-            jax.block_until_ready(state)
+    state = loop.initial_state(config, hyper, root, data)
+    for epoch in range(config.epochs):
+        order_N = epoch_order(root, epoch, data.train.rows)
+        for position in range(lengths.epoch):
+            state = step(state, order_N, np.int32(position))
+        jax.block_until_ready(state)
     return state
 
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     asked = parser.parse_args()
     splits = sources.load("cifar10").splits
-    data = jax.device_put(Data(splits["train"], splits["test"]))
+    data = jax.device_put(Data(whole(splits["train"]), whole(splits["test"]), 10))
     config, hyper = Config(epochs=asked.epochs), jax.tree.map(np.float32, Hyper())
     print(f"{machine()}; {asked.epochs} epochs of batch {config.batch_size}\n\n"
           "| seed | flaxmill's layers, train / test | reference, train / test |\n|---|---|---|")

@@ -24,9 +24,9 @@ class Config:
 
     dataset: str = _option("cifar10", "a tensorflow-datasets name, or the embedded 'digits'")
     image_size: int = _option(0, "resize images to this side in pixels; 0 keeps the set's own")
-    train_split: str = _option("train", "the split to train on")
+    train_split: str = _option("train", "the split to train on, or a part: train[:10000]")
     validation_split: str = _option(
-        "test", "a split's name, or the fraction of the training split to hold out (0.1)"
+        "test", "a split's name, the share of the training split to hold out (0.1), or a fold (2/5)"
     )
     model: str = _option("cnn", "the network", ("cnn",))
     loss: str = _option("softmax_cross_entropy", "the loss", ("softmax_cross_entropy",))
@@ -46,6 +46,12 @@ class Config:
         "every_epoch",
         "when to draw an order of the examples; once is Keras's fit after set_random_seed",
         ("every_epoch", "once"),
+    )
+    order_seed: int = _option(-1, "the seed of the examples' order; -1 takes the run's seed")
+    convolution: str = _option(
+        "auto",
+        "how to compute convolutions; auto is product, over image patches, on a CPU, else direct",
+        ("auto", "product", "direct"),
     )
     microbatch: int = _option(0, "examples computed at once within an update; 0 chooses")
     flip: bool = _option(False, "augment by random horizontal flips")
@@ -67,6 +73,7 @@ class Hyper(NamedTuple):
     momentum: float | None = None
     b1: float | None = None
     b2: float | None = None
+    eps_root: float | None = None
     clip_norm: float | None = None
     label_smoothing: float | None = None
 
@@ -77,6 +84,7 @@ HYPER_HELP = {
     "momentum": "for sgd and rmsprop",
     "b1": "the first moment's decay, for adam, adamw and lion",
     "b2": "the second moment's decay, for adam, adamw, rmsprop and lion",
+    "eps_root": "under the root of adam and adamw; 1e-8 lets a gradient pass through a whole run",
     "clip_norm": "clip the gradient to this global norm",
     "label_smoothing": "probability spread evenly over all classes",
 }
@@ -103,7 +111,7 @@ def check(config: Config, hyper: Hyper) -> None:
         if choices and value not in choices:
             raise unknown(f.name, value, choices)
     for name, least in (("epochs", 1), ("batch_size", 1), ("microbatch", 0), ("image_size", 0),
-                        ("crop_padding", 0), ("warmup_epochs", 0), ("seed", 0)):
+                        ("crop_padding", 0), ("warmup_epochs", 0), ("seed", 0), ("order_seed", -1)):
         if getattr(config, name) < least:
             raise RequestError(f"--{name} {getattr(config, name)}: type {least} or more.")
     if config.microbatch and config.batch_size % config.microbatch:
@@ -118,16 +126,30 @@ def check(config: Config, hyper: Hyper) -> None:
             raise RequestError(f"--{name} {getattr(hyper, name)}: type a number below 1.")
 
 
-def fraction(config: Config) -> float | None:
-    """`validation_split` as a fraction in (0, 1), or None where it names a split."""
+class Fold(NamedTuple):
+    """The `number`th of `count` parts, from 1."""
+
+    number: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+
+
+def held_out(config: Config) -> float | Fold | None:
+    """What `validation_split` takes from the training split; None where it names a split."""
+    text = config.validation_split
+    value: float | Fold
     try:
-        value = float(config.validation_split)
-    except ValueError:
+        if "/" in text:
+            value = Fold(*map(int, text.split("/")))
+            sound = 1 <= value.number <= value.count >= 2
+        else:
+            value = float(text)
+            sound = 0 < value < 1
+    except (ValueError, TypeError):
         return None
-    if not 0 < value < 1:
+    if not sound:
         raise RequestError(
-            f"--validation_split {config.validation_split}: type a fraction between 0 and 1, such "
-            "as 0.1, or a split's name, such as test."
+            f"--validation_split {text}: type a fraction between 0 and 1, such as 0.1, a fold, "
+            "such as 2/5, or a split's name, such as test."
         )
     return value
 

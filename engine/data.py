@@ -1,6 +1,8 @@
 """Splits on the device as uint8, and the batches cut from them. B: batch, N: examples."""
 
-from typing import NamedTuple
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,64 +10,111 @@ import numpy as np
 from jax import Array
 
 from engine import keys
-from engine.config import Config, fraction
+from engine.config import Config, Fold, held_out
 from engine.errors import RequestError, unknown
 from engine.sources.dataset import Dataset, Split
 
 
-class Data(NamedTuple):
-    """Device arrays: images uint8 [N, H, W, C], labels int32 [N]."""
+class Subset(NamedTuple):
+    """Which examples of a split take part: `rows` int32 [N]."""
 
-    train: Split
-    validation: Split
+    split: Split
+    rows: Any
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """[H, W, C]"""
+        return self.split.images.shape[1:]
 
 
-def _named(dataset: Dataset, name: str) -> Split:
-    if name not in dataset.splits:
-        raise unknown(f"split of {dataset.name}", name, dataset.splits)
-    return dataset.splits[name]
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from and what it is validated on; often parts of one split."""
+
+    train: Subset
+    validation: Subset
+    num_classes: int = field(metadata={"static": True})
 
 
-def _held_out(split: Split, share: float) -> tuple[Split, Split]:
-    """(rest, held out). The same examples whatever the run's seed, so that runs compare."""
-    order = np.random.default_rng(0).permutation(len(split.labels))
-    count = round(share * len(order))
-    held, rest = np.sort(order[:count]), np.sort(order[count:])
-    return tuple(Split(split.images[i], split.labels[i]) for i in (rest, held))  # type: ignore
+def whole(split: Split) -> Subset:
+    return Subset(split, np.arange(len(split.labels), dtype=np.int32))
+
+
+def _bound(text: str | None, default: int, count: int) -> int:
+    if not text:
+        return default
+    value = round(count * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+    return min(max(value + count if value < 0 else value, 0), count)
+
+
+def named(dataset: Dataset, name: str) -> Subset:
+    """A split, or a slice of one in tensorflow-datasets' words: train[:10000], train[-20%:]."""
+    sliced = re.fullmatch(r"([^\[]+)\[(-?\d+%?)?:(-?\d+%?)?\]", name)
+    plain = sliced[1] if sliced else name
+    if plain not in dataset.splits:
+        raise unknown(f"split of {dataset.name}", plain, dataset.splits)
+    subset = whole(dataset.splits[plain])
+    if sliced:
+        count = len(subset.rows)
+        start, stop = _bound(sliced[2], 0, count), _bound(sliced[3], count, count)
+        subset = subset._replace(rows=subset.rows[start:stop])
+    return subset
+
+
+def _parted(subset: Subset, share: float | Fold) -> tuple[Subset, Subset]:
+    """(rest, held out). The same examples whatever the run's seed, so that runs compare.
+
+    Folds hold the same share of every class, and differ in size by one example at most.
+    """
+    order = np.random.default_rng(0).permutation(len(subset.rows))
+    if isinstance(share, Fold):
+        labels = np.asarray(subset.split.labels)[subset.rows[order]]
+        held = order[np.argsort(labels, kind="stable")][share.number - 1 :: share.count]
+    else:
+        held = order[: round(share * len(order))]
+    out = np.zeros(len(order), bool)
+    out[held] = True
+    return (subset._replace(rows=subset.rows[~out]), subset._replace(rows=subset.rows[out]))
 
 
 def partition(dataset: Dataset, config: Config) -> Data:
-    """The run's two splits, on the host.
+    """The run's two subsets, on the host.
 
     Raises RequestError for unknown splits, empty ones, and a batch larger than the set.
     """
-    train, share = _named(dataset, config.train_split), fraction(config)
+    train, share = named(dataset, config.train_split), held_out(config)
+    found = len(train.rows)
     if share is None:
-        validation = _named(dataset, config.validation_split)
+        validation = named(dataset, config.validation_split)
     else:
-        train, validation = _held_out(train, share)
-    for name, split in (("train", train), ("validation", validation)):
-        if not len(split.labels):
+        train, validation = _parted(train, share)
+    for name, subset in (("train", train), ("validation", validation)):
+        if not len(subset.rows):
             raise RequestError(
-                f"--validation_split {config.validation_split} leaves no {name} examples of "
-                f"{len(_named(dataset, config.train_split).labels)}."
+                f"--train_split {config.train_split} --validation_split "
+                f"{config.validation_split} leaves no {name} examples of {found}."
             )
-    if config.batch_size > len(train.labels):
+    if config.batch_size > len(train.rows):
         raise RequestError(
-            f"--batch_size {config.batch_size} is larger than the {len(train.labels)} examples of "
-            f"{dataset.name}'s training split: type {len(train.labels)} or less."
+            f"--batch_size {config.batch_size} is larger than the {len(train.rows)} training "
+            f"examples of {dataset.name}: type {len(train.rows)} or less."
         )
-    return Data(train, validation)
+    return Data(train, validation, len(dataset.classes))
 
 
-def place(data: Data, device: jax.Device) -> Data:
-    return jax.device_put(data, device)
+def place(data: Data, device: jax.Device | jax.sharding.Sharding) -> Data:
+    """On the device, a split that both subsets share only once."""
+    train = jax.device_put(data.train, device)
+    if data.validation.split is not data.train.split:
+        return Data(train, jax.device_put(data.validation, device), data.num_classes)
+    rows = jax.device_put(data.validation.rows, device)
+    return Data(train, Subset(train.split, rows), data.num_classes)
 
 
-def epoch_order(root: Array, epoch: Array | int, num_examples: int) -> Array:
+def epoch_order(key: Array, epoch: Array | int, rows_N: Array) -> Array:
     """This epoch's permutation of the examples, int32 [N]."""
-    key = keys.stream(root, "shuffle", epoch)
-    return jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
+    return jax.random.permutation(keys.stream(key, "shuffle", epoch), rows_N)
 
 
 def batch_at(split: Split, order_N: Array, position: Array, size: int) -> tuple[Split, Array]:

@@ -14,12 +14,14 @@ from jax import Array
 
 from engine import metrics
 from engine.config import Config, Durations, Hyper, durations
-from engine.data import Data, batch_at, epoch_order, normalise
+from engine.data import Data, Subset, batch_at, epoch_order, normalise
 from engine.optim import optimizer
-from engine.sources.dataset import Split
 from engine.state import State, create
 from engine.step import eval_step, forward, train_step
 from models import build
+
+# A Config is part of the program: jit and vmap take it as an argument and compile for its value.
+jax.tree_util.register_static(Config)
 
 EVAL_BATCH = 64
 CPU_MICROBATCH = 32
@@ -43,36 +45,35 @@ def segment(
     config: Config,
     hyper: Hyper,
     root: Array,
-    train: Split,
+    order: Array,
+    train: Subset,
     state: State,
     count: Array | int,
 ) -> State:
-    """`count` updates, all within one epoch. `root` is the run's key."""
-    num_train = train.labels.shape[0]
-    lengths = durations(config, num_train)
+    """`count` updates, all within one epoch. `root` is the run's key, `order` its shuffles'."""
+    lengths = durations(config, train.rows.shape[0])
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
-    order_N = epoch_order(root, drawn_in, num_train)
+    order_N = epoch_order(order, drawn_in, train.rows)
 
-    def body(_, state: State) -> State:
+    @jax.checkpoint  # whoever differentiates a run keeps one state a step; nobody else notices
+    def update(state: State) -> State:
         position = state.step % lengths.epoch
-        batch, valid_B = batch_at(train, order_N, position, config.batch_size)
+        batch, valid_B = batch_at(train.split, order_N, position, config.batch_size)
         fresh = jax.tree.map(lambda x: jnp.where(position == 0, jnp.zeros_like(x), x), state.tally)
         state = state._replace(tally=fresh)
         return train_step(model, config, hyper, lengths, root, state, batch, valid_B)
 
-    return jax.lax.fori_loop(0, count, body, state)
+    return jax.lax.fori_loop(0, count, lambda _, state: update(state), state)
 
 
-def evaluate(model: nn.Module, params: Any, split: Split, num_classes: int) -> metrics.Evaluation:
-    """Sums over every example of `split`, each counted once."""
-    num_examples = split.labels.shape[0]
-    order_N = jnp.arange(num_examples, dtype=jnp.int32)
+def evaluate(model: nn.Module, params: Any, subset: Subset, num_classes: int) -> metrics.Evaluation:
+    """Sums over every example of `subset`, each counted once."""
 
     def body(position, sums):
-        batch, valid_B = batch_at(split, order_N, position, EVAL_BATCH)
+        batch, valid_B = batch_at(subset.split, subset.rows, position, EVAL_BATCH)
         return metrics.add(sums, eval_step(model, params, batch, valid_B))
 
-    batches = -(-num_examples // EVAL_BATCH)
+    batches = -(-subset.rows.shape[0] // EVAL_BATCH)
     return jax.lax.fori_loop(0, batches, body, metrics.zero_evaluation(num_classes))
 
 
@@ -88,33 +89,38 @@ def predict(model: nn.Module, params: Any, images_NxHxWxC: Array) -> tuple[Array
 
 def prepare(config: Config, num_classes: int, hyper: Hyper, lengths: Durations):
     """The run's model and Optax chain."""
-    return build(config.model, num_classes), optimizer(config, hyper, lengths)
+    model = build(config.model, num_classes, config.convolution)
+    return model, optimizer(config, hyper, lengths)
 
 
-def initial_state(
-    config: Config, hyper: Hyper, root: Array, train: Split, num_classes: int
-) -> State:
-    lengths = durations(config, train.labels.shape[0])
-    model, tx = prepare(config, num_classes, hyper, lengths)
-    return create(model, tx, root, train.images.shape[1:])
+def initial_state(config: Config, hyper: Hyper, root: Array, data: Data) -> State:
+    lengths = durations(config, data.train.rows.shape[0])
+    model, tx = prepare(config, data.num_classes, hyper, lengths)
+    return create(model, tx, root, data.train.image_shape)
 
 
 def train(
-    config: Config, hyper: Hyper, key: Array, data: Data, num_classes: int
+    config: Config, hyper: Hyper, key: Array, data: Data, order: Array | None = None
 ) -> tuple[State, dict[str, Array]]:
     """The whole run: (final state, history of float32 arrays [epochs]).
 
-    Pure: jit it, vmap it over `hyper` and `key`, differentiate it with respect to `hyper`.
+    Pure: `jax.jit(train)`; `jax.vmap(train, (None, 0, 0, None))` over stacked `hyper` and `key`;
+    `jax.grad` with respect to `hyper` (an update is computed again in the backward pass, so the
+    memory is one state an update). `order` is the key of the shuffles, `key` itself where it is
+    None: give one to runs that are to meet the same batches.
+
+    The history holds loss, accuracy, val_loss and val_accuracy after each epoch.
     """
-    lengths = durations(config, data.train.labels.shape[0])
-    model, _ = prepare(config, num_classes, hyper, lengths)
+    order = key if order is None else order
+    lengths = durations(config, data.train.rows.shape[0])
+    model, _ = prepare(config, data.num_classes, hyper, lengths)
 
     def epoch(state: State, _):
-        state = segment(model, config, hyper, key, data.train, state, lengths.epoch)
-        result = evaluate(model, state.params, data.validation, num_classes)
+        state = segment(model, config, hyper, key, order, data.train, state, lengths.epoch)
+        result = evaluate(model, state.params, data.validation, data.num_classes)
         return state, history_row(state.tally, result.tally)
 
-    start = initial_state(config, hyper, key, data.train, num_classes)
+    start = initial_state(config, hyper, key, data)
     return jax.lax.scan(epoch, start, length=config.epochs)
 
 

@@ -44,13 +44,14 @@ def optimizer(
     decay = 0.0 if hyper.weight_decay is None else hyper.weight_decay
     b1 = {} if hyper.b1 is None else {"b1": hyper.b1}
     b2 = {} if hyper.b2 is None else {"b2": hyper.b2}
+    eps = {"eps": KERAS_EPSILON} | (
+        {} if hyper.eps_root is None else {"eps_root": hyper.eps_root}
+    )
     match config.optimizer:
         case "adam":
-            update = optax.adam(rate, eps=KERAS_EPSILON, **b1, **b2)
+            update = optax.adam(rate, **eps, **b1, **b2)
         case "adamw":
-            update = optax.adamw(
-                rate, eps=KERAS_EPSILON, weight_decay=decay, mask=_kernels, **b1, **b2
-            )
+            update = optax.adamw(rate, weight_decay=decay, mask=_kernels, **eps, **b1, **b2)
         case "sgd":
             update = optax.sgd(rate, momentum=hyper.momentum, nesterov=config.nesterov)
         case "rmsprop":

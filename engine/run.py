@@ -10,108 +10,37 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 
-from engine import checkpoint, devices, folder, loop, memory, metrics, profile, report, sources
-from engine.config import Config, Durations, Hyper, durations, read
-from engine.data import Data, partition, place
-from engine.errors import RequestError, RunError
+from engine import checkpoint, devices, folder, loop, memory, profile, report
+from engine.config import Config, Durations, Hyper
+from engine.errors import RunError
+from engine.evaluation import evaluated
 from engine.optim import schedule
 from engine.program import Program
 from engine.progress import Progress
+from engine.setup import Setup, plain_console, setup
 from engine.signals import Interruption
-from engine.sources.dataset import Dataset, Split
 from engine.state import State, create, shapes
-from models import build
 
 # A terminal's line moves this many times an epoch; elsewhere an epoch is one segment.
 MOVES = 20
-MISTAKES = 25
 PROFILED = 20
-
-
-class Setup(NamedTuple):
-    """Everything settled before the first compilation. `data` and `hyper` are on the device."""
-
-    config: Config
-    hyper: Hyper
-    device: jax.Device
-    dataset: Dataset
-    data: Data
-    model: nn.Module
-    tx: optax.GradientTransformation
-    lengths: Durations
-    root: jax.Array
-
-
-def plain_console(stderr: bool = False) -> Console:
-    """A console that prints text as it is: no mark-up, no colours for numbers, no wrapping."""
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
-
-
-def _fits(config: Config, model: nn.Module, image_HxWxC: tuple[int, ...]) -> None:
-    try:
-        jax.eval_shape(
-            partial(model.init, train=False), jax.random.key(0), np.zeros((1, *image_HxWxC), "f4")
-        )
-    except ValueError as error:
-        height, width = image_HxWxC[:2]
-        raise RequestError(
-            f"model {config.model} does not fit {height} × {width} images: {error}. "
-            "Enlarge them, for example with --image_size 32."
-        ) from None
-
-
-def setup(config: Config, hyper: Hyper, console: Console) -> Setup:
-    """Device, data and model, each choice printed with its reason."""
-    choice = devices.choose(config.device)
-    console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
-    if config.compile_cache:
-        devices.enable_compile_cache(devices.compile_cache_dir())
-    dataset = sources.load(config.dataset, config.data_dir, config.image_size)
-    host = partition(dataset, config)
-    num_train, num_validation = (len(split.labels) for split in host)
-    console.print(
-        f"data: {dataset.name}, {num_train:,} training and {num_validation:,} validation images "
-        f"of {' × '.join(map(str, host.train.images.shape[1:]))}"
-    )
-    size, reason = loop.microbatch_for(config, choice.device.platform)
-    if config.batch_size > loop.CPU_MICROBATCH or size:
-        console.print(f"microbatch: {size or config.batch_size} ({reason})")
-    lengths = durations(config, num_train)
-    model, tx = loop.prepare(config, len(dataset.classes), hyper, lengths)
-    _fits(config, model, host.train.images.shape[1:])
-    jax.config.update("jax_default_device", choice.device)
-    traced = jax.tree.map(np.float32, hyper)
-    return Setup(
-        config=dataclasses.replace(config, microbatch=size),
-        hyper=jax.device_put(traced, choice.device),
-        device=choice.device,
-        dataset=dataset,
-        data=place(host, choice.device),
-        model=model,
-        tx=tx,
-        lengths=lengths,
-        root=jax.device_put(jax.random.key(config.seed), choice.device),
-    )
 
 
 def _compile_segment(ready: Setup, config: Config, state: State) -> Program:
     """The training program of `config`; a `state` of shapes alone will do to compile it."""
     return Program(
         partial(loop.segment, ready.model, config), donate=("state",), hyper=ready.hyper,
-        root=ready.root, train=ready.data.train, state=state, count=np.int32(1),
+        root=ready.root, order=ready.order, train=ready.data.train, state=state, count=np.int32(1),
     )
 
 
 class Programs(NamedTuple):
-    """segment(hyper, root, train, state, count) and evaluate(params, split), compiled."""
+    """segment(hyper, root, order, train, state, count), evaluate(params, subset): compiled."""
 
     segment: Program
     evaluate: Program
@@ -132,7 +61,7 @@ def compile_programs(ready: Setup, state: State) -> Programs:
         raise memory.too_large(ready.config.batch_size, need, room, partial(_plan_of, ready))
     evaluate = Program(
         partial(loop.evaluate, ready.model, num_classes=len(ready.dataset.classes)),
-        params=state.params, split=ready.data.validation,
+        params=state.params, subset=ready.data.validation,
     )
     return Programs(segment, evaluate)
 
@@ -143,7 +72,7 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
     config = dataclasses.replace(
         config, microbatch=loop.microbatch_for(config, ready.device.platform)[0]
     )
-    state = shapes(ready.model, ready.tx, ready.data.train.images.shape[1:])
+    state = shapes(ready.model, ready.tx, ready.data.train.image_shape)
     return memory.plan(_compile_segment(ready, config, state).compiled)
 
 
@@ -166,7 +95,7 @@ def _write_profile(ready: Setup, programs: Programs, state: State, path: Path) -
 
     def work() -> State:
         return programs.segment(
-            hyper=ready.hyper, root=ready.root, train=ready.data.train,
+            hyper=ready.hyper, root=ready.root, order=ready.order, train=ready.data.train,
             state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
         )
 
@@ -204,8 +133,8 @@ def _train_epoch(
     for count in _segments(position, ready.lengths.epoch, progress.interactive):
         began = time.perf_counter()
         state = programs.segment(
-            hyper=ready.hyper, root=ready.root, train=ready.data.train, state=state,
-            count=np.int32(count),
+            hyper=ready.hyper, root=ready.root, order=ready.order, train=ready.data.train,
+            state=state, count=np.int32(count),
         )
         jax.block_until_ready(state)
         clock.add(time.perf_counter() - began, count)
@@ -247,7 +176,7 @@ def _epochs(
             "seconds": clock.epoch, "val_loss": 0.0,
         }
         if whole and bad < 0:
-            validation = programs.evaluate(params=state.params, split=ready.data.validation)
+            validation = programs.evaluate(params=state.params, subset=ready.data.validation)
             row |= {k: float(v) for k, v in loop.history_row(state.tally, validation.tally).items()}
         _stop_if_diverged(path, bad, ready.lengths, row)
         if whole:
@@ -284,7 +213,7 @@ def fit(
     console.print(f"run: {path}")
     saved = folder.write_config(
         path, config, hyper, device=devices.describe(ready.device),
-        classes=ready.dataset.classes, image_shape=ready.data.train.images.shape[1:],
+        classes=ready.dataset.classes, image_shape=ready.data.train.image_shape,
         fingerprint=ready.dataset.fingerprint,
     )
     with (checkpoint.Checkpoints(path / "checkpoints") as checkpoints,
@@ -302,7 +231,7 @@ def fit(
             state = _epochs(
                 ready, programs, state, path, progress, clock, checkpoints, interruption
             )
-    seen = clock.steps / ready.lengths.epoch * len(ready.data.train.labels)
+    seen = clock.steps / ready.lengths.epoch * len(ready.data.train.rows)
     timing = {
         "seconds_compile": programs.seconds,
         "examples_per_second": seen / clock.total if clock.total else None,
@@ -315,39 +244,11 @@ def _start(
     ready: Setup, checkpoints: checkpoint.Checkpoints, resume: bool
 ) -> tuple[State, Clock]:
     """The newest checkpoint's state where there is one to resume, else a fresh one."""
-    image = ready.data.train.images.shape[1:]
+    image = ready.data.train.image_shape
     if resume and checkpoints.any():
         state, seconds = checkpoints.restore(shapes(ready.model, ready.tx, image))
         return jax.device_put(state, ready.device), Clock(seconds)
     return jax.jit(lambda root: create(ready.model, ready.tx, root, image))(ready.root), Clock()
-
-
-def _held_for_evaluation(ready: Setup) -> tuple[str, Split]:
-    """The split that judges the model: one named test where training left it alone."""
-    name, splits = ready.config.validation_split, ready.dataset.splits
-    if name in splits:
-        return name, ready.data.validation
-    if "test" in splits:
-        return "test", jax.device_put(splits["test"], ready.device)
-    return f"validation ({name} of {ready.config.train_split})", ready.data.validation
-
-
-def _evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistakes]:
-    """metrics.json's scores, and the most confident mistakes."""
-    name, split = _held_for_evaluation(ready)
-    classes = ready.dataset.classes
-    sums = jax.jit(partial(loop.evaluate, ready.model, num_classes=len(classes)))(params, split)
-    scores = metrics.summarise(jax.device_get(sums), classes) | {"split": name}
-    predicted_N, probability_N = jax.device_get(
-        jax.jit(partial(loop.predict, ready.model))(params, split.images)
-    )
-    labels_N = np.asarray(split.labels)
-    wrong = np.flatnonzero(predicted_N != labels_N)
-    worst = wrong[np.argsort(-probability_N[wrong], kind="stable")][:MISTAKES]
-    images = np.asarray(split.images)[worst]
-    return scores, report.Mistakes(
-        images, labels_N[worst], predicted_N[worst], probability_N[worst]
-    )
 
 
 def _conclude(
@@ -355,7 +256,7 @@ def _conclude(
     console: Console,
 ) -> None:
     """metrics.json, the plots and report.html."""
-    scores, mistakes = _evaluated(ready, state.params)
+    scores, mistakes = evaluated(ready, state.params)
     history = folder.history(path)
     best = max(history, key=lambda row: row["val_accuracy"])
     scores |= timing | {
@@ -374,62 +275,3 @@ def _conclude(
     )
 
 
-def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
-    """Scores of a run's `last` or `best` checkpoint, printed as JSON."""
-    ready = setup(config, hyper, plain_console(stderr=True))
-    state = _restored(ready.model, ready.tx, ready.data.train.images.shape[1:], config, which)
-    scores, _ = _evaluated(ready, jax.device_put(state.params, ready.device))
-    print(json.dumps(scores | {"checkpoint": which, "step": int(state.step)}, indent=2))
-    return scores
-
-
-def _restored(model, tx, image_HxWxC, config: Config, which: str) -> State:
-    with checkpoint.Checkpoints(Path(config.run_dir) / "checkpoints", read_only=True) as saved:
-        return saved.restore(shapes(model, tx, image_HxWxC), which)[0]
-
-
-def _read_image(path: str, image_HxWxC: tuple[int, ...]) -> np.ndarray:
-    """An image file as uint8 [H, W, C] of the size and channels that the model takes."""
-    height, width, channels = image_HxWxC
-    try:
-        with Image.open(path) as image:
-            fitted = image.convert("L" if channels == 1 else "RGB").resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
-    except FileNotFoundError:
-        raise RequestError(f"{path}: no such file.") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise RequestError(f"{path} is not an image that can be read: {error}.") from None
-    return np.asarray(fitted, np.uint8).reshape(image_HxWxC)
-
-
-def predict(config: Config, hyper: Hyper, which: str, paths: list[str]) -> None:
-    """Print class and probability of each image file, tab-separated."""
-    if not paths:
-        raise RequestError("predict needs image files: predict --run_dir R image.png ...")
-    _, _, saved = read(Path(config.run_dir) / "config.json")
-    classes, image = saved["classes"], tuple(saved["image_shape"])
-    images = np.stack([_read_image(path, image) for path in paths])
-    choice = devices.choose(config.device)
-    model = build(config.model, len(classes))
-    lengths = Durations(1, 0, config.epochs)
-    _, tx = loop.prepare(config, len(classes), hyper, lengths)
-    with jax.default_device(choice.device):
-        params = jax.device_put(_restored(model, tx, image, config, which).params)
-        predicted, probability = jax.jit(partial(loop.predict, model))(params, images)
-    for path, label, share in zip(paths, np.asarray(predicted), np.asarray(probability),
-                                  strict=True):
-        print(f"{path}\t{classes[label]}\t{share:.4f}")
-
-
-def summary(config: Config) -> None:
-    """Print the model's layers: input and output shapes, parameters, FLOPs of one image."""
-    dataset = sources.load(config.dataset, config.data_dir, config.image_size)
-    image = partition(dataset, config).train.images.shape[1:]
-    model = build(config.model, len(dataset.classes))
-    _fits(config, model, image)
-    table = nn.tabulate(
-        model, jax.random.key(0), compute_flops=True,
-        console_kwargs={"width": 130, "force_terminal": False},
-    )
-    print(table(np.zeros((1, *image), np.float32), train=False))

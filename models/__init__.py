@@ -7,5 +7,5 @@ from models.cnn import CNN
 MODELS: dict[str, type[nn.Module]] = {"cnn": CNN}
 
 
-def build(name: str, num_classes: int) -> nn.Module:
-    return MODELS[name](num_classes=num_classes)  # type: ignore[call-arg]
+def build(name: str, num_classes: int, convolution: str = "auto") -> nn.Module:
+    return MODELS[name](num_classes=num_classes, convolution=convolution)  # type: ignore[call-arg]

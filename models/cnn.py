@@ -10,13 +10,14 @@ class CNN(nn.Module):
     """Glorot uniform kernels and zero biases, Keras's, so that the article's numbers carry over."""
 
     num_classes: int
+    convolution: str = "auto"
 
     @nn.compact
     def __call__(self, x_BxHxWxC: Array, train: bool) -> Array:
         """float32 images [B, H, W, C] → logits [B, num_classes]; 18 × 18 pixels or more."""
-        x = ConvReLU(32, pool=True)(x_BxHxWxC)
-        x = ConvReLU(64, pool=True)(x)
-        x = ConvReLU(64)(x)
+        x = ConvReLU(32, pool=True, formulation=self.convolution)(x_BxHxWxC)
+        x = ConvReLU(64, pool=True, formulation=self.convolution)(x)
+        x = ConvReLU(64, formulation=self.convolution)(x)
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(64, kernel_init=nn.initializers.glorot_uniform())(x))
         return nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform())(x)

@@ -107,30 +107,39 @@ def _corner_max_backward(y_BxHxWx4xF: Array, g_BxHxWxF: Array):
 corner_max.defvjp(_corner_max_forward, _corner_max_backward)
 
 
-def convolution(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
-    """XLA's own, which `conv` equals."""
+def conv_product(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
+    """Valid, stride-1 convolution, [B, H-K+1, W-K+1, F], as a product over patches."""
+    return _product(patches(x_BxHxWxC, kernel_KxKxCxF.shape[0]), kernel_KxKxCxF)
+
+
+def conv_pool_product(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
+    """The same, then 2 × 2 max-pooling of stride 2, an odd edge dropped; ties share a gradient."""
+    corners = pooling_patches(x_BxHxWxC, kernel_KxKxCxF.shape[0])
+    return corner_max(_product(corners, kernel_KxKxCxF))
+
+
+def conv_direct(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
+    """`conv_product` as XLA's convolution."""
     return lax.conv_general_dilated(
         x_BxHxWxC, kernel_KxKxCxF, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def convolution_pool(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
-    """XLA's convolution and Flax's pooling, which `conv_pool` equals but for ties' gradients."""
-    return nn.max_pool(convolution(x_BxHxWxC, kernel_KxKxCxF), (2, 2), (2, 2))
+def conv_pool_direct(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
+    """`conv_pool_product` as XLA's convolution and Flax's pooling: a tie goes to the first."""
+    return nn.max_pool(conv_direct(x_BxHxWxC, kernel_KxKxCxF), (2, 2), (2, 2))
 
 
-conv = by_platform(
-    cpu=lambda x, kernel: _product(patches(x, kernel.shape[0]), kernel), default=convolution
-)
-conv.__doc__ = "Valid, stride-1 convolution of x [B, H, W, C], kernel [K, K, C, F]: [B, H', W', F]."
-
-conv_pool = by_platform(
-    cpu=lambda x, kernel: corner_max(_product(pooling_patches(x, kernel.shape[0]), kernel)),
-    default=convolution_pool,
-)
-conv_pool.__doc__ = """`conv`, then 2 × 2 max-pooling, stride 2, an odd edge dropped.
-
-A tie shares its gradient on a CPU; elsewhere it goes to the first."""
+CONV = {
+    "auto": by_platform(cpu=conv_product, default=conv_direct),
+    "product": conv_product,
+    "direct": conv_direct,
+}
+CONV_POOL = {
+    "auto": by_platform(cpu=conv_pool_product, default=conv_pool_direct),
+    "product": conv_pool_product,
+    "direct": conv_pool_direct,
+}
 
 
 class ConvReLU(nn.Module):
@@ -143,6 +152,7 @@ class ConvReLU(nn.Module):
     features: int
     side: int = 3
     pool: bool = False
+    formulation: str = "auto"
 
     @nn.compact
     def __call__(self, x_BxHxWxC: Array) -> Array:
@@ -154,5 +164,5 @@ class ConvReLU(nn.Module):
         shape = (self.side, self.side, x_BxHxWxC.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        operation = conv_pool if self.pool else conv
+        operation = (CONV_POOL if self.pool else CONV)[self.formulation]
         return nn.relu(operation(x_BxHxWxC, kernel) + bias)

@@ -18,7 +18,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from engine.data import Data  # noqa: E402
+from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -34,10 +34,15 @@ def random_split(count: int, classes: int = 4, side: int = 18, seed: int = 0) ->
     return Split((noise + 45 * labels[:, None, None, None]).astype(np.uint8), labels)
 
 
+def data_of(train: Split, validation: Split, num_classes: int = 4) -> Data:
+    """Two whole splits on the device."""
+    return jax.device_put(Data(whole(train), whole(validation), num_classes))
+
+
 @pytest.fixture
 def data() -> Data:
     """37 training and 21 validation images: no batch size divides them."""
-    return jax.device_put(Data(random_split(37), random_split(21, seed=1)))
+    return data_of(random_split(37), random_split(21, seed=1))
 
 
 @pytest.fixture

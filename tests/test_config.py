@@ -7,7 +7,7 @@ from conftest import ROOT
 
 import launch as program
 from engine import flags
-from engine.config import HYPER_HELP, Config, Hyper, durations, fraction
+from engine.config import HYPER_HELP, Config, Hyper, durations, held_out
 from engine.errors import RequestError
 from models import MODELS
 
@@ -30,9 +30,10 @@ def test_every_choice_is_there():
     assert set(HYPER_HELP) == set(Hyper._fields)
 
 
-@pytest.mark.parametrize("text, value", [("0.1", 0.1), ("test", None), ("train", None)])
-def test_validation_split_is_a_fraction_or_a_name(text, value):
-    assert fraction(Config(validation_split=text)) == value
+@pytest.mark.parametrize("text, value", [("0.1", 0.1), ("2/5", (2, 5)), ("test", None),
+                                         ("a/b", None), ("train", None)])
+def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
+    assert held_out(Config(validation_split=text)) == value
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_a_bad_request_is_one_clear_line_and_status_2(words, said, capsys):
 
 def test_a_fraction_outside_0_to_1_is_refused():
     with pytest.raises(RequestError, match="between 0 and 1"):
-        fraction(Config(validation_split="1.5"))
+        held_out(Config(validation_split="1.5"))
 
 
 def test_help_imports_nothing_heavy():

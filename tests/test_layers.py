@@ -6,15 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.layers import (
-    ConvReLU,
-    conv,
-    conv_pool,
-    convolution,
-    convolution_pool,
-    corner_max,
-    pooling_patches,
-)
+from models.layers import CONV, CONV_POOL, ConvReLU, corner_max, pooling_patches
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
@@ -23,10 +15,11 @@ def normal(seed: int, *shape: int) -> jax.Array:
 
 @pytest.mark.parametrize("shape", [(2, 9, 7, 3), (1, 3, 3, 5), (3, 6, 11, 1)])
 @pytest.mark.parametrize("side", [1, 3])
-def test_conv_equals_xlas_in_value_and_gradient(shape, side):
+@pytest.mark.parametrize("how", ["auto", "product"])
+def test_conv_equals_xlas_in_value_and_gradient(shape, side, how):
     x, kernel = normal(0, *shape), normal(1, side, side, shape[-1], 4)
-    ours, ours_vjp = jax.vjp(conv, x, kernel)
-    theirs, theirs_vjp = jax.vjp(convolution, x, kernel)
+    ours, ours_vjp = jax.vjp(CONV[how], x, kernel)
+    theirs, theirs_vjp = jax.vjp(CONV["direct"], x, kernel)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     g = normal(2, *theirs.shape)
     for a, b in zip(ours_vjp(g), theirs_vjp(g), strict=True):
@@ -34,10 +27,11 @@ def test_conv_equals_xlas_in_value_and_gradient(shape, side):
 
 
 @pytest.mark.parametrize("side, height, width", [(3, 8, 8), (3, 13, 9), (3, 4, 5), (1, 2, 3)])
-def test_conv_pool_equals_flaxs_in_value_and_gradient(side, height, width):
+@pytest.mark.parametrize("how", ["auto", "product"])
+def test_conv_pool_equals_flaxs_in_value_and_gradient(side, height, width, how):
     x, kernel = normal(0, 2, height, width, 3), normal(1, side, side, 3, 4)
-    ours, ours_vjp = jax.vjp(conv_pool, x, kernel)
-    theirs, theirs_vjp = jax.vjp(convolution_pool, x, kernel)
+    ours, ours_vjp = jax.vjp(CONV_POOL[how], x, kernel)
+    theirs, theirs_vjp = jax.vjp(CONV_POOL["direct"], x, kernel)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     g = normal(2, *theirs.shape)
     for a, b in zip(ours_vjp(g), theirs_vjp(g), strict=True):
@@ -73,7 +67,7 @@ def test_what_pooling_drops_is_never_computed(height, width):
 def test_the_backward_pass_computes_nothing_of_the_forward_again():
     """One product forward, two backward: the second naming of the patches costs nothing."""
     x, kernel = normal(0, 1, 10, 10, 3), normal(1, 3, 3, 3, 3)
-    for operation in (conv, conv_pool):
+    for operation in (CONV["auto"], CONV_POOL["auto"]):
         both = jax.jit(lambda x, k, f=operation: jax.grad(
             lambda x, k: (f(x, k) ** 2).sum(), argnums=(0, 1))(x, k))
         text = both.lower(x, kernel).compile().as_text()
@@ -84,7 +78,8 @@ def test_a_cpu_loop_holds_no_convolution():
     """XLA:CPU runs a convolution's gradient inside a loop 30 times slower."""
 
     x, kernel = normal(0, 1, 10, 10, 3), normal(1, 3, 3, 3, 3)
+    conv, conv_pool = CONV["auto"], CONV_POOL["auto"]
     step = jax.jit(jax.grad(lambda x, k: conv(conv_pool(x, k), k).sum(), argnums=1))
     assert " convolution(" not in step.lower(x, kernel).compile().as_text()
-    direct = jax.jit(jax.grad(lambda x, k: convolution(x, k).sum(), argnums=1))
+    direct = jax.jit(jax.grad(lambda x, k: CONV["direct"](x, k).sum(), argnums=1))
     assert " convolution(" in direct.lower(x, kernel).compile().as_text()

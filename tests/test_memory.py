@@ -3,13 +3,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import random_split
+from conftest import data_of, random_split
 
 from engine import loop, memory, run
-from engine.config import Config, Hyper
-from engine.data import Data, place
+from engine.config import Config, Hyper, durations
 from engine.errors import RequestError
 from engine.memory import Plan
+from engine.setup import Setup
+from engine.sources.dataset import Dataset
 
 
 def test_host_memory_is_read():
@@ -49,13 +50,13 @@ def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypat
     """The room is what a batch of 16 needs and a byte; 64 and 32 need more."""
     device = jax.devices("cpu")[0]
     config = Config(batch_size=64, microbatch=64)
-    data = place(Data(random_split(64), random_split(8)), device)
+    data = data_of(random_split(64), random_split(8))
     hyper, root = jax.tree.map(jnp.float32, Hyper()), jax.random.key(0)
-    lengths = run.durations(config, 64)
+    lengths = durations(config, 64)
     model, tx = loop.prepare(config, 4, hyper, lengths)
-    dataset = run.Dataset("small", tuple("abcd"), {}, "0")
-    ready = run.Setup(config, hyper, device, dataset, data, model, tx, lengths, root)
-    state = loop.initial_state(config, hyper, root, data.train, 4)
+    dataset = Dataset("small", tuple("abcd"), {}, "0")
+    ready = Setup(config, hyper, device, dataset, data, model, tx, lengths, root, root)
+    state = loop.initial_state(config, hyper, root, data)
     need = memory.extra(run._plan_of(ready, 16)) + 1
     monkeypatch.setattr(memory, "free", lambda device: need)
     with pytest.raises(RequestError, match=r"--batch_size 64 needs .* MiB more, .*--batch_size 16"):

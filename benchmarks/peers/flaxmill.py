@@ -9,36 +9,36 @@ import numpy as np
 from benchmarks.task import given, result
 from engine import loop, metrics
 from engine.config import Config, Hyper, durations
-from engine.data import Data
+from engine.data import Data, whole
 from engine.program import Program
 from engine.sources.dataset import Split
 from models import build
 
 task = given()
 data = jax.device_put(Data(
-    Split(task.x_train, task.y_train.astype(np.int32)),
-    Split(task.x_test, task.y_test.astype(np.int32)),
+    whole(Split(task.x_train, task.y_train.astype(np.int32))),
+    whole(Split(task.x_test, task.y_test.astype(np.int32))), 10,
 ))
 config = Config(batch_size=task.batch, epochs=task.epochs)
 micro, _ = loop.microbatch_for(config, jax.default_backend())
 config = dataclasses.replace(config, microbatch=micro)
 model, root = build("cnn", 10), jax.random.key(task.seed)
 hyper = jax.tree.map(np.float32, Hyper())
-state = loop.initial_state(config, hyper, root, data.train, 10)
+state = loop.initial_state(config, hyper, root, data)
 
 
 def segment(**arguments):
     return loop.segment(model, config, **arguments)
 
 
-def evaluate(params, split):
-    return loop.evaluate(model, params, split, 10)
+def evaluate(params, subset):
+    return loop.evaluate(model, params, subset, 10)
 
 
 steps = durations(config, len(task.y_train)).epoch
-given_always = {"hyper": hyper, "root": root, "train": data.train}
+given_always = {"hyper": hyper, "root": root, "order": root, "train": data.train}
 train = Program(segment, ("state",), **given_always, state=state, count=np.int32(1))
-test = Program(evaluate, params=state.params, split=data.validation)
+test = Program(evaluate, params=state.params, subset=data.validation)
 jax.block_until_ready(train(**given_always, state=jax.tree.map(np.array, state), count=np.int32(1)))
 first_step = time.time()
 rows = []
@@ -46,7 +46,8 @@ for _ in range(task.epochs):
     began = time.perf_counter()
     state = jax.block_until_ready(train(**given_always, state=state, count=np.int32(steps)))
     seconds = time.perf_counter() - began
-    scores = metrics.summarise(test(params=state.params, split=data.validation), list("0123456789"))
+    sums = test(params=state.params, subset=data.validation)
+    scores = metrics.summarise(sums, list("0123456789"))
     rows.append({"seconds": seconds, "accuracy": float(state.tally.correct / state.tally.count),
                  "val_accuracy": scores["accuracy"]})
 result(first_step, rows, str(jax.devices()[0].device_kind), "jax", "jaxlib", "flax", "optax")
