@@ -2,7 +2,7 @@
 
 import sys
 
-from engine import flags
+from engine import flags, space
 from engine.errors import RequestError, RunError
 
 
@@ -11,14 +11,20 @@ def _carry_out(request: flags.Request) -> int:
         from engine import doctor
 
         return doctor.run(request.config.device, request.json, request.config.data_dir)
+    if request.command in ("sweep", "lr-find"):
+        space.axes(request.search)  # a mistyped axis is answered before jax is imported
     from absl import logging
 
-    from engine import evaluation, run, setup
+    from engine import evaluation, lr_find, run, setup, sweep
 
     logging.set_verbosity(logging.ERROR)  # Orbax warns of what we ask of it on purpose
     config, hyper = request.config, request.hyper
     if request.summary:
         setup.summary(config)
+    elif request.command == "sweep":
+        sweep.run(config, hyper, request.search, request.resume)
+    elif request.command == "lr-find":
+        lr_find.run(config, hyper, request.search)
     elif request.command == "eval":
         evaluation.evaluate(config, hyper, request.checkpoint)
     elif request.command == "predict":

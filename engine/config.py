@@ -78,6 +78,7 @@ class Hyper(NamedTuple):
     label_smoothing: float | None = None
 
 
+BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing")
 HYPER_HELP = {
     "learning_rate": "the peak learning rate",
     "weight_decay": "decoupled for adamw, lion and muon, else added to the gradient; kernels only",
@@ -121,7 +122,7 @@ def check(config: Config, hyper: Hyper) -> None:
     for name, value in hyper._asdict().items():
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise RequestError(f"--{name} {value}: type a finite number of 0 or more.")
-    for name in ("momentum", "b1", "b2", "label_smoothing"):
+    for name in BELOW_ONE:
         if (getattr(hyper, name) or 0) >= 1:
             raise RequestError(f"--{name} {getattr(hyper, name)}: type a number below 1.")
 

@@ -10,12 +10,25 @@ from absl import flags
 
 from engine.config import HYPER_HELP, Config, Hyper, check, read
 from engine.errors import RequestError, unknown
+from engine.space import SEARCH_HELP, Search
 
 COMMANDS = {
     "train": "train, evaluate and report (the default)",
+    "sweep": "train a population: --sweep learning_rate=log:1e-4:1e-1:16 --seeds 4",
+    "lr-find": "train briefly at 32 learning rates at once; draw and suggest",
     "eval": "evaluate a run's checkpoint again: eval --run_dir R",
     "predict": "classify image files: predict --run_dir R image.png ...",
     "doctor": "check that the accelerator really computes",
+}
+
+# Flags that only some commands follow.
+BELONGS = {
+    "summary": ("train",),
+    "memory": ("train",),
+    "profile": ("train",),
+    "resume": ("train", "sweep"),
+    "checkpoint": ("eval", "predict"),
+    "json": ("doctor",),
 }
 
 _DEFINE: dict[type, Callable[..., Any]] = {
@@ -39,6 +52,7 @@ class Request(NamedTuple):
     profile: bool
     json: bool
     images: list[str]
+    search: Search
 
 
 def _definitions() -> flags.FlagValues:
@@ -61,6 +75,12 @@ def _definitions() -> flags.FlagValues:
                        ("profile", "trace some steps first, and print where their time goes"),
                        ("json", "doctor: print for machines")):
         flags.DEFINE_boolean(name, False, text, flag_values=values)
+    for name, default in Search._field_defaults.items():
+        text = f"sweep: {SEARCH_HELP[name]}"
+        if name == "axes":
+            flags.DEFINE_multi_string("sweep", None, text, flag_values=values)
+        else:
+            _DEFINE[type(default)](name, None, text, flag_values=values)
     flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
     return values
 
@@ -85,16 +105,37 @@ def _recipe(path: str) -> tuple[Config, Hyper]:
         raise RequestError(f"--config {path}: {type(error).__name__}: {error}.") from None
 
 
-def _base(values: flags.FlagValues, command: str) -> tuple[Config, Hyper]:
+def _base(values: flags.FlagValues, command: str) -> tuple[Config, Hyper, Search]:
     """What typed flags override: a saved run, a recipe, or the defaults."""
     saved = values.resume or (values.run_dir if command in ("eval", "predict") else None)
+    search = Search()
     if values.config:
         config, hyper = _recipe(values.config)
+    elif saved and command == "sweep":
+        config, hyper, found = read(Path(saved) / "sweep.json")
+        search = Search(**found["search"])._replace(axes=tuple(found["search"]["axes"]))
     elif saved:
         config, hyper, _ = read(Path(saved) / "config.json")
     else:
-        return Config(), Hyper()
-    return (dataclasses.replace(config, run_dir=saved), hyper) if saved else (config, hyper)
+        return Config(), Hyper(), search
+    return (dataclasses.replace(config, run_dir=saved) if saved else config), hyper, search
+
+
+def _search(values: flags.FlagValues, command: str, saved: Search) -> Search:
+    """The typed search over the saved one. Raises RequestError where it can't be followed."""
+    names = {name: "sweep" if name == "axes" else name for name in Search._fields}
+    typed: dict[str, Any] = {
+        n: values[flag].value for n, flag in names.items() if values[flag].present
+    }
+    if typed and command not in ("sweep", "lr-find"):
+        flag = names[next(iter(typed))]
+        raise RequestError(f"--{flag} is for sweeps: type python launch.py sweep --{flag} ...")
+    if typed and values.resume:
+        raise RequestError(f"--{names[next(iter(typed))]}: a sweep is resumed as it was begun; "
+                           "leave it out.")
+    if "axes" in typed:
+        typed["axes"] = tuple(typed["axes"])
+    return saved._replace(**typed)
 
 
 def parse(argv: list[str]) -> Request | None:
@@ -116,17 +157,21 @@ def parse(argv: list[str]) -> Request | None:
         raise RequestError(f"{command} takes flags only, but got {' '.join(words[1:])!r}.")
     if command in ("eval", "predict") and not values.run_dir:
         raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
+    for name, commands in BELONGS.items():
+        if values[name].present and command not in commands:
+            raise RequestError(f"--{name} is for {' and '.join(commands)}, not for {command}.")
     if values.checkpoint not in (None, "last", "best"):
         raise unknown("checkpoint", values.checkpoint, ("last", "best"))
 
     def typed(names) -> dict[str, Any]:
         return {n: values[n].value for n in names if values[n].present}
 
-    config, hyper = _base(values, command)
+    config, hyper, search = _base(values, command)
+    search = _search(values, command, search)
     config = dataclasses.replace(config, **typed(f.name for f in dataclasses.fields(Config)))
     hyper = hyper._replace(**typed(Hyper._fields))
     if values.resume and values["run_dir"].present:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
     check(config, hyper)
     return Request(command, config, hyper, values.resume or "", values.checkpoint or "last",
-                   values.summary, values.memory, values.profile, values.json, words[1:])
+                   values.summary, values.memory, values.profile, values.json, words[1:], search)

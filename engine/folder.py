@@ -1,5 +1,6 @@
 """A run's folder: config.json, history.jsonl, metrics.json. Never overwrites another run."""
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -11,6 +12,8 @@ from typing import Any
 from engine.config import Config, Hyper, identity, read, to_json
 from engine.errors import RequestError
 
+# What tells that a folder is taken, by command.
+HOLDS = {"": "config.json", "sweep": "sweep.json"}
 VERSIONED = ("flaxmill", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy",
              "tensorflow-datasets")
 
@@ -36,25 +39,33 @@ def _make(path: Path) -> bool:
     raise RequestError(f"--run_dir {path}: {reason}; name another folder.")
 
 
-def create(config: Config) -> Path:
-    """A folder for a new run: the one asked for, else the next free runs/<dataset>-<model>-<n>."""
+def create(config: Config, kind: str = "") -> Path:
+    """A folder for a new run: the one asked for, else the next free runs/<dataset>-<model>-<n>.
+
+    `kind` is a command, such as sweep, whose folders are named after it.
+    """
     if config.run_dir:
         path = Path(config.run_dir)
-        if not _make(path) and (path / "config.json").exists():
+        held = next((n for n, f in HOLDS.items() if (path / f).exists()), None)
+        if not _make(path) and held is not None:
+            command = f"{held} --resume {path}".strip()
             raise RequestError(
-                f"--run_dir {path} already holds a run: go on with it (--resume {path}), or name "
-                "another folder."
+                f"--run_dir {path} already holds a {held or 'run'}: go on with it ({command}), or "
+                "name another folder."
             )
         return path
+    stem = "-".join(filter(None, (config.dataset, config.model, kind)))
     count = 1
-    while not _make(path := Path("runs") / f"{config.dataset}-{config.model}-{count}"):
+    while not _make(path := Path("runs") / f"{stem}-{count}"):
         count += 1
     return path
 
 
-def open_to_resume(path: Path, config: Config, hyper: Hyper, fingerprint: str) -> None:
+def open_to_resume(
+    path: Path, config: Config, hyper: Hyper, fingerprint: str, file: str = "config.json"
+) -> None:
     """Raises RequestError naming every field in which the saved run differs from this one."""
-    saved_config, saved_hyper, saved = read(path / "config.json")
+    saved_config, saved_hyper, saved = read(path / file)
     was = identity(saved_config, saved_hyper) | {"dataset_fingerprint": saved["fingerprint"]}
     now = identity(config, hyper) | {"dataset_fingerprint": fingerprint}
     differing = [f"{k} was {was[k]!r}, now {now[k]!r}" for k in now if was[k] != now[k]]
@@ -84,17 +95,27 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def write_config(path: Path, config: Config, hyper: Hyper, **found: Any) -> dict[str, Any]:
-    """config.json: what was asked for, and with what it ran."""
+@functools.cache
+def _origin() -> dict[str, Any]:
+    """The versions and the commit that run."""
     versions = {"python": platform.python_version()} | {p: _version(p) for p in VERSIONED}
-    content = to_json(config, hyper) | {"versions": versions, "git_commit": _git_commit()} | found
-    replace(path / "config.json", json.dumps(content, indent=2) + "\n")
+    return {"versions": versions, "git_commit": _git_commit()}
+
+
+def write_config(
+    path: Path, config: Config, hyper: Hyper, file: str = "config.json", **found: Any
+) -> dict[str, Any]:
+    """config.json: what was asked for, and with what it ran."""
+    content = to_json(config, hyper) | _origin() | found
+    replace(path / file, json.dumps(content, indent=2) + "\n")
     return content
 
 
-def history(path: Path, up_to_step: int | None = None) -> list[dict[str, Any]]:
+def history(
+    path: Path, up_to_step: int | None = None, name: str = "history.jsonl"
+) -> list[dict[str, Any]]:
     """The run's epochs. Given a step, later ones (never checkpointed) are dropped from the file."""
-    file = path / "history.jsonl"
+    file = path / name
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     if up_to_step is not None:
         rows = [row for row in rows if row["step"] <= up_to_step]
@@ -102,6 +123,6 @@ def history(path: Path, up_to_step: int | None = None) -> list[dict[str, Any]]:
     return rows
 
 
-def append_history(path: Path, row: dict[str, Any]) -> None:
-    with (path / "history.jsonl").open("a") as file:
+def append_history(path: Path, row: dict[str, Any], name: str = "history.jsonl") -> None:
+    with (path / name).open("a") as file:
         file.write(json.dumps(row) + "\n")

@@ -102,3 +102,25 @@ def summarise(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
         "num_examples": count,
         "zero_division": 0.0,
     }
+
+
+def calibration_error(probability_NxC: np.ndarray, labels_N: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: |accuracy - confidence| weighted over equal-width bins.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks". Probabilities sum to 1.
+    """
+    confidence_N = probability_NxC.max(axis=1)
+    hit_N = (probability_NxC.argmax(axis=1) == labels_N).astype(np.float64)
+    bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(bin_N, hit_N - confidence_N, minlength=bins)
+    return float(np.abs(gap).sum() / len(labels_N))
+
+
+def disagreement(predicted_RxN: np.ndarray) -> float:
+    """The share of examples on which two of R members differ, averaged over pairs of members."""
+    members = len(predicted_RxN)
+    votes_CxN = np.stack([
+        (predicted_RxN == label).sum(axis=0) for label in range(predicted_RxN.max() + 1)
+    ])
+    agreeing_N = (votes_CxN * (votes_CxN - 1)).sum(axis=0)
+    return float(1.0 - agreeing_N.mean() / (members * (members - 1)))

@@ -24,7 +24,7 @@ TRAINING, VALIDATION = "#2563eb", "#d97706"
 COUNTED_CLASSES = 20  # above this, numbers in the confusion matrix can't be read
 
 
-def _png(figure) -> bytes:
+def png(figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
@@ -47,7 +47,7 @@ def curves(history: list[dict[str, Any]]) -> bytes:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def confusion(matrix_CxC: np.ndarray, classes: list[str]) -> bytes:
@@ -61,7 +61,7 @@ def confusion(matrix_CxC: np.ndarray, classes: list[str]) -> bytes:
     side = 2 + (0.55 if few else 0.12) * len(classes)
     figure = Figure(figsize=(max(4.5, side + 1), max(4, side)), layout="constrained")
     axes = figure.subplots()
-    names = [_plain(name) for name in classes]
+    names = [plain(name) for name in classes]
     seaborn.heatmap(
         shares, ax=axes, cmap="Blues", vmin=0, vmax=1, square=True, xticklabels=names,
         yticklabels=names, annot=matrix.astype(int) if few else None, fmt="d",
@@ -70,10 +70,10 @@ def confusion(matrix_CxC: np.ndarray, classes: list[str]) -> bytes:
     axes.set(xlabel="predicted", ylabel="true")
     axes.tick_params(axis="x", rotation=90 if len(classes) > 5 else 0)
     axes.tick_params(axis="y", rotation=0)
-    return _png(figure)
+    return png(figure)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A class name as matplotlib text: a dollar sign would start mathematics."""
     return name.replace("$", r"\$")
 
@@ -92,11 +92,11 @@ def mistakes(wrong: Mistakes, classes: list[str]) -> bytes:
     for axes, image, true, predicted, share in zip(grid, *wrong, strict=False):
         axes.imshow(image.squeeze(), cmap="gray" if image.shape[-1] == 1 else None)
         axes.set_title(
-            f"{_plain(classes[true])} → {_plain(classes[predicted])}\n{share:.1%}", fontsize=9
+            f"{plain(classes[true])} → {plain(classes[predicted])}\n{share:.1%}", fontsize=9
         )
     if not count:
         grid[0].text(0.5, 0.5, "no mistakes", ha="center", va="center", fontsize=14)
-    return _png(figure)
+    return png(figure)
 
 
 STYLE = """
@@ -130,14 +130,14 @@ def _cell(value: Any) -> str:
     return html.escape(f"{value:.4f}" if isinstance(value, float) else str(value))
 
 
-def _table(head: list[str], rows: list[list[Any]]) -> str:
+def table(head: list[str], rows: list[list[Any]]) -> str:
     top = "".join(f"<th>{_cell(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{_cell(v)}</td>" for v in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
 
 
-def _picture(png: bytes, alt: str) -> str:
-    data = base64.b64encode(png).decode()
+def picture(content: bytes, alt: str) -> str:
+    data = base64.b64encode(content).decode()
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
 
 
@@ -182,21 +182,21 @@ def page(
 <div class="soft">{metrics["num_examples"]:,} examples of {html.escape(metrics["split"])} ·
 {html.escape(config["device"])}</div>
 <div class="cards">{_cards(metrics)}</div>
-<h2>Epochs</h2>{_picture(pictures["curves.png"], "Loss and accuracy by epoch")}
-{_table(columns, epochs)}
-<h2>Classes</h2>{_table(["class", "precision", "recall", "f1", "support"], classes)}
+<h2>Epochs</h2>{picture(pictures["curves.png"], "Loss and accuracy by epoch")}
+{table(columns, epochs)}
+<h2>Classes</h2>{table(["class", "precision", "recall", "f1", "support"], classes)}
 <p class="soft">A class never predicted has precision 0.</p>
-{_picture(pictures["confusion.png"], "Confusion matrix: rows true, columns predicted")}
+{picture(pictures["confusion.png"], "Confusion matrix: rows true, columns predicted")}
 <h2>Most confident mistakes</h2>
 <p class="soft">True class → predicted class, and the probability given to it.</p>
-{_picture(pictures["mistakes.png"], "Grid of misclassified images")}
+{picture(pictures["mistakes.png"], "Grid of misclassified images")}
 <h2>Go on</h2><pre>{html.escape(again)}</pre>
 <h2>Configuration</h2><pre>{html.escape(json.dumps(config, indent=2, ensure_ascii=False))}</pre>
 </html>
 """
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
     draft = path.with_name(path.name + ".tmp")
     draft.write_bytes(content)
     os.replace(draft, path)
@@ -216,7 +216,7 @@ def write(
         "confusion.png": confusion(np.array(metrics["confusion"]), classes),
         "mistakes.png": mistakes(wrong, classes),
     }
-    for name, png in pictures.items():
-        _replace(run_dir / name, png)
+    for name, content in pictures.items():
+        replace(run_dir / name, content)
     text = page(run_dir, config, history, metrics, pictures)
-    _replace(run_dir / "report.html", text.encode())
+    replace(run_dir / "report.html", text.encode())

@@ -1,0 +1,33 @@
+"""What happened to the runs of a sweep besides training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engine import folder
+
+FILE = "events.jsonl"
+
+
+class Events:
+    """events.jsonl: which run diverged, was dropped, or went on as a copy of which other."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def add(self, group: int, step: int, run: int, event: str, **more: Any) -> None:
+        row = {"group": group, "step": step, "run": run, "event": event} | more
+        folder.append_history(self._path, row, FILE)
+
+    def forget(self, group: int, after_step: int) -> None:
+        """Drop the group's events later than its checkpoint, which will happen again."""
+        rows = [row for row in folder.history(self._path, name=FILE)
+                if row["group"] < group or (row["group"] == group and row["step"] <= after_step)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        folder.replace(self._path / FILE, text)
+
+    def status(self) -> dict[int, str]:
+        """Of every run that didn't simply finish; a copied run is whole again."""
+        found = {row["run"]: row["event"]
+                 for row in folder.history(self._path, name=FILE)}
+        return {run: event for run, event in found.items() if event != "copied"}

@@ -1,0 +1,187 @@
+"""The runs that one compiled program serves: their data, their population, their programs."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from rich.console import Console
+
+from engine import checkpoint, memory, population
+from engine.config import Config
+from engine.data import Subset, partition
+from engine.errors import RequestError
+from engine.population import RUNS, Layout, Population
+from engine.program import Program
+from engine.setup import Setup, settle
+from engine.sources.dataset import Dataset
+from engine.space import Trial
+
+
+class Group(NamedTuple):
+    """The runs that one compiled program serves, and their data with rows [F, N] on the device."""
+
+    number: int
+    trials: list[Trial]
+    ready: Setup
+    folds: list[str]
+    train: Subset
+    validation: Subset
+    order: jax.Array | None
+    mesh: Mesh | None
+
+
+def _static(trial: Trial, sizes: dict[str, tuple[int, int]]) -> tuple[Config, tuple[int, int]]:
+    """What has to be equal for two runs to share a program."""
+    part = trial.config.validation_split
+    shared = dataclasses.replace(trial.config, seed=0, validation_split="/" if trial.fold else part)
+    return shared, sizes[part]
+
+
+def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
+    """The trials that differ in traced values, seed and fold only, in order of appearance."""
+    sizes: dict[str, tuple[int, int]] = {}
+    groups: dict[Any, list[Trial]] = {}
+    for trial in trials:
+        part = trial.config.validation_split
+        if part not in sizes:
+            data = partition(dataset, trial.config)
+            sizes[part] = len(data.train.rows), len(data.validation.rows)
+        groups.setdefault(_static(trial, sizes), []).append(trial)
+    return list(groups.values())
+
+
+def _mesh(device: jax.Device) -> Mesh | None:
+    """Every device of this platform on one axis; None where there is one."""
+    found = jax.local_devices(backend=device.platform)
+    if len(found) == 1:
+        return None
+    return jax.make_mesh((len(found),), (RUNS,), axis_types=(AxisType.Auto,), devices=found)
+
+
+def assemble(
+    number: int, trials: list[Trial], device: jax.Device, dataset: Dataset, console: Console
+) -> Group:
+    """A group's data and model. Off a CPU, members share kernels of one product."""
+    first = trials[0]
+    config, mesh = first.config, _mesh(device)
+    if device.platform != "cpu" and config.convolution == "auto":
+        config = dataclasses.replace(config, convolution="product")
+        trials = [t._replace(config=dataclasses.replace(t.config, convolution="product"))
+                  for t in trials]
+    ready = settle(config, first.hyper, device, dataset, console)
+    folds = list(dict.fromkeys(t.config.validation_split for t in trials))
+    parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
+    everywhere = device if mesh is None else NamedSharding(mesh, PartitionSpec())
+    rows = [np.stack([getattr(p, name).rows for p in parts]) for name in ("train", "validation")]
+    split = jax.device_put(ready.data.train.split, everywhere)
+    shared = ready.data.validation.split is ready.data.train.split
+    other = split if shared else jax.device_put(ready.data.validation.split, everywhere)
+    return Group(
+        number, trials, ready, folds, Subset(split, jax.device_put(rows[0], everywhere)),
+        Subset(other, jax.device_put(rows[1], everywhere)),
+        jax.device_put(ready.order, everywhere) if config.order_seed >= 0 else None, mesh,
+    )
+
+
+def filled(group: Group, positions: Sequence[int]) -> list[int]:
+    """The positions, the last repeated until every device of the mesh has as many."""
+    devices_used = 1 if group.mesh is None else group.mesh.size
+    return [*positions, *[positions[-1]] * (-len(positions) % devices_used)]
+
+
+def create(group: Group) -> Population:
+    """Every member at step 0."""
+    trials = [group.trials[at] for at in filled(group, range(len(group.trials)))]
+    hyper = jax.tree.map(lambda *x: np.array(x, np.float32), *(t.hyper for t in trials))
+    seed = np.array([t.config.seed for t in trials], np.int32)
+    fold = np.array([group.folds.index(t.config.validation_split) for t in trials], np.int32)
+    number = np.array([t.number for t in trials], np.int32)
+    ready = group.ready
+    create = partial(
+        population.create_all, ready.model, ready.config,
+        image_HxWxC=ready.data.train.image_shape, num_train=group.train.rows.shape[1],
+    )
+    return placed(group, jax.jit(create)(hyper, seed, fold, number))
+
+
+def placed(group: Group, runs: Population) -> Population:
+    if group.mesh is None:
+        return jax.device_put(runs, group.ready.device)
+    everywhere, spread = (
+        NamedSharding(group.mesh, spec) for spec in (PartitionSpec(), PartitionSpec(RUNS))
+    )
+    return Population(jax.device_put(runs.step, everywhere), jax.device_put(runs.members, spread))
+
+
+def restored(group: Group, saved: checkpoint.Checkpoints, cuts: dict[int, int]) -> Population:
+    """The newest population of the group, of the size that halving had left."""
+    fresh = jax.eval_shape(lambda: create(group))
+    epoch, survivors = saved.last_step() // group.ready.lengths.epoch, len(group.trials)
+    for cut, count in cuts.items():
+        survivors = count if cut <= epoch else survivors
+    survivors = len(filled(group, range(survivors)))
+    shapes = Population(fresh.step, jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((survivors, *x.shape[1:]), x.dtype), fresh.members))
+    return placed(group, saved.restore(shapes)[0])
+
+
+class Programs(NamedTuple):
+    """segment(runs, order, train, count) and evaluate(members, validation), compiled."""
+
+    layout: Layout
+    segment: Program
+    evaluate: Program
+
+
+def _segment_program(group: Group, layout: Layout, runs: Any) -> Program:
+    ready = group.ready
+
+    def segment(runs, order, train, count):
+        return population.segment(ready.model, ready.config, layout, runs, order, train, count)
+
+    return Program(segment, donate=("runs",), runs=runs, order=group.order, train=group.train,
+                   count=np.int32(1))
+
+
+def _blocks(count: int, platform: str) -> tuple[list[int], str]:
+    """Block sizes to try, and why."""
+    if platform == "cpu":
+        return [1], "one after another: on a CPU a batch of runs is no faster"
+    tries = [count]
+    while tries[-1] > 1:
+        tries.append(-(-tries[-1] // 2))
+    return tries, "the largest block whose memory fits"
+
+
+def compile_programs(group: Group, runs: Population, console: Console) -> Programs:
+    """The group's programs in the first layout that fits. Raises RequestError where none does."""
+    ready, count = group.ready, len(runs.members.seed)
+    devices_used = 1 if group.mesh is None else group.mesh.size
+    tries, reason = _blocks(count // devices_used, ready.device.platform)
+    room, need = memory.free(ready.device), 0
+    for block in tries:
+        layout = Layout(block, group.mesh)
+        program = _segment_program(group, layout, runs)
+        need = memory.extra(memory.plan(program.compiled))
+        if room is None or need <= room:
+            break
+    else:
+        raise RequestError(
+            f"{count} runs need {memory.mib(need)} more even one at a time, and the device has "
+            f"{memory.mib(room or 0)} free: sweep fewer at once, or type a smaller --batch_size."
+        )
+
+    def evaluate(members, validation):
+        return population.evaluate(
+            ready.model, layout, members, validation, len(ready.dataset.classes)
+        )
+
+    measured = Program(evaluate, members=runs.members, validation=group.validation)
+    where = f" on each of {devices_used} devices" if devices_used > 1 else ""
+    console.print(f"population: {count} runs in blocks of {block}{where} ({reason}); compiled in "
+                  f"{program.seconds + measured.seconds:.1f} s")
+    return Programs(layout, program, measured)

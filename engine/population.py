@@ -1,0 +1,155 @@
+"""Many runs as one: a leading axis over runs in lockstep, in one compiled program.
+
+Legend: R runs, F folds, N examples, C classes.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, PartitionSpec
+
+from engine import loop, metrics
+from engine.config import Config, Hyper, durations
+from engine.data import Subset, normalise
+from engine.optim import optimizer
+from engine.state import State, create
+from engine.step import forward
+
+RUNS = "runs"
+NOTHING: Any = ()  # in place of a member's step, which the population has
+
+
+class Member(NamedTuple):
+    """One run, or many with a leading axis [R] on every array.
+
+    `state` is a State whose step is empty: the population counts it. `fold` int32 picks rows of
+    the data, `seed` int32 is the run's, `number` int32 says which run of the sweep it is.
+    """
+
+    state: State
+    hyper: Hyper
+    seed: Array
+    fold: Array
+    number: Array
+
+
+class Population(NamedTuple):
+    """`step` int32 [] is common to all members, so what depends on it is computed once."""
+
+    step: Array
+    members: Member
+
+
+class Layout(NamedTuple):
+    """How members are computed: `block` of them at once under vmap, the blocks one after another.
+
+    With a `mesh`, each device of its axis "runs" does so with its share, and none speaks to
+    another. A block of 1 is a plain loop: each member's bits are those of the run alone.
+    """
+
+    block: int = 1
+    mesh: Mesh | None = None
+
+
+def _over_members(layout: Layout, function: Callable, members: Member, *shared: Any) -> Any:
+    """`function(member, *shared)` of every member, results stacked."""
+
+    def one_device(members, *shared):
+        batch_size = layout.block if layout.block > 1 else None
+        return jax.lax.map(lambda m: function(m, *shared), members, batch_size=batch_size)
+
+    if layout.mesh is None:
+        return one_device(members, *shared)
+    runs, everywhere = PartitionSpec(RUNS), PartitionSpec()
+    specs = (runs, *(everywhere for _ in shared))
+    return jax.shard_map(
+        one_device, mesh=layout.mesh, in_specs=specs, out_specs=runs, check_vma=False
+    )(members, *shared)
+
+
+def _fold(subset_FxN: Subset, fold: Array) -> Subset:
+    """A member's rows of a subset with rows [F, N]; one fold is everyone's, and stays unbatched."""
+    rows = subset_FxN.rows
+    return subset_FxN._replace(rows=rows[0] if rows.shape[0] == 1 else rows[fold])
+
+
+def create_all(
+    model: nn.Module, config: Config, hyper: Hyper, seed: Array, fold: Array, number: Array,
+    image_HxWxC: tuple[int, ...], num_train: int,
+) -> Population:
+    """Every member before its first update. `hyper`, `seed`, `fold` and `number` are [R]."""
+    lengths = durations(config, num_train)
+
+    def one(given) -> State:
+        hyper, seed = given
+        tx = optimizer(config, hyper, lengths)
+        return create(model, tx, jax.random.key(seed), image_HxWxC)._replace(step=NOTHING)
+
+    state = jax.lax.map(one, (hyper, seed))
+    return Population(jnp.zeros((), jnp.int32), Member(state, hyper, seed, fold, number))
+
+
+def segment(
+    model: nn.Module, config: Config, layout: Layout, population: Population, order: Array | None,
+    train_FxN: Subset, count: Array | int,
+) -> Population:
+    """`loop.segment` of every member. `order` is the key of everyone's shuffles; None: each its own
+    seed's."""
+
+    def one(member: Member, step, order, train, count) -> State:
+        root = jax.random.key(member.seed)
+        state = loop.segment(
+            model, config, member.hyper, root, root if order is None else order,
+            _fold(train, member.fold), member.state._replace(step=step), count,
+        )
+        return state._replace(step=NOTHING)
+
+    state = _over_members(
+        layout, one, population.members, population.step, order, train_FxN, count
+    )
+    step = population.step + jnp.asarray(count, jnp.int32)
+    return Population(step, population.members._replace(state=state))
+
+
+def evaluate(
+    model: nn.Module, layout: Layout, members: Member, validation_FxN: Subset, num_classes: int
+) -> metrics.Evaluation:
+    """`loop.evaluate` of every member: sums with a leading axis [R]."""
+
+    def one(member: Member, validation) -> metrics.Evaluation:
+        subset = _fold(validation, member.fold)
+        return loop.evaluate(model, member.state.params, subset, num_classes)
+
+    return _over_members(layout, one, members, validation_FxN)
+
+
+def select(members: Member, which_R: Array | np.ndarray) -> Member:
+    """The members at these positions, in this order, repeats allowed: a gather on the run axis."""
+    return jax.tree.map(lambda x: x[which_R], members)
+
+
+def probabilities(model: nn.Module, params_R: Any, subset: Subset) -> tuple[Array, Array]:
+    """The members' summed class probabilities, float32 [N, C], and their predictions, int32 [R, N].
+
+    One member after another, so that memory doesn't grow with their number.
+    """
+
+    def of_example(params: Any, row: Array) -> Array:
+        image_1xHxWxC = normalise(subset.split.images[row])[None]
+        return jax.nn.softmax(forward(model, params, image_1xHxWxC)[0])
+
+    def one(total_NxC, params):
+        share_NxC = jax.lax.map(
+            lambda row: of_example(params, row), subset.rows, batch_size=loop.EVAL_BATCH
+        )
+        return total_NxC + share_NxC, jnp.argmax(share_NxC, axis=-1).astype(jnp.int32)
+
+    first = jax.tree.map(lambda x: x[0], params_R)
+    shape = jax.eval_shape(of_example, first, subset.rows[0])
+    start_NxC = jnp.zeros((subset.rows.shape[0], *shape.shape), shape.dtype)
+    return jax.lax.scan(one, start_NxC, params_R)

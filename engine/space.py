@@ -1,0 +1,229 @@
+"""What a sweep tries: --sweep axes, seeds and folds → one (Config, Hyper) a run."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.config import BELOW_ONE, Config, Hyper, check, held_out
+from engine.errors import RequestError, unknown
+
+# Fields that have a flag of their own, or that would make runs of different data compare.
+UNSWEPT = {
+    "seed": "type --seeds 16 instead",
+    "order_seed": "type --same_data_order instead",
+    "validation_split": "type --folds 5 instead",
+    "dataset": "start a sweep for each, since their accuracies don't compare",
+    "train_split": "start a sweep for each",
+    "image_size": "start a sweep for each",
+}
+
+
+class Search(NamedTuple):
+    """A sweep's own flags."""
+
+    axes: tuple[str, ...] = ()
+    seeds: int = 1
+    samples: int = 0
+    folds: int = 0
+    same_data_order: bool = False
+    halving: int = 0
+    pbt: bool = False
+
+
+SEARCH_HELP = {
+    "axes": "NAME=0.1,0.2 or NAME=log:1e-4:1e-1:16 or NAME=lin:0:1:5; more than one make a grid",
+    "seeds": "runs of every setting, from --seed on",
+    "samples": "draw so many settings from the axes' ranges instead of their grid",
+    "folds": "k-fold cross-validation on the training split",
+    "same_data_order": "every run meets the same batches",
+    "halving": "keep one in so many runs at each rung (successive halving)",
+    "pbt": "population-based training: every epoch the worst copy the best and move on from there",
+}
+
+
+class Axis(NamedTuple):
+    """A swept field: its values in order and, where it is a range, low, high and logarithmic."""
+
+    name: str
+    values: tuple[Any, ...]
+    span: tuple[float, float, bool] | None = None
+
+    def at(self, share: float) -> Any:
+        """The value at `share` in [0, 1) of the way along."""
+        if self.span is None:
+            return self.values[int(share * len(self.values))]
+        low, high, logarithmic = self.span
+        return low * (high / low) ** share if logarithmic else low + (high - low) * share
+
+    @property
+    def traced(self) -> bool:
+        """Whether it is a Hyper field, which never recompiles."""
+        return self.name in Hyper._fields
+
+
+class Trial(NamedTuple):
+    """One run of a sweep; `values` are those of the swept axes."""
+
+    number: int
+    config: Config
+    hyper: Hyper
+    values: dict[str, Any]
+
+    @property
+    def fold(self) -> str:
+        """Such as 2/5, or nothing."""
+        return self.config.validation_split if "/" in self.config.validation_split else ""
+
+
+class Study(NamedTuple):
+    """A sweep as asked for, and its folder."""
+
+    path: Path
+    config: Config
+    search: Search
+    axes: list[Axis]
+    trials: list[Trial]
+
+
+def _types() -> dict[str, type]:
+    fields = (f for f in dataclasses.fields(Config) if not f.metadata["local"])
+    static = {f.name: type(f.default) for f in fields}
+    return static | dict.fromkeys(Hyper._fields, float)
+
+
+def _value(name: str, kind: type, text: str) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        raise RequestError(f"--sweep {name}: {text!r} is not a {kind.__name__}.") from None
+
+
+def _range(name: str, kind: type, text: str) -> Axis:
+    """log:LOW:HIGH[:COUNT] or lin:LOW:HIGH[:COUNT]."""
+    scale, *rest = text.split(":")
+    usage = f"--sweep {name}={text}: type {scale}:LOW:HIGH:COUNT, such as log:1e-4:1e-1:16"
+    try:
+        low, high = float(rest[0]), float(rest[1])
+        count = int(rest[2]) if len(rest) > 2 else 0
+    except (ValueError, IndexError):
+        raise RequestError(f"{usage}.") from None
+    if len(rest) > 3 or not low < high or (scale == "log" and low <= 0) or count < 0 or count == 1:
+        raise RequestError(
+            f"{usage}, with LOW below HIGH{', above 0' if scale == 'log' else ''} and a COUNT of 2 "
+            "or more."
+        )
+    if kind is not float:
+        raise RequestError(f"{usage} only for numbers with a fraction: list {name}'s values.")
+    axis = Axis(name, (), (low, high, scale == "log"))
+    # Rounded to six digits, so that 1e-3 is 0.001 in a table and in a recipe.
+    values = (float(f"{axis.at(i / max(1, count - 1)):.6g}") for i in range(count))
+    return axis._replace(values=tuple(values))
+
+
+def axis(text: str) -> Axis:
+    """An axis as typed. Raises RequestError for an unknown field or an empty range."""
+    name, equals, values = text.partition("=")
+    types = _types()
+    if name in UNSWEPT:
+        raise RequestError(f"--sweep {name}: {UNSWEPT[name]}.")
+    if name not in types:
+        raise unknown("field to sweep", name, types.keys() - UNSWEPT.keys())
+    if not equals or not values.strip(","):
+        raise RequestError(f"--sweep {text}: it has no values; type {name}=A,B,C.")
+    if values.split(":")[0] in ("log", "lin"):
+        return _range(name, types[name], values)
+    listed = tuple(_value(name, types[name], v.strip()) for v in values.split(",") if v.strip())
+    return Axis(name, tuple(dict.fromkeys(listed)))
+
+
+def axes(search: Search) -> list[Axis]:
+    """Every axis of a search. Raises RequestError for what can't be searched as typed."""
+    found = [axis(text) for text in search.axes]
+    names = [a.name for a in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"--sweep {name} is given twice: put all its values in one.")
+    for a in found:
+        if not a.values and not search.samples:
+            raise RequestError(f"--sweep {a.name}: a range needs a COUNT, or type --samples 16.")
+    for flag, least in (("seeds", 1), ("samples", 0), ("folds", 0), ("halving", 0)):
+        if getattr(search, flag) < least:
+            raise RequestError(f"--{flag} {getattr(search, flag)}: type {least} or more.")
+    if search.folds == 1 or search.halving == 1:
+        raise RequestError(f"--{'folds' if search.folds == 1 else 'halving'} 1: type 2 or more.")
+    if search.samples and not found:
+        raise RequestError("--samples needs a --sweep to draw from.")
+    if search.halving and search.pbt:
+        raise RequestError("--halving drops runs and --pbt replaces them: type one of the two.")
+    fixed = [a.name for a in found if not a.traced]
+    if fixed and (search.halving or search.pbt):
+        raise RequestError(
+            f"--{'pbt' if search.pbt else 'halving'} compares runs in one compiled program, and "
+            f"{fixed[0]} is static: sweep {', '.join(Hyper._fields)} only."
+        )
+    if search.pbt and not found:
+        raise RequestError("--pbt moves the swept values: type a --sweep, such as "
+                           "learning_rate=log:1e-4:1e-2:16.")
+    return found
+
+
+def _settings(found: list[Axis], search: Search, seed: int) -> Iterator[tuple[Any, ...]]:
+    """The axes' values of every setting: their grid, or a quasi-random sample (Halton 1960)."""
+    if not search.samples:
+        yield from itertools.product(*(a.values for a in found))
+        return
+    from scipy.stats import qmc
+
+    for point in qmc.Halton(len(found), rng=seed).random(search.samples):
+        values = (a.at(share) for a, share in zip(found, point, strict=True))
+        yield tuple(float(f"{v:.6g}") if isinstance(v, float) else v for v in values)
+
+
+def trials(config: Config, hyper: Hyper, search: Search) -> list[Trial]:
+    """Every run of the sweep, settings outermost, then folds, then seeds."""
+    found = axes(search)
+    if search.folds and held_out(config) is None and config.validation_split != "test":
+        raise RequestError("--folds holds parts of the training split out: leave out "
+                           f"--validation_split {config.validation_split}.")
+    parts = [f"{n}/{search.folds}" for n in range(1, search.folds + 1)]
+    made: list[Trial] = []
+    for values in _settings(found, search, config.seed):
+        named = dict(zip((a.name for a in found), values, strict=True))
+        static = {a.name: named[a.name] for a in found if not a.traced}
+        traced = {a.name: named[a.name] for a in found if a.traced}
+        for part in parts or [config.validation_split]:
+            for seed in range(config.seed, config.seed + search.seeds):
+                order = config.seed if search.same_data_order else config.order_seed
+                one = dataclasses.replace(
+                    config, **static, seed=seed, order_seed=order, validation_split=part
+                )
+                check(one, hyper._replace(**traced))
+                made.append(Trial(len(made), one, hyper._replace(**traced), named))
+    return made
+
+
+def rungs(count: int, factor: int, epochs: int) -> dict[int, int]:
+    """Successive halving (Jamieson & Talwalkar 2016): after which epoch how many runs go on.
+
+    Each rung keeps one run in `factor` and is as much longer: 27 runs, factor 3 and 9 epochs keep 9
+    after epoch 1, 3 after epoch 3, and 3 to the end.
+    """
+    cuts, runs = math.ceil(math.log(count, factor) - 1e-9), count
+    found: dict[int, int] = {}
+    for cut in range(cuts, 0, -1):
+        epoch = epochs // factor**cut
+        if epoch >= 1 and runs > 1:
+            runs = math.ceil(runs / factor)
+            found[epoch] = runs
+    return found
+
+
+def perturbed(name: str, value: float, up: bool) -> float:
+    """Population-based training's step away from a copied value (Jaderberg et al. 2017)."""
+    moved = value * (1.2 if up else 0.8)
+    return min(moved, 0.999) if name in BELOW_ONE else moved
