@@ -104,6 +104,11 @@ def _ensembles(
     return [e for e in found if e is not None]
 
 
+def _literal(value: Any) -> str:
+    """A value as Python source, strings in double quotes."""
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
 def recipe(trial: Trial, command: str, accuracy: float) -> str:
     """A trial as a file for --config."""
     shown = dataclasses.replace(trial.config, order_seed=-1)
@@ -115,9 +120,8 @@ def recipe(trial: Trial, command: str, accuracy: float) -> str:
     }
     traced = {k: v for k, v in trial.hyper._asdict().items() if v is not None}
     both = [
-        f"{name} = {kind}(\n" + "".join(
-            f"    {k}={json.dumps(v) if isinstance(v, str) else v!r},\n" for k, v in values.items()
-        ) + ")\n"
+        f"{name} = {kind}(\n"
+        + "".join(f"    {k}={_literal(v)},\n" for k, v in values.items()) + ")\n"
         for name, kind, values in (("config", "Config", static), ("hyper", "Hyper", traced))
     ]
     header = f"The best setting of a sweep: validation accuracy {accuracy:.4f}.\n\n{command}\n"

@@ -516,18 +516,20 @@ def _is_grid(axes: Axes, rows: Rows) -> bool:
 def pictures(axes: Axes, rows: Rows, histories: Histories) -> dict[str, bytes]:
     """The PNGs that these axes call for, by file name."""
     drawn = {"curves.png": curves(axes, rows, histories)}
-    if _is_grid(axes, rows):
-        drawn["heatmap.png"] = heatmap(axes, rows)
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    plane = axes | {"seed": seeds} if len(axes) == 1 and len(seeds) > 1 else axes
+    if _is_grid(plane, rows):
+        drawn["heatmap.png"] = heatmap(plane, rows)
     elif len(axes) > 1:
         drawn["parallel.png"] = parallel(axes, rows)
-    elif any(map(_numeric, axes.values())):
+    if len(axes) == 1 and any(map(_numeric, axes.values())):
         drawn["axis.png"] = axis(axes, rows)
     return drawn
 
 
 CAPTIONS = {
     "curves.png": ("By epoch", "Validation curves of the settings by epoch"),
-    "heatmap.png": ("Over the grid", "Heat map of validation accuracy over two axes"),
+    "heatmap.png": ("Over the grid", "Heat map of validation accuracy: two axes, or one and seeds"),
     "axis.png": ("Along the axis", "Validation accuracy against the swept axis"),
     "parallel.png": ("Across the axes", "Parallel coordinates of the runs"),
 }

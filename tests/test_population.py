@@ -1,0 +1,237 @@
+import dataclasses
+import re
+import subprocess
+import sys
+from functools import partial
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT, data_of, random_split
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from engine import loop, population
+from engine.config import Config, Hyper
+from engine.data import Subset, normalise
+from engine.population import Layout, Population
+from models import MODELS, build
+
+RATES = np.array([1e-4, 1e-3, 3e-3, 1e-2], np.float32)
+SEEDS = np.array([0, 1, 0, 7], np.int32)
+CLASSES = 4
+
+
+class Tiny(nn.Module):
+    """A network that compiles in no time."""
+
+    num_classes: int
+    convolution: str = "auto"
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
+        return nn.Dense(self.num_classes)(x)
+
+
+@pytest.fixture(autouse=True)
+def tiny_is_a_model(monkeypatch):
+    monkeypatch.setitem(MODELS, "tiny", Tiny)
+
+
+CONFIG = Config(model="tiny", batch_size=8, epochs=2)
+DATA = data_of(random_split(37), random_split(21, seed=1))
+
+
+def folded(subset: Subset) -> Subset:
+    """With rows [1, N], as a population takes them."""
+    return subset._replace(rows=subset.rows[None])
+
+
+def created(config: Config, seeds=SEEDS, rates=RATES, folds=None) -> Population:
+    model = build(config.model, CLASSES, config.convolution)
+    zeros = np.zeros(len(seeds), np.int32)
+    return jax.jit(partial(
+        population.create_all, model, config, image_HxWxC=DATA.train.image_shape,
+        num_train=DATA.train.rows.shape[0],
+    ))(Hyper(learning_rate=rates), seeds, zeros if folds is None else folds,
+       np.arange(len(seeds), dtype=np.int32))
+
+
+def trained(config: Config, layout: Layout, order=None, runs=None, steps: int = 5):
+    model = build(config.model, CLASSES, config.convolution)
+    segment = jax.jit(partial(population.segment, model, config, layout))
+    runs = created(config) if runs is None else runs
+    return segment(runs, order, folded(DATA.train), np.int32(steps))
+
+
+def alone(config: Config, at: int, order=None, steps: int = 5):
+    """The same run through the ordinary loop."""
+    hyper, root = Hyper(learning_rate=RATES[at]), jax.random.key(int(SEEDS[at]))
+    model = build(config.model, CLASSES, config.convolution)
+    segment = jax.jit(partial(loop.segment, model, config))
+    state = jax.jit(partial(loop.initial_state, config))(hyper, root, DATA)
+    return segment(hyper, root, root if order is None else order, DATA.train, state,
+                   np.int32(steps))
+
+
+def member(runs: Population, at: int):
+    return jax.tree.map(lambda x: x[at], runs.members.state)
+
+
+def equal(a, b) -> bool:
+    return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
+
+
+@pytest.mark.parametrize("model", ["tiny", "cnn"])
+def test_each_member_is_the_run_alone_bit_for_bit(model):
+    config = dataclasses.replace(CONFIG, model=model)
+    runs = trained(config, Layout())
+    for at in range(len(SEEDS)) if model == "tiny" else (1, 3):
+        single = alone(config, at)
+        assert equal(member(runs, at), single._replace(step=population.NOTHING))
+    assert int(runs.step) == 5
+
+
+@pytest.mark.parametrize("block, convolution", [(2, "auto"), (3, "product"), (4, "direct")])
+def test_blocks_of_vmap_agree_with_the_run_alone(block, convolution):
+    """An epoch of the article's network, whatever the block; three don't divide four members."""
+    config = dataclasses.replace(CONFIG, model="cnn", convolution=convolution)
+    runs = trained(config, Layout(block))
+    for at in (0, 3):
+        chex.assert_trees_all_close(
+            member(runs, at).params, alone(config, at).params, atol=1e-5, rtol=1e-5
+        )
+
+
+def test_a_shared_order_is_an_ordinary_runs_with_that_order():
+    order = jax.random.key(11)
+    runs = trained(CONFIG, Layout(), order)
+    assert equal(member(runs, 1), alone(CONFIG, 1, order)._replace(step=population.NOTHING))
+    own = trained(CONFIG, Layout())
+    assert not equal(member(runs, 1).params, member(own, 1).params)
+
+
+def test_a_shared_order_cuts_one_batch_for_all_members():
+    """Under vmap the images are gathered once, so the first layer's input has no run axis."""
+    def batches(order):
+        text = jax.jit(partial(population.segment, build("tiny", CLASSES), CONFIG, Layout(4))).lower(
+            created(CONFIG), order, folded(DATA.train), np.int32(5)).as_text()
+        return "tensor<4x8x18x18x1xui8>" in text
+
+    assert batches(None) and not batches(jax.random.key(0))
+
+
+def test_order_and_neighbours_of_members_do_not_matter():
+    runs = trained(CONFIG, Layout())
+    back = trained(CONFIG, Layout(), runs=created(CONFIG, SEEDS[::-1].copy(), RATES[::-1].copy()))
+    for at in range(4):
+        assert equal(member(runs, at), member(back, 3 - at))
+
+
+def test_a_diverged_member_harms_no_other():
+    rates = RATES.copy()
+    rates[2] = 1e30
+    runs = trained(CONFIG, Layout(4), runs=created(CONFIG, SEEDS, rates))
+    assert (np.asarray(runs.members.state.diverged_at) >= 0).tolist() == [False, False, True, False]
+    calm = trained(CONFIG, Layout(4))
+    for at in (0, 1, 3):
+        assert equal(member(runs, at), member(calm, at))
+
+
+def test_selected_members_go_on_as_if_nothing_had_happened():
+    runs = trained(CONFIG, Layout(), steps=3)
+    kept = Population(runs.step, population.select(runs.members, np.array([3, 1, 1])))
+    on, all_on = (trained(CONFIG, Layout(), runs=r, steps=2) for r in (kept, runs))
+    for at, source in enumerate((3, 1, 1)):
+        assert equal(member(on, at), member(all_on, source))
+    assert np.asarray(on.members.number).tolist() == [3, 1, 1]
+
+
+def test_folds_train_and_validate_on_their_own_rows():
+    rows = jnp.stack([jnp.arange(0, 30), jnp.arange(7, 37)])
+    folds = np.array([0, 1, 1, 0], np.int32)
+    model = build("tiny", CLASSES)
+    runs = jax.jit(partial(population.segment, model, CONFIG, Layout()))(
+        created(CONFIG, folds=folds), None, DATA.train._replace(rows=rows), np.int32(4))
+    sums = population.evaluate(model, Layout(), runs.members, DATA.train._replace(rows=rows), 4)
+    for at, fold in enumerate(folds):
+        part = DATA.train._replace(rows=rows[fold])
+        hyper, root = Hyper(learning_rate=RATES[at]), jax.random.key(int(SEEDS[at]))
+        data = dataclasses.replace(DATA, train=part)
+        state = jax.jit(partial(loop.initial_state, CONFIG))(hyper, root, data)
+        segment = jax.jit(partial(loop.segment, model, CONFIG))
+        single = segment(hyper, root, root, part, state, np.int32(4))
+        assert equal(member(runs, at).params, single.params)
+        want = loop.evaluate(model, single.params, part, 4)
+        np.testing.assert_array_equal(sums.confusion[at], want.confusion)
+
+
+def test_one_trace_serves_every_learning_rate():
+    chex.clear_trace_counter()
+    model = build("tiny", CLASSES)
+
+    def of_config(*arguments):
+        return population.segment(model, CONFIG, Layout(), *arguments)
+
+    segment = jax.jit(chex.assert_max_traces(of_config, n=1))
+    for rates in (RATES, RATES * 3, RATES[::-1].copy()):
+        segment(created(CONFIG, rates=rates), None, folded(DATA.train), np.int32(5))
+
+
+def test_probabilities_are_summed_over_members():
+    runs, model = created(CONFIG), build("tiny", CLASSES)
+    total, predicted = population.probabilities(model, runs.members.state.params, DATA.validation)
+    images = normalise(DATA.validation.split.images)
+    each = [nn.softmax(model.apply({"params": member(runs, at).params}, images, train=False))
+            for at in range(4)]
+    np.testing.assert_allclose(total, sum(each), rtol=1e-5)
+    np.testing.assert_array_equal(predicted, np.stack([e.argmax(-1) for e in each]))
+
+
+COLLECTIVES = r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
+
+
+def sharded(count: int) -> tuple[str, Population]:
+    """The compiled text of a population spread over `count` devices, and its end."""
+    mesh = jax.make_mesh((count,), ("runs",), axis_types=(AxisType.Auto,))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    runs = created(CONFIG, np.arange(2 * count, dtype=np.int32),
+                   np.full(2 * count, 1e-3, np.float32))
+    placed = Population(
+        jax.device_put(runs.step, everywhere),
+        jax.device_put(runs.members, NamedSharding(mesh, PartitionSpec("runs"))),
+    )
+    train = jax.device_put(folded(DATA.train), everywhere)
+    segment = jax.jit(partial(population.segment, build("tiny", CLASSES), CONFIG, Layout(1, mesh)))
+    compiled = segment.lower(placed, None, train, np.int32(5)).compile()
+    return compiled.as_text(), compiled(placed, None, train, np.int32(5))
+
+
+def test_devices_share_a_population_without_speaking():
+    text, spread = sharded(2)
+    assert not re.search(COLLECTIVES, text)
+    one = trained(CONFIG, Layout(), runs=created(CONFIG, np.arange(4, dtype=np.int32),
+                                                 np.full(4, 1e-3, np.float32)))
+    spread, one = jax.device_get((spread.members.state, one.members.state))
+    chex.assert_trees_all_close(spread.params, one.params, atol=1e-6)
+    chex.assert_trees_all_equal(spread.tally.correct, one.tally.correct)
+
+
+def test_eight_devices_share_one_too():
+    script = (
+        "import sys; sys.path[:0] = ['tests', '.']; import os\n"
+        "os.environ['PYTEST_XDIST_WORKER'] = 'none'\n"
+        "import conftest\n"
+        "os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'\n"
+        "os.environ['PJRT_NPROC'] = '16'\n"
+        "import re, jax, test_population as t; t.MODELS['tiny'] = t.Tiny\n"
+        "text, runs = t.sharded(8)\n"
+        "assert len(jax.devices()) == 8 and not re.search(t.COLLECTIVES, text)\n"
+        "assert (t.np.asarray(runs.members.state.diverged_at) < 0).all() and int(runs.step) == 5\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
+                          timeout=300)
+    assert done.returncode == 0, done.stderr
