@@ -11,8 +11,8 @@ def _carry_out(request: flags.Request) -> int:
         from engine import doctor
 
         return doctor.run(request.config.device, request.json, request.config.data_dir)
-    if request.command in ("sweep", "lr-find"):
-        space.axes(request.search)  # a mistyped axis is answered before jax is imported
+    for text in request.search.axes:
+        space.axis(text)  # a mistyped axis is answered before jax is imported
     from absl import logging
 
     from engine import evaluation, lr_find, run, setup, sweep

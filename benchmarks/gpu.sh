@@ -14,5 +14,6 @@ for seed in 0 1 2; do
     --memory
 done
 python launch.py --config configs/article.py --device gpu --epochs 1 --profile --run_dir "$out/p"
-python -m benchmarks.article --python "$peers" --examples 50000 --json article-gpu.json
+python -m benchmarks.article --python "$peers" --examples 50000 --variants --json article-gpu.json
 python -m benchmarks.process --python "$peers" --device gpu
+python -m benchmarks.population --python "$peers" --json population-gpu.json

@@ -4,10 +4,12 @@ python -m benchmarks.process [--python KERAS_VENV/bin/python] [--epochs 10] [--r
 
 flaxmill runs twice a round: with an empty compile cache and with the one that run filled. It also
 writes checkpoints, plots and a report, which the Keras script does not. "First step" is the time
-from starting the process until the training program is compiled and the data is ready.
+from starting the process until the training program is compiled and the data is ready; for Keras,
+whose compilation is its first steps, until they are done.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -35,16 +37,19 @@ def launched(folder: Path, name: str, epochs: int, device: str) -> dict[str, Any
         if line.startswith("compiled in"):
             first = time.time() - start
     _, status, usage = os.wait4(process.pid, 0)
+    end = time.time() - start
     if status:
         raise SystemExit(f"launch.py ended with status {os.waitstatus_to_exitcode(status)}")
-    return {"first": first, "end": time.time() - start, "peak_mib": usage.ru_maxrss / 1024}
+    scores = json.loads((folder / name / "metrics.json").read_text())
+    return {"first": first, "end": end, "peak_mib": usage.ru_maxrss / 1024,
+            "device_mib": (scores["peak_device_bytes"] or 0) / 2**20}
 
 
 def keras(data: Path, epochs: int, seed: int, python: str) -> dict[str, Any]:
     """One process of the Keras script on TensorFlow."""
     run = once(PEERS["Keras, TensorFlow"], python, data, 32, epochs, 50_000, seed)
     return {"first": run["first_step"] - run["start"], "end": run["end"] - run["start"],
-            "peak_mib": run["peak_mib"]}
+            "peak_mib": run["peak_mib"], "device_mib": run["device_mib"]}
 
 
 def main() -> None:
@@ -70,14 +75,20 @@ def main() -> None:
             except Missing as missing:
                 print(f"skipped: Keras, TensorFlow ({missing})")
     print(f"{machine()}; {asked.epochs} epochs of batch 32, n = {asked.rounds}\n\n"
-          "| process | to the first step, s | to the end, s | peak host memory, MiB |\n"
-          "|---|---|---|---|")
+          "| process | to the first step, s | to the end, s | of Keras's, by round | peak host "
+          "memory, MiB | peak device memory, MiB |\n|---|---|---|---|---|---|")
+    theirs = [row["end"] for row in runs.get("Keras, TensorFlow", [])]
     for name, rows in runs.items():
-        cells = [_cell([row[key] for row in rows]) for key in ("first", "end", "peak_mib")]
-        print(f"| {name} | {' | '.join(cells)} |")
+        cells = [_cell([row[key] for row in rows])
+                 for key in ("first", "end", "peak_mib", "device_mib")]
+        shares = ", ".join(f"{row['end'] / t:.2f}" for row, t in zip(rows, theirs, strict=False))
+        print(f"| {name} | {' | '.join(cells[:2])} | {shares or '–'} | {' | '.join(cells[2:])} |")
 
 
 def _cell(values: list[float]) -> str:
+    """Median and range; – where nobody counted: a CPU's device memory is the host's."""
+    if not any(values):
+        return "–"
     spread = f" ({min(values):.1f}–{max(values):.1f})" if len(values) > 1 else ""
     return f"{statistics.median(values):.1f}{spread}"
 

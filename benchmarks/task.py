@@ -32,10 +32,17 @@ def given() -> Task:
                     arrays["y_test"], batch, epochs, seed)
 
 
-def result(first_step: float, rows: list[dict[str, float]], device: str, *packages: str) -> None:
-    """Print seconds and accuracies of each epoch, and when (time.time) the first step was done."""
+def result(
+    first_step: float, rows: list[dict[str, float]], device: str, *packages: str,
+    device_bytes: int = 0,
+) -> None:
+    """Print seconds and accuracies of each epoch, and when (time.time) the first step was done.
+
+    `device_bytes` is the most that was in use on an accelerator.
+    """
     print(json.dumps({
         "epochs": rows, "first_step": first_step, "end": time.time(), "device": device,
+        "device_mib": device_bytes / 2**20,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }))

@@ -22,7 +22,7 @@ class Board:
         self._total, self._console = total, console
         self._latest: dict[int, dict[str, Any]] = {}
         self._gone: set[int] = set()
-        self._done, self._seconds, self._epoch = 0.0, 0.0, ""
+        self._before, self._done, self._seconds, self._epoch = 0.0, 0.0, 0.0, ""
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
 
     def __enter__(self) -> "Board":
@@ -40,8 +40,14 @@ class Board:
         self._seconds += seconds
         self._show()
 
+    def resumed(self, run_epochs: float) -> None:
+        """So much was trained before this process."""
+        self._before += run_epochs
+
     def measured(self, run: int, row: dict[str, Any]) -> None:
+        """The run's newest epoch; whoever is measured is alive, again or still."""
         self._latest[run] = row
+        self._gone.discard(run)
 
     def left(self, run: int) -> None:
         """The run diverged or was dropped."""
@@ -54,6 +60,7 @@ class Board:
             self._show()
         else:
             self._console.print(self._line())
+            self._console.file.flush()
 
     def _line(self) -> str:
         alive = len(self._trials) - len(self._gone)
@@ -65,7 +72,8 @@ class Board:
         if self._seconds:
             epochs_a_run = self._total / len(self._trials)
             speed = 3600 * self._done / epochs_a_run / self._seconds
-            line += f" - {speed:,.0f} runs an hour, {self._done / self._total:.0%} done"
+            share = (self._before + self._done) / self._total
+            line += f" - {speed:,.0f} runs an hour, {share:.0%} done"
         return line
 
     def _ranking(self) -> list[int]:

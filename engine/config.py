@@ -115,6 +115,8 @@ def check(config: Config, hyper: Hyper) -> None:
                         ("crop_padding", 0), ("warmup_epochs", 0), ("seed", 0), ("order_seed", -1)):
         if getattr(config, name) < least:
             raise RequestError(f"--{name} {getattr(config, name)}: type {least} or more.")
+    if max(config.seed, config.order_seed) >= 2**32:
+        raise RequestError(f"--seed {max(config.seed, config.order_seed)}: type less than 2³².")
     if config.microbatch and config.batch_size % config.microbatch:
         raise RequestError(
             f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."

@@ -22,7 +22,7 @@ class Events:
     def forget(self, group: int, after_step: int) -> None:
         """Drop the group's events later than its checkpoint, which will happen again."""
         rows = [row for row in folder.history(self._path, name=FILE)
-                if row["group"] < group or (row["group"] == group and row["step"] <= after_step)]
+                if row["group"] != group or row["step"] <= after_step]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         folder.replace(self._path / FILE, text)
 

@@ -1,7 +1,7 @@
 """absl flags made from Config and Hyper, in this one place: argv → Request."""
 
 import dataclasses
-import importlib.util
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,13 +94,11 @@ def usage() -> str:
 
 def _recipe(path: str) -> tuple[Config, Hyper]:
     """`config` and `hyper` of a Python file such as configs/article.py."""
-    spec = importlib.util.spec_from_file_location("recipe", path)
-    if spec is None or spec.loader is None or not Path(path).is_file():
+    if not Path(path).is_file():
         raise RequestError(f"--config {path}: no such recipe; try --config configs/article.py.")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-        return module.config, module.hyper
+        found = runpy.run_path(path)
+        return found["config"], found["hyper"]
     except Exception as error:
         raise RequestError(f"--config {path}: {type(error).__name__}: {error}.") from None
 
@@ -108,17 +106,23 @@ def _recipe(path: str) -> tuple[Config, Hyper]:
 def _base(values: flags.FlagValues, command: str) -> tuple[Config, Hyper, Search]:
     """What typed flags override: a saved run, a recipe, or the defaults."""
     saved = values.resume or (values.run_dir if command in ("eval", "predict") else None)
-    search = Search()
+    config, hyper, search = Config(), Hyper(), Search()
+    if saved:
+        file = Path(saved) / ("sweep.json" if command == "sweep" else "config.json")
+        config, hyper, content = read(file)
+        if command == "sweep":
+            search = _saved_search(file, content)
     if values.config:
         config, hyper = _recipe(values.config)
-    elif saved and command == "sweep":
-        config, hyper, found = read(Path(saved) / "sweep.json")
-        search = Search(**found["search"])._replace(axes=tuple(found["search"]["axes"]))
-    elif saved:
-        config, hyper, _ = read(Path(saved) / "config.json")
-    else:
-        return Config(), Hyper(), search
     return (dataclasses.replace(config, run_dir=saved) if saved else config), hyper, search
+
+
+def _saved_search(file: Path, content: dict[str, Any]) -> Search:
+    try:
+        search = Search(**content["search"])
+        return search._replace(axes=tuple(search.axes))
+    except (KeyError, TypeError) as error:
+        raise RequestError(f"{file} is not a sweep's request: {error}.") from None
 
 
 def _search(values: flags.FlagValues, command: str, saved: Search) -> Search:

@@ -97,7 +97,7 @@ def create(group: Group) -> Population:
     """Every member at step 0."""
     trials = [group.trials[at] for at in filled(group, range(len(group.trials)))]
     hyper = jax.tree.map(lambda *x: np.array(x, np.float32), *(t.hyper for t in trials))
-    seed = np.array([t.config.seed for t in trials], np.int32)
+    seed = np.array([t.config.seed for t in trials], np.uint32)
     fold = np.array([group.folds.index(t.config.validation_split) for t in trials], np.int32)
     number = np.array([t.number for t in trials], np.int32)
     ready = group.ready
@@ -117,8 +117,11 @@ def placed(group: Group, runs: Population) -> Population:
     return Population(jax.device_put(runs.step, everywhere), jax.device_put(runs.members, spread))
 
 
-def restored(group: Group, saved: checkpoint.Checkpoints, cuts: dict[int, int]) -> Population:
-    """The newest population of the group, of the size that halving had left."""
+def restored(
+    group: Group, saved: checkpoint.Checkpoints, cuts: dict[int, int]
+) -> tuple[Population, float]:
+    """The newest population of the group, of the size that halving had left, and the seconds that
+    its unfinished epoch has had."""
     fresh = jax.eval_shape(lambda: create(group))
     epoch, survivors = saved.last_step() // group.ready.lengths.epoch, len(group.trials)
     for cut, count in cuts.items():
@@ -126,25 +129,34 @@ def restored(group: Group, saved: checkpoint.Checkpoints, cuts: dict[int, int]) 
     survivors = len(filled(group, range(survivors)))
     shapes = Population(fresh.step, jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((survivors, *x.shape[1:]), x.dtype), fresh.members))
-    return placed(group, saved.restore(shapes)[0])
+    runs, seconds = saved.restore(shapes)
+    return placed(group, runs), seconds
 
 
 class Programs(NamedTuple):
-    """segment(runs, order, train, count) and evaluate(members, validation), compiled."""
+    """segment(runs, order, train, count) and evaluate(members, validation), for `count` runs."""
 
-    layout: Layout
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
     segment: Program
     evaluate: Program
 
 
-def _segment_program(group: Group, layout: Layout, runs: Any) -> Program:
+def _segment_program(group: Group, layout: Layout, runs: Any) -> tuple[Program | None, str]:
+    """The training program in this layout, None where it doesn't fit; what it needs, in words."""
     ready = group.ready
 
     def segment(runs, order, train, count):
         return population.segment(ready.model, ready.config, layout, runs, order, train, count)
 
-    return Program(segment, donate=("runs",), runs=runs, order=group.order, train=group.train,
-                   count=np.int32(1))
+    try:
+        program = Program(segment, donate=("runs",), runs=runs, order=group.order,
+                          train=group.train, count=np.int32(1))
+    except jax.errors.JaxRuntimeError as error:
+        if not memory.exhausted(error):
+            raise
+        return None, "more memory than there is"
+    room, need = memory.free(ready.device), memory.extra(memory.plan(program.compiled))
+    return program if room is None or need <= room else None, f"{memory.mib(need)} more"
 
 
 def _blocks(count: int, platform: str) -> tuple[list[int], str]:
@@ -162,17 +174,16 @@ def compile_programs(group: Group, runs: Population, console: Console) -> Progra
     ready, count = group.ready, len(runs.members.seed)
     devices_used = 1 if group.mesh is None else group.mesh.size
     tries, reason = _blocks(count // devices_used, ready.device.platform)
-    room, need = memory.free(ready.device), 0
     for block in tries:
         layout = Layout(block, group.mesh)
-        program = _segment_program(group, layout, runs)
-        need = memory.extra(memory.plan(program.compiled))
-        if room is None or need <= room:
+        program, need = _segment_program(group, layout, runs)
+        if program is not None:
             break
     else:
+        room = memory.free(ready.device) or 0
         raise RequestError(
-            f"{count} runs need {memory.mib(need)} more even one at a time, and the device has "
-            f"{memory.mib(room or 0)} free: sweep fewer at once, or type a smaller --batch_size."
+            f"{count} runs need {need} even one at a time, and the device has {memory.mib(room)} "
+            "free: sweep fewer at once, or type a smaller --batch_size."
         )
 
     def evaluate(members, validation):
@@ -184,4 +195,4 @@ def compile_programs(group: Group, runs: Population, console: Console) -> Progra
     where = f" on each of {devices_used} devices" if devices_used > 1 else ""
     console.print(f"population: {count} runs in blocks of {block}{where} ({reason}); compiled in "
                   f"{program.seconds + measured.seconds:.1f} s")
-    return Programs(layout, program, measured)
+    return Programs(count, program, measured)

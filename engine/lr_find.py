@@ -44,7 +44,7 @@ def suggest(rates: list[float], losses: list[float], before: list[float]) -> Fin
     as_good = [r for loss, r in found if loss <= lowest * (1 + CLOSE)]
     enough = start - LEAST * (start - lowest)
     above = [r for loss, r in zip(losses, rates, strict=True)
-             if r > rate and not (math.isfinite(loss) and loss < enough)]
+             if r > max(as_good) and not (math.isfinite(loss) and loss < enough)]
     return Finding(rate, min(as_good), max(as_good), min(above, default=None))
 
 
@@ -71,6 +71,16 @@ def picture(
     return report.png(figure)
 
 
+def _rates(search: Search) -> list[float]:
+    """The rates to try, rising. Raises RequestError for what can't be compared on a log scale."""
+    axis = space.axis(search.axes[0] if search.axes else AXIS)
+    values = sorted(axis.values or space.axis(f"{search.axes[0]}:32").values)
+    if len(values) < 2 or not all(0 < v < math.inf for v in values):
+        raise RequestError(f"--sweep {search.axes[0]}: type two learning rates or more, all above "
+                           "0.")
+    return values
+
+
 def run(config: Config, hyper: Hyper, search: Search) -> Finding:
     """Print and draw the suggested rate; lr-find.png lies in the run's folder."""
     console = plain_console()
@@ -78,12 +88,11 @@ def run(config: Config, hyper: Hyper, search: Search) -> Finding:
     if asked or search._replace(axes=()) != Search():
         raise RequestError("lr-find sweeps the learning rate alone: "
                            "--sweep learning_rate=log:1e-6:1:48, or nothing.")
-    axis = space.axis(search.axes[0] if search.axes else AXIS)
     config = dataclasses.replace(config, schedule="constant")
-    device, dataset = find(config, console)
-    rates = sorted(axis.values)
+    rates = _rates(search)
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
+    device, dataset = find(config, console)
     group = assemble(0, trials, device, dataset, console)
     runs = create(group)
     programs = compile_programs(group, runs, console)

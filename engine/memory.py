@@ -63,6 +63,11 @@ def free(device: jax.Device) -> int | None:
     return found[1] if found else None
 
 
+def peak(device: jax.Device) -> int | None:
+    """The most bytes that were in use on `device` at once; None where nobody counts (a CPU)."""
+    return (device.memory_stats() or {}).get("peak_bytes_in_use")
+
+
 def extra(needed: Plan) -> int:
     """Bytes beyond the arguments, which are on the device already."""
     return needed.total - needed.arguments

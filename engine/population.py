@@ -28,7 +28,7 @@ class Member(NamedTuple):
     """One run, or many with a leading axis [R] on every array.
 
     `state` is a State whose step is empty: the population counts it. `fold` int32 picks rows of
-    the data, `seed` int32 is the run's, `number` int32 says which run of the sweep it is.
+    the data, `seed` uint32 is the run's, `number` int32 says which run of the sweep it is.
     """
 
     state: State

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from engine import folder, metrics, population, sweep_report
-from engine.config import Config, read
+from engine.config import Config, Hyper, read
 from engine.errors import RunError
 from engine.evaluation import held_for_evaluation
 from engine.events import Events
@@ -106,12 +106,12 @@ def _ensembles(
 
 def _literal(value: Any) -> str:
     """A value as Python source, strings in double quotes."""
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def recipe(trial: Trial, command: str, accuracy: float) -> str:
     """A trial as a file for --config."""
-    shown = dataclasses.replace(trial.config, order_seed=-1)
+    shown = trial.config
     if trial.fold:
         shown = dataclasses.replace(shown, validation_split=Config.validation_split)
     static = {
@@ -124,7 +124,8 @@ def recipe(trial: Trial, command: str, accuracy: float) -> str:
         + "".join(f"    {k}={_literal(v)},\n" for k, v in values.items()) + ")\n"
         for name, kind, values in (("config", "Config", static), ("hyper", "Hyper", traced))
     ]
-    header = f"The best setting of a sweep: validation accuracy {accuracy:.4f}.\n\n{command}\n"
+    quoted = command.replace("\\", "\\\\").replace('"', '\\"')
+    header = f"The best setting of a sweep: validation accuracy {accuracy:.4f}.\n\n{quoted}\n"
     return (f'"""{header}"""\n\nfrom engine.config import Config, Hyper\n\n' + "".join(both))
 
 
@@ -173,6 +174,9 @@ def _words(study: Study) -> list[str]:
         value = getattr(study.config, f.name)
         if not f.metadata["local"] and value != f.default:
             words += [f"--{f.name}={value}"]
+    for name, default in Hyper._field_defaults.items():
+        if (value := getattr(study.hyper, name)) != default:
+            words += [f"--{name}={value}"]
     return words
 
 

@@ -211,15 +211,16 @@ def fit(
     else:
         path = folder.create(config)
     console.print(f"run: {path}")
-    saved = folder.write_config(
-        path, config, hyper, device=devices.describe(ready.device),
-        classes=ready.dataset.classes, image_shape=ready.data.train.image_shape,
-        fingerprint=ready.dataset.fingerprint,
-    )
     with (checkpoint.Checkpoints(path / "checkpoints") as checkpoints,
           _naming_a_batch_that_fits(ready)):
         state, clock = _start(ready, checkpoints, bool(resume))
         programs = compile_programs(ready, state)
+        # Only now, so that a folder whose run was refused for its memory is free for another.
+        saved = folder.write_config(
+            path, config, hyper, device=devices.describe(ready.device),
+            classes=ready.dataset.classes, image_shape=ready.data.train.image_shape,
+            fingerprint=ready.dataset.fingerprint,
+        )
         console.print(f"compiled in {programs.seconds:.1f} s, apart from the times below")
         if show_memory:
             console.print(f"memory: {memory.plan(programs.segment.compiled)}")
@@ -235,6 +236,7 @@ def fit(
     timing = {
         "seconds_compile": programs.seconds,
         "examples_per_second": seen / clock.total if clock.total else None,
+        "peak_device_bytes": memory.peak(ready.device),
     }
     _conclude(ready, state, path, saved, timing, console)
     return path

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.config import BELOW_ONE, Config, Hyper, check, held_out
+from engine.config import BELOW_ONE, Config, Hyper, check
 from engine.errors import RequestError, unknown
 
 # Fields that have a flag of their own, or that would make runs of different data compare.
@@ -19,6 +19,9 @@ UNSWEPT = {
     "train_split": "start a sweep for each",
     "image_size": "start a sweep for each",
 }
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
 
 
 class Search(NamedTuple):
@@ -83,6 +86,7 @@ class Study(NamedTuple):
 
     path: Path
     config: Config
+    hyper: Hyper
     search: Search
     axes: list[Axis]
     trials: list[Trial]
@@ -100,7 +104,7 @@ def _value(name: str, kind: type, text: str) -> Any:
             return {"true": True, "false": False}[text.lower()]
         return kind(text)
     except (ValueError, KeyError):
-        raise RequestError(f"--sweep {name}: {text!r} is not a {kind.__name__}.") from None
+        raise RequestError(f"--sweep {name}: {text!r} is not {WORDS[kind]}.") from None
 
 
 def _range(name: str, kind: type, text: str) -> Axis:
@@ -122,7 +126,7 @@ def _range(name: str, kind: type, text: str) -> Axis:
     axis = Axis(name, (), (low, high, scale == "log"))
     # Rounded to six digits, so that 1e-3 is 0.001 in a table and in a recipe.
     values = (float(f"{axis.at(i / max(1, count - 1)):.6g}") for i in range(count))
-    return axis._replace(values=tuple(values))
+    return axis._replace(values=tuple(dict.fromkeys(values)))
 
 
 def axis(text: str) -> Axis:
@@ -133,7 +137,7 @@ def axis(text: str) -> Axis:
         raise RequestError(f"--sweep {name}: {UNSWEPT[name]}.")
     if name not in types:
         raise unknown("field to sweep", name, types.keys() - UNSWEPT.keys())
-    if not equals or not values.strip(","):
+    if not equals or not values.strip(", "):
         raise RequestError(f"--sweep {text}: it has no values; type {name}=A,B,C.")
     if values.split(":")[0] in ("log", "lin"):
         return _range(name, types[name], values)
@@ -179,15 +183,17 @@ def _settings(found: list[Axis], search: Search, seed: int) -> Iterator[tuple[An
         return
     from scipy.stats import qmc
 
+    drawn = []
     for point in qmc.Halton(len(found), rng=seed).random(search.samples):
         values = (a.at(share) for a, share in zip(found, point, strict=True))
-        yield tuple(float(f"{v:.6g}") if isinstance(v, float) else v for v in values)
+        drawn.append(tuple(float(f"{v:.6g}") if isinstance(v, float) else v for v in values))
+    yield from dict.fromkeys(drawn)  # listed values alone can come twice
 
 
 def trials(config: Config, hyper: Hyper, search: Search) -> list[Trial]:
     """Every run of the sweep, settings outermost, then folds, then seeds."""
     found = axes(search)
-    if search.folds and held_out(config) is None and config.validation_split != "test":
+    if search.folds and config.validation_split != Config.validation_split:
         raise RequestError("--folds holds parts of the training split out: leave out "
                            f"--validation_split {config.validation_split}.")
     parts = [f"{n}/{search.folds}" for n in range(1, search.folds + 1)]
@@ -198,7 +204,8 @@ def trials(config: Config, hyper: Hyper, search: Search) -> list[Trial]:
         traced = {a.name: named[a.name] for a in found if a.traced}
         for part in parts or [config.validation_split]:
             for seed in range(config.seed, config.seed + search.seeds):
-                order = config.seed if search.same_data_order else config.order_seed
+                shared = search.same_data_order and config.order_seed < 0
+                order = config.seed if shared else config.order_seed
                 one = dataclasses.replace(
                     config, **static, seed=seed, order_seed=order, validation_split=part
                 )
@@ -221,6 +228,15 @@ def rungs(count: int, factor: int, epochs: int) -> dict[int, int]:
             runs = math.ceil(runs / factor)
             found[epoch] = runs
     return found
+
+
+def run_epochs(count: int, cuts: dict[int, int], epochs: int) -> int:
+    """How many epochs of a run `count` runs train together in their first `epochs`."""
+    alive, total = count, 0
+    for epoch in range(epochs):
+        alive = cuts.get(epoch, alive)
+        total += alive
+    return total
 
 
 def perturbed(name: str, value: float, up: bool) -> float:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -74,15 +74,38 @@ def _rows(
     ]
 
 
-def _whole(runs: Population, rows: list[dict[str, Any]]) -> np.ndarray:
-    """Which members have only ever seen finite losses, bool [R]."""
-    finite = [all(math.isfinite(row[k]) for k in ("loss", "val_loss")) for row in rows]
-    return np.array(finite) & (np.asarray(runs.members.state.diverged_at) < 0)
+def _alive(runs: Population) -> int:
+    """How many runs are in a population, without the repeats that fill a mesh."""
+    return len(np.unique(runs.members.number))
 
 
-def _ranked(rows: list[dict[str, Any]], whole: np.ndarray, positions: list[int]) -> list[int]:
-    """The positions, best first, those that diverged last."""
-    return sorted(positions, key=lambda at: -rows[at]["val_accuracy"] if whole[at] else math.inf)
+class Verdict(NamedTuple):
+    """An epoch's outcome: every member's row, which are whole, and their positions, best first.
+
+    Repeats that fill a mesh are no positions of their own.
+    """
+
+    rows: list[dict[str, Any]]
+    numbers: list[int]
+    whole: list[bool]
+    ranking: list[int]
+
+    @property
+    def best(self) -> float | None:
+        """The best accuracy of a whole member."""
+        first = self.ranking[0]
+        return self.rows[first]["val_accuracy"] if self.whole[first] else None
+
+
+def _verdict(runs: Population, rows: list[dict[str, Any]]) -> Verdict:
+    """A member is whole while its losses are finite; one that isn't ranks last."""
+    numbers = np.asarray(runs.members.number).tolist()
+    steady = np.asarray(runs.members.state.diverged_at) < 0
+    whole = [bool(ok) and math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
+             for ok, row in zip(steady, rows, strict=True)]
+    once = [at for at, number in enumerate(numbers) if number not in numbers[:at]]
+    ranking = sorted(once, key=lambda at: -rows[at]["val_accuracy"] if whole[at] else math.inf)
+    return Verdict(rows, numbers, whole, ranking)
 
 
 def _exploited(
@@ -112,6 +135,13 @@ def _exploited(
     return placed(group, Population(runs.step, members)), copies
 
 
+def _cuts(search: Search, trials: list[Trial]) -> dict[int, int]:
+    """After which epoch how many of a group's runs go on, where they are halved."""
+    if not search.halving:
+        return {}
+    return space.rungs(len(trials), search.halving, trials[0].config.epochs)
+
+
 class Sweep:
     """The loop over a study's groups."""
 
@@ -119,31 +149,30 @@ class Sweep:
         self.study, self.console = study, console
         self.path, self.events = study.path, Events(study.path)
 
-    def _cuts(self, group: Group) -> dict[int, int]:
-        factor = self.study.search.halving
-        if not factor:
-            return {}
-        return space.rungs(len(group.trials), factor, group.ready.config.epochs)
-
     def train(self, group: Group, board: Board, interruption: Interruption) -> Standing:
         """Train a group to its end, from its newest checkpoint where there is one.
 
         Raises RunError, everything saved, where a signal asks to stop.
         """
         epochs, steps = group.ready.config.epochs, group.ready.lengths.epoch
-        cuts = self._cuts(group)
+        cuts = _cuts(self.study.search, group.trials)
         with checkpoint.Checkpoints(self.path / "checkpoints" / str(group.number)) as saved:
-            runs = restored(group, saved, cuts) if saved.any() else create(group)
-            self._forget(group, int(runs.step))
+            runs, seconds = (
+                restored(group, saved, cuts) if saved.any() else (create(group), 0.0)
+            )
+            self._begin(group, int(runs.step), board)
+            done, begun = divmod(int(runs.step), steps)
+            board.resumed(space.run_epochs(len(group.trials), cuts, done)
+                          + _alive(runs) * begun / steps)
             programs = None
             while int(runs.step) < epochs * steps:
-                if programs is None:
+                if programs is None or programs.count != len(runs.members.seed):
                     programs = compile_programs(group, runs, self.console)
-                runs, seconds = self._epoch(group, programs, runs, board, interruption)
-                best = None
+                runs, took = self._epoch(group, programs, runs, board, interruption)
+                seconds, best = seconds + took, None
                 if int(runs.step) % steps == 0:
-                    runs, kept, best = self._judge(group, programs, runs, seconds, cuts, board)
-                    programs = programs if kept else None
+                    runs, best = self._judge(group, programs, runs, seconds, cuts, board)
+                    seconds = 0.0
                 saved.save(runs, best, seconds)
                 if interruption.status:
                     saved.wait()
@@ -154,8 +183,11 @@ class Sweep:
                     )
         return self._settle(group, runs)
 
-    def _forget(self, group: Group, step: int) -> None:
+    def _begin(self, group: Group, step: int, board: Board) -> None:
+        """A folder for every member; what was recorded after the checkpoint will come again."""
         self.events.forget(group.number, step)
+        for run in self.events.status().keys() & {t.number for t in group.trials}:
+            board.left(run)
         for trial in group.trials:
             _write_config(self.path / str(trial.number), trial, group.ready)
             folder.history(self.path / str(trial.number), up_to_step=step)
@@ -177,7 +209,7 @@ class Sweep:
             jax.block_until_ready(runs)
             took = time.perf_counter() - began
             seconds += took
-            board.worked(len(runs.members.seed) * min(size, steps - start) / steps, took)
+            board.worked(_alive(runs) * min(size, steps - start) / steps, took)
             if interruption.status:
                 break
         return runs, seconds
@@ -185,40 +217,49 @@ class Sweep:
     def _judge(
         self, group: Group, programs: Programs, runs: Population, seconds: float,
         cuts: dict[int, int], board: Board,
-    ) -> tuple[Population, bool, float | None]:
-        """Evaluate, record, and let go on who may.
-
-        Returns the population, whether it kept its size, and its best accuracy.
-        """
+    ) -> tuple[Population, float | None]:
+        """Evaluate, record, and let go on who may; the population and its best accuracy."""
         result = programs.evaluate(members=runs.members, validation=group.validation)
-        rows, step = _rows(group, runs, result, seconds), int(runs.step)
-        whole, numbers = _whole(runs, rows), np.asarray(runs.members.number).tolist()
-        once = [at for at, number in enumerate(numbers) if number not in numbers[:at]]
-        gone, epoch = self.events.status(), rows[0]["epoch"]
-        for at in once:
-            if whole[at]:
-                folder.append_history(self.path / str(numbers[at]), rows[at])
-                board.measured(numbers[at], rows[at])
-            elif gone.get(numbers[at]) != "diverged":
-                self._leaves(group, step, numbers[at], "diverged", board)
-        ranking = _ranked(rows, whole, once)
-        best = rows[ranking[0]]["val_accuracy"] if whole[ranking[0]] else None
-        board.judged(epoch, group.ready.config.epochs)
+        verdict = _verdict(runs, _rows(group, runs, result, seconds))
+        epoch, epochs = verdict.rows[0]["epoch"], group.ready.config.epochs
+        self._record(group, int(runs.step), verdict, board)
+        board.judged(epoch, epochs)
         if epoch in cuts:
-            kept, dropped = ranking[: cuts[epoch]], ranking[cuts[epoch] :]
-            for at in dropped:
-                if whole[at]:
-                    _save_member(group, runs, at, self.path, rows[at]["val_accuracy"])
-                    self._leaves(group, step, numbers[at], "dropped", board)
-            members = population.select(runs.members, np.array(filled(group, sorted(kept))))
-            return placed(group, Population(runs.step, members)), False, best
-        if self.study.search.pbt and epoch < group.ready.config.epochs:
-            names = [axis.name for axis in self.study.axes]
-            runs, copies = _exploited(group, runs, ranking, names, self.study.config.seed)
-            for to, source in copies:
-                self.events.add(group.number, step, numbers[to], "copied",
-                                source=numbers[source])
-        return runs, True, best
+            runs = self._halve(group, runs, verdict, cuts[epoch], board)
+        elif self.study.search.pbt and epoch < epochs:
+            runs = self._exploit(group, runs, verdict)
+        return runs, verdict.best
+
+    def _record(self, group: Group, step: int, verdict: Verdict, board: Board) -> None:
+        gone = self.events.status()
+        for at in sorted(verdict.ranking):
+            number = verdict.numbers[at]
+            if verdict.whole[at]:
+                folder.append_history(self.path / str(number), verdict.rows[at])
+                board.measured(number, verdict.rows[at])
+            elif gone.get(number) != "diverged":
+                self._leaves(group, step, number, "diverged", board)
+
+    def _halve(
+        self, group: Group, runs: Population, verdict: Verdict, count: int, board: Board
+    ) -> Population:
+        """The best `count` members; the others keep what they have learned in their folders."""
+        for at in verdict.ranking[count:]:
+            if verdict.whole[at]:
+                accuracy = verdict.rows[at]["val_accuracy"]
+                _save_member(group, runs, at, self.path, accuracy)
+                self._leaves(group, int(runs.step), verdict.numbers[at], "dropped", board)
+        kept = filled(group, sorted(verdict.ranking[:count]))
+        return placed(group, Population(runs.step, population.select(runs.members, np.array(kept))))
+
+    def _exploit(self, group: Group, runs: Population, verdict: Verdict) -> Population:
+        names = [axis.name for axis in self.study.axes]
+        seed = self.study.config.seed
+        moved, copies = _exploited(group, runs, verdict.ranking, names, seed)
+        for to, source in copies:
+            self.events.add(group.number, int(runs.step), verdict.numbers[to], "copied",
+                            source=verdict.numbers[source])
+        return moved
 
     def _leaves(self, group: Group, step: int, run: int, how: str, board: Board) -> None:
         self.events.add(group.number, step, run, how)
@@ -262,9 +303,12 @@ def run(config: Config, hyper: Hyper, search: Search, resume: str = "") -> Path:
         f"{' and '.join(fixed) or 'folds of two sizes'}"
     )
     console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
-    study = Study(path, config, search, axes, trials)
+    study = Study(path, config, hyper, search, axes, trials)
     sweep = Sweep(study, console)
-    total = sum(t.config.epochs for t in trials)
+    total = sum(
+        space.run_epochs(len(members), _cuts(search, members), members[0].config.epochs)
+        for members in groups
+    )
     with Board(trials, total, console) as board, Interruption() as interruption:
         standings = [
             sweep.train(assemble(number, members, device, dataset, console), board, interruption)

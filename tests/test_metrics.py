@@ -1,3 +1,5 @@
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -68,3 +70,52 @@ def test_parts_of_a_batch_add_up_to_it():
 def test_no_examples_is_an_error_not_a_nan():
     with pytest.raises(ValueError, match="no examples"):
         metrics.summarise(metrics.zero_evaluation(3), ["a", "b", "c"])
+
+
+def test_probabilities_that_hold_are_calibrated_and_sharper_ones_are_not():
+    rng = np.random.default_rng(0)
+    logits = 2 * rng.normal(size=(40_000, 5))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)  # drawn from their softmax
+    honest, sharp, flat = (np.asarray(jax.nn.softmax(jnp.asarray(logits * k, jnp.float32)))
+                           for k in (1, 3, 0.3))
+    assert metrics.calibration_error(honest, labels) < 0.01
+    assert metrics.calibration_error(sharp, labels) > 0.1
+    assert metrics.calibration_error(flat, labels) > 0.1
+
+
+def confident(*confidence: float) -> np.ndarray:
+    """Class 0 with so much probability, the rest over four others."""
+    first = np.array(confidence)[:, None]
+    return np.concatenate([first, np.repeat((1 - first) / 4, 4, axis=1)], axis=1)
+
+
+@pytest.mark.parametrize("confidence, labels, bins, want", [
+    ((0.4, 0.4, 0.9, 0.7), (0, 1, 0, 1), 2, (2 * 0.1 + 2 * 0.3) / 4),
+    ((0.4, 0.9), (0, 1), 2, (0.6 + 0.9) / 2),  # opposite gaps don't cancel across bins
+    ((0.4, 0.45), (0, 1), 2, 0.15 / 2),  # but do within one
+    ((0.5, 0.4), (0, 1), 2, 0.1 / 2),  # an edge belongs to the bin below it
+    ((1.0, 0.95), (1, 0), 15, 0.95 / 2),  # confidence 1 lies in the last bin
+    ((1.0, 1.0), (0, 0), 15, 0.0),
+    ((1.0, 1.0, 1.0, 1.0), (0, 0, 0, 4), 15, 0.25),
+])
+def test_calibration_error_by_hand(confidence, labels, bins, want):
+    got = metrics.calibration_error(confident(*confidence), np.array(labels), bins)
+    assert got == pytest.approx(want)
+
+
+@pytest.mark.parametrize("predicted, want", [
+    ([[3, 1, 0]] * 4, 0.0),
+    ([[0, 1], [0, 2], [1, 0]], (0.5 + 1.0 + 1.0) / 3),
+    ([[0, 1], [0, 2], [1, 1]], (0.5 + 0.5 + 1.0) / 3),
+    ([[0, 1, 2, 3], [0, 1, 2, 0]], 0.25),
+    ([[0, 0], [1, 1]], 1.0),
+])
+def test_disagreement_by_hand(predicted, want):
+    assert metrics.disagreement(np.array(predicted)) == pytest.approx(want)
+
+
+@pytest.mark.parametrize("members, classes, count", [(2, 3, 50), (5, 10, 31), (16, 2, 7)])
+def test_disagreement_is_the_mean_over_pairs_of_members(members, classes, count):
+    predicted = np.random.default_rng(0).integers(0, classes, (members, count)).astype(np.int32)
+    want = np.mean([(a != b).mean() for a, b in itertools.combinations(predicted, 2)])
+    assert metrics.disagreement(predicted) == pytest.approx(want)

@@ -117,9 +117,9 @@ def test_a_shared_order_is_an_ordinary_runs_with_that_order():
 def test_a_shared_order_cuts_one_batch_for_all_members():
     """Under vmap the images are gathered once, so the first layer's input has no run axis."""
     def batches(order):
-        text = jax.jit(partial(population.segment, build("tiny", CLASSES), CONFIG, Layout(4))).lower(
-            created(CONFIG), order, folded(DATA.train), np.int32(5)).as_text()
-        return "tensor<4x8x18x18x1xui8>" in text
+        segment = partial(population.segment, build("tiny", CLASSES), CONFIG, Layout(4))
+        arguments = (created(CONFIG), order, folded(DATA.train), np.int32(5))
+        return "tensor<4x8x18x18x1xui8>" in jax.jit(segment).lower(*arguments).as_text()
 
     assert batches(None) and not batches(jax.random.key(0))
 

@@ -17,7 +17,8 @@ from test_run import assert_same_bits
 from engine.flags import parse
 
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
-SWEEP = ("sweep", *DIGITS, "--epochs", "3", "--sweep", "learning_rate=1e-3,1e-2,1e30", "--seeds", "2")
+SWEEP = ("sweep", *DIGITS, "--epochs", "3", "--seeds", "2",
+         "--sweep", "learning_rate=1e-3,1e-2,1e30")
 ONE_DEVICE = os.environ | {"XLA_FLAGS": ""}
 
 
@@ -129,8 +130,8 @@ def test_a_sweep_is_never_overwritten_and_resumed_as_begun(finished, tmp_path):
 
 
 def test_halving_drops_the_worse_and_trains_the_better_on(finished, tmp_path):
-    done = launched(tmp_path, "sweep", *DIGITS, "--epochs", 4, "--halving", 2, "--run_dir", "halved",
-                    "--sweep", "learning_rate=1e-5,1e-3,1e-2,1e30")
+    done = launched(tmp_path, "sweep", *DIGITS, "--epochs", 4, "--halving", 2, "--run_dir",
+                    "halved", "--sweep", "learning_rate=1e-5,1e-3,1e-2,1e30")
     assert done.returncode == 0, done.stderr
     rows = table(tmp_path / "halved")
     assert [row["status"] for row in rows] == ["dropped", "dropped", "done", "diverged"]

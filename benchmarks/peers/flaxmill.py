@@ -1,6 +1,7 @@
-"""The article's run in flaxmill."""
+"""The article's run in flaxmill. CONVOLUTION and DTYPE choose another way to compute it."""
 
 import dataclasses
+import os
 import time
 
 import jax
@@ -19,10 +20,12 @@ data = jax.device_put(Data(
     whole(Split(task.x_train, task.y_train.astype(np.int32))),
     whole(Split(task.x_test, task.y_test.astype(np.int32))), 10,
 ))
-config = Config(batch_size=task.batch, epochs=task.epochs)
+config = Config(
+    batch_size=task.batch, epochs=task.epochs, convolution=os.environ.get("CONVOLUTION", "auto")
+)
 micro, _ = loop.microbatch_for(config, jax.default_backend())
 config = dataclasses.replace(config, microbatch=micro)
-model, root = build("cnn", 10), jax.random.key(task.seed)
+model, root = build("cnn", 10, config.convolution), jax.random.key(task.seed)
 hyper = jax.tree.map(np.float32, Hyper())
 state = loop.initial_state(config, hyper, root, data)
 
@@ -35,6 +38,19 @@ def evaluate(params, subset):
     return loop.evaluate(model, params, subset, 10)
 
 
+class Narrow:
+    """A model that computes in `dtype` from float32 parameters, and answers in float32."""
+
+    def __init__(self, model, dtype: str):
+        self._model, self._dtype = model, dtype
+
+    def apply(self, variables, images, **rest):
+        variables, images = jax.tree.map(lambda x: x.astype(self._dtype), (variables, images))
+        return self._model.apply(variables, images, **rest).astype("float32")
+
+
+if "DTYPE" in os.environ:
+    model = Narrow(model, os.environ["DTYPE"])
 steps = durations(config, len(task.y_train)).epoch
 given_always = {"hyper": hyper, "root": root, "order": root, "train": data.train}
 train = Program(segment, ("state",), **given_always, state=state, count=np.int32(1))

@@ -57,4 +57,5 @@ else:
     gpus = tf.config.list_physical_devices("GPU")
     name = tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "cpu"
     package = "tensorflow" if gpus else "tensorflow-cpu"
-    result(first_step, rows, name, "keras", package)
+    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpus else 0
+    result(first_step, rows, name, "keras", package, device_bytes=peak)

@@ -1,0 +1,13 @@
+import re
+
+import numpy as np
+from conftest import ROOT
+
+
+def test_the_library_examples_run_as_they_stand():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec("\n".join(blocks), names)
+    assert names["history"]["val_accuracy"][-1] > 0.8
+    assert names["histories"]["val_accuracy"].shape == (8, 2)
+    assert np.isfinite(names["histories"]["loss"]).all()

@@ -1,0 +1,99 @@
+import dataclasses
+import shlex
+
+import pytest
+
+from engine import flags, results
+from engine.config import Config, Hyper
+from engine.space import Search, Study, Trial, axes, trials
+
+HYPER = Hyper(learning_rate=0.000123457, weight_decay=0.0, momentum=1 / 3, clip_norm=1e-30)
+
+
+def study_of(config: Config, search: Search, hyper: Hyper | None = None) -> Study:
+    """As sweep.run makes it."""
+    hyper = hyper or Hyper()
+    made = {"path": None, "config": config, "hyper": hyper, "search": search,
+            "axes": axes(search), "trials": trials(config, hyper, search)}
+    return Study(**{name: made[name] for name in Study._fields})
+
+
+def read_back(tmp_path, trial: Trial, command: str = "python launch.py sweep"):
+    file = tmp_path / "best.py"
+    file.write_text(results.recipe(trial, command, 0.98765))
+    return flags._recipe(str(file))
+
+
+@pytest.mark.parametrize("config", [
+    Config(),
+    Config(epochs=3, batch_size=100, nesterov=True, warmup_epochs=0.1, seed=7, flip=True),
+], ids=["default", "numbers"])
+@pytest.mark.parametrize("hyper", [Hyper(), HYPER], ids=["default", "numbers"])
+def test_a_recipe_is_the_trial_to_the_last_bit(tmp_path, config, hyper):
+    assert read_back(tmp_path, Trial(3, config, hyper, {})) == (config, hyper)
+
+
+def test_a_recipe_says_what_it_is_and_only_what_differs():
+    trial = Trial(0, Config(epochs=3), Hyper(momentum=0.5), {})
+    assert results.recipe(trial, "python launch.py sweep --seeds 2", 0.98765) == (
+        '"""The best setting of a sweep: validation accuracy 0.9877.\n\n'
+        'python launch.py sweep --seeds 2\n"""\n\n'
+        "from engine.config import Config, Hyper\n\n"
+        "config = Config(\n    epochs=3,\n)\n"
+        "hyper = Hyper(\n    learning_rate=0.001,\n    momentum=0.5,\n)\n"
+    )
+
+
+def test_a_recipe_leaves_out_where_it_ran_and_its_fold_and_keeps_its_order(tmp_path):
+    config = Config(epochs=3, device="cpu", data_dir="/data", compile_cache=False, run_dir="here")
+    trial = trials(config, Hyper(), Search(folds=3, same_data_order=True))[1]
+    assert trial.fold == "2/3" and trial.config.order_seed == 0
+    assert read_back(tmp_path, trial) == (Config(epochs=3, order_seed=0), Hyper())
+
+
+@pytest.mark.parametrize("text", [
+    "digits", 'it"s', "it's", 'a"', "a\\b", "a\nb", "é", "😀",
+])
+def test_a_recipe_keeps_every_string(tmp_path, text):
+    config = Config(dataset=text, optimizer="sgd", validation_split="0.1")
+    assert read_back(tmp_path, Trial(0, config, Hyper(), {})) == (config, Hyper())
+
+
+@pytest.mark.parametrize("text", ['"""', "a\\N"])
+def test_any_command_can_head_a_recipe(tmp_path, text):
+    command = f"python launch.py sweep --dataset={text}"
+    assert read_back(tmp_path, Trial(0, Config(epochs=3), Hyper(), {}), command)[0].epochs == 3
+    found: dict = {}
+    exec((tmp_path / "best.py").read_text(), found)
+    assert command in found["__doc__"]
+
+
+def typed_again(study: Study) -> flags.Request:
+    """The command of a report, copied into a shell."""
+    return flags.parse(shlex.split(shlex.join(results._words(study))))
+
+
+@pytest.mark.parametrize("search", [
+    Search(),
+    Search(("learning_rate=log:1e-4:1e-1:4", "optimizer=sgd, adam"), seeds=3, folds=5),
+    Search(("momentum=lin:0.5:0.9",), samples=8, same_data_order=True),
+    Search(("learning_rate=0.1,0.2",), seeds=3, halving=2),
+    Search(("learning_rate=0.1,0.2", "b1=0.8,0.9"), pbt=True),
+], ids=["nothing", "folds", "samples", "halving", "pbt"])
+@pytest.mark.parametrize("config", [
+    Config(),
+    Config(dataset="""it"s 'a' \\ $HOME *""", train_split="train[:50%]", optimizer="sgd",
+           nesterov=True, warmup_epochs=0.1, epochs=3, seed=7, crop_padding=4),
+], ids=["default", "everything"])
+def test_the_command_typed_again_is_the_same_sweep(search, config):
+    local = {"device": "cpu", "data_dir": "/data", "compile_cache": False, "run_dir": "here"}
+    study = study_of(dataclasses.replace(config, **local), search)
+    request = typed_again(study)
+    assert (request.command, request.search, request.config) == ("sweep", search, config)
+    assert [t._replace(config=dataclasses.replace(t.config, **local)) for t in
+            trials(request.config, request.hyper, request.search)] == study.trials
+
+
+def test_the_command_typed_again_has_the_values_that_all_runs_share():
+    study = study_of(Config(), Search(("momentum=0.8,0.9",)), Hyper(0.01, clip_norm=1.0))
+    assert typed_again(study).hyper == Hyper(0.01, clip_norm=1.0)
