@@ -1,0 +1,89 @@
+"""Members of the article's run in flaxmill, on the default device.
+
+flaxmill_population.py DATA.npz BATCH EPOCHS EXAMPLES SEED MEMBERS. WAY is alone (single runs, one
+after another), map, or vmap with convolutions computed as direct or product; SHARED=1 gives all
+members the same batches.
+"""
+
+import dataclasses
+import os
+import sys
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.task import given, result
+from engine import loop, population
+from engine.config import Config, Hyper, durations
+from engine.data import Data, whole
+from engine.population import Layout
+from engine.program import Program
+from engine.sources.dataset import Split
+from models import build
+
+task, members, way = given(), int(sys.argv[6]), os.environ["WAY"]
+data = jax.device_put(whole(Split(task.x_train, task.y_train.astype(np.int32))))
+config = Config(batch_size=task.batch, epochs=task.epochs,
+                convolution=way if way in ("direct", "product") else "auto")
+micro, _ = loop.microbatch_for(config, jax.default_backend())
+config = dataclasses.replace(config, microbatch=micro)
+model = build("cnn", 10, config.convolution)
+seeds = np.arange(members, dtype=np.int32) + task.seed * members
+
+
+def alone():
+    """Every member's first state; what trains them, one after another; their tallies."""
+    hyper, roots = jax.tree.map(np.float32, Hyper()), [jax.random.key(seed) for seed in seeds]
+    create = jax.jit(partial(loop.initial_state, config))
+    states = [create(hyper, root, Data(data, data, 10)) for root in roots]
+    program = Program(
+        partial(loop.segment, model, config), ("state",), hyper=hyper, root=roots[0],
+        order=roots[0], train=data, state=states[0], count=np.int32(1),
+    )
+
+    def train(states, count):
+        # Each is waited for: a CPU would start the next beside it.
+        return [
+            jax.block_until_ready(program(
+                hyper=hyper, root=root, order=root, train=data, state=state, count=count))
+            for root, state in zip(roots, states, strict=True)
+        ]
+
+    return states, train, lambda states: [state.tally for state in states]
+
+
+def together():
+    """The same three of a population: its start, what trains it, its tallies."""
+    create = jax.jit(partial(
+        population.create_all, model, config, image_HxWxC=data.image_shape,
+        num_train=len(task.y_train),
+    ))
+    hyper = Hyper(learning_rate=np.full(members, Hyper().learning_rate, np.float32))
+    runs = create(hyper, seeds, np.zeros_like(seeds), np.arange(members, dtype=np.int32))
+    order = jax.random.key(task.seed) if os.environ.get("SHARED") else None
+    shared = {"order": order, "train_FxN": data._replace(rows=data.rows[None])}
+    layout = Layout(block=1 if way == "map" else members)
+    program = Program(partial(population.segment, model, config, layout), ("population",),
+                      population=runs, **shared, count=np.int32(1))
+
+    def train(runs, count):
+        return jax.block_until_ready(program(population=runs, **shared, count=count))
+
+    return runs, train, lambda runs: [runs.members.state.tally]
+
+
+states, train, tallies = (alone if way == "alone" else together)()
+train(jax.tree.map(jnp.copy, states), np.int32(1))
+steps = np.int32(durations(config, len(task.y_train)).epoch)
+first_step = time.time()
+rows = []
+for _ in range(task.epochs):
+    began = time.perf_counter()
+    states = train(states, steps)
+    seconds = time.perf_counter() - began
+    accuracy = np.mean([np.mean(tally.correct / tally.count) for tally in tallies(states)])
+    rows.append({"seconds": seconds, "accuracy": float(accuracy)})
+result(first_step, rows, str(jax.devices()[0].device_kind), "jax", "jaxlib", "flax", "optax")
