@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"flaxmill: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
-        print("flaxmill: stopped before training began; nothing was lost.", file=sys.stderr)
+        print("flaxmill: stopped; what was saved before is kept.", file=sys.stderr)
         return 130
 
 

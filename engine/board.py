@@ -21,6 +21,7 @@ class Board:
         self._trials = {t.number: t for t in trials}
         self._total, self._console = total, console
         self._latest: dict[int, dict[str, Any]] = {}
+        self._values: dict[int, dict[str, Any]] = {}
         self._gone: set[int] = set()
         self._before, self._done, self._seconds, self._epoch = 0.0, 0.0, 0.0, ""
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
@@ -44,9 +45,9 @@ class Board:
         """So much was trained before this process."""
         self._before += run_epochs
 
-    def measured(self, run: int, row: dict[str, Any]) -> None:
-        """The run's newest epoch; whoever is measured is alive, again or still."""
-        self._latest[run] = row
+    def measured(self, run: int, row: dict[str, Any], values: dict[str, Any]) -> None:
+        """The run's newest epoch, and its swept values in it; whoever is measured is alive."""
+        self._latest[run], self._values[run] = row, values
         self._gone.discard(run)
 
     def left(self, run: int) -> None:
@@ -68,7 +69,7 @@ class Board:
         if ranking := self._ranking():
             best = ranking[0]
             line += f" - best val_accuracy {self._latest[best]['val_accuracy']:.4f} (run {best}"
-            line += "".join(f", {n} {v}" for n, v in self._trials[best].values.items()) + ")"
+            line += "".join(f", {n} {v}" for n, v in self._values[best].items()) + ")"
         if self._seconds:
             epochs_a_run = self._total / len(self._trials)
             speed = 3600 * self._done / epochs_a_run / self._seconds
@@ -90,7 +91,7 @@ class Board:
         for run in self._ranking()[:SHOWN]:
             trial, row = self._trials[run], self._latest[run]
             table.add_row(
-                str(run), *map(str, trial.values.values()), str(trial.config.seed),
+                str(run), *map(str, self._values[run].values()), str(trial.config.seed),
                 *(f"{row[k]:.4f}" for k in ("loss", "accuracy", "val_loss", "val_accuracy")),
             )
         self._live.update(table, refresh=True)

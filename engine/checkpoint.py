@@ -39,10 +39,6 @@ class Checkpoints:
     def any(self) -> bool:
         return self._manager.latest_step() is not None
 
-    def last_step(self) -> int:
-        """The newest checkpoint's step; there has to be one."""
-        return self._manager.latest_step()
-
     def save(self, state: Any, val_accuracy: float | None, seconds: float) -> None:
         """Save a State, its accuracy (None within an epoch) and the unfinished epoch's seconds.
 

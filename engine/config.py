@@ -20,7 +20,7 @@ def _option(default: Any, help: str, choices: tuple[str, ...] = (), local: bool 
 
 @dataclass(frozen=True)
 class Config:
-    """Names, sizes and durations: everything that shapes the compiled program."""
+    """Names, sizes and durations: all that shapes the compiled program, and where it runs."""
 
     dataset: str = _option("cifar10", "a tensorflow-datasets name, or the embedded 'digits'")
     image_size: int = _option(0, "resize images to this side in pixels; 0 keeps the set's own")

@@ -11,20 +11,29 @@ from PIL import Image, UnidentifiedImageError
 
 from engine import checkpoint, devices, loop, metrics, report
 from engine.config import Config, Durations, Hyper, held_out, read
-from engine.data import Subset, whole
+from engine.data import Subset, named, whole
 from engine.errors import RequestError
 from engine.setup import Setup, plain_console, setup
+from engine.sources.dataset import Dataset
 from engine.state import State, shapes
 
 MISTAKES = 25
 
 
+def has_own_test(config: Config, dataset: Dataset) -> bool:
+    """Whether there is a split named test that training leaves alone."""
+    splits = dataset.splits
+    return "test" in splits and named(dataset, config.train_split).split is not splits["test"]
+
+
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
-    """What judges the model: a split named test where training left it alone."""
+    """What judges the model: the validation split named by the user; for a part of the training
+    split, a split named test where training left it alone, else that part.
+    """
     name, splits = ready.config.validation_split, ready.dataset.splits
     if held_out(ready.config) is None:
         return name, ready.data.validation
-    if "test" in splits:
+    if has_own_test(ready.config, ready.dataset):
         return "test", jax.device_put(whole(splits["test"]), ready.device)
     return f"validation ({name} of {ready.config.train_split})", ready.data.validation
 

@@ -13,7 +13,8 @@ from engine.config import Config, Hyper, identity, read, to_json
 from engine.errors import RequestError
 
 # What tells that a folder is taken, by command.
-HOLDS = {"": "config.json", "sweep": "sweep.json"}
+HOLDS = {"run": "config.json", "sweep": "sweep.json", "lr-find": "lr-find.png"}
+RESUMED = {"run": "--resume", "sweep": "sweep --resume"}
 VERSIONED = ("flaxmill", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy",
              "tensorflow-datasets")
 
@@ -48,10 +49,9 @@ def create(config: Config, kind: str = "") -> Path:
         path = Path(config.run_dir)
         held = next((n for n, f in HOLDS.items() if (path / f).exists()), None)
         if not _make(path) and held is not None:
-            command = f"{held} --resume {path}".strip()
+            on = f"go on with it ({RESUMED[held]} {path}), or " if held in RESUMED else ""
             raise RequestError(
-                f"--run_dir {path} already holds a {held or 'run'}: go on with it ({command}), or "
-                "name another folder."
+                f"--run_dir {path} already holds the files of a {held}: {on}name another folder."
             )
         return path
     stem = "-".join(filter(None, (config.dataset, config.model, kind)))

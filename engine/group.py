@@ -42,7 +42,10 @@ def _static(trial: Trial, sizes: dict[str, tuple[int, int]]) -> tuple[Config, tu
 
 
 def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
-    """The trials that differ in traced values, seed and fold only, in order of appearance."""
+    """The trials that differ in traced values, seed and fold only, in order of appearance.
+
+    Raises RequestError where one of them can't be cut from the data set.
+    """
     sizes: dict[str, tuple[int, int]] = {}
     groups: dict[Any, list[Trial]] = {}
     for trial in trials:
@@ -51,6 +54,8 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
             data = partition(dataset, trial.config)
             sizes[part] = len(data.train.rows), len(data.validation.rows)
         groups.setdefault(_static(trial, sizes), []).append(trial)
+    for members in groups.values():
+        partition(dataset, members[0].config)
     return list(groups.values())
 
 
@@ -117,20 +122,16 @@ def placed(group: Group, runs: Population) -> Population:
     return Population(jax.device_put(runs.step, everywhere), jax.device_put(runs.members, spread))
 
 
-def restored(
-    group: Group, saved: checkpoint.Checkpoints, cuts: dict[int, int]
-) -> tuple[Population, float]:
-    """The newest population of the group, of the size that halving had left, and the seconds that
-    its unfinished epoch has had."""
-    fresh = jax.eval_shape(lambda: create(group))
-    epoch, survivors = saved.last_step() // group.ready.lengths.epoch, len(group.trials)
-    for cut, count in cuts.items():
-        survivors = count if cut <= epoch else survivors
-    survivors = len(filled(group, range(survivors)))
-    shapes = Population(fresh.step, jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((survivors, *x.shape[1:]), x.dtype), fresh.members))
-    runs, seconds = saved.restore(shapes)
-    return placed(group, runs), seconds
+def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, float]:
+    """The newest population of the group, and the seconds that its unfinished epoch has had.
+
+    It may have been saved by another number of devices, or halved since it was created.
+    """
+    runs, seconds = saved.restore(jax.eval_shape(lambda: create(group)))
+    _, first = np.unique(runs.members.number, return_index=True)
+    keep = np.array(filled(group, sorted(first.tolist())))
+    members = jax.tree.map(lambda x: x[keep], runs.members)
+    return placed(group, Population(runs.step, members)), seconds
 
 
 class Programs(NamedTuple):
@@ -141,22 +142,34 @@ class Programs(NamedTuple):
     evaluate: Program
 
 
-def _segment_program(group: Group, layout: Layout, runs: Any) -> tuple[Program | None, str]:
-    """The training program in this layout, None where it doesn't fit; what it needs, in words."""
-    ready = group.ready
+def _compiled(group: Group, layout: Layout, runs: Any) -> Programs:
+    ready, classes = group.ready, len(group.ready.dataset.classes)
 
     def segment(runs, order, train, count):
         return population.segment(ready.model, ready.config, layout, runs, order, train, count)
 
+    def evaluate(members, validation):
+        return population.evaluate(ready.model, layout, members, validation, classes)
+
+    return Programs(
+        len(runs.members.seed),
+        Program(segment, donate=("runs",), runs=runs, order=group.order, train=group.train,
+                count=np.int32(1)),
+        Program(evaluate, members=runs.members, validation=group.validation),
+    )
+
+
+def _fitting(group: Group, layout: Layout, runs: Any) -> tuple[Programs | None, str]:
+    """The programs in this layout, None where they don't fit; what they need, in words."""
     try:
-        program = Program(segment, donate=("runs",), runs=runs, order=group.order,
-                          train=group.train, count=np.int32(1))
+        programs = _compiled(group, layout, runs)
     except jax.errors.JaxRuntimeError as error:
         if not memory.exhausted(error):
             raise
         return None, "more memory than there is"
-    room, need = memory.free(ready.device), memory.extra(memory.plan(program.compiled))
-    return program if room is None or need <= room else None, f"{memory.mib(need)} more"
+    room = memory.free(group.ready.device)
+    need = max(memory.extra(memory.plan(p.compiled)) for p in programs[1:])
+    return programs if room is None or need <= room else None, f"{memory.mib(need)} more"
 
 
 def _blocks(count: int, platform: str) -> tuple[list[int], str]:
@@ -171,28 +184,20 @@ def _blocks(count: int, platform: str) -> tuple[list[int], str]:
 
 def compile_programs(group: Group, runs: Population, console: Console) -> Programs:
     """The group's programs in the first layout that fits. Raises RequestError where none does."""
-    ready, count = group.ready, len(runs.members.seed)
+    count, device = len(runs.members.seed), group.ready.device
     devices_used = 1 if group.mesh is None else group.mesh.size
-    tries, reason = _blocks(count // devices_used, ready.device.platform)
+    tries, reason = _blocks(count // devices_used, device.platform)
     for block in tries:
-        layout = Layout(block, group.mesh)
-        program, need = _segment_program(group, layout, runs)
-        if program is not None:
+        programs, need = _fitting(group, Layout(block, group.mesh), runs)
+        if programs is not None:
             break
     else:
-        room = memory.free(ready.device) or 0
         raise RequestError(
-            f"{count} runs need {need} even one at a time, and the device has {memory.mib(room)} "
-            "free: sweep fewer at once, or type a smaller --batch_size."
+            f"{count} runs need {need} even one at a time, and the device has "
+            f"{memory.mib(memory.free(device) or 0)} free: sweep fewer at once, or type a smaller "
+            "--batch_size."
         )
-
-    def evaluate(members, validation):
-        return population.evaluate(
-            ready.model, layout, members, validation, len(ready.dataset.classes)
-        )
-
-    measured = Program(evaluate, members=runs.members, validation=group.validation)
     where = f" on each of {devices_used} devices" if devices_used > 1 else ""
     console.print(f"population: {count} runs in blocks of {block}{where} ({reason}); compiled in "
-                  f"{program.seconds + measured.seconds:.1f} s")
-    return Programs(count, program, measured)
+                  f"{programs.segment.seconds + programs.evaluate.seconds:.1f} s")
+    return programs

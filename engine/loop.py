@@ -5,6 +5,7 @@ count it is a scan, which differentiates. Two segments equal one, bit for bit, s
 on (state, root key, data) alone.
 """
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -55,7 +56,8 @@ def segment(
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
     order_N = epoch_order(order, drawn_in, train.rows)
 
-    @jax.checkpoint  # whoever differentiates a run keeps one state a step; nobody else notices
+    # Whoever differentiates a run keeps one state a step; nobody else notices.
+    @partial(jax.checkpoint, prevent_cse=False)
     def update(state: State) -> State:
         position = state.step % lengths.epoch
         batch, valid_B = batch_at(train.split, order_N, position, config.batch_size)

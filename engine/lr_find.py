@@ -85,7 +85,7 @@ def run(config: Config, hyper: Hyper, search: Search) -> Finding:
     """Print and draw the suggested rate; lr-find.png lies in the run's folder."""
     console = plain_console()
     asked = [text for text in search.axes if not text.startswith("learning_rate=")]
-    if asked or search._replace(axes=()) != Search():
+    if asked or len(search.axes) > 1 or search._replace(axes=()) != Search():
         raise RequestError("lr-find sweeps the learning rate alone: "
                            "--sweep learning_rate=log:1e-6:1:48, or nothing.")
     config = dataclasses.replace(config, schedule="constant")
@@ -93,6 +93,7 @@ def run(config: Config, hyper: Hyper, search: Search) -> Finding:
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
     device, dataset = find(config, console)
+    path = folder.create(config, "lr-find")
     group = assemble(0, trials, device, dataset, console)
     runs = create(group)
     programs = compile_programs(group, runs, console)
@@ -108,7 +109,6 @@ def run(config: Config, hyper: Hyper, search: Search) -> Finding:
         done += count
     losses = _losses(evaluate(members=runs.members))[: len(rates)]
     finding = suggest(rates, losses, before)
-    path = folder.create(config, "lr-find")
     report.replace(path / "lr-find.png", picture(rates, losses, before, finding, steps))
     for rate, loss in zip(rates, losses, strict=True):
         console.print(f"learning_rate {rate:<10.3g} val_loss {loss:.4f}")

@@ -8,27 +8,27 @@ import shlex
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 from rich.console import Console
 
-from engine import folder, metrics, population, sweep_report
+from engine import devices, folder, metrics, population, sweep_report
 from engine.config import Config, Hyper, read
+from engine.data import Subset
 from engine.errors import RunError
-from engine.evaluation import held_for_evaluation
+from engine.evaluation import has_own_test, held_for_evaluation
 from engine.events import Events
-from engine.group import Group
-from engine.population import Population
-from engine.sources.dataset import Dataset
+from engine.setup import Setup
 from engine.space import Search, Study, Trial
 
 
 class Standing(NamedTuple):
-    """How a group ended: its population, and which members of it are whole."""
+    """What a group leaves: its model, and its whole members' numbers and stacked parameters [R]."""
 
-    group: Group
-    population: Population
-    finite: np.ndarray
+    model: nn.Module
+    numbers: list[int]
+    params: Any
 
 
 def rows(study: Study) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
@@ -46,6 +46,7 @@ def rows(study: Study) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, A
             | {"epochs": len(history)}
             | {k: last.get(k) for k in ("loss", "accuracy", "val_loss", "val_accuracy")}
             | {"best_val_accuracy": max((r["val_accuracy"] for r in history), default=None)}
+            | trial.values  # again: a swept `epochs` stays the one asked for
         )
     return found, histories
 
@@ -62,18 +63,17 @@ def _as_left(study: Study) -> Study:
     return study._replace(trials=trials)
 
 
-def _ensemble(name: str, standings: list[Standing], numbers: set[int]) -> dict[str, Any] | None:
-    """The mean of so many members' probabilities, judged; None for fewer than two."""
+def _ensemble(
+    name: str, numbers: set[int], standings: list[Standing], split: str, subset: Subset
+) -> dict[str, Any] | None:
+    """The mean of these members' probabilities, judged; None for fewer than two."""
     total, predicted = 0.0, []
-    for group, runs, finite in standings:
-        split, subset = held_for_evaluation(group.ready)
-        chosen = [at for at in np.flatnonzero(finite) if int(runs.members.number[at]) in numbers]
-        if chosen:
-            params = jax.device_put(
-                population.select(runs.members, np.array(chosen)).state.params, group.ready.device
-            )
+    for model, found, params in standings:
+        chosen = np.array([at for at, number in enumerate(found) if number in numbers], int)
+        if len(chosen):
+            some = jax.tree.map(lambda x, chosen=chosen: x[chosen], params)
             summed_NxC, each_RxN = jax.device_get(
-                jax.jit(partial(population.probabilities, group.ready.model))(params, subset)
+                jax.jit(partial(population.probabilities, model))(some, subset)
             )
             total = total + summed_NxC
             predicted.append(each_RxN)
@@ -92,15 +92,16 @@ def _ensemble(name: str, standings: list[Standing], numbers: set[int]) -> dict[s
 
 
 def _ensembles(
-    standings: list[Standing], best: dict[str, Any], folds: int, dataset: Dataset
+    study: Study, standings: list[Standing], best: dict[str, Any], ready: Setup
 ) -> list[dict[str, Any]]:
-    """All finished runs, and the best setting's; none where folds leave no common examples."""
-    if folds and "test" not in dataset.splits:
+    """All whole runs, and the best setting's; none where folds leave no common examples."""
+    if study.search.folds and not has_own_test(ready.config, ready.dataset):
         return []
-    everyone = {int(n) for s in standings for n in s.population.members.number}
-    several = everyone > set(best["runs"])
-    asked = [("all runs", everyone), ("the best setting's", set(best["runs"]))]
-    found = [_ensemble(name, standings, numbers) for name, numbers in asked[: 1 + several]]
+    everyone = {number for standing in standings for number in standing.numbers}
+    own = everyone & set(best["runs"])
+    asked = {"all runs": everyone} | ({"the best setting's": own} if own < everyone else {})
+    judged = held_for_evaluation(ready)
+    found = [_ensemble(name, numbers, standings, *judged) for name, numbers in asked.items()]
     return [e for e in found if e is not None]
 
 
@@ -129,9 +130,7 @@ def recipe(trial: Trial, command: str, accuracy: float) -> str:
     return (f'"""{header}"""\n\nfrom engine.config import Config, Hyper\n\n' + "".join(both))
 
 
-def write(
-    study: Study, standings: list[Standing], dataset: Dataset, device: str, console: Console
-) -> None:
+def write(study: Study, standings: list[Standing], ready: Setup, console: Console) -> None:
     """results.jsonl and .csv, best.py, ensembles.json, the plots and report.html; prints the best.
 
     Raises RunError where every run diverged.
@@ -151,14 +150,15 @@ def write(
     best = ranked[0]
     if math.isnan(best["mean"]):
         raise RunError(f"all {len(found)} runs diverged: sweep smaller learning rates.", status=3)
-    trial = study.trials[best["runs"][0]]
+    trial = next(t for t in study.trials if t.number == best["runs"][0])
     command = "python launch.py " + shlex.join(_words(study))
     folder.replace(study.path / "best.py", recipe(trial, command, best["mean"]))
-    ensembles = _ensembles(standings, best, study.search.folds, dataset)
+    ensembles = _ensembles(study, standings, best, ready)
     folder.replace(study.path / "ensembles.json", json.dumps(ensembles, indent=2) + "\n")
     title = f"{study.config.model} on {study.config.dataset}: {len(found)} runs"
+    device = devices.describe(ready.device)
     sweep_report.write(study.path, title, device, command, axes, found, histories, ensembles)
-    _print(study, ranked, ensembles, console)
+    _print(study, ranked, found, ensembles, console)
 
 
 def _words(study: Study) -> list[str]:
@@ -181,14 +181,14 @@ def _words(study: Study) -> list[str]:
 
 
 def _print(
-    study: Study, ranked: list[dict[str, Any]], ensembles: list[dict[str, Any]], console: Console
+    study: Study, ranked: list[dict[str, Any]], found: list[dict[str, Any]],
+    ensembles: list[dict[str, Any]], console: Console,
 ) -> None:
     for place, setting in enumerate(ranked[:5], 1):
         what = ", ".join(f"{a.name} {setting[a.name]}" for a in study.axes) or "every seed"
-        spread = f" ± {setting['sd']:.4f}" if len(setting["runs"]) > 1 else ""
         lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
         count = len(setting["runs"])
-        console.print(f"{place}. {what}: accuracy {setting['mean']:.4f}{spread} "
+        console.print(f"{place}. {what}: accuracy {sweep_report.mean(setting, found)} "
                       f"({count} run{'s' if count > 1 else ''}{lost})")
     for e in ensembles:
         console.print(

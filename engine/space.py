@@ -164,6 +164,9 @@ def axes(search: Search) -> list[Axis]:
         raise RequestError("--samples needs a --sweep to draw from.")
     if search.halving and search.pbt:
         raise RequestError("--halving drops runs and --pbt replaces them: type one of the two.")
+    if search.folds and (search.halving or search.pbt):
+        raise RequestError(f"--{'pbt' if search.pbt else 'halving'} compares runs, and --folds "
+                           "measures each on other examples: type one of the two.")
     fixed = [a.name for a in found if not a.traced]
     if fixed and (search.halving or search.pbt):
         raise RequestError(

@@ -1,8 +1,10 @@
 """A sweep from request to results: the host's side of population.py."""
 
+import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +12,17 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from engine import checkpoint, devices, folder, loop, metrics, population, results, space
+from engine import (
+    checkpoint,
+    devices,
+    folder,
+    loop,
+    memory,
+    metrics,
+    population,
+    results,
+    space,
+)
 from engine.board import Board
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
@@ -27,24 +39,28 @@ from engine.group import (
     restored,
 )
 from engine.optim import schedule
-from engine.population import Population
+from engine.population import Member, Population
 from engine.results import Standing
 from engine.setup import Setup, find, plain_console
 from engine.signals import Interruption
 from engine.space import Search, Study, Trial
 
-SEGMENTS = 4  # an epoch, so that a signal needn't wait for a whole population's
+SEGMENT_SECONDS = 10.0  # so that a signal needn't wait for a whole population's epoch
 
 
-def _save_member(group: Group, runs: Population, at: int, path: Path, accuracy: float) -> None:
-    """One member as an ordinary run's checkpoint in its own folder."""
-    member = jax.device_get(jax.tree.map(lambda x: x[at], runs.members))
-    number = int(member.number)
-    trial = next(t for t in group.trials if t.number == number)
-    hyper = jax.tree.map(float, member.hyper)
-    _write_config(path / str(number), trial._replace(hyper=hyper), group.ready)
-    state = member.state._replace(step=np.asarray(jax.device_get(runs.step)))
-    with checkpoint.Checkpoints(path / str(number) / "checkpoints") as saved:
+def _at(members: Member, at: int) -> Member:
+    return jax.tree.map(lambda x: x[at], members)
+
+
+def _hyper(member: Member) -> Hyper:
+    """A member's values as they would be typed: float32's shortest decimals, the same bits."""
+    return jax.tree.map(lambda x: float(str(x)), member.hyper)
+
+
+def _save_member(path: Path, step: int, member: Member, accuracy: float) -> None:
+    """A member, on the host, as an ordinary run's checkpoint in its own folder."""
+    state = member.state._replace(step=np.int32(step))  # type: ignore[arg-type]  # on the host
+    with checkpoint.Checkpoints(path / "checkpoints") as saved:
         saved.save(state, accuracy, 0.0)
 
 
@@ -90,12 +106,6 @@ class Verdict(NamedTuple):
     whole: list[bool]
     ranking: list[int]
 
-    @property
-    def best(self) -> float | None:
-        """The best accuracy of a whole member."""
-        first = self.ranking[0]
-        return self.rows[first]["val_accuracy"] if self.whole[first] else None
-
 
 def _verdict(runs: Population, rows: list[dict[str, Any]]) -> Verdict:
     """A member is whole while its losses are finite; one that isn't ranks last."""
@@ -109,16 +119,19 @@ def _verdict(runs: Population, rows: list[dict[str, Any]]) -> Verdict:
 
 
 def _exploited(
-    group: Group, runs: Population, ranking: list[int], names: list[str], seed: int
+    group: Group, runs: Population, verdict: Verdict, names: list[str], seed: int
 ) -> tuple[Population, list[tuple[int, int]]]:
     """Population-based training: the worst fifth go on as moved copies of the best fifth.
 
     Jaderberg et al. 2017. Returns (to, from) of every copy; number, seed and fold stay.
     """
-    draw = np.random.default_rng((seed, int(runs.step)))
+    draw, ranking = np.random.default_rng((seed, int(runs.step))), verdict.ranking
     share = max(1, len(ranking) // 5)
-    which = np.arange(len(runs.members.seed))
-    copies = [(to, int(draw.choice(ranking[:share]))) for to in ranking[-share:]]
+    sources = [at for at in ranking[:share] if verdict.whole[at]]
+    if not sources or len(ranking) < 2:
+        return runs, []
+    which = np.arange(len(verdict.numbers))
+    copies = [(to, int(draw.choice(sources))) for to in ranking[-share:]]
     for to, source in copies:
         which[to] = source
     members = jax.device_get(population.select(runs.members, which))
@@ -145,135 +158,151 @@ def _cuts(search: Search, trials: list[Trial]) -> dict[int, int]:
 class Sweep:
     """The loop over a study's groups."""
 
-    def __init__(self, study: Study, console: Console):
-        self.study, self.console = study, console
-        self.path, self.events = study.path, Events(study.path)
+    def __init__(self, study: Study, board: Board, interruption: Interruption, console: Console):
+        self.study, self.board, self.console = study, board, console
+        self.interruption = interruption
+        self.events = Events(study.path)
+        self._pace = 1  # steps of a segment that takes about SEGMENT_SECONDS
 
-    def train(self, group: Group, board: Board, interruption: Interruption) -> Standing:
+    def _folder(self, number: int) -> Path:
+        return self.study.path / str(number)
+
+    def train(self, group: Group) -> Standing:
         """Train a group to its end, from its newest checkpoint where there is one.
 
-        Raises RunError, everything saved, where a signal asks to stop.
+        Raises RunError, everything saved, where a signal asks to stop; RequestError where the
+        group doesn't fit the device.
         """
         epochs, steps = group.ready.config.epochs, group.ready.lengths.epoch
         cuts = _cuts(self.study.search, group.trials)
-        with checkpoint.Checkpoints(self.path / "checkpoints" / str(group.number)) as saved:
-            runs, seconds = (
-                restored(group, saved, cuts) if saved.any() else (create(group), 0.0)
-            )
-            self._begin(group, int(runs.step), board)
+        with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
+            runs, seconds = restored(group, saved) if saved.any() else (create(group), 0.0)
+            self._begin(group, int(runs.step))
             done, begun = divmod(int(runs.step), steps)
-            board.resumed(space.run_epochs(len(group.trials), cuts, done)
-                          + _alive(runs) * begun / steps)
+            self.board.resumed(space.run_epochs(len(group.trials), cuts, done)
+                               + _alive(runs) * begun / steps)
             programs = None
             while int(runs.step) < epochs * steps:
                 if programs is None or programs.count != len(runs.members.seed):
                     programs = compile_programs(group, runs, self.console)
-                runs, took = self._epoch(group, programs, runs, board, interruption)
-                seconds, best = seconds + took, None
+                runs, took = self._epoch(group, programs, runs)
+                seconds += took
                 if int(runs.step) % steps == 0:
-                    runs, best = self._judge(group, programs, runs, seconds, cuts, board)
-                    seconds = 0.0
-                saved.save(runs, best, seconds)
-                if interruption.status:
+                    runs, seconds = self._judge(group, programs, runs, seconds, cuts), 0.0
+                saved.save(runs, None, seconds)
+                if self.interruption.status:
                     saved.wait()
                     raise RunError(
                         f"stopped at step {int(runs.step)} of {epochs * steps} of program "
                         f"{group.number + 1} and saved. Go on with: python launch.py sweep "
-                        f"--resume {self.path}", interruption.status,
+                        f"--resume {self.study.path}", self.interruption.status,
                     )
         return self._settle(group, runs)
 
-    def _begin(self, group: Group, step: int, board: Board) -> None:
+    def _begin(self, group: Group, step: int) -> None:
         """A folder for every member; what was recorded after the checkpoint will come again."""
         self.events.forget(group.number, step)
-        for run in self.events.status().keys() & {t.number for t in group.trials}:
-            board.left(run)
+        gone = self.events.status()
         for trial in group.trials:
-            _write_config(self.path / str(trial.number), trial, group.ready)
-            folder.history(self.path / str(trial.number), up_to_step=step)
+            _write_config(self._folder(trial.number), trial, group.ready)
+            rows = folder.history(self._folder(trial.number), up_to_step=step)
+            if rows:
+                self.board.measured(trial.number, rows[-1], trial.values)
+            if trial.number in gone:
+                self.board.left(trial.number)
 
     def _epoch(
-        self, group: Group, programs: Programs, runs: Population, board: Board,
-        interruption: Interruption,
+        self, group: Group, programs: Programs, runs: Population
     ) -> tuple[Population, float]:
         """The rest of the current epoch, or as far as a signal lets it go; its seconds."""
         steps, seconds = group.ready.lengths.epoch, 0.0
         position = int(runs.step) % steps
-        size = -(-steps // SEGMENTS)
-        for start in range(position, steps, size):
+        while position < steps and not (seconds and self.interruption.status):
+            count = min(self._pace, steps - position)
             began = time.perf_counter()
             runs = programs.segment(
-                runs=runs, order=group.order, train=group.train,
-                count=np.int32(min(size, steps - start)),
+                runs=runs, order=group.order, train=group.train, count=np.int32(count)
             )
             jax.block_until_ready(runs)
             took = time.perf_counter() - began
-            seconds += took
-            board.worked(_alive(runs) * min(size, steps - start) / steps, took)
-            if interruption.status:
-                break
+            self._pace = max(1, min(steps, round(count * SEGMENT_SECONDS / took)))
+            position, seconds = position + count, seconds + took
+            self.board.worked(_alive(runs) * count / steps, took)
         return runs, seconds
 
     def _judge(
         self, group: Group, programs: Programs, runs: Population, seconds: float,
-        cuts: dict[int, int], board: Board,
-    ) -> tuple[Population, float | None]:
-        """Evaluate, record, and let go on who may; the population and its best accuracy."""
+        cuts: dict[int, int],
+    ) -> Population:
+        """Evaluate, record, and let go on who may."""
         result = programs.evaluate(members=runs.members, validation=group.validation)
         verdict = _verdict(runs, _rows(group, runs, result, seconds))
         epoch, epochs = verdict.rows[0]["epoch"], group.ready.config.epochs
-        self._record(group, int(runs.step), verdict, board)
-        board.judged(epoch, epochs)
+        self._record(group, runs, verdict)
+        self.board.judged(epoch, epochs)
         if epoch in cuts:
-            runs = self._halve(group, runs, verdict, cuts[epoch], board)
-        elif self.study.search.pbt and epoch < epochs:
-            runs = self._exploit(group, runs, verdict)
-        return runs, verdict.best
+            return self._halve(group, runs, verdict, cuts[epoch])
+        if self.study.search.pbt and epoch < epochs:
+            return self._exploit(group, runs, verdict)
+        return runs
 
-    def _record(self, group: Group, step: int, verdict: Verdict, board: Board) -> None:
-        gone = self.events.status()
+    def _record(self, group: Group, runs: Population, verdict: Verdict) -> None:
+        gone, trials = self.events.status(), {t.number: t for t in group.trials}
+        hypers = jax.device_get(runs.members.hyper)
         for at in sorted(verdict.ranking):
             number = verdict.numbers[at]
             if verdict.whole[at]:
-                folder.append_history(self.path / str(number), verdict.rows[at])
-                board.measured(number, verdict.rows[at])
+                folder.append_history(self._folder(number), verdict.rows[at])
+                values = {
+                    name: float(f"{getattr(hypers, name)[at]:.4g}") if name in Hyper._fields else v
+                    for name, v in trials[number].values.items()
+                }
+                self.board.measured(number, verdict.rows[at], values)
             elif gone.get(number) != "diverged":
-                self._leaves(group, step, number, "diverged", board)
+                self._leaves(group, int(runs.step), number, "diverged")
 
-    def _halve(
-        self, group: Group, runs: Population, verdict: Verdict, count: int, board: Board
-    ) -> Population:
+    def _halve(self, group: Group, runs: Population, verdict: Verdict, count: int) -> Population:
         """The best `count` members; the others keep what they have learned in their folders."""
+        members, step = jax.device_get(runs.members), int(runs.step)
         for at in verdict.ranking[count:]:
             if verdict.whole[at]:
+                number = verdict.numbers[at]
                 accuracy = verdict.rows[at]["val_accuracy"]
-                _save_member(group, runs, at, self.path, accuracy)
-                self._leaves(group, int(runs.step), verdict.numbers[at], "dropped", board)
-        kept = filled(group, sorted(verdict.ranking[:count]))
-        return placed(group, Population(runs.step, population.select(runs.members, np.array(kept))))
+                _save_member(self._folder(number), step, _at(members, at), accuracy)
+                self._leaves(group, step, number, "dropped")
+        kept = np.array(filled(group, sorted(verdict.ranking[:count])))
+        return placed(group, Population(runs.step, population.select(runs.members, kept)))
 
     def _exploit(self, group: Group, runs: Population, verdict: Verdict) -> Population:
         names = [axis.name for axis in self.study.axes]
-        seed = self.study.config.seed
-        moved, copies = _exploited(group, runs, verdict.ranking, names, seed)
+        moved, copies = _exploited(group, runs, verdict, names, self.study.config.seed)
         for to, source in copies:
             self.events.add(group.number, int(runs.step), verdict.numbers[to], "copied",
                             source=verdict.numbers[source])
         return moved
 
-    def _leaves(self, group: Group, step: int, run: int, how: str, board: Board) -> None:
+    def _leaves(self, group: Group, step: int, run: int, how: str) -> None:
         self.events.add(group.number, step, run, how)
-        board.left(run)
+        self.board.left(run)
 
     def _settle(self, group: Group, runs: Population) -> Standing:
-        """Every member that is left, saved in its own folder."""
-        gone = self.events.status()
-        numbers = np.asarray(runs.members.number).tolist()
-        finite = np.array([n not in gone and n not in numbers[:i] for i, n in enumerate(numbers)])
-        for at in np.flatnonzero(finite):
-            accuracy = folder.history(self.path / str(numbers[at]))[-1]["val_accuracy"]
-            _save_member(group, runs, int(at), self.path, accuracy)
-        return Standing(group, runs, finite)
+        """Every member that is left, with the values it ended with; the whole ones saved."""
+        gone, trials = self.events.status(), {t.number: t for t in group.trials}
+        members, step = jax.device_get(runs.members), int(runs.step)
+        numbers = members.number.tolist()
+        whole = []
+        for at, number in enumerate(numbers):
+            if number in numbers[:at]:
+                continue
+            member = _at(members, at)
+            trial = trials[number]._replace(hyper=_hyper(member))
+            _write_config(self._folder(number), trial, group.ready)
+            if number not in gone:
+                accuracy = folder.history(self._folder(number))[-1]["val_accuracy"]
+                _save_member(self._folder(number), step, member, accuracy)
+                whole.append(at)
+        params = jax.tree.map(lambda x: x[np.array(whole, int)], members.state.params)
+        return Standing(group.ready.model, [numbers[at] for at in whole], params)
 
 
 def run(config: Config, hyper: Hyper, search: Search, resume: str = "") -> Path:
@@ -284,6 +313,9 @@ def run(config: Config, hyper: Hyper, search: Search, resume: str = "") -> Path:
     if search.halving and len(trials) < search.halving:
         raise RequestError(f"--halving {search.halving} has {len(trials)} runs to choose from: "
                            "type more --seeds, --samples or values.")
+    if search.halving and not _cuts(search, trials):
+        raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
+                           f"{search.halving} or more: type --epochs {search.halving} or more.")
     if search.pbt and len(trials) < 2:
         raise RequestError("--pbt needs 2 runs or more: type more values, --samples or --seeds.")
     device, dataset = find(config, console)
@@ -304,15 +336,32 @@ def run(config: Config, hyper: Hyper, search: Search, resume: str = "") -> Path:
     )
     console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
     study = Study(path, config, hyper, search, axes, trials)
-    sweep = Sweep(study, console)
     total = sum(
         space.run_epochs(len(members), _cuts(search, members), members[0].config.epochs)
         for members in groups
     )
+    standings: list[Standing] = []
     with Board(trials, total, console) as board, Interruption() as interruption:
-        standings = [
-            sweep.train(assemble(number, members, device, dataset, console), board, interruption)
-            for number, members in enumerate(groups)
-        ]
-    results.write(study, standings, dataset, devices.describe(device), console)
+        sweep = Sweep(study, board, interruption, console)
+        for number, members in enumerate(groups):
+            group = assemble(number, members, device, dataset, console)
+            with _refusing(study, standings):
+                standings.append(sweep.train(group))
+    results.write(study, standings, group.ready, console)
     return path
+
+
+@contextlib.contextmanager
+def _refusing(study: Study, standings: list[Standing]) -> Iterator[None]:
+    """A lack of memory as a RequestError; a sweep refused at its start leaves its folder free."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not memory.exhausted(error):
+            raise
+        raise RequestError("the device ran out of memory: sweep fewer runs at once, or type a "
+                           "smaller --batch_size.") from None
+    except RequestError:
+        if not standings and not list(study.path.glob("checkpoints/*/[0-9]*")):
+            (study.path / folder.HOLDS["sweep"]).unlink()
+        raise

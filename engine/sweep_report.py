@@ -554,7 +554,7 @@ def _number(value: float | None, form: str = ".4f") -> str:
     return f"{value:{form}}" if _finite(value) else "–"
 
 
-def _mean(setting: dict[str, Any], rows: Rows, form: str = ".4f") -> str:
+def mean(setting: dict[str, Any], rows: Rows, form: str = ".4f") -> str:
     """The mean, with ± its standard deviation where at least two runs speak for it."""
     counted = _counted([row for row in rows if row["run"] in setting["runs"]])
     spread = f" ± {setting['sd']:{form}}" if len(counted) > 1 else ""
@@ -570,7 +570,7 @@ def _cards(axes: Axes, rows: Rows, best: dict[str, Any]) -> str:
     cards = [("", str(len(rows)), "runs")]
     cards += [("", str(statuses.count(name)), name) for name in ("done", "diverged", "dropped")]
     cards += [
-        ("wide", _mean(best, rows, ".2%"), f"best setting: {_name(axes, best)}"),
+        ("wide", mean(best, rows, ".2%"), f"best setting: {_name(axes, best)}"),
         ("", _number(single[0], ".2%"), single[1]),
     ]
     return "".join(
@@ -584,7 +584,7 @@ def _settings_table(axes: Axes, rows: Rows, ranked: list[dict[str, Any]]) -> str
     dropped = {row["run"] for row in rows if row["status"] == "dropped"}
     body = [
         [*(_shown(setting[name], 60) for name in axes), len(setting["runs"]),
-         _mean(setting, rows), _number(setting["best"]), len(dropped & set(setting["runs"])),
+         mean(setting, rows), _number(setting["best"]), len(dropped & set(setting["runs"])),
          setting["diverged"]]
         for setting in ranked
     ]
@@ -625,8 +625,9 @@ def page(
         f"<h2>{heading}</h2>{report.picture(drawn[name], alt)}"
         for name, (heading, alt) in CAPTIONS.items() if name in drawn
     )
-    again = (f"python launch.py --config {shlex.quote(str(folder / 'best.py'))}\n"
-             f"python launch.py eval --run_dir {shlex.quote(str(folder / '0'))}")
+    best, recipe = folder / str(ranked[0]["runs"][0]), folder / "best.py"
+    again = (f"python launch.py --config {shlex.quote(str(recipe))}\n"
+             f"python launch.py eval --run_dir {shlex.quote(str(best))}")
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

@@ -25,13 +25,13 @@ def played(console: Console) -> str:
         board.worked(2, 4.0)
         board.worked(2, 6.0)
         for run, accuracy in enumerate((0.5, 0.75, 0.7)):
-            board.measured(run, row(accuracy))
+            board.measured(run, row(accuracy), runs[run].values)
         board.left(3)
         board.judged(1, 2)
         board.left(1)
         board.worked(2, 5.0)
-        board.measured(0, row(0.6))
-        board.measured(2, row(0.625))
+        board.measured(0, row(0.6), runs[0].values)
+        board.measured(2, row(0.625), runs[2].values)
         board.judged(2, 2)
     return file.getvalue()
 
@@ -111,7 +111,7 @@ def test_a_terminal_shows_the_best_few_of_many(terminal):
     runs = trials(Config(), Hyper(), Search(("learning_rate=lin:0:1:12",)))
     with Board(runs, 120, terminal) as board:
         for run in range(12):
-            board.measured(run, row(run / 100))
+            board.measured(run, row(run / 100), runs[run].values)
         board.judged(1, 10)
     shown = [line[0] for line in cells(frames(terminal.file.getvalue())[-1])[1:]]
     assert shown == [str(run) for run in range(11, 11 - SHOWN, -1)]
@@ -166,10 +166,12 @@ def test_a_run_that_is_measured_again_is_alive_again():
     console = plain_console()
     console.file = io.StringIO()
     with Board(trials(Config(), Hyper(), Search(seeds=2)), 20, console) as board:
-        board.measured(1, row(0.5))
+        board.measured(1, row(0.5), {"learning_rate": 0.1})
         board.left(0)
         board.judged(1, 10)
-        board.measured(0, row(0.75))  # population-based training made it a copy of run 1
+        # Population-based training made it a copy of run 1, and moved it.
+        board.measured(0, row(0.75), {"learning_rate": 0.12})
         board.judged(2, 10)
     line = console.file.getvalue().splitlines()[1]
-    assert line == "Epoch 2/10 - 2 of 2 runs alive - best val_accuracy 0.7500 (run 0)"
+    assert line == ("Epoch 2/10 - 2 of 2 runs alive - best val_accuracy 0.7500 (run 0, "
+                    "learning_rate 0.12)")

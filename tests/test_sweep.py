@@ -123,7 +123,7 @@ def test_a_sweep_is_never_overwritten_and_resumed_as_begun(finished, tmp_path):
         ((*SWEEP, "--run_dir", finished), "sweep --resume"),
         (("sweep", "--resume", finished, "--seeds", "9"), "leave it out"),
         (("sweep", "--resume", finished, "--epochs", "9"), "epochs was 3, now 9"),
-        ((*DIGITS, "--run_dir", finished), "already holds a sweep"),
+        ((*DIGITS, "--run_dir", finished), "already holds the files of a sweep"),
     ):
         done = launched(tmp_path, *words)
         assert done.returncode == 2 and said in done.stderr, done.stderr
@@ -181,6 +181,45 @@ def test_several_devices_share_a_sweep_of_any_size(finished, tmp_path):
     assert float(first["val_loss"]) == pytest.approx(float(same["val_loss"]), rel=1e-3)
 
 
+def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path):
+    """Three runs from one device to two, where they are four, and back."""
+    two = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PJRT_NPROC": "4"}
+    words = ("sweep", *DIGITS, "--epochs", 3, "--seeds", 3, "--run_dir", tmp_path / "moved")
+    stop = ("import sys, launch; from engine import sweep; real = sweep.Sweep._judge; seen = []\n"
+            "def judge(self, *rest):\n"
+            "    runs = real(self, *rest); self.interruption.status = 75; return runs\n"
+            "sweep.Sweep._judge = judge; sys.exit(launch.main(sys.argv[1:]))")
+    for arguments, env in ((words, ONE_DEVICE), (("sweep", "--resume", tmp_path / "moved"), two)):
+        done = subprocess.run(
+            [sys.executable, "-c", stop, *map(str, arguments)], cwd=ROOT, capture_output=True,
+            text=True, timeout=300, env=env,
+        )
+        assert done.returncode == 75, done.stderr
+    done = launched(tmp_path, "sweep", "--resume", "moved")
+    assert done.returncode == 0, done.stderr
+    assert [(row["status"], row["epochs"]) for row in table(tmp_path / "moved")] == [
+        ("done", "3")] * 3
+
+
+def test_a_swept_number_of_epochs_is_the_one_asked_for(tmp_path):
+    done = launched(tmp_path, "sweep", *DIGITS, "--sweep", "epochs=1,2", "--sweep",
+                    "learning_rate=1e-3,1e30", "--run_dir", "lengths")
+    assert done.returncode == 0, done.stderr
+    assert [(r["epochs"], r["status"]) for r in table(tmp_path / "lengths")] == [
+        ("1", "done"), ("1", "diverged"), ("2", "done"), ("2", "diverged")]
+
+
+@pytest.mark.parametrize("words, said", [
+    (("--sweep", "batch_size=100,2000"), "--batch_size 2000 is larger than the 1437"),
+    (("--halving", "2", "--seeds", "4", "--epochs", "1"), "type --epochs 2 or more"),
+    (("--folds", "2", "--halving", "2"), "measures each on other examples"),
+])
+def test_a_refused_sweep_leaves_its_folder_free(tmp_path, words, said):
+    for _ in range(2):
+        done = launched(tmp_path, "sweep", *DIGITS, *words, "--run_dir", "refused")
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
 def test_a_population_too_large_is_refused_with_numbers(tmp_path):
     words = ("sweep", *DIGITS, "--run_dir", "large", "--seeds", "2")
     script = ("import sys, launch; from engine import memory; memory.free = lambda device: 1000; "
@@ -189,6 +228,7 @@ def test_a_population_too_large_is_refused_with_numbers(tmp_path):
                           text=True, env=ONE_DEVICE | {"PYTHONPATH": str(ROOT)}, timeout=300)
     assert done.returncode == 2, done.stderr
     assert "2 runs need" in done.stderr and "MiB more even one at a time" in done.stderr
+    assert not (tmp_path / "large" / "sweep.json").exists()
 
 
 def test_all_runs_diverging_is_status_3(tmp_path):
