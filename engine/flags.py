@@ -1,4 +1,4 @@
-"""absl flags made from Config and Hyper, in this one place: argv → Request."""
+"""absl flags made from Config, Hyper and Search, in this one place: argv → Request."""
 
 import dataclasses
 import runpy

@@ -56,12 +56,32 @@ class Layout(NamedTuple):
     mesh: Mesh | None = None
 
 
-def _over_members(layout: Layout, function: Callable, members: Member, *shared: Any) -> Any:
-    """`function(member, *shared)` of every member, results stacked."""
+def _mapped(layout: Layout, function: Callable, members: Member) -> Any:
+    """`function(member)` of every member, results stacked."""
+    return jax.lax.map(function, members, batch_size=layout.block if layout.block > 1 else None)
+
+
+def _updated(layout: Layout, function: Callable, members: Member) -> Member:
+    """`_mapped` of a function from Member to Member. One after another, each is written over where
+    it was read: a loop that stacks its results copies the whole population five times.
+    """
+    if layout.block > 1:
+        return _mapped(layout, function, members)
+
+    def body(at: Array, members: Member) -> Member:
+        updated = function(jax.tree.map(lambda x: x[at], members))
+        return jax.tree.map(lambda x, new: x.at[at].set(new), members, updated)
+
+    return jax.lax.fori_loop(0, members.seed.shape[0], body, members)
+
+
+def _over_members(
+    how: Callable, layout: Layout, function: Callable, members: Member, *shared: Any
+) -> Any:
+    """`_mapped` or `_updated` of `function(member, *shared)`, each device its share."""
 
     def one_device(members, *shared):
-        batch_size = layout.block if layout.block > 1 else None
-        return jax.lax.map(lambda m: function(m, *shared), members, batch_size=batch_size)
+        return how(layout, lambda member: function(member, *shared), members)
 
     if layout.mesh is None:
         return one_device(members, *shared)
@@ -101,19 +121,18 @@ def segment(
     """`loop.segment` of every member. `order` is the key of everyone's shuffles; None: each its own
     seed's."""
 
-    def one(member: Member, step, order, train, count) -> State:
+    def one(member: Member, step, order, train, count) -> Member:
         root = jax.random.key(member.seed)
         state = loop.segment(
             model, config, member.hyper, root, root if order is None else order,
             _fold(train, member.fold), member.state._replace(step=step), count,
         )
-        return state._replace(step=NOTHING)
+        return member._replace(state=state._replace(step=NOTHING))
 
-    state = _over_members(
-        layout, one, population.members, population.step, order, train_FxN, count
+    members = _over_members(
+        _updated, layout, one, population.members, population.step, order, train_FxN, count
     )
-    step = population.step + jnp.asarray(count, jnp.int32)
-    return Population(step, population.members._replace(state=state))
+    return Population(population.step + jnp.asarray(count, jnp.int32), members)
 
 
 def evaluate(
@@ -125,7 +144,7 @@ def evaluate(
         subset = _fold(validation, member.fold)
         return loop.evaluate(model, member.state.params, subset, num_classes)
 
-    return _over_members(layout, one, members, validation_FxN)
+    return _over_members(_mapped, layout, one, members, validation_FxN)
 
 
 def select(members: Member, which_R: Array | np.ndarray) -> Member:

@@ -254,7 +254,7 @@ class Sweep:
             if verdict.whole[at]:
                 folder.append_history(self._folder(number), verdict.rows[at])
                 values = {
-                    name: float(f"{getattr(hypers, name)[at]:.4g}") if name in Hyper._fields else v
+                    name: float(f"{getattr(hypers, name)[at]:.6g}") if name in Hyper._fields else v
                     for name, v in trials[number].values.items()
                 }
                 self.board.measured(number, verdict.rows[at], values)

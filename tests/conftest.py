@@ -7,8 +7,14 @@ import tempfile
 from pathlib import Path
 
 # Before jax is imported: two devices share a pool that starves below two threads each.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-os.environ["PJRT_NPROC"] = "4"
+# LLVM's expensive passes take half of the suite's time and change no number that a test holds.
+ONE_DEVICE = {"XLA_FLAGS": "--xla_backend_optimization_level=1 "
+                           "--xla_llvm_disable_expensive_passes=true"}
+TWO_DEVICES = {
+    "XLA_FLAGS": f"{ONE_DEVICE['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
+    "PJRT_NPROC": "4",
+}
+os.environ |= TWO_DEVICES
 os.environ["JAX_PLATFORMS"] = "cpu"
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it, and so share what it holds
     _SHARED_CACHE = tempfile.TemporaryDirectory(prefix="flaxmill-tests-")

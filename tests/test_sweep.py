@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ONE_DEVICE, ROOT, TWO_DEVICES
 from test_run import assert_same_bits
 
 from engine.flags import parse
@@ -19,13 +19,12 @@ from engine.flags import parse
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
 SWEEP = ("sweep", *DIGITS, "--epochs", "3", "--seeds", "2",
          "--sweep", "learning_rate=1e-3,1e-2,1e30")
-ONE_DEVICE = os.environ | {"XLA_FLAGS": ""}
 
 
 def launched(folder: Path, *words: object, env=ONE_DEVICE) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "launch.py"), *map(str, words)]
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300, env=env
+        command, cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | env
     )
 
 
@@ -102,7 +101,7 @@ def test_a_resumed_sweep_equals_one_never_interrupted(finished, tmp_path, number
     path = tmp_path / "sweep"
     command = [sys.executable, ROOT / "launch.py", *SWEEP, "--run_dir", path]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               env=ONE_DEVICE)
+                               env=os.environ | ONE_DEVICE)
     history, deadline = path / "0" / "history.jsonl", time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if history.exists() and history.read_text():
@@ -170,9 +169,8 @@ def test_a_static_field_is_a_program_each_and_folds_share_examples_out(tmp_path)
 
 def test_several_devices_share_a_sweep_of_any_size(finished, tmp_path):
     """Three runs on two devices: the third is repeated to fill them, and counted once."""
-    two = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PJRT_NPROC": "4"}
     done = launched(tmp_path, "sweep", *DIGITS, "--epochs", 3, "--run_dir", "spread", "--sweep",
-                    "learning_rate=1e-3,1e-2,1e30", env=two)
+                    "learning_rate=1e-3,1e-2,1e30", env=TWO_DEVICES)
     assert done.returncode == 0, done.stderr
     assert "4 runs in blocks of 1 on each of 2 devices" in done.stdout
     rows = table(tmp_path / "spread")
@@ -183,16 +181,16 @@ def test_several_devices_share_a_sweep_of_any_size(finished, tmp_path):
 
 def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path):
     """Three runs from one device to two, where they are four, and back."""
-    two = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PJRT_NPROC": "4"}
     words = ("sweep", *DIGITS, "--epochs", 3, "--seeds", 3, "--run_dir", tmp_path / "moved")
     stop = ("import sys, launch; from engine import sweep; real = sweep.Sweep._judge; seen = []\n"
             "def judge(self, *rest):\n"
             "    runs = real(self, *rest); self.interruption.status = 75; return runs\n"
             "sweep.Sweep._judge = judge; sys.exit(launch.main(sys.argv[1:]))")
-    for arguments, env in ((words, ONE_DEVICE), (("sweep", "--resume", tmp_path / "moved"), two)):
+    resume = ("sweep", "--resume", tmp_path / "moved")
+    for arguments, env in ((words, ONE_DEVICE), (resume, TWO_DEVICES)):
         done = subprocess.run(
             [sys.executable, "-c", stop, *map(str, arguments)], cwd=ROOT, capture_output=True,
-            text=True, timeout=300, env=env,
+            text=True, timeout=300, env=os.environ | env,
         )
         assert done.returncode == 75, done.stderr
     done = launched(tmp_path, "sweep", "--resume", "moved")
@@ -224,8 +222,9 @@ def test_a_population_too_large_is_refused_with_numbers(tmp_path):
     words = ("sweep", *DIGITS, "--run_dir", "large", "--seeds", "2")
     script = ("import sys, launch; from engine import memory; memory.free = lambda device: 1000; "
               f"sys.exit(launch.main({[str(w) for w in words]!r}))")
+    env = os.environ | ONE_DEVICE | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True,
-                          text=True, env=ONE_DEVICE | {"PYTHONPATH": str(ROOT)}, timeout=300)
+                          text=True, env=env, timeout=300)
     assert done.returncode == 2, done.stderr
     assert "2 runs need" in done.stderr and "MiB more even one at a time" in done.stderr
     assert not (tmp_path / "large" / "sweep.json").exists()
