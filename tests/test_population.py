@@ -95,6 +95,7 @@ def test_each_member_is_the_run_alone_bit_for_bit(model):
     assert int(runs.step) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block, convolution", [(2, "auto"), (3, "product"), (4, "direct")])
 def test_blocks_of_vmap_agree_with_the_run_alone(block, convolution):
     """An epoch of the article's network, whatever the block; three don't divide four members."""

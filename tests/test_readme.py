@@ -1,9 +1,11 @@
 import re
 
 import numpy as np
+import pytest
 from conftest import ROOT
 
 
+@pytest.mark.slow
 def test_the_library_examples_run_as_they_stand():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names: dict = {}

@@ -16,6 +16,7 @@ from test_run import assert_same_bits
 
 from engine.flags import parse
 
+pytestmark = pytest.mark.slow
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
 SWEEP = ("sweep", *DIGITS, "--epochs", "3", "--seeds", "2",
          "--sweep", "learning_rate=1e-3,1e-2,1e30")
