@@ -1,6 +1,5 @@
 """What happened to the runs of a sweep besides training."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ class Events:
         """Drop the group's events later than its checkpoint, which will happen again."""
         rows = [row for row in folder.history(self._path, name=FILE)
                 if row["group"] != group or row["step"] <= after_step]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        folder.replace(self._path / FILE, text)
+        folder.write_rows(self._path / FILE, rows)
 
     def status(self) -> dict[int, str]:
         """Of every run that didn't simply finish; a copied run is whole again."""
-        found = {row["run"]: row["event"]
-                 for row in folder.history(self._path, name=FILE)}
+        found = {row["run"]: row["event"] for row in folder.history(self._path, name=FILE)}
         return {run: event for run, event in found.items() if event != "copied"}

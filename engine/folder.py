@@ -119,8 +119,13 @@ def history(
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     if up_to_step is not None:
         rows = [row for row in rows if row["step"] <= up_to_step]
-        replace(file, "".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(file, rows)
     return rows
+
+
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
+    """A line of JSON a row."""
+    replace(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def append_history(path: Path, row: dict[str, Any], name: str = "history.jsonl") -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from engine import checkpoint, memory, population
 from engine.config import Config
-from engine.data import Subset, partition
+from engine.data import Data, Subset, partition, place
 from engine.errors import RequestError
 from engine.population import RUNS, Layout, Population
 from engine.program import Program
@@ -81,15 +81,14 @@ def assemble(
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
     parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
     everywhere = device if mesh is None else NamedSharding(mesh, PartitionSpec())
-    rows = [np.stack([getattr(p, name).rows for p in parts]) for name in ("train", "validation")]
-    split = jax.device_put(ready.data.train.split, everywhere)
-    shared = ready.data.validation.split is ready.data.train.split
-    other = split if shared else jax.device_put(ready.data.validation.split, everywhere)
-    return Group(
-        number, trials, ready, folds, Subset(split, jax.device_put(rows[0], everywhere)),
-        Subset(other, jax.device_put(rows[1], everywhere)),
-        jax.device_put(ready.order, everywhere) if config.order_seed >= 0 else None, mesh,
+    tables = Data(
+        ready.data.train._replace(rows=np.stack([p.train.rows for p in parts])),
+        ready.data.validation._replace(rows=np.stack([p.validation.rows for p in parts])),
+        ready.data.num_classes,
     )
+    data = place(tables, everywhere)
+    order = jax.device_put(ready.order, everywhere) if config.order_seed >= 0 else None
+    return Group(number, trials, ready, folds, data.train, data.validation, order, mesh)
 
 
 def filled(group: Group, positions: Sequence[int]) -> list[int]:

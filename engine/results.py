@@ -137,7 +137,7 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
     """
     study = _as_left(study)
     found, histories = rows(study)
-    folder.replace(study.path / "results.jsonl", "".join(json.dumps(r) + "\n" for r in found))
+    folder.write_rows(study.path / "results.jsonl", found)
     with (study.path / "results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(found[0]))
         writer.writeheader()

@@ -275,5 +275,3 @@ def _conclude(
         f"F1 {scores['f1_macro']:.4f} (macro)"
         + (f"; {speed:,.0f} images/s" if speed else "") + f"\nreport: {path / 'report.html'}",
     )
-
-

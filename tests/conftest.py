@@ -20,12 +20,14 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it, and so share 
     _SHARED_CACHE = tempfile.TemporaryDirectory(prefix="flaxmill-tests-")
     os.environ["XDG_CACHE_HOME"] = _SHARED_CACHE.name
 
+import flax.linen as nn  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
+from models import MODELS  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -43,6 +45,23 @@ def random_split(count: int, classes: int = 4, side: int = 18, seed: int = 0) ->
 def data_of(train: Split, validation: Split, num_classes: int = 4) -> Data:
     """Two whole splits on the device."""
     return jax.device_put(Data(whole(train), whole(validation), num_classes))
+
+
+class Tiny(nn.Module):
+    """A network that compiles in no time: for tests of what is around it."""
+
+    num_classes: int
+    convolution: str = "auto"
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
+        return nn.Dense(self.num_classes)(x)
+
+
+@pytest.fixture
+def tiny_is_a_model(monkeypatch):
+    monkeypatch.setitem(MODELS, "tiny", Tiny)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import dataclasses
 from functools import partial
 
 import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,29 +11,13 @@ from conftest import data_of, random_split
 from engine import loop
 from engine.config import Config, Hyper
 from engine.data import Data, normalise
-from models import MODELS, build
+from models import build
 
+pytestmark = pytest.mark.usefixtures("tiny_is_a_model")
 CLASSES = 4
 CONFIG = Config(model="tiny", batch_size=8, epochs=3)
 HYPER = jax.tree.map(jnp.float32, Hyper(learning_rate=1e-3))
 KEY = jax.random.key(5)
-
-
-class Tiny(nn.Module):
-    """A network that compiles in no time: the loop is what is tested here."""
-
-    num_classes: int
-    convolution: str = "auto"
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
-        return nn.Dense(self.num_classes)(x)
-
-
-@pytest.fixture(autouse=True)
-def tiny_is_a_model(monkeypatch):
-    monkeypatch.setitem(MODELS, "tiny", Tiny)
 
 
 def compiled_segment(config: Config):

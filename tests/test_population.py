@@ -17,28 +17,12 @@ from engine import loop, population
 from engine.config import Config, Hyper
 from engine.data import Subset, normalise
 from engine.population import Layout, Population
-from models import MODELS, build
+from models import build
 
+pytestmark = pytest.mark.usefixtures("tiny_is_a_model")
 RATES = np.array([1e-4, 1e-3, 3e-3, 1e-2], np.float32)
 SEEDS = np.array([0, 1, 0, 7], np.int32)
 CLASSES = 4
-
-
-class Tiny(nn.Module):
-    """A network that compiles in no time."""
-
-    num_classes: int
-    convolution: str = "auto"
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
-        return nn.Dense(self.num_classes)(x)
-
-
-@pytest.fixture(autouse=True)
-def tiny_is_a_model(monkeypatch):
-    monkeypatch.setitem(MODELS, "tiny", Tiny)
 
 
 CONFIG = Config(model="tiny", batch_size=8, epochs=2)
@@ -228,7 +212,7 @@ def test_eight_devices_share_one_too():
         "import conftest\n"
         "os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'\n"
         "os.environ['PJRT_NPROC'] = '16'\n"
-        "import re, jax, test_population as t; t.MODELS['tiny'] = t.Tiny\n"
+        "import re, jax, test_population as t; conftest.MODELS['tiny'] = conftest.Tiny\n"
         "text, runs = t.sharded(8)\n"
         "assert len(jax.devices()) == 8 and not re.search(t.COLLECTIVES, text)\n"
         "assert (t.np.asarray(runs.members.state.diverged_at) < 0).all() and int(runs.step) == 5\n"
