@@ -119,17 +119,14 @@ def matrix_rate() -> float:
 
 
 def interleaved(
-    asked: argparse.Namespace, data: Path, batch: int, examples: int
-) -> dict[str, list[dict]]:
-    """Every installed peer's runs, round by round."""
-    everyone = PEERS | VARIANTS
-    names = asked.peer or (everyone if asked.variants else PEERS)
-    runs: dict[str, list[dict]] = {name: [] for name in names}
-    for seed in range(asked.rounds):
+    peers: dict[str, Peer], python: str, rounds: int, before: tuple, after: tuple = ()
+) -> dict[str, list[dict[str, Any]]]:
+    """Every installed peer's runs, round by round, its words being before, the seed, after."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in peers}
+    for seed in range(rounds):
         for name in list(runs):
-            words = (data, batch, 1 + asked.epochs, examples, seed)
             try:
-                runs[name].append(once(everyone[name], asked.python, *words))
+                runs[name].append(once(peers[name], python, *before, seed, *after))
             except Missing as missing:
                 print(f"skipped: {name} ({missing})")
                 del runs[name]
@@ -181,12 +178,16 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.peer and "flaxmill" not in asked.peer:
         asked.peer.insert(0, "flaxmill")
+    everyone = PEERS | VARIANTS
+    peers = {name: everyone[name] for name in
+             asked.peer or (everyone if asked.variants else PEERS)}
     rate, found = matrix_rate(), {}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "cifar10.npz"
         export(data)
         for batch in asked.batch or [32, 512]:
-            runs = found[batch] = interleaved(asked, data, batch, asked.examples)
+            before = (data, batch, 1 + asked.epochs, asked.examples)
+            runs = found[batch] = interleaved(peers, asked.python, asked.rounds, before)
             device = runs["flaxmill"][0]["device"]
             print(f"\n{machine()}; device {device}, {rate:.0f} GFLOP/s in a matrix product.")
             print(table(runs, batch, asked.examples, rate), flush=True)

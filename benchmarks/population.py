@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.article import Missing, Peer, export, machine, once
+from benchmarks.article import Peer, export, interleaved, machine
 
 BATCH = 32
 IMAGES_A_RUN = 10 * 50_000
@@ -68,22 +68,6 @@ def expected(runs: Runs, members: int) -> float:
     return statistics.median(map(seconds, runs[most])) * members / most
 
 
-def interleaved(
-    asked: argparse.Namespace, data: Path, members: int, names: list[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Every installed way's runs of so many members, round by round."""
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for seed in range(asked.rounds):
-        for name in list(runs):
-            words = (data, BATCH, 1, asked.examples, seed, members)
-            try:
-                runs[name].append(once(WAYS[name], asked.python, *words))
-            except Missing as missing:
-                print(f"skipped: {name} ({missing})")
-                del runs[name]
-    return runs
-
-
 def measure(asked: argparse.Namespace, data: Path) -> dict[str, Runs]:
     """What each way measured; --json is kept up to date on the way."""
     found: dict[str, Runs] = {name: {} for name in asked.way}
@@ -94,7 +78,10 @@ def measure(asked: argparse.Namespace, data: Path) -> dict[str, Runs]:
                 print(f"not run from {members} members on: {name} (about {wait:.0f} s expected, "
                       f"--most_seconds {asked.most_seconds:g})")
                 going.remove(name)
-        runs = interleaved(asked, data, members, going)
+        runs = interleaved(
+            {name: WAYS[name] for name in going}, asked.python, asked.rounds,
+            before=(data, BATCH, 1, asked.examples), after=(members,),
+        )
         for name in runs:
             found[name][members] = runs[name]
         going = list(runs)

@@ -161,6 +161,16 @@ def _cards(metrics: dict[str, Any]) -> str:
     )
 
 
+def document(title: str, body: str, style: str = STYLE) -> str:
+    """An HTML document headed by its title; `body` is HTML that follows."""
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)} · flaxmill</title><style>{style}</style>
+<h1>{html.escape(title)}</h1>{body}</html>
+"""
+
+
 def page(
     run_dir: Path, config: dict[str, Any], history: list[dict[str, Any]], metrics: dict[str, Any],
     pictures: dict[str, bytes],
@@ -174,11 +184,7 @@ def page(
     classes = [[name, *row.values()] for name, row in metrics["per_class"].items()]
     again = (f"python launch.py --resume {run_dir}\npython launch.py eval --run_dir {run_dir}\n"
              f"python launch.py predict --run_dir {run_dir} image.png")
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)} · flaxmill</title><style>{STYLE}</style>
-<h1>{html.escape(title)}</h1>
+    return document(title, f"""
 <div class="soft">{metrics["num_examples"]:,} examples of {html.escape(metrics["split"])} ·
 {html.escape(config["device"])}</div>
 <div class="cards">{_cards(metrics)}</div>
@@ -192,8 +198,7 @@ def page(
 {picture(pictures["mistakes.png"], "Grid of misclassified images")}
 <h2>Go on</h2><pre>{html.escape(again)}</pre>
 <h2>Configuration</h2><pre>{html.escape(json.dumps(config, indent=2, ensure_ascii=False))}</pre>
-</html>
-"""
+""")
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -628,11 +628,7 @@ def page(
     best, recipe = folder / str(ranked[0]["runs"][0]), folder / "best.py"
     again = (f"python launch.py --config {shlex.quote(str(recipe))}\n"
              f"python launch.py eval --run_dir {shlex.quote(str(best))}")
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)} · flaxmill</title><style>{STYLE}</style>
-<h1>{html.escape(title)}</h1>
+    return report.document(title, f"""
 <div class="soft">{html.escape(device)}</div>
 <div class="cards">{_cards(axes, rows, ranked[0])}</div>
 {shown}
@@ -645,8 +641,7 @@ the same runs. A run that diverged counts in neither.</p>
 <p class="soft">best_val_accuracy is that of the run's best epoch, the others are of its last.</p>
 <h2>Go on</h2><pre>{html.escape(again)}</pre>
 <h2>Made by</h2><pre>{html.escape(command)}</pre>
-</html>
-"""
+""", STYLE)
 
 
 def write(
