@@ -41,7 +41,7 @@ def _torch(way: str, **more: str) -> Peer:
 BASELINE = "flaxmill, one after another"
 WAYS = {
     BASELINE: _ours("alone"),
-    "flaxmill, lax.map": _ours("map"),
+    "flaxmill, a sweep on a CPU": _ours("sweep"),
     "flaxmill, vmap, grouped convolutions": _ours("direct"),
     "flaxmill, vmap, batched product": _ours("product"),
     "flaxmill, vmap, batched product, shared order": _ours("product", SHARED="1"),

@@ -134,26 +134,26 @@ def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, f
 
 
 class Programs(NamedTuple):
-    """segment(runs, order, train, count) and evaluate(members, validation), for `count` runs."""
+    """segment(population, order, train_FxN, count) and evaluate(members, validation), for `count`
+    runs."""
 
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
-    segment: Program
+    segment: Program | population.OneAfterAnother
     evaluate: Program
 
 
 def _compiled(group: Group, layout: Layout, runs: Any) -> Programs:
     ready, classes = group.ready, len(group.ready.dataset.classes)
 
-    def segment(runs, order, train, count):
-        return population.segment(ready.model, ready.config, layout, runs, order, train, count)
-
     def evaluate(members, validation):
         return population.evaluate(ready.model, layout, members, validation, classes)
 
     return Programs(
         len(runs.members.seed),
-        Program(segment, donate=("runs",), runs=runs, order=group.order, train=group.train,
-                count=np.int32(1)),
+        population.program(
+            ready.model, ready.config, layout, population=runs, order=group.order,
+            train_FxN=group.train, count=np.int32(1),
+        ),
         Program(evaluate, members=runs.members, validation=group.validation),
     )
 
@@ -167,7 +167,7 @@ def _fitting(group: Group, layout: Layout, runs: Any) -> tuple[Programs | None, 
             raise
         return None, "more memory than there is"
     room = memory.free(group.ready.device)
-    need = max(memory.extra(memory.plan(p.compiled)) for p in programs[1:])
+    need = max(memory.extra(memory.plan(p.compiled)) for p in (programs.segment, programs.evaluate))
     return programs if room is None or need <= room else None, f"{memory.mib(need)} more"
 
 

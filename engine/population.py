@@ -4,6 +4,7 @@ Legend: R runs, F folds, N examples, C classes.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,6 +18,7 @@ from engine import loop, metrics
 from engine.config import Config, Hyper, durations
 from engine.data import Subset, normalise
 from engine.optim import optimizer
+from engine.program import Program
 from engine.state import State, create
 from engine.step import forward
 
@@ -61,27 +63,11 @@ def _mapped(layout: Layout, function: Callable, members: Member) -> Any:
     return jax.lax.map(function, members, batch_size=layout.block if layout.block > 1 else None)
 
 
-def _updated(layout: Layout, function: Callable, members: Member) -> Member:
-    """`_mapped` of a function from Member to Member. One after another, each is written over where
-    it was read: a loop that stacks its results copies the whole population five times.
-    """
-    if layout.block > 1:
-        return _mapped(layout, function, members)
-
-    def body(at: Array, members: Member) -> Member:
-        updated = function(jax.tree.map(lambda x: x[at], members))
-        return jax.tree.map(lambda x, new: x.at[at].set(new), members, updated)
-
-    return jax.lax.fori_loop(0, members.seed.shape[0], body, members)
-
-
-def _over_members(
-    how: Callable, layout: Layout, function: Callable, members: Member, *shared: Any
-) -> Any:
-    """`_mapped` or `_updated` of `function(member, *shared)`, each device its share."""
+def _over_members(layout: Layout, function: Callable, members: Member, *shared: Any) -> Any:
+    """`_mapped` of `function(member, *shared)`, each device its share."""
 
     def one_device(members, *shared):
-        return how(layout, lambda member: function(member, *shared), members)
+        return _mapped(layout, lambda member: function(member, *shared), members)
 
     if layout.mesh is None:
         return one_device(members, *shared)
@@ -114,6 +100,18 @@ def create_all(
     return Population(jnp.zeros((), jnp.int32), Member(state, hyper, seed, fold, number))
 
 
+def _single(
+    member: Member, step: Array, order: Array | None, train_FxN: Subset, count: Array | int
+) -> dict[str, Any]:
+    """What `loop.segment` takes to go on with one member."""
+    root = jax.random.key(member.seed)
+    return {
+        "hyper": member.hyper, "root": root, "order": root if order is None else order,
+        "train": _fold(train_FxN, member.fold), "state": member.state._replace(step=step),
+        "count": count,
+    }
+
+
 def segment(
     model: nn.Module, config: Config, layout: Layout, population: Population, order: Array | None,
     train_FxN: Subset, count: Array | int,
@@ -121,18 +119,67 @@ def segment(
     """`loop.segment` of every member. `order` is the key of everyone's shuffles; None: each its own
     seed's."""
 
-    def one(member: Member, step, order, train, count) -> Member:
-        root = jax.random.key(member.seed)
-        state = loop.segment(
-            model, config, member.hyper, root, root if order is None else order,
-            _fold(train, member.fold), member.state._replace(step=step), count,
-        )
+    def one(member: Member, *shared) -> Member:
+        state = loop.segment(model, config, **_single(member, *shared))
         return member._replace(state=state._replace(step=NOTHING))
 
     members = _over_members(
-        _updated, layout, one, population.members, population.step, order, train_FxN, count
+        layout, one, population.members, population.step, order, train_FxN, count
     )
     return Population(population.step + jnp.asarray(count, jnp.int32), members)
+
+
+@jax.jit
+def _at(members: Member, at: Array | np.ndarray) -> Member:
+    return jax.tree.map(lambda x: x[at], members)
+
+
+class OneAfterAnother:
+    """`segment` in a layout of single members on one device: an ordinary run's own program, which
+    the host calls for each in turn. On a CPU a loop over members inside the program is slower.
+    """
+
+    def __init__(self, model: nn.Module, config: Config, **first: Any):
+        self._program = Program(
+            partial(loop.segment, model, config), ("state",), **self._of_member(0, **first)
+        )
+
+    @property
+    def compiled(self) -> Any:
+        return self._program.compiled
+
+    @property
+    def seconds(self) -> float:
+        return self._program.seconds
+
+    @staticmethod
+    def _of_member(at: int, population: Population, **shared: Any) -> dict[str, Any]:
+        member = _at(population.members, np.int32(at))
+        # A step of its own for each, as the program is given the state to write over.
+        return _single(member, jnp.array(population.step), **shared)
+
+    def __call__(self, population: Population, count: Array | int, **shared: Any) -> Population:
+        step, members = population.step + jnp.asarray(count, jnp.int32), population.members
+        states = [
+            # Each is waited for: a CPU would start the next beside it.
+            jax.block_until_ready(
+                self._program(**self._of_member(at, population, count=count, **shared))
+            )._replace(step=NOTHING)
+            for at in range(members.seed.shape[0])
+        ]
+        state = jax.tree.map(lambda *parts: np.stack(jax.device_get(parts)), *states)
+        where = members.seed.sharding
+        return Population(step, members._replace(state=jax.device_put(state, where)))
+
+
+def program(
+    model: nn.Module, config: Config, layout: Layout, **first: Any
+) -> Program | OneAfterAnother:
+    """`segment`, compiled for its arguments `first`: to be called with population=, order=,
+    train_FxN= and count=. The population is donated."""
+    if layout == Layout():
+        return OneAfterAnother(model, config, **first)
+    return Program(partial(segment, model, config, layout), ("population",), **first)
 
 
 def evaluate(
@@ -144,7 +191,7 @@ def evaluate(
         subset = _fold(validation, member.fold)
         return loop.evaluate(model, member.state.params, subset, num_classes)
 
-    return _over_members(_mapped, layout, one, members, validation_FxN)
+    return _over_members(layout, one, members, validation_FxN)
 
 
 def select(members: Member, which_R: Array | np.ndarray) -> Member:

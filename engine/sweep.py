@@ -221,7 +221,7 @@ class Sweep:
             count = min(self._pace, steps - position)
             began = time.perf_counter()
             runs = programs.segment(
-                runs=runs, order=group.order, train=group.train, count=np.int32(count)
+                population=runs, order=group.order, train_FxN=group.train, count=np.int32(count)
             )
             jax.block_until_ready(runs)
             took = time.perf_counter() - began

@@ -1,7 +1,7 @@
 """Members of the article's run in flaxmill, on the default device.
 
 flaxmill_population.py DATA.npz BATCH EPOCHS EXAMPLES SEED MEMBERS. WAY is alone (single runs, one
-after another), map, or vmap with convolutions computed as direct or product; SHARED=1 gives all
+after another), sweep (as a sweep does on a CPU), or vmap with convolutions computed as direct or product; SHARED=1 gives all
 members the same batches.
 """
 
@@ -65,9 +65,9 @@ def together():
     runs = create(hyper, seeds, np.zeros_like(seeds), np.arange(members, dtype=np.int32))
     order = jax.random.key(task.seed) if os.environ.get("SHARED") else None
     shared = {"order": order, "train_FxN": data._replace(rows=data.rows[None])}
-    layout = Layout(block=1 if way == "map" else members)
-    program = Program(partial(population.segment, model, config, layout), ("population",),
-                      population=runs, **shared, count=np.int32(1))
+    layout = Layout(block=1 if way == "sweep" else members)
+    program = population.program(model, config, layout, population=runs, **shared,
+                                 count=np.int32(1))
 
     def train(runs, count):
         return jax.block_until_ready(program(population=runs, **shared, count=count))
