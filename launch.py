@@ -1,8 +1,9 @@
 """flaxmill's command line: flags → Config → one engine call."""
 
+import os
 import sys
 
-from engine import flags, space
+from engine import devices, flags, space
 from engine.errors import RequestError, RunError
 
 
@@ -11,6 +12,7 @@ def _carry_out(request: flags.Request) -> int:
         from engine import doctor
 
         return doctor.run(request.config.device, request.json, request.config.data_dir)
+    devices.spare_threads(os.environ)
     for text in request.search.axes:
         space.axis(text)  # a mistyped axis is answered before jax is imported
     from absl import logging
@@ -34,6 +36,17 @@ def _carry_out(request: flags.Request) -> int:
     return 0
 
 
+def _failed(error: RequestError | RunError, status: int) -> int:
+    """Say what went wrong, in a job of many processes once, and by whom."""
+    mesh = sys.modules.get("engine.mesh")
+    name = mesh.process_name() if mesh else ""
+    if not (name and error.shared):
+        print(f"flaxmill{name and f' ({name})'}: {error}", file=sys.stderr, flush=True)
+    if mesh and not error.shared:
+        mesh.leave(status)
+    return status
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C."""
     try:
@@ -43,11 +56,9 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         return _carry_out(request)
     except RequestError as error:
-        print(f"flaxmill: {error}", file=sys.stderr)
-        return 2
+        return _failed(error, 2)
     except RunError as error:
-        print(f"flaxmill: {error}", file=sys.stderr)
-        return error.status
+        return _failed(error, error.status)
     except KeyboardInterrupt:
         print("flaxmill: stopped; what was saved before is kept.", file=sys.stderr)
         return 130

@@ -1,33 +1,89 @@
-"""Orbax checkpoints of a State: the last two and the best one, written in the background."""
+"""Orbax checkpoints of a State, each with a digest of every array, which restoring verifies.
 
+A step's folder holds `state`, written by Orbax, and `record`: JSON with the SHA-256, shape and
+dtype of every leaf, the validation accuracy and the seconds of the unfinished epoch, and a digest
+of all that. Orbax has no checksum of its own: a flipped bit would come back as a number.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 
-from engine.errors import RequestError, RunError
+from engine import mesh
+from engine.errors import RequestError, RunError, one_line
+
+KEPT = 3  # the last two and the best
 
 
-def _accuracy(saved: dict[str, Any]) -> float:
-    """What ranks a checkpoint; one made within an epoch was never measured and ranks last."""
-    return -1.0 if saved["val_accuracy"] is None else saved["val_accuracy"]
+class Record(NamedTuple):
+    """What is known of a saved state beside its arrays. `leaves`: path → dtype, shape, SHA-256."""
+
+    val_accuracy: float | None
+    seconds: float
+    leaves: dict[str, list[str]]
+
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self, sort_keys=True).encode()).hexdigest()
+
+
+def _leaf(array: np.ndarray) -> list[str]:
+    data = np.ascontiguousarray(array).data
+    return [array.dtype.str, str(array.shape), hashlib.sha256(data).hexdigest()]
+
+
+def digests(state: Any) -> dict[str, list[str]]:
+    """dtype, shape and SHA-256 of every leaf, by its path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(path): _leaf(mesh.on_host(x)) for path, x in leaves}
+
+
+def _read_record(folder: Path) -> Record:
+    """A step's record. Raises ValueError where it is damaged, OSError where it is absent."""
+    content = json.loads((folder / "record" / "metadata").read_text())
+    try:
+        record = Record(**content["record"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"its record is not one: {error}") from None
+    if record.digest() != content["sha256"]:
+        raise ValueError("the checksum of its record differs")
+    return record
+
+
+class _Best(keep.PreservationPolicy):
+    """Keeps the step of the highest accuracy, of equal ones the newest."""
+
+    def __init__(self, rank):
+        self.rank = rank
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        best = max((c.step for c in checkpoints), key=self.rank, default=None)
+        return [c.step == best for c in checkpoints]
 
 
 class Checkpoints:
-    """The checkpoints folder of one run. A context manager: leaving it waits for the writer."""
+    """The checkpoints folder of one run. A context manager: leaving it waits for the writer.
+
+    The best and the last two are kept. Whoever opens it to write removes half-written ones.
+    """
 
     def __init__(self, folder: Path, read_only: bool = False):
-        by_accuracy = keep.BestN(get_metric_fn=_accuracy, n=1)
-        self.folder = folder.absolute()
+        self.folder, self.read_only = folder.absolute(), read_only
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), by_accuracy]),
-            best_fn=_accuracy,
+            preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _Best(self._rank)]),
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
+        self._accuracy: dict[int, float] = {}
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -39,37 +95,111 @@ class Checkpoints:
     def any(self) -> bool:
         return self._manager.latest_step() is not None
 
+    def _rank(self, step: int) -> tuple[float, int]:
+        """Orders steps by accuracy, then age. One saved within an epoch was never measured."""
+        if step not in self._accuracy:
+            try:
+                accuracy = _read_record(self.folder / str(step)).val_accuracy
+            except (OSError, ValueError):
+                accuracy = None
+            self._accuracy[step] = -1.0 if accuracy is None else accuracy
+        return self._accuracy[step], step
+
+    def check_room(self, state: Any) -> None:
+        """Raises RequestError where the disk can't hold the checkpoints of a run."""
+        need = (KEPT + 1) * sum(x.nbytes for x in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        if free < need:
+            raise RequestError(
+                f"{self.folder} has {free / 1e6:,.1f} MB free, and a run's checkpoints need "
+                f"{need / 1e6:,.1f}: make room, or name another --run_dir."
+            )
+
     def save(self, state: Any, val_accuracy: float | None, seconds: float) -> None:
         """Save a State, its accuracy (None within an epoch) and the unfinished epoch's seconds.
 
-        Writes in the background, so an earlier write's error shows here. The host copy is ours
-        since Orbax may alias a CPU buffer that the next segment is donated.
+        Every process calls it. Writes in the background, so an earlier write's error shows here,
+        as a RunError.
         """
-        host = jax.tree.map(lambda x: np.array(x, copy=True), state)
-        step = int(host.step)
+        step = int(state.step)
+        own = jax.tree.map(mesh.snapshot, state)  # the state itself is the next segment's to use
+        record = Record(val_accuracy, seconds, digests(own))
+        content = {"record": record._asdict(), "sha256": record.digest()}
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.StandardSave(host._asdict()),
-                metrics={"val_accuracy": val_accuracy, "seconds": seconds},
-            )
-        except (OSError, ValueError) as error:
-            raise RunError(f"saving step {step} in {self.folder} failed: {error}.") from error
+            saved = self._manager.save(step, args=ocp.args.Composite(
+                state=ocp.args.StandardSave(own._asdict()), record=ocp.args.JsonSave(content),
+            ))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._failed(error) from error
+        if not saved:  # Orbax's word for a step that is not its newest
+            raise RunError(f"step {step} was not saved: {self.folder} holds a later one.")
+        self._accuracy[step] = -1.0 if val_accuracy is None else val_accuracy
 
     def wait(self) -> None:
+        """Wait for the writer. Raises RunError where it failed."""
         try:
             self._manager.wait_until_finished()
-        except (OSError, ValueError) as error:
-            raise RunError(f"saving in {self.folder} failed: {error}.") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> RunError:
+        return RunError(f"saving in {self.folder} failed: {one_line(error)}. Earlier checkpoints "
+                        "are whole; make room or mend the disk, then go on with --resume.")
 
     def restore(self, shapes: Any, which: str = "last") -> tuple[Any, float]:
         """The `last` or `best` state, host arrays shaped like `shapes`, and its seconds.
 
-        Raises RequestError where there is none.
+        A damaged step is named and moved to `damaged/` beside this folder (left where it is if
+        opened to read only), and the next best or the one before is taken. Raises RequestError
+        where there is none, or where it was saved by another model.
         """
-        step = self._manager.best_step() if which == "best" else self._manager.latest_step()
-        if step is None:
-            raise RequestError(f"no checkpoint in {self.folder}: the run ended before its first.")
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if which == "best":
+            steps.sort(key=self._rank, reverse=True)
+        for step in steps:
+            try:
+                state, seconds = self._verified(step, shapes)
+                problem = ""
+            except RequestError:
+                raise
+            except Exception as error:  # Orbax and what is below it raise what they like
+                problem = one_line(error)
+            if mesh.all_agree(not problem):
+                return state, seconds
+            self._put_aside(step, problem or "damaged where another process read it")
+        why = "every one is damaged" if steps else "the run ended before its first"
+        raise RequestError(f"no whole checkpoint in {self.folder}: {why}.")
+
+    def _verified(self, step: int, shapes: Any) -> tuple[Any, float]:
+        """A step's state. Raises anything where it is damaged, RequestError where it can't fit."""
+        record = _read_record(self.folder / str(step))
+        leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
+        for path, leaf in leaves:
+            name, now = jax.tree_util.keystr(path), [np.dtype(leaf.dtype).str, str(leaf.shape)]
+            was = record.leaves.get(name, ["absent"])[:2]
+            if was != now:
+                raise RequestError(f"{self.folder / str(step)} was saved by another model: {name} "
+                                   f"was {' '.join(was)}, now {' '.join(now)}.")
         abstract = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)._asdict()
-        saved = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        return type(shapes)(**saved), self._manager.metrics(step)["seconds"]
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        state = type(shapes)(**self._manager.restore(step, args=args)["state"])
+        found = digests(state)
+        wrong = [name for name, leaf in record.leaves.items() if found.get(name) != leaf]
+        if wrong:
+            raise ValueError(f"the checksum of {wrong[0]} differs")
+        return state, record.seconds
+
+    def _put_aside(self, step: int, problem: str) -> None:
+        path, moved = self.folder / str(step), self.folder.parent / "damaged" / str(step)
+        where = "" if self.read_only else f"; it lies in {moved} now"
+        if mesh.first_process():
+            print(f"checkpoint {path} is damaged ({problem}){where}. Taking the one before.",
+                  file=sys.stderr)
+            if not self.read_only:
+                shutil.rmtree(moved, ignore_errors=True)
+                moved.parent.mkdir(exist_ok=True)
+                os.replace(path, moved)
+        mesh.all_agree(True)  # nobody reads on before it is moved
+        if not self.read_only:
+            self._manager.reload()
+

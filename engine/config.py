@@ -41,7 +41,7 @@ class Config:
     )
     warmup_epochs: float = _option(1.0, "epochs of linear warm-up, for warmup_cosine")
     epochs: int = _option(10, "passes over the training examples")
-    batch_size: int = _option(32, "examples an update")
+    batch_size: int = _option(32, "examples an update, over all devices and processes")
     shuffle: str = _option(
         "every_epoch",
         "when to draw an order of the examples; once is Keras's fit after set_random_seed",
@@ -56,6 +56,10 @@ class Config:
     microbatch: int = _option(0, "examples computed at once within an update; 0 chooses")
     flip: bool = _option(False, "augment by random horizontal flips")
     crop_padding: int = _option(0, "augment by random crops of images padded by so many pixels")
+    fsdp: bool = _option(
+        False, "split parameters and optimizer state over the devices, for models that outgrow one",
+        local=True,
+    )
     seed: int = _option(0, "the root of every random number of the run")
     device: str = _option("auto", "where to run", ("auto", "cpu", "gpu", "tpu"), local=True)
     data_dir: str = _option("", "tensorflow-datasets' folder (default: $TFDS_DATA_DIR)", local=True)
@@ -63,6 +67,18 @@ class Config:
         True, "keep compiled programs on disk, so that the next start is quick", local=True
     )
     run_dir: str = _option("", "the run's folder (default: runs/<dataset>-<model>-<n>)", local=True)
+    save_seconds: int = _option(600, "save within an epoch too, after so many seconds", local=True)
+    stuck_seconds: int = _option(
+        0, "give up on a segment that takes longer; 0 is 600 among several processes, else never",
+        local=True,
+    )
+    coordinator: str = _option("", "HOST:PORT of process 0, in a run of many processes", local=True)
+    num_processes: int = _option(0, "how many processes; 0 asks Slurm, Open MPI, Kubernetes",
+                                 local=True)
+    process_id: int = _option(-1, "which of them this one is, from 0", local=True)
+    join_seconds: int = _option(300, "how long to wait for the other processes", local=True)
+    heartbeat_seconds: int = _option(30, "how long a process may be silent before the others stop",
+                                     local=True)
 
 
 class Hyper(NamedTuple):
@@ -112,7 +128,9 @@ def check(config: Config, hyper: Hyper) -> None:
         if choices and value not in choices:
             raise unknown(f.name, value, choices)
     for name, least in (("epochs", 1), ("batch_size", 1), ("microbatch", 0), ("image_size", 0),
-                        ("crop_padding", 0), ("warmup_epochs", 0), ("seed", 0), ("order_seed", -1)):
+                        ("crop_padding", 0), ("warmup_epochs", 0), ("seed", 0), ("order_seed", -1),
+                        ("save_seconds", 1), ("stuck_seconds", 0), ("num_processes", 0),
+                        ("process_id", -1), ("join_seconds", 1), ("heartbeat_seconds", 1)):
         if getattr(config, name) < least:
             raise RequestError(f"--{name} {getattr(config, name)}: type {least} or more.")
     if max(config.seed, config.order_seed) >= 2**32:

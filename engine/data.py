@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Sharding
 
 from engine import keys
 from engine.config import Config, Fold, held_out
 from engine.errors import RequestError, unknown
+from engine.mesh import put
 from engine.sources.dataset import Dataset, Split
 
 
@@ -103,12 +105,12 @@ def partition(dataset: Dataset, config: Config) -> Data:
     return Data(train, validation, len(dataset.classes))
 
 
-def place(data: Data, device: jax.Device | jax.sharding.Sharding) -> Data:
-    """On the device, a split that both subsets share only once."""
-    train = jax.device_put(data.train, device)
+def place(data: Data, where: Sharding) -> Data:
+    """On the device or devices, a split that both subsets share only once."""
+    train = put(data.train, where)
     if data.validation.split is not data.train.split:
-        return Data(train, jax.device_put(data.validation, device), data.num_classes)
-    rows = jax.device_put(data.validation.rows, device)
+        return Data(train, put(data.validation, where), data.num_classes)
+    rows = put(data.validation.rows, where)
     return Data(train, Subset(train.split, rows), data.num_classes)
 
 

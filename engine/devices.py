@@ -12,11 +12,11 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, one_line, unknown
 
 if TYPE_CHECKING:
     import jax
@@ -140,12 +140,6 @@ def _jax_log() -> Iterator[list[str]]:
         logger.handlers, logger.propagate = before
 
 
-def one_line(error: object) -> str:
-    """An exception or message as one line of readable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:299] + "…"
-
-
 def machine(env: Mapping[str, str]) -> Machine:
     """What the operating system, the installed packages and `env` say of accelerators."""
     return Machine(
@@ -242,6 +236,17 @@ def why_no_gpu(seen: Machine, words: str) -> Unavailable:
         f"an NVIDIA GPU is there, but jax sees none: {words}",
         "nvidia-smi, then python launch.py doctor --device gpu",
     )
+
+
+def spare_threads(env: MutableMapping[str, str]) -> None:
+    """Before jax is imported: two threads for each of several forced CPU devices.
+
+    A launch holds one while it waits for the other devices' part of a sum; with fewer, XLA's pool
+    starves and the process aborts.
+    """
+    forced = re.search(r"xla_force_host_platform_device_count=(\d+)", env.get("XLA_FLAGS", ""))
+    if forced and int(forced[1]) > 1:
+        env.setdefault("PJRT_NPROC", str(2 * int(forced[1])))
 
 
 def describe(device: jax.Device) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from engine import devices
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, one_line, unknown
 
 PROBE_SECONDS = 120.0
 SMI_SECONDS = 20.0
@@ -192,7 +192,7 @@ def nvidia_rows(smi: Output, seen: devices.Machine, majors: list[int], device: s
     if smi.status is None and seen.driver:
         row = driver_row(seen.driver, majors, device)
         return [row._replace(found=f"{row.found} ({smi.text})")]
-    found = devices.one_line(smi.text)
+    found = one_line(smi.text)
     if device != "gpu" and not seen.nvidia:
         return [Row(name, "ok", f"no NVIDIA GPU here: {found}")]
     return [Row(name, _fault(device), found, _smi_advice(smi))]
@@ -293,7 +293,7 @@ def data_row(flag: str) -> Row:
         folder = data_dir(flag)
         names = prepared(folder)
     except (RequestError, OSError) as error:
-        return Row("data sets", "warning", devices.one_line(error), "--data_dir FOLDER")
+        return Row("data sets", "warning", one_line(error), "--data_dir FOLDER")
     if names:
         return Row("data sets", "ok", f"{', '.join(names)} in {folder}")
     advice = "python launch.py --dataset digits needs none; python launch.py downloads CIFAR-10"
@@ -387,7 +387,7 @@ def last_words(err: str) -> str:
     """The last line of stderr that says something."""
     noise = re.compile(r"\s*$|[IW]\d{4} |WARNING: All log messages|\s*@\s+0x|\*\*\* ")
     lines = [line for line in err.splitlines() if not noise.match(line)]
-    return devices.one_line(lines[-1]) if lines else ""
+    return one_line(lines[-1]) if lines else ""
 
 
 def render(rows: list[Row], device: str, computed: bool) -> None:

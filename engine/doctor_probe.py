@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from engine import devices
+from engine.errors import one_line
 from engine.memory import total_and_free
 
 REPEATS = 7
@@ -59,7 +60,7 @@ def main(device: str) -> None:
         row("device", "failed", missing.found, missing.advice)
         return
     except devices.RequestError as error:
-        row("device", "failed", devices.one_line(error), "unset JAX_PLATFORMS XLA_FLAGS")
+        row("device", "failed", one_line(error), "unset JAX_PLATFORMS XLA_FLAGS")
         return
     fallback = choice is not None and first.platform == "cpu" and devices.nvidia_visible()
     reason = choice.reason if choice else f"{device}: asked for with --device {device}"
@@ -122,7 +123,7 @@ def attempt(problem: Problem, device: jax.Device) -> bool:
     try:
         return row(name, *measure(problem, device))
     except Exception as error:  # whatever a runtime raises is a finding
-        return row(name, "failed", devices.one_line(error), _advice(device))
+        return row(name, "failed", one_line(error), _advice(device))
 
 
 def _advice(device: jax.Device) -> str:

@@ -5,15 +5,22 @@ from collections.abc import Iterable
 
 
 class RequestError(Exception):
-    """A request that can't be carried out as typed. The process exits with status 2."""
+    """A request that can't be carried out as typed. The process exits with status 2.
+
+    One that every process of a job raises alike is `shared`: the first one says it for all.
+    """
+
+    def __init__(self, message: str, shared: bool = False):
+        super().__init__(message)
+        self.shared = shared
 
 
 class RunError(Exception):
     """A sound request that failed on the way. The process exits with `status`."""
 
-    def __init__(self, message: str, status: int = 1):
+    def __init__(self, message: str, status: int = 1, shared: bool = False):
         super().__init__(message)
-        self.status = status
+        self.status, self.shared = status, shared
 
 
 def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
@@ -22,3 +29,9 @@ def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
     near = difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}."
     return RequestError(f"unknown {what} {value!r}: {hint}")
+
+
+def one_line(error: object) -> str:
+    """An exception or message as one line of readable length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:299] + "…"

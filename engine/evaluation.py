@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from engine import checkpoint, devices, loop, metrics, report
+from engine import checkpoint, devices, loop, mesh, metrics, report
 from engine.config import Config, Durations, Hyper, held_out, read
 from engine.data import Subset, named, whole
 from engine.errors import RequestError
-from engine.setup import Setup, plain_console, setup
+from engine.setup import Setup, begin, setup
 from engine.sources.dataset import Dataset
 from engine.state import State, shapes
 
@@ -34,7 +34,7 @@ def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
     if held_out(ready.config) is None:
         return name, ready.data.validation
     if has_own_test(ready.config, ready.dataset):
-        return "test", jax.device_put(whole(splits["test"]), ready.device)
+        return "test", mesh.put(whole(splits["test"]), ready.everywhere)
     return f"validation ({name} of {ready.config.train_split})", ready.data.validation
 
 
@@ -42,7 +42,8 @@ def evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistake
     """metrics.json's scores, and the most confident mistakes."""
     name, subset = held_for_evaluation(ready)
     classes = ready.dataset.classes
-    sums = jax.jit(partial(loop.evaluate, ready.model, num_classes=len(classes)))(params, subset)
+    evaluate = partial(loop.evaluate, ready.model, num_classes=len(classes), mesh=ready.mesh)
+    sums = jax.jit(evaluate)(params, subset)
     scores = metrics.summarise(jax.device_get(sums), classes) | {"split": name}
     images_NxHxWxC = subset.split.images[subset.rows]
     predicted_N, probability_N = jax.device_get(
@@ -59,9 +60,9 @@ def evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistake
 
 def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
     """Scores of a run's `last` or `best` checkpoint, printed as JSON."""
-    ready = setup(config, hyper, plain_console(stderr=True))
+    ready = setup(config, hyper, *begin(config, stderr=True))
     state = _restored(ready.model, ready.tx, ready.data.train.image_shape, config, which)
-    scores, _ = evaluated(ready, jax.device_put(state.params, ready.device))
+    scores, _ = evaluated(ready, mesh.put(state.params, ready.everywhere))
     print(json.dumps(scores | {"checkpoint": which, "step": int(state.step)}, indent=2))
     return scores
 

@@ -1,11 +1,14 @@
 """A run's folder: config.json, history.jsonl, metrics.json. Never overwrites another run."""
 
+import contextlib
+import fcntl
 import functools
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +64,41 @@ def create(config: Config, kind: str = "") -> Path:
     return path
 
 
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the folder's lock. Raises RequestError where another process has it.
+
+    The lock goes with its process, however that ends.
+    """
+    _make(path)
+    with (path / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RequestError(f"{path} is in use by {file.read().strip() or 'another process'}: "
+                               "wait for it, stop it, or name another folder.") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
+
+
 def open_to_resume(
-    path: Path, config: Config, hyper: Hyper, fingerprint: str, file: str = "config.json"
+    path: Path, config: Config, hyper: Hyper, fingerprint: str, file: str = "config.json",
+    may_differ: tuple[str, ...] = (),
 ) -> None:
     """Raises RequestError naming every field in which the saved run differs from this one."""
     saved_config, saved_hyper, saved = read(path / file)
     was = identity(saved_config, saved_hyper) | {"dataset_fingerprint": saved["fingerprint"]}
     now = identity(config, hyper) | {"dataset_fingerprint": fingerprint}
-    differing = [f"{k} was {was[k]!r}, now {now[k]!r}" for k in now if was[k] != now[k]]
+    differing = [f"{k} was {was[k]!r}, now {now[k]!r}" for k in now
+                 if was[k] != now[k] and k not in may_differ]
     if differing:
         raise RequestError(
             f"{path} holds a run with another configuration: {'; '.join(differing)}. Leave these "
             "flags out to resume it, or start a new run in another --run_dir."
         )
-    _make(path)
 
 
 def _version(package: str) -> str | None:
@@ -102,13 +126,13 @@ def _origin() -> dict[str, Any]:
     return {"versions": versions, "git_commit": _git_commit()}
 
 
-def write_config(
-    path: Path, config: Config, hyper: Hyper, file: str = "config.json", **found: Any
-) -> dict[str, Any]:
-    """config.json: what was asked for, and with what it ran."""
-    content = to_json(config, hyper) | _origin() | found
+def described(config: Config, hyper: Hyper, **found: Any) -> dict[str, Any]:
+    """The content of config.json: what was asked for, and with what it ran."""
+    return to_json(config, hyper) | _origin() | found
+
+
+def write_config(path: Path, content: dict[str, Any], file: str = "config.json") -> None:
     replace(path / file, json.dumps(content, indent=2) + "\n")
-    return content
 
 
 def history(

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
 from engine import checkpoint, memory, population
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.errors import RequestError
-from engine.population import RUNS, Layout, Population
+from engine.mesh import RUNS, everywhere, over
+from engine.population import Layout, Population
 from engine.program import Program
 from engine.setup import Setup, settle
 from engine.sources.dataset import Dataset
@@ -59,20 +60,12 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     return list(groups.values())
 
 
-def _mesh(device: jax.Device) -> Mesh | None:
-    """Every device of this platform on one axis; None where there is one."""
-    found = jax.local_devices(backend=device.platform)
-    if len(found) == 1:
-        return None
-    return jax.make_mesh((len(found),), (RUNS,), axis_types=(AxisType.Auto,), devices=found)
-
-
 def assemble(
     number: int, trials: list[Trial], device: jax.Device, dataset: Dataset, console: Console
 ) -> Group:
     """A group's data and model. Off a CPU, members share kernels of one product."""
     first = trials[0]
-    config, mesh = first.config, _mesh(device)
+    config, mesh = first.config, over(device, RUNS)
     if device.platform != "cpu" and config.convolution == "auto":
         config = dataclasses.replace(config, convolution="product")
         trials = [t._replace(config=dataclasses.replace(t.config, convolution="product"))
@@ -80,14 +73,14 @@ def assemble(
     ready = settle(config, first.hyper, device, dataset, console)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
     parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
-    everywhere = device if mesh is None else NamedSharding(mesh, PartitionSpec())
     tables = Data(
         ready.data.train._replace(rows=np.stack([p.train.rows for p in parts])),
         ready.data.validation._replace(rows=np.stack([p.validation.rows for p in parts])),
         ready.data.num_classes,
     )
-    data = place(tables, everywhere)
-    order = jax.device_put(ready.order, everywhere) if config.order_seed >= 0 else None
+    where = everywhere(mesh, device)
+    data = place(tables, where)
+    order = jax.device_put(ready.order, where) if config.order_seed >= 0 else None
     return Group(number, trials, ready, folds, data.train, data.validation, order, mesh)
 
 
@@ -115,10 +108,11 @@ def create(group: Group) -> Population:
 def placed(group: Group, runs: Population) -> Population:
     if group.mesh is None:
         return jax.device_put(runs, group.ready.device)
-    everywhere, spread = (
-        NamedSharding(group.mesh, spec) for spec in (PartitionSpec(), PartitionSpec(RUNS))
+    spread = NamedSharding(group.mesh, PartitionSpec(RUNS))
+    return Population(
+        jax.device_put(runs.step, everywhere(group.mesh, group.ready.device)),
+        jax.device_put(runs.members, spread),
     )
-    return Population(jax.device_put(runs.step, everywhere), jax.device_put(runs.members, spread))
 
 
 def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, float]:

@@ -12,10 +12,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 
 from engine import metrics
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, Subset, batch_at, epoch_order, normalise
+from engine.mesh import constrained, cut
 from engine.optim import optimizer
 from engine.state import State, create
 from engine.step import eval_step, forward, train_step
@@ -28,15 +30,16 @@ EVAL_BATCH = 64
 CPU_MICROBATCH = 32
 
 
-def microbatch_for(config: Config, platform: str) -> tuple[int, str]:
-    """How many examples to compute at once, and why. 0 means the whole batch."""
+def microbatch_for(config: Config, platform: str, devices: int = 1) -> tuple[int, str]:
+    """How many examples a device computes at once, and why. 0 means its whole share of a batch."""
+    share = config.batch_size // devices
     if config.microbatch:
         return config.microbatch, "as asked"
-    if platform != "cpu" or config.batch_size <= CPU_MICROBATCH:
+    if platform != "cpu" or share <= CPU_MICROBATCH:
         return 0, "the whole batch at once"
-    best = max(d for d in range(1, CPU_MICROBATCH + 1) if config.batch_size % d == 0)
+    best = max(d for d in range(1, CPU_MICROBATCH + 1) if share % d == 0)
     if best < CPU_MICROBATCH // 4:
-        return 0, f"{config.batch_size} has no divisor from {CPU_MICROBATCH // 4} to " \
+        return 0, f"{share} has no divisor from {CPU_MICROBATCH // 4} to " \
                   f"{CPU_MICROBATCH} that would fit the cache"
     return best, f"image patches of {best} examples fit the processor's cache"
 
@@ -50,8 +53,12 @@ def segment(
     train: Subset,
     state: State,
     count: Array | int,
+    mesh: Mesh | None = None,
 ) -> State:
-    """`count` updates, all within one epoch. `root` is the run's key, `order` its shuffles'."""
+    """`count` updates, all within one epoch. `root` is the run's key, `order` its shuffles'.
+
+    Over a `mesh` every device computes its share of each batch.
+    """
     lengths = durations(config, train.rows.shape[0])
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
     order_N = epoch_order(order, drawn_in, train.rows)
@@ -60,22 +67,26 @@ def segment(
     @partial(jax.checkpoint, prevent_cse=False)
     def update(state: State) -> State:
         position = state.step % lengths.epoch
-        batch, valid_B = batch_at(train.split, order_N, position, config.batch_size)
+        batch, valid_B = cut(mesh, batch_at(train.split, order_N, position, config.batch_size))
         fresh = jax.tree.map(lambda x: jnp.where(position == 0, jnp.zeros_like(x), x), state.tally)
         state = state._replace(tally=fresh)
-        return train_step(model, config, hyper, lengths, root, state, batch, valid_B)
+        state = train_step(model, config, hyper, lengths, root, state, batch, valid_B, mesh)
+        return constrained(mesh, state, config.fsdp)
 
     return jax.lax.fori_loop(0, count, lambda _, state: update(state), state)
 
 
-def evaluate(model: nn.Module, params: Any, subset: Subset, num_classes: int) -> metrics.Evaluation:
-    """Sums over every example of `subset`, each counted once."""
+def evaluate(
+    model: nn.Module, params: Any, subset: Subset, num_classes: int, mesh: Mesh | None = None
+) -> metrics.Evaluation:
+    """Sums over every example of `subset`, each counted once, whatever the devices of `mesh`."""
+    size = EVAL_BATCH * (1 if mesh is None else mesh.size)
 
     def body(position, sums):
-        batch, valid_B = batch_at(subset.split, subset.rows, position, EVAL_BATCH)
+        batch, valid_B = cut(mesh, batch_at(subset.split, subset.rows, position, size))
         return metrics.add(sums, eval_step(model, params, batch, valid_B))
 
-    batches = -(-subset.rows.shape[0] // EVAL_BATCH)
+    batches = -(-subset.rows.shape[0] // size)
     return jax.lax.fori_loop(0, batches, body, metrics.zero_evaluation(num_classes))
 
 

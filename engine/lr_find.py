@@ -12,7 +12,7 @@ from engine import folder, population, report, space
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.group import assemble, compile_programs, create
-from engine.setup import find, plain_console
+from engine.setup import begin, load
 from engine.space import Search, Trial
 
 AXIS = "learning_rate=log:1e-5:1:32"
@@ -83,7 +83,6 @@ def _rates(search: Search) -> list[float]:
 
 def run(config: Config, hyper: Hyper, search: Search) -> Finding:
     """Print and draw the suggested rate; lr-find.png lies in the run's folder."""
-    console = plain_console()
     asked = [text for text in search.axes if not text.startswith("learning_rate=")]
     if asked or len(search.axes) > 1 or search._replace(axes=()) != Search():
         raise RequestError("lr-find sweeps the learning rate alone: "
@@ -92,7 +91,8 @@ def run(config: Config, hyper: Hyper, search: Search) -> Finding:
     rates = _rates(search)
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
-    device, dataset = find(config, console)
+    device, console = begin(config)
+    dataset = load(config)
     path = folder.create(config, "lr-find")
     group = assemble(0, trials, device, dataset, console)
     runs = create(group)
@@ -104,7 +104,7 @@ def run(config: Config, hyper: Hyper, search: Search) -> Finding:
     while done < steps:
         count = min(steps - done, epoch - done % epoch)
         runs = programs.segment(
-            runs=runs, order=group.order, train=group.train, count=np.int32(count)
+            population=runs, order=group.order, train_FxN=group.train, count=np.int32(count)
         )
         done += count
     losses = _losses(evaluate(members=runs.members))[: len(rates)]

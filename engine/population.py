@@ -17,12 +17,12 @@ from jax.sharding import Mesh, PartitionSpec
 from engine import loop, metrics
 from engine.config import Config, Hyper, durations
 from engine.data import Subset, normalise
+from engine.mesh import RUNS
 from engine.optim import optimizer
 from engine.program import Program
 from engine.state import State, create
 from engine.step import forward
 
-RUNS = "runs"
 NOTHING: Any = ()  # in place of a member's step, which the population has
 
 
@@ -158,7 +158,7 @@ class OneAfterAnother:
         # A step of its own for each, as the program is given the state to write over.
         return _single(member, jnp.array(population.step), **shared)
 
-    def __call__(self, population: Population, count: Array | int, **shared: Any) -> Population:
+    def __call__(self, population: Population, count: Any, **shared: Any) -> Population:
         step, members = population.step + jnp.asarray(count, jnp.int32), population.members
         states = [
             # Each is waited for: a CPU would start the next beside it.

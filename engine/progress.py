@@ -35,6 +35,8 @@ class Progress:
 
     def _show(self, line: str, end: str) -> None:
         """Through the console's own file, since rich would strip the carriage return."""
+        if self._console.quiet:
+            return
         start = "\r\x1b[K" if self.interactive else ""
         self._console.file.write(start + line + end)
         self._console.file.flush()

@@ -2,15 +2,16 @@
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh, Sharding
 from rich.console import Console
 
-from engine import devices, loop, sources
+from engine import devices, loop, mesh, sources
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, partition, place
 from engine.errors import RequestError
@@ -19,11 +20,13 @@ from models import build
 
 
 class Setup(NamedTuple):
-    """Everything settled before the first compilation. `data` and `hyper` are on the device."""
+    """Everything settled before the first compilation. `data` and `hyper` are on the device, or on
+    every device of the `mesh` where a run has several; `device` is this process's first."""
 
     config: Config
     hyper: Hyper
     device: jax.Device
+    mesh: Mesh | None
     dataset: Dataset
     data: Data
     model: nn.Module
@@ -32,10 +35,24 @@ class Setup(NamedTuple):
     root: jax.Array
     order: jax.Array
 
+    @property
+    def devices(self) -> int:
+        return 1 if self.mesh is None else self.mesh.size
 
-def plain_console(stderr: bool = False) -> Console:
+    @property
+    def everywhere(self) -> Sharding:
+        return mesh.everywhere(self.mesh, self.device)
+
+    def where(self, state: Any) -> Any:
+        """A sharding for every array of a state."""
+        if self.mesh is None:
+            return jax.tree.map(lambda _: self.everywhere, state)
+        return mesh.shardings(self.mesh, state, self.config.fsdp)
+
+
+def plain_console(stderr: bool = False, quiet: bool = False) -> Console:
     """A console that prints text as it is: no mark-up, no colours for numbers, no wrapping."""
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
 
 
 def _fits(config: Config, model: nn.Module, image_HxWxC: tuple[int, ...]) -> None:
@@ -51,55 +68,88 @@ def _fits(config: Config, model: nn.Module, image_HxWxC: tuple[int, ...]) -> Non
         ) from None
 
 
-def find(config: Config, console: Console) -> tuple[jax.Device, Dataset]:
-    """The device and the data set, the compile cache ready."""
+def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
+    """Join the job, choose the device, make the compile cache ready. The console speaks in the
+    first process only."""
+    joined = mesh.join(config)
     choice = devices.choose(config.device)
+    console = plain_console(stderr, quiet=not mesh.first_process())
+    if joined:
+        console.print(f"job: {jax.process_count()} processes; {joined}")
     console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
     if config.compile_cache:
         devices.enable_compile_cache(devices.compile_cache_dir())
     jax.config.update("jax_default_device", choice.device)
-    return choice.device, sources.load(config.dataset, config.data_dir, config.image_size)
+    return choice.device, console
+
+
+def load(config: Config) -> Dataset:
+    return sources.load(config.dataset, config.data_dir, config.image_size)
+
+
+def _shares(config: Config, over: Mesh | None) -> str:
+    """How a batch is spread, in words. Raises RequestError where it can't be."""
+    count = 1 if over is None else over.size
+    share, rest = divmod(config.batch_size, count)
+    if rest:
+        raise RequestError(
+            f"--batch_size {config.batch_size} is the whole job's, and {count} devices can't share "
+            f"it: type {share * count or count} or {(share + 1) * count}."
+        )
+    if config.microbatch and share % config.microbatch:
+        raise RequestError(f"--microbatch {config.microbatch} does not divide the {share} examples "
+                           f"that each of {count} devices has of a batch.")
+    split = "parameters and optimizer state split over all" if config.fsdp else "data-parallel"
+    return f"{count} devices of {jax.process_count()} processes, {split}: " \
+           f"each computes {share} of a batch's {config.batch_size} examples"
 
 
 def settle(
-    config: Config, hyper: Hyper, device: jax.Device, dataset: Dataset, console: Console
+    config: Config, hyper: Hyper, device: jax.Device, dataset: Dataset, console: Console,
+    over: Mesh | None = None,
 ) -> Setup:
-    """The data cut as `config` says, on the device; the model checked against its images."""
+    """The data cut as `config` says, on the devices; the model checked against its images."""
     host = partition(dataset, config)
     num_train, image = len(host.train.rows), host.train.image_shape
     console.print(
         f"data: {dataset.name}, {num_train:,} training and {len(host.validation.rows):,} "
         f"validation images of {' × '.join(map(str, image))}"
     )
-    size, reason = loop.microbatch_for(config, device.platform)
-    if config.batch_size > loop.CPU_MICROBATCH or size:
-        console.print(f"microbatch: {size or config.batch_size} ({reason})")
+    shares = _shares(config, over)
+    if over is not None:
+        console.print(f"mesh: {shares}")
+    count = 1 if over is None else over.size
+    size, reason = loop.microbatch_for(config, device.platform, count)
+    if config.batch_size > loop.CPU_MICROBATCH * count or size:
+        console.print(f"microbatch: {size or config.batch_size // count} ({reason})")
     lengths = durations(config, num_train)
     model, tx = loop.prepare(config, len(dataset.classes), hyper, lengths)
     _fits(config, model, image)
     order = config.seed if config.order_seed < 0 else config.order_seed
+    where = mesh.everywhere(over, device)
     return Setup(
         config=dataclasses.replace(config, microbatch=size),
-        hyper=jax.device_put(jax.tree.map(np.float32, hyper), device),
+        hyper=mesh.put(jax.tree.map(np.float32, hyper), where),
         device=device,
+        mesh=over,
         dataset=dataset,
-        data=place(host, device),
+        data=place(host, where),
         model=model,
         tx=tx,
         lengths=lengths,
-        root=jax.device_put(jax.random.key(config.seed), device),
-        order=jax.device_put(jax.random.key(order), device),
+        root=mesh.put(jax.random.key(config.seed), where),
+        order=mesh.put(jax.random.key(order), where),
     )
 
 
-def setup(config: Config, hyper: Hyper, console: Console) -> Setup:
-    """Device, data and model of one run."""
-    return settle(config, hyper, *find(config, console), console)
+def setup(config: Config, hyper: Hyper, device: jax.Device, console: Console) -> Setup:
+    """Data and model of one run, over every device of the job."""
+    return settle(config, hyper, device, load(config), console, mesh.over(device, mesh.DATA))
 
 
 def summary(config: Config) -> None:
     """Print the model's layers: input and output shapes, parameters, FLOPs of one image."""
-    dataset = sources.load(config.dataset, config.data_dir, config.image_size)
+    dataset = load(config)
     image = partition(dataset, config).train.image_shape
     model = build(config.model, len(dataset.classes), config.convolution)
     _fits(config, model, image)

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 
 from engine import augment, keys, metrics
 from engine.config import Config, Durations, Hyper
 from engine.data import normalise
+from engine.mesh import DATA, shardings, summed
 from engine.optim import optimizer
 from engine.sources.dataset import Split
 from engine.state import State
@@ -61,6 +63,8 @@ def _accumulated(
     model: nn.Module, params: Any, batch: Batch, hyper: Hyper, dropout: Array, microbatch: int
 ) -> tuple[Any, metrics.Tally]:
     """`_gradient` over microbatches that fit the cache; their sums are the whole batch's."""
+    if not 0 < microbatch < batch.labels.shape[0]:
+        return _gradient(model, params, batch, hyper, dropout)
     count = batch.labels.shape[0] // microbatch
     parts = jax.tree.map(lambda x: x.reshape(count, microbatch, *x.shape[1:]), batch)
 
@@ -73,6 +77,29 @@ def _accumulated(
     return jax.lax.scan(body, start, (jnp.arange(count), parts))[0]
 
 
+def _spread(
+    mesh: Mesh, config: Config, model: nn.Module, params: Any, batch: Batch, hyper: Hyper,
+    dropout: Array,
+) -> tuple[Any, metrics.Tally]:
+    """`_accumulated`, every device its share of the batch: one all-reduce sums them.
+
+    Fully sharded parameters are gathered on the way in, and each device is left with its part of
+    the gradient.
+    """
+    whole, cut = PartitionSpec(), PartitionSpec(DATA)
+    specs = jax.tree.map(lambda sharding: sharding.spec, shardings(mesh, params, config.fsdp))
+
+    def share(params, batch, hyper, dropout):
+        own = jax.random.fold_in(dropout, jax.lax.axis_index(DATA))
+        sums, tally = _accumulated(model, params, batch, hyper, own, config.microbatch)
+        return summed(sums, specs), jax.lax.psum(tally, DATA)
+
+    return jax.shard_map(
+        share, mesh=mesh, in_specs=(whole, cut, whole, whole), out_specs=(specs, whole),
+        check_vma=False,
+    )(params, batch, hyper, dropout)
+
+
 def train_step(
     model: nn.Module,
     config: Config,
@@ -82,15 +109,17 @@ def train_step(
     state: State,
     batch: Split,
     valid_B: Array,
+    mesh: Mesh | None = None,
 ) -> State:
-    """One update from uint8 images. The gradient is the mean over the valid examples."""
+    """One update from uint8 images. The gradient is the mean over the valid examples, of all
+    devices of the `mesh` where there is one."""
     images = augment.augment(config, keys.stream(root, "augment", state.step), batch.images)
     ready = Batch(normalise(images), batch.labels, valid_B)
     dropout = keys.stream(root, "dropout", state.step)
-    if 0 < config.microbatch < config.batch_size:
+    if mesh is None:
         sums, tally = _accumulated(model, state.params, ready, hyper, dropout, config.microbatch)
     else:
-        sums, tally = _gradient(model, state.params, ready, hyper, dropout)
+        sums, tally = _spread(mesh, config, model, state.params, ready, hyper, dropout)
     gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), sums)
     tx = optimizer(config, hyper, durations)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)

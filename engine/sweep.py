@@ -39,13 +39,13 @@ from engine.group import (
     restored,
 )
 from engine.optim import schedule
+from engine.pace import Pace
 from engine.population import Member, Population
 from engine.results import Standing
-from engine.setup import Setup, find, plain_console
+from engine.setup import Setup, begin, load
 from engine.signals import Interruption
+from engine.sources.dataset import Dataset
 from engine.space import Search, Study, Trial
-
-SEGMENT_SECONDS = 10.0  # so that a signal needn't wait for a whole population's epoch
 
 
 def _at(members: Member, at: int) -> Member:
@@ -67,11 +67,11 @@ def _save_member(path: Path, step: int, member: Member, accuracy: float) -> None
 def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
     path.mkdir(exist_ok=True)
     config = dataclasses.replace(trial.config, run_dir=str(path))
-    folder.write_config(
-        path, config, trial.hyper, device=devices.describe(ready.device),
+    folder.write_config(path, folder.described(
+        config, trial.hyper, device=devices.describe(ready.device),
         classes=ready.dataset.classes, image_shape=ready.data.train.image_shape,
         fingerprint=ready.dataset.fingerprint,
-    )
+    ))
 
 
 def _rows(
@@ -162,7 +162,7 @@ class Sweep:
         self.study, self.board, self.console = study, board, console
         self.interruption = interruption
         self.events = Events(study.path)
-        self._pace = 1  # steps of a segment that takes about SEGMENT_SECONDS
+        self._pace = Pace()
 
     def _folder(self, number: int) -> Path:
         return self.study.path / str(number)
@@ -218,14 +218,14 @@ class Sweep:
         steps, seconds = group.ready.lengths.epoch, 0.0
         position = int(runs.step) % steps
         while position < steps and not (seconds and self.interruption.status):
-            count = min(self._pace, steps - position)
+            count = min(self._pace.steps, steps - position)
             began = time.perf_counter()
             runs = programs.segment(
                 population=runs, order=group.order, train_FxN=group.train, count=np.int32(count)
             )
             jax.block_until_ready(runs)
             took = time.perf_counter() - began
-            self._pace = max(1, min(steps, round(count * SEGMENT_SECONDS / took)))
+            self._pace.learn(count, took)
             position, seconds = position + count, seconds + took
             self.board.worked(_alive(runs) * count / steps, took)
         return runs, seconds
@@ -307,7 +307,6 @@ class Sweep:
 
 def run(config: Config, hyper: Hyper, search: Search, resume: str = "") -> Path:
     """Carry a sweep out, or go on with the one in the folder `resume`; its folder."""
-    console = plain_console()
     axes = space.axes(search)
     trials = space.trials(config, hyper, search)
     if search.halving and len(trials) < search.halving:
@@ -318,37 +317,49 @@ def run(config: Config, hyper: Hyper, search: Search, resume: str = "") -> Path:
                            f"{search.halving} or more: type --epochs {search.halving} or more.")
     if search.pbt and len(trials) < 2:
         raise RequestError("--pbt needs 2 runs or more: type more values, --samples or --seeds.")
-    device, dataset = find(config, console)
+    device, console = begin(config)
+    if jax.process_count() > 1:
+        raise RequestError("a sweep runs in one process, on all of its devices: start one a host, "
+                           "each with its own part of the values and its own --run_dir.")
+    dataset = load(config)
     groups = grouped(trials, dataset)
-    if resume:
-        path = Path(resume)
-        folder.open_to_resume(path, config, hyper, dataset.fingerprint, "sweep.json")
-    else:
-        path = folder.create(config, "sweep")
-        folder.write_config(
-            path, config, hyper, "sweep.json", search=search._asdict(),
-            fingerprint=dataset.fingerprint, device=devices.describe(device),
+    path = Path(resume) if resume else folder.create(config, "sweep")
+    with folder.alone(path):
+        if resume:
+            folder.open_to_resume(path, config, hyper, dataset.fingerprint, "sweep.json")
+        else:
+            folder.write_config(path, folder.described(
+                config, hyper, search=search._asdict(), fingerprint=dataset.fingerprint,
+                device=devices.describe(device),
+            ), "sweep.json")
+        fixed = [a.name for a in axes if not a.traced]
+        programs = "one program" if len(groups) == 1 else (
+            f"{len(groups)} programs, compiled one by one for "
+            f"{' and '.join(fixed) or 'folds of two sizes'}"
         )
-    fixed = [a.name for a in axes if not a.traced]
-    programs = "one program" if len(groups) == 1 else (
-        f"{len(groups)} programs, compiled one by one for "
-        f"{' and '.join(fixed) or 'folds of two sizes'}"
-    )
-    console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
-    study = Study(path, config, hyper, search, axes, trials)
+        console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
+        _carry_out(Study(path, config, hyper, search, axes, trials), groups, device, dataset,
+                   console)
+    return path
+
+
+def _carry_out(
+    study: Study, groups: list[list[Trial]], device: jax.Device, dataset: Dataset,
+    console: Console,
+) -> None:
+    """Train the groups one after another; then the results of all."""
     total = sum(
-        space.run_epochs(len(members), _cuts(search, members), members[0].config.epochs)
+        space.run_epochs(len(members), _cuts(study.search, members), members[0].config.epochs)
         for members in groups
     )
     standings: list[Standing] = []
-    with Board(trials, total, console) as board, Interruption() as interruption:
+    with Board(study.trials, total, console) as board, Interruption() as interruption:
         sweep = Sweep(study, board, interruption, console)
         for number, members in enumerate(groups):
             group = assemble(number, members, device, dataset, console)
             with _refusing(study, standings):
                 standings.append(sweep.train(group))
     results.write(study, standings, group.ready, console)
-    return path
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Members of the article's run in flaxmill, on the default device.
 
 flaxmill_population.py DATA.npz BATCH EPOCHS EXAMPLES SEED MEMBERS. WAY is alone (single runs, one
-after another), sweep (as a sweep does on a CPU), or vmap with convolutions computed as direct or product; SHARED=1 gives all
-members the same batches.
+after another), sweep (as a sweep does on a CPU), or vmap with convolutions computed as direct or
+product; SHARED=1 gives all members the same batches.
 """
 
 import dataclasses
