@@ -19,7 +19,8 @@ def _carry_out(request: flags.Request) -> int:
 
     from engine import evaluation, lr_find, run, setup, sweep
 
-    logging.set_verbosity(logging.ERROR)  # Orbax warns of what we ask of it on purpose
+    # Orbax warns of what we ask of it on purpose, and prints the errors that it raises.
+    logging.set_verbosity(logging.FATAL)
     config, hyper = request.config, request.hyper
     if request.summary:
         setup.summary(config)
@@ -59,6 +60,10 @@ def main(argv: list[str] | None = None) -> int:
         return _failed(error, 2)
     except RunError as error:
         return _failed(error, error.status)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        return _failed(RunError(f"{error}. What was saved before is kept."), 1)
     except KeyboardInterrupt:
         print("flaxmill: stopped; what was saved before is kept.", file=sys.stderr)
         return 130

@@ -89,8 +89,12 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type | None, *_) -> None:
+        try:
+            self._manager.close()
+        except (OSError, ValueError) as error:
+            if kind is None:  # else the first failure is the one to tell
+                raise self._failed(error) from error
 
     def any(self) -> bool:
         return self._manager.latest_step() is not None
@@ -129,7 +133,7 @@ class Checkpoints:
             saved = self._manager.save(step, args=ocp.args.Composite(
                 state=ocp.args.StandardSave(own._asdict()), record=ocp.args.JsonSave(content),
             ))
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError) as error:
             raise self._failed(error) from error
         if not saved:  # Orbax's word for a step that is not its newest
             raise RunError(f"step {step} was not saved: {self.folder} holds a later one.")
@@ -139,7 +143,7 @@ class Checkpoints:
         """Wait for the writer. Raises RunError where it failed."""
         try:
             self._manager.wait_until_finished()
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError) as error:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> RunError:
