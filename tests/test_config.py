@@ -131,8 +131,9 @@ SAVED = Search(("learning_rate=0.1,0.2", "momentum=lin:0.5:0.9"), seeds=2, sampl
 @pytest.fixture
 def saved_sweep(tmp_path):
     config = Config(epochs=3, optimizer="sgd", run_dir="where it began")
-    folder.write_config(tmp_path, config, Hyper(clip_norm=1.0), "sweep.json",
-                        search=SAVED._asdict(), fingerprint="0")
+    folder.write_config(tmp_path, folder.described(
+        config, Hyper(clip_norm=1.0), search=SAVED._asdict(), fingerprint="0"
+    ), "sweep.json")
     return tmp_path
 
 

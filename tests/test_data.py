@@ -81,7 +81,7 @@ def test_a_slice_of_a_split_is_tfdss(name, rows):
 
 def test_a_split_that_both_parts_share_is_placed_once():
     data = place(partition(small_dataset(), Config(validation_split="0.5", batch_size=4)),
-                 jax.devices()[0])
+                 jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     assert data.train.split.images is data.validation.split.images
 
 

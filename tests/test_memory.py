@@ -55,7 +55,7 @@ def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypat
     lengths = durations(config, 64)
     model, tx = loop.prepare(config, 4, hyper, lengths)
     dataset = Dataset("small", tuple("abcd"), {}, "0")
-    ready = Setup(config, hyper, device, dataset, data, model, tx, lengths, root, root)
+    ready = Setup(config, hyper, device, None, dataset, data, model, tx, lengths, root, root)
     state = loop.initial_state(config, hyper, root, data)
     need = memory.extra(run._plan_of(ready, 16)) + 1
     monkeypatch.setattr(memory, "free", lambda device: need)
