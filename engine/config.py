@@ -121,6 +121,29 @@ def durations(config: Config, num_train: int) -> Durations:
     return Durations(epoch, round(config.warmup_epochs * epoch), config.epochs * epoch)
 
 
+def _fits(value: Any, default: Any) -> bool:
+    """Whether `value` may stand where `default` does; None stands for a number left out."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if default is None or isinstance(default, float):
+        return isinstance(value, float | int) or (default is value is None)
+    return isinstance(value, type(default))
+
+
+def typed(kind: Any, values: dict[str, Any]) -> Any:
+    """A `kind` (Config, Hyper or Search) of values that came from a file.
+
+    Raises TypeError for an unknown field, and for a value of another type than its default's.
+    """
+    made, plain = kind(**values), kind()
+    for name, value in values.items():
+        if not _fits(value, getattr(plain, name)):
+            raise TypeError(f"{name} can't be {value!r}")
+    return made
+
+
 def check(config: Config, hyper: Hyper) -> None:
     """Raise RequestError for values that are wrong whatever the data."""
     for f in dataclasses.fields(config):
@@ -131,10 +154,12 @@ def check(config: Config, hyper: Hyper) -> None:
                         ("crop_padding", 0), ("warmup_epochs", 0), ("seed", 0), ("order_seed", -1),
                         ("save_seconds", 1), ("stuck_seconds", 0), ("num_processes", 0),
                         ("process_id", -1), ("join_seconds", 1), ("heartbeat_seconds", 1)):
-        if getattr(config, name) < least:
-            raise RequestError(f"--{name} {getattr(config, name)}: type {least} or more.")
-    if max(config.seed, config.order_seed) >= 2**32:
-        raise RequestError(f"--seed {max(config.seed, config.order_seed)}: type less than 2³².")
+        value = getattr(config, name)
+        if not value >= least:  # nor NaN
+            raise RequestError(f"--{name} {value}: type {least} or more.")
+        most, shown = (2**32, "2³²") if name.endswith("seed") else (2**31, "2³¹")
+        if value >= most:
+            raise RequestError(f"--{name} {value}: type less than {shown}.")
     if config.microbatch and config.batch_size % config.microbatch:
         raise RequestError(
             f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
@@ -192,9 +217,11 @@ def to_json(config: Config, hyper: Hyper) -> dict[str, Any]:
 def read(path: Path) -> tuple[Config, Hyper, dict[str, Any]]:
     """A run's config.json. Raises RequestError where it is absent or not one of ours."""
     try:
-        saved = json.loads(path.read_text())
-        return Config(**saved["config"]), Hyper(**saved["hyper"]), saved
+        saved = json.loads(path.read_bytes())
+        return typed(Config, saved["config"]), typed(Hyper, saved["hyper"]), saved
     except FileNotFoundError:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise RequestError(f"{path} can't be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(f"{path} is not a run's configuration: {error}.") from None

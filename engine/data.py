@@ -52,7 +52,7 @@ def _bound(text: str | None, default: int, count: int) -> int:
 
 def named(dataset: Dataset, name: str) -> Subset:
     """A split, or a slice of one in tensorflow-datasets' words: train[:10000], train[-20%:]."""
-    sliced = re.fullmatch(r"([^\[]+)\[(-?\d+%?)?:(-?\d+%?)?\]", name)
+    sliced = re.fullmatch(r"([^\[]+)\[(-?\d{1,18}%?)?:(-?\d{1,18}%?)?\]", name)
     plain = sliced[1] if sliced else name
     if plain not in dataset.splits:
         raise unknown(f"split of {dataset.name}", plain, dataset.splits)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine import private
 from engine.errors import RequestError, one_line, unknown
 
 if TYPE_CHECKING:
@@ -272,27 +273,18 @@ def compile_cache_dir() -> Path:
     """Where compiled programs are kept: jax's own variable, else the user's cache folder."""
     if named := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return Path(named)
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():  # as the XDG specification has it
-        base = Path.home() / ".cache"
-    return base / "flaxmill" / "compiled"
+    return private.cache_home() / "compiled"
 
 
 def cache_problem(path: Path) -> str:
     """Create the compile cache's folder; why it can't be used, or ''."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make(path)
         with tempfile.TemporaryFile(dir=path):
             pass
-        seen = path.stat()
+        return private.doubt(path)  # what lies there is machine code that this process will run
     except OSError as error:
         return f"{path}: {error.strerror or error}"
-    # What lies there is machine code that this process will run.
-    if hasattr(os, "getuid") and seen.st_uid not in (os.getuid(), 0):
-        return f"{path}: belongs to another user"
-    if seen.st_mode & 0o002:
-        return f"{path}: anyone may write there"
-    return ""
 
 
 def enable_compile_cache(path: Path) -> bool:

@@ -1,23 +1,26 @@
 """Scores of a trained model: after its training, again from a checkpoint, and image by image."""
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from engine import checkpoint, devices, loop, mesh, metrics, report
 from engine.config import Config, Durations, Hyper, held_out, read
 from engine.data import Subset, named, whole
 from engine.errors import RequestError
 from engine.setup import Setup, begin, setup
+from engine.sources import image
 from engine.sources.dataset import Dataset
 from engine.state import State, shapes
 
 MISTAKES = 25
+BATCH = 128  # images that predict holds at a time
 
 
 def has_own_test(config: Config, dataset: Dataset) -> bool:
@@ -72,36 +75,52 @@ def _restored(model, tx, image_HxWxC, config: Config, which: str) -> State:
         return saved.restore(shapes(model, tx, image_HxWxC), which)[0]
 
 
-def _read_image(path: str, image_HxWxC: tuple[int, ...]) -> np.ndarray:
-    """An image file as uint8 [H, W, C] of the size and channels that the model takes."""
-    height, width, channels = image_HxWxC
-    try:
-        with Image.open(path) as image:
-            fitted = image.convert("L" if channels == 1 else "RGB").resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
-    except FileNotFoundError:
-        raise RequestError(f"{path}: no such file.") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise RequestError(f"{path} is not an image that can be read: {error}.") from None
-    return np.asarray(fitted, np.uint8).reshape(image_HxWxC)
+def _inputs(file: Path, saved: dict[str, Any]) -> tuple[list[str], tuple[int, ...]]:
+    """The class names and the image shape [H, W, C] of a config.json."""
+    classes, shape = saved.get("classes"), saved.get("image_shape")
+    if not (isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)):
+        raise RequestError(f"{file} is not a run's configuration: its classes are {classes!r}.")
+    if not (isinstance(shape, list) and len(shape) == 3
+            and all(type(side) is int and 0 < side < 1 << 16 for side in shape)
+            and shape[2] in image.MODES):
+        raise RequestError(f"{file} is not a run's configuration: its image_shape is {shape!r}.")
+    return classes, tuple(shape)
+
+
+def _classified(
+    model: nn.Module, params: Any, image_HxWxC: tuple[int, ...], paths: list[str]
+) -> Iterator[tuple[str, int, float]]:
+    """Each file's path, class number and probability, with BATCH images in memory at most.
+
+    Raises RequestError at a file that can't be decoded.
+    """
+    classify = jax.jit(partial(loop.predict, model))
+    size = min(BATCH, len(paths))
+    for start in range(0, len(paths), size):
+        some = paths[start : start + size]
+        images_BxHxWxC = np.zeros((size, *image_HxWxC), np.uint8)  # full, so as to compile once
+        for row, path in enumerate(some):
+            images_BxHxWxC[row] = image.read(path, image_HxWxC)
+        predicted_B, probability_B = jax.device_get(classify(params, images_BxHxWxC))
+        yield from zip(some, predicted_B.tolist(), probability_B.tolist(), strict=False)
 
 
 def predict(config: Config, hyper: Hyper, which: str, paths: list[str]) -> None:
-    """Print class and probability of each image file, tab-separated."""
+    """Print class and probability of each image file, tab-separated, however many there are.
+
+    Every header is checked before the first is decoded, so that a mistyped name is told at once.
+    """
     if not paths:
         raise RequestError("predict needs image files: predict --run_dir R image.png ...")
-    _, _, saved = read(Path(config.run_dir) / "config.json")
-    classes, image = saved["classes"], tuple(saved["image_shape"])
-    images = np.stack([_read_image(path, image) for path in paths])
+    file = Path(config.run_dir) / "config.json"
+    _, _, saved = read(file)
+    classes, image_HxWxC = _inputs(file, saved)
+    for path in paths:
+        image.check(path)
     choice = devices.choose(config.device)
     lengths = Durations(1, 0, config.epochs)
     model, tx = loop.prepare(config, len(classes), hyper, lengths)
     with jax.default_device(choice.device):
-        params = jax.device_put(_restored(model, tx, image, config, which).params)
-        predicted, probability = jax.jit(partial(loop.predict, model))(params, images)
-    for path, label, share in zip(paths, np.asarray(predicted), np.asarray(probability),
-                                  strict=True):
-        print(f"{path}\t{classes[label]}\t{share:.4f}")
-
-
+        params = jax.device_put(_restored(model, tx, image_HxWxC, config, which).params)
+        for path, label, share in _classified(model, params, image_HxWxC, paths):
+            print(f"{path}\t{classes[label]}\t{share:.4f}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from engine.config import HYPER_HELP, Config, Hyper, check, read
+from engine.config import HYPER_HELP, Config, Hyper, check, read, typed
 from engine.errors import RequestError, unknown
 from engine.space import SEARCH_HELP, Search
 
@@ -98,7 +98,7 @@ def _recipe(path: str) -> tuple[Config, Hyper]:
         raise RequestError(f"--config {path}: no such recipe; try --config configs/article.py.")
     try:
         found = runpy.run_path(path)
-        return found["config"], found["hyper"]
+        return typed(Config, vars(found["config"])), typed(Hyper, found["hyper"]._asdict())
     except Exception as error:
         raise RequestError(f"--config {path}: {type(error).__name__}: {error}.") from None
 
@@ -119,8 +119,8 @@ def _base(values: flags.FlagValues, command: str) -> tuple[Config, Hyper, Search
 
 def _saved_search(file: Path, content: dict[str, Any]) -> Search:
     try:
-        search = Search(**content["search"])
-        return search._replace(axes=tuple(search.axes))
+        search = content["search"]
+        return typed(Search, search | {"axes": tuple(search["axes"])})
     except (KeyError, TypeError) as error:
         raise RequestError(f"{file} is not a sweep's request: {error}.") from None
 
@@ -149,8 +149,10 @@ def parse(argv: list[str]) -> Request | None:
     """
     values = _definitions()
     try:
+        for word in argv:
+            word.encode()  # another encoding's file name could be neither printed nor saved
         words = values(["launch.py", *argv])[1:]
-    except flags.Error as error:
+    except (flags.Error, OSError, ValueError) as error:
         raise RequestError(f"{error} (python launch.py --help lists them)") from None
     if values.help:
         return None

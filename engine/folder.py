@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import Config, Hyper, identity, read, to_json
-from engine.errors import RequestError
+from engine.errors import RequestError, RunError
 
 # What tells that a folder is taken, by command.
 HOLDS = {"run": "config.json", "sweep": "sweep.json", "lr-find": "lr-find.png"}
@@ -30,9 +30,13 @@ def replace(path: Path, text: str) -> None:
 
 
 def _make(path: Path) -> bool:
-    """True where this call made the folder. Raises RequestError where nothing can be written."""
+    """True where this call made the folder, for the user alone; one that is there stays as it is.
+
+    Raises RequestError where nothing can be written.
+    """
     try:
-        path.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
         return True
     except FileExistsError:
         if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
@@ -138,13 +142,29 @@ def write_config(path: Path, content: dict[str, Any], file: str = "config.json")
 def history(
     path: Path, up_to_step: int | None = None, name: str = "history.jsonl"
 ) -> list[dict[str, Any]]:
-    """The run's epochs. Given a step, later ones (never checkpointed) are dropped from the file."""
+    """The run's epochs. Given a step, later ones (never checkpointed) are dropped from the file.
+
+    A last line without its end is one whose writer was killed, and counts as never written. Raises
+    RunError for any other line that is no row.
+    """
     file = path / name
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    rows = [_row(file, number, line) for number, line in enumerate(lines, 1)]
     if up_to_step is not None:
         rows = [row for row in rows if row["step"] <= up_to_step]
         write_rows(file, rows)
     return rows
+
+
+def _row(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        if isinstance(row["step"], int):
+            return row
+        problem: object = "its step is no whole number"
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        problem = error
+    raise RunError(f"line {number} of {file} is damaged ({problem}): delete that line to go on.")
 
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:

@@ -21,6 +21,7 @@ UNSWEPT = {
 }
 
 
+MOST = 100_000  # runs of a sweep, and values of a range
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
 
 
@@ -121,6 +122,8 @@ def _range(name: str, kind: type, text: str) -> Axis:
             f"{usage}, with LOW below HIGH{', above 0' if scale == 'log' else ''} and a COUNT of 2 "
             "or more."
         )
+    if count > MOST:
+        raise RequestError(f"{usage}, with a COUNT of {MOST:,} at most.")
     if kind is not float:
         raise RequestError(f"{usage} only for numbers with a fraction: list {name}'s values.")
     axis = Axis(name, (), (low, high, scale == "log"))
@@ -158,6 +161,11 @@ def axes(search: Search) -> list[Axis]:
     for flag, least in (("seeds", 1), ("samples", 0), ("folds", 0), ("halving", 0)):
         if getattr(search, flag) < least:
             raise RequestError(f"--{flag} {getattr(search, flag)}: type {least} or more.")
+    settings = search.samples or math.prod(len(a.values) for a in found)
+    runs = settings * search.seeds * max(1, search.folds)
+    if runs > MOST:
+        raise RequestError(f"a sweep of {runs:,} runs: type fewer values, --samples, --seeds or "
+                           f"--folds, for {MOST:,} runs at most.")
     if search.folds == 1 or search.halving == 1:
         raise RequestError(f"--{'folds' if search.folds == 1 else 'halving'} 1: type 2 or more.")
     if search.samples and not found:

@@ -91,8 +91,7 @@ def settings(axes: Axes, rows: Rows) -> list[dict[str, Any]]:
 
 def _shown(value: Any, length: int = 24) -> str:
     """An axis value to be read: four digits of a float, the beginning of a long text."""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return report.short(f"{value:.4g}" if isinstance(value, float) else str(value), length)
 
 
 def _label(value: Any, length: int = 24) -> str:

@@ -39,7 +39,7 @@ def test_the_report_is_one_self_contained_page(tmp_path, classes, count, channel
     assert EVIL not in text and html.escape(EVIL) in text and "<script" not in text
     for source in re.findall(r'(?:src|href)="([^"]*)"', text):
         assert source.startswith("data:image/png;base64,")
-    assert "http" not in text
+    assert "http:" not in text and "https:" not in text
     for name in ("curves.png", "confusion.png", "mistakes.png"):
         picture = Image.open(io.BytesIO((tmp_path / name).read_bytes()))
         low, high = picture.convert("L").getextrema()

@@ -97,6 +97,8 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
     (["--sweep", "batch_size=lin:16:64:4"], "only for numbers with a fraction: list batch_size's"),
     (["--sweep", LOG], "--sweep learning_rate: a range needs a COUNT, or type --samples 16."),
     (["--sweep", "momentum=0.9", "--sweep", "momentum=0.8"], "--sweep momentum is given twice"),
+    (["--sweep", "learning_rate=lin:0:1:100001"], "with a COUNT of 100,000 at most."),
+    (["--sweep", RANGE, "--seeds", "1000000"], "000,000 runs: type fewer values"),
     (["--seeds", "0"], "--seeds 0: type 1 or more."),
     (["--samples", "-1"], "--samples -1: type 0 or more."),
     (["--folds", "-2"], "--folds -2: type 0 or more."),

@@ -7,8 +7,10 @@ Names, versions, features, splits, keys and order are those of tfds's own builde
 import contextlib
 import gzip
 import io
+import math
 import sys
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from PIL import Image
 
 from engine import errors
 
+# What the official archives expand to: CIFAR to 184 MB, MNIST's training images to 47,040,016 B.
+_MOST_TAR = 200_000_000
+_MOST_IDX = 48_000_000
 _FASHION_CLASSES = (
     "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot".split()
 )
@@ -37,7 +42,7 @@ def write(name: str, archives: Sequence[Path], root: Path) -> None:
         # tfds prints to stdout, which belongs to the caller's own output.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
-    except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+    except (OSError, ValueError) as error:
         raise errors.RunError(f"preparing {name} in {root} failed: {error}") from error
 
 
@@ -82,12 +87,12 @@ class Cifar10(_ArchiveBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         wanted = [*self.labels.values(), *(file for files in self.files.values() for file in files)]
-        members = _members(self._archives[0], [f"{self.folder}/{file}" for file in wanted])
+        found = members(self._archives[0], [f"{self.folder}/{file}" for file in wanted])
         for key, file in self.labels.items():
-            lines = members[f"{self.folder}/{file}"].decode().split("\n")
+            lines = found[f"{self.folder}/{file}"].decode().split("\n")
             self.info.features[key].names = [line for line in lines if line]
         return {
-            split: self._generate_examples(split, [members[f"{self.folder}/{f}"] for f in files])
+            split: self._generate_examples(split, [found[f"{self.folder}/{f}"] for f in files])
             for split, files in self.files.items()
         }
 
@@ -129,7 +134,9 @@ class Mnist(_ArchiveBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        train_images, train_labels, test_images, test_labels = map(_idx, self._archives)
+        train_images, train_labels, test_images, test_labels = map(
+            idx, self._archives, (3, 1, 3, 1)
+        )
         return {
             "train": self._generate_examples(train_images, train_labels),
             "test": self._generate_examples(test_images, test_labels),
@@ -148,25 +155,67 @@ class FashionMnist(Mnist):
     classes = [name.replace("_", " ") for name in _FASHION_CLASSES]
 
 
-def _members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The named files of a .tar.gz, read from the stream: nothing is ever extracted to the disk."""
-    found = {}
-    with tarfile.open(archive, "r|gz") as tar:
+class _Capped(gzip.GzipFile):
+    """What a .gz expands to. Raises ValueError once that is more than `most` bytes."""
+
+    def __init__(self, archive: Path, most: int):
+        super().__init__(archive, "rb")
+        self._most, self._left = most, most
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = self._left + 1 if size is None or size < 0 else min(size, self._left + 1)
+        data = super().read(wanted)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"it expands to more than {self._most:,} bytes")
+        return data
+
+
+@contextlib.contextmanager
+def _expanded(archive: Path, most: int) -> Iterator[_Capped]:
+    """What a .gz expands to; its faults, and those of what reads it, as RunError."""
+    try:
+        with _Capped(archive, most) as file:
+            yield file
+    except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
+        raise errors.RunError(f"{archive} can't be read: {error}") from error
+
+
+def members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """The named files of a .tar.gz, read from the stream: nothing is ever extracted to the disk.
+
+    So links, devices and names that lead elsewhere are passed over. Raises RunError where a name
+    is missing, comes twice or is no plain file, and where the archive is damaged or expands to
+    more than CIFAR's do.
+    """
+    found: dict[str, bytes] = {}
+    with _expanded(archive, _MOST_TAR) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            if member.name in names and member.isfile() and (file := tar.extractfile(member)):
+            if member.name in names:
+                file = tar.extractfile(member) if member.isreg() else None
+                # A sparse file is as large as it says, and its archive need not be.
+                if file is None or member.issparse() or member.name in found:
+                    raise ValueError(f"{member.name} is no plain file, or comes twice")
                 found[member.name] = file.read()
     if missing := sorted(set(names) - set(found)):
         raise errors.RunError(f"{archive} holds no {', '.join(missing)}")
     return found
 
 
-def _idx(path: Path) -> np.ndarray:
-    """A gzipped IDX file of unsigned bytes: its last byte of magic is the number of dimensions."""
-    data = gzip.decompress(path.read_bytes())
-    if data[:3] != b"\0\0\x08":
-        raise errors.RunError(f"{path} is no IDX file of bytes: it begins {data[:4]!r}")
-    shape = np.frombuffer(data, ">i4", count=data[3], offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+def idx(path: Path, ndim: int) -> np.ndarray:
+    """The uint8 array of `ndim` axes in a gzipped IDX file.
+
+    Raises RunError for any other file, and for one that expands to more than MNIST's do.
+    """
+    with _expanded(path, _MOST_IDX) as stream:
+        data = stream.read()
+        head = 4 + 4 * ndim
+        if len(data) < head or data[:4] != bytes([0, 0, 8, ndim]):
+            raise ValueError(f"no IDX file of bytes in {ndim} axes: it begins {data[:4]!r}")
+        shape = np.frombuffer(data, ">i4", ndim, 4).tolist()
+        if math.prod(shape) != len(data) - head:
+            raise ValueError(f"it holds {len(data) - head:,} bytes, which are not {shape}")
+        return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
 
 
 def _png(pixels: np.ndarray) -> io.BytesIO:

@@ -2,12 +2,12 @@
 
 One folder a split, ${XDG_CACHE_HOME:-~/.cache}/flaxmill/decoded/<key>/, holds images.npy,
 labels.npy and entry.json (class names, digest). A folder appears whole, by a rename, or not at
-all. Any of them may be deleted at any time.
+all. Any of them may be deleted at any time. A checksum tells of damage, not of malice: where
+others may write, nothing is read or kept.
 """
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engine import private
 from engine.sources.dataset import Split
 
 
@@ -30,8 +31,7 @@ class Entry(NamedTuple):
 
 def folder() -> Path:
     """Where decoded splits are kept."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "flaxmill" / "decoded"
+    return private.cache_home() / "decoded"
 
 
 def digest(split: Split, classes: tuple[str, ...]) -> str:
@@ -55,14 +55,21 @@ def kept(key: str, build: Callable[[], tuple[Split, tuple[str, ...]]]) -> Entry:
     a word on stderr. Only `build` raises.
     """
     path = folder() / key
+    try:
+        private.make(path.parent)
+        doubt = private.doubt(path.parent)
+    except OSError as error:
+        doubt = f"{path.parent}: {error.strerror or error}"
+    if doubt:
+        print(f"decoded cache is not used: {doubt}", file=sys.stderr)
+        return _entry(*build())
     if path.exists():
         try:
             return _read(path)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except Exception as error:  # whatever bytes were damaged, they can be made anew
             print(f"decoded cache {path} is damaged ({error}): rebuilding it", file=sys.stderr)
             shutil.rmtree(path, ignore_errors=True)
-    split, classes = build()
-    entry = Entry(split, classes, digest(split, classes))
+    entry = _entry(*build())
     try:
         _write(path, entry)
     except OSError as error:
@@ -70,18 +77,27 @@ def kept(key: str, build: Callable[[], tuple[Split, tuple[str, ...]]]) -> Entry:
     return entry
 
 
+def _entry(split: Split, classes: tuple[str, ...]) -> Entry:
+    return Entry(split, classes, digest(split, classes))
+
+
 def _read(path: Path) -> Entry:
-    """The entry at `path`; raises OSError or ValueError where it is damaged."""
+    """The entry at `path`; raises anything where it is damaged."""
     described = json.loads((path / "entry.json").read_text())
-    arrays = [np.load(path / f"{name}.npy", allow_pickle=False) for name in Split._fields]
-    split, classes = Split(*arrays), tuple(described["classes"])
-    if digest(split, classes) != described["digest"]:
+    split = Split(*(_array(path / f"{name}.npy") for name in Split._fields))
+    entry = _entry(split, tuple(described["classes"]))
+    if entry.digest != described["digest"]:
         raise ValueError("its checksum differs")
-    return Entry(split, classes, described["digest"])
+    return entry
+
+
+def _array(path: Path) -> np.ndarray:
+    # np.load would take a damaged file for a zip or a pickle.
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _write(path: Path, entry: Entry) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
     try:
         for name, array in entry.split._asdict().items():

@@ -1,4 +1,8 @@
-"""Archives over HTTP: resumed after a broken transfer, checked against a pinned SHA-256."""
+"""Archives over HTTP: resumed after a broken transfer, checked against a pinned SHA-256.
+
+A plain or redirected address may be anyone's: what comes is read by nothing but the checksum until
+it is known to be the archive.
+"""
 
 import hashlib
 import http.client
@@ -31,6 +35,18 @@ class Archive:
     file: str
     size: int
     sha256: str
+
+
+# Neither files nor ftp, where a redirection might lead.
+_HANDLERS = (
+    urllib.request.ProxyHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPRedirectHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPErrorProcessor,
+    urllib.request.UnknownHandler,
+)
 
 
 def fetch(archive: Archive, folder: Path) -> Path:
@@ -131,6 +147,13 @@ def _next(response: http.client.HTTPResponse) -> bytes:
         raise ConnectionError(str(error)) from error
 
 
+def _opener() -> urllib.request.OpenerDirector:
+    opener = urllib.request.OpenerDirector()
+    for handler in _HANDLERS:
+        opener.add_handler(handler())
+    return opener
+
+
 def _open(url: str, have: int) -> http.client.HTTPResponse:
     """The answer to a GET from byte `have` on, within WAIT_S whatever is slow about it."""
     headers = {"User-Agent": "flaxmill", "Accept-Encoding": "identity"}
@@ -141,7 +164,7 @@ def _open(url: str, have: int) -> http.client.HTTPResponse:
 
     def ask() -> None:
         try:
-            answers.put(urllib.request.urlopen(request, timeout=WAIT_S))
+            answers.put(_opener().open(request, timeout=WAIT_S))
         except Exception as error:
             answers.put(error)
 

@@ -144,7 +144,7 @@ def _alone(name: str, root: Path) -> Iterator[None]:
     path = _downloads(root) / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = path.open("a")  # were it a link to another's file, nothing would be lost
     except OSError as error:
         raise errors.RequestError(
             f"data set {name} isn't in {root}, which can't be written ({error}): pass --data_dir "

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from engine import errors
-from engine.sources import cache, prepare
+from engine.sources import cache, image, prepare
 from engine.sources.dataset import Dataset, Split
 
 _NAME = re.compile(r"([a-zA-Z]\w*)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _BLOCK = 1000
 _DECODER = 1  # raise it when the same files would decode to other pixels
 
@@ -36,8 +34,7 @@ def load(name: str, root: Path, image_size: int, splits: Sequence[str] | None) -
         folder = find(name, root)
     if folder is None:
         raise errors.RunError(f"{name} was prepared, but isn't in {root}")
-    info = _info(folder)
-    asked = _asked(name, info, splits)
+    asked = _asked(name, _counts(folder), splits)
     key = f"{name.replace('/', '-').replace(':', '-')}-{_files_digest(folder)}-{image_size}"
     decode = functools.partial(_decode, name, folder, image_size)
     entries = {
@@ -98,12 +95,22 @@ def _newest(folder: Path, version: str | None) -> Path | None:
     return max(complete, key=lambda path: [int(n) for n in path.name.split(".")], default=None)
 
 
-def _info(folder: Path) -> dict[str, Any]:
-    """dataset_info.json; RequestError where the records aren't array_record."""
+def _counts(folder: Path) -> dict[str, int]:
+    """Split name → number of examples, of dataset_info.json.
+
+    RequestError where the records aren't array_record.
+    """
     try:
         info = json.loads((folder / "dataset_info.json").read_text())
         stored = info.get("fileFormat", "tfrecord")
-    except (OSError, ValueError, AttributeError) as error:
+        counts = {
+            split["name"]: sum(int(n) for n in split.get("shardLengths", []))
+            for split in info.get("splits", [])
+        }
+        if not all(isinstance(split, str) for split in counts):
+            raise ValueError(f"splits named {list(counts)}")
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError,
+            OverflowError) as error:
         raise _unreadable(folder, error) from error
     if stored != "array_record":
         raise errors.RequestError(
@@ -111,15 +118,11 @@ def _info(folder: Path) -> dict[str, Any]:
             "as array_record (tfds.builder(name, file_format='array_record')"
             ".download_and_prepare()) in another --data_dir"
         )
-    return info
+    return counts
 
 
-def _asked(name: str, info: dict[str, Any], splits: Sequence[str] | None) -> list[str]:
+def _asked(name: str, counts: dict[str, int], splits: Sequence[str] | None) -> list[str]:
     """The split names to load, in the set's order unless they are given."""
-    counts = {
-        split["name"]: sum(int(n) for n in split.get("shardLengths", []))
-        for split in info.get("splits", [])
-    }
     present = [split for split, count in counts.items() if count]
     if not present:
         raise errors.RequestError(f"data set {name} holds no examples")
@@ -147,14 +150,44 @@ def _decode(name: str, folder: Path, size: int, split: str) -> tuple[Split, tupl
     import tensorflow_datasets as tfds
 
     print(f"decoding {name} {split} from {folder}", file=sys.stderr)
+    _only_tfds_features(name, folder)
     try:
         builder = tfds.builder_from_directory(folder)
         channels, classes = _features(name, builder.info.features)
         # tfds would decode with OpenCV where it is installed, and to slightly other pixels.
         source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-        return _pixels(name, source, _MODES[channels], size), classes
+        return _pixels(name, source, image.MODES[channels], size), classes
     except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
+
+
+def _only_tfds_features(name: str, folder: Path) -> None:
+    """Raises RequestError where features.json names a class of another package.
+
+    tfds would import any module that is named there.
+    """
+    try:
+        named = _class_names(json.loads((folder / "features.json").read_text()))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(folder, error) from error
+    for found in named:
+        if not str(found).startswith("tensorflow_datasets.core.features."):
+            raise errors.RequestError(
+                f"data set {name} can't be used: its features.json names {found}, which is not "
+                "tfds's own"
+            )
+
+
+def _class_names(described: Any) -> list[Any]:
+    """Every class that a features.json names, at any depth."""
+    if isinstance(described, list):
+        return [name for item in described for name in _class_names(item)]
+    if not isinstance(described, dict):
+        return []
+    # A feature of the set may be called `type` too: then it is described by a dict.
+    own = [described[key] for key in ("pythonClassName", "type") if key in described
+           and not isinstance(described[key], dict)]  # fmt: skip
+    return own + _class_names(list(described.values()))
 
 
 def _features(name: str, features: Any) -> tuple[int, tuple[str, ...]]:
@@ -174,12 +207,13 @@ def _features(name: str, features: Any) -> tuple[int, tuple[str, ...]]:
 
 def _pixels(name: str, source: Any, mode: str, size: int) -> Split:
     """Decoded images NxHxWxC uint8 and labels N int32 of a tfds data source."""
+    sides = (size, size) if size else None
     labels = np.empty(len(source), np.int32)
     images = np.empty(0, np.uint8)
     for start in range(0, len(source), _BLOCK):
         rows = range(start, min(start + _BLOCK, len(source)))
         for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-            pixels_HxWxC = _image(record["image"], mode, size)
+            pixels_HxWxC = image.decode(io.BytesIO(record["image"]), mode, sides)
             if row == 0:
                 images = np.empty((len(source), *pixels_HxWxC.shape), np.uint8)
             if pixels_HxWxC.shape != images.shape[1:]:
@@ -189,16 +223,6 @@ def _pixels(name: str, source: Any, mode: str, size: int) -> Split:
                 )
             images[row], labels[row] = pixels_HxWxC, record["label"]
     return Split(images, labels)
-
-
-def _image(encoded: bytes, mode: str, size: int) -> np.ndarray:
-    """An encoded image as HxWxC uint8, or SxSxC where a size is given: sides are not kept equal."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        picture = image if image.mode == mode else image.convert(mode)
-        if size and picture.size != (size, size):
-            picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _unreadable(folder: Path, error: Exception) -> errors.RunError:

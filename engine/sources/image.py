@@ -1,0 +1,87 @@
+"""An encoded picture → pixels. Its format and size are judged before anything is decoded."""
+
+import contextlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from engine.errors import RequestError
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
+# Photographs; Pillow reads forty formats more, which nobody needs and few have tested.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+# Above the 61 million of a full-frame camera. Decoding so many takes 250 to 500 MB, of WebP 1 GB.
+MOST_PIXELS = 64_000_000
+MOST_BYTES = 8 * MOST_PIXELS  # four channels of 16 bits, uncompressed
+
+
+class Unreadable(ValueError):
+    """A picture that is refused, and why."""
+
+
+def decode(file: BinaryIO, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Pixels uint8 [H, W, C] in Pillow's `mode`, brought to `size` (width, height) if given.
+
+    The sides' ratio is not kept. Raises Unreadable for a format not in FORMATS, more than
+    MOST_PIXELS, and damaged or truncated content.
+    """
+    with _judged(file) as image:
+        picture = image if image.mode == mode else image.convert(mode)
+        if size and picture.size != size:
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
+        pixels = np.asarray(picture)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def check(path: str) -> None:
+    """Raises RequestError unless `path` is a file whose header `read` accepts; decodes nothing."""
+    with _file(path) as file, _judged(file):
+        pass
+
+
+def read(path: str, image_HxWxC: tuple[int, ...]) -> np.ndarray:
+    """An image file as uint8 [H, W, C], C one of MODES. Raises RequestError where it can't be."""
+    height, width, channels = image_HxWxC
+    with _file(path) as file:
+        return decode(file, MODES[channels], (width, height))
+
+
+@contextlib.contextmanager
+def _judged(file: BinaryIO) -> Iterator[Image.Image]:
+    """The image, its header accepted and not yet decoded; its faults as Unreadable."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(file, formats=FORMATS)
+        with image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise Unreadable(f"it has more than {MOST_PIXELS:,} pixels; shrink it") from None
+    except Image.UnidentifiedImageError:
+        raise Unreadable(f"its content is no {', '.join(FORMATS)}") from None
+    except Exception as error:  # Pillow's readers raise what they like
+        raise Unreadable(f"it is damaged: {error or type(error).__name__}") from None
+
+
+@contextlib.contextmanager
+def _file(path: str) -> Iterator[BinaryIO]:
+    """A regular file, open; its faults as RequestError."""
+    try:
+        seen = os.stat(path)
+        if not stat.S_ISREG(seen.st_mode):  # opening a pipe would wait for its writer
+            raise Unreadable("it is no regular file")
+        if seen.st_size > MOST_BYTES:
+            raise Unreadable(f"it has more than {MOST_BYTES:,} bytes")
+        with open(path, "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no such file.") from None
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path} is not an image that can be read: {error}.") from None

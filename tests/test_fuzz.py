@@ -1,0 +1,304 @@
+"""Whatever a user or a damaged disk hands in, it is read or refused in our own words.
+
+The examples are the same every time, so that a failure here is a change in the code.
+"""
+
+import dataclasses
+import gzip
+import io
+import json
+import math
+import os
+import shutil
+import tarfile
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from engine import config, flags, folder, space
+from engine.config import Config, Hyper
+from engine.errors import RequestError, RunError
+from engine.events import Events
+from engine.sources import builders, cache, image, tfds
+from engine.sources.dataset import Split
+
+settings.register_profile(
+    "ours", derandomize=True, deadline=None, database=None, max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ours")
+FEW, MANY = settings(max_examples=60), settings(max_examples=400)
+
+ODD = st.sampled_from(
+    ["", " ", "-1", "0", "1", "1.5", "nan", "inf", "-inf", "1e400", "9" * 5000, "2147483648",
+     "true", "null", "cnn", "sgd", "adam", "digits", "1/2", "2/1", "1/2/3", "0.5", "train[:9%]",
+     "log:1e-4:1e-1:4", "lin:0:inf:3", "log:1e-300:1e300:5", "log:1:2:999999999999", "/", ".",
+     "..", "/dev/null", "/proc/self/mem", "\0", "\udcff", "--", "é", "$x", "<b>", "a\nb", "%s"]
+) | st.text(max_size=12)  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner,
+                                                                max_size=4),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory):
+    """A folder of the test's own, and a cache home in it."""
+    before, home = os.getcwd(), os.environ.get("XDG_CACHE_HOME")
+    path = tmp_path_factory.mktemp("fuzz")
+    os.chdir(path)
+    os.environ["XDG_CACHE_HOME"] = str(path / "xdg")
+    yield path
+    os.chdir(before)
+    del os.environ["XDG_CACHE_HOME"]
+    if home is not None:
+        os.environ["XDG_CACHE_HOME"] = home
+
+
+def ours(call, *arguments):
+    """What the call returns, or None where it refuses in our own words. Anything else fails."""
+    try:
+        return call(*arguments)
+    except (RequestError, RunError) as error:
+        assert str(error).strip()
+        return None
+
+
+def damaged(content: bytes):
+    """Strategies of what may become of a file: bytes changed, its end lost, more at its end."""
+    place = st.integers(0, len(content) - 1)
+
+    def changed(changes):
+        data = bytearray(content)
+        for at, value in changes:
+            data[at] ^= value
+        return bytes(data)
+
+    changes = st.lists(st.tuples(place, st.integers(1, 255)), min_size=1, max_size=4)
+    return changes.map(changed) | place.map(lambda at: content[:at]) | st.binary(
+        min_size=1, max_size=40).map(lambda more: content + more)  # fmt: skip
+
+
+NAMES = sorted(name for name in flags._definitions() if len(name) > 1) + ["flagfile", "undefok"]
+WORDS = st.one_of(
+    st.sampled_from(sorted(flags.COMMANDS)),
+    st.builds("--{}={}".format, st.sampled_from(NAMES), ODD),
+    st.builds("--{}".format, st.sampled_from(NAMES)),
+    st.builds("--no{}".format, st.sampled_from(NAMES)),
+    ODD,
+)
+
+
+@MANY
+@given(st.lists(WORDS, max_size=5))
+@example(["--warmup_epochs", "nan"])
+@example(["--warmup_epochs=inf"])
+@example(["--epochs", "1" + "0" * 30])
+@example(["--run_dir", "\udcff"])
+@example(["--flagfile", "/proc/self/mem"])
+def test_a_command_line(argv):
+    request = ours(flags.parse, argv)
+    if request is not None:
+        config.durations(request.config, 1000)
+
+
+def sound(path):
+    """A configuration as `read` and `check` leave it."""
+    found, hyper, _ = config.read(path)
+    config.check(found, hyper)
+    return config.durations(found, 1000)
+
+
+FIELDS = [f.name for f in dataclasses.fields(Config)] + list(Hyper._fields) + ["other"]
+SAVED = st.builds(
+    lambda kind, name, value: config.to_json(Config(), Hyper()) | {
+        kind: config.to_json(Config(), Hyper())[kind] | {name: value}},
+    st.sampled_from(["config", "hyper"]), st.sampled_from(FIELDS), JSON,
+)  # fmt: skip
+
+
+@MANY
+@given(st.binary(max_size=60) | (JSON | SAVED).map(lambda x: json.dumps(x).encode()))
+@example(b"[" * 200_000)
+@example(b'{"config": {"epochs": "ten"}, "hyper": {}}')
+@example(b'{"config": {"epochs": true}, "hyper": {}}')
+@example(b'{"config": {}, "hyper": {"learning_rate": null}}')
+def test_a_saved_configuration(place, content):
+    file = place / "config.json"
+    file.write_bytes(content)
+    ours(sound, file)
+
+
+@given(st.dictionaries(st.sampled_from(space.Search._fields), JSON) | JSON)
+@example({"axes": [1]})
+@example({"axes": ["learning_rate=1"], "seeds": "2"})
+def test_a_saved_search(place, search):
+    if search_is := ours(flags._saved_search, place, {"search": search}):
+        ours(space.axes, search_is)
+
+
+@given(st.sampled_from(sorted([*space._types(), "", "x"])), st.lists(ODD, max_size=4),
+       st.sampled_from([",", ":"]))  # fmt: skip
+@example("learning_rate", ["log", "1e-4", "1", "99999999999"], ":")
+def test_an_axis(name, values, between):
+    text = f"{name}={between.join(values)}"
+    ours(space.axes, space.Search(axes=(text,), samples=2))
+    ours(space.axes, space.Search(axes=(text,), seeds=10**9))
+
+
+@given(st.lists(st.binary(max_size=20) | JSON.map(lambda x: json.dumps(x).encode()), max_size=3))
+@example([b'{"step": 1'])
+@example([b"[" * 200_000])
+def test_recorded_rows(place, lines):
+    good = b'{"step": 1, "run": 0, "event": "diverged", "group": 0}\n'
+    (place / "events.jsonl").write_bytes(good + b"\n".join(lines))
+    ours(folder.history, place, None, "events.jsonl")
+    ours(Events(place).status)
+    ours(Events(place).forget, 0, 1)
+
+
+INFO = {"fileFormat": "array_record", "splits": [{"name": "train", "shardLengths": ["6"]}]}
+
+
+def described(path, info, features):
+    (path / "dataset_info.json").write_text(json.dumps(info))
+    (path / "features.json").write_text(json.dumps(features))
+    tfds._only_tfds_features("set", path)
+    return tfds._asked("set", tfds._counts(path), None)
+
+
+@given(st.builds(lambda key, value: INFO | {key: value},
+                 st.sampled_from(["splits", "fileFormat"]), JSON) | JSON, JSON)  # fmt: skip
+@example(INFO | {"splits": [{"name": "train", "shardLengths": ["six"]}]}, {})
+@example(INFO | {"splits": [{"name": 5, "shardLengths": [6]}]}, {})
+@example(INFO | {"splits": [{"shardLengths": [6]}]}, {})
+@example(INFO | {"splits": [{"name": "train", "shardLengths": [math.inf]}]}, {})
+def test_a_prepared_sets_own_words(place, info, features):
+    ours(described, place, info, features)
+
+
+SPLIT = Split(np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3), np.array([1, 0], np.int32))
+
+
+def kept():
+    return cache.kept("set", lambda: (SPLIT, ("cat", "dog")))
+
+
+kept_files = st.sampled_from(["images.npy", "labels.npy", "entry.json"])
+
+
+@MANY
+@given(kept_files, st.data())
+def test_a_cached_split_is_never_wrong(file, data):
+    shutil.rmtree(cache.folder() / "set", ignore_errors=True)
+    kept()
+    path = cache.folder() / "set" / file
+    path.write_bytes(data.draw(damaged(path.read_bytes())))
+    entry = kept()
+    assert np.array_equal(entry.split.images, SPLIT.images)
+    assert np.array_equal(entry.split.labels, SPLIT.labels)
+    assert entry.classes == ("cat", "dog")
+
+
+def tarred(members):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, kind, size, content in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size, member.linkname = kind, size, "b/c"
+            tar.fileobj.write(member.tobuf() + content + bytes(-len(content) % 512))
+    return out.getvalue()
+
+
+KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE,
+                         tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE,
+                         tarfile.GNUTYPE_SPARSE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE,
+                         tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, b"?"])  # fmt: skip
+MEMBERS = st.lists(
+    st.tuples(st.sampled_from(["a/b", "/a/b", "../a/b", "a/../a/b", "a/c", "./a/b"]), KINDS,
+              st.sampled_from([0, 1, 40, 512, 10**6, 8**11 - 1]), st.binary(max_size=40)),
+    max_size=4,
+)  # fmt: skip
+SOUND = tarred([("a/b", tarfile.REGTYPE, 4, b"mine"), ("a/c", tarfile.REGTYPE, 5, b"yours")])
+PAX = tarred([("p", tarfile.XHDTYPE, 12, b"12 path=a/b\n")] * 3 + [("a/b", b"0", 4, b"mine")])
+CHAIN = tarred([("p", tarfile.XHDTYPE, 12, b"12 path=a/b\n")] * 1500)
+
+
+def wanted(path):
+    return builders.members(path, ["a/b"])
+
+
+@MANY
+@given(MEMBERS.map(tarred).map(gzip.compress) | damaged(SOUND).map(gzip.compress)
+       | damaged(gzip.compress(SOUND)) | damaged(PAX).map(gzip.compress) | st.binary(max_size=60))
+@example(gzip.compress(SOUND))
+@example(gzip.compress(CHAIN))
+def test_an_archive(place, content):
+    file = place / "archive.tar.gz"
+    file.write_bytes(content)
+    found = ours(wanted, file)
+    assert found is None or list(found) == ["a/b"]
+    if content == gzip.compress(SOUND):
+        assert found == {"a/b": b"mine"}
+
+
+IDX = bytes([0, 0, 8, 3]) + np.array([2, 3, 4], ">i4").tobytes() + bytes(range(24))
+
+
+@MANY
+@given(damaged(IDX).map(gzip.compress) | damaged(gzip.compress(IDX)) | st.binary(max_size=60)
+       | st.lists(st.integers(-(2**31), 2**31 - 1), max_size=4).map(
+           lambda shape: gzip.compress(IDX[:4] + np.array(shape, ">i4").tobytes() + bytes(24))))
+@example(gzip.compress(IDX))
+@example(gzip.compress(IDX[:4] + np.array([-1, 3, 4], ">i4").tobytes() + bytes(24)))
+def test_an_idx_file(place, content):
+    file = place / "idx.gz"
+    file.write_bytes(content)
+    found = ours(builders.idx, file, 3)
+    assert found is None or (found.dtype == np.uint8 and found.ndim == 3)
+    if content == gzip.compress(IDX):
+        assert found.tolist() == np.arange(24).reshape(2, 3, 4).tolist()
+
+
+def encoded(format: str, **options) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, format, **options)
+    return out.getvalue()
+
+
+PICTURES = [encoded(format) for format in image.FORMATS] + [
+    encoded("JPEG", progressive=True), encoded("TIFF", compression="tiff_lzw"),
+    encoded("WEBP", lossless=True), encoded("PNG", dpi=(72, 72)),
+]  # fmt: skip
+BEGUN = st.builds(lambda head, more: head[:12] + more, st.sampled_from(PICTURES),
+                  st.binary(max_size=200))  # fmt: skip
+
+
+@settings(max_examples=1500)
+@given(st.sampled_from(PICTURES).flatmap(damaged) | BEGUN | st.binary(max_size=60))
+def test_a_picture(content):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of odd metadata
+        try:
+            found = image.decode(io.BytesIO(content), "RGB", (5, 6))
+        except image.Unreadable as error:
+            assert str(error)
+        else:
+            assert (found.shape, found.dtype) == ((6, 5, 3), np.uint8)
+
+
+@FEW
+@given(st.binary(max_size=60) | st.sampled_from(PICTURES).flatmap(damaged))
+def test_a_file_to_predict(place, content):
+    (place / "picture").write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours(image.check, str(place / "picture"))
+        ours(image.read, str(place / "picture"), (6, 5, 1))

@@ -1,0 +1,472 @@
+"""What docs/security.md promises, each by an attempt at the contrary."""
+
+import ast
+import gzip
+import hashlib
+import html.parser
+import http.server
+import io
+import json
+import os
+import shlex
+import stat
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT, Tiny
+from PIL import Image
+from test_report import EVIL, run, wrong
+from test_sources import Squares
+from test_sweep_report import ENSEMBLES, population
+
+from engine import devices, evaluation, folder, private, report, sources, sweep_report
+from engine.config import Config
+from engine.errors import RequestError, RunError
+from engine.sources import builders, cache, download, image, prepare, tensorflow_child
+from engine.sources.dataset import Split
+
+LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
+RUNNERS = {"eval", "exec", "compile", "__import__"}
+CODE = [ROOT / "launch.py", *(path for name in ("engine", "models", "configs", "benchmarks")
+                              for path in (ROOT / name).rglob("*.py"))]  # fmt: skip
+
+
+def dangers(tree: ast.AST):
+    """Lines that load code from data or give a text to a shell."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = LOADERS & {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found = LOADERS & {(node.module or "").split(".")[0], *(n.name for n in node.names)}
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            found = RUNNERS & {name} or {"os.system", "torch.load", "np.fromregex"} & {name}
+            if name.endswith(("np.load", "read_array", "np.save")):
+                found = found or given.get("allow_pickle") != "False"
+            found = found or given.get("shell", "False") != "False"
+        else:
+            continue
+        if found:
+            yield node.lineno, ast.unparse(node)
+
+
+def test_nothing_is_unpickled_evaluated_or_given_to_a_shell():
+    assert len(CODE) > 40
+    assert [(path.name, *line) for path in CODE for line in dangers(ast.parse(path.read_text()))] \
+        == []  # fmt: skip
+    bad = ("import pickle", "from jax import cloudpickle", "import yaml", "eval('1')", "np.load(f)",
+           "np.load(f, allow_pickle=True)", "subprocess.run(c, shell=True)")  # fmt: skip
+    assert all(list(dangers(ast.parse(line))) for line in bad)
+
+
+# Pictures
+
+
+def flat_png(width: int, height: int) -> bytes:
+    """A valid, black PNG of one bit a pixel: 13,000² of them are 20 KB."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(
+            ">I", zlib.crc32(kind + data))  # fmt: skip
+
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1 + -(-width // 8)) * height, 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def huge_webp() -> bytes:
+    """The header of a WebP of 16,384², which Pillow's reader makes a canvas for."""
+    side = (16_383).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + side + side
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+BOMBS = """
+import resource, sys
+from engine.errors import RequestError
+from engine.sources import image
+image.read(sys.argv[1], (8, 8, 1))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[2:]:
+    try:
+        image.read(path, (8, 8, 3))
+    except RequestError as error:
+        print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_decompression_bombs_are_refused_in_little_memory(tmp_path):
+    """Above our limit, Pillow's warning and Pillow's error."""
+    (tmp_path / "small.png").write_bytes(flat_png(8, 8))
+    bombs = [tmp_path / f"{side}.png" for side in (8_001, 13_000, 40_000)]
+    for path in bombs:
+        path.write_bytes(flat_png(int(path.stem), int(path.stem)))
+    assert (tmp_path / "13000.png").stat().st_size < 25_000
+    (tmp_path / "huge.webp").write_bytes(huge_webp())
+    paths = [tmp_path / "small.png", *bombs, tmp_path / "huge.webp"]
+    child = [sys.executable, "-c", BOMBS, *map(str, paths)]
+    done = subprocess.run(child, capture_output=True, text=True, cwd=ROOT)
+    *words, mebibytes = done.stdout.splitlines()
+    assert done.returncode == 0 and done.stderr == ""
+    assert len(words) == 4 and all("can be read: it " in line for line in words)
+    assert all("more than 64,000,000 pixels" in line for line in words[:3])
+    assert int(mebibytes) < 30
+
+
+def test_as_many_pixels_as_the_limit_are_read():
+    assert image.MOST_PIXELS == 8_000 * 8_000
+    assert image.decode(io.BytesIO(flat_png(8_000, 8_000)), "L", (8, 8)).shape == (8, 8, 1)
+
+
+def picture(format: str) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, format)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("format", image.FORMATS)
+def test_every_format_is_read_whole_or_not_at_all(format, tmp_path):
+    whole, path = picture(format), tmp_path / "no-such-ending"
+    path.write_bytes(whole)
+    assert image.read(str(path), (40, 30, 3)).shape == (40, 30, 3)
+    for share in (0.3, 0.6, 0.95):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(RequestError, match="no-such-ending is not an image that can be read"):
+            image.read(str(path), (40, 30, 3))
+
+
+@pytest.mark.parametrize("format", ["PPM", "ICO", "TGA", "EPS", "PDF", "JPEG2000"])
+def test_other_formats_are_refused_whatever_their_name(format, tmp_path):
+    (tmp_path / "cat.png").write_bytes(picture(format))
+    with pytest.raises(RequestError, match="its content is no PNG, JPEG"):
+        image.check(str(tmp_path / "cat.png"))
+
+
+def test_only_regular_files_of_bounded_size_are_opened(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(RequestError, match="it is no regular file"):
+            image.check(str(path))
+    (tmp_path / "large").write_bytes(flat_png(8, 8))
+    monkeypatch.setattr(image, "MOST_BYTES", 50)
+    with pytest.raises(RequestError, match="more than 50 bytes"):
+        image.check(str(tmp_path / "large"))
+
+
+def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkeypatch):
+    paths = []
+    for i in range(10):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.new("L", (6, 6), 25 * i).save(paths[-1])
+    read, seen = image.read, []
+    monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))
+    model = Tiny(3)
+    params = model.init(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32), False)["params"]
+    alone = list(evaluation._classified(model, params, (6, 6, 1), paths))
+    assert [path for path, _, _ in alone] == paths and len({p for _, _, p in alone}) > 5
+    monkeypatch.setattr(evaluation, "BATCH", 4)
+    seen.clear()
+    answers = evaluation._classified(model, params, (6, 6, 1), paths)
+    first = next(answers)
+    assert seen == paths[:4]
+    for one, other in zip([first, *answers], alone, strict=True):
+        assert one[:2] == other[:2] and one[2] == pytest.approx(other[2], abs=1e-6)
+
+
+@pytest.mark.parametrize("saved", [
+    {}, {"classes": ["a"], "image_shape": [8, 8, 2]}, {"classes": ["a"], "image_shape": [8, 8, []]},
+    {"classes": [1], "image_shape": [8, 8, 3]}, {"classes": ["a"], "image_shape": [8, 1e9, 3]},
+])  # fmt: skip
+def test_predict_asks_a_configuration_for_classes_and_a_shape(saved, tmp_path):
+    content = {"config": {}, "hyper": {}} | saved
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RequestError, match="not a run's configuration: its"):
+        evaluation.predict(Config(run_dir=str(tmp_path)), None, "last", ["a.png"])
+
+
+# Data sets
+
+
+def test_a_prepared_set_cannot_name_a_module_to_import(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    Squares([8], data_dir=tmp_path).download_and_prepare()
+    (tmp_path / "planted.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "squares/1.0.0/features.json"
+    described = json.loads(file.read_text())
+    described["featuresDict"]["features"]["image"]["pythonClassName"] = "planted.Image"
+    file.write_text(json.dumps(described))
+    with pytest.raises(RequestError, match="names planted.Image, which is not tfds's own"):
+        sources.load("squares", data_dir=str(tmp_path))
+
+
+def tarred(path, *members: tuple) -> Path:
+    """A .tar.gz of (name, type, content)."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/hostname"
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE,
+                                  tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])  # fmt: skip
+def test_links_and_devices_never_stand_for_a_member(kind, tmp_path):
+    archive = tarred(tmp_path / "a.tar.gz", ("a/b", kind, b""))
+    with pytest.raises(RunError, match="a/b is no plain file"):
+        builders.members(archive, ["a/b"])
+
+
+def test_names_that_lead_elsewhere_are_no_members_and_nothing_is_extracted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["../a/b", "/a/b", "a/../a/b", "./a/b", "a//b", str(tmp_path / "b")]
+    archive = tarred(tmp_path / "a.tar.gz", *((n, tarfile.REGTYPE, b"bad") for n in names))
+    with pytest.raises(RunError, match="holds no a/b"):
+        builders.members(archive, ["a/b"])
+    tarred(archive, *((n, tarfile.REGTYPE, b"bad") for n in names),
+           ("a/b", tarfile.REGTYPE, b"good"))  # fmt: skip
+    assert builders.members(archive, ["a/b"]) == {"a/b": b"good"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+def test_a_member_that_comes_twice_is_refused(tmp_path):
+    twice = (("a/b", tarfile.REGTYPE, b"one"), ("a/b", tarfile.REGTYPE, b"two"))
+    with pytest.raises(RunError, match="a/b is no plain file, or comes twice"):
+        builders.members(tarred(tmp_path / "a.tar.gz", *twice), ["a/b"])
+
+
+@pytest.mark.parametrize("name", ["a/b", "unwanted"])
+def test_what_archives_expand_to_is_bounded(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(builders, "_MOST_TAR", 1_000_000)
+    monkeypatch.setattr(builders, "_MOST_IDX", 1_000_000)
+    bomb = tarred(tmp_path / "a.tar.gz", (name, tarfile.REGTYPE, bytes(30_000_000)))
+    (tmp_path / "idx.gz").write_bytes(gzip.compress(b"\0\0\x08\x01" + bytes(30_000_000)))
+    tracemalloc.start()
+    with pytest.raises(RunError, match="expands to more than 1,000,000 bytes"):
+        builders.members(bomb, ["a/b"])
+    with pytest.raises(RunError, match="expands to more than 1,000,000 bytes"):
+        builders.idx(tmp_path / "idx.gz", 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+def test_a_sparse_member_cannot_expand_from_nothing(tmp_path):
+    """GNU's old format: four (offset, length) pairs in the header, and the size it pretends."""
+    member = tarfile.TarInfo("a/b")
+    member.type = tarfile.GNUTYPE_SPARSE
+    head = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    head[386:410] = b"00000000000\0" * 2
+    head[483:495] = b"77777777777\0"  # 8 GiB
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(bytes(head) + bytes(1024)))
+    with pytest.raises(RunError, match="a/b is no plain file"):
+        builders.members(tmp_path / "a.tar.gz", ["a/b"])
+
+
+class Elsewhere(http.server.BaseHTTPRequestHandler):
+    """Redirects to server.target; /there is the archive."""
+
+    def do_GET(self):
+        self.send_response(200 if self.path == "/there" else 302)
+        if self.path == "/there":
+            self.send_header("Content-Length", "4")
+        else:
+            self.send_header("Location", self.server.target)
+        self.end_headers()
+        if self.path == "/there":
+            self.wfile.write(b"mine")
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def fetched(server, target, folder, content=b"mine", url="/"):
+    server.target = target.format(server.server_port)
+    digest = hashlib.sha256(content).hexdigest()
+    address = url if ":" in url else f"http://127.0.0.1:{server.server_port}{url}"
+    return download.fetch(download.Archive(address, "archive", 4, digest), folder)
+
+
+def test_a_redirection_is_followed_but_only_the_pinned_archive_is_kept(server, tmp_path):
+    assert fetched(server, "http://localhost:{}/there", tmp_path).read_bytes() == b"mine"
+    with pytest.raises(RunError, match="wrong checksum"):
+        fetched(server, "http://localhost:{}/there", tmp_path / "other", content=b"ours")
+    assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1:{}/there",
+                                    "data:,mine"])  # fmt: skip
+def test_no_other_scheme_is_followed_or_opened(target, server, tmp_path):
+    with pytest.raises(RunError, match="not allowed|unknown url type"):
+        fetched(server, target, tmp_path)
+    with pytest.raises(RunError, match="unknown url type"):
+        fetched(server, "", tmp_path, url=target.format(server.server_port))
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_address_is_registered_with_its_checksum():
+    for archive in (a for archives in prepare.ARCHIVES.values() for a in archives):
+        assert archive.url.startswith(("https://", "http://"))
+        assert len(bytes.fromhex(archive.sha256)) == 32 and archive.size > 0
+    asked = tensorflow_child.pinned()
+    assert asked.force_checksums_validation and not asked.register_checksums
+    assert not asked.try_download_gcs
+
+
+def test_a_planted_link_in_place_of_the_lock_harms_no_file(tmp_path, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "downloads/flaxmill").mkdir(parents=True)
+    (tmp_path / "downloads/flaxmill/cifar10.lock").symlink_to(victim)
+    monkeypatch.setattr(prepare, "_from_archives", lambda name, root: None)
+    prepare.prepare("cifar10", tmp_path)
+    assert victim.read_text() == "precious"
+
+
+# Reports
+
+
+class Page(html.parser.HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+TAGS = {"html", "meta", "title", "style", "h1", "h2", "div", "b", "br", "span", "p", "table", "tr",
+        "th", "td", "img", "pre"}  # fmt: skip
+NASTY = f'it\'s "quoted" {EVIL} </pre><script>alert(1)</script> $x$ &amp;'
+
+
+def check_page(path: Path) -> Page:
+    """A page of our own tags alone, which fetches nothing and runs nothing."""
+    page = Page((path / "report.html").read_text())
+    assert {tag for tag, _ in page.tags} <= TAGS
+    for tag, attributes in page.tags:
+        allowed = {"img": {"alt", "src"}, "meta": {"charset", "name", "content", "http-equiv"},
+                   "html": {"lang"}}.get(tag, {"class"})  # fmt: skip
+        assert set(attributes) <= allowed, (tag, attributes)
+        if tag == "img":
+            assert attributes["src"].startswith("data:image/png;base64,")
+    (policy,) = [a["content"] for _, a in page.tags if "http-equiv" in a]
+    assert policy.startswith("default-src 'none'; img-src data:;") and "script" not in policy
+    assert EVIL in page.text and "url(" not in page.text and "@import" not in page.text
+    return page
+
+
+def again(page: Page) -> list[list[str]]:
+    """The commands that the page offers to paste, as a shell would read them."""
+    return [shlex.split(line) for line in page.text.splitlines() if "launch.py" in line]
+
+
+def test_a_runs_report_shows_nasty_names_as_text(tmp_path):
+    path = tmp_path / NASTY.replace("/", "∕")
+    path.mkdir()
+    config, history, scores = run([EVIL, NASTY, "plain"])
+    scores["split"] = config["config"]["model"] = config["device"] = NASTY
+    report.write(path, config, history, scores, wrong(3, 3))
+    page = check_page(path)
+    assert NASTY in page.text
+    assert all(str(path) in words for words in again(page)) and len(again(page)) == 3
+
+
+def test_a_sweeps_report_shows_nasty_names_as_text(tmp_path):
+    path = tmp_path / NASTY.replace("/", "∕")
+    path.mkdir()
+    axes = {EVIL: [NASTY, EVIL]}
+    rows, histories = population(axes, [(NASTY,), (EVIL,)])
+    for row in rows:
+        row["fold"] = NASTY
+    ensembles = [row | {"split": NASTY} for row in ENSEMBLES]
+    sweep_report.write(path, NASTY, NASTY, "sweep " + NASTY, axes, rows, histories, ensembles)
+    page = check_page(path)
+    assert NASTY in page.text
+    assert str(path / "best.py") in again(page)[0] and str(path / "0") in again(page)[1]
+
+
+# Folders
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def open_umask():
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_run_folders_are_private_and_their_parents_ordinary(tmp_path, monkeypatch, open_umask):
+    monkeypatch.chdir(tmp_path)
+    named = folder.create(Config(run_dir=str(tmp_path / "mine" / "named")))
+    numbered = [folder.create(Config(dataset="digits"), kind) for kind in ("", "sweep", "lr-find")]
+    assert {mode(path) for path in (named, *numbered)} == {0o700}
+    assert {mode(path.parent) for path in (named, *numbered)} == {0o777}
+    (tmp_path / "shared").mkdir(mode=0o750)
+    assert mode(folder.create(Config(run_dir=str(tmp_path / "shared")))) == 0o750
+
+
+def test_caches_are_private_all_the_way(tmp_path, monkeypatch, open_umask):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    cache.kept("key", lambda: (Split(np.zeros((1, 2, 2, 1), "u1"), np.zeros(1, "i4")), ("a",)))
+    assert devices.cache_problem(devices.compile_cache_dir()) == ""
+    made = [tmp_path / "xdg", private.cache_home(), cache.folder(), devices.compile_cache_dir()]
+    assert [mode(path) for path in made] == [0o700] * 4
+    assert mode(cache.folder() / "key") == 0o700
+
+
+@pytest.mark.parametrize("bits, who", [(0o777, "anyone"), (0o770, "its group")])
+def test_a_cache_that_others_may_write_is_neither_read_nor_kept(
+    bits, who, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    good, planted = (Split(np.full((1, 2, 2, 1), n, "u1"), np.zeros(1, "i4")) for n in (1, 2))
+    cache.kept("key", lambda: (planted, ("a",)))
+    cache.folder().chmod(bits)
+    found = cache.kept("key", lambda: (good, ("a",)))
+    assert np.array_equal(found.split.images, good.images)
+    assert f"{who} may write there (chmod go-w {cache.folder()})" in capsys.readouterr().err
+    assert f"{who} may write there" in devices.cache_problem(cache.folder())
+
+
+def test_a_cache_of_another_user_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    theirs = os.stat_result((0o40700, 0, 0, 0, 4321, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda self, **_: theirs)
+    assert "belongs to another user" in private.doubt(tmp_path)
