@@ -7,6 +7,7 @@ of all that. Orbax has no checksum of its own: a flipped bit would come back as 
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -23,6 +24,7 @@ from engine import mesh
 from engine.errors import RequestError, RunError, one_line
 
 KEPT = 3  # the last two and the best
+UNMEASURED = -1.0  # ranks below every accuracy
 
 
 class Record(NamedTuple):
@@ -31,6 +33,11 @@ class Record(NamedTuple):
     val_accuracy: float | None
     seconds: float
     leaves: dict[str, list[str]]
+
+    def rank(self) -> float:
+        """The accuracy, whatever was measured: NaN compares with nothing."""
+        measured = self.val_accuracy is not None and math.isfinite(self.val_accuracy)
+        return self.val_accuracy if measured else UNMEASURED  # type: ignore[return-value]
 
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(self, sort_keys=True).encode()).hexdigest()
@@ -103,10 +110,9 @@ class Checkpoints:
         """Orders steps by accuracy, then age. One saved within an epoch was never measured."""
         if step not in self._accuracy:
             try:
-                accuracy = _read_record(self.folder / str(step)).val_accuracy
+                self._accuracy[step] = _read_record(self.folder / str(step)).rank()
             except (OSError, ValueError):
-                accuracy = None
-            self._accuracy[step] = -1.0 if accuracy is None else accuracy
+                self._accuracy[step] = UNMEASURED
         return self._accuracy[step], step
 
     def check_room(self, state: Any) -> None:
@@ -137,7 +143,7 @@ class Checkpoints:
             raise self._failed(error) from error
         if not saved:  # Orbax's word for a step that is not its newest
             raise RunError(f"step {step} was not saved: {self.folder} holds a later one.")
-        self._accuracy[step] = -1.0 if val_accuracy is None else val_accuracy
+        self._accuracy[step] = record.rank()
 
     def wait(self) -> None:
         """Wait for the writer. Raises RunError where it failed."""

@@ -92,10 +92,9 @@ def _shares(config: Config, over: Mesh | None) -> str:
     count = 1 if over is None else over.size
     share, rest = divmod(config.batch_size, count)
     if rest:
-        raise RequestError(
-            f"--batch_size {config.batch_size} is the whole job's, and {count} devices can't share "
-            f"it: type {share * count or count} or {(share + 1) * count}."
-        )
+        near = " or ".join(str(size) for size in (share * count, (share + 1) * count) if size)
+        raise RequestError(f"--batch_size {config.batch_size} is the whole job's, and {count} "
+                           f"devices can't share it: type {near}.")
     if config.microbatch and share % config.microbatch:
         raise RequestError(f"--microbatch {config.microbatch} does not divide the {share} examples "
                            f"that each of {count} devices has of a batch.")

@@ -1,0 +1,174 @@
+"""Saving, keeping and restoring; tests/faults hurts real runs and every file of a checkpoint."""
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from engine.checkpoint import Checkpoints, digests
+from engine.errors import RequestError, RunError
+
+
+class Small(NamedTuple):
+    """As a State is: a step and arrays in a tree."""
+
+    step: Any
+    params: Any
+
+
+def state(step: int) -> Small:
+    values = jax.random.normal(jax.random.key(step), (128, 64))
+    return Small(jnp.int32(step), {"kernel": values, "bias": jnp.full(8, step, jnp.float32)})
+
+
+SHAPES = jax.eval_shape(lambda: state(0))
+
+
+def saved(folder, *rows: tuple[int, float | None]):
+    """A folder with these steps and accuracies saved in turn, each as the run would."""
+    for step, accuracy in rows:
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(state(step), accuracy, step / 10)
+    return folder
+
+
+def steps(folder) -> set[int]:
+    return {int(p.name) for p in folder.iterdir() if p.name.isdigit()}
+
+
+def restored(folder, which: str = "last", read_only: bool = True):
+    with Checkpoints(folder, read_only) as checkpoints:
+        return checkpoints.restore(SHAPES, which)
+
+
+def same(a, b) -> bool:
+    return jax.tree.all(jax.tree.map(lambda x, y: bool((np.asarray(x) == y).all()), a, b))
+
+
+def damage(folder, step: int) -> None:
+    """Flip one bit in the middle of the largest file of a step's arrays."""
+    file = max((p for p in (folder / str(step) / "state").rglob("*") if p.is_file()),
+               key=lambda p: p.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_what_was_saved_comes_back_with_its_seconds(tmp_path):
+    found, seconds = restored(saved(tmp_path / "c", (10, 0.5)))
+    assert same(found, state(10)) and seconds == 1.0 and isinstance(found, Small)
+
+
+def test_a_digest_is_the_sha256_of_the_bytes():
+    kernel = np.asarray(state(3).params["kernel"])
+    found = digests(state(3))[".params['kernel']"]
+    assert found == ["<f4", "(128, 64)", hashlib.sha256(kernel.tobytes()).hexdigest()]
+
+
+def test_the_best_and_the_last_two_are_kept(tmp_path):
+    folder = saved(tmp_path / "c", (1, 0.4), (2, 0.9), (3, 0.5), (4, None), (5, float("nan")))
+    assert steps(folder) == {2, 4, 5}
+    assert int(restored(folder, "best")[0].step) == 2
+    saved(folder, (6, 0.95), (7, 0.95), (8, 0.1))
+    assert steps(folder) == {7, 8}  # of equal ones the newest
+    assert int(restored(folder)[0].step) == 8
+
+
+def test_orbax_alone_would_not_notice(tmp_path):
+    """The fact that the digests are there for."""
+    folder = saved(tmp_path / "c", (1, 0.5))
+    damage(folder, 1)
+    abstract = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), SHAPES)._asdict()
+    with ocp.CheckpointManager(folder) as manager:
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        found = Small(**manager.restore(1, args=args)["state"])
+    assert not same(found, state(1))
+
+
+def test_a_damaged_step_is_named_put_aside_and_saved_anew(tmp_path, capsys):
+    folder = saved(tmp_path / "c", (1, 0.5), (2, 0.6))
+    damage(folder, 2)
+    with Checkpoints(folder) as checkpoints:
+        found, _ = checkpoints.restore(SHAPES)
+        assert same(found, state(1))
+        said = capsys.readouterr().err
+        assert f"{folder / '2'} is damaged (the checksum of .params['kernel'] differs)" in said
+        assert steps(folder) == {1} and (tmp_path / "damaged" / "2").is_dir()
+        checkpoints.save(state(2), 0.6, 0.0)
+    assert same(restored(folder)[0], state(2))
+
+
+def test_who_only_reads_moves_nothing(tmp_path, capsys):
+    folder = saved(tmp_path / "c", (1, 0.9), (2, 0.7), (3, 0.6))
+    damage(folder, 2)
+    damage(folder, 3)
+    assert same(restored(folder, "last")[0], state(1))
+    assert steps(folder) == {1, 2, 3} and "Taking the one before" in capsys.readouterr().err
+
+
+def test_the_next_best_stands_in_for_a_damaged_best(tmp_path):
+    folder = saved(tmp_path / "c", (1, 0.9), (2, 0.7), (3, 0.6))
+    damage(folder, 1)
+    assert same(restored(folder, "best")[0], state(2))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1, 2]", '{"record": {"seconds": 1}}', "\x00\xff"])
+def test_a_damaged_record_is_a_damaged_step(tmp_path, content):
+    folder = saved(tmp_path / "c", (1, 0.5), (2, 0.6))
+    (folder / "2" / "record" / "metadata").write_text(content)
+    assert same(restored(folder)[0], state(1))
+
+
+def test_an_accuracy_or_seconds_changed_by_hand_do_not_pass(tmp_path):
+    folder = saved(tmp_path / "c", (1, 0.5), (2, 0.6))
+    file = folder / "2" / "record" / "metadata"
+    content = json.loads(file.read_text())
+    content["record"]["val_accuracy"] = 0.99
+    file.write_text(json.dumps(content))
+    assert same(restored(folder, "best")[0], state(1))
+
+
+def test_none_whole_is_one_clear_sentence(tmp_path):
+    folder = saved(tmp_path / "c", (1, 0.5))
+    damage(folder, 1)
+    with pytest.raises(RequestError, match="no whole checkpoint in .*every one is damaged"):
+        restored(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RequestError, match="the run ended before its first"):
+        restored(tmp_path / "empty")
+
+
+def test_another_models_checkpoint_is_refused_and_left_alone(tmp_path):
+    folder = saved(tmp_path / "c", (1, 0.5))
+    other = SHAPES._replace(params=SHAPES.params | {"bias": jax.ShapeDtypeStruct((9,), "f4")})
+    with Checkpoints(folder) as checkpoints, pytest.raises(RequestError, match=(
+            r"saved by another model: .params\['bias'\] was <f4 \(8,\), now <f4 \(9,\)")):
+        checkpoints.restore(other)
+    assert steps(folder) == {1}
+
+
+def test_a_step_that_is_not_the_newest_is_never_skipped_in_silence(tmp_path):
+    with (Checkpoints(saved(tmp_path / "c", (5, 0.5))) as checkpoints,
+          pytest.raises(RunError, match="step 4 was not saved")):
+        checkpoints.save(state(4), 0.9, 0.0)
+
+
+def test_half_written_ones_are_cleaned_by_who_writes(tmp_path):
+    folder = saved(tmp_path / "c", (1, 0.5))
+    half = folder / "2.orbax-checkpoint-tmp"
+    (half / "state").mkdir(parents=True)
+    assert same(restored(folder)[0], state(1)) and half.exists()
+    assert same(restored(folder, read_only=False)[0], state(1)) and not half.exists()
+
+
+def test_too_little_room_is_found_beforehand(tmp_path, monkeypatch):
+    folder = saved(tmp_path / "c", (1, 0.5))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("", (), {"free": 1000}))
+    with (Checkpoints(folder) as checkpoints,
+          pytest.raises(RequestError, match=r"0.0 MB free, and a run's checkpoints need 0.1")):
+        checkpoints.check_room(state(1))
