@@ -81,3 +81,27 @@ def launch(tmp_path):
         )
 
     return start
+
+
+@pytest.fixture
+def outcome(record_property):
+    """Tell what a fault's test tried, how many it survived, and what was lost: a row of the table
+    that ends the session."""
+
+    def tell(fault: str, tried: int, survived: int, lost: str = "nothing") -> None:
+        record_property("fault", (fault, tried, int(survived), lost))
+        assert survived == tried
+
+    return tell
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [r for rows in terminalreporter.stats.values() for r in rows
+               if getattr(r, "when", "") == "call"]
+    rows = sorted({tuple(value) for r in reports for name, value in r.user_properties
+                   if name == "fault"})
+    if rows:
+        terminalreporter.section("faults")
+        terminalreporter.line("| fault | tried | survived | lost |\n|---|---|---|---|")
+        for fault, tried, survived, lost in rows:
+            terminalreporter.line(f"| {fault} | {tried} | {survived} | {lost} |")

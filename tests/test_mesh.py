@@ -23,14 +23,14 @@ from models import build
 
 pytestmark = pytest.mark.usefixtures("tiny_is_a_model")
 TWO = mesh.over(jax.devices("cpu")[0], mesh.DATA)
-CONFIG = Config(model="tiny", batch_size=8, epochs=1)
+CONFIG, HYPER = Config(model="tiny", batch_size=8, epochs=1), Hyper()
 TRAIN, VALIDATION = random_split(37), random_split(21, seed=1)  # no batch is full at the end
 COLLECTIVE = re.compile(
     r"= .*?\b(all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 )
 
 
-def trained(over, config=CONFIG, hyper=Hyper(), steps: int = 5):
+def trained(over, config=CONFIG, hyper=HYPER, steps: int = 5):
     """(compiled text, state, evaluation) of so many steps, on one device or over a mesh."""
     where = mesh.everywhere(over, jax.devices("cpu")[0])
     data = mesh.put(Data(whole(TRAIN), whole(VALIDATION), 4), where)
@@ -90,8 +90,9 @@ def test_fully_sharded_state_lies_in_parts_and_stays_so():
 
 def test_the_gradient_of_a_padded_batch_is_the_mean_over_its_examples():
     """37 examples of batch 8: the last batch has 5, the second device's share 1 of 4."""
-    _, one, _ = trained(None, dataclasses.replace(CONFIG, optimizer="sgd"), Hyper(learning_rate=1.0))
-    _, two, _ = trained(TWO, dataclasses.replace(CONFIG, optimizer="sgd"), Hyper(learning_rate=1.0))
+    config, hyper = dataclasses.replace(CONFIG, optimizer="sgd"), Hyper(learning_rate=1.0)
+    _, one, _ = trained(None, config, hyper)
+    _, two, _ = trained(TWO, config, hyper)
     chex.assert_trees_all_close(jax.device_get(two.params), jax.device_get(one.params), atol=5e-5)
 
 

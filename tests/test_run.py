@@ -23,12 +23,12 @@ DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "-
 TRAIN = 1437
 
 
-def final_state(run_dir: Path):
+def final_state(run_dir: Path, which: str = "last"):
     config, hyper, saved = read(run_dir / "config.json")
     lengths: Durations = durations(config, TRAIN)
     model, tx = loop.prepare(config, 10, hyper, lengths)
     with Checkpoints(run_dir / "checkpoints", read_only=True) as checkpoints:
-        return checkpoints.restore(shapes(model, tx, tuple(saved["image_shape"])))[0]
+        return checkpoints.restore(shapes(model, tx, tuple(saved["image_shape"])), which)[0]
 
 
 def assert_same_bits(a: Path, b: Path) -> None:

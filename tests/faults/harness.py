@@ -1,0 +1,76 @@
+"""Real runs in real processes, on scikit-learn's digits: started, watched and hurt."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from conftest import ONE_DEVICE, ROOT
+
+DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
+STEPS = 15  # an epoch's
+SECONDS = 120
+
+
+def _started(words: Sequence[object], env: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "launch.py"), *map(str, words)], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | env,
+    )
+
+
+def run(*words: object) -> subprocess.Popen:
+    """A run of one process on one device."""
+    return _started(words, ONE_DEVICE)
+
+
+def forced(count: int, *words: object) -> subprocess.Popen:
+    """A run of one process on so many forced devices, with the threads that `job` gives."""
+    flag = f"{ONE_DEVICE['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
+    return _started(words, {"XLA_FLAGS": flag, "PJRT_NPROC": str(2 * count)})
+
+
+def job(count: int, *words: object, **env: str) -> list[subprocess.Popen]:
+    """A run of so many processes of one device each. Equal numbers of threads make equal bits."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ("--coordinator", f"127.0.0.1:{port}", "--num_processes", count)
+    threads = ONE_DEVICE | {"PJRT_NPROC": str(2 * count)} | env
+    return [_started((*words, *where, "--process_id", at), threads) for at in range(count)]
+
+
+def until(true: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Wait for it, while the process lives."""
+    deadline = time.monotonic() + SECONDS
+    while not true() and process.poll() is None:
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def epochs(folder: Path) -> int:
+    """How many a run has recorded."""
+    history = folder / "history.jsonl"
+    return history.read_bytes().count(b"\n") if history.exists() else 0
+
+
+def ended(process: subprocess.Popen) -> tuple[int, str]:
+    """Exit status and everything printed."""
+    printed, _ = process.communicate(timeout=SECONDS)
+    return process.returncode, printed
+
+
+def finished(process: subprocess.Popen) -> str:
+    status, printed = ended(process)
+    assert status == 0, printed
+    return printed
+
+
+def hurt(process: subprocess.Popen, number: signal.Signals, folder: Path, after: int) -> None:
+    """Send a signal once so many epochs are recorded."""
+    until(lambda: epochs(folder) >= after, process)
+    process.send_signal(number)

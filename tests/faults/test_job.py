@@ -1,0 +1,157 @@
+"""Runs of several processes: equal to one process, and hurt."""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import chex
+import jax
+import numpy as np
+import pytest
+from harness import DIGITS, STEPS, ended, epochs, finished, forced, hurt, job, run, until
+from test_run import assert_same_bits, final_state, rows
+
+pytestmark = pytest.mark.slow
+EPOCHS = 14  # 210 steps
+HEARTBEAT = 6
+GENTLE = ("--optimizer", "sgd", "--learning_rate", "0.01")  # where rounding does not grow
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory) -> Path:
+    """A run of two processes that nobody hurt."""
+    folder = tmp_path_factory.mktemp("two") / "run"
+    first, second = job(2, *DIGITS, "--epochs", EPOCHS, "--run_dir", folder)
+    printed = finished(first)
+    assert "job: 2 processes; the coordinator listens on 127.0.0.1:" in printed
+    assert "2 devices of 2 processes, data-parallel: each computes 50" in printed
+    assert "Epoch" not in finished(second)  # the first speaks for all
+    return folder
+
+
+def test_two_processes_equal_one_with_two_devices_bit_for_bit(by_two, tmp_path):
+    finished(forced(2, *DIGITS, "--epochs", EPOCHS, "--run_dir", tmp_path / "run"))
+    assert int(final_state(by_two).step) == 210
+    assert_same_bits(by_two, tmp_path / "run")
+    assert rows(by_two) == rows(tmp_path / "run")
+
+
+def test_saved_by_four_read_by_one_and_by_two(tmp_path):
+    """Four agree with four devices of one process, and with one device, to rounding."""
+    words = (*DIGITS, *GENTLE, "--epochs", EPOCHS, "--run_dir")
+    four = [finished(p) for p in job(4, *words, tmp_path / "four")]
+    assert "4 devices of 4 processes" in four[0]
+    finished(forced(4, *words, tmp_path / "forced"))
+    finished(run(*words, tmp_path / "one"))
+    by_four = final_state(tmp_path / "four")
+    for folder, most in (("forced", 1e-6), ("one", 5e-5)):
+        chex.assert_trees_all_close(final_state(tmp_path / folder).params, by_four.params,
+                                    atol=most, rtol=0)
+    for count in (1, 2):
+        folder = tmp_path / f"by {count}"
+        shutil.copytree(tmp_path / "four", folder)
+        more = ("--resume", folder, "--epochs", EPOCHS + 1)
+        for process in [run(*more)] if count == 1 else job(2, *more):
+            finished(process)
+        assert int(final_state(folder).step) == STEPS * (EPOCHS + 1)
+
+
+def test_a_fully_sharded_run_is_saved_in_parts_and_read_whole(by_two, tmp_path):
+    folder = tmp_path / "run"
+    for process in job(2, *DIGITS, "--epochs", EPOCHS, "--run_dir", folder, "--fsdp"):
+        finished(process)
+    assert_same_bits(by_two, folder)
+    finished(run("--resume", folder, "--epochs", EPOCHS + 1))
+
+
+def test_sigterm_to_one_saves_the_same_step_in_all(by_two, tmp_path, outcome):
+    folder = tmp_path / "run"
+    processes = job(2, *DIGITS, "--epochs", EPOCHS, "--run_dir", folder)
+    hurt(processes[1], signal.SIGTERM, folder, after=3)
+    ends = [ended(p) for p in processes]
+    assert [status for status, _ in ends] == [75, 75], ends
+    assert "and saved. Go on with" in ends[0][1] and "and saved" not in ends[1][1]
+    for process in job(2, "--resume", folder):
+        finished(process)
+    assert_same_bits(by_two, folder)
+    outcome("SIGTERM to one of two processes", 1, rows(folder) == rows(by_two))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_lost_process_ends_the_others_within_the_heartbeat(tmp_path, which, number, outcome):
+    folder = tmp_path / "run"
+    processes = job(2, *DIGITS, "--epochs", 2000, "--run_dir", folder,
+                    "--heartbeat_seconds", HEARTBEAT)
+    hurt(processes[which], number, folder, after=3)
+    began = time.monotonic()
+    status, printed = ended(processes[1 - which])
+    took = time.monotonic() - began
+    processes[which].kill()
+    processes[which].communicate()
+    assert status != 0 and took < 2 * HEARTBEAT + 3, (status, took, printed)
+    words = "another process of the job is gone", "JAX distributed service detected fatal errors"
+    assert any(word in printed for word in words), printed
+    saved = int(final_state(folder).step)
+    name = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}[number]
+    outcome(f"{name} of process {which} of 2", 1, saved >= STEPS * 2, "the save in flight at most")
+
+
+STUCK = """
+import time
+from engine import folder
+
+append = folder.append_history
+
+
+def stuck(path, row):
+    append(path, row)
+    if row["epoch"] == 3:
+        time.sleep(600)
+
+
+folder.append_history = stuck
+"""
+
+
+def test_a_process_that_is_alive_and_stuck_is_left_with_every_stack(tmp_path, outcome):
+    """Its heartbeats go on; the one that waits for it gives up."""
+    (tmp_path / "sitecustomize.py").write_text(STUCK)
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    folder = tmp_path / "run"
+    first, second = job(2, *DIGITS, "--epochs", 50, "--run_dir", folder, "--stuck_seconds", 5,
+                        "--heartbeat_seconds", HEARTBEAT, PYTHONPATH=path)
+    until(lambda: epochs(folder) >= 3, first)
+    began = time.monotonic()
+    status, printed = ended(second)
+    took = time.monotonic() - began
+    assert status == 1 and "Timeout (0:00:05)!" in printed and "training.py" in printed, printed
+    assert ended(first)[0] != 0
+    outcome("a process alive and stuck", 1, took < 30 and int(final_state(folder).step) >= STEPS,
+            "the save in flight at most")
+
+
+def test_one_request_that_cannot_be_is_told_once_and_by_all(tmp_path):
+    ends = [ended(p) for p in job(2, *DIGITS, "--batch_size", 99, "--run_dir", tmp_path / "run")]
+    assert [status for status, _ in ends] == [2, 2]
+    folder = tmp_path / "taken"
+    finished(run(*DIGITS, "--epochs", 1, "--run_dir", folder))
+    ends = [ended(p) for p in job(2, *DIGITS, "--run_dir", folder)]
+    assert [status for status, _ in ends] == [2, 2]
+    assert "already holds the files of a run" in ends[0][1] and "flaxmill" not in ends[1][1]
+    ends = [ended(p) for p in job(2, "sweep", *DIGITS, "--seeds", 2)]
+    assert [status for status, _ in ends] == [2, 2] and "one process" in ends[0][1]
+
+
+def test_alone_where_the_others_never_come(tmp_path):
+    (process, other) = job(2, *DIGITS, "--run_dir", tmp_path / "run", "--join_seconds", 3)
+    other.kill()
+    other.communicate()
+    status, printed = ended(process)
+    assert status != 0 and not (tmp_path / "run").exists(), printed
+
+
+def test_the_bits_are_of_numbers(by_two):
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(final_state(by_two).params))

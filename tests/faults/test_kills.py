@@ -1,0 +1,97 @@
+"""Signals, at random times and twice: the run goes on to the same bits."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from harness import DIGITS, STEPS, ended, epochs, finished, hurt, run, until
+from test_run import assert_same_bits, final_state, rows
+
+pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("FLAXMILL_KILLS", 10))
+EPOCHS = 6 * KILLS
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The run that nobody hurt."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    finished(run(*DIGITS, "--epochs", EPOCHS, "--run_dir", folder))
+    return folder
+
+
+def test_killed_again_and_again_at_random_times(whole, tmp_path, outcome):
+    """Each life ends within half a second of its first epoch: in a step, a save, a line."""
+    draw, folder, survived = random.Random(0), tmp_path / "run", 0
+    words: tuple = (*DIGITS, "--epochs", EPOCHS, "--run_dir", folder)
+    for _ in range(KILLS):
+        before = epochs(folder)
+        process = run(*words)
+        until(lambda before=before: epochs(folder) != before, process)
+        time.sleep(draw.uniform(0, 0.5))
+        process.kill()
+        assert ended(process)[0] == -signal.SIGKILL
+        # The save of the last recorded epoch may have been in flight.
+        survived += int(final_state(folder).step) >= STEPS * (epochs(folder) - 1)
+        words = ("--resume", folder)
+    finished(run(*words))
+    assert_same_bits(whole, folder)
+    assert rows(folder) == rows(whole)
+    assert not list((folder / "checkpoints").glob("*tmp*"))
+    outcome("kill -9 at a random instant", KILLS, survived, "the save in flight at most")
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_is_whole(tmp_path, outcome):
+    folder = tmp_path / "run"
+    process = run(*DIGITS, "--epochs", 500, "--run_dir", folder)
+    hurt(process, signal.SIGINT, folder, after=2)
+    process.send_signal(signal.SIGINT)
+    status, printed = ended(process)
+    assert status == 130 and "Traceback" not in printed
+    survived = int(final_state(folder).step) >= STEPS
+    outcome("Ctrl-C twice", 1, survived, "the save in flight at most")
+
+
+def test_two_runs_never_share_a_folder(tmp_path, outcome):
+    folder = tmp_path / "run"
+    first = run(*DIGITS, "--epochs", 500, "--run_dir", folder)
+    until(lambda: (folder / ".lock").exists() and (folder / ".lock").read_text() != "", first)
+    early = ended(run(*DIGITS, "--run_dir", folder))
+    until(lambda: epochs(folder) > 0, first)
+    late = ended(run("--resume", folder))
+    first.kill()
+    first.communicate()
+    assert early[0] == 2 and ("in use by" in early[1] or "already holds" in early[1])
+    refused = late[0] == 2 and f"in use by process {first.pid} on {os.uname().nodename}" in late[1]
+    assert ended(run("--resume", folder, "--epochs", epochs(folder) + 1))[0] == 0
+    outcome("a second run in the folder", 1, refused)
+
+
+def test_more_epochs_are_the_one_change_that_a_resumed_run_takes(whole, tmp_path):
+    folder = tmp_path / "run"
+    finished(run(*DIGITS, "--epochs", 2, "--run_dir", folder))
+    status, printed = ended(run("--resume", folder, "--epochs", 1))
+    assert status == 2 and "--epochs 1: the run has trained 2 already" in printed
+    status, printed = ended(run("--resume", folder, "--batch_size", 50))
+    assert status == 2 and "batch_size was 100, now 50" in printed
+    finished(run("--resume", folder, "--epochs", EPOCHS))
+    assert_same_bits(whole, folder)
+
+
+def test_a_run_that_diverges_late_keeps_its_best(tmp_path, outcome):
+    """The warm-up ends beyond what SGD can bear."""
+    folder = tmp_path / "run"
+    status, printed = ended(run(
+        *DIGITS, "--epochs", 30, "--run_dir", folder, "--optimizer", "sgd", "--learning_rate", 30,
+        "--schedule", "warmup_cosine", "--warmup_epochs", 30,
+    ))
+    assert status == 3 and "not finite at step" in printed and "Traceback" not in printed
+    best = max(rows(folder), key=lambda row: row["val_accuracy"])
+    last, top = final_state(folder), final_state(folder, "best")
+    import jax
+    import numpy as np
+    finite = all(np.isfinite(x).all() for x in jax.tree.leaves((last.params, top.params)))
+    outcome("a loss that is NaN", 1, int(top.step) == best["step"] and finite)
