@@ -153,8 +153,9 @@ class Checkpoints:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> RunError:
-        return RunError(f"saving in {self.folder} failed: {one_line(error)}. Earlier checkpoints "
-                        "are whole; make room or mend the disk, then go on with --resume.")
+        lost = " (or another process of the job is gone)" if jax.process_count() > 1 else ""
+        return RunError(f"saving in {self.folder} failed{lost}: {one_line(error)}. Earlier "
+                        "checkpoints are whole: mend what is wrong, then go on with --resume.")
 
     def restore(self, shapes: Any, which: str = "last") -> tuple[Any, float]:
         """The `last` or `best` state, host arrays shaped like `shapes`, and its seconds.

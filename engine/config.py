@@ -94,6 +94,7 @@ class Hyper(NamedTuple):
     label_smoothing: float | None = None
 
 
+ADDRESS = ("coordinator", "num_processes", "process_id")
 BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing")
 HYPER_HELP = {
     "learning_rate": "the peak learning rate",
@@ -211,7 +212,9 @@ def identity(config: Config, hyper: Hyper) -> dict[str, Any]:
 
 
 def to_json(config: Config, hyper: Hyper) -> dict[str, Any]:
-    return {"config": dataclasses.asdict(config), "hyper": hyper._asdict()}
+    """What `read` reads; without the address of this process, which is no part of the run."""
+    kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in ADDRESS}
+    return {"config": kept, "hyper": hyper._asdict()}
 
 
 def read(path: Path) -> tuple[Config, Hyper, dict[str, Any]]:
