@@ -117,7 +117,11 @@ def _base(values: flags.FlagValues, command: str) -> tuple[Config, Hyper, Search
             search = _saved_search(file, content)
     if values.config:
         config, hyper = _recipe(values.config)
-    return (dataclasses.replace(config, run_dir=saved) if saved else config), hyper, search
+    if saved:  # the job that the run was begun in is over: whoever goes on joins another, or none
+        config = dataclasses.replace(
+            config, run_dir=saved, coordinator="", num_processes=0, process_id=-1
+        )
+    return config, hyper, search
 
 
 def _saved_search(file: Path, content: dict[str, Any]) -> Search:
