@@ -3,7 +3,7 @@
 import os
 import sys
 
-from engine import devices, flags, space
+from engine import chips, devices, flags, space
 from engine.errors import RequestError, RunError
 
 
@@ -15,15 +15,18 @@ def _carry_out(request: flags.Request) -> int:
     devices.spare_threads(os.environ)
     for text in request.search.axes:
         space.axis(text)  # a mistyped axis is answered before jax is imported
+    planned = chips.asked(request.plan) if request.plan else None
     from absl import logging
 
-    from engine import evaluation, lr_find, run, setup, sweep
+    from engine import evaluation, lr_find, plan, run, setup, sweep
 
     # Orbax warns of what we ask of it on purpose, and prints the errors that it raises.
     logging.set_verbosity(logging.FATAL)
     config, hyper = request.config, request.hyper
     if request.summary:
         setup.summary(config)
+    elif planned:
+        plan.run(config, hyper, *planned)
     elif request.command == "sweep":
         sweep.run(config, hyper, request.search, request.resume)
     elif request.command == "lr-find":

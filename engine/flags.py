@@ -26,6 +26,7 @@ BELONGS = {
     "summary": ("train",),
     "memory": ("train",),
     "profile": ("train",),
+    "plan": ("train",),
     "resume": ("train", "sweep"),
     "checkpoint": ("eval", "predict"),
     "json": ("doctor",),
@@ -50,6 +51,7 @@ class Request(NamedTuple):
     summary: bool
     memory: bool
     profile: bool
+    plan: str
     json: bool
     images: list[str]
     search: Search
@@ -68,7 +70,8 @@ def _definitions() -> flags.FlagValues:
         flags.DEFINE_float(name, None, text, flag_values=values)
     for name, text in (("config", "a recipe, such as configs/article.py; flags override it"),
                        ("resume", "go on with the run in this folder"),
-                       ("checkpoint", "for eval and predict: last or best; default last")):
+                       ("checkpoint", "for eval and predict: last or best; default last"),
+                       ("plan", "reckon memory and time on such devices, and stop: 8xH100")):
         flags.DEFINE_string(name, None, text, flag_values=values)
     for name, text in (("summary", "print the model's layers and stop"),
                        ("memory", "print the compiled program's memory plan before it runs"),
@@ -180,4 +183,5 @@ def parse(argv: list[str]) -> Request | None:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
     check(config, hyper)
     return Request(command, config, hyper, values.resume or "", values.checkpoint or "last",
-                   values.summary, values.memory, values.profile, values.json, words[1:], search)
+                   values.summary, values.memory, values.profile, values.plan or "", values.json,
+                   words[1:], search)

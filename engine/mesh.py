@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import (
+    AbstractMesh,
     AxisType,
     Mesh,
     NamedSharding,
@@ -121,6 +122,11 @@ def over(device: jax.Device, axis: str) -> Mesh | None:
     return jax.make_mesh((len(found),), (axis,), axis_types=(AxisType.Auto,), devices=found)
 
 
+def on_paper(count: int) -> AbstractMesh:
+    """A mesh over "data" of devices that need not be here: for shapes, never for a program."""
+    return AbstractMesh((count,), (DATA,))
+
+
 def everywhere(mesh: Mesh | None, device: jax.Device) -> Sharding:
     """Where to put what every device needs whole."""
     return SingleDeviceSharding(device) if mesh is None else NamedSharding(mesh, PartitionSpec())
@@ -145,7 +151,7 @@ def put(tree: T, where: Sharding | Any) -> T:
     return jax.tree.map(one, tree, where)
 
 
-def _split(mesh: Mesh, x: Any) -> PartitionSpec:
+def _split(mesh: Mesh | AbstractMesh, x: Any) -> PartitionSpec:
     """The longest axis that the devices divide, split over "data"; nothing of a small array."""
     axes = [at for at, size in enumerate(x.shape) if size % mesh.size == 0]
     if not axes or math.prod(x.shape) < SHARDED_FROM:
@@ -154,7 +160,7 @@ def _split(mesh: Mesh, x: Any) -> PartitionSpec:
     return PartitionSpec(*[None] * at, DATA)
 
 
-def shardings(mesh: Mesh, tree: Any, fsdp: bool) -> Any:
+def shardings(mesh: Mesh | AbstractMesh, tree: Any, fsdp: bool) -> Any:
     """A NamedSharding for every array of `tree`: whole on every device, or with `fsdp` in parts.
 
     Parts of parameters and optimizer state alike are stage 3 of ZeRO (Rajbhandari et al. 2020).

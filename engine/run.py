@@ -27,7 +27,7 @@ from engine.training import Clock, Programs, Training
 PROFILED = 20
 
 
-def _compile_segment(ready: Setup, config: Config, state: State) -> Program:
+def compile_segment(ready: Setup, config: Config, state: State) -> Program:
     """The training program of `config`; a `state` of shapes alone will do to compile it."""
     return Program(
         partial(loop.segment, ready.model, config, mesh=ready.mesh), donate=("state",),
@@ -41,7 +41,7 @@ def compile_programs(ready: Setup, state: State) -> Programs:
 
     Raises RequestError where training would not fit the device's memory.
     """
-    segment = _compile_segment(ready, ready.config, state)
+    segment = compile_segment(ready, ready.config, state)
     need, room = memory.extra(memory.plan(segment.compiled)), memory.free(ready.device)
     if room is not None and need > room:
         raise memory.too_large(ready.config.batch_size, need, room, partial(_plan_of, ready))
@@ -60,7 +60,7 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
         config, microbatch=loop.microbatch_for(config, ready.device.platform, ready.devices)[0]
     )
     state = shapes(ready.model, ready.tx, ready.data.train.image_shape)
-    return memory.plan(_compile_segment(ready, config, state).compiled)
+    return memory.plan(compile_segment(ready, config, state).compiled)
 
 
 @contextlib.contextmanager

@@ -87,9 +87,9 @@ def load(config: Config) -> Dataset:
     return sources.load(config.dataset, config.data_dir, config.image_size)
 
 
-def _shares(config: Config, over: Mesh | None) -> str:
-    """How a batch is spread, in words. Raises RequestError where it can't be."""
-    count = 1 if over is None else over.size
+def share_of(config: Config, count: int) -> int:
+    """Examples of a batch that each of `count` devices computes. Raises RequestError where they
+    can't share it evenly, or in whole microbatches."""
     share, rest = divmod(config.batch_size, count)
     if rest:
         near = " or ".join(str(size) for size in (share * count, (share + 1) * count) if size)
@@ -98,6 +98,13 @@ def _shares(config: Config, over: Mesh | None) -> str:
     if config.microbatch and share % config.microbatch:
         raise RequestError(f"--microbatch {config.microbatch} does not divide the {share} examples "
                            f"that each of {count} devices has of a batch.")
+    return share
+
+
+def _shares(config: Config, over: Mesh | None) -> str:
+    """How a batch is spread, in words. Raises RequestError where it can't be."""
+    count = 1 if over is None else over.size
+    share = share_of(config, count)
     split = "parameters and optimizer state split over all" if config.fsdp else "data-parallel"
     return f"{count} devices of {jax.process_count()} processes, {split}: " \
            f"each computes {share} of a batch's {config.batch_size} examples"

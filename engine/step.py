@@ -81,7 +81,7 @@ def _spread(
     mesh: Mesh, config: Config, model: nn.Module, params: Any, batch: Batch, hyper: Hyper,
     dropout: Array,
 ) -> tuple[Any, metrics.Tally]:
-    """`_accumulated`, every device its share of the batch: one all-reduce sums them.
+    """`_accumulated`, every device its share of the batch: one all-reduce a dtype adds up.
 
     Fully sharded parameters are gathered on the way in, and each device is left with its part of
     the gradient.

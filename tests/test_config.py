@@ -185,3 +185,12 @@ def test_a_mistyped_axis_is_answered_before_jax_is_imported():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_a_resumed_run_does_not_join_the_job_that_it_was_begun_in(tmp_path):
+    job = Config(coordinator="127.0.0.1:8476", num_processes=2, process_id=1)
+    folder.write_config(tmp_path, to_json(job, Hyper()))
+    config = flags.parse(["--resume", str(tmp_path)]).config
+    assert config == Config(run_dir=str(tmp_path))
+    words = ["--resume", str(tmp_path), "--num_processes", "3", "--process_id", "0"]
+    assert flags.parse(words).config.num_processes == 3

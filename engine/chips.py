@@ -1,0 +1,98 @@
+"""Accelerators as their makers describe them, and the textbook times of a step on many of them.
+
+Imports nothing heavy, so that a mistyped --plan answers at once. Every figure is nominal: nobody
+measured it here.
+"""
+
+import math
+import re
+from typing import NamedTuple
+
+from engine.errors import RequestError, unknown
+
+EFFICIENCY = 0.3  # of the peak; assumed: convolutions and matrix products of a tuned float32 step
+HOP_SECONDS = 5e-6  # of one device to the next, its launch included; assumed
+TAKEN = 0.75  # of the memory: jax's share of a GPU, where XLA_PYTHON_CLIENT_MEM_FRACTION is unset
+
+
+class Chip(NamedTuple):
+    """FLOP/s at `precision` without sparsity, bytes, and bytes/s in one direction.
+
+    `link` joins the `linked` devices of a host (a TPU's pod); `network` is one host's port.
+    """
+
+    name: str
+    precision: str
+    flops: float
+    memory: float
+    memory_bandwidth: float
+    link: float
+    linked: int
+    network: float
+
+
+_NDR, _ETHERNET = 400e9 / 8, 100e9 / 8  # bytes/s
+
+# Vendors' data sheets. NVIDIA: "H100 Tensor Core GPU" (SXM), "H200" (SXM), "A100 80GB" (SXM),
+# "HGX B200", "L4" (PCIe 4.0 × 16), "T4" (PCIe 3.0 × 16); half of what they give with sparsity and
+# half of a link's two directions. Google Cloud, "TPU v5e": a pod of 256, 1,600 Gbit/s a chip.
+# A DGX has eight ports of 400 Gbit/s (A100: of 200) where one is counted here.
+CHIPS = {chip.name: chip for chip in (
+    Chip("H100", "TF32", 494.5e12, 80e9, 3.35e12, 450e9, 8, _NDR),
+    Chip("H200", "TF32", 494.5e12, 141e9, 4.8e12, 450e9, 8, _NDR),
+    Chip("A100", "TF32", 156e12, 80e9, 2.039e12, 300e9, 8, _NDR),
+    Chip("B200", "TF32", 1.1e15, 180e9, 8e12, 900e9, 8, _NDR),
+    Chip("L4", "TF32", 60e12, 24e9, 300e9, 32e9, 8, _ETHERNET),
+    Chip("T4", "FP32", 8.1e12, 16e9, 320e9, 16e9, 8, _ETHERNET),
+    Chip("v5e", "bf16", 197e12, 16e9, 819e9, 100e9, 256, _ETHERNET),
+)}
+
+
+def asked(text: str) -> tuple[int, Chip]:
+    """Count and chip of '8xH100'. Raises RequestError for anything else."""
+    found = re.fullmatch(r"(\d+)x(\w+)", text, re.IGNORECASE)
+    if not found:
+        raise RequestError(f"--plan {text}: type a count, an x and a device, such as 8xH100.")
+    count, name = int(found[1]), found[2]
+    if not count:
+        raise RequestError(f"--plan {text}: type 1 device or more, such as 8x{name}.")
+    by_lower = {chip.name.lower(): chip for chip in CHIPS.values()}
+    if name.lower() not in by_lower:
+        raise unknown("device of --plan", name, CHIPS)
+    return count, by_lower[name.lower()]
+
+
+def bandwidth(chip: Chip, count: int) -> float:
+    """Bytes/s of the slowest link on a ring of `count` devices."""
+    return chip.link if count <= chip.linked else chip.network
+
+
+def ring_seconds(count: int, size: float, bandwidth: float, hop: float = HOP_SECONDS) -> float:
+    """An all-gather or a reduce-scatter of arrays of `size` bytes in all: once round the ring.
+
+    (n-1)/n × bytes / bandwidth + (n-1) hops; Thakur, Rabenseifner and Gropp 2005.
+    """
+    return (count - 1) / count * size / bandwidth + (count - 1) * hop
+
+
+def all_reduce_seconds(
+    count: int, size: float, bandwidth: float, hop: float = HOP_SECONDS
+) -> float:
+    """Twice round the ring, or up and down a tree of log₂ n levels where that is quicker, as NCCL
+    chooses for small arrays (Sanders, Speck and Träff 2009)."""
+    tree = 2 * size / bandwidth + 2 * math.ceil(math.log2(count)) * hop
+    return min(2 * ring_seconds(count, size, bandwidth, hop), tree)
+
+
+def exchange_seconds(chip: Chip, count: int, traffic: dict[str, int]) -> float:
+    """A step's collectives, bytes by kind, each kind as one operation after another."""
+    rate = bandwidth(chip, count)
+    return sum(
+        (all_reduce_seconds if kind == "all-reduce" else ring_seconds)(count, size, rate)
+        for kind, size in traffic.items()
+    )
+
+
+def compute_seconds(chip: Chip, flops: float, touched: float) -> float:
+    """`flops` at EFFICIENCY of the peak, then an update that reads and writes `touched` bytes."""
+    return flops / (chip.flops * EFFICIENCY) + touched / chip.memory_bandwidth

@@ -1,0 +1,230 @@
+"""What a run would need and how fast it would be on devices that aren't here: --plan 8xH100.
+
+The temporary memory of a step is compiled, for this machine's CPU; everything else is reckoned on
+paper, from shapes and from the nominal figures in chips.py.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from engine import chips, collectives, devices, memory, setup, step
+from engine.chips import Chip
+from engine.config import Config, Hyper
+from engine.data import Data
+from engine.run import compile_segment
+from engine.state import State, shapes
+
+
+class Share(NamedTuple):
+    """Bytes that each of `devices` holds, and bytes a step that they exchange, by kind."""
+
+    devices: int
+    params: int
+    optimizer: int
+    data: int
+    temporary: int
+    traffic: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return self.params + self.optimizer + self.data + self.temporary
+
+    @property
+    def touched(self) -> int:
+        """By an update: the gradient read, parameters and optimizer state read and written."""
+        return 3 * self.params + 2 * self.optimizer
+
+
+class Step(NamedTuple):
+    """Seconds of one update of `batch` examples on `devices`; neither part hides the other."""
+
+    devices: int
+    batch: int
+    compute: float
+    exchange: float
+
+    @property
+    def seconds(self) -> float:
+        return self.compute + self.exchange
+
+    @property
+    def rate(self) -> float:
+        """Examples a second."""
+        return self.batch / self.seconds
+
+
+class Plan(NamedTuple):
+    """All that the prediction rests on. `flops` are one example's, forward and both gradients;
+    `data` and `temporary` bytes on each device, of a share of the batch."""
+
+    chip: Chip
+    devices: int
+    batch: int
+    state: State
+    data: int
+    temporary: int
+    flops: float
+
+
+def share(plan: Plan, devices: int, fsdp: bool) -> Share:
+    """What each of `devices` holds. Fully sharded parameters are gathered whole for a step."""
+    traffic = collectives.reckoned(plan.state.params, devices, fsdp)
+    return Share(
+        devices,
+        collectives.held(plan.state.params, devices, fsdp),
+        collectives.held(plan.state.opt_state, devices, fsdp),
+        plan.data,
+        plan.temporary + traffic.get("all-gather", 0),
+        traffic,
+    )
+
+
+def predicted(plan: Plan, devices: int, batch: int, fsdp: bool) -> Step:
+    """A step of `batch` examples, spread evenly over `devices`."""
+    own = share(plan, devices, fsdp)
+    return Step(
+        devices, batch,
+        chips.compute_seconds(plan.chip, plan.flops * batch / devices, own.touched),
+        chips.exchange_seconds(plan.chip, devices, own.traffic),
+    )
+
+
+def counts(devices: int) -> list[int]:
+    """1, 2, 4, ... and `devices`."""
+    return [2**n for n in range((devices - 1).bit_length())] + [devices]
+
+
+def growing(plan: Plan, fsdp: bool) -> list[Step]:
+    """Ever more devices, each with the share that the asked count has: the batch grows."""
+    each = plan.batch // plan.devices
+    return [predicted(plan, n, each * n, fsdp) for n in counts(plan.devices)]
+
+
+def shared(plan: Plan, fsdp: bool) -> list[Step]:
+    """Ever more devices that share the asked batch, where they can."""
+    return [predicted(plan, n, plan.batch, fsdp)
+            for n in counts(plan.devices) if plan.batch % n == 0]
+
+
+def overtaken(steps: list[Step]) -> int | None:
+    """The first of the counts at which the exchange takes longer than the computation."""
+    return next((at.devices for at in steps if at.exchange > at.compute), None)
+
+
+def flops_of_example(model: nn.Module, params: Any, image_HxWxC: tuple[int, ...]) -> float:
+    """XLA's count for one example's gradient. Outside any loop, where it is sound: of a loop it
+    counts the body once, whatever its length."""
+
+    def loss(params, image_HxWxC, label):
+        logits_1xC = step.forward(model, params, image_HxWxC[None], train=True)
+        return step.cross_entropy(logits_1xC, label[None])[0]
+
+    image = jax.ShapeDtypeStruct(image_HxWxC, jnp.float32)
+    label = jax.ShapeDtypeStruct((), jnp.int32)
+    cost: Any = jax.jit(jax.grad(loss)).lower(params, image, label).cost_analysis()
+    return cost["flops"]
+
+
+def data_bytes(data: Data) -> int:
+    """Of both subsets, a split that they share only once: what `data.place` puts on a device."""
+    splits = {id(subset.split): subset.split for subset in (data.train, data.validation)}
+    return collectives.nbytes([*splits.values(), data.train.rows, data.validation.rows])
+
+
+def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
+    """The plan of `config` on `count` chips: its step compiled for this machine's CPU.
+
+    Convolutions are XLA's own, as on an accelerator. Raises RequestError for a batch that `count`
+    devices can't share, or larger than the data.
+    """
+    each = setup.share_of(config, count)
+    device = devices.choose("cpu").device
+    jax.config.update("jax_default_device", device)
+    if config.compile_cache:
+        devices.enable_compile_cache(devices.compile_cache_dir())
+    if config.convolution == "auto":
+        config = dataclasses.replace(config, convolution="direct")
+    ready = setup.settle(
+        config, hyper, device, setup.load(config), setup.plain_console(quiet=True)
+    )
+    state = shapes(ready.model, ready.tx, ready.data.train.image_shape)
+    # One device's share of the batch; the microbatch as typed, not as this CPU would have it.
+    alone = dataclasses.replace(config, batch_size=each)
+    return Plan(
+        chip, count, config.batch_size, state, data_bytes(ready.data),
+        memory.plan(compile_segment(ready, alone, state).compiled).temp,
+        flops_of_example(ready.model, state.params, ready.data.train.image_shape),
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def _memory(plan: Plan) -> str:
+    """Bytes on each device, replicated and with --fsdp."""
+    ways = [share(plan, plan.devices, fsdp) for fsdp in (False, True)]
+    room = chips.TAKEN * plan.chip.memory
+    cpu = f"compiled, for this machine's CPU, {plan.batch // plan.devices} examples"
+
+    def row(name: str, values: list[int], source: str) -> list[str]:
+        return [name, *(f"{value:,}" for value in values), source]
+
+    rows = [
+        row("parameters", [w.params for w in ways], "paper: shapes"),
+        row("optimizer state", [w.optimizer for w in ways], "paper: shapes"),
+        row("data set, uint8", [w.data for w in ways], "paper: shapes"),
+        row("temporary of a step", [w.temporary for w in ways],
+            f"{cpu}; --fsdp adds what is gathered, on paper"),
+        row("in all", [w.total for w in ways], ""),
+        [f"fits {room / 1e9:.0f} of {plan.chip.memory / 1e9:.0f} GB",
+         *("yes" if w.total <= room else "no" for w in ways), "paper: what jax takes of a GPU"],
+    ]
+    rows += [row(f"{kind}, a step", [w.traffic.get(kind, 0) for w in ways], "paper: shapes")
+             for kind in ("all-reduce", "all-gather", "reduce-scatter")]
+    return _table(["bytes on each device", "replicated", "--fsdp", "how it is known"], rows)
+
+
+def _times(steps: list[Step]) -> str:
+    """A row a number of devices, and where the exchange overtakes the computation."""
+    head = ["devices", "batch", "compute, ms", "exchange, ms", "step, ms", "images/s", "efficiency"]
+    rows = [[f"{at.devices:,}", f"{at.batch:,}", f"{1e3 * at.compute:.3f}",
+             f"{1e3 * at.exchange:.3f}", f"{1e3 * at.seconds:.3f}", f"{at.rate:,.0f}",
+             f"{at.rate / (at.devices * steps[0].rate):.1%}"] for at in steps]
+    found = overtaken(steps)
+    last = f"the exchange takes longer than the computation from {found:,} devices on" if found \
+        else f"the computation takes longer than the exchange up to {steps[-1].devices:,} devices"
+    return f"{_table(head, rows)}\n\n{last}"
+
+
+def report(plan: Plan, fsdp: bool) -> str:
+    """The whole prediction, in Markdown; every line says whether it was compiled or reckoned."""
+    chip, each = plan.chip, plan.batch // plan.devices
+    parameters = sum(x.size for x in jax.tree.leaves(plan.state.params))
+    way = "with --fsdp" if fsdp else "data-parallel"
+    return "\n\n".join([
+        f"plan: {plan.devices:,} × {chip.name}, {way}; a batch of {plan.batch:,}, {each:,} "
+        f"examples on each device; {parameters:,} parameters",
+        f"chip, nominal: {chip.flops / 1e12:,.1f} TFLOP/s {chip.precision}, "
+        f"{chip.memory / 1e9:.0f} GB at {chip.memory_bandwidth / 1e9:,.0f} GB/s; "
+        f"{chip.link / 1e9:.0f} GB/s among {chip.linked}, {chip.network / 1e9:.1f} GB/s beyond",
+        f"assumed: {chips.EFFICIENCY:.0%} of the peak, {1e6 * chips.HOP_SECONDS:.0f} µs a hop, an "
+        "exchange that starts when the computation is done; nothing for the launch of kernels, "
+        "which is most of a small network's step: the times are the least, the rates the most",
+        f"FLOPs: {plan.flops * each:,.0f} a step on each device, {plan.flops:,.0f} an example, by "
+        "XLA's cost analysis of one gradient outside a loop (of a loop it counts the body once)",
+        _memory(plan),
+        f"Reckoned on paper, {each:,} examples on each device:",
+        _times(growing(plan, fsdp)),
+        f"Reckoned on paper, a batch of {plan.batch:,} shared:",
+        _times(shared(plan, fsdp)),
+    ])
+
+
+def run(config: Config, hyper: Hyper, count: int, chip: Chip) -> None:
+    """Print the plan; no run is begun and no folder made."""
+    print(report(settled(config, hyper, count, chip), config.fsdp))
