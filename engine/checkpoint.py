@@ -32,7 +32,7 @@ class Record(NamedTuple):
 
     val_accuracy: float | None
     seconds: float
-    leaves: dict[str, list[str]]
+    leaves: dict[str, list[Any]]
 
     def rank(self) -> float:
         """The accuracy, whatever was measured: NaN compares with nothing."""
@@ -43,12 +43,12 @@ class Record(NamedTuple):
         return hashlib.sha256(json.dumps(self, sort_keys=True).encode()).hexdigest()
 
 
-def _leaf(array: np.ndarray) -> list[str]:
+def _leaf(array: np.ndarray) -> list[Any]:
     data = np.ascontiguousarray(array).data
-    return [array.dtype.str, str(array.shape), hashlib.sha256(data).hexdigest()]
+    return [array.dtype.str, list(array.shape), hashlib.sha256(data).hexdigest()]
 
 
-def digests(state: Any) -> dict[str, list[str]]:
+def digests(state: Any) -> dict[str, list[Any]]:
     """dtype, shape and SHA-256 of every leaf, by its path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path): _leaf(mesh.on_host(x)) for path, x in leaves}
@@ -157,19 +157,22 @@ class Checkpoints:
         return RunError(f"saving in {self.folder} failed{lost}: {one_line(error)}. Earlier "
                         "checkpoints are whole: mend what is wrong, then go on with --resume.")
 
-    def restore(self, shapes: Any, which: str = "last") -> tuple[Any, float]:
+    def restore(
+        self, shapes: Any, which: str = "last", any_count: bool = False
+    ) -> tuple[Any, float]:
         """The `last` or `best` state, host arrays shaped like `shapes`, and its seconds.
 
-        A damaged step is named and moved to `damaged/` beside this folder (left where it is if
-        opened to read only), and the next best or the one before is taken. Raises RequestError
-        where there is none, or where it was saved by another model.
+        `any_count` lets leading axes be of another length: a population's, which may have been
+        halved. A damaged step is named and moved to `damaged/` beside this folder (left where it
+        is if opened to read only), and the next best or the one before is taken. Raises
+        RequestError where there is none, or where it was saved by another model.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         if which == "best":
             steps.sort(key=self._rank, reverse=True)
         for step in steps:
             try:
-                state, seconds = self._verified(step, shapes)
+                state, seconds = self._verified(step, shapes, any_count)
                 problem = ""
             except RequestError:
                 raise
@@ -178,21 +181,26 @@ class Checkpoints:
             if mesh.all_agree(not problem):
                 return state, seconds
             self._put_aside(step, problem or "damaged where another process read it")
-        why = "every one is damaged" if steps else "the run ended before its first"
-        raise RequestError(f"no whole checkpoint in {self.folder}: {why}.")
+        if steps:
+            raise RequestError(f"no whole checkpoint in {self.folder}: every one is damaged.")
+        raise RequestError(f"no checkpoint in {self.folder}: the run ended before its first.")
 
-    def _verified(self, step: int, shapes: Any) -> tuple[Any, float]:
+    def _verified(self, step: int, shapes: Any, any_count: bool) -> tuple[Any, float]:
         """A step's state. Raises anything where it is damaged, RequestError where it can't fit."""
-        record = _read_record(self.folder / str(step))
-        leaves, _ = jax.tree_util.tree_flatten_with_path(shapes)
-        for path, leaf in leaves:
-            name, now = jax.tree_util.keystr(path), [np.dtype(leaf.dtype).str, str(leaf.shape)]
-            was = record.leaves.get(name, ["absent"])[:2]
-            if was != now:
-                raise RequestError(f"{self.folder / str(step)} was saved by another model: {name} "
-                                   f"was {' '.join(was)}, now {' '.join(now)}.")
-        abstract = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shapes)._asdict()
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        path = self.folder / str(step)
+        record = _read_record(path)
+        free = 1 if any_count else 0  # leading axes that may differ
+
+        def abstract(where: Any, leaf: Any) -> np.ndarray:
+            name, now = jax.tree_util.keystr(where), [np.dtype(leaf.dtype).str, list(leaf.shape)]
+            dtype, shape = was = record.leaves.get(name, ["absent", []])[:2]
+            if dtype != now[0] or shape[free:] != now[1][free:]:
+                raise RequestError(f"{path} was saved by another model: {name} was {was}, "
+                                   f"now {now}.")
+            return np.empty(shape, dtype)
+
+        tree = jax.tree_util.tree_map_with_path(abstract, shapes)._asdict()
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(tree))
         state = type(shapes)(**self._manager.restore(step, args=args)["state"])
         found = digests(state)
         wrong = [name for name, leaf in record.leaves.items() if found.get(name) != leaf]

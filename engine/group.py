@@ -120,7 +120,7 @@ def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, f
 
     It may have been saved by another number of devices, or halved since it was created.
     """
-    runs, seconds = saved.restore(jax.eval_shape(lambda: create(group)))
+    runs, seconds = saved.restore(jax.eval_shape(lambda: create(group)), any_count=True)
     _, first = np.unique(runs.members.number, return_index=True)
     keep = np.array(filled(group, sorted(first.tolist())))
     members = jax.tree.map(lambda x: x[keep], runs.members)

@@ -67,7 +67,7 @@ def test_what_was_saved_comes_back_with_its_seconds(tmp_path):
 def test_a_digest_is_the_sha256_of_the_bytes():
     kernel = np.asarray(state(3).params["kernel"])
     found = digests(state(3))[".params['kernel']"]
-    assert found == ["<f4", "(128, 64)", hashlib.sha256(kernel.tobytes()).hexdigest()]
+    assert found == ["<f4", [128, 64], hashlib.sha256(kernel.tobytes()).hexdigest()]
 
 
 def test_the_best_and_the_last_two_are_kept(tmp_path):
@@ -139,7 +139,7 @@ def test_none_whole_is_one_clear_sentence(tmp_path):
     with pytest.raises(RequestError, match="no whole checkpoint in .*every one is damaged"):
         restored(folder)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestError, match="the run ended before its first"):
+    with pytest.raises(RequestError, match="no checkpoint in .*: the run ended before its first"):
         restored(tmp_path / "empty")
 
 
@@ -147,8 +147,10 @@ def test_another_models_checkpoint_is_refused_and_left_alone(tmp_path):
     folder = saved(tmp_path / "c", (1, 0.5))
     other = SHAPES._replace(params=SHAPES.params | {"bias": jax.ShapeDtypeStruct((9,), "f4")})
     with Checkpoints(folder) as checkpoints, pytest.raises(RequestError, match=(
-            r"saved by another model: .params\['bias'\] was <f4 \(8,\), now <f4 \(9,\)")):
+            r"saved by another model: .params\['bias'\] was \['<f4', \[8\]\], now .*\[9\]")):
         checkpoints.restore(other)
+    with Checkpoints(folder) as checkpoints:
+        assert same(checkpoints.restore(other, any_count=True)[0], state(1))
     assert steps(folder) == {1}
 
 
