@@ -66,7 +66,8 @@ def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
     ready = setup(config, hyper, *begin(config, stderr=True))
     state = _restored(ready.model, ready.tx, ready.data.train.image_shape, config, which)
     scores, _ = evaluated(ready, mesh.put(state.params, ready.everywhere))
-    print(json.dumps(scores | {"checkpoint": which, "step": int(state.step)}, indent=2))
+    if mesh.first_process():
+        print(json.dumps(scores | {"checkpoint": which, "step": int(state.step)}, indent=2))
     return scores
 
 

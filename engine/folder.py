@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,9 @@ def alone(path: Path) -> Iterator[None]:
             file.seek(0)
             raise RequestError(f"{path} is in use by {file.read().strip() or 'another process'}: "
                                "wait for it, stop it, or name another folder.") from None
+        except OSError as error:  # a file system without locks
+            print(f"{path} can't be locked ({error.strerror}): see that no other run writes there",
+                  file=sys.stderr)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()

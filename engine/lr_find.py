@@ -12,7 +12,7 @@ from engine import folder, population, report, space
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.group import assemble, compile_programs, create
-from engine.setup import begin, load
+from engine.setup import begin_alone, load
 from engine.space import Search, Trial
 
 AXIS = "learning_rate=log:1e-5:1:32"
@@ -91,7 +91,7 @@ def run(config: Config, hyper: Hyper, search: Search) -> Finding:
     rates = _rates(search)
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
-    device, console = begin(config)
+    device, console = begin_alone(config)
     dataset = load(config)
     path = folder.create(config, "lr-find")
     group = assemble(0, trials, device, dataset, console)

@@ -76,6 +76,8 @@ def join(config: Config) -> str:
     if not typed and not launcher:
         return ""
     address: dict[str, Any] = _address(config) if typed else {}
+    # It would swallow SIGTERM until somebody asks it; ours is asked after every segment.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             **address, heartbeat_timeout_seconds=config.heartbeat_seconds,

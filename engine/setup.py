@@ -72,6 +72,23 @@ def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
     """Join the job, choose the device, make the compile cache ready. The console speaks in the
     first process only."""
     joined = mesh.join(config)
+    return _begun(config, joined, stderr)
+
+
+def begin_alone(config: Config) -> tuple[jax.Device, Console]:
+    """`begin` of a population. Raises RequestError among several processes, and for --fsdp."""
+    if config.fsdp:
+        raise RequestError("--fsdp splits one run over the devices; a population has its runs on "
+                           "them, each whole: leave it out.")
+    joined = mesh.join(config)
+    if joined and jax.process_count() > 1:
+        raise RequestError("a population lives in one process, on all of its devices: start one a "
+                           "host, each with its own part of the values and its own --run_dir.",
+                           shared=True)
+    return _begun(config, joined, stderr=False)
+
+
+def _begun(config: Config, joined: str, stderr: bool) -> tuple[jax.Device, Console]:
     choice = devices.choose(config.device)
     console = plain_console(stderr, quiet=not mesh.first_process())
     if joined:
@@ -122,7 +139,7 @@ def settle(
         f"validation images of {' × '.join(map(str, image))}"
     )
     shares = _shares(config, over)
-    if over is not None:
+    if over is not None or config.fsdp:
         console.print(f"mesh: {shares}")
     count = 1 if over is None else over.size
     size, reason = loop.microbatch_for(config, device.platform, count)

@@ -42,7 +42,7 @@ from engine.optim import schedule
 from engine.pace import Pace
 from engine.population import Member, Population
 from engine.results import Standing
-from engine.setup import Setup, begin, load
+from engine.setup import Setup, begin_alone, load
 from engine.signals import Interruption
 from engine.sources.dataset import Dataset
 from engine.space import Search, Study, Trial
@@ -317,10 +317,7 @@ def run(config: Config, hyper: Hyper, search: Search, resume: str = "") -> Path:
                            f"{search.halving} or more: type --epochs {search.halving} or more.")
     if search.pbt and len(trials) < 2:
         raise RequestError("--pbt needs 2 runs or more: type more values, --samples or --seeds.")
-    device, console = begin(config)
-    if jax.process_count() > 1:
-        raise RequestError("a sweep runs in one process, on all of its devices: start one a host, "
-                           "each with its own part of the values and its own --run_dir.")
+    device, console = begin_alone(config)
     dataset = load(config)
     groups = grouped(trials, dataset)
     path = Path(resume) if resume else folder.create(config, "sweep")

@@ -97,7 +97,7 @@ class Training:
         self.ready, self.programs, self.path = ready, programs, path
         self.progress, self.clock, self.checkpoints = progress, clock, checkpoints
         self.interruption = interruption
-        self._pace = Pace()
+        self._pace, self._steps = Pace(), 1  # this process's own, and what all have agreed on
         self._saved_at = time.monotonic()
         config = ready.config
         several = jax.process_count() > 1
@@ -128,9 +128,8 @@ class Training:
         ready, steps = self.ready, self.ready.lengths.epoch
         epoch, position = divmod(int(state.step), steps)
         most, status = math.ceil(steps / MOVES) if self.progress.interactive else steps, 0
-        count = 1
         while position < steps and not status and int(state.diverged_at) < 0:
-            count = min(count, most, steps - position)
+            count = min(self._steps, most, steps - position)
             with watched(self._stuck_after):
                 began = time.perf_counter()
                 state = self.programs.segment(
@@ -142,7 +141,7 @@ class Training:
                 self._pace.learn(count, took)
                 self.clock.add(took, count)
                 position += count
-                count, status, due = self._agree()
+                self._steps, status, due = self._agree()
             seen = int(state.tally.count)
             values = {"loss": float(state.tally.loss_sum) / seen,
                       "accuracy": int(state.tally.correct) / seen}

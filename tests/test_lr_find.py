@@ -68,7 +68,7 @@ def test_the_default_axis_is_a_range_of_rates():
 
 @pytest.fixture
 def no_device(monkeypatch):
-    monkeypatch.setattr(lr_find, "begin", lambda *_: pytest.fail("it went on to the device"))
+    monkeypatch.setattr(lr_find, "begin_alone", lambda *_: pytest.fail("it went on to the device"))
 
 
 @pytest.mark.parametrize("search", [

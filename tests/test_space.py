@@ -125,7 +125,7 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
      "--microbatch 15 does not divide --batch_size 32."),
 ])
 def test_a_sweep_that_cannot_be_is_one_clear_line_and_status_2(words, said, capsys, monkeypatch):
-    monkeypatch.setattr(sweep, "begin", lambda *_: pytest.fail("it went on to the device"))
+    monkeypatch.setattr(sweep, "begin_alone", lambda *_: pytest.fail("it went on to the device"))
     assert program.main(["sweep", *words]) == 2
     error = capsys.readouterr().err
     assert said in error and error.startswith("flaxmill: ") and error.count("\n") == 1

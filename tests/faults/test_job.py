@@ -142,7 +142,7 @@ def test_one_request_that_cannot_be_is_told_once_and_by_all(tmp_path):
     assert [status for status, _ in ends] == [2, 2]
     assert "already holds the files of a run" in ends[0][1] and "flaxmill" not in ends[1][1]
     ends = [ended(p) for p in job(2, "sweep", *DIGITS, "--seeds", 2)]
-    assert [status for status, _ in ends] == [2, 2] and "one process" in ends[0][1]
+    assert [status for status, _ in ends] == [2, 2] and "in one process" in ends[0][1]
 
 
 def test_alone_where_the_others_never_come(tmp_path):
