@@ -167,6 +167,23 @@ def test_damaged_records_name_the_folder(squares, tmp_path):
         load(tmp_path / "copy")
 
 
+def test_a_flipped_bit_in_the_records_is_told_or_harms_nothing(squares, tmp_path):
+    shutil.copytree(squares, tmp_path / "copy")
+    (record,) = (tmp_path / "copy").glob("squares/*/*train.array_record*")
+    whole, sound, draw, told = record.read_bytes(), load(squares), np.random.default_rng(0), 0
+    for bit in draw.integers(0, 8 * len(whole), 60).tolist():
+        hurt = bytearray(whole)
+        hurt[bit // 8] ^= 1 << bit % 8
+        record.write_bytes(hurt)
+        try:
+            found = load(tmp_path / "copy")
+        except errors.RunError as error:
+            told += "copy/squares/1.0.0 can't be read" in str(error)
+        else:
+            assert found.fingerprint == sound.fingerprint
+    assert told > 0
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
