@@ -117,7 +117,8 @@ class Checkpoints:
 
     def check_room(self, state: Any) -> None:
         """Raises RequestError where the disk can't hold the checkpoints of a run."""
-        need = (KEPT + 1) * sum(x.nbytes for x in jax.tree.leaves(state))
+        to_come = max(1, KEPT + 1 - len(self._manager.all_steps()))  # one is written beside them
+        need = to_come * sum(x.nbytes for x in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
         if free < need:
             raise RequestError(

@@ -118,14 +118,7 @@ def fit(
         checkpoints.check_room(state)
         programs = compile_programs(ready, state)
         # Only now, so that a folder whose run was refused for its memory is free for another.
-        saved = folder.described(
-            config, hyper, device=devices.describe(ready.device), devices=ready.devices,
-            classes=ready.dataset.classes, image_shape=ready.data.train.image_shape,
-            fingerprint=ready.dataset.fingerprint,
-        )
-        if mesh.first_process():
-            folder.write_config(path, saved)
-            folder.history(path, up_to_step=int(state.step))
+        saved = _record(config, hyper, ready, path, int(state.step))
         console.print(f"compiled in {programs.seconds:.1f} s, apart from the times below")
         if show_memory:
             console.print(f"memory: {memory.plan(programs.segment.compiled)}")
@@ -136,13 +129,7 @@ def fit(
             state = Training(
                 ready, programs, path, progress, clock, checkpoints, interruption
             ).run(state)
-        seen = clock.steps / ready.lengths.epoch * len(ready.data.train.rows)
-        timing = {
-            "seconds_compile": programs.seconds,
-            "examples_per_second": seen / clock.total if clock.total else None,
-            "peak_device_bytes": memory.peak(ready.device),
-        }
-        _conclude(ready, state, path, saved, timing, console)
+        _conclude(ready, state, path, saved, _timing(ready, programs, clock), console)
     return path
 
 
@@ -157,6 +144,30 @@ def _folder(
             path, config, hyper, ready.dataset.fingerprint, may_differ=("epochs",)
         )
     return str(path)
+
+
+def _record(
+    config: Config, hyper: Hyper, ready: Setup, path: Path, step: int
+) -> dict[str, Any]:
+    """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
+    saved = folder.described(
+        config, hyper, device=devices.describe(ready.device), devices=ready.devices,
+        classes=ready.dataset.classes, image_shape=ready.data.train.image_shape,
+        fingerprint=ready.dataset.fingerprint,
+    )
+    if mesh.first_process():
+        folder.write_config(path, saved)
+        folder.history(path, up_to_step=step)
+    return saved
+
+
+def _timing(ready: Setup, programs: Programs, clock: Clock) -> dict[str, Any]:
+    seen = clock.steps / ready.lengths.epoch * len(ready.data.train.rows)
+    return {
+        "seconds_compile": programs.seconds,
+        "examples_per_second": seen / clock.total if clock.total else None,
+        "peak_device_bytes": memory.peak(ready.device),
+    }
 
 
 def _start(
