@@ -122,8 +122,11 @@ def _shares(config: Config, over: Mesh | None) -> str:
     """How a batch is spread, in words. Raises RequestError where it can't be."""
     count = 1 if over is None else over.size
     share = share_of(config, count)
+    if over is None:
+        return "one device, which has nothing to split" if config.fsdp else "one device"
     split = "parameters and optimizer state split over all" if config.fsdp else "data-parallel"
-    return f"{count} devices of {jax.process_count()} processes, {split}: " \
+    processes = jax.process_count()
+    return f"{count} devices of {processes} process{'es' * (processes > 1)}, {split}: " \
            f"each computes {share} of a batch's {config.batch_size} examples"
 
 
