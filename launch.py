@@ -68,8 +68,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return _failed(RunError(f"{error}. What was saved before is kept."), 1)
     except KeyboardInterrupt:
-        print("flaxmill: stopped; what was saved before is kept.", file=sys.stderr)
-        return 130
+        return _failed(RunError("stopped; what was saved before is kept."), 130)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from engine import mesh
 from engine.errors import RequestError, RunError, one_line
@@ -91,6 +92,14 @@ class Checkpoints:
             read_only=read_only,
         )
         self._accuracy: dict[int, float] = {}
+        # Each process reads by itself, so that one that can't keeps nobody waiting.
+        alone = MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}
+        )
+        self._reader = ocp.Checkpointer(
+            ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            multiprocessing_options=alone,
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
@@ -98,13 +107,16 @@ class Checkpoints:
 
     def __exit__(self, kind: type | None, *_) -> None:
         try:
+            self._reader.close()
             self._manager.close()
         except (OSError, ValueError) as error:
             if kind is None:  # else the first failure is the one to tell
                 raise self._failed(error) from error
 
-    def any(self) -> bool:
-        return self._manager.latest_step() is not None
+    def latest(self) -> int:
+        """The newest step, damaged or not; -1 where there is none."""
+        found = self._manager.latest_step()
+        return -1 if found is None else found
 
     def _rank(self, step: int) -> tuple[float, int]:
         """Orders steps by accuracy, then age. One saved within an epoch was never measured."""
@@ -136,6 +148,7 @@ class Checkpoints:
         own = jax.tree.map(mesh.snapshot, state)  # the state itself is the next segment's to use
         record = Record(val_accuracy, seconds, digests(own))
         content = {"record": record._asdict(), "sha256": record.digest()}
+        self._accuracy[step] = record.rank()
         try:
             saved = self._manager.save(step, args=ocp.args.Composite(
                 state=ocp.args.StandardSave(own._asdict()), record=ocp.args.JsonSave(content),
@@ -143,8 +156,7 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
         if not saved:  # Orbax's word for a step that is not its newest
-            raise RunError(f"step {step} was not saved: {self.folder} holds a later one.")
-        self._accuracy[step] = record.rank()
+            raise RunError(f"step {step} was not saved: {self.folder} holds {self.latest()}.")
 
     def wait(self) -> None:
         """Wait for the writer. Raises RunError where it failed."""
@@ -164,27 +176,31 @@ class Checkpoints:
         """The `last` or `best` state, host arrays shaped like `shapes`, and its seconds.
 
         `any_count` lets leading axes be of another length: a population's, which may have been
-        halved. A damaged step is named and moved to `damaged/` beside this folder (left where it
-        is if opened to read only), and the next best or the one before is taken. Raises
-        RequestError where there is none, or where it was saved by another model.
+        halved. A damaged step is named and moved to `damaged-checkpoints` beside this folder
+        (left where it is if opened to read only), and the next best or the one before is taken.
+        Every process calls it. Raises RequestError where there is none, or where it has other
+        arrays.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         if which == "best":
             steps.sort(key=self._rank, reverse=True)
         for step in steps:
-            try:
-                state, seconds = self._verified(step, shapes, any_count)
-                problem = ""
-            except RequestError:
-                raise
-            except Exception as error:  # Orbax and what is below it raise what they like
-                problem = one_line(error)
+            problem = ""
+            with mesh.agreeing():
+                try:
+                    found = self._verified(step, shapes, any_count)
+                except RequestError:
+                    raise
+                except Exception as error:  # Orbax and what is below it raise what they like
+                    problem = one_line(error)
             if mesh.all_agree(not problem):
-                return state, seconds
+                return found
             self._put_aside(step, problem or "damaged where another process read it")
         if steps:
-            raise RequestError(f"no whole checkpoint in {self.folder}: every one is damaged.")
-        raise RequestError(f"no checkpoint in {self.folder}: the run ended before its first.")
+            raise RequestError(f"no whole checkpoint in {self.folder}: every one is damaged.",
+                               shared=True)
+        raise RequestError(f"no checkpoint in {self.folder}: the run ended before its first.",
+                           shared=True)
 
     def _verified(self, step: int, shapes: Any, any_count: bool) -> tuple[Any, float]:
         """A step's state. Raises anything where it is damaged, RequestError where it can't fit."""
@@ -196,13 +212,13 @@ class Checkpoints:
             name, now = jax.tree_util.keystr(where), [np.dtype(leaf.dtype).str, list(leaf.shape)]
             dtype, shape = was = record.leaves.get(name, ["absent", []])[:2]
             if dtype != now[0] or shape[free:] != now[1][free:]:
-                raise RequestError(f"{path} was saved by another model: {name} was {was}, "
-                                   f"now {now}.")
+                raise RequestError(f"{path} has other arrays than this model and optimizer: {name} "
+                                   f"was {was}, now {now}.")
             return np.empty(shape, dtype)
 
         tree = jax.tree_util.tree_map_with_path(abstract, shapes)._asdict()
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(tree))
-        state = type(shapes)(**self._manager.restore(step, args=args)["state"])
+        args = ocp.args.StandardRestore(tree)
+        state = type(shapes)(**self._reader.restore(path / "state", args=args))
         found = digests(state)
         wrong = [name for name, leaf in record.leaves.items() if found.get(name) != leaf]
         if wrong:
@@ -210,7 +226,8 @@ class Checkpoints:
         return state, record.seconds
 
     def _put_aside(self, step: int, problem: str) -> None:
-        path, moved = self.folder / str(step), self.folder.parent / "damaged" / str(step)
+        path = self.folder / str(step)
+        moved = self.folder.with_name(f"damaged-{self.folder.name}") / str(step)
         where = "" if self.read_only else f"; it lies in {moved} now"
         if mesh.first_process():
             print(f"checkpoint {path} is damaged ({problem}){where}. Taking the one before.",

@@ -14,7 +14,7 @@ from engine import checkpoint, devices, loop, mesh, metrics, report
 from engine.config import Config, Durations, Hyper, held_out, read
 from engine.data import Subset, named, whole
 from engine.errors import RequestError
-from engine.setup import Setup, begin, setup
+from engine.setup import Setup, begin, load, settle
 from engine.sources import image
 from engine.sources.dataset import Dataset
 from engine.state import State, shapes
@@ -63,9 +63,14 @@ def evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistake
 
 def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
     """Scores of a run's `last` or `best` checkpoint, printed as JSON."""
-    ready = setup(config, hyper, *begin(config, stderr=True))
-    state = _restored(ready.model, ready.tx, ready.data.train.image_shape, config, which)
-    scores, _ = evaluated(ready, mesh.put(state.params, ready.everywhere))
+    device, console = begin(config, stderr=True)
+    with mesh.agreeing():
+        # Over every device, which need not share a training batch.
+        over = mesh.over(device, mesh.DATA)
+        ready = settle(config, hyper, device, load(config), console, over)
+    with mesh.naming_the_lost():
+        state = _restored(ready.model, ready.tx, ready.data.train.image_shape, config, which)
+        scores, _ = evaluated(ready, mesh.put(state.params, ready.everywhere))
     if mesh.first_process():
         print(json.dumps(scores | {"checkpoint": which, "step": int(state.step)}, indent=2))
     return scores

@@ -23,10 +23,10 @@ VERSIONED = ("flaxmill", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
              "tensorflow-datasets")
 
 
-def replace(path: Path, text: str) -> None:
-    """Write `text` whole or not at all."""
+def replace(path: Path, content: str | bytes) -> None:
+    """Write `content` whole or not at all."""
     draft = path.with_name(path.name + ".tmp")
-    draft.write_text(text)
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(draft, path)
 
 
@@ -98,7 +98,7 @@ def open_to_resume(
 ) -> None:
     """Raises RequestError naming every field in which the saved run differs from this one."""
     saved_config, saved_hyper, saved = read(path / file)
-    was = identity(saved_config, saved_hyper) | {"dataset_fingerprint": saved["fingerprint"]}
+    was = identity(saved_config, saved_hyper) | {"dataset_fingerprint": saved.get("fingerprint")}
     now = identity(config, hyper) | {"dataset_fingerprint": fingerprint}
     differing = [f"{k} was {was[k]!r}, now {now[k]!r}" for k in now
                  if was[k] != now[k] and k not in may_differ]
@@ -179,3 +179,5 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
 def append_history(path: Path, row: dict[str, Any], name: str = "history.jsonl") -> None:
     with (path / name).open("a") as file:
         file.write(json.dumps(row) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # a checkpoint is never without its row

@@ -109,7 +109,7 @@ def run(config: Config, hyper: Hyper, search: Search) -> Finding:
         done += count
     losses = _losses(evaluate(members=runs.members))[: len(rates)]
     finding = suggest(rates, losses, before)
-    report.replace(path / "lr-find.png", picture(rates, losses, before, finding, steps))
+    folder.replace(path / "lr-find.png", picture(rates, losses, before, finding, steps))
     for rate, loss in zip(rates, losses, strict=True):
         console.print(f"learning_rate {rate:<10.3g} val_loss {loss:.4f}")
     beyond = f"; from {finding.too_high:.3g} on it learns less than half as much" \

@@ -4,10 +4,12 @@ A run spreads its batches over the axis "data" of one mesh of every device of ev
 population spreads its members over the axis "runs". With one process all here costs nothing.
 """
 
+import contextlib
 import math
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -27,6 +29,8 @@ from engine.config import Config
 from engine.errors import RequestError, RunError, one_line
 
 DATA, RUNS = "data", "runs"
+TEXT_BYTES = 4096  # of a text that processes tell each other
+_LOST = re.compile("gloo|nccl|coordination|heartbeat|barrier|connection|socket", re.IGNORECASE)
 SHARDED_FROM = 1024  # elements: below, splitting an array costs more than it saves
 SHUTDOWN_SECONDS = 15  # for the others to be done, at the end
 T = TypeVar("T")
@@ -69,7 +73,8 @@ def _address(config: Config) -> dict[str, Any]:
 def join(config: Config) -> str:
     """Join the job that this process is a part of, before jax is used; in words, or ''.
 
-    Raises RequestError for half of an address, RunError where the others don't come.
+    Raises RequestError for half of an address. Where the others don't come, jax ends the process
+    after --join_seconds, in words of its own.
     """
     typed = bool(config.coordinator or config.num_processes or config.process_id >= 0)
     launcher = "" if typed else _launched(os.environ)
@@ -224,19 +229,51 @@ def agreed(values: np.ndarray, how: Any) -> np.ndarray:
     return how(multihost_utils.process_allgather(values), axis=0)
 
 
-def first_tells(find: Callable[[], str]) -> str:
-    """What the first process finds (of at most 4 kB), in every process; its RequestError too."""
+def everyones(text: str) -> list[str]:
+    """Every process's text, in all of them; at most 4 kB of each."""
     if jax.process_count() == 1:
-        return find()
-    text = refusal = ""
-    if first_process():
-        try:
+        return [text]
+    padded = np.frombuffer(text.encode()[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0"), np.uint8)
+    return [bytes(row).rstrip(b"\0").decode(errors="ignore")
+            for row in np.asarray(multihost_utils.process_allgather(padded))]
+
+
+@contextlib.contextmanager
+def agreeing() -> Iterator[None]:
+    """What one process refuses in the block, with a RequestError, all refuse.
+
+    Nothing within it may wait for other processes.
+    """
+    refusal = ""
+    try:
+        yield
+    except RequestError as error:
+        if jax.process_count() == 1:
+            raise
+        refusal = str(error)
+    heard = everyones(refusal)
+    which = next((at for at, text in enumerate(heard) if text), None)
+    if which is not None:
+        lone = f"process {which}: " if which else ""  # the first one needs no name
+        raise RequestError(lone + heard[which], shared=True)
+
+
+def first_tells(find: Callable[[], str]) -> str:
+    """What the first process finds, in every process; its refusal too."""
+    text = ""
+    with agreeing():
+        if first_process():
             text = find()
-        except RequestError as error:
-            refusal = str(error)
-    padded = np.frombuffer(f"{text}\0{refusal}".encode().ljust(4096, b"\0"), np.uint8)
-    heard = bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode()
-    text, refusal = heard.split("\0")[:2]
-    if refusal:
-        raise RequestError(refusal, shared=True)
-    return text
+    return everyones(text)[0]
+
+
+@contextlib.contextmanager
+def naming_the_lost() -> Iterator[None]:
+    """Turn jax's words for a process that is gone into a RunError."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or not _LOST.search(str(error)):
+            raise
+        raise RunError(f"another process of the job is gone ({one_line(error)}). Start all of "
+                       "them again, with --resume.") from None

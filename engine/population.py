@@ -176,7 +176,7 @@ def program(
     model: nn.Module, config: Config, layout: Layout, **first: Any
 ) -> Program | OneAfterAnother:
     """`segment`, compiled for its arguments `first`: to be called with population=, order=,
-    train_FxN= and count=. The population is donated."""
+    train_FxN= and count=. The population may be donated."""
     if layout == Layout():
         return OneAfterAnother(model, config, **first)
     return Program(partial(segment, model, config, layout), ("population",), **first)

@@ -4,12 +4,13 @@ import base64
 import html
 import io
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from engine.folder import replace
 
 
 class Mistakes(NamedTuple):
@@ -215,12 +216,6 @@ def page(
 """)
 
 
-def replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_bytes(content)
-    os.replace(draft, path)
-
-
 def write(
     run_dir: Path, config: dict[str, Any], history: list[dict[str, Any]], metrics: dict[str, Any],
     wrong: Mistakes,
@@ -238,4 +233,4 @@ def write(
     for name, content in pictures.items():
         replace(run_dir / name, content)
     text = page(run_dir, config, history, metrics, pictures)
-    replace(run_dir / "report.html", text.encode())
+    replace(run_dir / "report.html", text)

@@ -15,14 +15,14 @@ from rich.console import Console
 
 from engine import checkpoint, devices, folder, loop, memory, mesh, profile, report
 from engine.config import Config, Hyper
-from engine.errors import RequestError, RunError, one_line
+from engine.errors import RequestError, RunError
 from engine.evaluation import evaluated
 from engine.program import Program
 from engine.progress import Progress
 from engine.setup import Setup, begin, setup
 from engine.signals import Interruption
 from engine.state import State, create, shapes
-from engine.training import Clock, Programs, Training
+from engine.training import Clock, Programs, Training, watched
 
 PROFILED = 20
 
@@ -44,7 +44,9 @@ def compile_programs(ready: Setup, state: State) -> Programs:
     segment = compile_segment(ready, ready.config, state)
     need, room = memory.extra(memory.plan(segment.compiled)), memory.free(ready.device)
     if room is not None and need > room:
-        raise memory.too_large(ready.config.batch_size, need, room, partial(_plan_of, ready))
+        raise memory.too_large(
+            ready.config.batch_size, need, room, partial(_plan_of, ready), ready.devices
+        )
     evaluate = Program(
         partial(loop.evaluate, ready.model, num_classes=len(ready.dataset.classes),
                 mesh=ready.mesh),
@@ -60,26 +62,25 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
         config, microbatch=loop.microbatch_for(config, ready.device.platform, ready.devices)[0]
     )
     state = shapes(ready.model, ready.tx, ready.data.train.image_shape)
-    return memory.plan(compile_segment(ready, config, state).compiled)
+    placed = jax.tree.map(
+        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+        state, ready.where(state),
+    )
+    return memory.plan(compile_segment(ready, config, placed).compiled)
 
 
 @contextlib.contextmanager
-def _in_our_words(ready: Setup) -> Iterator[None]:
-    """Turn jax's lack of memory into a RequestError, its lack of a process into a RunError.
-
-    Never a retry: the state was donated.
-    """
+def _naming_a_batch_that_fits(ready: Setup) -> Iterator[None]:
+    """Turn jax's lack of memory into a RequestError. Never a retry: the state was donated."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if not memory.exhausted(error):
-            if jax.process_count() == 1:
-                raise
-            raise RunError(f"another process of the job is gone ({one_line(error)}). Start all of "
-                           "them again, with --resume.") from None
+            raise
         room = memory.free(ready.device) or 0
-        batch = ready.config.batch_size
-        raise memory.too_large(batch, None, room, partial(_plan_of, ready)) from None
+        raise memory.too_large(
+            ready.config.batch_size, None, room, partial(_plan_of, ready), ready.devices
+        ) from None
 
 
 def _write_profile(ready: Setup, programs: Programs, state: State, path: Path) -> str:
@@ -109,14 +110,17 @@ def fit(
     steps into the run's folder first.
     """
     device, console = begin(config)
-    ready = setup(config, hyper, device, console)
-    with contextlib.ExitStack() as held, _in_our_words(ready):
+    with mesh.agreeing():
+        ready = setup(config, hyper, device, console)
+    with (mesh.naming_the_lost(), _naming_a_batch_that_fits(ready), Interruption() as interruption,
+          contextlib.ExitStack() as held):
         path = Path(mesh.first_tells(lambda: _folder(config, hyper, ready, resume, held)))
         console.print(f"run: {path}")
         checkpoints = held.enter_context(checkpoint.Checkpoints(path / "checkpoints"))
         state, clock = _start(ready, checkpoints, bool(resume))
-        checkpoints.check_room(state)
-        programs = compile_programs(ready, state)
+        with mesh.agreeing():
+            checkpoints.check_room(state)
+            programs = compile_programs(ready, state)
         # Only now, so that a folder whose run was refused for its memory is free for another.
         saved = _record(config, hyper, ready, path, int(state.step))
         console.print(f"compiled in {programs.seconds:.1f} s, apart from the times below")
@@ -124,12 +128,14 @@ def fit(
             console.print(f"memory: {memory.plan(programs.segment.compiled)}")
         if profiled:
             console.print(_write_profile(ready, programs, state, path / "profile"))
-        progress = Progress(config.epochs, ready.lengths.epoch, console)
-        with progress, Interruption() as interruption:
-            state = Training(
+        with Progress(config.epochs, ready.lengths.epoch, console) as progress:
+            training = Training(
                 ready, programs, path, progress, clock, checkpoints, interruption
-            ).run(state)
-        _conclude(ready, state, path, saved, _timing(ready, programs, clock), console)
+            )
+            state = training.run(state)
+        with watched(training.stuck_after):
+            _conclude(ready, state, path, saved, _timing(ready, programs, clock), console)
+            mesh.all_agree(True)  # nobody leaves while the first one draws
     return path
 
 
@@ -157,7 +163,10 @@ def _record(
     )
     if mesh.first_process():
         folder.write_config(path, saved)
-        folder.history(path, up_to_step=step)
+        kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch
+        if kept < done:
+            raise RunError(f"{path}/history.jsonl has {kept} of the {done} epochs that were "
+                           "trained: put it back, or start a new run in another --run_dir.")
     return saved
 
 
@@ -176,12 +185,12 @@ def _start(
     """The newest whole checkpoint's state where there is one to resume, else a fresh one."""
     fresh = partial(create, ready.model, ready.tx, image_HxWxC=ready.data.train.image_shape)
     where = ready.where(jax.eval_shape(fresh, ready.root))
-    if resume and checkpoints.any():
+    if resume and checkpoints.latest() >= 0:
         state, seconds = checkpoints.restore(jax.eval_shape(fresh, ready.root))
         done = int(state.step)
         if done > ready.lengths.total:
             raise RequestError(f"--epochs {ready.config.epochs}: the run has trained "
-                               f"{done // ready.lengths.epoch} already; type more.")
+                               f"{done // ready.lengths.epoch} already; type more.", shared=True)
         return mesh.put(state, where), Clock(seconds)
     return jax.jit(fresh, out_shardings=where)(ready.root), Clock()
 
@@ -195,7 +204,8 @@ def _conclude(
     if not mesh.first_process():
         return
     history = folder.history(path)
-    best = max(history, key=lambda row: row["val_accuracy"])
+    # Of equal ones the newest, as among the checkpoints.
+    best = max(history, key=lambda row: (row["val_accuracy"], row["step"]))
     scores |= timing | {
         "seconds_train": sum(row["seconds"] for row in history),
         "device": saved["device"],

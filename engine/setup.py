@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh, Sharding
 from rich.console import Console
 
-from engine import devices, loop, mesh, sources
+from engine import devices, loop, memory, mesh, sources
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, partition, place
 from engine.errors import RequestError
@@ -111,7 +111,7 @@ def share_of(config: Config, count: int) -> int:
     if rest:
         near = " or ".join(str(size) for size in (share * count, (share + 1) * count) if size)
         raise RequestError(f"--batch_size {config.batch_size} is the whole job's, and {count} "
-                           f"devices can't share it: type {near}.")
+                           f"devices can't share it: type {near}, or take other devices.")
     if config.microbatch and share % config.microbatch:
         raise RequestError(f"--microbatch {config.microbatch} does not divide the {share} examples "
                            f"that each of {count} devices has of a batch.")
@@ -141,9 +141,6 @@ def settle(
         f"data: {dataset.name}, {num_train:,} training and {len(host.validation.rows):,} "
         f"validation images of {' × '.join(map(str, image))}"
     )
-    shares = _shares(config, over)
-    if over is not None or config.fsdp:
-        console.print(f"mesh: {shares}")
     count = 1 if over is None else over.size
     size, reason = loop.microbatch_for(config, device.platform, count)
     if config.batch_size > loop.CPU_MICROBATCH * count or size:
@@ -159,7 +156,7 @@ def settle(
         device=device,
         mesh=over,
         dataset=dataset,
-        data=place(host, where),
+        data=_placed(host, dataset, where),
         model=model,
         tx=tx,
         lengths=lengths,
@@ -169,8 +166,25 @@ def settle(
 
 
 def setup(config: Config, hyper: Hyper, device: jax.Device, console: Console) -> Setup:
-    """Data and model of one run, over every device of the job."""
-    return settle(config, hyper, device, load(config), console, mesh.over(device, mesh.DATA))
+    """Data and model of one run to train, over every device of the job."""
+    over = mesh.over(device, mesh.DATA)
+    shares = _shares(config, over)
+    if over is not None or config.fsdp:
+        console.print(f"mesh: {shares}")
+    return settle(config, hyper, device, load(config), console, over)
+
+
+def _placed(host: Data, dataset: Dataset, where: Sharding) -> Data:
+    """The data on the device or devices. Raises RequestError where they don't fit."""
+    try:
+        return place(host, where)
+    except jax.errors.JaxRuntimeError as error:
+        if not memory.exhausted(error):
+            raise
+        raise RequestError(
+            f"the images of {dataset.name} don't fit the device's memory: type a smaller "
+            "--image_size, or a part of the split, such as --train_split 'train[:50%]'."
+        ) from None
 
 
 def summary(config: Config) -> None:

@@ -61,7 +61,8 @@ def _save_member(path: Path, step: int, member: Member, accuracy: float) -> None
     """A member, on the host, as an ordinary run's checkpoint in its own folder."""
     state = member.state._replace(step=np.int32(step))  # type: ignore[arg-type]  # on the host
     with checkpoint.Checkpoints(path / "checkpoints") as saved:
-        saved.save(state, accuracy, 0.0)
+        if saved.latest() < step:  # else it was saved before the sweep was resumed
+            saved.save(state, accuracy, 0.0)
 
 
 def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
@@ -176,7 +177,7 @@ class Sweep:
         epochs, steps = group.ready.config.epochs, group.ready.lengths.epoch
         cuts = _cuts(self.study.search, group.trials)
         with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
-            runs, seconds = restored(group, saved) if saved.any() else (create(group), 0.0)
+            runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
             self._begin(group, int(runs.step))
             done, begun = divmod(int(runs.step), steps)
             self.board.resumed(space.run_epochs(len(group.trials), cuts, done)
@@ -353,8 +354,8 @@ def _carry_out(
     with Board(study.trials, total, console) as board, Interruption() as interruption:
         sweep = Sweep(study, board, interruption, console)
         for number, members in enumerate(groups):
-            group = assemble(number, members, device, dataset, console)
             with _refusing(study, standings):
+                group = assemble(number, members, device, dataset, console)
                 standings.append(sweep.train(group))
     results.write(study, standings, group.ready, console)
 
@@ -370,6 +371,6 @@ def _refusing(study: Study, standings: list[Standing]) -> Iterator[None]:
         raise RequestError("the device ran out of memory: sweep fewer runs at once, or type a "
                            "smaller --batch_size.") from None
     except RequestError:
-        if not standings and not list(study.path.glob("checkpoints/*/[0-9]*")):
+        if not standings and not list(study.path.glob("checkpoints/[0-9]*/[0-9]*")):
             (study.path / folder.HOLDS["sweep"]).unlink()
         raise

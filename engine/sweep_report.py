@@ -18,6 +18,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from engine import report
+from engine.folder import replace
 
 Axes = dict[str, list]
 Rows = list[dict[str, Any]]
@@ -655,6 +656,6 @@ def write(
     """
     drawn = pictures(axes, rows, histories)
     for name, content in drawn.items():
-        report.replace(folder / name, content)
+        replace(folder / name, content)
     text = page(folder, title, device, command, axes, rows, ensembles, drawn)
-    report.replace(folder / "report.html", text.encode())
+    replace(folder / "report.html", text)

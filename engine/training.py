@@ -98,14 +98,16 @@ class Training:
         self.progress, self.clock, self.checkpoints = progress, clock, checkpoints
         self.interruption = interruption
         self._pace, self._steps = Pace(), 1  # this process's own, and what all have agreed on
+        moves = math.ceil(ready.lengths.epoch / MOVES)
+        self._most = moves if progress.interactive else ready.lengths.epoch
         self._saved_at = time.monotonic()
         config = ready.config
         several = jax.process_count() > 1
-        self._stuck_after = config.stuck_seconds or (STUCK_SECONDS if several else 0)
+        self.stuck_after = config.stuck_seconds or (STUCK_SECONDS if several else 0)
 
     def run(self, state: State) -> State:
-        """Every epoch left. Raises RunError, all saved, where a signal asks to stop; with status
-        3, nothing of it saved, where the run diverges."""
+        """Every epoch left, all of them on the disk. Raises RunError, all saved, where a signal
+        asks to stop; with status 3 where the run diverges, of which nothing is saved."""
         lengths = self.ready.lengths
         while int(state.step) < lengths.total:
             state, status = self._epoch(state)
@@ -121,16 +123,16 @@ class Training:
                     f"stopped at step {step} of {lengths.total} and saved. Go on with: "
                     f"python launch.py --resume {self.path}", status, shared=True,
                 )
+        self.checkpoints.wait()
         return state
 
     def _epoch(self, state: State) -> tuple[State, int]:
         """The rest of the current epoch, or as far as a signal lets it go; the signal's status."""
         ready, steps = self.ready, self.ready.lengths.epoch
-        epoch, position = divmod(int(state.step), steps)
-        most, status = math.ceil(steps / MOVES) if self.progress.interactive else steps, 0
+        (epoch, position), status = divmod(int(state.step), steps), 0
         while position < steps and not status and int(state.diverged_at) < 0:
-            count = min(self._steps, most, steps - position)
-            with watched(self._stuck_after):
+            count = min(self._steps, steps - position)
+            with watched(self.stuck_after):
                 began = time.perf_counter()
                 state = self.programs.segment(
                     hyper=ready.hyper, root=ready.root, order=ready.order, train=ready.data.train,
@@ -154,8 +156,9 @@ class Training:
         """The next segment's steps, the status a signal asks for, and whether to save: the same in
         every process, wherever the signal came."""
         due = time.monotonic() - self._saved_at > self.ready.config.save_seconds
-        own = np.array([-self._pace.steps, self.interruption.status, due], np.int32)
-        steps, status, due = mesh.agreed(own, np.max).tolist()
+        # Only the first process may have a terminal, and segments have to be of one length.
+        own = [-min(self._pace.steps, self._most), self.interruption.status, due]
+        steps, status, due = mesh.agreed(np.array(own, np.int32), np.max).tolist()
         return -steps, status, bool(due)
 
     def _row(self, state: State) -> dict[str, Any]:
@@ -168,7 +171,7 @@ class Training:
             "seconds": self.clock.epoch, "val_loss": 0.0,
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:
-            with watched(self._stuck_after):
+            with watched(self.stuck_after):
                 validation = self.programs.evaluate(
                     params=state.params, subset=ready.data.validation
                 )
@@ -184,6 +187,6 @@ class Training:
         self.clock.epoch = 0.0
 
     def _save(self, state: State, val_accuracy: float | None) -> None:
-        with watched(self._stuck_after):
+        with watched(self.stuck_after):
             self.checkpoints.save(state, val_accuracy, self.clock.epoch)
         self._saved_at = time.monotonic()

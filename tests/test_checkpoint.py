@@ -98,7 +98,7 @@ def test_a_damaged_step_is_named_put_aside_and_saved_anew(tmp_path, capsys):
         assert same(found, state(1))
         said = capsys.readouterr().err
         assert f"{folder / '2'} is damaged (the checksum of .params['kernel'] differs)" in said
-        assert steps(folder) == {1} and (tmp_path / "damaged" / "2").is_dir()
+        assert steps(folder) == {1} and (tmp_path / "damaged-c" / "2").is_dir()
         checkpoints.save(state(2), 0.6, 0.0)
     assert same(restored(folder)[0], state(2))
 
@@ -146,8 +146,8 @@ def test_none_whole_is_one_clear_sentence(tmp_path):
 def test_another_models_checkpoint_is_refused_and_left_alone(tmp_path):
     folder = saved(tmp_path / "c", (1, 0.5))
     other = SHAPES._replace(params=SHAPES.params | {"bias": jax.ShapeDtypeStruct((9,), "f4")})
-    with Checkpoints(folder) as checkpoints, pytest.raises(RequestError, match=(
-            r"saved by another model: .params\['bias'\] was \['<f4', \[8\]\], now .*\[9\]")):
+    said = r"other arrays than this model .*: .params\['bias'\] was \['<f4', \[8\]\], now .*\[9\]"
+    with Checkpoints(folder) as checkpoints, pytest.raises(RequestError, match=said):
         checkpoints.restore(other)
     with Checkpoints(folder) as checkpoints:
         assert same(checkpoints.restore(other, any_count=True)[0], state(1))
@@ -156,7 +156,7 @@ def test_another_models_checkpoint_is_refused_and_left_alone(tmp_path):
 
 def test_a_step_that_is_not_the_newest_is_never_skipped_in_silence(tmp_path):
     with (Checkpoints(saved(tmp_path / "c", (5, 0.5))) as checkpoints,
-          pytest.raises(RunError, match="step 4 was not saved")):
+          pytest.raises(RunError, match="step 4 was not saved: .* holds 5")):
         checkpoints.save(state(4), 0.9, 0.0)
 
 

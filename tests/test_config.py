@@ -22,7 +22,7 @@ def test_epochs_become_steps_and_the_last_batch_counts():
 def test_flags_override_a_recipe_and_leave_the_rest():
     request = flags.parse(["--config", str(ROOT / "configs/article.py"), "--epochs", "3",
                            "--learning_rate=0.01", "--clip_norm", "1"])
-    assert request.config == dataclasses.replace(Config(), epochs=3)
+    assert request.config == dataclasses.replace(Config(), epochs=3, shuffle="once")
     assert request.hyper == Hyper(learning_rate=0.01, clip_norm=1.0)
 
 

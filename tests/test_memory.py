@@ -38,6 +38,17 @@ def test_a_batch_that_fits_is_the_largest_of_the_halves():
     assert "no batch fits" in str(memory.too_large(512, 10**6, 9, plan_of))
 
 
+def test_devices_share_the_batch_that_fits():
+    """Shares of 6, 3 and 1: an even share of 12 would be nobody's."""
+    tried = []
+
+    def plan_of(batch: int) -> Plan:
+        tried.append(batch)
+        return Plan(temp=batch, arguments=0, outputs=0, alias=0)
+
+    assert memory.fitting_batch(48, 8, plan_of, devices=8) == 8 and tried == [24, 8]
+
+
 def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():
     def plan_of(batch: int) -> Plan:
         raise jax.errors.JaxRuntimeError("INTERNAL: broken")

@@ -1,7 +1,6 @@
 """Two forced CPU devices against one; jobs of real processes are in tests/faults."""
 
 import dataclasses
-import os
 import re
 from functools import partial
 
@@ -10,15 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import data_of, random_split
-from rich.console import Console
+from conftest import random_split
 
 from engine import loop, mesh, setup
 from engine.config import Config, Hyper
 from engine.data import Data, whole
 from engine.devices import spare_threads
 from engine.errors import RequestError
-from engine.sources.dataset import Dataset
 from models import build
 
 pytestmark = pytest.mark.usefixtures("tiny_is_a_model")
@@ -96,23 +93,15 @@ def test_the_gradient_of_a_padded_batch_is_the_mean_over_its_examples():
     chex.assert_trees_all_close(jax.device_get(two.params), jax.device_get(one.params), atol=5e-5)
 
 
-def settled(**changes):
-    console = Console(file=open(os.devnull, "w"))
-    data = data_of(TRAIN, VALIDATION)
-    dataset = Dataset("small", tuple("abcd"),
-                      {"train": data.train.split, "test": data.validation.split}, "0")
-    return setup.settle(dataclasses.replace(CONFIG, **changes), Hyper(), jax.devices("cpu")[0],
-                        dataset, console, TWO)
-
-
-def test_a_batch_that_devices_cannot_share_is_refused_with_ones_they_can():
-    with pytest.raises(RequestError, match="--batch_size 9 .* 2 devices .*: type 8 or 10"):
-        settled(batch_size=9)
-    with pytest.raises(RequestError, match="--batch_size 1 .*: type 2\\."):
-        settled(batch_size=1)
-    with pytest.raises(RequestError, match="--microbatch 3 does not divide the 4 examples"):
-        settled(batch_size=8, microbatch=3)
-    assert settled(batch_size=8).devices == 2
+@pytest.mark.parametrize("changes, said", [
+    ({"batch_size": 9}, "--batch_size 9 .* 2 devices .*: type 8 or 10"),
+    ({"batch_size": 1}, "--batch_size 1 .*: type 2, or"),
+    ({"microbatch": 3}, "--microbatch 3 does not divide the 4 examples"),
+])
+def test_a_batch_that_devices_cannot_share_is_refused_with_ones_they_can(changes, said):
+    with pytest.raises(RequestError, match=said):
+        setup.share_of(dataclasses.replace(CONFIG, **changes), TWO.size)
+    assert setup.share_of(CONFIG, TWO.size) == 4
 
 
 @pytest.mark.parametrize("changes, said", [

@@ -89,6 +89,14 @@ def test_a_member_is_the_ordinary_run_bit_for_bit_and_lives_on_as_one(finished, 
     assert (finished / "3" / "report.html").exists()
 
 
+def test_a_finished_sweep_resumed_says_the_same_again(finished, tmp_path):
+    """Its members are saved already, and stay as they are."""
+    before = (finished / "results.csv").read_text()
+    done = launched(tmp_path, "sweep", "--resume", finished)
+    assert done.returncode == 0, done.stderr
+    assert (finished / "results.csv").read_text() == before
+
+
 def test_a_diverged_member_has_nothing_to_evaluate_and_says_so(finished, tmp_path):
     done = launched(tmp_path, "eval", "--run_dir", finished / "5")
     assert done.returncode == 2 and "no checkpoint" in done.stderr

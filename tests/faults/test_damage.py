@@ -84,5 +84,5 @@ def test_a_resumed_run_goes_on_from_the_step_before_and_saves_the_damaged_one_an
             file.write_bytes(b"\0" * file.stat().st_size)
     printed = finished(run("--resume", run_dir))
     assert f"checkpoints/{step} is damaged" in printed
-    assert (run_dir / "damaged" / str(step)).is_dir()
+    assert (run_dir / "damaged-checkpoints" / str(step)).is_dir()
     outcome("a zeroed checkpoint, resumed", 1, same(final_state(run_dir), newest))

@@ -1,5 +1,6 @@
 """Runs of several processes: equal to one process, and hurt."""
 
+import json
 import os
 import shutil
 import signal
@@ -99,6 +100,81 @@ def test_a_lost_process_ends_the_others_within_the_heartbeat(tmp_path, which, nu
     outcome(f"{name} of process {which} of 2", 1, saved >= STEPS * 2, "the save in flight at most")
 
 
+def patched(tmp_path: Path, script: str) -> dict[str, str]:
+    """An environment in which every process runs `script` before anything else."""
+    (tmp_path / "sitecustomize.py").write_text(script)
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+
+
+TERMINAL = """
+import sys
+from rich.console import Console
+
+Console.is_terminal = property(lambda self: "0" in sys.argv[-1:])
+"""
+
+
+def test_a_terminal_in_front_of_one_process_only(by_two, tmp_path):
+    """It moves its line between shorter segments; the others go along."""
+    folder, env = tmp_path / "run", patched(tmp_path, TERMINAL)
+    first, second = job(2, *DIGITS, "--epochs", EPOCHS, "--run_dir", folder, **env)
+    assert finished(first).count("Epoch 1/14 ") > 1 and "Epoch" not in finished(second)
+    assert_same_bits(by_two, folder)
+
+
+UNREADABLE = """
+import sys
+from engine import checkpoint
+
+read = checkpoint._read_record
+
+
+def failing(folder):
+    if folder.name == "45" and sys.argv[-1] == "1":
+        raise OSError(5, "Input/output error")
+    return read(folder)
+
+
+checkpoint._read_record = failing
+"""
+
+
+def test_what_one_process_cannot_read_none_takes(tmp_path, outcome):
+    folder = tmp_path / "run"
+    for process in job(2, *DIGITS, "--epochs", 3, "--run_dir", folder):
+        finished(process)
+    newest = final_state(folder)
+    env = patched(tmp_path, UNREADABLE)
+    first, second = job(2, "--resume", folder, **env)
+    assert "checkpoints/45 is damaged (damaged where another process read it)" in finished(first)
+    assert "is damaged" not in finished(second)
+    alike = jax.tree.map(np.array_equal, final_state(folder), newest)
+    outcome("a checkpoint that one of two can't read", 1, all(jax.tree.leaves(alike)))
+
+
+SLOW = """
+import time
+from engine import mesh, report
+
+mesh.SHUTDOWN_SECONDS, write = 2, report.write
+
+
+def slow(*arguments):
+    time.sleep(6)
+    write(*arguments)
+
+
+report.write = slow
+"""
+
+
+def test_a_report_that_takes_long_is_waited_for(tmp_path):
+    folder, env = tmp_path / "run", patched(tmp_path, SLOW)
+    for process in job(2, *DIGITS, "--epochs", 1, "--run_dir", folder, **env):
+        finished(process)
+    assert (folder / "report.html").exists()
+
+
 STUCK = """
 import time
 from engine import folder
@@ -118,11 +194,9 @@ folder.append_history = stuck
 
 def test_a_process_that_is_alive_and_stuck_is_left_with_every_stack(tmp_path, outcome):
     """Its heartbeats go on; the one that waits for it gives up."""
-    (tmp_path / "sitecustomize.py").write_text(STUCK)
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    folder = tmp_path / "run"
+    folder, env = tmp_path / "run", patched(tmp_path, STUCK)
     first, second = job(2, *DIGITS, "--epochs", 50, "--run_dir", folder, "--stuck_seconds", 5,
-                        "--heartbeat_seconds", HEARTBEAT, PYTHONPATH=path)
+                        "--heartbeat_seconds", HEARTBEAT, **env)
     until(lambda: epochs(folder) >= 3, first)
     began = time.monotonic()
     status, printed = ended(second)
@@ -136,6 +210,7 @@ def test_a_process_that_is_alive_and_stuck_is_left_with_every_stack(tmp_path, ou
 def test_one_request_that_cannot_be_is_told_once_and_by_all(tmp_path):
     ends = [ended(p) for p in job(2, *DIGITS, "--batch_size", 99, "--run_dir", tmp_path / "run")]
     assert [status for status, _ in ends] == [2, 2]
+    assert "2 devices can't share it" in ends[0][1] and "flaxmill" not in ends[1][1]
     folder = tmp_path / "taken"
     finished(run(*DIGITS, "--epochs", 1, "--run_dir", folder))
     ends = [ended(p) for p in job(2, *DIGITS, "--run_dir", folder)]
@@ -151,6 +226,12 @@ def test_alone_where_the_others_never_come(tmp_path):
     other.communicate()
     status, printed = ended(process)
     assert status != 0 and not (tmp_path / "run").exists(), printed
+
+
+def test_evaluation_shares_its_own_batches_whatever_the_training_batch(by_two):
+    told = [finished(forced(n, "eval", "--run_dir", by_two)) for n in (1, 3)]
+    one, three = (json.loads(text[text.index("{"):text.rindex("}") + 1]) for text in told)
+    assert one["confusion"] == three["confusion"]
 
 
 def test_the_bits_are_of_numbers(by_two):

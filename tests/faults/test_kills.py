@@ -55,6 +55,16 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_is_whole(tmp_path, ou
     outcome("Ctrl-C twice", 1, survived, "the save in flight at most")
 
 
+def test_a_signal_while_compiling_is_heard(tmp_path, outcome):
+    folder = tmp_path / "run"
+    process = run(*DIGITS, "--epochs", 500, "--run_dir", folder)
+    until(lambda: (folder / ".lock").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    status, printed = ended(process)
+    assert status == 75 and "stopped at step 1 of" in printed, printed
+    outcome("SIGTERM while compiling", 1, int(final_state(folder).step) == 1)
+
+
 def test_two_runs_never_share_a_folder(tmp_path, outcome):
     folder = tmp_path / "run"
     first = run(*DIGITS, "--epochs", 500, "--run_dir", folder)
