@@ -31,7 +31,6 @@ def measured(fsdp: bool) -> dict[str, Any]:
     from engine import collectives, mesh, setup
     from engine.run import compile_segment
     from engine.sources.dataset import Dataset, Split
-    from engine.state import shapes
 
     device, devices = jax.devices("cpu")[0], jax.device_count()
     config = dataclasses.replace(ARTICLE, batch_size=EACH * devices, fsdp=fsdp)
@@ -40,12 +39,8 @@ def measured(fsdp: bool) -> dict[str, Any]:
     dataset = Dataset("blank", tuple("0123456789"), {"train": split, "test": split}, "")
     ready = setup.settle(config, HYPER, device, dataset, setup.plain_console(quiet=True),
                          mesh.over(device, mesh.DATA))
-    state = shapes(ready.model, ready.tx, images.shape[1:])
-    placed = jax.tree.map(
-        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-        state, ready.where(state),
-    )
-    text = compile_segment(ready, ready.config, placed).compiled.as_text()
+    state = ready.state_shapes
+    text = compile_segment(ready, ready.config, state).compiled.as_text()
     return {
         "params": collectives.nbytes(state.params),
         "read": collectives.read(text, devices),

@@ -14,7 +14,7 @@ from engine import checkpoint, memory, population
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.errors import RequestError
-from engine.mesh import RUNS, everywhere, over
+from engine.mesh import RUNS, everywhere, over, size
 from engine.population import Layout, Population
 from engine.program import Program
 from engine.setup import Setup, settle
@@ -86,8 +86,7 @@ def assemble(
 
 def filled(group: Group, positions: Sequence[int]) -> list[int]:
     """The positions, the last repeated until every device of the mesh has as many."""
-    devices_used = 1 if group.mesh is None else group.mesh.size
-    return [*positions, *[positions[-1]] * (-len(positions) % devices_used)]
+    return [*positions, *[positions[-1]] * (-len(positions) % size(group.mesh))]
 
 
 def create(group: Group) -> Population:
@@ -178,7 +177,7 @@ def _blocks(count: int, platform: str) -> tuple[list[int], str]:
 def compile_programs(group: Group, runs: Population, console: Console) -> Programs:
     """The group's programs in the first layout that fits. Raises RequestError where none does."""
     count, device = len(runs.members.seed), group.ready.device
-    devices_used = 1 if group.mesh is None else group.mesh.size
+    devices_used = size(group.mesh)
     tries, reason = _blocks(count // devices_used, device.platform)
     for block in tries:
         programs, need = _fitting(group, Layout(block, group.mesh), runs)

@@ -18,6 +18,7 @@ from engine import metrics
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, Subset, batch_at, epoch_order, normalise
 from engine.mesh import constrained, cut
+from engine.mesh import size as devices_of
 from engine.optim import optimizer
 from engine.state import State, create
 from engine.step import eval_step, forward, train_step
@@ -80,7 +81,7 @@ def evaluate(
     model: nn.Module, params: Any, subset: Subset, num_classes: int, mesh: Mesh | None = None
 ) -> metrics.Evaluation:
     """Sums over every example of `subset`, each counted once, whatever the devices of `mesh`."""
-    size = EVAL_BATCH * (1 if mesh is None else mesh.size)
+    size = EVAL_BATCH * devices_of(mesh)
 
     def body(position, sums):
         batch, valid_B = cut(mesh, batch_at(subset.split, subset.rows, position, size))

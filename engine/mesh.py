@@ -129,6 +129,11 @@ def over(device: jax.Device, axis: str) -> Mesh | None:
     return jax.make_mesh((len(found),), (axis,), axis_types=(AxisType.Auto,), devices=found)
 
 
+def size(mesh: Mesh | None) -> int:
+    """How many devices share the work."""
+    return 1 if mesh is None else mesh.size
+
+
 def on_paper(count: int) -> AbstractMesh:
     """A mesh over "data" of devices that need not be here: for shapes, never for a program."""
     return AbstractMesh((count,), (DATA,))
@@ -203,16 +208,21 @@ def summed(sums: T, specs: Any) -> T:
     return jax.tree.map(one, sums, specs)
 
 
+def _in_parts(x: Any) -> bool:
+    """Whether other processes hold parts of an array that this one lacks."""
+    return isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated)
+
+
 def on_host(x: Any) -> np.ndarray:
     """The whole array, fetched from other processes where they hold parts of it."""
-    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+    if _in_parts(x):
         return multihost_utils.process_allgather(x, tiled=True)
     return np.asarray(x)
 
 
 def snapshot(x: Any) -> Any:
     """A copy that outlives `x`: on the host, or in place where other processes hold parts."""
-    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+    if _in_parts(x):
         return jax.numpy.copy(x)
     return np.array(x, copy=True)
 

@@ -16,7 +16,7 @@ from engine.chips import Chip
 from engine.config import Config, Hyper
 from engine.data import Data
 from engine.run import compile_segment
-from engine.state import State, shapes
+from engine.state import State
 
 
 class Share(NamedTuple):
@@ -143,15 +143,13 @@ def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
     """
     each = setup.share_of(config, count)
     device = devices.choose("cpu").device
-    jax.config.update("jax_default_device", device)
-    if config.compile_cache:
-        devices.enable_compile_cache(devices.compile_cache_dir())
+    setup.compute_on(device, config)
     if config.convolution == "auto":
         config = dataclasses.replace(config, convolution="direct")
     ready = setup.settle(
         config, hyper, device, setup.load(config), setup.plain_console(quiet=True)
     )
-    state = shapes(ready.model, ready.tx, ready.data.train.image_shape)
+    state = ready.state_shapes
     # One device's share of the batch; the microbatch as typed, not as this CPU would have it.
     alone = dataclasses.replace(config, batch_size=each)
     return Plan(

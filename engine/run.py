@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from engine import checkpoint, devices, folder, loop, memory, mesh, profile, report
+from engine import checkpoint, folder, loop, memory, mesh, profile, report
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluated
@@ -21,7 +21,7 @@ from engine.program import Program
 from engine.progress import Progress
 from engine.setup import Setup, begin, setup
 from engine.signals import Interruption
-from engine.state import State, create, shapes
+from engine.state import State, create
 from engine.training import Clock, Programs, Training, watched
 
 PROFILED = 20
@@ -31,8 +31,7 @@ def compile_segment(ready: Setup, config: Config, state: State) -> Program:
     """The training program of `config`; a `state` of shapes alone will do to compile it."""
     return Program(
         partial(loop.segment, ready.model, config, mesh=ready.mesh), donate=("state",),
-        hyper=ready.hyper, root=ready.root, order=ready.order, train=ready.data.train, state=state,
-        count=np.int32(1),
+        **ready.inputs, state=state, count=np.int32(1),
     )
 
 
@@ -61,12 +60,7 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
     config = dataclasses.replace(
         config, microbatch=loop.microbatch_for(config, ready.device.platform, ready.devices)[0]
     )
-    state = shapes(ready.model, ready.tx, ready.data.train.image_shape)
-    placed = jax.tree.map(
-        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-        state, ready.where(state),
-    )
-    return memory.plan(compile_segment(ready, config, placed).compiled)
+    return memory.plan(compile_segment(ready, config, ready.state_shapes).compiled)
 
 
 @contextlib.contextmanager
@@ -89,8 +83,7 @@ def _write_profile(ready: Setup, programs: Programs, state: State, path: Path) -
 
     def work() -> State:
         return programs.segment(
-            hyper=ready.hyper, root=ready.root, order=ready.order, train=ready.data.train,
-            state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
+            **ready.inputs, state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
         )
 
     jax.block_until_ready(work())  # warm-up
@@ -156,11 +149,7 @@ def _record(
     config: Config, hyper: Hyper, ready: Setup, path: Path, step: int
 ) -> dict[str, Any]:
     """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
-    saved = folder.described(
-        config, hyper, device=devices.describe(ready.device), devices=ready.devices,
-        classes=ready.dataset.classes, image_shape=ready.data.train.image_shape,
-        fingerprint=ready.dataset.fingerprint,
-    )
+    saved = folder.described(config, hyper, devices=ready.devices, **ready.facts)
     if mesh.first_process():
         folder.write_config(path, saved)
         kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch
@@ -183,15 +172,16 @@ def _start(
     ready: Setup, checkpoints: checkpoint.Checkpoints, resume: bool
 ) -> tuple[State, Clock]:
     """The newest whole checkpoint's state where there is one to resume, else a fresh one."""
-    fresh = partial(create, ready.model, ready.tx, image_HxWxC=ready.data.train.image_shape)
-    where = ready.where(jax.eval_shape(fresh, ready.root))
+    shapes = ready.state_shapes
+    where = ready.where(shapes)
     if resume and checkpoints.latest() >= 0:
-        state, seconds = checkpoints.restore(jax.eval_shape(fresh, ready.root))
+        state, seconds = checkpoints.restore(shapes)
         done = int(state.step)
         if done > ready.lengths.total:
             raise RequestError(f"--epochs {ready.config.epochs}: the run has trained "
                                f"{done // ready.lengths.epoch} already; type more.", shared=True)
         return mesh.put(state, where), Clock(seconds)
+    fresh = partial(create, ready.model, ready.tx, image_HxWxC=ready.data.train.image_shape)
     return jax.jit(fresh, out_shardings=where)(ready.root), Clock()
 
 

@@ -16,6 +16,7 @@ from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, partition, place
 from engine.errors import RequestError
 from engine.sources.dataset import Dataset
+from engine.state import State, shapes
 from models import build
 
 
@@ -37,7 +38,7 @@ class Setup(NamedTuple):
 
     @property
     def devices(self) -> int:
-        return 1 if self.mesh is None else self.mesh.size
+        return mesh.size(self.mesh)
 
     @property
     def everywhere(self) -> Sharding:
@@ -48,6 +49,29 @@ class Setup(NamedTuple):
         if self.mesh is None:
             return jax.tree.map(lambda _: self.everywhere, state)
         return mesh.shardings(self.mesh, state, self.config.fsdp)
+
+    @property
+    def state_shapes(self) -> State:
+        """The state's shapes and dtypes, each with its sharding: enough to compile for."""
+        state = shapes(self.model, self.tx, self.data.train.image_shape)
+        return jax.tree.map(
+            lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+            state, self.where(state),
+        )
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What `loop.segment` takes besides the state and a count."""
+        return {"hyper": self.hyper, "root": self.root, "order": self.order,
+                "train": self.data.train}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What config.json keeps of the data and the device."""
+        return {
+            "device": devices.describe(self.device), "classes": self.dataset.classes,
+            "image_shape": self.data.train.image_shape, "fingerprint": self.dataset.fingerprint,
+        }
 
 
 def plain_console(stderr: bool = False, quiet: bool = False) -> Console:
@@ -72,7 +96,20 @@ def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
     """Join the job, choose the device, make the compile cache ready. The console speaks in the
     first process only."""
     joined = mesh.join(config)
-    return _begun(config, joined, stderr)
+    choice = devices.choose(config.device)
+    console = plain_console(stderr, quiet=not mesh.first_process())
+    if joined:
+        console.print(f"job: {jax.process_count()} processes; {joined}")
+    console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
+    compute_on(choice.device, config)
+    return choice.device, console
+
+
+def compute_on(device: jax.Device, config: Config) -> None:
+    """Make it jax's default, and the compile cache ready where it is wanted."""
+    if config.compile_cache:
+        devices.enable_compile_cache(devices.compile_cache_dir())
+    jax.config.update("jax_default_device", device)
 
 
 def begin_alone(config: Config) -> tuple[jax.Device, Console]:
@@ -80,24 +117,12 @@ def begin_alone(config: Config) -> tuple[jax.Device, Console]:
     if config.fsdp:
         raise RequestError("--fsdp splits one run over the devices; a population has its runs on "
                            "them, each whole: leave it out.")
-    joined = mesh.join(config)
-    if joined and jax.process_count() > 1:
+    begun = begin(config)
+    if jax.process_count() > 1:
         raise RequestError("a population lives in one process, on all of its devices: start one a "
                            "host, each with its own part of the values and its own --run_dir.",
                            shared=True)
-    return _begun(config, joined, stderr=False)
-
-
-def _begun(config: Config, joined: str, stderr: bool) -> tuple[jax.Device, Console]:
-    choice = devices.choose(config.device)
-    console = plain_console(stderr, quiet=not mesh.first_process())
-    if joined:
-        console.print(f"job: {jax.process_count()} processes; {joined}")
-    console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
-    if config.compile_cache:
-        devices.enable_compile_cache(devices.compile_cache_dir())
-    jax.config.update("jax_default_device", choice.device)
-    return choice.device, console
+    return begun
 
 
 def load(config: Config) -> Dataset:
@@ -120,7 +145,7 @@ def share_of(config: Config, count: int) -> int:
 
 def _shares(config: Config, over: Mesh | None) -> str:
     """How a batch is spread, in words. Raises RequestError where it can't be."""
-    count = 1 if over is None else over.size
+    count = mesh.size(over)
     share = share_of(config, count)
     if over is None:
         return "one device, which has nothing to split" if config.fsdp else "one device"
@@ -141,7 +166,7 @@ def settle(
         f"data: {dataset.name}, {num_train:,} training and {len(host.validation.rows):,} "
         f"validation images of {' × '.join(map(str, image))}"
     )
-    count = 1 if over is None else over.size
+    count = mesh.size(over)
     size, reason = loop.microbatch_for(config, device.platform, count)
     if config.batch_size > loop.CPU_MICROBATCH * count or size:
         console.print(f"microbatch: {size or config.batch_size // count} ({reason})")

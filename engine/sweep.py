@@ -68,11 +68,7 @@ def _save_member(path: Path, step: int, member: Member, accuracy: float) -> None
 def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
     path.mkdir(exist_ok=True)
     config = dataclasses.replace(trial.config, run_dir=str(path))
-    folder.write_config(path, folder.described(
-        config, trial.hyper, device=devices.describe(ready.device),
-        classes=ready.dataset.classes, image_shape=ready.data.train.image_shape,
-        fingerprint=ready.dataset.fingerprint,
-    ))
+    folder.write_config(path, folder.described(config, trial.hyper, **ready.facts))
 
 
 def _rows(

@@ -135,8 +135,7 @@ class Training:
             with watched(self.stuck_after):
                 began = time.perf_counter()
                 state = self.programs.segment(
-                    hyper=ready.hyper, root=ready.root, order=ready.order, train=ready.data.train,
-                    state=state, count=np.int32(count),
+                    **ready.inputs, state=state, count=np.int32(count)
                 )
                 jax.block_until_ready(state)
                 took = time.perf_counter() - began
