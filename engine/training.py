@@ -115,6 +115,7 @@ class Training:
             row = self._row(state)
             _stop_if_diverged(self.path, state, lengths, row)
             if step % lengths.epoch == 0:
+                self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
                 self._record(row)
             self._save(state, row.get("val_accuracy"))
             if status:
