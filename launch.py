@@ -42,12 +42,12 @@ def _carry_out(request: flags.Request) -> int:
 
 def _failed(error: RequestError | RunError, status: int) -> int:
     """Say what went wrong, in a job of many processes once, and by whom."""
-    mesh = sys.modules.get("engine.mesh")
-    name = mesh.process_name() if mesh else ""
+    job = sys.modules.get("engine.job")
+    name = job.process_name() if job else ""
     if not (name and error.shared):
         print(f"flaxmill{name and f' ({name})'}: {error}", file=sys.stderr, flush=True)
-    if mesh and not error.shared:
-        mesh.leave(status)
+    if job and not error.shared:
+        job.leave(status)
     return status
 
 

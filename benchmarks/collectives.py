@@ -38,7 +38,7 @@ def measured(fsdp: bool) -> dict[str, Any]:
     split = Split(images, np.zeros(config.batch_size, np.int32))
     dataset = Dataset("blank", tuple("0123456789"), {"train": split, "test": split}, "")
     ready = setup.settle(config, HYPER, device, dataset, setup.plain_console(quiet=True),
-                         mesh.over(device, mesh.DATA))
+                         mesh.spread(device, config))
     state = ready.state_shapes
     text = compile_segment(ready, ready.config, state).compiled.as_text()
     return {

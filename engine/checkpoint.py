@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.options import MultiprocessingOptions
 
-from engine import mesh
+from engine import job, mesh
 from engine.errors import RequestError, RunError, one_line
 
 KEPT = 3  # the last two and the best
@@ -186,14 +186,14 @@ class Checkpoints:
             steps.sort(key=self._rank, reverse=True)
         for step in steps:
             problem = ""
-            with mesh.agreeing():
+            with job.agreeing():
                 try:
                     found = self._verified(step, shapes, any_count)
                 except RequestError:
                     raise
                 except Exception as error:  # Orbax and what is below it raise what they like
                     problem = one_line(error)
-            if mesh.all_agree(not problem):
+            if job.all_agree(not problem):
                 return found
             self._put_aside(step, problem or "damaged where another process read it")
         if steps:
@@ -229,14 +229,14 @@ class Checkpoints:
         path = self.folder / str(step)
         moved = self.folder.with_name(f"damaged-{self.folder.name}") / str(step)
         where = "" if self.read_only else f"; it lies in {moved} now"
-        if mesh.first_process():
+        if job.first_process():
             print(f"checkpoint {path} is damaged ({problem}){where}. Taking the one before.",
                   file=sys.stderr)
             if not self.read_only:
                 shutil.rmtree(moved, ignore_errors=True)
                 moved.parent.mkdir(exist_ok=True)
                 os.replace(path, moved)
-        mesh.all_agree(True)  # nobody reads on before it is moved
+        job.all_agree(True)  # nobody reads on before it is moved
         if not self.read_only:
             self._manager.reload()
 

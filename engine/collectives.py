@@ -52,7 +52,7 @@ def reckoned(params: Any, devices: int, fsdp: bool) -> dict[str, int]:
     """
     if devices == 1:
         return {}
-    where = mesh.shardings(mesh.on_paper(devices), params, fsdp)
+    where = mesh.on_paper(devices, fsdp).shardings(params)
     split = nbytes([x for x, sharding in zip(*map(jax.tree.leaves, (params, where)), strict=True)
                     if mesh.DATA in sharding.spec])
     summed = nbytes(params) - split + nbytes(jax.eval_shape(metrics.zeros))
@@ -62,7 +62,7 @@ def reckoned(params: Any, devices: int, fsdp: bool) -> dict[str, int]:
 
 def held(tree: Any, devices: int, fsdp: bool) -> int:
     """Bytes of `tree` on each of `devices`."""
-    where = mesh.shardings(mesh.on_paper(devices), tree, fsdp)
+    where = mesh.on_paper(devices, fsdp).shardings(tree)
     return nbytes(jax.tree.map(
         lambda x, at: jax.ShapeDtypeStruct(at.shard_shape(x.shape), x.dtype), tree, where
     ))

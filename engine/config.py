@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 from engine.errors import RequestError, unknown
 
 
-def _option(default: Any, help: str, choices: tuple[str, ...] = (), local: bool = False) -> Any:
-    """A Config field. `local` ones say where a run happens, not what it computes."""
-    return field(default=default, metadata={"help": help, "choices": choices, "local": local})
+def _option(
+    default: Any, help: str, choices: tuple[str, ...] = (), least: int = 0, local: bool = False
+) -> Any:
+    """A Config field. `least` bounds a number; `local` ones say where a run happens, not what it
+    computes."""
+    metadata = {"help": help, "choices": choices, "least": least, "local": local}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,16 @@ class Config:
         ("constant", "cosine", "linear", "warmup_cosine"),
     )
     warmup_epochs: float = _option(1.0, "epochs of linear warm-up, for warmup_cosine")
-    epochs: int = _option(10, "passes over the training examples")
-    batch_size: int = _option(32, "examples an update, over all devices and processes")
+    epochs: int = _option(10, "passes over the training examples", least=1)
+    batch_size: int = _option(32, "examples an update, over all devices and processes", least=1)
     shuffle: str = _option(
         "every_epoch",
         "when to draw an order of the examples; once is Keras's fit after set_random_seed",
         ("every_epoch", "once"),
     )
-    order_seed: int = _option(-1, "the seed of the examples' order; -1 takes the run's seed")
+    order_seed: int = _option(
+        -1, "the seed of the examples' order; -1 takes the run's seed", least=-1
+    )
     convolution: str = _option(
         "auto",
         "how to compute convolutions; auto is product, over image patches, on a CPU, else direct",
@@ -60,6 +66,10 @@ class Config:
         False, "split parameters and optimizer state over the devices, for models that outgrow one",
         local=True,
     )
+    model_parallel: int = _option(
+        1, "split the kernels of each layer over so many devices, which then share no batch",
+        least=1, local=True,
+    )
     seed: int = _option(0, "the root of every random number of the run")
     device: str = _option("auto", "where to run", ("auto", "cpu", "gpu", "tpu"), local=True)
     data_dir: str = _option("", "tensorflow-datasets' folder (default: $TFDS_DATA_DIR)", local=True)
@@ -67,7 +77,9 @@ class Config:
         True, "keep compiled programs on disk, so that the next start is quick", local=True
     )
     run_dir: str = _option("", "the run's folder (default: runs/<dataset>-<model>-<n>)", local=True)
-    save_seconds: int = _option(600, "save within an epoch too, after so many seconds", local=True)
+    save_seconds: int = _option(
+        600, "save within an epoch too, after so many seconds", least=1, local=True
+    )
     stuck_seconds: int = _option(
         0, "give up on a segment that takes longer; 0 is 600 among several processes, else never",
         local=True,
@@ -75,10 +87,13 @@ class Config:
     coordinator: str = _option("", "HOST:PORT of process 0, in a run of many processes", local=True)
     num_processes: int = _option(0, "how many processes; 0 asks Slurm, Open MPI, Kubernetes",
                                  local=True)
-    process_id: int = _option(-1, "which of them this one is, from 0", local=True)
-    join_seconds: int = _option(300, "how long to wait for the other processes", local=True)
-    heartbeat_seconds: int = _option(30, "how long a process may be silent before the others stop",
-                                     local=True)
+    process_id: int = _option(-1, "which of them this one is, from 0", least=-1, local=True)
+    join_seconds: int = _option(
+        300, "how long to wait for the other processes", least=1, local=True
+    )
+    heartbeat_seconds: int = _option(
+        30, "how long a process may be silent before the others stop", least=1, local=True
+    )
 
 
 class Hyper(NamedTuple):
@@ -148,14 +163,12 @@ def typed(kind: Any, values: dict[str, Any]) -> Any:
 def check(config: Config, hyper: Hyper) -> None:
     """Raise RequestError for values that are wrong whatever the data."""
     for f in dataclasses.fields(config):
-        value, choices = getattr(config, f.name), f.metadata["choices"]
+        name, value = f.name, getattr(config, f.name)
+        choices, least = f.metadata["choices"], f.metadata["least"]
         if choices and value not in choices:
-            raise unknown(f.name, value, choices)
-    for name, least in (("epochs", 1), ("batch_size", 1), ("microbatch", 0), ("image_size", 0),
-                        ("crop_padding", 0), ("warmup_epochs", 0), ("seed", 0), ("order_seed", -1),
-                        ("save_seconds", 1), ("stuck_seconds", 0), ("num_processes", 0),
-                        ("process_id", -1), ("join_seconds", 1), ("heartbeat_seconds", 1)):
-        value = getattr(config, name)
+            raise unknown(name, value, choices)
+        if isinstance(value, str | bool):
+            continue
         if not value >= least:  # nor NaN
             raise RequestError(f"--{name} {value}: type {least} or more.")
         most, shown = (2**32, "2³²") if name.endswith("seed") else (2**31, "2³¹")

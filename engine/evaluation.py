@@ -1,5 +1,6 @@
 """Scores of a trained model: after its training, again from a checkpoint, and image by image."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +11,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from engine import checkpoint, devices, loop, mesh, metrics, report
+from engine import checkpoint, devices, job, loop, mesh, metrics, report
 from engine.config import Config, Durations, Hyper, held_out, read
 from engine.data import Subset, named, whole
 from engine.errors import RequestError
@@ -45,12 +46,12 @@ def evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistake
     """metrics.json's scores, and the most confident mistakes."""
     name, subset = held_for_evaluation(ready)
     classes = ready.dataset.classes
-    evaluate = partial(loop.evaluate, ready.model, num_classes=len(classes), mesh=ready.mesh)
+    evaluate = partial(loop.evaluate, ready.model, num_classes=len(classes), spread=ready.spread)
     sums = jax.jit(evaluate)(params, subset)
     scores = metrics.summarise(jax.device_get(sums), classes) | {"split": name}
     images_NxHxWxC = subset.split.images[subset.rows]
     predicted_N, probability_N = jax.device_get(
-        jax.jit(partial(loop.predict, ready.model))(params, images_NxHxWxC)
+        jax.jit(partial(loop.predict, ready.model, spread=ready.spread))(params, images_NxHxWxC)
     )
     labels_N = np.asarray(subset.split.labels)[np.asarray(subset.rows)]
     wrong = np.flatnonzero(predicted_N != labels_N)
@@ -64,14 +65,14 @@ def evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistake
 def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
     """Scores of a run's `last` or `best` checkpoint, printed as JSON."""
     device, console = begin(config, stderr=True)
-    with mesh.agreeing():
+    with job.agreeing():
         # Over every device, which need not share a training batch.
-        over = mesh.over(device, mesh.DATA)
-        ready = settle(config, hyper, device, load(config), console, over)
-    with mesh.naming_the_lost():
+        config = dataclasses.replace(config, model_parallel=1)
+        ready = settle(config, hyper, device, load(config), console, mesh.spread(device, config))
+    with job.naming_the_lost():
         state = _restored(ready.model, ready.tx, ready.data.train.image_shape, config, which)
-        scores, _ = evaluated(ready, mesh.put(state.params, ready.everywhere))
-    if mesh.first_process():
+        scores, _ = evaluated(ready, mesh.put(state.params, ready.where(state.params)))
+    if job.first_process():
         print(json.dumps(scores | {"checkpoint": which, "step": int(state.step)}, indent=2))
     return scores
 

@@ -14,7 +14,7 @@ from engine import checkpoint, memory, population
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.errors import RequestError
-from engine.mesh import RUNS, everywhere, over, size
+from engine.mesh import RUNS, everywhere, over_runs, size
 from engine.population import Layout, Population
 from engine.program import Program
 from engine.setup import Setup, settle
@@ -65,7 +65,7 @@ def assemble(
 ) -> Group:
     """A group's data and model. Off a CPU, members share kernels of one product."""
     first = trials[0]
-    config, mesh = first.config, over(device, RUNS)
+    config, mesh = first.config, over_runs(device)
     if device.platform != "cpu" and config.convolution == "auto":
         config = dataclasses.replace(config, convolution="product")
         trials = [t._replace(config=dataclasses.replace(t.config, convolution="product"))

@@ -5,6 +5,7 @@ count it is a scan, which differentiates. Two segments equal one, bit for bit, s
 on (state, root key, data) alone.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,13 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh
 
 from engine import metrics
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, Subset, batch_at, epoch_order, normalise
-from engine.mesh import constrained, cut
-from engine.mesh import size as devices_of
+from engine.mesh import DATA, WHOLE, Spread, gathered
 from engine.optim import optimizer
 from engine.state import State, create
 from engine.step import eval_step, forward, train_step
@@ -31,9 +30,9 @@ EVAL_BATCH = 64
 CPU_MICROBATCH = 32
 
 
-def microbatch_for(config: Config, platform: str, devices: int = 1) -> tuple[int, str]:
+def microbatch_for(config: Config, platform: str, shares: int = 1) -> tuple[int, str]:
     """How many examples a device computes at once, and why. 0 means its whole share of a batch."""
-    share = config.batch_size // devices
+    share = config.batch_size // shares
     if config.microbatch:
         return config.microbatch, "as asked"
     if platform != "cpu" or share <= CPU_MICROBATCH:
@@ -54,11 +53,11 @@ def segment(
     train: Subset,
     state: State,
     count: Array | int,
-    mesh: Mesh | None = None,
+    spread: Spread | None = None,
 ) -> State:
     """`count` updates, all within one epoch. `root` is the run's key, `order` its shuffles'.
 
-    Over a `mesh` every device computes its share of each batch.
+    With a `spread` every device computes its share of each batch.
     """
     lengths = durations(config, train.rows.shape[0])
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
@@ -68,37 +67,62 @@ def segment(
     @partial(jax.checkpoint, prevent_cse=False)
     def update(state: State) -> State:
         position = state.step % lengths.epoch
-        batch, valid_B = cut(mesh, batch_at(train.split, order_N, position, config.batch_size))
+        batch, valid_B = batch_at(train.split, order_N, position, config.batch_size)
+        if spread:
+            batch, valid_B = spread.cut((batch, valid_B))
         fresh = jax.tree.map(lambda x: jnp.where(position == 0, jnp.zeros_like(x), x), state.tally)
         state = state._replace(tally=fresh)
-        state = train_step(model, config, hyper, lengths, root, state, batch, valid_B, mesh)
-        return constrained(mesh, state, config.fsdp)
+        state = train_step(model, config, hyper, lengths, root, state, batch, valid_B, spread)
+        return spread.constrained(state) if spread else state
 
     return jax.lax.fori_loop(0, count, lambda _, state: update(state), state)
 
 
 def evaluate(
-    model: nn.Module, params: Any, subset: Subset, num_classes: int, mesh: Mesh | None = None
+    model: nn.Module, params: Any, subset: Subset, num_classes: int, spread: Spread | None = None
 ) -> metrics.Evaluation:
-    """Sums over every example of `subset`, each counted once, whatever the devices of `mesh`."""
-    size = EVAL_BATCH * devices_of(mesh)
+    """Sums over every example of `subset`, each counted once, whatever the devices."""
+    shares = spread.shares if spread else 1
 
-    def body(position, sums):
-        batch, valid_B = cut(mesh, batch_at(subset.split, subset.rows, position, size))
-        return metrics.add(sums, eval_step(model, params, batch, valid_B))
+    def sums(whole: Callable[[], Any], subset: Subset, at: Array | int) -> metrics.Evaluation:
+        """Of every `shares`th batch, from number `at` on."""
+        def body(turn, sums):
+            number = turn * shares + at
+            batch, valid_B = batch_at(subset.split, subset.rows, number, EVAL_BATCH)
+            return metrics.add(sums, eval_step(model, whole(), batch, valid_B))
 
-    batches = -(-subset.rows.shape[0] // size)
-    return jax.lax.fori_loop(0, batches, body, metrics.zero_evaluation(num_classes))
+        turns = -(-subset.rows.shape[0] // (EVAL_BATCH * shares))
+        return jax.lax.fori_loop(0, turns, body, metrics.zero_evaluation(num_classes))
+
+    if spread is None:
+        return sums(lambda: params, subset, 0)
+    specs = spread.specs(params)
+
+    def share(params, subset):
+        own = sums(partial(gathered, params, specs), subset, jax.lax.axis_index(DATA))
+        return jax.lax.psum(own, DATA)
+
+    return spread.each(share, (specs, WHOLE), WHOLE)(params, subset)
 
 
-def predict(model: nn.Module, params: Any, images_NxHxWxC: Array) -> tuple[Array, Array]:
+def predict(
+    model: nn.Module, params: Any, images_NxHxWxC: Array, spread: Spread | None = None
+) -> tuple[Array, Array]:
     """The likeliest class of every uint8 image, int32 [N], and its probability, float32 [N]."""
+    def likeliest(params: Any, images_NxHxWxC: Array) -> tuple[Array, Array]:
+        def one(image_HxWxC: Array) -> tuple[Array, Array]:
+            logits_C = forward(model, params, normalise(image_HxWxC)[None])[0]
+            return jnp.argmax(logits_C).astype(jnp.int32), jax.nn.softmax(logits_C).max()
 
-    def one(image_HxWxC: Array) -> tuple[Array, Array]:
-        logits_C = forward(model, params, normalise(image_HxWxC)[None])[0]
-        return jnp.argmax(logits_C).astype(jnp.int32), jax.nn.softmax(logits_C).max()
+        return jax.lax.map(one, images_NxHxWxC, batch_size=EVAL_BATCH)
 
-    return jax.lax.map(one, images_NxHxWxC, batch_size=EVAL_BATCH)
+    if spread is None:
+        return likeliest(params, images_NxHxWxC)
+    specs = spread.specs(params)
+    each = spread.each(
+        lambda params, images: likeliest(gathered(params, specs), images), (specs, WHOLE), WHOLE
+    )
+    return each(params, images_NxHxWxC)
 
 
 def prepare(config: Config, num_classes: int, hyper: Hyper, lengths: Durations):

@@ -74,17 +74,17 @@ def extra(needed: Plan) -> int:
 
 
 def fitting_batch(
-    batch: int, room: int, plan_of: Callable[[int], Plan], devices: int = 1
+    batch: int, room: int, plan_of: Callable[[int], Plan], shares: int = 1
 ) -> int:
-    """The largest batch, each device's share halved and halved, that fits in `room` bytes, or 0.
+    """The largest batch, each share halved and halved, that fits in `room` bytes, or 0.
 
     `plan_of` compiles; a batch that the compiler itself finds too large does not fit.
     """
-    share = batch // devices
+    share = batch // shares
     while share := share // 2:
         try:
-            if extra(plan_of(share * devices)) <= room:
-                return share * devices
+            if extra(plan_of(share * shares)) <= room:
+                return share * shares
         except jax.errors.JaxRuntimeError as error:
             if not exhausted(error):
                 raise
@@ -97,10 +97,10 @@ def exhausted(error: Exception) -> bool:
 
 
 def too_large(
-    batch: int, need: int | None, room: int, plan_of: Callable[[int], Plan], devices: int = 1
+    batch: int, need: int | None, room: int, plan_of: Callable[[int], Plan], shares: int = 1
 ) -> RequestError:
     """The error that names a batch that fits. `need` is None where the compiler gave up."""
-    fits = fitting_batch(batch, room, plan_of, devices)
+    fits = fitting_batch(batch, room, plan_of, shares)
     needed = f"needs {mib(need)} more" if need is not None else "needs more than there is"
     advice = f"type --batch_size {fits}" if fits else "no batch fits: type a smaller --image_size"
     return RequestError(

@@ -1,16 +1,12 @@
-"""One program on many devices and many processes: jax.distributed, meshes, placement, agreement.
+"""Many devices: meshes with named axes, where arrays lie on them, how a run is spread over them.
 
-A run spreads its batches over the axis "data" of one mesh of every device of every process; a
-population spreads its members over the axis "runs". With one process all here costs nothing.
+A run cuts its batches over the axis "data" and may split the kernels of its layers over "model";
+a population spreads its members over "runs".
 """
 
-import contextlib
 import math
-import os
-import re
-import sys
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -26,107 +22,128 @@ from jax.sharding import (
 )
 
 from engine.config import Config
-from engine.errors import RequestError, RunError, one_line
+from engine.errors import RequestError
+from models.columns import MODEL
 
 DATA, RUNS = "data", "runs"
-TEXT_BYTES = 4096  # of a text that processes tell each other
-_LOST = re.compile("gloo|nccl|coordination|heartbeat|barrier|connection|socket", re.IGNORECASE)
+WHOLE, CUT = PartitionSpec(), PartitionSpec(DATA)
 SHARDED_FROM = 1024  # elements: below, splitting an array costs more than it saves
-SHUTDOWN_SECONDS = 15  # for the others to be done, at the end
 T = TypeVar("T")
 
-# How a job of many processes tells each its number; jax reads the rest itself.
-_LAUNCHERS = {"SLURM_PROCID": "SLURM_NTASKS", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
-_KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
+
+def over_runs(device: jax.Device) -> Mesh | None:
+    """This process's devices of this one's platform on the axis "runs"; None where there is one."""
+    found = jax.local_devices(backend=device.platform)
+    return None if len(found) == 1 else _made((len(found),), (RUNS,), found)
 
 
-def _launched(env) -> str:
-    """The launcher that started this process as one of several, or ''."""
-    for rank, count in _LAUNCHERS.items():
-        if rank in env and int(env.get(count, 1)) > 1:
-            return count.split("_")[0]
-    return "Kubernetes" if all(name in env for name in _KUBERNETES) else ""
+def _made(shape: tuple[int, ...], axes: tuple[str, ...], devices: list[jax.Device]) -> Mesh:
+    return jax.make_mesh(shape, axes, axis_types=(AxisType.Auto,) * len(axes), devices=devices)
 
 
-def _address(config: Config) -> dict[str, Any]:
-    """The typed flags as jax takes them. Raises RequestError for half of them."""
-    host, _, port = config.coordinator.rpartition(":")
-    if not (config.coordinator and config.num_processes and config.process_id >= 0):
-        raise RequestError(
-            "--coordinator HOST:PORT, --num_processes and --process_id belong together: type all "
-            "three, the first two the same in every process."
+class Spread(NamedTuple):
+    """How a run lies on the axes "data" and "model" of a mesh: arrays whole on every device, but
+    for kernels, split by output features over "model", and for what `fsdp` splits over "data".
+
+    fsdp splits parameters and optimizer state alike: stage 3 of ZeRO (Rajbhandari et al. 2020).
+    """
+
+    mesh: Mesh | AbstractMesh
+    fsdp: bool = False
+
+    @property
+    def shares(self) -> int:
+        """Into how many parts a batch is cut."""
+        return self.mesh.shape[DATA]
+
+    def _spec(self, x: Any) -> PartitionSpec:
+        axes: list[str | None] = [None] * len(x.shape)
+        if math.prod(x.shape) < SHARDED_FROM:
+            return WHOLE
+        parts = self.mesh.shape[MODEL]
+        if parts > 1 and len(axes) > 1 and x.shape[-1] % parts == 0:
+            axes[-1] = MODEL
+        free = [at for at, size in enumerate(x.shape) if not axes[at] and size % self.shares == 0]
+        if self.fsdp and free:
+            axes[max(free, key=lambda at: x.shape[at])] = DATA
+        while axes and axes[-1] is None:
+            axes.pop()
+        return PartitionSpec(*axes)
+
+    def specs(self, tree: Any) -> Any:
+        """A PartitionSpec for every array, or shape of one, of `tree`."""
+        return jax.tree.map(self._spec, tree)
+
+    def shardings(self, tree: Any) -> Any:
+        """A NamedSharding for every array, or shape of one, of `tree`."""
+        return jax.tree.map(lambda x: NamedSharding(self.mesh, self._spec(x)), tree)
+
+    def constrained(self, tree: T) -> T:
+        """Within a program: keep `tree` where `shardings` says."""
+        return jax.lax.with_sharding_constraint(tree, self.shardings(tree))
+
+    def cut(self, batch: T) -> T:
+        """Within a program: every part of "data" its share of the batch's first axis."""
+        return jax.lax.with_sharding_constraint(batch, NamedSharding(self.mesh, CUT))
+
+    def each(self, function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+        """`function` on every device, of what `in_specs` gives it."""
+        return jax.shard_map(
+            function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
         )
-    if config.process_id >= config.num_processes:
-        raise RequestError(f"--process_id {config.process_id}: type 0 to "
-                           f"{config.num_processes - 1}, --num_processes less one.")
-    if not (host and port.isdigit()):
-        raise RequestError(f"--coordinator {config.coordinator}: type HOST:PORT, such as "
-                           "127.0.0.1:8476.")
-    return {
-        "coordinator_address": config.coordinator, "num_processes": config.num_processes,
-        "process_id": config.process_id,
-        # jax's own default listens on every interface.
-        "coordinator_bind_address": config.coordinator.replace("localhost", "127.0.0.1"),
-    }
 
 
-def join(config: Config) -> str:
-    """Join the job that this process is a part of, before jax is used; in words, or ''.
+def gathered(params: T, specs: Any) -> T:
+    """Within `each`: whole what "data" splits. Its gradient leaves every device its part of the
+    sum over all."""
+    def one(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+        if DATA not in spec:
+            return x
+        return jax.lax.all_gather(x, DATA, axis=spec.index(DATA), tiled=True)
 
-    Raises RequestError for half of an address. Where the others don't come, jax ends the process
-    after --join_seconds, in words of its own.
-    """
-    typed = bool(config.coordinator or config.num_processes or config.process_id >= 0)
-    launcher = "" if typed else _launched(os.environ)
-    if not typed and not launcher:
-        return ""
-    address: dict[str, Any] = _address(config) if typed else {}
-    # It would swallow SIGTERM until somebody asks it; ours is asked after every segment.
-    jax.config.update("jax_enable_preemption_service", False)
-    try:
-        jax.distributed.initialize(
-            **address, heartbeat_timeout_seconds=config.heartbeat_seconds,
-            initialization_timeout=config.join_seconds, shutdown_timeout_seconds=SHUTDOWN_SECONDS,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise RunError(f"this process could not join the others: {one_line(error)}.") from None
-    return "the coordinator listens on " + address.get(
-        "coordinator_bind_address",
-        os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "every interface of its host"),
-    )
+    return jax.tree.map(one, params, specs)
 
 
-def first_process() -> bool:
-    return jax.process_index() == 0
+def gathered_again(function: Callable) -> Callable:
+    """`function` of `gathered` arrays, which its gradient gathers a second time rather than keep
+    whole: a layer's where it is needed, if the compiler finds memory short."""
+    def kept(primitive: Any, *_: Any, **how: Any) -> bool:
+        return not (primitive is jax.lax.all_gather_p and DATA in how["axis_name"])
+
+    return jax.checkpoint(function, policy=kept)
 
 
-def process_name() -> str:
-    """This process among several, in words; '' for the first or only one."""
-    if not jax.distributed.is_initialized() or first_process():
-        return ""
-    return f"process {jax.process_index()}"
+def summed(sums: T, specs: Any) -> T:
+    """Within `each`: the gradients of all devices added, but for those that `gathered` did."""
+    several = jax.lax.axis_size(MODEL) > 1
+
+    def one(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+        if DATA not in spec:
+            x = jax.lax.psum(x, DATA)
+        if several and MODEL not in spec:  # equal, but for rounding that may depend on the device
+            x = jax.lax.pmean(x, MODEL)
+        return x
+
+    return jax.tree.map(one, sums, specs)
 
 
-def leave(status: int) -> None:
-    """End a process whose failure the others of its job don't share; it does nothing elsewhere.
-
-    At once, since an orderly exit waits for all of them. They see this one's absence.
-    """
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        os._exit(status)
-
-
-def over(device: jax.Device, axis: str) -> Mesh | None:
-    """The devices of this one's platform on one axis; None where there is one.
-
-    A run takes those of every process, a population its own process's.
-    """
-    found = jax.devices(device.platform) if axis == DATA else jax.local_devices(
-        backend=device.platform)
+def spread(device: jax.Device, config: Config) -> Spread | None:
+    """A run's spread over the devices of this one's platform, those of every process; None where
+    there is one. Raises RequestError where --model_parallel does not divide them."""
+    found, parts = jax.devices(device.platform), config.model_parallel
+    if len(found) % parts:
+        divisors = [n for n in range(1, len(found) + 1) if len(found) % n == 0]
+        devices = "1 device" if len(found) == 1 else f"{len(found)} devices"
+        raise RequestError(f"--model_parallel {parts} does not divide the {devices} of the job: "
+                           f"type {' or '.join(map(str, divisors))}.")
     if len(found) == 1:
         return None
-    return jax.make_mesh((len(found),), (axis,), axis_types=(AxisType.Auto,), devices=found)
+    return Spread(_made((len(found) // parts, parts), (DATA, MODEL), found), config.fsdp)
+
+
+def on_paper(count: int, fsdp: bool = False) -> Spread:
+    """A spread over "data" of devices that need not be here: for shapes, never for a program."""
+    return Spread(AbstractMesh((count, 1), (DATA, MODEL)), fsdp)
 
 
 def size(mesh: Mesh | None) -> int:
@@ -134,12 +151,7 @@ def size(mesh: Mesh | None) -> int:
     return 1 if mesh is None else mesh.size
 
 
-def on_paper(count: int) -> AbstractMesh:
-    """A mesh over "data" of devices that need not be here: for shapes, never for a program."""
-    return AbstractMesh((count,), (DATA,))
-
-
-def everywhere(mesh: Mesh | None, device: jax.Device) -> Sharding:
+def everywhere(mesh: Mesh | AbstractMesh | None, device: jax.Device) -> Sharding:
     """Where to put what every device needs whole."""
     return SingleDeviceSharding(device) if mesh is None else NamedSharding(mesh, PartitionSpec())
 
@@ -163,51 +175,6 @@ def put(tree: T, where: Sharding | Any) -> T:
     return jax.tree.map(one, tree, where)
 
 
-def _split(mesh: Mesh | AbstractMesh, x: Any) -> PartitionSpec:
-    """The longest axis that the devices divide, split over "data"; nothing of a small array."""
-    axes = [at for at, size in enumerate(x.shape) if size % mesh.size == 0]
-    if not axes or math.prod(x.shape) < SHARDED_FROM:
-        return PartitionSpec()
-    at = max(axes, key=lambda at: x.shape[at])
-    return PartitionSpec(*[None] * at, DATA)
-
-
-def shardings(mesh: Mesh | AbstractMesh, tree: Any, fsdp: bool) -> Any:
-    """A NamedSharding for every array of `tree`: whole on every device, or with `fsdp` in parts.
-
-    Parts of parameters and optimizer state alike are stage 3 of ZeRO (Rajbhandari et al. 2020).
-    """
-    return jax.tree.map(
-        lambda x: NamedSharding(mesh, _split(mesh, x) if fsdp else PartitionSpec()), tree
-    )
-
-
-def constrained(mesh: Mesh | None, tree: T, fsdp: bool) -> T:
-    """Within a program: keep `tree` where `shardings` says."""
-    if mesh is None:
-        return tree
-    return jax.lax.with_sharding_constraint(tree, shardings(mesh, tree, fsdp))
-
-
-def cut(mesh: Mesh | None, batch: T) -> T:
-    """Within a program: every device its share of the batch's first axis."""
-    if mesh is None:
-        return batch
-    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec(DATA)))
-
-
-def summed(sums: T, specs: Any) -> T:
-    """Within shard_map over "data": every device's sums added, each left with the part in `specs`.
-    """
-    def one(x: jax.Array, spec: PartitionSpec) -> jax.Array:
-        if DATA not in spec:
-            return jax.lax.psum(x, DATA)
-        at = spec.index(DATA)
-        return jax.lax.psum_scatter(x, DATA, scatter_dimension=at, tiled=True)
-
-    return jax.tree.map(one, sums, specs)
-
-
 def _in_parts(x: Any) -> bool:
     """Whether other processes hold parts of an array that this one lacks."""
     return isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated)
@@ -225,65 +192,3 @@ def snapshot(x: Any) -> Any:
     if _in_parts(x):
         return jax.numpy.copy(x)
     return np.array(x, copy=True)
-
-
-def all_agree(flag: bool) -> bool:
-    """Whether it is so in every process."""
-    return not agreed(np.array([not flag]), np.max)[0]
-
-
-def agreed(values: np.ndarray, how: Any) -> np.ndarray:
-    """`how` (np.max, np.min) of every process's values: the same answer for all."""
-    if jax.process_count() == 1:
-        return values
-    return how(multihost_utils.process_allgather(values), axis=0)
-
-
-def everyones(text: str) -> list[str]:
-    """Every process's text, in all of them; at most 4 kB of each."""
-    if jax.process_count() == 1:
-        return [text]
-    padded = np.frombuffer(text.encode()[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0"), np.uint8)
-    return [bytes(row).rstrip(b"\0").decode(errors="ignore")
-            for row in np.asarray(multihost_utils.process_allgather(padded))]
-
-
-@contextlib.contextmanager
-def agreeing() -> Iterator[None]:
-    """What one process refuses in the block, with a RequestError, all refuse.
-
-    Nothing within it may wait for other processes.
-    """
-    refusal = ""
-    try:
-        yield
-    except RequestError as error:
-        if jax.process_count() == 1:
-            raise
-        refusal = str(error)
-    heard = everyones(refusal)
-    which = next((at for at, text in enumerate(heard) if text), None)
-    if which is not None:
-        lone = f"process {which}: " if which else ""  # the first one needs no name
-        raise RequestError(lone + heard[which], shared=True)
-
-
-def first_tells(find: Callable[[], str]) -> str:
-    """What the first process finds, in every process; its refusal too."""
-    text = ""
-    with agreeing():
-        if first_process():
-            text = find()
-    return everyones(text)[0]
-
-
-@contextlib.contextmanager
-def naming_the_lost() -> Iterator[None]:
-    """Turn jax's words for a process that is gone into a RunError."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or not _LOST.search(str(error)):
-            raise
-        raise RunError(f"another process of the job is gone ({one_line(error)}). Start all of "
-                       "them again, with --resume.") from None

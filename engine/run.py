@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from engine import checkpoint, folder, loop, memory, mesh, profile, report
+from engine import checkpoint, folder, job, loop, memory, mesh, profile, report
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluated
@@ -30,7 +30,7 @@ PROFILED = 20
 def compile_segment(ready: Setup, config: Config, state: State) -> Program:
     """The training program of `config`; a `state` of shapes alone will do to compile it."""
     return Program(
-        partial(loop.segment, ready.model, config, mesh=ready.mesh), donate=("state",),
+        partial(loop.segment, ready.model, config, spread=ready.spread), donate=("state",),
         **ready.inputs, state=state, count=np.int32(1),
     )
 
@@ -44,11 +44,11 @@ def compile_programs(ready: Setup, state: State) -> Programs:
     need, room = memory.extra(memory.plan(segment.compiled)), memory.free(ready.device)
     if room is not None and need > room:
         raise memory.too_large(
-            ready.config.batch_size, need, room, partial(_plan_of, ready), ready.devices
+            ready.config.batch_size, need, room, partial(_plan_of, ready), ready.shares
         )
     evaluate = Program(
         partial(loop.evaluate, ready.model, num_classes=len(ready.dataset.classes),
-                mesh=ready.mesh),
+                spread=ready.spread),
         params=state.params, subset=ready.data.validation,
     )
     return Programs(segment, evaluate)
@@ -58,7 +58,7 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
     """The memory that training with another batch size would need, by compiling it."""
     config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
     config = dataclasses.replace(
-        config, microbatch=loop.microbatch_for(config, ready.device.platform, ready.devices)[0]
+        config, microbatch=loop.microbatch_for(config, ready.device.platform, ready.shares)[0]
     )
     return memory.plan(compile_segment(ready, config, ready.state_shapes).compiled)
 
@@ -73,7 +73,7 @@ def _naming_a_batch_that_fits(ready: Setup) -> Iterator[None]:
             raise
         room = memory.free(ready.device) or 0
         raise memory.too_large(
-            ready.config.batch_size, None, room, partial(_plan_of, ready), ready.devices
+            ready.config.batch_size, None, room, partial(_plan_of, ready), ready.shares
         ) from None
 
 
@@ -103,15 +103,15 @@ def fit(
     steps into the run's folder first.
     """
     device, console = begin(config)
-    with mesh.agreeing():
+    with job.agreeing():
         ready = setup(config, hyper, device, console)
-    with (mesh.naming_the_lost(), _naming_a_batch_that_fits(ready), Interruption() as interruption,
+    with (job.naming_the_lost(), _naming_a_batch_that_fits(ready), Interruption() as interruption,
           contextlib.ExitStack() as held):
-        path = Path(mesh.first_tells(lambda: _folder(config, hyper, ready, resume, held)))
+        path = Path(job.first_tells(lambda: _folder(config, hyper, ready, resume, held)))
         console.print(f"run: {path}")
         checkpoints = held.enter_context(checkpoint.Checkpoints(path / "checkpoints"))
         state, clock = _start(ready, checkpoints, bool(resume))
-        with mesh.agreeing():
+        with job.agreeing():
             checkpoints.check_room(state)
             programs = compile_programs(ready, state)
         # Only now, so that a folder whose run was refused for its memory is free for another.
@@ -128,7 +128,7 @@ def fit(
             state = training.run(state)
         with watched(training.stuck_after):
             _conclude(ready, state, path, saved, _timing(ready, programs, clock), console)
-            mesh.all_agree(True)  # nobody leaves while the first one draws
+            job.all_agree(True)  # nobody leaves while the first one draws
     return path
 
 
@@ -150,7 +150,7 @@ def _record(
 ) -> dict[str, Any]:
     """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
     saved = folder.described(config, hyper, devices=ready.devices, **ready.facts)
-    if mesh.first_process():
+    if job.first_process():
         folder.write_config(path, saved)
         kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch
         if kept < done:
@@ -191,7 +191,7 @@ def _conclude(
 ) -> None:
     """metrics.json, the plots and report.html."""
     scores, mistakes = evaluated(ready, state.params)
-    if not mesh.first_process():
+    if not job.first_process():
         return
     history = folder.history(path)
     # Of equal ones the newest, as among the checkpoints.

@@ -8,13 +8,14 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh, Sharding
+from jax.sharding import Sharding
 from rich.console import Console
 
-from engine import devices, loop, memory, mesh, sources
+from engine import devices, job, loop, memory, mesh, sources
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, partition, place
 from engine.errors import RequestError
+from engine.mesh import Spread
 from engine.sources.dataset import Dataset
 from engine.state import State, shapes
 from models import build
@@ -22,12 +23,12 @@ from models import build
 
 class Setup(NamedTuple):
     """Everything settled before the first compilation. `data` and `hyper` are on the device, or on
-    every device of the `mesh` where a run has several; `device` is this process's first."""
+    every device of the `spread` where a run has several; `device` is this process's first."""
 
     config: Config
     hyper: Hyper
     device: jax.Device
-    mesh: Mesh | None
+    spread: Spread | None
     dataset: Dataset
     data: Data
     model: nn.Module
@@ -37,18 +38,23 @@ class Setup(NamedTuple):
     order: jax.Array
 
     @property
+    def shares(self) -> int:
+        """Into how many parts a batch is cut."""
+        return self.spread.shares if self.spread else 1
+
+    @property
     def devices(self) -> int:
-        return mesh.size(self.mesh)
+        return self.spread.mesh.size if self.spread else 1
 
     @property
     def everywhere(self) -> Sharding:
-        return mesh.everywhere(self.mesh, self.device)
+        return _everywhere(self.spread, self.device)
 
     def where(self, state: Any) -> Any:
         """A sharding for every array of a state."""
-        if self.mesh is None:
+        if self.spread is None:
             return jax.tree.map(lambda _: self.everywhere, state)
-        return mesh.shardings(self.mesh, state, self.config.fsdp)
+        return self.spread.shardings(state)
 
     @property
     def state_shapes(self) -> State:
@@ -74,6 +80,10 @@ class Setup(NamedTuple):
         }
 
 
+def _everywhere(spread: Spread | None, device: jax.Device) -> Sharding:
+    return mesh.everywhere(spread.mesh if spread else None, device)
+
+
 def plain_console(stderr: bool = False, quiet: bool = False) -> Console:
     """A console that prints text as it is: no mark-up, no colours for numbers, no wrapping."""
     return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
@@ -95,9 +105,9 @@ def _fits(config: Config, model: nn.Module, image_HxWxC: tuple[int, ...]) -> Non
 def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
     """Join the job, choose the device, make the compile cache ready. The console speaks in the
     first process only."""
-    joined = mesh.join(config)
+    joined = job.join(config)
     choice = devices.choose(config.device)
-    console = plain_console(stderr, quiet=not mesh.first_process())
+    console = plain_console(stderr, quiet=not job.first_process())
     if joined:
         console.print(f"job: {jax.process_count()} processes; {joined}")
     console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
@@ -113,10 +123,12 @@ def compute_on(device: jax.Device, config: Config) -> None:
 
 
 def begin_alone(config: Config) -> tuple[jax.Device, Console]:
-    """`begin` of a population. Raises RequestError among several processes, and for --fsdp."""
-    if config.fsdp:
-        raise RequestError("--fsdp splits one run over the devices; a population has its runs on "
-                           "them, each whole: leave it out.")
+    """`begin` of a population. Raises RequestError among several processes, and for what
+    splits one run."""
+    for name, typed in (("fsdp", config.fsdp), ("model_parallel", config.model_parallel > 1)):
+        if typed:
+            raise RequestError(f"--{name} splits one run over the devices; a population has its "
+                               "runs on them, each whole: leave it out.")
     begun = begin(config)
     if jax.process_count() > 1:
         raise RequestError("a population lives in one process, on all of its devices: start one a "
@@ -130,34 +142,36 @@ def load(config: Config) -> Dataset:
 
 
 def share_of(config: Config, count: int) -> int:
-    """Examples of a batch that each of `count` devices computes. Raises RequestError where they
-    can't share it evenly, or in whole microbatches."""
+    """Examples of a batch that each of `count` devices, or groups of --model_parallel devices,
+    computes. Raises RequestError where they can't share it evenly, or in whole microbatches."""
     share, rest = divmod(config.batch_size, count)
+    who = f"{count} {'devices' if config.model_parallel == 1 else 'groups of devices'}"
     if rest:
         near = " or ".join(str(size) for size in (share * count, (share + 1) * count) if size)
-        raise RequestError(f"--batch_size {config.batch_size} is the whole job's, and {count} "
-                           f"devices can't share it: type {near}, or take other devices.")
+        raise RequestError(f"--batch_size {config.batch_size} is the whole job's, and {who} "
+                           f"can't share it: type {near}, or take other devices.")
     if config.microbatch and share % config.microbatch:
         raise RequestError(f"--microbatch {config.microbatch} does not divide the {share} examples "
-                           f"that each of {count} devices has of a batch.")
+                           f"that each of {who} has of a batch.")
     return share
 
 
-def _shares(config: Config, over: Mesh | None) -> str:
-    """How a batch is spread, in words. Raises RequestError where it can't be."""
-    count = mesh.size(over)
-    share = share_of(config, count)
-    if over is None:
+def _shares(config: Config, spread: Spread | None) -> str:
+    """How a run is spread, in words. Raises RequestError where its batch can't be."""
+    if spread is None:
+        share_of(config, 1)
         return "one device, which has nothing to split" if config.fsdp else "one device"
+    share, parts, processes = share_of(config, spread.shares), config.model_parallel, \
+        jax.process_count()
     split = "parameters and optimizer state split over all" if config.fsdp else "data-parallel"
-    processes = jax.process_count()
-    return f"{count} devices of {processes} process{'es' * (processes > 1)}, {split}: " \
-           f"each computes {share} of a batch's {config.batch_size} examples"
+    kernels = f", kernels split over {parts}" if parts > 1 else ""
+    return f"{spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}, " \
+           f"{split}{kernels}: each computes {share} of a batch's {config.batch_size} examples"
 
 
 def settle(
     config: Config, hyper: Hyper, device: jax.Device, dataset: Dataset, console: Console,
-    over: Mesh | None = None,
+    spread: Spread | None = None,
 ) -> Setup:
     """The data cut as `config` says, on the devices; the model checked against its images."""
     host = partition(dataset, config)
@@ -166,20 +180,20 @@ def settle(
         f"data: {dataset.name}, {num_train:,} training and {len(host.validation.rows):,} "
         f"validation images of {' × '.join(map(str, image))}"
     )
-    count = mesh.size(over)
-    size, reason = loop.microbatch_for(config, device.platform, count)
-    if config.batch_size > loop.CPU_MICROBATCH * count or size:
-        console.print(f"microbatch: {size or config.batch_size // count} ({reason})")
+    shares = spread.shares if spread else 1
+    size, reason = loop.microbatch_for(config, device.platform, shares)
+    if config.batch_size > loop.CPU_MICROBATCH * shares or size:
+        console.print(f"microbatch: {size or config.batch_size // shares} ({reason})")
     lengths = durations(config, num_train)
     model, tx = loop.prepare(config, len(dataset.classes), hyper, lengths)
     _fits(config, model, image)
     order = config.seed if config.order_seed < 0 else config.order_seed
-    where = mesh.everywhere(over, device)
+    where = _everywhere(spread, device)
     return Setup(
         config=dataclasses.replace(config, microbatch=size),
         hyper=mesh.put(jax.tree.map(np.float32, hyper), where),
         device=device,
-        mesh=over,
+        spread=spread,
         dataset=dataset,
         data=_placed(host, dataset, where),
         model=model,
@@ -192,11 +206,11 @@ def settle(
 
 def setup(config: Config, hyper: Hyper, device: jax.Device, console: Console) -> Setup:
     """Data and model of one run to train, over every device of the job."""
-    over = mesh.over(device, mesh.DATA)
-    shares = _shares(config, over)
-    if over is not None or config.fsdp:
+    spread = mesh.spread(device, config)
+    shares = _shares(config, spread)
+    if spread or config.fsdp:
         console.print(f"mesh: {shares}")
-    return settle(config, hyper, device, load(config), console, over)
+    return settle(config, hyper, device, load(config), console, spread)
 
 
 def _placed(host: Data, dataset: Dataset, where: Sharding) -> Data:

@@ -1,5 +1,7 @@
 """One update and one evaluation of a batch: pure and unjitted. B: batch, C: classes."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -7,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.sharding import Mesh, PartitionSpec
 
 from engine import augment, keys, metrics
 from engine.config import Config, Durations, Hyper
 from engine.data import normalise
-from engine.mesh import DATA, shardings, summed
+from engine.mesh import CUT, DATA, WHOLE, Spread, gathered, gathered_again, summed
 from engine.optim import optimizer
 from engine.sources.dataset import Split
 from engine.state import State
@@ -46,31 +47,35 @@ def cross_entropy(
 
 
 def _gradient(
-    model: nn.Module, params: Any, batch: Batch, hyper: Hyper, dropout: Array
+    model: nn.Module, params: Any, batch: Batch, hyper: Hyper, dropout: Array,
+    whole: Callable[[Any], Any] | None,
 ) -> tuple[Any, metrics.Tally]:
-    """The gradient of the loss summed over the valid examples, and their tally."""
+    """The gradient of the loss summed over the valid examples, and their tally. `whole` gathers
+    parameters of which a device has a part."""
 
     def loss_sum(params):
+        params = whole(params) if whole else params
         logits_BxC = forward(model, params, batch.images, train=True, dropout=dropout)
         loss_B = cross_entropy(logits_BxC, batch.labels, hyper.label_smoothing)
         tally = metrics.measure(loss_B, logits_BxC, batch.labels, batch.valid)
         return tally.loss_sum, tally
 
-    return jax.grad(loss_sum, has_aux=True)(params)
+    return jax.grad(gathered_again(loss_sum) if whole else loss_sum, has_aux=True)(params)
 
 
 def _accumulated(
-    model: nn.Module, params: Any, batch: Batch, hyper: Hyper, dropout: Array, microbatch: int
+    model: nn.Module, params: Any, batch: Batch, hyper: Hyper, dropout: Array, microbatch: int,
+    whole: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, metrics.Tally]:
     """`_gradient` over microbatches that fit the cache; their sums are the whole batch's."""
     if not 0 < microbatch < batch.labels.shape[0]:
-        return _gradient(model, params, batch, hyper, dropout)
+        return _gradient(model, params, batch, hyper, dropout, whole)
     count = batch.labels.shape[0] // microbatch
     parts = jax.tree.map(lambda x: x.reshape(count, microbatch, *x.shape[1:]), batch)
 
     def body(sums, part):
         index, batch = part
-        new = _gradient(model, params, batch, hyper, jax.random.fold_in(dropout, index))
+        new = _gradient(model, params, batch, hyper, jax.random.fold_in(dropout, index), whole)
         return metrics.add(sums, new), None
 
     start = (jax.tree.map(jnp.zeros_like, params), metrics.zeros())
@@ -78,26 +83,23 @@ def _accumulated(
 
 
 def _spread(
-    mesh: Mesh, config: Config, model: nn.Module, params: Any, batch: Batch, hyper: Hyper,
+    spread: Spread, config: Config, model: nn.Module, params: Any, batch: Batch, hyper: Hyper,
     dropout: Array,
 ) -> tuple[Any, metrics.Tally]:
     """`_accumulated`, every device its share of the batch: one all-reduce a dtype adds up.
 
-    Fully sharded parameters are gathered on the way in, and each device is left with its part of
-    the gradient.
+    Of fully sharded parameters each device is left with its part of the gradient.
     """
-    whole, cut = PartitionSpec(), PartitionSpec(DATA)
-    specs = jax.tree.map(lambda sharding: sharding.spec, shardings(mesh, params, config.fsdp))
+    specs = spread.specs(params)
+    whole = partial(gathered, specs=specs) if spread.fsdp else None
 
     def share(params, batch, hyper, dropout):
         own = jax.random.fold_in(dropout, jax.lax.axis_index(DATA))
-        sums, tally = _accumulated(model, params, batch, hyper, own, config.microbatch)
+        sums, tally = _accumulated(model, params, batch, hyper, own, config.microbatch, whole)
         return summed(sums, specs), jax.lax.psum(tally, DATA)
 
-    return jax.shard_map(
-        share, mesh=mesh, in_specs=(whole, cut, whole, whole), out_specs=(specs, whole),
-        check_vma=False,
-    )(params, batch, hyper, dropout)
+    each = spread.each(share, (specs, CUT, WHOLE, WHOLE), (specs, WHOLE))
+    return each(params, batch, hyper, dropout)
 
 
 def train_step(
@@ -109,17 +111,17 @@ def train_step(
     state: State,
     batch: Split,
     valid_B: Array,
-    mesh: Mesh | None = None,
+    spread: Spread | None = None,
 ) -> State:
     """One update from uint8 images. The gradient is the mean over the valid examples, of all
-    devices of the `mesh` where there is one."""
+    devices of the `spread` where there is one."""
     images = augment.augment(config, keys.stream(root, "augment", state.step), batch.images)
     ready = Batch(normalise(images), batch.labels, valid_B)
     dropout = keys.stream(root, "dropout", state.step)
-    if mesh is None:
+    if spread is None:
         sums, tally = _accumulated(model, state.params, ready, hyper, dropout, config.microbatch)
     else:
-        sums, tally = _spread(mesh, config, model, state.params, ready, hyper, dropout)
+        sums, tally = _spread(spread, config, model, state.params, ready, hyper, dropout)
     gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), sums)
     tx = optimizer(config, hyper, durations)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)

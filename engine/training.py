@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine import folder, loop, mesh
+from engine import folder, job, loop
 from engine.checkpoint import Checkpoints
 from engine.config import Durations
 from engine.errors import RunError
@@ -158,7 +158,7 @@ class Training:
         due = time.monotonic() - self._saved_at > self.ready.config.save_seconds
         # Only the first process may have a terminal, and segments have to be of one length.
         own = [-min(self._pace.steps, self._most), self.interruption.status, due]
-        steps, status, due = mesh.agreed(np.array(own, np.int32), np.max).tolist()
+        steps, status, due = job.agreed(np.array(own, np.int32), np.max).tolist()
         return -steps, status, bool(due)
 
     def _row(self, state: State) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class Training:
         return row
 
     def _record(self, row: dict[str, Any]) -> None:
-        if mesh.first_process():
+        if job.first_process():
             folder.append_history(self.path, row)
         shown = {k: row[k] for k in ("loss", "accuracy", "val_loss", "val_accuracy")}
         self.progress.finish(row["epoch"], self.clock.epoch, shown)

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from models.layers import ConvReLU
+from models.layers import ConvReLU, Dense
 
 
 class CNN(nn.Module):
@@ -19,5 +19,5 @@ class CNN(nn.Module):
         x = ConvReLU(64, pool=True, formulation=self.convolution)(x)
         x = ConvReLU(64, formulation=self.convolution)(x)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(nn.Dense(64, kernel_init=nn.initializers.glorot_uniform())(x))
-        return nn.Dense(self.num_classes, kernel_init=nn.initializers.glorot_uniform())(x)
+        x = nn.relu(Dense(64)(x))
+        return Dense(self.num_classes)(x)

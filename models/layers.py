@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from models.columns import by_columns
+
 Formulation = Callable[[Array, Array], Array]
 
 
@@ -142,6 +144,13 @@ CONV_POOL = {
 }
 
 
+def _kernel(layer: nn.Module, shape: tuple[int, ...]) -> Array:
+    """The layer's kernel, of `shape` when it is made; on a device that has its columns, those."""
+    if layer.has_variable("params", "kernel"):
+        return layer.get_variable("params", "kernel")
+    return layer.param("kernel", nn.initializers.glorot_uniform(), shape)
+
+
 class ConvReLU(nn.Module):
     """Valid convolution, optional 2 × 2 max-pooling, ReLU; nn.Conv's parameters.
 
@@ -161,8 +170,20 @@ class ConvReLU(nn.Module):
         if min(x_BxHxWxC.shape[1:3]) < least:
             raise ValueError(f"a convolution needs {least} × {least} pixels, got "
                              f"{x_BxHxWxC.shape[1]} × {x_BxHxWxC.shape[2]}")
-        shape = (self.side, self.side, x_BxHxWxC.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        kernel = _kernel(self, (self.side, self.side, x_BxHxWxC.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         operation = (CONV_POOL if self.pool else CONV)[self.formulation]
-        return nn.relu(operation(x_BxHxWxC, kernel) + bias)
+        return nn.relu(by_columns(operation, x_BxHxWxC, kernel, self.features) + bias)
+
+
+class Dense(nn.Module):
+    """y = x · kernel + bias; nn.Dense's parameters."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x_BxC: Array) -> Array:
+        """[B, C] → [B, features]"""
+        kernel = _kernel(self, (x_BxC.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return by_columns(jnp.dot, x_BxC, kernel, self.features) + bias

@@ -28,6 +28,7 @@ import pytest  # noqa: E402
 from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
 from models import MODELS  # noqa: E402
+from models.layers import Dense  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -55,8 +56,8 @@ class Tiny(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
-        return nn.Dense(self.num_classes)(x)
+        x = nn.relu(Dense(16)(x.reshape(x.shape[0], -1)))
+        return Dense(self.num_classes)(x)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import random_split
 
-from engine import loop, mesh, setup
+from engine import job, loop, mesh, setup
 from engine.config import Config, Hyper
 from engine.data import Data, whole
 from engine.devices import spare_threads
@@ -19,7 +19,7 @@ from engine.errors import RequestError
 from models import build
 
 pytestmark = pytest.mark.usefixtures("tiny_is_a_model")
-TWO = mesh.over(jax.devices("cpu")[0], mesh.DATA)
+CPU = jax.devices("cpu")[0]
 CONFIG, HYPER = Config(model="tiny", batch_size=8, epochs=1), Hyper()
 TRAIN, VALIDATION = random_split(37), random_split(21, seed=1)  # no batch is full at the end
 COLLECTIVE = re.compile(
@@ -27,54 +27,57 @@ COLLECTIVE = re.compile(
 )
 
 
-def trained(over, config=CONFIG, hyper=HYPER, steps: int = 5):
-    """(compiled text, state, evaluation) of so many steps, on one device or over a mesh."""
-    where = mesh.everywhere(over, jax.devices("cpu")[0])
+def trained(devices: int, config=CONFIG, hyper=HYPER, steps: int = 5):
+    """(compiled text, state, evaluation) of so many steps, on one device or on two."""
+    spread = mesh.spread(CPU, config) if devices == 2 else None
+    where = mesh.everywhere(spread and spread.mesh, CPU)
     data = mesh.put(Data(whole(TRAIN), whole(VALIDATION), 4), where)
     root = mesh.put(jax.random.key(3), where)
     hyper = mesh.put(jax.tree.map(np.float32, hyper), where)
     start = jax.device_get(loop.initial_state(config, hyper, root, data))
-    state = mesh.put(start, where if over is None else mesh.shardings(over, start, config.fsdp))
+    state = mesh.put(start, spread.shardings(start) if spread else where)
     model = build(config.model, 4)
-    compiled = jax.jit(partial(loop.segment, model, config, mesh=over)).lower(
+    compiled = jax.jit(partial(loop.segment, model, config, spread=spread)).lower(
         hyper=hyper, root=root, order=root, train=data.train, state=state, count=np.int32(1)
     ).compile()
     state = compiled(hyper=hyper, root=root, order=root, train=data.train, state=state,
                      count=np.int32(steps))
-    evaluate = jax.jit(partial(loop.evaluate, model, num_classes=4, mesh=over))
+    evaluate = jax.jit(partial(loop.evaluate, model, num_classes=4, spread=spread))
     return compiled.as_text(), state, evaluate(state.params, data.validation)
 
 
 @pytest.mark.parametrize("changes", [
     {}, {"flip": True, "crop_padding": 2}, {"microbatch": 2}, {"optimizer": "sgd"}, {"fsdp": True},
-    {"fsdp": True, "optimizer": "muon"},
+    {"fsdp": True, "optimizer": "muon"}, {"fsdp": True, "microbatch": 2}, {"model_parallel": 2},
+    {"model_parallel": 2, "optimizer": "muon"},
 ])
 def test_two_devices_train_as_one_does(changes):
     config, hyper = dataclasses.replace(CONFIG, **changes), Hyper(clip_norm=1.0)
-    _, one, judged = trained(None, config, hyper)
-    _, two, judged_by_two = trained(TWO, config, hyper)
+    _, one, judged = trained(1, config, hyper)
+    _, two, judged_by_two = trained(2, config, hyper)
     chex.assert_trees_all_close(jax.device_get(two.params), jax.device_get(one.params), atol=5e-5)
     assert int(two.tally.count) == int(one.tally.count) == 37
     assert int(two.tally.correct) == int(one.tally.correct)
     np.testing.assert_array_equal(judged_by_two.confusion, judged.confusion)
 
 
-def test_the_articles_network_too():
-    config = Config(batch_size=32, optimizer="sgd")
-    _, one, _ = trained(None, config, steps=2)
-    _, two, _ = trained(TWO, config, steps=2)
+@pytest.mark.parametrize("changes", [{}, {"model_parallel": 2}])
+def test_the_articles_network_too(changes):
+    config = Config(batch_size=32, optimizer="sgd", **changes)
+    _, one, _ = trained(1, config, steps=2)
+    _, two, _ = trained(2, config, steps=2)
     chex.assert_trees_all_close(jax.device_get(two.params), jax.device_get(one.params), atol=5e-5)
 
 
 def test_devices_speak_once_a_step_and_only_to_add():
-    text, state, _ = trained(TWO)
+    text, state, _ = trained(2)
     assert set(COLLECTIVE.findall(text)) == {"all-reduce"}
     assert len(COLLECTIVE.findall(text)) <= 2  # one a dtype: sums, and counts
     assert all(x.is_fully_replicated for x in jax.tree.leaves(state))
 
 
 def test_fully_sharded_state_lies_in_parts_and_stays_so():
-    text, state, _ = trained(TWO, dataclasses.replace(CONFIG, fsdp=True))
+    text, state, _ = trained(2, dataclasses.replace(CONFIG, fsdp=True))
     assert set(COLLECTIVE.findall(text)) == {"all-reduce", "all-gather", "reduce-scatter"}
     kernel = state.params["Dense_0"]["kernel"]
     assert kernel.sharding.spec == jax.sharding.PartitionSpec("data")
@@ -85,11 +88,32 @@ def test_fully_sharded_state_lies_in_parts_and_stays_so():
     assert state.params["Dense_1"]["bias"].is_fully_replicated  # too small to split
 
 
+def test_kernels_split_by_columns_stay_so():
+    """The input of each layer's product, its gradient, and what all devices hold are exchanged."""
+    text, state, _ = trained(2, dataclasses.replace(CONFIG, model_parallel=2))
+    assert set(COLLECTIVE.findall(text)) == {"all-reduce", "all-gather"}
+    kernel = state.params["Dense_0"]["kernel"]
+    assert kernel.addressable_shards[0].data.shape == (kernel.shape[0], 8)
+    (moment,) = {x.addressable_shards[0].data.shape for x in jax.tree.leaves(state.opt_state)
+                 if x.shape == kernel.shape}
+    assert moment == (kernel.shape[0], 8)
+    small = state.params["Dense_1"]["kernel"]  # 16 × 4
+    assert small.is_fully_replicated
+    chex.assert_trees_all_equal(*(jax.device_get(x.data) for x in small.addressable_shards))
+
+
+@pytest.mark.parametrize("parts, said", [(3, "the 2 devices of the job: type 1 or 2"),
+                                         (4, "the 2 devices of the job: type 1 or 2")])
+def test_kernels_are_split_over_what_divides_the_devices(parts, said):
+    with pytest.raises(RequestError, match=f"--model_parallel {parts} does not divide {said}"):
+        mesh.spread(CPU, dataclasses.replace(CONFIG, model_parallel=parts))
+
+
 def test_the_gradient_of_a_padded_batch_is_the_mean_over_its_examples():
     """37 examples of batch 8: the last batch has 5, the second device's share 1 of 4."""
     config, hyper = dataclasses.replace(CONFIG, optimizer="sgd"), Hyper(learning_rate=1.0)
-    _, one, _ = trained(None, config, hyper)
-    _, two, _ = trained(TWO, config, hyper)
+    _, one, _ = trained(1, config, hyper)
+    _, two, _ = trained(2, config, hyper)
     chex.assert_trees_all_close(jax.device_get(two.params), jax.device_get(one.params), atol=5e-5)
 
 
@@ -100,8 +124,8 @@ def test_the_gradient_of_a_padded_batch_is_the_mean_over_its_examples():
 ])
 def test_a_batch_that_devices_cannot_share_is_refused_with_ones_they_can(changes, said):
     with pytest.raises(RequestError, match=said):
-        setup.share_of(dataclasses.replace(CONFIG, **changes), TWO.size)
-    assert setup.share_of(CONFIG, TWO.size) == 4
+        setup.share_of(dataclasses.replace(CONFIG, **changes), 2)
+    assert setup.share_of(CONFIG, 2) == 4
 
 
 @pytest.mark.parametrize("changes, said", [
@@ -113,7 +137,7 @@ def test_a_batch_that_devices_cannot_share_is_refused_with_ones_they_can(changes
 ])
 def test_half_an_address_is_refused(changes, said):
     with pytest.raises(RequestError, match=said):
-        mesh.join(dataclasses.replace(Config(), **changes))
+        job.join(dataclasses.replace(Config(), **changes))
 
 
 def test_the_coordinator_listens_where_it_was_told_to(monkeypatch):
@@ -123,7 +147,7 @@ def test_the_coordinator_listens_where_it_was_told_to(monkeypatch):
     for typed, bound in (("127.0.0.1:70", "127.0.0.1:70"), ("localhost:70", "127.0.0.1:70"),
                          ("10.0.0.3:70", "10.0.0.3:70")):
         config = Config(coordinator=typed, num_processes=2, process_id=1)
-        assert mesh.join(config) == f"the coordinator listens on {bound}"
+        assert job.join(config) == f"the coordinator listens on {bound}"
         assert heard["coordinator_bind_address"] == bound
         assert heard["heartbeat_timeout_seconds"] == config.heartbeat_seconds
 
@@ -136,13 +160,13 @@ def test_the_coordinator_listens_where_it_was_told_to(monkeypatch):
     ({"KUBERNETES_SERVICE_HOST": "h", "JOB_COMPLETION_INDEX": "0"}, "Kubernetes"),
 ])
 def test_a_launcher_is_one_that_started_several(env, found):
-    assert mesh._launched(env) == found
+    assert job._launched(env) == found
 
 
 def test_alone_a_process_agrees_with_itself():
-    assert mesh.all_agree(True) and not mesh.all_agree(False)
-    assert mesh.agreed(np.array([1, 5]), np.max).tolist() == [1, 5]
-    assert mesh.first_tells(lambda: "here") == "here"
+    assert job.all_agree(True) and not job.all_agree(False)
+    assert job.agreed(np.array([1, 5]), np.max).tolist() == [1, 5]
+    assert job.first_tells(lambda: "here") == "here"
 
 
 def test_a_snapshot_outlives_what_it_was_taken_of():

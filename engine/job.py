@@ -1,0 +1,165 @@
+"""The processes of a job: joining through jax.distributed, agreeing, leaving.
+
+With one process all here costs nothing.
+"""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from engine.config import Config
+from engine.errors import RequestError, RunError, one_line
+
+TEXT_BYTES = 4096  # of a text that processes tell each other
+SHUTDOWN_SECONDS = 15  # for the others to be done, at the end
+_LOST = re.compile("gloo|nccl|coordination|heartbeat|barrier|connection|socket", re.IGNORECASE)
+
+# How a job of many processes tells each its number; jax reads the rest itself.
+_LAUNCHERS = {"SLURM_PROCID": "SLURM_NTASKS", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
+_KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
+
+
+def _launched(env) -> str:
+    """The launcher that started this process as one of several, or ''."""
+    for rank, count in _LAUNCHERS.items():
+        if rank in env and int(env.get(count, 1)) > 1:
+            return count.split("_")[0]
+    return "Kubernetes" if all(name in env for name in _KUBERNETES) else ""
+
+
+def _address(config: Config) -> dict[str, Any]:
+    """The typed flags as jax takes them. Raises RequestError for half of them."""
+    host, _, port = config.coordinator.rpartition(":")
+    if not (config.coordinator and config.num_processes and config.process_id >= 0):
+        raise RequestError(
+            "--coordinator HOST:PORT, --num_processes and --process_id belong together: type all "
+            "three, the first two the same in every process."
+        )
+    if config.process_id >= config.num_processes:
+        raise RequestError(f"--process_id {config.process_id}: type 0 to "
+                           f"{config.num_processes - 1}, --num_processes less one.")
+    if not (host and port.isdigit()):
+        raise RequestError(f"--coordinator {config.coordinator}: type HOST:PORT, such as "
+                           "127.0.0.1:8476.")
+    return {
+        "coordinator_address": config.coordinator, "num_processes": config.num_processes,
+        "process_id": config.process_id,
+        # jax's own default listens on every interface.
+        "coordinator_bind_address": config.coordinator.replace("localhost", "127.0.0.1"),
+    }
+
+
+def join(config: Config) -> str:
+    """Join the job that this process is a part of, before jax is used; in words, or ''.
+
+    Raises RequestError for half of an address. Where the others don't come, jax ends the process
+    after --join_seconds, in words of its own.
+    """
+    typed = bool(config.coordinator or config.num_processes or config.process_id >= 0)
+    launcher = "" if typed else _launched(os.environ)
+    if not typed and not launcher:
+        return ""
+    address: dict[str, Any] = _address(config) if typed else {}
+    # It would swallow SIGTERM until somebody asks it; ours is asked after every segment.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            **address, heartbeat_timeout_seconds=config.heartbeat_seconds,
+            initialization_timeout=config.join_seconds, shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"this process could not join the others: {one_line(error)}.") from None
+    return "the coordinator listens on " + address.get(
+        "coordinator_bind_address",
+        os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "every interface of its host"),
+    )
+
+
+def first_process() -> bool:
+    return jax.process_index() == 0
+
+
+def process_name() -> str:
+    """This process among several, in words; '' for the first or only one."""
+    if not jax.distributed.is_initialized() or first_process():
+        return ""
+    return f"process {jax.process_index()}"
+
+
+def leave(status: int) -> None:
+    """End a process whose failure the others of its job don't share; it does nothing elsewhere.
+
+    At once, since an orderly exit waits for all of them. They see this one's absence.
+    """
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def all_agree(flag: bool) -> bool:
+    """Whether it is so in every process."""
+    return not agreed(np.array([not flag]), np.max)[0]
+
+
+def agreed(values: np.ndarray, how: Any) -> np.ndarray:
+    """`how` (np.max, np.min) of every process's values: the same answer for all."""
+    if jax.process_count() == 1:
+        return values
+    return how(multihost_utils.process_allgather(values), axis=0)
+
+
+def everyones(text: str) -> list[str]:
+    """Every process's text, in all of them; at most 4 kB of each."""
+    if jax.process_count() == 1:
+        return [text]
+    padded = np.frombuffer(text.encode()[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0"), np.uint8)
+    return [bytes(row).rstrip(b"\0").decode(errors="ignore")
+            for row in np.asarray(multihost_utils.process_allgather(padded))]
+
+
+@contextlib.contextmanager
+def agreeing() -> Iterator[None]:
+    """What one process refuses in the block, with a RequestError, all refuse.
+
+    Nothing within it may wait for other processes.
+    """
+    refusal = ""
+    try:
+        yield
+    except RequestError as error:
+        if jax.process_count() == 1:
+            raise
+        refusal = str(error)
+    heard = everyones(refusal)
+    which = next((at for at, text in enumerate(heard) if text), None)
+    if which is not None:
+        lone = f"process {which}: " if which else ""  # the first one needs no name
+        raise RequestError(lone + heard[which], shared=True)
+
+
+def first_tells(find: Callable[[], str]) -> str:
+    """What the first process finds, in every process; its refusal too."""
+    text = ""
+    with agreeing():
+        if first_process():
+            text = find()
+    return everyones(text)[0]
+
+
+@contextlib.contextmanager
+def naming_the_lost() -> Iterator[None]:
+    """Turn jax's words for a process that is gone into a RunError."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or not _LOST.search(str(error)):
+            raise
+        raise RunError(f"another process of the job is gone ({one_line(error)}). Start all of "
+                       "them again, with --resume.") from None
