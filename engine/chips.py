@@ -15,10 +15,24 @@ HOP_SECONDS = 5e-6  # of one device to the next, its launch included; assumed
 TAKEN = 0.75  # of the memory: jax's share of a GPU, where XLA_PYTHON_CLIENT_MEM_FRACTION is unset
 
 
+class Cores(NamedTuple):
+    """A GPU's multiprocessors: how many; of each, the compute capability, float32 lanes, threads
+    and bytes of shared memory; the bytes of the L2 cache, and the highest clock, GHz."""
+
+    multiprocessors: int
+    capability: tuple[int, int]
+    lanes: int
+    threads: int
+    shared: int
+    cache: int
+    clock: float
+
+
 class Chip(NamedTuple):
     """FLOP/s at `precision` without sparsity, bytes, and bytes/s in one direction.
 
     `link` joins the `linked` devices of a host (a TPU's pod); `network` is one host's port.
+    `cores` is None for what is no GPU.
     """
 
     name: str
@@ -29,6 +43,7 @@ class Chip(NamedTuple):
     link: float
     linked: int
     network: float
+    cores: Cores | None
 
 
 _NDR, _ETHERNET = 400e9 / 8, 100e9 / 8  # bytes/s
@@ -36,15 +51,21 @@ _NDR, _ETHERNET = 400e9 / 8, 100e9 / 8  # bytes/s
 # Vendors' data sheets. NVIDIA: "H100 Tensor Core GPU" (SXM), "H200" (SXM), "A100 80GB" (SXM),
 # "HGX B200", "L4" (PCIe 4.0 × 16), "T4" (PCIe 3.0 × 16); half of what they give with sparsity and
 # half of a link's two directions. Google Cloud, "TPU v5e": a pod of 256, 1,600 Gbit/s a chip.
-# A DGX has eight ports of 400 Gbit/s (A100: of 200) where one is counted here.
+# A DGX has eight ports of 400 Gbit/s (A100: of 200) where one is counted here. Cores: the
+# whitepaper of each architecture, and "CUDA C++ Programming Guide", specifications per capability.
+_HOPPER = Cores(132, (9, 0), 128, 2048, 228 << 10, 50 << 20, 1.98)
 CHIPS = {chip.name: chip for chip in (
-    Chip("H100", "TF32", 494.5e12, 80e9, 3.35e12, 450e9, 8, _NDR),
-    Chip("H200", "TF32", 494.5e12, 141e9, 4.8e12, 450e9, 8, _NDR),
-    Chip("A100", "TF32", 156e12, 80e9, 2.039e12, 300e9, 8, _NDR),
-    Chip("B200", "TF32", 1.1e15, 180e9, 8e12, 900e9, 8, _NDR),
-    Chip("L4", "TF32", 60e12, 24e9, 300e9, 32e9, 8, _ETHERNET),
-    Chip("T4", "FP32", 8.1e12, 16e9, 320e9, 16e9, 8, _ETHERNET),
-    Chip("v5e", "bf16", 197e12, 16e9, 819e9, 100e9, 256, _ETHERNET),
+    Chip("H100", "TF32", 494.5e12, 80e9, 3.35e12, 450e9, 8, _NDR, _HOPPER),
+    Chip("H200", "TF32", 494.5e12, 141e9, 4.8e12, 450e9, 8, _NDR, _HOPPER),
+    Chip("A100", "TF32", 156e12, 80e9, 2.039e12, 300e9, 8, _NDR,
+         Cores(108, (8, 0), 64, 2048, 164 << 10, 40 << 20, 1.41)),
+    Chip("B200", "TF32", 1.1e15, 180e9, 8e12, 900e9, 8, _NDR,
+         Cores(148, (10, 0), 128, 2048, 228 << 10, 126 << 20, 1.97)),
+    Chip("L4", "TF32", 60e12, 24e9, 300e9, 32e9, 8, _ETHERNET,
+         Cores(58, (8, 9), 128, 1536, 100 << 10, 48 << 20, 2.04)),
+    Chip("T4", "FP32", 8.1e12, 16e9, 320e9, 16e9, 8, _ETHERNET,
+         Cores(40, (7, 5), 64, 1024, 64 << 10, 4 << 20, 1.59)),
+    Chip("v5e", "bf16", 197e12, 16e9, 819e9, 100e9, 256, _ETHERNET, None),
 )}
 
 

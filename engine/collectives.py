@@ -12,6 +12,7 @@ import jax
 from engine import mesh, metrics
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+GATHERS = 2  # of fully sharded parameters a step: forward, and again for the gradient
 _OPERATION = re.compile(
     rf"^\s*(?:ROOT )?%?\S+ = (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(", re.MULTILINE
 )
@@ -44,11 +45,14 @@ def read(text: str, devices: int) -> dict[str, list[int]]:
     return found
 
 
-def reckoned(params: Any, devices: int, fsdp: bool) -> dict[str, int]:
+def reckoned(
+    params: Any, devices: int, fsdp: bool, gathers: int = GATHERS
+) -> dict[str, int]:
     """Bytes a step by kind: the gradient and the tally summed; with `fsdp`, what is split gathered
-    on the way in and scattered on the way out.
+    so many times, and its gradient scattered.
 
-    What an optimizer adds with `fsdp` (clip_norm's scalars, muon's products) is left out.
+    A microbatch gathers and scatters as a step does. What an optimizer adds with `fsdp`
+    (clip_norm's scalars, muon's products) is left out.
     """
     if devices == 1:
         return {}
@@ -56,7 +60,7 @@ def reckoned(params: Any, devices: int, fsdp: bool) -> dict[str, int]:
     split = nbytes([x for x, sharding in zip(*map(jax.tree.leaves, (params, where)), strict=True)
                     if mesh.DATA in sharding.spec])
     summed = nbytes(params) - split + nbytes(jax.eval_shape(metrics.zeros))
-    gathered = {"all-gather": split, "reduce-scatter": split} if split else {}
+    gathered = {"all-gather": gathers * split, "reduce-scatter": split} if split else {}
     return {"all-reduce": summed} | gathered
 
 

@@ -68,7 +68,8 @@ def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
     with job.agreeing():
         # Over every device, which need not share a training batch.
         config = dataclasses.replace(config, model_parallel=1)
-        ready = settle(config, hyper, device, load(config), console, mesh.spread(device, config))
+        spread = mesh.spread(jax.devices(device.platform), config)
+        ready = settle(config, hyper, device, load(config), console, spread)
     with job.naming_the_lost():
         state = _restored(ready.model, ready.tx, ready.data.train.image_shape, config, which)
         scores, _ = evaluated(ready, mesh.put(state.params, ready.where(state.params)))

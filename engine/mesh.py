@@ -127,18 +127,19 @@ def summed(sums: T, specs: Any) -> T:
     return jax.tree.map(one, sums, specs)
 
 
-def spread(device: jax.Device, config: Config) -> Spread | None:
-    """A run's spread over the devices of this one's platform, those of every process; None where
-    there is one. Raises RequestError where --model_parallel does not divide them."""
-    found, parts = jax.devices(device.platform), config.model_parallel
-    if len(found) % parts:
-        divisors = [n for n in range(1, len(found) + 1) if len(found) % n == 0]
-        devices = "1 device" if len(found) == 1 else f"{len(found)} devices"
-        raise RequestError(f"--model_parallel {parts} does not divide the {devices} of the job: "
-                           f"type {' or '.join(map(str, divisors))}.")
-    if len(found) == 1:
+def spread(devices: list[jax.Device], config: Config) -> Spread | None:
+    """A run's spread over `devices`, those of every process; None where there is one. Raises
+    RequestError where --model_parallel does not divide them."""
+    count, parts = len(devices), config.model_parallel
+    if count % parts:
+        divisors = [str(n) for n in range(1, count + 1) if count % n == 0]
+        raise RequestError(
+            f"--model_parallel {parts} does not divide the {count} device{'s' * (count > 1)} of "
+            f"the job: type {' or '.join(divisors)}."
+        )
+    if count == 1:
         return None
-    return Spread(_made((len(found) // parts, parts), (DATA, MODEL), found), config.fsdp)
+    return Spread(_made((count // parts, parts), (DATA, MODEL), devices), config.fsdp)
 
 
 def on_paper(count: int, fsdp: bool = False) -> Spread:

@@ -1,21 +1,25 @@
 """What a run would need and how fast it would be on devices that aren't here: --plan 8xH100.
 
-The temporary memory of a step is compiled, for this machine's CPU; everything else is reckoned on
-paper, from shapes and from the nominal figures in chips.py.
+A step is compiled for those devices where XLA's compiler for them is installed, else for this
+machine's CPU; everything else is reckoned on paper, from shapes and from the nominal figures in
+chips.py.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from engine import chips, collectives, devices, memory, setup, step
+from engine import chips, collectives, devices, memory, mesh, setup, step, topology
 from engine.chips import Chip
 from engine.config import Config, Hyper
 from engine.data import Data
+from engine.errors import RequestError
 from engine.run import compile_segment
+from engine.setup import Setup
 from engine.state import State
 
 
@@ -57,29 +61,37 @@ class Step(NamedTuple):
         return self.batch / self.seconds
 
 
+class Way(NamedTuple):
+    """What compiling a step tells: bytes of temporary memory on each device; bytes exchanged, by
+    kind, where it was compiled for all of them."""
+
+    temporary: int
+    traffic: dict[str, int] | None = None
+
+
 class Plan(NamedTuple):
     """All that the prediction rests on. `flops` are one example's, forward and both gradients;
-    `data` and `temporary` bytes on each device, of a share of the batch."""
+    `data` bytes on each device; `ways` replicated and with fsdp, compiled as `source` says."""
 
     chip: Chip
     devices: int
     batch: int
     state: State
     data: int
-    temporary: int
+    ways: tuple[Way, Way]
+    source: str
     flops: float
 
 
 def share(plan: Plan, devices: int, fsdp: bool) -> Share:
-    """What each of `devices` holds. Fully sharded parameters are gathered whole for a step."""
-    traffic = collectives.reckoned(plan.state.params, devices, fsdp)
+    """What each of `devices` holds."""
     return Share(
         devices,
         collectives.held(plan.state.params, devices, fsdp),
         collectives.held(plan.state.opt_state, devices, fsdp),
         plan.data,
-        plan.temporary + traffic.get("all-gather", 0),
-        traffic,
+        plan.ways[fsdp].temporary,
+        collectives.reckoned(plan.state.params, devices, fsdp),
     )
 
 
@@ -135,13 +147,40 @@ def data_bytes(data: Data) -> int:
     return collectives.nbytes([*splits.values(), data.train.rows, data.validation.rows])
 
 
+def _compiled_here(ready: Setup, count: int) -> tuple[Way, Way]:
+    """One device's share of the batch, for this machine's CPU. What --fsdp gathers is added on
+    paper, as if all of it were whole at once."""
+    state = ready.state_shapes
+    each = ready.config.batch_size // count
+    alone = dataclasses.replace(ready.config, batch_size=each)
+    temporary = memory.plan(compile_segment(ready, alone, state).compiled).temp
+    gathered = collectives.reckoned(state.params, count, fsdp=True, gathers=1).get("all-gather", 0)
+    return Way(temporary), Way(temporary + gathered)
+
+
+def _compiled_there(ready: Setup, found: list[jax.Device], fsdp: bool) -> Way:
+    """The whole program, for all the devices, of which none is here."""
+    config = dataclasses.replace(ready.config, fsdp=fsdp)
+    there = ready._replace(config=config, device=found[0], spread=mesh.spread(found, config))
+    blank = partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(
+        x.shape, x.dtype, sharding=there.everywhere))
+    there = there._replace(**{name: blank(getattr(ready, name))
+                              for name in ("data", "hyper", "root", "order")})
+    program = compile_segment(there, config, there.state_shapes).compiled
+    traffic = collectives.read(program.as_text() or "", len(found))
+    return Way(memory.plan(program).temp, {kind: sum(sizes) for kind, sizes in traffic.items()})
+
+
 def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
-    """The plan of `config` on `count` chips: its step compiled for this machine's CPU.
+    """The plan of `config` on `count` chips.
 
     Convolutions are XLA's own, as on an accelerator. Raises RequestError for a batch that `count`
-    devices can't share, or larger than the data.
+    devices can't share, or larger than the data, and for kernels split by columns.
     """
-    each = setup.share_of(config, count)
+    if config.model_parallel > 1:
+        raise RequestError("--plan reckons data parallelism and --fsdp: leave --model_parallel "
+                           "out.")
+    setup.share_of(config, count)
     device = devices.choose("cpu").device
     setup.compute_on(device, config)
     if config.convolution == "auto":
@@ -149,12 +188,17 @@ def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
     ready = setup.settle(
         config, hyper, device, setup.load(config), setup.plain_console(quiet=True)
     )
+    ready = ready._replace(config=config)  # the microbatch as typed, not as this CPU would have it
     state = ready.state_shapes
-    # One device's share of the batch; the microbatch as typed, not as this CPU would have it.
-    alone = dataclasses.replace(config, batch_size=each)
+    found, missing = topology.devices(chip, count)
+    if found:
+        ways = _compiled_there(ready, found, False), _compiled_there(ready, found, True)
+        source = f"compiled for {count:,} × {chip.name} by XLA"
+    else:
+        ways = _compiled_here(ready, count)
+        source = f"compiled for this machine's CPU ({missing}); what --fsdp gathers, on paper"
     return Plan(
-        chip, count, config.batch_size, state, data_bytes(ready.data),
-        memory.plan(compile_segment(ready, alone, state).compiled).temp,
+        chip, count, config.batch_size, state, data_bytes(ready.data), ways, source,
         flops_of_example(ready.model, state.params, ready.data.train.image_shape),
     )
 
@@ -167,8 +211,6 @@ def _memory(plan: Plan) -> str:
     """Bytes on each device, replicated and with --fsdp."""
     ways = [share(plan, plan.devices, fsdp) for fsdp in (False, True)]
     room = chips.TAKEN * plan.chip.memory
-    cpu = f"compiled, for this machine's CPU, {plan.batch // plan.devices} examples"
-
     def row(name: str, values: list[int], source: str) -> list[str]:
         return [name, *(f"{value:,}" for value in values), source]
 
@@ -176,14 +218,18 @@ def _memory(plan: Plan) -> str:
         row("parameters", [w.params for w in ways], "paper: shapes"),
         row("optimizer state", [w.optimizer for w in ways], "paper: shapes"),
         row("data set, uint8", [w.data for w in ways], "paper: shapes"),
-        row("temporary of a step", [w.temporary for w in ways],
-            f"{cpu}; --fsdp adds what is gathered, on paper"),
+        row("temporary of a step", [w.temporary for w in ways], plan.source),
         row("in all", [w.total for w in ways], ""),
         [f"fits {room / 1e9:.0f} of {plan.chip.memory / 1e9:.0f} GB",
          *("yes" if w.total <= room else "no" for w in ways), "paper: what jax takes of a GPU"],
     ]
-    rows += [row(f"{kind}, a step", [w.traffic.get(kind, 0) for w in ways], "paper: shapes")
-             for kind in ("all-reduce", "all-gather", "reduce-scatter")]
+    for kind in ("all-reduce", "all-gather", "reduce-scatter"):
+        paper = [way.traffic.get(kind, 0) for way in ways]
+        compiled = [way.traffic.get(kind, 0) for way in plan.ways if way.traffic is not None]
+        same = f"; {plan.source}, the same" if compiled == paper else ""
+        rows.append(row(f"{kind}, a step", paper, f"paper: shapes{same}"))
+        if compiled and not same:
+            rows.append(row(f"{kind}, a step", compiled, plan.source))
     return _table(["bytes on each device", "replicated", "--fsdp", "how it is known"], rows)
 
 

@@ -206,7 +206,7 @@ def settle(
 
 def setup(config: Config, hyper: Hyper, device: jax.Device, console: Console) -> Setup:
     """Data and model of one run to train, over every device of the job."""
-    spread = mesh.spread(device, config)
+    spread = mesh.spread(jax.devices(device.platform), config)
     shares = _shares(config, spread)
     if spread or config.fsdp:
         console.print(f"mesh: {shares}")

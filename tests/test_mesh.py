@@ -29,7 +29,7 @@ COLLECTIVE = re.compile(
 
 def trained(devices: int, config=CONFIG, hyper=HYPER, steps: int = 5):
     """(compiled text, state, evaluation) of so many steps, on one device or on two."""
-    spread = mesh.spread(CPU, config) if devices == 2 else None
+    spread = mesh.spread(jax.devices("cpu"), config) if devices == 2 else None
     where = mesh.everywhere(spread and spread.mesh, CPU)
     data = mesh.put(Data(whole(TRAIN), whole(VALIDATION), 4), where)
     root = mesh.put(jax.random.key(3), where)
@@ -106,7 +106,7 @@ def test_kernels_split_by_columns_stay_so():
                                          (4, "the 2 devices of the job: type 1 or 2")])
 def test_kernels_are_split_over_what_divides_the_devices(parts, said):
     with pytest.raises(RequestError, match=f"--model_parallel {parts} does not divide {said}"):
-        mesh.spread(CPU, dataclasses.replace(CONFIG, model_parallel=parts))
+        mesh.spread(jax.devices("cpu"), dataclasses.replace(CONFIG, model_parallel=parts))
 
 
 def test_the_gradient_of_a_padded_batch_is_the_mean_over_its_examples():

@@ -13,7 +13,7 @@ from engine import chips, collectives, flags, loop, plan
 from engine.chips import CHIPS
 from engine.config import Config, Hyper, durations
 from engine.errors import RequestError
-from engine.plan import Plan, Step
+from engine.plan import Plan, Step, Way
 from engine.state import shapes
 from models.cnn import CNN
 
@@ -28,7 +28,7 @@ def article(devices: int = 8, batch: int = 32, chip=H100) -> Plan:
     config = Config()
     model, tx = loop.prepare(config, 10, Hyper(), durations(config, 50_000))
     return Plan(chip, devices, batch, shapes(model, tx, IMAGE), data=184_800_000,
-                temporary=5_000_000, flops=1e6 * MFLOP)
+                ways=(Way(5_000_000), Way(6_000_000)), source="made up", flops=1e6 * MFLOP)
 
 
 @pytest.mark.parametrize("words, said", [
@@ -53,6 +53,12 @@ def test_a_count_and_a_chip_are_read_in_any_case():
 def test_a_batch_that_the_devices_cant_share_is_refused(capsys):
     assert program.main(["--dataset", "digits", "--plan", "7xH100"]) == 2
     assert "7 devices can't share it: type 28 or 35" in capsys.readouterr().err
+
+
+def test_kernels_split_by_columns_are_not_reckoned(capsys):
+    words = ["--dataset", "digits", "--plan", "8xH100", "--model_parallel", "2"]
+    assert program.main(words) == 2
+    assert "leave --model_parallel out" in capsys.readouterr().err
 
 
 def test_a_plan_is_for_train():
@@ -96,17 +102,17 @@ def test_replicated_memory_is_eval_shapes_own():
                             jnp.zeros((1, *IMAGE)))["params"]
     assert own.params == sum(4 * x.size for x in jax.tree.leaves(params)) == 4 * PARAMETERS
     assert own.optimizer == 8 * PARAMETERS + 8  # Adam: two moments, two counters
-    assert own.total == own.params + own.optimizer + asked.data + asked.temporary
+    assert own.total == own.params + own.optimizer + asked.data + 5_000_000
 
 
 def test_fully_sharded_memory_is_an_eighth_of_what_is_split():
-    """All but kernels below 1024 elements and biases; gathered whole for the step."""
+    """All but kernels below 1024 elements and biases; gathered twice a step."""
     asked = article()
     own = plan.share(asked, 8, fsdp=True)
     split = 4 * (3 * 3 * 32 * 64 + 3 * 3 * 64 * 64 + 1024 * 64)
-    assert own.traffic["all-gather"] == own.traffic["reduce-scatter"] == split
+    assert own.traffic["all-gather"] == 2 * own.traffic["reduce-scatter"] == 2 * split
     assert own.params == split // 8 + 4 * PARAMETERS - split
-    assert own.temporary == asked.temporary + split
+    assert own.temporary == 6_000_000
     assert own.traffic["all-reduce"] == 4 * PARAMETERS - split + 12  # the tally's three scalars
 
 
@@ -170,10 +176,21 @@ def test_a_plan_too_large_says_so():
     assert "| fits 60 of 80 GB | no | no |" in text
 
 
+def test_what_was_compiled_stands_beside_the_reckoning():
+    """In a row of its own only where it differs."""
+    plain, split = article(), {"all-reduce": 6_964, "all-gather": 966_656,
+                               "reduce-scatter": 483_328}
+    same = plan.report(plain._replace(ways=(Way(1, {"all-reduce": 490_292}), Way(1, split))), False)
+    other = plan.report(plain._replace(ways=(Way(1, {"all-reduce": 490_293}), Way(1, split))), True)
+    assert "| all-reduce, a step | 490,292 | 6,964 | paper: shapes; made up, the same |" in same
+    assert "| 490,292 | 6,964 | paper: shapes |" in other
+    assert "| all-reduce, a step | 490,293 | 6,964 | made up |" in other
+
+
 def test_a_plan_is_printed_and_no_run_begun(launch, tmp_path):
-    done = launch("--dataset", "digits", "--image_size", "18", "--plan", "8xT4", "--batch_size",
+    done = launch("--dataset", "digits", "--image_size", "18", "--plan", "8xv5e", "--batch_size",
                   "64", "--nocompile_cache")
     assert done.returncode == 0, done.stderr
-    assert "plan: 8 × T4, data-parallel; a batch of 64, 8 examples on each device" in done.stdout
-    assert "compiled, for this machine's CPU, 8 examples" in done.stdout
+    assert "plan: 8 × v5e, data-parallel; a batch of 64, 8 examples on each device" in done.stdout
+    assert "compiled for this machine's CPU (v5e is no GPU)" in done.stdout
     assert "from 2 devices on" in done.stdout and not list(tmp_path.iterdir())

@@ -1,0 +1,135 @@
+"""Programs compiled for GPUs that aren't here, by XLA's own compiler for them."""
+
+import re
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import data_of, random_split
+from jax.sharding import SingleDeviceSharding
+
+from engine import collectives, loop, memory, mesh, plan, topology
+from engine.chips import CHIPS
+from engine.config import Config, Hyper, durations
+from engine.state import shapes
+from models import MODELS
+from models.layers import Dense
+
+H100 = CHIPS["H100"]
+FOUR, MISSING = topology.devices(H100, 4)
+needs_the_compiler = pytest.mark.skipif(
+    not FOUR, reason=f"XLA's compiler for GPUs isn't here ({MISSING}): pip install -e '.[plan]'"
+)
+LAYERS, WIDTH = 6, 4096
+SPEEDY = {"xla_backend_optimization_level": "3"}  # which this session lowers
+
+
+class Wide(nn.Module):
+    """Layers of 67 MB, more than XLA joins into one exchange."""
+
+    num_classes: int
+    convolution: str = "auto"
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = Dense(WIDTH)(x.reshape(x.shape[0], -1))
+        for _ in range(LAYERS):
+            x = Dense(WIDTH)(nn.relu(x))
+        return Dense(self.num_classes)(x)
+
+
+@pytest.fixture(autouse=True)
+def wide_is_a_model(monkeypatch):
+    monkeypatch.setitem(MODELS, "wide", Wide)
+
+
+def compiled(devices, config: Config):
+    """Training with that many devices, and the parameters' bytes."""
+    spread = mesh.spread(devices, config)
+    whole = mesh.everywhere(spread and spread.mesh, devices[0])
+    data, hyper = data_of(random_split(256), random_split(8)), Hyper()
+    model, tx = loop.prepare(config, 4, hyper, durations(config, 256))
+    state = shapes(model, tx, data.train.image_shape)
+    where = spread.shardings(state) if spread else jax.tree.map(lambda _: whole, state)
+    blank = partial(jax.tree.map, lambda x, where: jax.ShapeDtypeStruct(
+        x.shape, x.dtype, sharding=where))
+    everywhere = partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(
+        x.shape, x.dtype, sharding=whole))
+    root = everywhere(jax.eval_shape(lambda: jax.random.key(0)))
+    program = jax.jit(partial(loop.segment, model, config, spread=spread)).lower(
+        hyper=everywhere(jax.tree.map(np.float32, hyper)), root=root, order=root,
+        train=everywhere(data.train), state=blank(state, where), count=np.int32(1),
+    ).compile(SPEEDY)
+    return program, collectives.nbytes(state.params)
+
+
+def test_what_is_no_gpu_and_a_missing_compiler_are_told(monkeypatch):
+    assert topology.devices(CHIPS["v5e"], 4) == ([], "v5e is no GPU")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert topology.devices(H100, 4) == ([], 'for GPUs, pip install -e ".[plan]"')
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("chip", [chip for chip in CHIPS.values() if chip.cores],
+                         ids=lambda chip: chip.name)
+def test_every_gpu_has_a_compiler(chip):
+    (device,), _ = topology.devices(chip, 1)
+    x = jax.ShapeDtypeStruct((64, 64), jnp.float32, sharding=SingleDeviceSharding(device))
+    assert device.platform == "gpu" and "fusion" in jax.jit(
+        lambda x: jnp.tanh(x @ x)).lower(x).compile().as_text()
+
+
+@needs_the_compiler
+def test_many_hosts_are_of_equal_size():
+    for count, hosts in ((8, 1), (12, 2), (1000, 125), (7, 1), (11, 11)):
+        found, _ = topology.devices(H100, count)
+        assert len(found) == count and len({x.process_index for x in found}) == hosts
+
+
+@needs_the_compiler
+def test_the_articles_step_on_eight_gpus_exchanges_what_was_reckoned():
+    config = Config(dataset="digits", image_size=32, batch_size=64)
+    found = plan.settled(config, Hyper(), 8, H100)
+    assert found.source == "compiled for 8 × H100 by XLA"
+    for fsdp, way in enumerate(found.ways):
+        assert way.temporary > 0
+        assert way.traffic == collectives.reckoned(found.state.params, 8, bool(fsdp))
+
+
+@needs_the_compiler
+def test_fully_sharded_parameters_are_whole_layer_by_layer_where_memory_is_short():
+    """And ahead of their use where it is ample: the compiler weighs that."""
+    config = Config(model="wide", batch_size=32, optimizer="sgd", fsdp=True)
+    few, _ = topology.devices(H100._replace(memory=3e8), 4)
+    short, params = compiled(few, config)
+    ample, _ = compiled(FOUR, config)
+    assert memory.plan(short).temp < params / 2 < params < memory.plan(ample).temp
+    assert memory.plan(short).arguments < 0.3 * params
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("changes, kinds", [
+    ({}, {"all-reduce"}), ({"model_parallel": 2}, {"all-reduce", "all-gather"}),
+    ({"fsdp": True}, {"all-reduce", "all-gather", "reduce-scatter"}),
+    ({"fsdp": True, "model_parallel": 2}, {"all-reduce", "all-gather", "reduce-scatter"}),
+])
+def test_gpus_exchange_nothing_unexpected(changes, kinds):
+    config = Config(batch_size=32, convolution="direct", **changes)
+    program, _ = compiled(FOUR, config)
+    text = program.as_text()
+    assert set(collectives.read(text, 4)) == kinds
+    assert not re.search(r"all-to-all|collective-permute", text)
+
+
+@needs_the_compiler
+def test_a_gpu_gets_xlas_own_convolution():
+    """Three forward, three for the kernels' gradients, two for the inputs'; of a CPU's patches
+    none."""
+    def convolutions(formulation: str) -> int:
+        program, _ = compiled(FOUR[:1], Config(batch_size=32, convolution=formulation))
+        return program.as_text().count('custom_call_target="__cudnn$conv')
+
+    assert [convolutions(way) for way in ("auto", "direct", "product")] == [8, 8, 0]
