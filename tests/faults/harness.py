@@ -23,9 +23,15 @@ def _started(words: Sequence[object], env: dict[str, str]) -> subprocess.Popen:
     )
 
 
-def run(*words: object) -> subprocess.Popen:
+def run(*words: object, **env: str) -> subprocess.Popen:
     """A run of one process on one device."""
-    return _started(words, ONE_DEVICE)
+    return _started(words, ONE_DEVICE | env)
+
+
+def patched(tmp_path: Path, script: str) -> dict[str, str]:
+    """An environment in which every process runs `script` before anything else."""
+    (tmp_path / "sitecustomize.py").write_text(script)
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
 
 
 def forced(count: int, *words: object) -> subprocess.Popen:

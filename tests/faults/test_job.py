@@ -1,7 +1,6 @@
 """Runs of several processes: equal to one process, and hurt."""
 
 import json
-import os
 import shutil
 import signal
 import time
@@ -11,7 +10,19 @@ import chex
 import jax
 import numpy as np
 import pytest
-from harness import DIGITS, STEPS, ended, epochs, finished, forced, hurt, job, run, until
+from harness import (
+    DIGITS,
+    STEPS,
+    ended,
+    epochs,
+    finished,
+    forced,
+    hurt,
+    job,
+    patched,
+    run,
+    until,
+)
 from test_run import assert_same_bits, final_state, rows
 
 pytestmark = pytest.mark.slow
@@ -59,12 +70,26 @@ def test_saved_by_four_read_by_one_and_by_two(tmp_path):
         assert int(final_state(folder).step) == STEPS * 4
 
 
-def test_a_fully_sharded_run_is_saved_in_parts_and_read_whole(by_two, tmp_path):
-    folder = tmp_path / "run"
-    for process in job(2, *DIGITS, "--epochs", EPOCHS, "--run_dir", folder, "--fsdp"):
-        finished(process)
-    assert_same_bits(by_two, folder)
-    finished(run("--resume", folder, "--epochs", EPOCHS + 1))
+@pytest.mark.parametrize("split, said", [
+    (("--fsdp",), "parameters and optimizer state split over all: each computes 50 of"),
+    (("--model_parallel", 2), "data-parallel, kernels split over 2: each computes 100 of"),
+])
+def test_a_split_run_is_saved_in_parts_and_read_whole(tmp_path, split, said):
+    """By two, then by one, which agree to rounding."""
+    words, folder = (*DIGITS, *GENTLE, "--epochs", 3, "--run_dir"), tmp_path / "two"
+    first, second = job(2, *words, folder, *split)
+    assert said in finished(first)
+    finished(second)
+    finished(run(*words, tmp_path / "one"))
+    chex.assert_trees_all_close(final_state(folder).params, final_state(tmp_path / "one").params,
+                                atol=5e-5, rtol=0)
+    more = ("--resume", folder, "--epochs", 4)
+    if "--model_parallel" in split:
+        status, printed = ended(run(*more))
+        assert status == 2 and "--model_parallel 2 does not divide the 1 device" in printed
+        more = (*more, "--model_parallel", 1)
+    finished(run(*more))
+    assert int(final_state(folder).step) == STEPS * 4
 
 
 def test_sigterm_to_one_saves_the_same_step_in_all(by_two, tmp_path, outcome):
@@ -98,12 +123,6 @@ def test_a_lost_process_ends_the_others_within_the_heartbeat(tmp_path, which, nu
     saved = int(final_state(folder).step)
     name = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}[number]
     outcome(f"{name} of process {which} of 2", 1, saved >= STEPS * 2, "the save in flight at most")
-
-
-def patched(tmp_path: Path, script: str) -> dict[str, str]:
-    """An environment in which every process runs `script` before anything else."""
-    (tmp_path / "sitecustomize.py").write_text(script)
-    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
 
 
 TERMINAL = """

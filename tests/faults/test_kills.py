@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import DIGITS, STEPS, ended, epochs, finished, hurt, run, until
+from harness import DIGITS, STEPS, ended, epochs, finished, hurt, patched, run, until
 from test_run import assert_same_bits, final_state, rows
 
 pytestmark = pytest.mark.slow
@@ -23,6 +23,12 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
+def saved(folder: Path) -> int:
+    """The step of the newest checkpoint, whole; 0 where the first save was not done."""
+    found = [path for path in (folder / "checkpoints").glob("*") if path.name.isdigit()]
+    return int(final_state(folder).step) if found else 0
+
+
 def test_killed_again_and_again_at_random_times(whole, tmp_path, outcome):
     """Each life ends within half a second of its first epoch: in a step, a save, a line."""
     draw, folder, survived = random.Random(0), tmp_path / "run", 0
@@ -35,13 +41,38 @@ def test_killed_again_and_again_at_random_times(whole, tmp_path, outcome):
         process.kill()
         assert ended(process)[0] == -signal.SIGKILL
         # The save of the last recorded epoch may have been in flight.
-        survived += int(final_state(folder).step) >= STEPS * (epochs(folder) - 1)
+        survived += saved(folder) >= STEPS * (epochs(folder) - 1)
         words = ("--resume", folder)
     finished(run(*words))
     assert_same_bits(whole, folder)
     assert rows(folder) == rows(whole)
     assert not list((folder / "checkpoints").glob("*tmp*"))
     outcome("kill -9 at a random instant", KILLS, survived, "the save in flight at most")
+
+
+SLOW = """
+import os, threading, time
+
+rename = os.rename
+
+
+def slowly(*words, **more):
+    if threading.current_thread() is not threading.main_thread():
+        time.sleep(1.5)
+    rename(*words, **more)
+
+
+os.rename = slowly
+"""
+
+
+def test_on_a_slow_disk_too_the_epoch_before_the_last_row_is_saved(tmp_path):
+    """An epoch takes a tenth of what its save does."""
+    folder = tmp_path / "run"
+    process = run(*DIGITS, "--epochs", 500, "--run_dir", folder, **patched(tmp_path, SLOW))
+    hurt(process, signal.SIGKILL, folder, after=3)
+    ended(process)
+    assert epochs(folder) == 3 and saved(folder) == 2 * STEPS
 
 
 def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_is_whole(tmp_path, outcome):
