@@ -1,10 +1,11 @@
 """What the devices of a run send each other in a step, read from the compiled program.
 
-python -m benchmarks.collectives [--devices 1 --devices 2]
+python -m benchmarks.collectives [--devices 1 --devices 2] [--chip H100]
 
-Compiles the article's training for so many forced CPU devices, each in a child process, with 32
-examples of the batch on each device, data-parallel and with --fsdp. Nothing is run or timed. Prints
-a Markdown table: operations and bytes of whole arrays, and whether the reckoning of --plan agrees.
+Compiles the article's training, with 32 examples of the batch on each device, or on each pair that
+splits kernels: for so many forced CPU devices, each time in a child process; with --chip for such
+GPUs, of which none need be here (pip install -e ".[plan]"). Nothing is run or timed. Prints a
+Markdown table: operations and bytes of whole arrays, and whether the reckoning of --plan agrees.
 """
 
 import argparse
@@ -19,64 +20,94 @@ import numpy as np
 
 from configs.article import config as ARTICLE
 from configs.article import hyper as HYPER
+from engine.chips import CHIPS
+from engine.config import Config
 from engine.devices import spare_threads
 
 EACH = 32  # examples of a batch on each device
+WAYS: tuple[dict[str, Any], ...] = ({}, {"fsdp": True}, {"model_parallel": 2})
 
 
-def measured(fsdp: bool) -> dict[str, Any]:
-    """Of this process's CPU devices: parameter bytes, bytes of every operation, bytes reckoned."""
+def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
+    """Parameter bytes, bytes of every operation, bytes reckoned (None where nobody reckons):
+    of this process's CPU devices, or of so many chips."""
     import jax
 
-    from engine import collectives, mesh, setup
+    from engine import collectives, mesh, plan, setup, topology
     from engine.run import compile_segment
+
+    cpu, config = jax.devices("cpu"), _config(way, count)
+    if chip:
+        found, missing = topology.devices(CHIPS[chip], count)
+        assert found, missing
+        config = dataclasses.replace(config, convolution="direct")
+        ready = setup.settle(config, HYPER, cpu[0], _blank(config), setup.plain_console(quiet=True))
+        ready = ready._replace(config=config)
+        state, compiled = ready.state_shapes, plan.compiled_for(found, ready, config)
+    else:
+        ready = setup.settle(config, HYPER, cpu[0], _blank(config), setup.plain_console(quiet=True),
+                             mesh.spread(cpu, config))
+        state = ready.state_shapes
+        compiled = compile_segment(ready, ready.config, state).compiled
+    # XLA:CPU merges the gradient's gathering with the first.
+    reckoned = None if config.model_parallel > 1 else collectives.reckoned(
+        state.params, count, config.fsdp, gathers=collectives.GATHERS if chip else 1
+    )
+    return {"params": collectives.nbytes(state.params), "reckoned": reckoned,
+            "read": collectives.read(compiled.as_text(), count)}
+
+
+def _config(way: dict[str, Any], count: int) -> Config:
+    return dataclasses.replace(
+        ARTICLE, batch_size=EACH * count // way.get("model_parallel", 1), **way
+    )
+
+
+def _blank(config: Config):
+    """Images without content; how many changes nothing."""
     from engine.sources.dataset import Dataset, Split
 
-    device, devices = jax.devices("cpu")[0], jax.device_count()
-    config = dataclasses.replace(ARTICLE, batch_size=EACH * devices, fsdp=fsdp)
-    images = np.zeros((config.batch_size, 32, 32, 3), np.uint8)  # how many changes nothing
+    images = np.zeros((config.batch_size, 32, 32, 3), np.uint8)
     split = Split(images, np.zeros(config.batch_size, np.int32))
-    dataset = Dataset("blank", tuple("0123456789"), {"train": split, "test": split}, "")
-    ready = setup.settle(config, HYPER, device, dataset, setup.plain_console(quiet=True),
-                         mesh.spread(device, config))
-    state = ready.state_shapes
-    text = compile_segment(ready, ready.config, state).compiled.as_text()
-    return {
-        "params": collectives.nbytes(state.params),
-        "read": collectives.read(text, devices),
-        "reckoned": collectives.reckoned(state.params, devices, fsdp),
-    }
+    return Dataset("blank", tuple("0123456789"), {"train": split, "test": split}, "")
 
 
-def child(devices: int, fsdp: bool) -> dict[str, Any]:
+def child(way: dict[str, Any], count: int) -> dict[str, Any]:
     """`measured` in a process of so many CPU devices."""
-    flag = f"--xla_force_host_platform_device_count={devices}"
+    flag = f"--xla_force_host_platform_device_count={count}"
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flag}
     spare_threads(env)
     code = f"import json; from benchmarks import collectives as c; " \
-           f"print(json.dumps(c.measured({fsdp})))"
+           f"print(json.dumps(c.measured({way}, {count})))"
     return json.loads(subprocess.check_output([sys.executable, "-c", code], env=env, text=True))
 
 
-def row(devices: int, fsdp: bool, found: dict[str, Any]) -> str:
+def row(way: dict[str, Any], count: int, found: dict[str, Any]) -> str:
     read = {kind: sum(sizes) for kind, sizes in found["read"].items()}
     kinds = ", ".join(f"{len(sizes)} {kind} ({sum(sizes):,})"
                       for kind, sizes in sorted(found["read"].items()))
-    total = sum(read.values())
-    cells = [devices, "--fsdp" if fsdp else "data-parallel", kinds or "none", f"{total:,}",
-             f"{total / found['params']:.3f}", "yes" if read == found["reckoned"] else "no"]
+    total, reckoned = sum(read.values()), found["reckoned"]
+    name = " ".join(f"--{flag}" if value is True else f"--{flag} {value}"
+                    for flag, value in way.items()) or "data-parallel"
+    agrees = "-" if reckoned is None else "yes" if read == reckoned else "no"
+    cells = [count, name, kinds or "none", f"{total:,}", f"{total / found['params']:.3f}", agrees]
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", type=int, action="append", help="default: 1, 2, 4, 8")
-    counts = parser.parse_args().devices or [1, 2, 4, 8]
+    parser.add_argument("--chip", default="", choices=[c.name for c in CHIPS.values() if c.cores])
+    asked = parser.parse_args()
+    os.environ["JAX_PLATFORMS"] = "cpu"  # to compile is all
     print("| devices | | collectives a step (bytes) | bytes a step | ÷ parameters' bytes "
           "| as reckoned |\n|---|---|---|---|---|---|")
-    for devices in counts:
-        for fsdp in (False, True):
-            print(row(devices, fsdp, child(devices, fsdp)), flush=True)
+    for count in asked.devices or [1, 2, 4, 8]:
+        for way in WAYS:
+            if count % way.get("model_parallel", 1):
+                continue
+            found = measured(way, count, asked.chip) if asked.chip else child(way, count)
+            print(row(way, count, found), flush=True)
 
 
 if __name__ == "__main__":

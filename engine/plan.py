@@ -158,15 +158,18 @@ def _compiled_here(ready: Setup, count: int) -> tuple[Way, Way]:
     return Way(temporary), Way(temporary + gathered)
 
 
-def _compiled_there(ready: Setup, found: list[jax.Device], fsdp: bool) -> Way:
-    """The whole program, for all the devices, of which none is here."""
-    config = dataclasses.replace(ready.config, fsdp=fsdp)
+def compiled_for(found: list[jax.Device], ready: Setup, config: Config) -> jax.stages.Compiled:
+    """The training program of `config` for devices that aren't here."""
     there = ready._replace(config=config, device=found[0], spread=mesh.spread(found, config))
     blank = partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(
         x.shape, x.dtype, sharding=there.everywhere))
     there = there._replace(**{name: blank(getattr(ready, name))
                               for name in ("data", "hyper", "root", "order")})
-    program = compile_segment(there, config, there.state_shapes).compiled
+    return compile_segment(there, config, there.state_shapes).compiled
+
+
+def _compiled_there(ready: Setup, found: list[jax.Device], fsdp: bool) -> Way:
+    program = compiled_for(found, ready, dataclasses.replace(ready.config, fsdp=fsdp))
     traffic = collectives.read(program.as_text() or "", len(found))
     return Way(memory.plan(program).temp, {kind: sum(sizes) for kind, sizes in traffic.items()})
 

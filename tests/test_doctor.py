@@ -173,15 +173,15 @@ def _child(code: str):
     [
         ("os.write(2, b'bad news'); os.abort()", "SIGABRT while convolution on gpu:0: bad news"),
         ("raise ValueError('odd')", "exit status 1 while convolution on gpu:0: ValueError: odd"),
-        ("time.sleep(60)", "no answer in 1 s while convolution on gpu:0"),
+        ("time.sleep(60)", "no answer in 5 s while convolution on gpu:0"),
     ],
 )
 def test_a_child_that_dies_leaves_the_report_whole(monkeypatch, capsys, code, words):
     monkeypatch.setattr(doctor, "probe_command", _child(code))
-    monkeypatch.setattr(doctor, "PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(doctor, "PROBE_SECONDS", 5.0)  # time to start on a busy machine
     start = time.perf_counter()
     assert doctor.run("gpu", True, "") == 1
-    assert time.perf_counter() - start < 5, "a child that hangs was not killed"
+    assert time.perf_counter() - start < 30, "a child that hangs for a minute was not killed"
     report = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in report["rows"]}
     assert not report["ok"]

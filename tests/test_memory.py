@@ -46,7 +46,7 @@ def test_devices_share_the_batch_that_fits():
         tried.append(batch)
         return Plan(temp=batch, arguments=0, outputs=0, alias=0)
 
-    assert memory.fitting_batch(48, 8, plan_of, devices=8) == 8 and tried == [24, 8]
+    assert memory.fitting_batch(48, 8, plan_of, shares=8) == 8 and tried == [24, 8]
 
 
 def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():

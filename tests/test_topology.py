@@ -21,7 +21,7 @@ from models.layers import Dense
 H100 = CHIPS["H100"]
 FOUR, MISSING = topology.devices(H100, 4)
 needs_the_compiler = pytest.mark.skipif(
-    not FOUR, reason=f"XLA's compiler for GPUs isn't here ({MISSING}): pip install -e '.[plan]'"
+    not FOUR, reason=f"XLA's compiler for GPUs isn't here: {MISSING}"
 )
 LAYERS, WIDTH = 6, 4096
 SPEEDY = {"xla_backend_optimization_level": "3"}  # which this session lowers
