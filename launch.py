@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 
 from engine import chips, devices, flags, space
 from engine.errors import RequestError, RunError
@@ -42,25 +43,29 @@ def _carry_out(request: flags.Request) -> int:
     return 0
 
 
-def _failed(error: RequestError | RunError, status: int) -> int:
-    """Say what went wrong, in a job of many processes once, and by whom."""
+def _job():
+    """engine.job, where this process is one of several; imported by whoever joined them."""
     job = sys.modules.get("engine.job")
+    return job if job and job.joined() else None
+
+
+def _failed(error: RequestError | RunError, status: int) -> tuple[int, bool]:
+    """Say what went wrong, in a job of many processes once, and by whom."""
+    job = _job()
     name = job.process_name() if job else ""
     if not (name and error.shared):
         print(f"flaxmill{name and f' ({name})'}: {error}", file=sys.stderr, flush=True)
-    if job and not error.shared:
-        job.leave(status)
-    return status
+    return status, error.shared
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C."""
+def _ended(argv: list[str]) -> tuple[int, bool]:
+    """Exit status, and whether all processes of a job end so."""
     try:
-        request = flags.parse(sys.argv[1:] if argv is None else argv)
+        request = flags.parse(argv)
         if request is None:
             print(flags.usage())
-            return 0
-        return _carry_out(request)
+            return 0, True
+        return _carry_out(request), True
     except RequestError as error:
         return _failed(error, 2)
     except RunError as error:
@@ -71,6 +76,20 @@ def main(argv: list[str] | None = None) -> int:
         return _failed(RunError(f"{error}. What was saved before is kept."), 1)
     except KeyboardInterrupt:
         return _failed(RunError("stopped; what was saved before is kept."), 130)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C."""
+    try:
+        status, shared = _ended(sys.argv[1:] if argv is None else argv)
+    except Exception:
+        if not _job():
+            raise
+        traceback.print_exc()
+        status, shared = 1, False
+    if job := _job():
+        job.leave(status, in_order=shared)
+    return status
 
 
 if __name__ == "__main__":

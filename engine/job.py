@@ -8,12 +8,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from engine import presence
 from engine.config import Config
 from engine.errors import RequestError, RunError, one_line
 
@@ -59,8 +60,8 @@ def _address(config: Config) -> dict[str, Any]:
 def join(config: Config) -> str:
     """Join the job that this process is a part of, before jax is used; in words, or ''.
 
-    Raises RequestError for half of an address. Where the others don't come, jax ends the process
-    after --join_seconds, in words of its own.
+    Raises RequestError for half of an address. Ends the process where the others don't come within
+    --join_seconds.
     """
     typed = bool(config.coordinator or config.num_processes or config.process_id >= 0)
     launcher = "" if typed else _launched(os.environ)
@@ -69,11 +70,16 @@ def join(config: Config) -> str:
     address: dict[str, Any] = _address(config) if typed else {}
     # It would swallow SIGTERM until somebody asks it; ours is asked after every segment.
     jax.config.update("jax_enable_preemption_service", False)
+    patience = presence.PATIENCE
     try:
-        jax.distributed.initialize(
-            **address, heartbeat_timeout_seconds=config.heartbeat_seconds,
-            initialization_timeout=config.join_seconds, shutdown_timeout_seconds=SHUTDOWN_SECONDS,
-        )
+        with presence.within(config.join_seconds, f"the other processes did not come within "
+                             f"{config.join_seconds} s: start all of them, or type more "
+                             "--join_seconds."):
+            jax.distributed.initialize(
+                **address, heartbeat_timeout_seconds=patience * config.heartbeat_seconds,
+                initialization_timeout=patience * config.join_seconds,
+                shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+            )
     except (RuntimeError, ValueError) as error:
         raise RunError(f"this process could not join the others: {one_line(error)}.") from None
     return "the coordinator listens on " + address.get(
@@ -86,21 +92,26 @@ def first_process() -> bool:
     return jax.process_index() == 0
 
 
+def joined() -> bool:
+    """Whether this process is one of several."""
+    return jax.distributed.is_initialized()
+
+
 def process_name() -> str:
-    """This process among several, in words; '' for the first or only one."""
-    if not jax.distributed.is_initialized() or first_process():
-        return ""
-    return f"process {jax.process_index()}"
+    """This process among several, in words; '' for the first."""
+    return "" if first_process() else f"process {jax.process_index()}"
 
 
-def leave(status: int) -> None:
-    """End a process whose failure the others of its job don't share; it does nothing elsewhere.
-
-    At once, since an orderly exit waits for all of them. They see this one's absence.
-    """
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        os._exit(status)
+def leave(status: int, in_order: bool) -> NoReturn:
+    """End one of several processes: in order once all of them do, or else at once, of which the
+    others see the absence. Without Python's own end, which a waiting thread would turn into an
+    abort."""
+    presence.stop()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if in_order:
+        jax.distributed.shutdown()
+    os._exit(status)
 
 
 def all_agree(flag: bool) -> bool:

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Sharding
 from rich.console import Console
 
-from engine import devices, job, loop, memory, mesh, sources
+from engine import devices, job, loop, memory, mesh, presence, sources
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, partition, place
 from engine.errors import RequestError
@@ -109,6 +109,7 @@ def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
     choice = devices.choose(config.device)
     console = plain_console(stderr, quiet=not job.first_process())
     if joined:
+        presence.keep_meeting(config.heartbeat_seconds)
         console.print(f"job: {jax.process_count()} processes; {joined}")
     console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
     compute_on(choice.device, config)

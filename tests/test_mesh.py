@@ -149,7 +149,7 @@ def test_the_coordinator_listens_where_it_was_told_to(monkeypatch):
         config = Config(coordinator=typed, num_processes=2, process_id=1)
         assert job.join(config) == f"the coordinator listens on {bound}"
         assert heard["coordinator_bind_address"] == bound
-        assert heard["heartbeat_timeout_seconds"] == config.heartbeat_seconds
+        assert heard["heartbeat_timeout_seconds"] == 3 * config.heartbeat_seconds
 
 
 @pytest.mark.parametrize("env, found", [

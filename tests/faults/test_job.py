@@ -117,9 +117,14 @@ def test_a_lost_process_ends_the_others_within_the_heartbeat(tmp_path, which, nu
     took = time.monotonic() - began
     processes[which].kill()
     processes[which].communicate()
-    assert status != 0 and took < 2 * HEARTBEAT + 3, (status, took, printed)
-    words = "another process of the job is gone", "JAX distributed service detected fatal errors"
-    assert any(word in printed for word in words), printed
+    assert status != 0 and took < HEARTBEAT + 3, (status, took, printed)
+    silent, gone = f"has been silent for {HEARTBEAT} s", "another process of the job is gone"
+    if number == signal.SIGSTOP:
+        assert silent in printed
+    elif which == 1:
+        assert gone in printed or silent in printed
+    if (number, which) != (signal.SIGKILL, 0):  # jax's own words race with ours
+        assert status == 1 and printed.count("flaxmill") == 1 and "stack trace" not in printed
     saved = int(final_state(folder).step)
     name = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}[number]
     outcome(f"{name} of process {which} of 2", 1, saved >= STEPS * 2, "the save in flight at most")
@@ -173,9 +178,9 @@ def test_what_one_process_cannot_read_none_takes(tmp_path, outcome):
 
 SLOW = """
 import time
-from engine import mesh, report
+from engine import job, report
 
-mesh.SHUTDOWN_SECONDS, write = 2, report.write
+job.SHUTDOWN_SECONDS, write = 2, report.write
 
 
 def slow(*arguments):
@@ -244,7 +249,9 @@ def test_alone_where_the_others_never_come(tmp_path):
     other.kill()
     other.communicate()
     status, printed = ended(process)
-    assert status != 0 and not (tmp_path / "run").exists(), printed
+    assert status == 1 and not (tmp_path / "run").exists(), printed
+    assert printed.startswith("flaxmill: the other processes did not come within 3 s: start all")
+    assert printed.count("\n") == 1
 
 
 def test_evaluation_shares_its_own_batches_whatever_the_training_batch(by_two):

@@ -1,0 +1,74 @@
+"""Whether the other processes of a job are there: all meet again and again, in the background.
+
+jax's heartbeats notice too, and end the process with a C++ stack and a core dump. This speaks
+first, in a line, and leaves them what it can't see: a first process that is killed, which takes
+jax's coordinator along.
+"""
+
+import contextlib
+import itertools
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from orbax.checkpoint import multihost
+
+MEETINGS = 5  # in the time that a process may be silent
+PATIENCE = 3  # of jax's heartbeats, times ours
+LOOK_SECONDS = 0.5
+_leaving = threading.Event()
+
+
+def _end(words: str) -> None:
+    """At once: the main thread may wait in a computation that never ends."""
+    print(f"flaxmill: {words}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def within(seconds: float, words: str) -> Iterator[None]:
+    """End the process, with these words, where the block takes longer."""
+    timer = threading.Timer(seconds, _end, [words])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def stop() -> None:
+    """Miss nobody from now on, since all are about to leave."""
+    _leaving.set()
+
+
+def keep_meeting(seconds: float) -> None:
+    """Meet the others until `stop`; where they stay away for so long, end the process.
+
+    To be called by all of them once jax's devices are known.
+    """
+    met = time.monotonic()
+
+    def meet() -> None:
+        nonlocal met
+        barrier = multihost.get_barrier_sync_fn()
+        for number in itertools.count():
+            try:
+                barrier(key=f"flaxmill-presence-{number}", timeout_ms=int(1000 * seconds))
+            except Exception:  # jax's, for somebody who stayed away
+                return
+            met = time.monotonic()
+            if _leaving.wait(seconds / MEETINGS):
+                return
+
+    def look() -> None:
+        while not _leaving.wait(LOOK_SECONDS):
+            if time.monotonic() - met > seconds:
+                _end(f"another process of the job has been silent for {seconds:g} s: it is lost "
+                     "or stopped. Start all of them again, with --resume.")
+
+    for work in (meet, look):
+        threading.Thread(target=work, name=f"presence: {work.__name__}", daemon=True).start()
