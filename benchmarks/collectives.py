@@ -20,7 +20,7 @@ import numpy as np
 
 from configs.article import config as ARTICLE
 from configs.article import hyper as HYPER
-from engine.chips import CHIPS
+from engine.chips import CHIPS, GATHERS
 from engine.config import Config
 from engine.devices import spare_threads
 
@@ -51,7 +51,7 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
         compiled = compile_segment(ready, ready.config, state).compiled
     # XLA:CPU merges the gradient's gathering with the first.
     reckoned = None if config.model_parallel > 1 else collectives.reckoned(
-        state.params, count, config.fsdp, gathers=collectives.GATHERS if chip else 1
+        state.params, count, config.fsdp, gathers=GATHERS if chip else 1
     )
     return {"params": collectives.nbytes(state.params), "reckoned": reckoned,
             "read": collectives.read(compiled.as_text(), count)}

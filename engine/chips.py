@@ -12,6 +12,7 @@ from engine.errors import RequestError, unknown
 
 EFFICIENCY = 0.3  # of the peak; assumed: convolutions and matrix products of a tuned float32 step
 HOP_SECONDS = 5e-6  # of one device to the next, its launch included; assumed
+GATHERS = 2  # of fully sharded parameters in a step: forward, and again for the gradient
 TAKEN = 0.75  # of the memory: jax's share of a GPU, where XLA_PYTHON_CLIENT_MEM_FRACTION is unset
 
 
@@ -106,12 +107,16 @@ def all_reduce_seconds(
 
 
 def exchange_seconds(chip: Chip, count: int, traffic: dict[str, int]) -> float:
-    """A step's collectives, bytes by kind, each kind as one operation after another."""
+    """Of a step, bytes by kind: GATHERS all-gathers, and of each other kind one operation."""
     rate = bandwidth(chip, count)
-    return sum(
-        (all_reduce_seconds if kind == "all-reduce" else ring_seconds)(count, size, rate)
-        for kind, size in traffic.items()
-    )
+
+    def seconds(kind: str, size: int) -> float:
+        if kind == "all-reduce":
+            return all_reduce_seconds(count, size, rate)
+        operations = GATHERS if kind == "all-gather" else 1
+        return operations * ring_seconds(count, size / operations, rate)
+
+    return sum(seconds(kind, size) for kind, size in traffic.items())
 
 
 def compute_seconds(chip: Chip, flops: float, touched: float) -> float:

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 
 from engine import mesh, metrics
+from engine.chips import GATHERS
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-GATHERS = 2  # of fully sharded parameters a step: forward, and again for the gradient
 _OPERATION = re.compile(
     rf"^\s*(?:ROOT )?%?\S+ = (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(", re.MULTILINE
 )

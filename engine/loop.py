@@ -70,12 +70,14 @@ def segment(
         batch, valid_B = batch_at(train.split, order_N, position, config.batch_size)
         if spread:
             batch, valid_B = spread.cut((batch, valid_B))
-        fresh = jax.tree.map(lambda x: jnp.where(position == 0, jnp.zeros_like(x), x), state.tally)
-        state = state._replace(tally=fresh)
         state = train_step(model, config, hyper, lengths, root, state, batch, valid_B, spread)
         return spread.constrained(state) if spread else state
 
-    return jax.lax.fori_loop(0, count, lambda _, state: update(state), state)
+    begins = state.step % lengths.epoch == 0
+    tally = jax.tree.map(lambda x: jnp.where(begins, jnp.zeros_like(x), x), state.tally)
+    return jax.lax.fori_loop(
+        0, count, lambda _, state: update(state), state._replace(tally=tally)
+    )
 
 
 def evaluate(

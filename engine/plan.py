@@ -184,6 +184,8 @@ def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
         raise RequestError("--plan reckons data parallelism and --fsdp: leave --model_parallel "
                            "out.")
     setup.share_of(config, count)
+    # A program for devices that aren't here can be written to the cache and not be read again.
+    config = dataclasses.replace(config, compile_cache=False)
     device = devices.choose("cpu").device
     setup.compute_on(device, config)
     if config.convolution == "auto":

@@ -128,8 +128,12 @@ def conv_direct(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
 
 
 def conv_pool_direct(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
-    """`conv_pool_product` as XLA's convolution and Flax's pooling: a tie goes to the first."""
-    return nn.max_pool(conv_direct(x_BxHxWxC, kernel_KxKxCxF), (2, 2), (2, 2))
+    """`conv_pool_product` as XLA's convolution, whose corners are compared in the same way."""
+    y_BxHxWxF = conv_direct(x_BxHxWxC, kernel_KxKxCxF)
+    batch, *sides, features = y_BxHxWxF.shape
+    height, width = (side // 2 for side in sides)
+    y = y_BxHxWxF[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, features)
+    return corner_max(y.swapaxes(2, 3).reshape(batch, height, width, 4, features))
 
 
 CONV = {

@@ -84,9 +84,10 @@ def test_rings_and_trees_by_hand():
 
 def test_the_slowest_link_of_the_ring_counts():
     assert chips.bandwidth(H100, 8) == 450e9 and chips.bandwidth(H100, 9) == 50e9
-    one, two = chips.exchange_seconds(H100, 8, {"all-gather": 10**9}), chips.exchange_seconds(
-        H100, 8, {"all-gather": 10**9, "reduce-scatter": 10**9})
-    assert two == pytest.approx(2 * one) and chips.exchange_seconds(H100, 8, {}) == 0
+    one = chips.exchange_seconds(H100, 8, {"reduce-scatter": 10**9})
+    three = chips.exchange_seconds(  # gathered twice
+        H100, 8, {"all-gather": 2 * 10**9, "reduce-scatter": 10**9})
+    assert three == pytest.approx(3 * one) and chips.exchange_seconds(H100, 8, {}) == 0
 
 
 def test_computation_is_flops_at_the_assumed_efficiency_and_the_update():

@@ -43,7 +43,12 @@ class Wide(nn.Module):
 
 @pytest.fixture(autouse=True)
 def wide_is_a_model(monkeypatch):
+    """And nothing is cached, as for `--plan`: what was compiled for elsewhere can't be read."""
     monkeypatch.setitem(MODELS, "wide", Wide)
+    was = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    yield
+    jax.config.update("jax_enable_compilation_cache", was)
 
 
 def compiled(devices, config: Config):
@@ -133,3 +138,12 @@ def test_a_gpu_gets_xlas_own_convolution():
         return program.as_text().count('custom_call_target="__cudnn$conv')
 
     assert [convolutions(way) for way in ("auto", "direct", "product")] == [8, 8, 0]
+
+
+@needs_the_compiler
+def test_pooling_on_a_gpu_has_no_gradient_by_scatter():
+    """Which adds in any order, and so gives other bits each time."""
+    text = compiled(FOUR[:1], Config(batch_size=32))[0].as_text()
+    scatters = re.findall(r" scatter\(.*op_name=\"[^\"]*/([^\"]*)\"", text)
+    assert all("scatter-add" in name for name in scatters) and len(scatters) == 1  # the loss's
+    assert not re.search(r"select-and-scatter|reduce-window", text)

@@ -43,6 +43,14 @@ def by_two(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def by_one(tmp_path_factory):
+    """The parameters of a gentle run of one process on one device."""
+    folder = tmp_path_factory.mktemp("one") / "run"
+    finished(run(*DIGITS, *GENTLE, "--epochs", 3, "--run_dir", folder))
+    return final_state(folder).params
+
+
 def test_two_processes_equal_one_with_two_devices_bit_for_bit(by_two, tmp_path):
     finished(forced(2, *DIGITS, "--epochs", EPOCHS, "--run_dir", tmp_path / "run"))
     assert int(final_state(by_two).step) == 210
@@ -50,17 +58,15 @@ def test_two_processes_equal_one_with_two_devices_bit_for_bit(by_two, tmp_path):
     assert rows(by_two) == rows(tmp_path / "run")
 
 
-def test_saved_by_four_read_by_one_and_by_two(tmp_path):
+def test_saved_by_four_read_by_one_and_by_two(by_one, tmp_path):
     """Four agree with four devices of one process, and with one device, to rounding."""
     words = (*DIGITS, *GENTLE, "--epochs", 3, "--run_dir")
     four = [finished(p) for p in job(4, *words, tmp_path / "four")]
     assert "4 devices of 4 processes" in four[0]
     finished(forced(4, *words, tmp_path / "forced"))
-    finished(run(*words, tmp_path / "one"))
-    by_four = final_state(tmp_path / "four")
-    for folder, most in (("forced", 1e-6), ("one", 5e-5)):
-        chex.assert_trees_all_close(final_state(tmp_path / folder).params, by_four.params,
-                                    atol=most, rtol=0)
+    by_four, by_forced = (final_state(tmp_path / name).params for name in ("four", "forced"))
+    chex.assert_trees_all_close(by_forced, by_four, atol=1e-6, rtol=0)
+    chex.assert_trees_all_close(by_one, by_four, atol=5e-5, rtol=0)
     for count in (1, 2):
         folder = tmp_path / f"by {count}"
         shutil.copytree(tmp_path / "four", folder)
@@ -74,15 +80,13 @@ def test_saved_by_four_read_by_one_and_by_two(tmp_path):
     (("--fsdp",), "parameters and optimizer state split over all: each computes 50 of"),
     (("--model_parallel", 2), "data-parallel, kernels split over 2: each computes 100 of"),
 ])
-def test_a_split_run_is_saved_in_parts_and_read_whole(tmp_path, split, said):
+def test_a_split_run_is_saved_in_parts_and_read_whole(by_one, tmp_path, split, said):
     """By two, then by one, which agree to rounding."""
     words, folder = (*DIGITS, *GENTLE, "--epochs", 3, "--run_dir"), tmp_path / "two"
     first, second = job(2, *words, folder, *split)
     assert said in finished(first)
     finished(second)
-    finished(run(*words, tmp_path / "one"))
-    chex.assert_trees_all_close(final_state(folder).params, final_state(tmp_path / "one").params,
-                                atol=5e-5, rtol=0)
+    chex.assert_trees_all_close(final_state(folder).params, by_one, atol=5e-5, rtol=0)
     more = ("--resume", folder, "--epochs", 4)
     if "--model_parallel" in split:
         status, printed = ended(run(*more))
