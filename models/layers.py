@@ -130,10 +130,9 @@ def conv_direct(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
 def conv_pool_direct(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
     """`conv_pool_product` as XLA's convolution, whose corners are compared in the same way."""
     y_BxHxWxF = conv_direct(x_BxHxWxC, kernel_KxKxCxF)
-    batch, *sides, features = y_BxHxWxF.shape
-    height, width = (side // 2 for side in sides)
-    y = y_BxHxWxF[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, features)
-    return corner_max(y.swapaxes(2, 3).reshape(batch, height, width, 4, features))
+    height, width = (2 * (side // 2) for side in y_BxHxWxF.shape[1:3])
+    corners = [y_BxHxWxF[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+    return corner_max(jnp.stack(corners, axis=3))
 
 
 CONV = {
