@@ -143,11 +143,11 @@ def test_the_paper_is_the_compiled_text(measure, count):
 
 
 def test_flops_are_those_of_the_layers_and_not_counted_in_a_loop():
-    """XLA adds the elementwise operations: half a per cent. Of a loop it counts the body once,
+    """XLA adds the elementwise operations: under two per cent. Of a loop it counts the body once,
     which is why the gradient is counted outside any."""
     params = article().state.params
     flops = plan.flops_of_example(CNN(10, convolution="direct"), params, IMAGE)
-    assert flops == pytest.approx(1e6 * MFLOP, rel=0.01)
+    assert 1 < flops / (1e6 * MFLOP) < 1.02
 
     def looped(x):
         return jax.lax.fori_loop(0, 10, lambda _, y: y @ x, x)
