@@ -17,7 +17,7 @@ def _carry_out(request: flags.Request) -> int:
     for text in request.search.axes:
         space.axis(text)  # a mistyped axis is answered before jax is imported
     planned = chips.asked(request.plan) if request.plan else None
-    if planned:  # a plan needs no device, and no words about missing ones
+    if planned:  # no device is needed, and XLA's warnings of compiling without one help nobody
         os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
     from absl import logging
 

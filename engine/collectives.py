@@ -33,12 +33,14 @@ def _array_bytes(text: str) -> list[int]:
 def read(text: str, devices: int) -> dict[str, list[int]]:
     """Bytes of every collective operation of a compiled program over `devices`, by kind.
 
-    A segment's stand in the loop's body, so they are a step's. `text` is `Compiled.as_text()`.
+    A segment's stand in the loop's body, so they are a step's where it has no microbatches. `text`
+    is `Compiled.as_text()`.
     """
     found: dict[str, list[int]] = {}
     for result, kind, start in _OPERATION.findall(text):
         arrays = _array_bytes(result)
-        if start and kind != "all-reduce":  # operands stand beside the results
+        # Operands stand beside the results; jaxlib 0.10 leaves them out of an all-reduce's.
+        if start and (kind != "all-reduce" or result.startswith("((")):
             arrays = arrays[len(arrays) // 2:]
         scale = devices if kind == "reduce-scatter" else 1
         found.setdefault(kind, []).append(scale * sum(arrays))
@@ -56,9 +58,7 @@ def reckoned(
     """
     if devices == 1:
         return {}
-    where = mesh.on_paper(devices, fsdp).shardings(params)
-    split = nbytes([x for x, sharding in zip(*map(jax.tree.leaves, (params, where)), strict=True)
-                    if mesh.DATA in sharding.spec])
+    split = mesh.on_paper(devices, fsdp).split(params, mesh.DATA)
     summed = nbytes(params) - split + nbytes(jax.eval_shape(metrics.zeros))
     gathered = {"all-gather": gathers * split, "reduce-scatter": split} if split else {}
     return {"all-reduce": summed} | gathered

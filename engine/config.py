@@ -67,7 +67,7 @@ class Config:
         local=True,
     )
     model_parallel: int = _option(
-        1, "split the kernels of each layer over so many devices, which then share no batch",
+        1, "split the kernels of each layer over so many devices, which compute the same examples",
         least=1, local=True,
     )
     seed: int = _option(0, "the root of every random number of the run")

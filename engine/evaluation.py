@@ -65,7 +65,7 @@ def evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistake
 def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
     """Scores of a run's `last` or `best` checkpoint, printed as JSON."""
     device, console = begin(config, stderr=True)
-    with job.agreeing():
+    with job.naming_the_lost(), job.agreeing():
         # Over every device, which need not share a training batch.
         config = dataclasses.replace(config, model_parallel=1)
         spread = mesh.spread(jax.devices(device.platform), config)

@@ -19,7 +19,7 @@ from engine.config import Config
 from engine.errors import RequestError, RunError, one_line
 
 TEXT_BYTES = 4096  # of a text that processes tell each other
-SHUTDOWN_SECONDS = 15  # for the others to be done, at the end
+SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all
 _LOST = re.compile("gloo|nccl|coordination|heartbeat|barrier|connection|socket", re.IGNORECASE)
 
 # How a job of many processes tells each its number; jax reads the rest itself.
@@ -72,9 +72,7 @@ def join(config: Config) -> str:
     jax.config.update("jax_enable_preemption_service", False)
     patience = presence.PATIENCE
     try:
-        with presence.within(config.join_seconds, f"the other processes did not come within "
-                             f"{config.join_seconds} s: start all of them, or type more "
-                             "--join_seconds."):
+        with awaiting(config):
             jax.distributed.initialize(
                 **address, heartbeat_timeout_seconds=patience * config.heartbeat_seconds,
                 initialization_timeout=patience * config.join_seconds,
@@ -85,6 +83,17 @@ def join(config: Config) -> str:
     return "the coordinator listens on " + address.get(
         "coordinator_bind_address",
         os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "every interface of its host"),
+    )
+
+
+def awaiting(config: Config, several: object = True) -> contextlib.AbstractContextManager:
+    """End the process where `several` have to come to this block and don't within --join_seconds.
+    """
+    if not several:
+        return contextlib.nullcontext()
+    return presence.within(
+        config.join_seconds, f"the other processes did not come within {config.join_seconds} s: "
+        "start all of them, or type more --join_seconds."
     )
 
 
@@ -103,13 +112,14 @@ def process_name() -> str:
 
 
 def leave(status: int, in_order: bool) -> NoReturn:
-    """End one of several processes: in order once all of them do, or else at once, of which the
-    others see the absence. Without Python's own end, which a waiting thread would turn into an
-    abort."""
-    presence.stop()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """End one of several processes: in order once all of them are about to, or else at once, of
+    which the others see the absence. Without Python's own end, which a waiting thread would turn
+    into an abort."""
+    with contextlib.suppress(OSError):  # of a pipe that nobody reads
+        sys.stdout.flush()
     if in_order:
+        all_agree(True)  # jax aborts all where one comes to its shutdown late
+        presence.stop()
         jax.distributed.shutdown()
     os._exit(status)
 
@@ -137,14 +147,14 @@ def everyones(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def agreeing() -> Iterator[None]:
-    """What one process refuses in the block, with a RequestError, all refuse.
+    """What one process refuses in the block, with a RequestError or an OSError, all refuse.
 
     Nothing within it may wait for other processes.
     """
     refusal = ""
     try:
         yield
-    except RequestError as error:
+    except (RequestError, OSError) as error:
         if jax.process_count() == 1:
             raise
         refusal = str(error)

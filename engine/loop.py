@@ -5,7 +5,6 @@ count it is a scan, which differentiates. Two segments equal one, bit for bit, s
 on (state, root key, data) alone.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -84,46 +83,41 @@ def evaluate(
     model: nn.Module, params: Any, subset: Subset, num_classes: int, spread: Spread | None = None
 ) -> metrics.Evaluation:
     """Sums over every example of `subset`, each counted once, whatever the devices."""
-    shares = spread.shares if spread else 1
+    specs, shares = (spread.specs(params), spread.shares) if spread else (None, 1)
 
-    def sums(whole: Callable[[], Any], subset: Subset, at: Array | int) -> metrics.Evaluation:
-        """Of every `shares`th batch, from number `at` on."""
+    def share(params: Any, subset: Subset) -> metrics.Evaluation:
+        """Of every `shares`th batch, from this device's on."""
+        first = jax.lax.axis_index(DATA) if spread else 0
+
         def body(turn, sums):
-            number = turn * shares + at
+            number = turn * shares + first
             batch, valid_B = batch_at(subset.split, subset.rows, number, EVAL_BATCH)
-            return metrics.add(sums, eval_step(model, whole(), batch, valid_B))
+            whole = gathered(params, specs) if spread else params
+            return metrics.add(sums, eval_step(model, whole, batch, valid_B))
 
         turns = -(-subset.rows.shape[0] // (EVAL_BATCH * shares))
-        return jax.lax.fori_loop(0, turns, body, metrics.zero_evaluation(num_classes))
+        own = jax.lax.fori_loop(0, turns, body, metrics.zero_evaluation(num_classes))
+        return jax.lax.psum(own, DATA) if spread else own
 
-    if spread is None:
-        return sums(lambda: params, subset, 0)
-    specs = spread.specs(params)
-
-    def share(params, subset):
-        own = sums(partial(gathered, params, specs), subset, jax.lax.axis_index(DATA))
-        return jax.lax.psum(own, DATA)
-
-    return spread.each(share, (specs, WHOLE), WHOLE)(params, subset)
+    each = spread.each(share, (specs, WHOLE), WHOLE) if spread else share
+    return each(params, subset)
 
 
 def predict(
     model: nn.Module, params: Any, images_NxHxWxC: Array, spread: Spread | None = None
 ) -> tuple[Array, Array]:
     """The likeliest class of every uint8 image, int32 [N], and its probability, float32 [N]."""
+    specs = spread.specs(params) if spread else None
+
     def likeliest(params: Any, images_NxHxWxC: Array) -> tuple[Array, Array]:
         def one(image_HxWxC: Array) -> tuple[Array, Array]:
-            logits_C = forward(model, params, normalise(image_HxWxC)[None])[0]
+            whole = gathered(params, specs) if spread else params
+            logits_C = forward(model, whole, normalise(image_HxWxC)[None])[0]
             return jnp.argmax(logits_C).astype(jnp.int32), jax.nn.softmax(logits_C).max()
 
         return jax.lax.map(one, images_NxHxWxC, batch_size=EVAL_BATCH)
 
-    if spread is None:
-        return likeliest(params, images_NxHxWxC)
-    specs = spread.specs(params)
-    each = spread.each(
-        lambda params, images: likeliest(gathered(params, specs), images), (specs, WHOLE), WHOLE
-    )
+    each = spread.each(likeliest, (specs, WHOLE), WHOLE) if spread else likeliest
     return each(params, images_NxHxWxC)
 
 

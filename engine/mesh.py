@@ -43,7 +43,8 @@ def _made(shape: tuple[int, ...], axes: tuple[str, ...], devices: list[jax.Devic
 
 class Spread(NamedTuple):
     """How a run lies on the axes "data" and "model" of a mesh: arrays whole on every device, but
-    for kernels, split by output features over "model", and for what `fsdp` splits over "data".
+    for kernels (arrays of two axes and more), split by output features over "model", and for what
+    `fsdp` splits over "data".
 
     fsdp splits parameters and optimizer state alike: stage 3 of ZeRO (Rajbhandari et al. 2020).
     """
@@ -77,6 +78,11 @@ class Spread(NamedTuple):
     def shardings(self, tree: Any) -> Any:
         """A NamedSharding for every array, or shape of one, of `tree`."""
         return jax.tree.map(lambda x: NamedSharding(self.mesh, self._spec(x)), tree)
+
+    def split(self, tree: Any, axis: str) -> int:
+        """Bytes of the arrays, or shapes of them, that lie in parts on `axis`."""
+        return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)
+                   if self.mesh.shape[axis] > 1 and axis in self._spec(x))
 
     def constrained(self, tree: T) -> T:
         """Within a program: keep `tree` where `shardings` says."""
@@ -177,7 +183,7 @@ def put(tree: T, where: Sharding | Any) -> T:
 
 
 def _in_parts(x: Any) -> bool:
-    """Whether other processes hold parts of an array that this one lacks."""
+    """Whether other processes may hold parts of an array that this one lacks."""
     return isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated)
 
 

@@ -178,11 +178,13 @@ def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
     """The plan of `config` on `count` chips.
 
     Convolutions are XLA's own, as on an accelerator. Raises RequestError for a batch that `count`
-    devices can't share, or larger than the data, and for kernels split by columns.
+    devices can't share, or larger than the data, and for what nobody reckons.
     """
     if config.model_parallel > 1:
         raise RequestError("--plan reckons data parallelism and --fsdp: leave --model_parallel "
                            "out.")
+    if config.microbatch:
+        raise RequestError("--plan reckons a batch computed at once: leave --microbatch out.")
     setup.share_of(config, count)
     # A program for devices that aren't here can be written to the cache and not be read again.
     config = dataclasses.replace(config, compile_cache=False)
@@ -193,7 +195,7 @@ def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
     ready = setup.settle(
         config, hyper, device, setup.load(config), setup.plain_console(quiet=True)
     )
-    ready = ready._replace(config=config)  # the microbatch as typed, not as this CPU would have it
+    ready = ready._replace(config=config)  # without the microbatch that this CPU would have
     state = ready.state_shapes
     found, missing = topology.devices(chip, count)
     if found:

@@ -6,7 +6,6 @@ jax's coordinator along.
 """
 
 import contextlib
-import itertools
 import os
 import sys
 import threading
@@ -23,9 +22,11 @@ _leaving = threading.Event()
 
 def _end(words: str) -> None:
     """At once: the main thread may wait in a computation that never ends."""
-    print(f"flaxmill: {words}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(1)
+    try:
+        print(f"flaxmill: {words}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    finally:  # whoever read them may be gone too
+        os._exit(1)
 
 
 @contextlib.contextmanager
@@ -48,25 +49,28 @@ def stop() -> None:
 def keep_meeting(seconds: float) -> None:
     """Meet the others until `stop`; where they stay away for so long, end the process.
 
-    To be called by all of them once jax's devices are known.
+    To be called by all of them, with the same seconds, once jax's devices are known.
     """
     met = time.monotonic()
 
     def meet() -> None:
         nonlocal met
         barrier = multihost.get_barrier_sync_fn()
-        for number in itertools.count():
-            try:
-                barrier(key=f"flaxmill-presence-{number}", timeout_ms=int(1000 * seconds))
-            except Exception:  # jax's, for somebody who stayed away
-                return
-            met = time.monotonic()
-            if _leaving.wait(seconds / MEETINGS):
-                return
+        while not _leaving.wait(seconds / MEETINGS):
+            with contextlib.suppress(Exception):  # jax's, where somebody stays away
+                # One name for all meetings: the coordinator remembers every name for ever.
+                barrier(key="flaxmill presence", timeout_ms=int(1000 * seconds))
+                met = time.monotonic()
 
     def look() -> None:
+        nonlocal met
+        looked = time.monotonic()
         while not _leaving.wait(LOOK_SECONDS):
-            if time.monotonic() - met > seconds:
+            now = time.monotonic()
+            if now - looked > seconds / 2:  # this process itself was stopped
+                met = now
+            looked = now
+            if now - met > seconds:
                 _end(f"another process of the job has been silent for {seconds:g} s: it is lost "
                      "or stopped. Start all of them again, with --resume.")
 

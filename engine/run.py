@@ -15,7 +15,7 @@ from rich.console import Console
 
 from engine import checkpoint, folder, job, loop, memory, mesh, profile, report
 from engine.config import Config, Hyper
-from engine.errors import RequestError, RunError
+from engine.errors import RequestError
 from engine.evaluation import evaluated
 from engine.program import Program
 from engine.progress import Progress
@@ -103,7 +103,7 @@ def fit(
     steps into the run's folder first.
     """
     device, console = begin(config)
-    with job.agreeing():
+    with job.naming_the_lost(), job.agreeing():
         ready = setup(config, hyper, device, console)
     with (job.naming_the_lost(), _naming_a_batch_that_fits(ready), Interruption() as interruption,
           contextlib.ExitStack() as held):
@@ -115,7 +115,8 @@ def fit(
             checkpoints.check_room(state)
             programs = compile_programs(ready, state)
         # Only now, so that a folder whose run was refused for its memory is free for another.
-        saved = _record(config, hyper, ready, path, int(state.step))
+        with job.agreeing():
+            saved = _record(config, hyper, ready, path, int(state.step))
         console.print(f"compiled in {programs.seconds:.1f} s, apart from the times below")
         if show_memory:
             console.print(f"memory: {memory.plan(programs.segment.compiled)}")
@@ -154,7 +155,7 @@ def _record(
         folder.write_config(path, saved)
         kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch
         if kept < done:
-            raise RunError(f"{path}/history.jsonl has {kept} of the {done} epochs that were "
+            raise RequestError(f"{path}/history.jsonl has {kept} of the {done} epochs that were "
                            "trained: put it back, or start a new run in another --run_dir.")
     return saved
 

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Sharding
 from rich.console import Console
 
-from engine import devices, job, loop, memory, mesh, presence, sources
+from engine import collectives, devices, job, loop, memory, mesh, presence, sources
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, partition, place
 from engine.errors import RequestError
@@ -106,10 +106,11 @@ def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
     """Join the job, choose the device, make the compile cache ready. The console speaks in the
     first process only."""
     joined = job.join(config)
-    choice = devices.choose(config.device)
-    console = plain_console(stderr, quiet=not job.first_process())
+    with job.awaiting(config, joined):
+        choice = devices.choose(config.device)
+        console = plain_console(stderr, quiet=not job.first_process())
     if joined:
-        presence.keep_meeting(config.heartbeat_seconds)
+        presence.keep_meeting(job.agreed(np.array([config.heartbeat_seconds]), np.max).item())
         console.print(f"job: {jax.process_count()} processes; {joined}")
     console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
     compute_on(choice.device, config)
@@ -162,12 +163,27 @@ def _shares(config: Config, spread: Spread | None) -> str:
     if spread is None:
         share_of(config, 1)
         return "one device, which has nothing to split" if config.fsdp else "one device"
-    share, parts, processes = share_of(config, spread.shares), config.model_parallel, \
-        jax.process_count()
-    split = "parameters and optimizer state split over all" if config.fsdp else "data-parallel"
-    kernels = f", kernels split over {parts}" if parts > 1 else ""
-    return f"{spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}, " \
-           f"{split}{kernels}: each computes {share} of a batch's {config.batch_size} examples"
+    share, processes = share_of(config, spread.shares), jax.process_count()
+    return f"{spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each " \
+           f"computes {share} of a batch's {config.batch_size} examples"
+
+
+def _parts(ready: Setup) -> str:
+    """What of the parameters lies in parts, in words. Raises RequestError for --model_parallel
+    where no kernel can."""
+    spread, params = ready.spread, ready.state_shapes.params
+    if spread is None:
+        return ""
+    whole, parts = f"{collectives.nbytes(params):,}", ready.config.model_parallel
+    over_data, over_model = (spread.split(params, axis) for axis in (mesh.DATA, mesh.MODEL))
+    if parts > 1 and not over_model:
+        raise RequestError(f"--model_parallel {parts} splits no kernel of {ready.config.model}: "
+                           f"none has {mesh.SHARDED_FROM:,} elements and output features that "
+                           f"{parts} divides. Type another number, or leave it out.")
+    told = [f"{size:,} of {whole} bytes over {name}" for size, name, asked in (
+        (over_data, "all that share a batch", ready.config.fsdp),
+        (over_model, f"{parts} that share kernels", parts > 1)) if asked]
+    return f"; parameters in parts: {', '.join(told)}" if told else ""
 
 
 def settle(
@@ -209,9 +225,10 @@ def setup(config: Config, hyper: Hyper, device: jax.Device, console: Console) ->
     """Data and model of one run to train, over every device of the job."""
     spread = mesh.spread(jax.devices(device.platform), config)
     shares = _shares(config, spread)
+    ready = settle(config, hyper, device, load(config), console, spread)
     if spread or config.fsdp:
-        console.print(f"mesh: {shares}")
-    return settle(config, hyper, device, load(config), console, spread)
+        console.print(f"mesh: {shares}{_parts(ready)}")
+    return ready
 
 
 def _placed(host: Data, dataset: Dataset, where: Sharding) -> Data:

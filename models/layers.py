@@ -148,10 +148,16 @@ CONV_POOL = {
 
 
 def _kernel(layer: nn.Module, shape: tuple[int, ...]) -> Array:
-    """The layer's kernel, of `shape` when it is made; on a device that has its columns, those."""
-    if layer.has_variable("params", "kernel"):
-        return layer.get_variable("params", "kernel")
-    return layer.param("kernel", nn.initializers.glorot_uniform(), shape)
+    """The layer's kernel, of `shape` when it is made; on a device that has its columns, those.
+
+    Raises ValueError for a kernel of another shape.
+    """
+    if not layer.has_variable("params", "kernel"):
+        return layer.param("kernel", nn.initializers.glorot_uniform(), shape)
+    kernel: Array = layer.get_variable("params", "kernel")
+    if kernel.shape[:-1] != shape[:-1] or shape[-1] % kernel.shape[-1]:
+        raise ValueError(f"the kernel of {layer.name} is of shape {kernel.shape}, not {shape}")
+    return kernel
 
 
 class ConvReLU(nn.Module):

@@ -55,10 +55,10 @@ def test_a_batch_that_the_devices_cant_share_is_refused(capsys):
     assert "7 devices can't share it: type 28 or 35" in capsys.readouterr().err
 
 
-def test_kernels_split_by_columns_are_not_reckoned(capsys):
-    words = ["--dataset", "digits", "--plan", "8xH100", "--model_parallel", "2"]
-    assert program.main(words) == 2
-    assert "leave --model_parallel out" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", ["--model_parallel", "--microbatch"])
+def test_what_nobody_reckons_is_refused(flag, capsys):
+    assert program.main(["--dataset", "digits", "--plan", "8xH100", flag, "2"]) == 2
+    assert f"leave {flag} out" in capsys.readouterr().err
 
 
 def test_a_plan_is_for_train():
@@ -124,6 +124,8 @@ def test_fully_sharded_memory_is_an_eighth_of_what_is_split():
      {"all-gather": [256], "all-to-all": [8]}),
     ("  %a = (f32[8]{0}, f32[64]{0}) all-gather-start(%x)", {"all-gather": [256]}),
     ("  %a = f32[64]{0} all-gather-done(%x)", {}),
+    ("  %a = f32[64]{0} all-reduce-start(%x)", {"all-reduce": [256]}),
+    ("  %a = ((f32[64]{0}), f32[64]{0}) all-reduce-start(%x)", {"all-reduce": [256]}),
     ("  %r = f32[8]{0} reduce-scatter(%x)", {"reduce-scatter": [256]}),
     ("  %f = f32[8]{0} fusion(%x), metadata={op_name=\"all-reduce(\"}", {}),
 ])

@@ -116,6 +116,23 @@ def test_fully_sharded_parameters_are_whole_layer_by_layer_where_memory_is_short
 
 
 @needs_the_compiler
+def test_predictions_gather_layer_by_layer_too():
+    few, _ = topology.devices(H100._replace(memory=3e8), 4)
+    config = Config(model="wide", batch_size=32, fsdp=True)
+    spread = mesh.spread(few, config)
+    model = Wide(4)
+    params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0),
+                            jnp.zeros((1, 18, 18, 1)))["params"]
+    where = spread.shardings(params)
+    split = jax.tree.map(lambda x, where: jax.ShapeDtypeStruct(
+        x.shape, x.dtype, sharding=where), params, where)
+    images = jax.ShapeDtypeStruct((640, 18, 18, 1), jnp.uint8,
+                                  sharding=mesh.everywhere(spread.mesh, few[0]))
+    program = jax.jit(partial(loop.predict, model, spread=spread)).lower(split, images).compile()
+    assert memory.plan(program).temp < collectives.nbytes(params) / 2
+
+
+@needs_the_compiler
 @pytest.mark.parametrize("changes, kinds", [
     ({}, {"all-reduce"}), ({"model_parallel": 2}, {"all-reduce", "all-gather"}),
     ({"fsdp": True}, {"all-reduce", "all-gather", "reduce-scatter"}),

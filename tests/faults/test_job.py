@@ -38,7 +38,7 @@ def by_two(tmp_path_factory) -> Path:
     first, second = job(2, *DIGITS, "--epochs", EPOCHS, "--run_dir", folder)
     printed = finished(first)
     assert "job: 2 processes; the coordinator listens on 127.0.0.1:" in printed
-    assert "2 devices of 2 processes, data-parallel: each computes 50" in printed
+    assert "2 devices of 2 processes: each computes 50" in printed
     assert "Epoch" not in finished(second)  # the first speaks for all
     return folder
 
@@ -77,8 +77,8 @@ def test_saved_by_four_read_by_one_and_by_two(by_one, tmp_path):
 
 
 @pytest.mark.parametrize("split, said", [
-    (("--fsdp",), "parameters and optimizer state split over all: each computes 50 of"),
-    (("--model_parallel", 2), "data-parallel, kernels split over 2: each computes 100 of"),
+    (("--fsdp",), "50 of a batch's 100 examples; parameters in parts: 237,568 of"),
+    (("--model_parallel", 2), "100 of a batch's 100 examples; parameters in parts: 237,568 of"),
 ])
 def test_a_split_run_is_saved_in_parts_and_read_whole(by_one, tmp_path, split, said):
     """By two, then by one, which agree to rounding."""
@@ -256,6 +256,22 @@ def test_alone_where_the_others_never_come(tmp_path):
     assert status == 1 and not (tmp_path / "run").exists(), printed
     assert printed.startswith("flaxmill: the other processes did not come within 3 s: start all")
     assert printed.count("\n") == 1
+
+
+LATE = """
+import sys, time
+from engine import devices
+
+if sys.argv[-1] == "1":
+    devices.choose = lambda device: time.sleep(600)
+"""
+
+
+def test_one_that_joins_and_then_stays_away_is_not_waited_for(tmp_path):
+    env = patched(tmp_path, LATE)
+    for process in job(2, *DIGITS, "--run_dir", tmp_path / "run", "--join_seconds", 15, **env):
+        status, printed = ended(process)
+        assert status == 1 and "the other processes did not come within 15 s" in printed, printed
 
 
 def test_evaluation_shares_its_own_batches_whatever_the_training_batch(by_two):
