@@ -6,6 +6,7 @@ chips.py.
 """
 
 import dataclasses
+import re
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from engine.errors import RequestError
 from engine.run import compile_segment
 from engine.setup import Setup
 from engine.state import State
+
+_KERNEL = re.compile(r" = .* (?:fusion|custom-call|copy|sort)\(")
 
 
 class Share(NamedTuple):
@@ -63,10 +66,11 @@ class Step(NamedTuple):
 
 class Way(NamedTuple):
     """What compiling a step tells: bytes of temporary memory on each device; bytes exchanged, by
-    kind, where it was compiled for all of them."""
+    kind, and kernels launched, where it was compiled for all of them."""
 
     temporary: int
     traffic: dict[str, int] | None = None
+    kernels: int = 0
 
 
 class Plan(NamedTuple):
@@ -141,6 +145,14 @@ def flops_of_example(model: nn.Module, params: Any, image_HxWxC: tuple[int, ...]
     return cost["flops"]
 
 
+def kernels(text: str) -> int:
+    """Fusions, convolutions and the like in the longest loop of a compiled program: a step's."""
+    bodies = re.findall(r" while\(.*body=%?([\w.]+)", text)
+    found = (re.search(rf"^%?{re.escape(name)} .*?^}}", text, re.MULTILINE | re.DOTALL)
+             for name in bodies)
+    return max((len(_KERNEL.findall(body[0])) for body in found if body), default=0)
+
+
 def data_bytes(data: Data) -> int:
     """Of both subsets, a split that they share only once: what `data.place` puts on a device."""
     splits = {id(subset.split): subset.split for subset in (data.train, data.validation)}
@@ -170,8 +182,10 @@ def compiled_for(found: list[jax.Device], ready: Setup, config: Config) -> jax.s
 
 def _compiled_there(ready: Setup, found: list[jax.Device], fsdp: bool) -> Way:
     program = compiled_for(found, ready, dataclasses.replace(ready.config, fsdp=fsdp))
-    traffic = collectives.read(program.as_text() or "", len(found))
-    return Way(memory.plan(program).temp, {kind: sum(sizes) for kind, sizes in traffic.items()})
+    text = program.as_text() or ""
+    traffic = collectives.read(text, len(found))
+    return Way(memory.plan(program).temp, {kind: sum(sizes) for kind, sizes in traffic.items()},
+               kernels(text))
 
 
 def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
@@ -237,6 +251,9 @@ def _memory(plan: Plan) -> str:
         rows.append(row(f"{kind}, a step", paper, f"paper: shapes{same}"))
         if compiled and not same:
             rows.append(row(f"{kind}, a step", compiled, plan.source))
+    if all(way.kernels for way in plan.ways):
+        rows.append(row("kernels, a step (not bytes)", [way.kernels for way in plan.ways],
+                        plan.source))
     return _table(["bytes on each device", "replicated", "--fsdp", "how it is known"], rows)
 
 

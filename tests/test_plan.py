@@ -144,6 +144,26 @@ def test_the_paper_is_the_compiled_text(measure, count):
     assert found["params"] == 4 * PARAMETERS
 
 
+def test_kernels_are_those_of_the_longest_loop():
+    text = """%once.1 (p: (s32[])) -> (s32[]) {
+  %a = f32[2]{0} fusion(%p), kind=kLoop
+}
+
+%step.2 (p: (s32[])) -> (s32[]) {
+  %a = f32[2]{0} fusion(%p), kind=kLoop, calls=%fused
+  %b = (f32[2]{0}, u8[0]{0}) custom-call(%a), custom_call_target="__cudnn$convForward"
+  %c = f32[2]{0} get-tuple-element(%b), index=0
+}
+
+ENTRY %main (p: s32[]) -> s32[] {
+  %d = f32[2]{0} fusion(%p), kind=kLoop
+  %w = (s32[]) while(%t), condition=%cond.1, body=%once.1
+  %x = (s32[]) while(%w), condition=%cond.2, body=%step.2, backend_config={}
+}
+"""
+    assert plan.kernels(text) == 2 and plan.kernels("ENTRY %main {\n}\n") == 0
+
+
 def test_flops_are_those_of_the_layers_and_not_counted_in_a_loop():
     """XLA adds the elementwise operations: under two per cent. Of a loop it counts the body once,
     which is why the gradient is counted outside any."""
