@@ -115,13 +115,14 @@ def leave(status: int, in_order: bool) -> NoReturn:
     """End one of several processes: in order once all of them are about to, or else at once, of
     which the others see the absence. Without Python's own end, which a waiting thread would turn
     into an abort."""
-    with contextlib.suppress(OSError):  # of a pipe that nobody reads
-        sys.stdout.flush()
-    if in_order:
-        all_agree(True)  # jax aborts all where one comes to its shutdown late
-        presence.stop()
-        jax.distributed.shutdown()
-    os._exit(status)
+    try:
+        sys.stdout.flush()  # which raises where nobody reads it
+        if in_order:
+            all_agree(True)  # jax aborts all where one comes to its shutdown late
+            presence.stop()
+            jax.distributed.shutdown()
+    finally:
+        os._exit(status)
 
 
 def all_agree(flag: bool) -> bool:

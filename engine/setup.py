@@ -106,11 +106,12 @@ def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
     """Join the job, choose the device, make the compile cache ready. The console speaks in the
     first process only."""
     joined = job.join(config)
-    with job.awaiting(config, joined):
+    with job.naming_the_lost(), job.awaiting(config, joined):
         choice = devices.choose(config.device)
         console = plain_console(stderr, quiet=not job.first_process())
+        silence = job.agreed(np.array([config.heartbeat_seconds]), np.max).item()
     if joined:
-        presence.keep_meeting(job.agreed(np.array([config.heartbeat_seconds]), np.max).item())
+        presence.keep_meeting(silence)
         console.print(f"job: {jax.process_count()} processes; {joined}")
     console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
     compute_on(choice.device, config)
