@@ -126,7 +126,7 @@ def summed(sums: T, specs: Any) -> T:
     def one(x: jax.Array, spec: PartitionSpec) -> jax.Array:
         if DATA not in spec:
             x = jax.lax.psum(x, DATA)
-        if several and MODEL not in spec:  # equal, but for rounding that may depend on the device
+        if several and MODEL not in spec:  # equal, if all devices round alike
             x = jax.lax.pmean(x, MODEL)
         return x
 
