@@ -167,7 +167,10 @@ class Checkpoints:
 
     def _failed(self, error: Exception) -> RunError:
         lost = " (or another process of the job is gone)" if jax.process_count() > 1 else ""
-        return RunError(f"saving in {self.folder} failed{lost}: {one_line(error)}. Earlier "
+        # Which TensorStore says after more paths than a line has room for.
+        full = "No space left on device"
+        reason = f"{full}: {error}" if full in str(error) else error
+        return RunError(f"saving in {self.folder} failed{lost}: {one_line(reason)}. Earlier "
                         "checkpoints are whole: mend what is wrong, then go on with --resume.")
 
     def restore(

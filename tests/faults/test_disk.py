@@ -1,5 +1,6 @@
 """A small file system that fills up, and one that can't be written."""
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -13,10 +14,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 5 MB: room for a run's checkpoints and little else."""
+    """A file system of 8 MB: room for a run's checkpoints, three kept and those that come and go,
+    and little else."""
     path = tmp_path / "disk"
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("needs root, to mount a file system")
     yield path
@@ -46,13 +48,10 @@ def test_a_disk_that_fills_up_costs_the_save_in_flight(disk, tmp_path, outcome):
     process = run(*DIGITS, "--epochs", 40, "--run_dir", folder)
     until(lambda: epochs(folder) >= 4, process)
     filler = disk / "filler"
-    with filler.open("wb") as file:
-        try:
-            while True:
-                file.write(bytes(1 << 16))
-                file.flush()
-        except OSError:
-            pass
+    with contextlib.suppress(OSError), filler.open("wb") as file:
+        while True:
+            file.write(bytes(1 << 16))
+            file.flush()
     status, printed = ended(process)
     assert status == 1 and "No space left on device" in printed
     assert printed.splitlines()[-1].startswith("flaxmill: ")
