@@ -182,6 +182,18 @@ def put(tree: T, where: Sharding | Any) -> T:
     return jax.tree.map(one, tree, where)
 
 
+def blank(tree: T, where: Sharding | Any) -> T:
+    """Shapes and dtypes of the arrays of `tree`, each with its sharding: enough to compile for.
+
+    `where` may be a tree of shardings.
+    """
+    if isinstance(where, Sharding):
+        where = jax.tree.map(lambda _: where, tree)
+    return jax.tree.map(
+        lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), tree, where
+    )
+
+
 def _in_parts(x: Any) -> bool:
     """Whether other processes may hold parts of an array that this one lacks."""
     return isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated)

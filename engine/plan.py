@@ -7,7 +7,6 @@ chips.py.
 
 import dataclasses
 import re
-from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -173,9 +172,7 @@ def _compiled_here(ready: Setup, count: int) -> tuple[Way, Way]:
 def compiled_for(found: list[jax.Device], ready: Setup, config: Config) -> jax.stages.Compiled:
     """The training program of `config` for devices that aren't here."""
     there = ready._replace(config=config, device=found[0], spread=mesh.spread(found, config))
-    blank = partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(
-        x.shape, x.dtype, sharding=there.everywhere))
-    there = there._replace(**{name: blank(getattr(ready, name))
+    there = there._replace(**{name: mesh.blank(getattr(ready, name), there.everywhere)
                               for name in ("data", "hyper", "root", "order")})
     return compile_segment(there, config, there.state_shapes).compiled
 
@@ -232,6 +229,7 @@ def _memory(plan: Plan) -> str:
     """Bytes on each device, replicated and with --fsdp."""
     ways = [share(plan, plan.devices, fsdp) for fsdp in (False, True)]
     room = chips.TAKEN * plan.chip.memory
+
     def row(name: str, values: list[int], source: str) -> list[str]:
         return [name, *(f"{value:,}" for value in values), source]
 

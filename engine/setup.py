@@ -60,10 +60,7 @@ class Setup(NamedTuple):
     def state_shapes(self) -> State:
         """The state's shapes and dtypes, each with its sharding: enough to compile for."""
         state = shapes(self.model, self.tx, self.data.train.image_shape)
-        return jax.tree.map(
-            lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-            state, self.where(state),
-        )
+        return mesh.blank(state, self.where(state))
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def test_a_child_that_dies_leaves_the_report_whole(monkeypatch, capsys, code, wo
     monkeypatch.setattr(doctor, "PROBE_SECONDS", 5.0)  # time to start on a busy machine
     start = time.perf_counter()
     assert doctor.run("gpu", True, "") == 1
-    assert time.perf_counter() - start < 30, "a child that hangs for a minute was not killed"
+    assert time.perf_counter() - start < 9, "a child that hangs was not killed"
     report = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in report["rows"]}
     assert not report["ok"]

@@ -58,15 +58,11 @@ def compiled(devices, config: Config):
     data, hyper = data_of(random_split(256), random_split(8)), Hyper()
     model, tx = loop.prepare(config, 4, hyper, durations(config, 256))
     state = shapes(model, tx, data.train.image_shape)
-    where = spread.shardings(state) if spread else jax.tree.map(lambda _: whole, state)
-    blank = partial(jax.tree.map, lambda x, where: jax.ShapeDtypeStruct(
-        x.shape, x.dtype, sharding=where))
-    everywhere = partial(jax.tree.map, lambda x: jax.ShapeDtypeStruct(
-        x.shape, x.dtype, sharding=whole))
-    root = everywhere(jax.eval_shape(lambda: jax.random.key(0)))
+    root = mesh.blank(jax.random.key(0), whole)
     program = jax.jit(partial(loop.segment, model, config, spread=spread)).lower(
-        hyper=everywhere(jax.tree.map(np.float32, hyper)), root=root, order=root,
-        train=everywhere(data.train), state=blank(state, where), count=np.int32(1),
+        hyper=mesh.blank(jax.tree.map(np.float32, hyper), whole), root=root, order=root,
+        train=mesh.blank(data.train, whole), count=np.int32(1),
+        state=mesh.blank(state, spread.shardings(state) if spread else whole),
     ).compile(SPEEDY)
     return program, collectives.nbytes(state.params)
 
@@ -123,9 +119,7 @@ def test_predictions_gather_layer_by_layer_too():
     model = Wide(4)
     params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0),
                             jnp.zeros((1, 18, 18, 1)))["params"]
-    where = spread.shardings(params)
-    split = jax.tree.map(lambda x, where: jax.ShapeDtypeStruct(
-        x.shape, x.dtype, sharding=where), params, where)
+    split = mesh.blank(params, spread.shardings(params))
     images = jax.ShapeDtypeStruct((640, 18, 18, 1), jnp.uint8,
                                   sharding=mesh.everywhere(spread.mesh, few[0]))
     program = jax.jit(partial(loop.predict, model, spread=spread)).lower(split, images).compile()
