@@ -250,17 +250,21 @@ def spare_threads(env: MutableMapping[str, str]) -> None:
         env.setdefault("PJRT_NPROC", str(2 * int(forced[1])))
 
 
+def cores() -> int:
+    """How many of the processor's cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def describe(device: jax.Device) -> str:
     """The device in words: 'NVIDIA H200', or 'cpu (2 cores, AMD EPYC)'."""
     if device.platform != "cpu":
         return str(device.device_kind)
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    cores = len(affinity(0)) if affinity else os.cpu_count()
     try:
         model = cpu_model(Path("/proc/cpuinfo").read_text())
     except OSError:
         model = ""
-    return f"cpu ({cores} cores, {model or platform.processor() or platform.machine()})"
+    return f"cpu ({cores()} cores, {model or platform.processor() or platform.machine()})"
 
 
 def cpu_model(cpuinfo: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
-from engine import checkpoint, memory, population
+from engine import checkpoint, devices, memory, population
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.errors import RequestError
@@ -131,12 +131,18 @@ class Programs(NamedTuple):
     runs."""
 
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
-    segment: Program | population.OneAfterAnother
+    segment: Program | population.Separately
     evaluate: Program
+
+    @property
+    def width(self) -> str:
+        """How many runs at once went how fast, where that was tried."""
+        return str(self.segment.width) if isinstance(self.segment, population.Separately) else ""
 
 
 def _compiled(group: Group, layout: Layout, runs: Any) -> Programs:
     ready, classes = group.ready, len(group.ready.dataset.classes)
+    cores = devices.cores() if ready.device.platform == "cpu" else 1
 
     def evaluate(members, validation):
         return population.evaluate(ready.model, layout, members, validation, classes)
@@ -144,7 +150,7 @@ def _compiled(group: Group, layout: Layout, runs: Any) -> Programs:
     return Programs(
         len(runs.members.seed),
         population.program(
-            ready.model, ready.config, layout, population=runs, order=group.order,
+            ready.model, ready.config, layout, cores, population=runs, order=group.order,
             train_FxN=group.train, count=np.int32(1),
         ),
         Program(evaluate, members=runs.members, validation=group.validation),
@@ -167,7 +173,8 @@ def _fitting(group: Group, layout: Layout, runs: Any) -> tuple[Programs | None, 
 def _blocks(count: int, platform: str) -> tuple[list[int], str]:
     """Block sizes to try, and why."""
     if platform == "cpu":
-        return [1], "one after another: on a CPU a batch of runs is no faster"
+        return [1], ("a CPU computes no batch of runs faster than its parts; as many blocks at "
+                     "once as go fastest")
     tries = [count]
     while tries[-1] > 1:
         tries.append(-(-tries[-1] // 2))

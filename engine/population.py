@@ -3,7 +3,9 @@
 Legend: R runs, F folds, N examples, C classes.
 """
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,11 +16,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from engine import loop, metrics
+from engine import loop, memory, metrics
 from engine.config import Config, Hyper, durations
 from engine.data import Subset, normalise
 from engine.mesh import RUNS
 from engine.optim import optimizer
+from engine.pace import Width
 from engine.program import Program
 from engine.state import State, create
 from engine.step import forward
@@ -134,15 +137,29 @@ def _at(members: Member, at: Array | np.ndarray) -> Member:
     return jax.tree.map(lambda x: x[at], members)
 
 
-class OneAfterAnother:
+@partial(jax.jit, donate_argnames="members")
+def _with_state(members: Member, at: Array | np.ndarray, state: State) -> Member:
+    """The members, in place, the one at a position with another state."""
+    return members._replace(
+        state=jax.tree.map(lambda x, new: x.at[at].set(new), members.state, state)
+    )
+
+
+class Separately:
     """`segment` in a layout of single members on one device: an ordinary run's own program, which
-    the host calls for each in turn. On a CPU a loop over members inside the program is slower.
+    the host calls for each, in waves of as many at once as goes fastest on so many `cores`.
+
+    A CPU of few cores is busy with one; one of many, with several. Of each the bits are the same.
     """
 
-    def __init__(self, model: nn.Module, config: Config, **first: Any):
+    def __init__(self, model: nn.Module, config: Config, cores: int, **first: Any):
         self._program = Program(
             partial(loop.segment, model, config), ("state",), **self._of_member(0, **first)
         )
+        room = memory.free(jax.tree.leaves(first["population"])[0].device)
+        need = max(memory.extra(memory.plan(self.compiled)), 1)
+        self.width = Width(cores if room is None else max(min(cores, room // need), 1))
+        self._threads = ThreadPoolExecutor(max(self.width.rates))
 
     @property
     def compiled(self) -> Any:
@@ -158,27 +175,37 @@ class OneAfterAnother:
         # A step of its own for each, as the program is given the state to write over.
         return _single(member, jnp.array(population.step), **shared)
 
+    def _wave(self, wave: list[dict[str, Any]]) -> list[State]:
+        """The state of each, all computed at once."""
+        began = time.perf_counter()
+        states = list(self._threads.map(
+            lambda given: jax.block_until_ready(self._program(**given)), wave
+        ))
+        steps = len(wave) * int(wave[0]["count"])
+        self.width.learn(len(wave), steps, time.perf_counter() - began)
+        return states
+
     def __call__(self, population: Population, count: Any, **shared: Any) -> Population:
-        step, members = population.step + jnp.asarray(count, jnp.int32), population.members
-        states = [
-            # Each is waited for: a CPU would start the next beside it.
-            jax.block_until_ready(
-                self._program(**self._of_member(at, population, count=count, **shared))
-            )._replace(step=NOTHING)
-            for at in range(members.seed.shape[0])
-        ]
-        state = jax.tree.map(lambda *parts: np.stack(jax.device_get(parts)), *states)
-        where = members.seed.sharding
-        return Population(step, members._replace(state=jax.device_put(state, where)))
+        step, members = population.step, population.members
+        runs, at = members.seed.shape[0], 0
+        while at < runs:
+            wave = range(at, at + self.width.choose(runs - at))
+            states = self._wave([
+                self._of_member(n, Population(step, members), count=count, **shared) for n in wave
+            ])
+            for n, state in zip(wave, states, strict=True):
+                members = _with_state(members, np.int32(n), state._replace(step=NOTHING))
+            at = wave.stop
+        return Population(step + jnp.asarray(count, jnp.int32), members)
 
 
 def program(
-    model: nn.Module, config: Config, layout: Layout, **first: Any
-) -> Program | OneAfterAnother:
+    model: nn.Module, config: Config, layout: Layout, cores: int = 1, **first: Any
+) -> Program | Separately:
     """`segment`, compiled for its arguments `first`: to be called with population=, order=,
     train_FxN= and count=. The population may be donated."""
     if layout == Layout():
-        return OneAfterAnother(model, config, **first)
+        return Separately(model, config, cores, **first)
     return Program(partial(segment, model, config, layout), ("population",), **first)
 
 

@@ -194,6 +194,8 @@ class Sweep:
                         f"{group.number + 1} and saved. Go on with: python launch.py sweep "
                         f"--resume {self.study.path}", self.interruption.status,
                     )
+        if programs and programs.width:
+            self.console.print(f"program {group.number + 1}: {programs.width}")
         return self._settle(group, runs)
 
     def _begin(self, group: Group, step: int) -> None:

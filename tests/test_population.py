@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, data_of, random_split
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from engine import loop, population
+from engine import loop, memory, population
 from engine.config import Config, Hyper
 from engine.data import Subset, normalise
 from engine.population import Layout, Population
@@ -89,6 +89,33 @@ def test_blocks_of_vmap_agree_with_the_run_alone(block, convolution):
         chex.assert_trees_all_close(
             member(runs, at).params, alone(config, at).params, atol=1e-5, rtol=1e-5
         )
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_members_computed_at_once_are_each_the_run_alone(at_once, monkeypatch):
+    """What a CPU does: the run's own program for each, in waves; an odd one is left at the end."""
+    runs, shared = created(CONFIG), {"order": None, "train_FxN": folded(DATA.train)}
+    program = population.program(build("tiny", CLASSES), CONFIG, Layout(), cores=4,
+                                 population=runs, count=np.int32(1), **shared)
+    waves = []
+    monkeypatch.setattr(program.width, "choose", lambda left: min(at_once, left, 3))
+    monkeypatch.setattr(program.width, "learn", lambda *wave: waves.append(wave[:2]))
+    for count in (2, 3):
+        runs = program(population=runs, count=np.int32(count), **shared)
+    assert waves[-1] == ((1, 3) if at_once in (1, 4) else (2, 6)) and int(runs.step) == 5
+    for at in range(4):
+        assert equal(member(runs, at), alone(CONFIG, at)._replace(step=population.NOTHING))
+
+
+def test_no_more_members_at_once_than_memory_holds(monkeypatch):
+    runs, shared = created(CONFIG), {"order": None, "train_FxN": folded(DATA.train)}
+    given = dict(population=runs, count=np.int32(1), **shared)
+    model = build("tiny", CLASSES)
+    need = memory.extra(memory.plan(population.program(model, CONFIG, Layout(), **given).compiled))
+    for room, most in ((0, 1), (3 * need, 2), (100 * need, 8), (None, 8)):
+        monkeypatch.setattr(memory, "free", lambda device, room=room: room)
+        width = population.program(model, CONFIG, Layout(), cores=8, **given).width
+        assert max(width.rates) == most
 
 
 def test_a_shared_order_is_an_ordinary_runs_with_that_order():

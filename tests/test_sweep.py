@@ -55,7 +55,7 @@ def test_the_folder_holds_what_it_promises(finished):
     as_json = [json.loads(x) for x in (finished / "results.jsonl").read_text().splitlines()]
     assert [str(row["learning_rate"]) for row in as_json] == [r["learning_rate"] for r in rows]
     printed = (finished.parent / "printed").read_text()
-    assert "6 runs in one program" in printed and "one after another" in printed
+    assert "6 runs in one program" in printed and "as many blocks at once" in printed
     assert "4 of 6 runs alive" in printed and "runs an hour" in printed
 
 

@@ -16,13 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.task import given, result
-from engine import loop, population
+from engine import devices, loop, population
 from engine.config import Config, Hyper, durations
 from engine.data import Data, whole
 from engine.population import Layout
 from engine.program import Program
 from engine.sources.dataset import Split
 from models import build
+
+WARM_STEPS = 40
 
 task, members, way = given(), int(sys.argv[6]), os.environ["WAY"]
 data = jax.device_put(whole(Split(task.x_train, task.y_train.astype(np.int32))))
@@ -66,7 +68,7 @@ def together():
     order = jax.random.key(task.seed) if os.environ.get("SHARED") else None
     shared = {"order": order, "train_FxN": data._replace(rows=data.rows[None])}
     layout = Layout(block=1 if way == "sweep" else members)
-    program = population.program(model, config, layout, population=runs, **shared,
+    program = population.program(model, config, layout, devices.cores(), population=runs, **shared,
                                  count=np.int32(1))
 
     def train(runs, count):
@@ -76,7 +78,8 @@ def together():
 
 
 states, train, tallies = (alone if way == "alone" else together)()
-train(jax.tree.map(jnp.copy, states), np.int32(1))
+for _ in range(4):  # so that a sweep has tried how many to compute at once
+    train(jax.tree.map(jnp.copy, states), np.int32(WARM_STEPS))
 steps = np.int32(durations(config, len(task.y_train)).epoch)
 first_step = time.time()
 rows = []
