@@ -51,7 +51,7 @@ class Board:
         self._gone.discard(run)
 
     def left(self, run: int) -> None:
-        """The run diverged or was dropped."""
+        """The run diverged, was dropped or was refused."""
         self._gone.add(run)
 
     def judged(self, epoch: int, epochs: int) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 from engine import folder
 
 FILE = "events.jsonl"
+REFUSED = "refused"
 
 
 class Events:
-    """events.jsonl: which run diverged, was dropped, or went on as a copy of which other."""
+    """events.jsonl: which run diverged, was dropped or refused, or went on as a copy of which."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -19,9 +20,10 @@ class Events:
         folder.append_history(self._path, row, FILE)
 
     def forget(self, group: int, after_step: int) -> None:
-        """Drop the group's events later than its checkpoint, which will happen again."""
-        rows = [row for row in folder.history(self._path, name=FILE)
-                if row["group"] != group or row["step"] <= after_step]
+        """Drop the group's events later than its checkpoint, which will happen again, and that it
+        was refused, which may not."""
+        rows = [row for row in folder.history(self._path, name=FILE) if row["group"] != group
+                or row["step"] <= after_step and row["event"] != REFUSED]
         folder.write_rows(self._path / FILE, rows)
 
     def status(self) -> dict[int, str]:

@@ -191,8 +191,9 @@ def compile_programs(group: Group, runs: Population, console: Console) -> Progra
         if programs is not None:
             break
     else:
+        runs_need = f"{count} runs need" if count > 1 else "1 run needs"
         raise RequestError(
-            f"{count} runs need {need} even one at a time, and the device has "
+            f"{runs_need} {need} even one at a time, and the device has "
             f"{memory.mib(memory.free(device) or 0)} free: sweep fewer at once, or type a smaller "
             "--batch_size."
         )

@@ -26,7 +26,7 @@ from engine import (
 from engine.board import Board
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
-from engine.events import Events
+from engine.events import REFUSED, Events
 from engine.group import (
     Group,
     Programs,
@@ -258,7 +258,7 @@ class Sweep:
                 }
                 self.board.measured(number, verdict.rows[at], values)
             elif gone.get(number) != "diverged":
-                self._leaves(group, int(runs.step), number, "diverged")
+                self._leaves(group.number, int(runs.step), number, "diverged")
 
     def _halve(self, group: Group, runs: Population, verdict: Verdict, count: int) -> Population:
         """The best `count` members; the others keep what they have learned in their folders."""
@@ -268,7 +268,7 @@ class Sweep:
                 number = verdict.numbers[at]
                 accuracy = verdict.rows[at]["val_accuracy"]
                 _save_member(self._folder(number), step, _at(members, at), accuracy)
-                self._leaves(group, step, number, "dropped")
+                self._leaves(group.number, step, number, "dropped")
         kept = np.array(filled(group, sorted(verdict.ranking[:count])))
         return placed(group, Population(runs.step, population.select(runs.members, kept)))
 
@@ -280,9 +280,15 @@ class Sweep:
                             source=verdict.numbers[source])
         return moved
 
-    def _leaves(self, group: Group, step: int, run: int, how: str) -> None:
-        self.events.add(group.number, step, run, how)
+    def _leaves(self, group: int, step: int, run: int, how: str) -> None:
+        self.events.add(group, step, run, how)
         self.board.left(run)
+
+    def refuse(self, group: int, trials: list[Trial], why: RequestError) -> None:
+        """Go on without a group."""
+        self.console.print(f"program {group + 1} is left out: {why}")
+        for trial in trials:
+            self._leaves(group, 0, trial.number, REFUSED)
 
     def _settle(self, group: Group, runs: Population) -> Standing:
         """Every member that is left, with the values it ended with; the whole ones saved."""
@@ -349,18 +355,29 @@ def _carry_out(
         for members in groups
     )
     standings: list[Standing] = []
+    refusals: list[RequestError] = []
     with Board(study.trials, total, console) as board, Interruption() as interruption:
         sweep = Sweep(study, board, interruption, console)
         for number, members in enumerate(groups):
-            with _refusing(study, standings):
-                group = assemble(number, members, device, dataset, console)
-                standings.append(sweep.train(group))
-    results.write(study, standings, group.ready, console)
+            try:
+                with _short_of_memory():
+                    group = assemble(number, members, device, dataset, console)
+                    standings.append(sweep.train(group))
+                    ready = group.ready
+            except RequestError as refusal:
+                sweep.refuse(number, members, refusal)
+                refusals.append(refusal)
+    if standings:
+        results.write(study, standings, ready, console)
+    elif not list(study.path.glob("checkpoints/[0-9]*/[0-9]*")):
+        (study.path / folder.HOLDS["sweep"]).unlink()  # so that its folder is free for another
+    if refusals:
+        raise refusals[0]
 
 
 @contextlib.contextmanager
-def _refusing(study: Study, standings: list[Standing]) -> Iterator[None]:
-    """A lack of memory as a RequestError; a sweep refused at its start leaves its folder free."""
+def _short_of_memory() -> Iterator[None]:
+    """A lack of memory as a RequestError."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -368,7 +385,3 @@ def _refusing(study: Study, standings: list[Standing]) -> Iterator[None]:
             raise
         raise RequestError("the device ran out of memory: sweep fewer runs at once, or type a "
                            "smaller --batch_size.") from None
-    except RequestError:
-        if not standings and not list(study.path.glob("checkpoints/[0-9]*/[0-9]*")):
-            (study.path / folder.HOLDS["sweep"]).unlink()
-        raise

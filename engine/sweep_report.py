@@ -1,8 +1,8 @@
 """The report of a sweep: a population's plots as PNG, and one self-contained HTML page.
 
-A row is one run: run, status ("done", "diverged" or "dropped"), seed, fold, its value of every
-swept axis, epochs, loss, accuracy, val_loss, val_accuracy and best_val_accuracy. A setting is one
-combination of axis values; its members differ in seed and fold only.
+A row is one run: run, status ("done", "diverged", "dropped" or "refused"), seed, fold, its value of
+every swept axis, epochs, loss, accuracy, val_loss, val_accuracy and best_val_accuracy. A setting is
+one combination of axis values; its members differ in seed and fold only.
 """
 
 import html
@@ -44,6 +44,11 @@ def _counted(members: Rows) -> Rows:
     finite = [row for row in members if _finite(row["val_accuracy"])]
     done = [row for row in finite if row["status"] == "done"]
     return done or [row for row in finite if row["status"] == "dropped"]
+
+
+def _failures(rows: Rows) -> str:
+    """What befell the rows that speak for nothing: diverged, refused."""
+    return " or ".join(sorted({row["status"] for row in rows if not _counted([row])}))
 
 
 def _accuracies(members: Rows) -> list[float]:
@@ -281,7 +286,7 @@ def _cells(cells: dict[tuple, Rows], shape: tuple[int, int]) -> tuple[np.ndarray
 
 
 def _mark_cells(panel, cells: dict[tuple, Rows], size: float) -> None:
-    """A cross in the cells where every run diverged, and a frame around the best cell."""
+    """A cross in the cells where no run speaks, and a frame around the best cell."""
     from matplotlib.patches import Rectangle
 
     failed = [cell for cell, members in cells.items() if not _counted(members)]
@@ -301,7 +306,7 @@ def _heatmap_title(cells: dict[tuple, Rows], texts: np.ndarray | None) -> str:
     counted = [bool(_counted(members)) for members in cells.values()]
     marks = {
         f"best {'median ' * several}outlined": any(counted),
-        "× diverged": not all(counted),
+        f"× {_failures(sum(cells.values(), []))}": not all(counted),
         "* dropped early": texts is not None and any("*" in text for text in texts.flat),
     }
     notes = " · ".join(mark for mark, used in marks.items() if used)
@@ -365,7 +370,7 @@ def _mark_best(panel, value: float, members: Rows):
 
 
 def _dots(panel, name: str, rows: Rows) -> list[tuple[str, Any]]:
-    """A dot a run, a cross at the foot for one that diverged; the legend's entries."""
+    """A dot a run, a cross at the foot for one that failed; the legend's entries."""
     entries: list[tuple[str, Any]] = []
     for status, face in (("done", report.TRAINING), ("dropped", "white")):
         dots = [row for row in rows if row["status"] == status and _counted([row])]
@@ -381,7 +386,7 @@ def _dots(panel, name: str, rows: Rows) -> list[tuple[str, Any]]:
             failed, [0.035] * len(failed), "x", c=GREY, ms=6, mew=1.4,
             transform=panel.get_xaxis_transform(),
         )
-        entries.append(("a run, diverged", crosses))
+        entries.append((f"a run, {_failures(rows)}", crosses))
     return entries
 
 
@@ -488,11 +493,10 @@ def parallel(axes: Axes, rows: Rows) -> bytes:
     ranked = sorted(rows, key=lambda row: _standing([row]))
     for row in reversed(ranked):  # the best on top
         heights = [uprights[name][0][row[name]] for name in axes]
-        label = "diverged"
+        label = row["status"]
         style: dict[str, Any] = {"c": GREY, "lw": 1, "ls": ":"}
         if _counted([row]):
             heights.append(float(np.clip((row["val_accuracy"] - low) / (high - low), 0, 1)))
-            label = row["status"]
             colour = matplotlib.colormaps[COLOURS](heights[-1])
             style = {"c": colour, "lw": 0.7 if label == "dropped" else 1.5, "alpha": 0.8}
         if row is ranked[0] and finite:
@@ -568,7 +572,8 @@ def _cards(axes: Axes, rows: Rows, best: dict[str, Any]) -> str:
     if _counted([first]):
         single = first["val_accuracy"], f"best run: {first['run']}"
     cards = [("", str(len(rows)), "runs")]
-    cards += [("", str(statuses.count(name)), name) for name in ("done", "diverged", "dropped")]
+    asked = ["done", "diverged", "dropped", *(["refused"] if "refused" in statuses else [])]
+    cards += [("", str(statuses.count(name)), name) for name in asked]
     cards += [
         ("wide", mean(best, rows, ".2%"), f"best setting: {_name(axes, best)}"),
         ("", _number(single[0], ".2%"), single[1]),

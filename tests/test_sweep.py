@@ -227,16 +227,34 @@ def test_a_refused_sweep_leaves_its_folder_free(tmp_path, words, said):
         assert done.returncode == 2 and said in done.stderr, done.stderr
 
 
-def test_a_population_too_large_is_refused_with_numbers(tmp_path):
-    words = ("sweep", *DIGITS, "--run_dir", "large", "--seeds", "2")
-    script = ("import sys, launch; from engine import memory; memory.free = lambda device: 1000; "
-              f"sys.exit(launch.main({[str(w) for w in words]!r}))")
+def with_room(tmp_path, room: str, *words) -> subprocess.CompletedProcess:
+    """`launch.py sweep` where memory.free(device) is `room`."""
+    script = (f"import sys, launch; from engine import memory; memory.free = lambda device: {room};"
+              f" sys.exit(launch.main({['sweep', *map(str, words)]!r}))")
     env = os.environ | ONE_DEVICE | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True,
+    return subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True,
                           text=True, env=env, timeout=300)
+
+
+def test_a_population_too_large_is_refused_with_numbers(tmp_path):
+    done = with_room(tmp_path, "1000", *DIGITS, "--run_dir", "large", "--seeds", "2")
     assert done.returncode == 2, done.stderr
     assert "2 runs need" in done.stderr and "MiB more even one at a time" in done.stderr
     assert not (tmp_path / "large" / "sweep.json").exists()
+
+
+def test_a_program_too_large_is_left_out_and_the_others_reported(tmp_path):
+    """Then there is room: the sweep goes on with what it lacks."""
+    words = (*DIGITS, "--sweep", "microbatch=20,100", "--epochs", 1, "--run_dir", "some")
+    done = with_room(tmp_path, "8 << 20", *words)  # the first needs 4 MiB, the second 13
+    assert done.returncode == 2 and "1 run needs" in done.stderr, done.stderr
+    assert "program 2 is left out: 1 run needs" in done.stdout
+    rows = table(tmp_path / "some")
+    assert [row["status"] for row in rows] == ["done", "refused"] and rows[1]["epochs"] == "0"
+    assert "refused" in (tmp_path / "some" / "report.html").read_text()
+    done = launched(tmp_path, "sweep", "--resume", "some")
+    assert done.returncode == 0, done.stderr
+    assert [row["status"] for row in table(tmp_path / "some")] == ["done", "done"]
 
 
 def test_all_runs_diverging_is_status_3(tmp_path):
