@@ -223,7 +223,8 @@ def _fault(text: str, names: list[str], place: int) -> str:
 
 def _check_labels(path: str, labels_N: np.ndarray) -> None:
     """Raises RequestError for one that is no class's name."""
-    for label, row in zip(*np.unique(labels_N, return_index=True), strict=True):
+    names, rows = np.unique(labels_N, return_index=True)
+    for label, row in zip(names.tolist(), rows.tolist(), strict=True):
         if not label:
             fault = "has no label"
         elif len(label) > _MOST_LABEL:
