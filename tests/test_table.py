@@ -113,7 +113,7 @@ def test_every_way_to_write_it_is_the_same(content, read):
     (["10", "9", "-1", "9"], ("-1", "9", "10")),
     (["10", "9", "x"], ("10", "9", "x")),
     (["1.5", "10.0"], ("1.5", "10.0")),
-    (["#5", "a, b", "é"], ("#5", "a, b", "é")),
+    (["#5", "a, b", "à", "\U0001f408"], ("#5", "a, b", "à", "\U0001f408")),
 ])  # fmt: skip
 def test_classes_are_sorted_by_value_where_they_are_integers(labels, classes, read):
     found = read("label,p\n" + "".join(f'"{label}",0\n' for label in labels))
@@ -130,6 +130,7 @@ def test_classes_are_sorted_by_value_where_they_are_integers(labels, classes, re
     ("cat,0,1e2,2,3", "its 'p1' is '1e2'"),
     ("cat,0,٣,2,3", "its 'p1' is '٣'"),
     ("cat,0,1_0,2,3", "its 'p1' is '1_0'"),
+    ("cat,0,\U0010417d,2,3", r"its 'p1' is '\\U0010417d'"),
     ("cat,0," + "9" * 5000 + ",2,3", "its 'p1' is '999"),
     ("cat,0,1,2", "it has 4 fields, and the header 5"),
     ("cat,0,1,2,3,4", "it has 6 fields, and the header 5"),
@@ -145,7 +146,7 @@ def test_damaged_rows_are_named_by_their_line(row, words, refused):
 
 @pytest.mark.parametrize("label, words", [
     ("", "has no label"), ("  ", "has no label"),
-    ("x" * 64, "has a label of more than 63 characters, 'xxx"),
+    ("x" * 64, "has a label of more than 63 bytes, 'xxx"),
     ("a\tb", r"has a label that can't be printed, 'a\\tb'"),
 ])  # fmt: skip
 def test_labels_are_words(label, words, refused, read):
@@ -167,11 +168,12 @@ def test_labels_are_words(label, words, refused, read):
     ("label,a,a,b,b\nx,0,1,2,3\n", "2 names come more than once, such as 'a'; rename"),
     ("label,label\nx,0\n", "1 names come more than once, such as 'label'"),
     ("label," + "x" * 200_000 + "\ncat,0\n", "field larger than field limit"),
-    (SOUND.encode("utf-16"), "it is no text in UTF-8; save it as CSV in UTF-8"),
-    (SOUND.encode() + b"\xff,0,0,0,0\n", "it is no text in UTF-8"),
-    (bytes(1000), "it names 0 columns"),
-    (b"\x89PNG\r\n\x1a\n", "it is no text in UTF-8"),
-    (b"PK\x03\x04", "it names 0 columns"),
+    (SOUND.encode("utf-16"), "its header is no text in UTF-8; save it as CSV in UTF-8"),
+    (SOUND.encode() + b"\xff,0,0,0,0\n", r"row 3 below the header has a label .* '\\udcff'"),
+    (SOUND.encode() + b"cat,\xff,0,0,0\n", r"line 4: its 'p0' is '\\udcff'"),
+    (bytes(1000), "its header is no text in UTF-8"),
+    (b"\x89PNG\r\n\x1a\n", "its header is no text in UTF-8"),
+    (b"PK\x03\x04", "its header is no text in UTF-8"),
 ])  # fmt: skip
 def test_files_that_are_no_such_table_are_refused(content, words, refused):
     refused(content, words)
@@ -211,7 +213,8 @@ def test_paths_that_are_no_files_are_refused(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
     for path, words in ((tmp_path / "absent", "absent: No such file or directory; type the path"),
                         (tmp_path / "pipe", "pipe: it is no regular file; name a CSV file"),
-                        ("/dev/zero", "it is no regular file"), ("a\0b", "null byte"), ("", "lacks")):
+                        ("/dev/zero", "it is no regular file"), ("a\0b", "null byte"),
+                        ("", "lacks its path: type csv:PATH")):  # fmt: skip
         with pytest.raises(RequestError, match=words):
             load(path)
     (tmp_path / "train.csv").symlink_to("pipe")

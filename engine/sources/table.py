@@ -43,7 +43,10 @@ class Table(NamedTuple):
 
 
 class _Lines:
-    """The lines of a file, of bounded length and number; knows the one it is at."""
+    """The lines of a file, of bounded length and number; knows the one it is at.
+
+    A character stands for a byte: NumPy's reader looks others up beyond the end of a C table.
+    """
 
     def __init__(self, path: str, file: TextIO):
         self.path, self.file, self.number, self.text, self.most = path, file, 0, "", 1
@@ -140,10 +143,8 @@ def _all(files: dict[str, str], image_size: int) -> tuple[dict[str, Table], tupl
 def _table(path: str) -> Table:
     """The content of a CSV file, in UTF-8 with or without a byte order mark."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(path, encoding="latin-1") as file:
             return _parsed(_Lines(path, file))
-    except UnicodeDecodeError:
-        raise _refused(path, "it is no text in UTF-8", "save it as CSV in UTF-8") from None
     except OSError as error:
         raise _refused(path, error.strerror, "name a file that can be read") from None
 
@@ -159,24 +160,28 @@ def _parsed(lines: _Lines) -> Table:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             rows = np.loadtxt(lines, kind, comments=None, delimiter=",", quotechar='"', ndmin=1)
-    except UnicodeDecodeError:
-        raise
     except UserWarning:
         raise _refused(lines.path, "it has no rows below its header", "add some") from None
     except (ValueError, Warning) as error:
-        raise lines.refused(_fault(lines.text, names, place) or str(error),
-                            "mend that line, or delete it") from None
-    labels = np.strings.strip(rows["label"])
-    _check_labels(lines.path, labels)
-    return Table(np.concatenate([rows["before"], rows["after"]], 1).reshape(-1, *shape), labels)
+        fault = _fault(_decoded(lines.text), names, place) or str(error)
+        raise lines.refused(fault, "mend that line, or delete it") from None
+    images_NxP = np.concatenate([rows["before"], rows["after"]], axis=1)
+    return Table(images_NxP.reshape(-1, *shape), _labels(lines.path, rows["label"]))
+
+
+def _decoded(text: str) -> str:
+    """UTF-8 of which a character stands for a byte; wrong bytes become what can't be printed."""
+    return text.encode("latin-1").decode("utf-8-sig", "surrogateescape")
 
 
 def _header(lines: _Lines) -> tuple[list[str], int]:
     """The columns' names, and which is the label's. Raises RequestError."""
     try:
-        names = [name.strip() for name in next(csv.reader(lines), [])]
+        names = [name.strip() for name in next(csv.reader([_decoded(next(lines, ""))]), [])]
     except csv.Error as error:
         raise lines.refused(str(error), "write a header, such as label,pixel0,pixel1") from None
+    if not all(map(str.isprintable, names)):
+        raise _refused(lines.path, "its header is no text in UTF-8", "save it as CSV in UTF-8")
     if not names:
         raise _refused(lines.path, "it begins with no header",
                        "write one, such as label,pixel0,pixel1")
@@ -221,16 +226,18 @@ def _fault(text: str, names: list[str], place: int) -> str:
     return next(wrong, "")
 
 
-def _check_labels(path: str, labels_N: np.ndarray) -> None:
-    """Raises RequestError for one that is no class's name."""
-    names, rows = np.unique(labels_N, return_index=True)
-    for label, row in zip(names.tolist(), rows.tolist(), strict=True):
+def _labels(path: str, written_N: np.ndarray) -> np.ndarray:
+    """The labels in UTF-8, without spaces around. Raises RequestError for what names no class."""
+    names, rows, inverse_N = np.unique(written_N, return_index=True, return_inverse=True)
+    labels = [_decoded(name).strip() for name in names.tolist()]
+    for written, label, row in zip(names.tolist(), labels, rows.tolist(), strict=True):
         if not label:
             fault = "has no label"
-        elif len(label) > _MOST_LABEL:
-            fault = f"has a label of more than {_MOST_LABEL} characters, {label!r}"
+        elif len(written) > _MOST_LABEL:
+            fault = f"has a label of more than {_MOST_LABEL} bytes, {label!r}"
         elif not label.isprintable():
             fault = f"has a label that can't be printed, {label!r}"
         else:
             continue
         raise _refused(path, f"row {row + 1} below the header {fault}", "label it with a word")
+    return np.array(labels)[inverse_N]
