@@ -152,6 +152,7 @@ def test_damaged_rows_are_named_by_their_line(row, words, refused):
 def test_labels_are_words(label, words, refused, read):
     refused(SOUND + f"{label},0,1,2,3\n", f"row 3 below the header {words}.*; label it with a word")
     assert read(SOUND + "x" * 63 + ",0,1,2,3\n").classes[2] == "x" * 63
+    assert read(SOUND + "#1,0,1,2,3\n").classes[0] == "#1"
 
 
 @pytest.mark.parametrize("content, words", [
