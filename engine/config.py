@@ -26,7 +26,10 @@ def _option(
 class Config:
     """Names, sizes and durations: all that shapes the compiled program, and where it runs."""
 
-    dataset: str = _option("cifar10", "a tensorflow-datasets name, or the embedded 'digits'")
+    dataset: str = _option(
+        "cifar10",
+        "a tensorflow-datasets name, the embedded 'digits', image_folder:PATH or csv:PATH",
+    )
     image_size: int = _option(0, "resize images to this side in pixels; 0 keeps the set's own")
     train_split: str = _option("train", "the split to train on, or a part: train[:10000]")
     validation_split: str = _option(
@@ -215,12 +218,16 @@ def held_out(config: Config) -> float | Fold | None:
 
 
 def identity(config: Config, hyper: Hyper) -> dict[str, Any]:
-    """The fields that decide what a run computes, flat: two runs with equal ones are the same."""
+    """The fields that decide what a run computes, flat: two runs with equal ones are the same.
+
+    Of a set that the user named by its path, that is the kind: what it holds has a fingerprint.
+    """
     static = {
         f.name: getattr(config, f.name)
         for f in dataclasses.fields(config)
         if not f.metadata["local"]
     }
+    static["dataset"] = config.dataset.partition(":")[0]
     return static | hyper._asdict()
 
 

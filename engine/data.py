@@ -88,7 +88,11 @@ def partition(dataset: Dataset, config: Config) -> Data:
     train, share = named(dataset, config.train_split), held_out(config)
     found = len(train.rows)
     if share is None:
-        validation = named(dataset, config.validation_split)
+        try:
+            validation = named(dataset, config.validation_split)
+        except RequestError as error:
+            raise RequestError(f"{error} Or hold out a part of the training split: type "
+                               "--validation_split 0.1.") from None
     else:
         train, validation = _parted(train, share)
     for name, subset in (("train", train), ("validation", validation)):

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.config import Config, Hyper, identity, read, to_json
 from engine.errors import RequestError, RunError
+from engine.sources import short
 
 # What tells that a folder is taken, by command.
 HOLDS = {"run": "config.json", "sweep": "sweep.json", "lr-find": "lr-find.png"}
@@ -62,7 +63,7 @@ def create(config: Config, kind: str = "") -> Path:
                 f"--run_dir {path} already holds the files of a {held}: {on}name another folder."
             )
         return path
-    stem = "-".join(filter(None, (config.dataset, config.model, kind)))
+    stem = "-".join(filter(None, (short(config.dataset), config.model, kind)))
     count = 1
     while not _make(path := Path("runs") / f"{stem}-{count}"):
         count += 1

@@ -3,6 +3,7 @@
 The examples are the same every time, so that a failure here is a change in the code.
 """
 
+import contextlib
 import dataclasses
 import gzip
 import io
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine import config, flags, folder, space
+from engine import config, flags, folder, sources, space
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.events import Events
@@ -302,3 +303,83 @@ def test_a_file_to_predict(place, content):
         warnings.simplefilter("ignore")
         ours(image.check, str(place / "picture"))
         ours(image.read, str(place / "picture"), (6, 5, 1))
+
+
+NAMES_IN_FOLDERS = st.lists(
+    st.sampled_from(["train", "test", "cat", "dog", ".x", "a\nb", "x.png", "y.JPG", "z.txt", "é",
+                     "\udcff.png", "x" * 255, "[0]"]), min_size=1, max_size=4,
+).map("/".join)  # fmt: skip
+CONTENTS = st.sampled_from(PICTURES) | st.sampled_from(PICTURES).flatmap(damaged) | st.sampled_from(
+    [os.mkfifo, os.mkdir, ".", "..", "x.png", "../x.png", "/etc/hostname", "/dev/zero", "absent"])
+
+
+def planted(root, things) -> None:
+    """Files, links, pipes and folders, as far as their names allow."""
+    for name, content in things.items():
+        with contextlib.suppress(OSError):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                (root / name).write_bytes(content)
+            elif isinstance(content, str):
+                (root / name).symlink_to(content)
+            else:
+                content(root / name)
+
+
+def checked(found) -> None:
+    """What every source promises."""
+    for images, labels in found.splits.values():
+        assert images.dtype == np.uint8 and images.ndim == 4 and images.size
+        assert labels.dtype == np.int32 and labels.shape == images.shape[:1]
+        assert 0 <= labels.min() and labels.max() < len(found.classes)
+    assert list(found.classes) == list(dict.fromkeys(found.classes))
+
+
+@MANY
+@given(st.dictionaries(NAMES_IN_FOLDERS, CONTENTS, max_size=5), st.sampled_from([0, 5]))
+@example({"train/cat/x.png": PICTURES[0], "train/dog/y.png": PICTURES[0]}, 0)
+def test_a_folder_of_pictures(place, things, size):
+    shutil.rmtree(place / "folder", ignore_errors=True)
+    (place / "folder").mkdir()
+    planted(place / "folder", things)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = ours(sources.load, f"image_folder:{place / 'folder'}", "", size)
+    if found is not None:
+        checked(found)
+        assert sum(len(split.labels) for split in found.splits.values()) <= len(things)
+
+
+TABLE = b"label,p0,p1,p2,p3\ncat,0,1,2,3\ndog,255,254,253,252\n"
+CELLS = st.sampled_from(["label", "cat", "0", "255", "256", "-1", "1.5", "nan", "", " 7", '"',
+                         '"a"', '"a""b"', "\U0010417d", "\0", "\ufeff", "é", "٣", "9" * 30,
+                         "1" * 5000, "#", "'", "\r", "\u2028"]) | st.text(max_size=4)  # fmt: skip
+ROWS = st.lists(st.lists(CELLS, max_size=5).map(",".join), max_size=5)
+
+
+@settings(max_examples=1500)
+@given(damaged(TABLE) | st.binary(max_size=60)
+       | ROWS.map(lambda rows: "\n".join(rows).encode(errors="surrogatepass"))
+       | ROWS.map(lambda rows: TABLE + "\n".join(rows).encode(errors="surrogatepass")),
+       st.sampled_from([0, 5]))  # fmt: skip
+@example(TABLE, 0)
+@example(TABLE + b'"a', 0)
+@example(TABLE + b"1,2,3,4,5,6\n", 0)
+@example(TABLE + "cat,\U0010417d,1,2,3\n".encode(), 0)  # at which NumPy's reader crashed
+@example(b"label,p\n,0\n", 5)
+def test_a_table_of_pictures(place, content, size):
+    (place / "table.csv").write_bytes(content)
+    found = ours(sources.load, f"csv:{place / 'table.csv'}", "", size)
+    if found is not None:
+        checked(found)
+    if content == TABLE and not size:
+        assert found.splits["train"].images.ravel().tolist() == [0, 1, 2, 3, 255, 254, 253, 252]
+
+
+@given(st.builds("{}:{}".format, st.sampled_from(["csv", "image_folder", "x", ""]), ODD) | ODD)
+@example("csv:~no-such-user/x")
+@example("image_folder:/dev/stdin")
+def test_a_path_to_a_set(place, name):
+    found = ours(sources.load, name, str(place / "absent"))
+    assert found is None or name == "digits"
+    assert sources.short(name) is not None

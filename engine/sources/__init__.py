@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine import errors
-from engine.sources import digits, tfds
+from engine.sources import digits, image_folder, table, tfds
 from engine.sources.dataset import Dataset, Split
 
-__all__ = ["Dataset", "Split", "data_dir", "load", "prepared"]
+__all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
+
+# Kinds of sets that lie where the user says, as in csv:PATH.
+_FROM_PATHS = {image_folder.NAME: image_folder.load, table.NAME: table.load}
 
 
 def data_dir(flag: str = "") -> Path:
@@ -22,20 +25,33 @@ def prepared(data_dir: Path) -> list[str]:
     return tfds.prepared(data_dir)
 
 
+def short(name: str) -> str:
+    """What to call a set's runs: its name; for csv:~/letters/all.csv, csv-all."""
+    kind, _, path = name.partition(":")
+    if kind not in _FROM_PATHS:
+        return name
+    return "-".join(filter(None, (kind, Path(os.path.abspath(os.path.expanduser(path))).stem)))
+
+
 def load(
     name: str, data_dir: str = "", image_size: int = 0, splits: Sequence[str] | None = None
 ) -> Dataset:
     """Images NxHxWxC uint8 and labels N int32 of every split, or of those in `splits`.
 
-    `digits` is embedded; any other name is a tfds set, prepared first where it isn't yet.
-    `image_size` 0 keeps the set's own size. Raises RequestError for what can't be had as typed
-    (unknown name or split, no image or label, sizes that vary), RunError for what failed on the
-    way (network, archive, damaged files).
+    `digits` is embedded; image_folder:PATH and csv:PATH are the user's own; any other name is a
+    tfds set, prepared first where it isn't yet. `image_size` 0 keeps the set's own size. Raises
+    RequestError for what can't be had as typed (unknown name or split, no image or label, sizes
+    that vary), RunError for what failed on the way (network, archive, damaged files).
     """
     if image_size < 0:
         raise errors.RequestError(f"image_size is {image_size}: give 0 (the set's own) or more")
     if name == digits.NAME:
         return digits.load(image_size, splits)
+    kind, _, path = name.partition(":")
+    if kind in _FROM_PATHS:
+        if not path:
+            raise errors.RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
+        return _FROM_PATHS[kind](os.path.expanduser(path), image_size, splits)
     return tfds.load(name, _root(data_dir), image_size, splits)
 
 

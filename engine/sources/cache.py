@@ -6,19 +6,20 @@ all. Any of them may be deleted at any time. A checksum tells of damage, not of 
 others may write, nothing is read or kept.
 """
 
+import functools
 import hashlib
 import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from engine import private
-from engine.sources.dataset import Split
+from engine.sources.dataset import Dataset, Split
 
 
 class Entry(NamedTuple):
@@ -46,6 +47,19 @@ def digest(split: Split, classes: tuple[str, ...]) -> str:
 def fingerprint(digests: Mapping[str, str]) -> str:
     """One hex digest for a set, from split name → digest."""
     return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()[:16]
+
+
+def dataset(
+    name: str, key: str, splits: Sequence[str],
+    decode: Callable[[str], tuple[Split, tuple[str, ...]]],
+) -> Dataset:
+    """The set `name` of the entries `key`-split, or of what `decode` returns of a split's name."""
+    entries = {
+        split: kept(f"{key}-{split}", functools.partial(decode, split)) for split in splits
+    }
+    digests = {split: entry.digest for split, entry in entries.items()}
+    found = {split: entry.split for split, entry in entries.items()}
+    return Dataset(name, entries[splits[0]].classes, found, fingerprint(digests))
 
 
 def kept(key: str, build: Callable[[], tuple[Split, tuple[str, ...]]]) -> Entry:

@@ -1,7 +1,15 @@
 """What every source returns: decoded images and labels on the host."""
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from engine import errors
+
+# Above ImageNet's 1,431,167 images, and its 16 GB at 64 × 64: they lie in memory, undivided.
+MOST_EXAMPLES = 2_000_000
+MOST_BYTES = 18_000_000_000
 
 
 class Split(NamedTuple):
@@ -19,3 +27,25 @@ class Dataset:
     classes: tuple[str, ...]
     splits: dict[str, Split]
     fingerprint: str
+
+
+def asked(name: str, present: Iterable[str], splits: Sequence[str] | None) -> list[str]:
+    """The split names to load: `splits`, else all. Raises RequestError for one not `present`."""
+    present = list(present)
+    for split in splits or ():
+        if split not in present:
+            raise errors.unknown(f"split of {name}", split, present)
+    return list(splits or present)
+
+
+def room(image_HxWxC: tuple[int, ...]) -> int:
+    """How many such images a file or folder may hold."""
+    return min(MOST_EXAMPLES, MOST_BYTES // math.prod(image_HxWxC))
+
+
+def varying(name: str, first_HxW: tuple[int, ...], other_HxW: tuple[int, ...]) -> Exception:
+    """The refusal of images that can't be one array."""
+    return errors.RequestError(
+        f"the images of {name} vary in size ({first_HxW}, then {other_HxW}): pass --image_size, "
+        "64 for example"
+    )

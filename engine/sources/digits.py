@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
-from engine import errors
-from engine.sources import cache
-from engine.sources.dataset import Dataset, Split
+from engine.sources import cache, image
+from engine.sources.dataset import Dataset, Split, asked
 
 NAME = "digits"
 IMAGE_SIZE = 32
@@ -23,9 +21,7 @@ def load(image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    for split in splits or ():
-        if split not in _SPLITS:
-            raise errors.unknown(f"split of {NAME}", split, _SPLITS)
+    wanted = asked(NAME, _SPLITS, splits)
     small_Nx8x8, labels_N = load_digits(return_X_y=True)
     images = _enlarge(small_Nx8x8.reshape(-1, 8, 8), image_size or IMAGE_SIZE)
     labels = labels_N.astype(np.int32)
@@ -34,7 +30,7 @@ def load(image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
     )
     rows = {"train": np.sort(train), "test": np.sort(test)}
     classes = tuple(str(digit) for digit in range(10))
-    found = {split: Split(images[rows[split]], labels[rows[split]]) for split in splits or _SPLITS}
+    found = {split: Split(images[rows[split]], labels[rows[split]]) for split in wanted}
     digests = {split: cache.digest(data, classes) for split, data in found.items()}
     return Dataset(NAME, classes, found, cache.fingerprint(digests))
 
@@ -42,6 +38,4 @@ def load(image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
 def _enlarge(small_Nx8x8: np.ndarray, size: int) -> np.ndarray:
     """Values 0..16 as NxSxSx1 uint8 in 0..255, bilinear."""
     bytes_Nx8x8 = np.rint(small_Nx8x8 * (255 / 16)).astype(np.uint8)
-    bilinear = Image.Resampling.BILINEAR
-    enlarged = [Image.fromarray(digit).resize((size, size), bilinear) for digit in bytes_Nx8x8]
-    return np.stack([np.asarray(image) for image in enlarged])[..., None]
+    return image.resize(bytes_Nx8x8[..., None], size)

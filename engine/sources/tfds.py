@@ -18,7 +18,7 @@ import numpy as np
 
 from engine import errors
 from engine.sources import cache, image, prepare
-from engine.sources.dataset import Dataset, Split
+from engine.sources.dataset import Dataset, Split, asked, varying
 
 _NAME = re.compile(r"([a-zA-Z]\w*)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -34,16 +34,9 @@ def load(name: str, root: Path, image_size: int, splits: Sequence[str] | None) -
         folder = find(name, root)
     if folder is None:
         raise errors.RunError(f"{name} was prepared, but isn't in {root}")
-    asked = _asked(name, _counts(folder), splits)
+    wanted = _asked(name, _counts(folder), splits)
     key = f"{name.replace('/', '-').replace(':', '-')}-{_files_digest(folder)}-{image_size}"
-    decode = functools.partial(_decode, name, folder, image_size)
-    entries = {
-        split: cache.kept(f"{key}-{split}", functools.partial(decode, split)) for split in asked
-    }
-    classes = entries[asked[0]].classes
-    digests = {split: entry.digest for split, entry in entries.items()}
-    found = {split: entry.split for split, entry in entries.items()}
-    return Dataset(name, classes, found, cache.fingerprint(digests))
+    return cache.dataset(name, key, wanted, functools.partial(_decode, name, folder, image_size))
 
 
 def find(name: str, root: Path) -> Path | None:
@@ -53,8 +46,8 @@ def find(name: str, root: Path) -> Path | None:
     """
     if not (match := _NAME.fullmatch(name)):
         raise errors.RequestError(
-            f"data set {name!r} is no name: type digits, cifar10, or a tfds set as "
-            "name, name/config or name:1.0.0"
+            f"data set {name!r} is no name: type digits, cifar10, image_folder:PATH, csv:PATH, or "
+            "a tfds set as name, name/config or name:1.0.0"
         )
     base, config, version = match.groups()
     if config:
@@ -126,10 +119,7 @@ def _asked(name: str, counts: dict[str, int], splits: Sequence[str] | None) -> l
     present = [split for split, count in counts.items() if count]
     if not present:
         raise errors.RequestError(f"data set {name} holds no examples")
-    for split in splits or ():
-        if split not in present:
-            raise errors.unknown(f"split of {name}", split, present)
-    return list(splits or present)
+    return asked(name, present, splits)
 
 
 def _files_digest(folder: Path) -> str:
@@ -217,10 +207,7 @@ def _pixels(name: str, source: Any, mode: str, size: int) -> Split:
             if row == 0:
                 images = np.empty((len(source), *pixels_HxWxC.shape), np.uint8)
             if pixels_HxWxC.shape != images.shape[1:]:
-                raise errors.RequestError(
-                    f"the images of {name} vary in size ({images.shape[1:3]}, then "
-                    f"{pixels_HxWxC.shape[:2]}): pass --image_size, 64 for example"
-                )
+                raise varying(name, images.shape[1:3], pixels_HxWxC.shape[:2])
             images[row], labels[row] = pixels_HxWxC, record["label"]
     return Split(images, labels)
 

@@ -1,0 +1,274 @@
+"""Pictures in CSV files: known answers, what is refused and in which words, and a whole run."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine import sources
+from engine.errors import RequestError
+from engine.sources import dataset, table
+
+HEADER = "label,p0,p1,p2,p3\n"
+SOUND = HEADER + "cat,0,1,2,3\ndog,255,254,253,252\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
+def load(path, **kwargs):
+    return sources.load(f"csv:{path}", **kwargs)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """The set in a CSV file of that content."""
+
+    def written(content: str | bytes, **kwargs):
+        path = tmp_path / "set.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return load(path, **kwargs)
+
+    return written
+
+
+@pytest.fixture
+def refused(read):
+    def told(content, words, **kwargs):
+        with pytest.raises(RequestError, match=words) as caught:
+            read(content, **kwargs)
+        assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 600
+
+    return told
+
+
+def export(path, split, names=None):
+    """A split in the way of Kaggle's Digit Recognizer, by NumPy's writer."""
+    rows = np.column_stack([split.labels, split.images.reshape(len(split.labels), -1)])
+    columns = names or ["label", *(f"pixel{n}" for n in range(rows.shape[1] - 1))]
+    np.savetxt(path, rows, "%d", ",", header=",".join(columns), comments="")
+
+
+def test_digits_written_as_csv_are_digits(tmp_path):
+    digits = sources.load("digits", image_size=8)
+    (tmp_path / "digits").mkdir()
+    for split, content in digits.splits.items():
+        export(tmp_path / f"digits/{split}.csv", content)
+    (tmp_path / "digits/sample_submission.csv").write_text("another table")
+    found = load(tmp_path / "digits")
+    assert found.classes == digits.classes and list(found.splits) == ["train", "test"]
+    for split, content in digits.splits.items():
+        assert np.array_equal(found.splits[split].images, content.images)
+        assert np.array_equal(found.splits[split].labels, content.labels)
+        assert found.splits[split].images.dtype == np.uint8
+        assert found.splits[split].labels.dtype == np.int32
+    assert found.fingerprint == digits.fingerprint
+    alone = load(tmp_path / "digits/test.csv")
+    assert np.array_equal(alone.splits["train"].images, digits.splits["test"].images)
+    enlarged, expected = load(tmp_path / "digits", image_size=32), sources.load("digits")
+    assert enlarged.fingerprint == expected.fingerprint
+    assert list(load(tmp_path / "digits", splits=["test"]).splits) == ["test"]
+    with pytest.raises(RequestError, match="unknown split of csv 'tset'.*test"):
+        load(tmp_path / "digits", splits=["tset"])
+
+
+def test_colour_is_by_row_column_channel(read):
+    pixels_HxWxC = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    row = ",".join(map(str, pixels_HxWxC.ravel()))
+    found = read("label," + ",".join(map(str, range(75))) + f"\nx,{row}\n")
+    assert np.array_equal(found.splits["train"].images, pixels_HxWxC[None])
+    resized = Image.fromarray(pixels_HxWxC).resize((9, 9), Image.Resampling.BILINEAR)
+    found = read("label," + ",".join(map(str, range(75))) + f"\nx,{row}\n", image_size=9)
+    assert np.array_equal(found.splits["train"].images[0], np.asarray(resized))
+
+
+@pytest.mark.parametrize("content", [
+    b"\xef\xbb\xbf" + SOUND.encode(),
+    SOUND.replace("\n", "\r\n"),
+    SOUND.replace("\n", "\r"),
+    SOUND.rstrip("\n"),
+    SOUND + "\n\n",
+    SOUND.replace(",", " , "),
+    '"label","p0","p1","p2","p3"\n"cat","0","1","2","3"\n"dog","255","254","253","252"\n',
+    "p0,p1,label,p2,p3\n0,1,cat,2,3\n255,254,dog,253,252\n",
+    "p0,p1,p2,p3,label\n0,1,2,3,cat\n+255,254,0253,252,dog\n",
+    "kind,p0,p1,p2,p3\ncat,0,1,2,3\ndog,255,254,253,252\n",
+    "label,0,1,2,3\ncat,0,1,2,3\ndog,255,254,253,252\n",
+    "class,0,0.1,0.2,0.3\ncat,0,1,2,3\ndog,255,254,253,252\n",
+])  # fmt: skip
+def test_every_way_to_write_it_is_the_same(content, read):
+    sound, found = read(SOUND), read(content)
+    assert sound.splits["train"].images.tolist() == [[[[0], [1]], [[2], [3]]],
+                                                     [[[255], [254]], [[253], [252]]]]
+    assert sound.classes == found.classes == ("cat", "dog")
+    assert sound.fingerprint == found.fingerprint
+
+
+@pytest.mark.parametrize("labels, classes", [
+    (["10", "9", "-1", "9"], ("-1", "9", "10")),
+    (["10", "9", "x"], ("10", "9", "x")),
+    (["1.5", "10.0"], ("1.5", "10.0")),
+    (["#5", "a, b", "à", "\U0001f408"], ("#5", "a, b", "à", "\U0001f408")),
+])  # fmt: skip
+def test_classes_are_sorted_by_value_where_they_are_integers(labels, classes, read):
+    found = read("label,p\n" + "".join(f'"{label}",0\n' for label in labels))
+    assert found.classes == classes
+    assert [classes[n] for n in found.splits["train"].labels] == labels
+
+
+@pytest.mark.parametrize("row, words", [
+    ("cat,0,1,2,256", "its 'p3' is '256', which is no whole number of 0 to 255; mend that line"),
+    ("cat,0,1,2,-1", "its 'p3' is '-1'"),
+    ("cat,0,1,2,1.0", "its 'p3' is '1.0'"),
+    ("cat,0,nan,2,3", "its 'p1' is 'nan'"),
+    ("cat,0,,2,3", "its 'p1' is ''"),
+    ("cat,0,1e2,2,3", "its 'p1' is '1e2'"),
+    ("cat,0,٣,2,3", "its 'p1' is '٣'"),
+    ("cat,0,1_0,2,3", "its 'p1' is '1_0'"),
+    ("cat,0,\U0010417d,2,3", r"its 'p1' is '\\U0010417d'"),
+    ("cat,0," + "9" * 5000 + ",2,3", "its 'p1' is '999"),
+    ("cat,0,1,2", "it has 4 fields, and the header 5"),
+    ("cat,0,1,2,3,4", "it has 6 fields, and the header 5"),
+    ("cat", "it has 1 fields, and the header 5"),
+    ("\0\1\2", "it has 1 fields, and the header 5"),
+    ('"cat,0,1,2,3', "a quotation mark is not closed in it; close it"),
+    ('"cat\n",0,1,2,3', "a quotation mark is not closed in it"),
+])  # fmt: skip
+def test_damaged_rows_are_named_by_their_line(row, words, refused):
+    refused(SOUND + row + "\ncat,0,1,2,3\n", f"set.csv: line 4: {words}")
+    refused("\ufeff" + SOUND.replace("\n", "\r\n") + "\r\n" + row + "\r\n", f"line 5: {words}")
+
+
+@pytest.mark.parametrize("label, words", [
+    ("", "has no label"), ("  ", "has no label"),
+    ("x" * 64, "has a label of more than 63 bytes, 'xxx"),
+    ("a\tb", r"has a label that can't be printed, 'a\\tb'"),
+])  # fmt: skip
+def test_labels_are_words(label, words, refused, read):
+    refused(SOUND + f"{label},0,1,2,3\n", f"row 3 below the header {words}.*; label it with a word")
+    assert read(SOUND + "x" * 63 + ",0,1,2,3\n").classes[2] == "x" * 63
+    assert read(SOUND + "#1,0,1,2,3\n").classes[0] == "#1"
+
+
+@pytest.mark.parametrize("content, words", [
+    ("", "it begins with no header; write one, such as label,pixel0"),
+    ("\n" + SOUND, "it begins with no header"),
+    (HEADER, "it has no rows below its header; add some"),
+    (HEADER + "\n\n", "it has no rows below its header"),
+    ("cat,0,1,2,3\n", "holds numbers in place of the columns' names; write a header above it .sed"),
+    ("5,0,1,2,3\n" * 9, "or call its first column label"),
+    ("label\ncat\n", "it names 0 columns besides the label's, 'label': neither n² for grey"),
+    ("label,a,b\ncat,0,1\n", "line 1: it names 2 columns besides the label's, 'label'"),
+    ("a,b,c\n0,1,2\n", "2 columns besides the label's, 'a' .the first, as none is called label"),
+    ("label;a;b\ncat;0;1\n", "it names 0 columns besides the label's, 'label;a;b'"),
+    ("label,a,a,b,b\nx,0,1,2,3\n", "2 names come more than once, such as 'a'; rename"),
+    ("label,label\nx,0\n", "1 names come more than once, such as 'label'"),
+    ("label," + "x" * 200_000 + "\ncat,0\n", "field larger than field limit"),
+    (SOUND.encode("utf-16"), "its header is no text in UTF-8; save it as CSV in UTF-8"),
+    (SOUND.encode() + b"\xff,0,0,0,0\n", r"row 3 below the header has a label .* '\\udcff'"),
+    (SOUND.encode() + b"cat,\xff,0,0,0\n", r"line 4: its 'p0' is '\\udcff'"),
+    (bytes(1000), "its header is no text in UTF-8"),
+    (b"\x89PNG\r\n\x1a\n", "its header is no text in UTF-8"),
+    (b"PK\x03\x04", "its header is no text in UTF-8"),
+])  # fmt: skip
+def test_files_that_are_no_such_table_are_refused(content, words, refused):
+    refused(content, words)
+
+
+def test_the_advice_for_a_file_without_a_header_works(tmp_path):
+    path = tmp_path / "it's mine.csv"
+    path.write_text("7,0,1,2,3\n8,4,5,6,7\n")
+    with pytest.raises(RequestError) as caught:
+        load(path)
+    command = str(caught.value).split("above it (")[1].split("), or call")[0]
+    subprocess.run(["bash", "-c", command], check=True)
+    assert load(path).classes == ("7", "8")
+    assert load(path).splits["train"].images[1].ravel().tolist() == [4, 5, 6, 7]
+
+
+def test_files_of_a_folder_are_one_set(tmp_path):
+    for split, label in (("train", "10"), ("validation", "9"), ("test", "8")):
+        (tmp_path / f"{split}.csv").write_text(f"label,p\n{label},5\n")
+    found = load(tmp_path)
+    assert found.classes == ("8", "9", "10")
+    assert {split: data.labels.tolist() for split, data in found.splits.items()} \
+        == {"train": [2], "validation": [1], "test": [0]}  # fmt: skip
+    (tmp_path / "test.csv").write_text("label,p,q,r,s\n8,1,2,3,4\n")
+    with pytest.raises(RequestError, match=r"vary in size \(\(1, 1\), then \(2, 2\)\): pass --im"):
+        load(tmp_path)
+    assert load(tmp_path, image_size=3).splits["test"].images.shape == (1, 3, 3, 1)
+    (tmp_path / "test.csv").write_text("label,p,q,r\n8,1,2,3\n")
+    with pytest.raises(RequestError, match="test.csv: one of it and train.csv is grey, the other"):
+        load(tmp_path, image_size=3)
+    (tmp_path / "train.csv").unlink()
+    with pytest.raises(RequestError, match="the folder holds no train.csv; name the file, or"):
+        load(tmp_path)
+
+
+def test_paths_that_are_no_files_are_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    for path, words in ((tmp_path / "absent", "absent: No such file or directory; type the path"),
+                        (tmp_path / "pipe", "pipe: it is no regular file; name a CSV file"),
+                        ("/dev/zero", "it is no regular file"), ("a\0b", "null byte"),
+                        ("", "lacks its path: type csv:PATH")):  # fmt: skip
+        with pytest.raises(RequestError, match=words):
+            load(path)
+    (tmp_path / "train.csv").symlink_to("pipe")
+    with pytest.raises(RequestError, match="it is no regular file"):
+        load(tmp_path)
+
+
+def test_bytes_lines_and_rows_are_bounded(refused, monkeypatch):
+    monkeypatch.setattr(table, "_MOST_LINE", 30)
+    refused(SOUND + "x" * 31, "line 4: it has more than 30 characters; shorten it")
+    monkeypatch.setattr(dataset, "MOST_BYTES", 3 * 4)
+    refused(SOUND + "cat,0,1,2,3\n" * 2, "line 5: the file holds more than can be read; split it")
+    monkeypatch.setattr(dataset, "MOST_EXAMPLES", 2)
+    refused(SOUND + "cat,0,1,2,3\n", "line 4: the file holds more than can be read")
+    monkeypatch.setattr(table, "_MOST_FILE", 50)
+    refused(SOUND + "cat,0,1,2,3\n", "it has more than 50 bytes; split the file")
+
+
+def test_the_second_start_reads_nothing_unless_the_file_changed(tmp_path, monkeypatch, capfd):
+    path = tmp_path / "set.csv"
+    path.write_text(SOUND)
+    before, seen = load(path), path.stat()
+    assert "reading csv train from" in capfd.readouterr().err
+    with monkeypatch.context() as within:
+        within.setattr(table, "_table", lambda *_: pytest.fail("it reads"))
+        after = load(path)
+    assert capfd.readouterr().err == ""
+    assert (after.fingerprint, after.classes) == (before.fingerprint, before.classes)
+    path.write_text(SOUND.replace("254", "251"))
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert load(path).fingerprint != before.fingerprint
+    (tmp_path / "moved.csv").write_text(SOUND)
+    moved = load(tmp_path / "moved.csv")
+    assert (moved.name, moved.fingerprint) == (before.name, before.fingerprint)
+
+
+def test_a_run_and_a_sweep_on_csv(launch, tmp_path):
+    (tmp_path / "digits").mkdir()
+    for split, content in sources.load("digits", image_size=8).splits.items():
+        export(tmp_path / f"digits/{split}.csv", content)
+    asked = ("--dataset", "csv:digits", "--image_size", "20", "--device", "cpu", "--epochs", "2")
+    done = launch(*asked, "--learning_rate", "0.003")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs/csv-digits-cnn-1"
+    scores = json.loads((run / "metrics.json").read_text())
+    assert scores["num_examples"] == 360 and scores["accuracy"] > 0.85
+    done = launch("eval", "--run_dir", run)
+    assert json.loads(done.stdout)["accuracy"] == scores["accuracy"]
+    done = launch("sweep", *asked, "--train_split", "train[:100]", "--sweep",
+                  "learning_rate=0.001,0.003")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/csv-digits-cnn-sweep-1/report.html").exists()
+    (tmp_path / "digits/train.csv").write_text("label,p0\n5,300\n")
+    done = launch("--resume", run, "--epochs", "3")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "line 2: its 'p0' is '300'" in done.stderr
