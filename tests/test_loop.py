@@ -118,16 +118,16 @@ def test_the_gradient_is_the_mean_over_valid_examples():
 
 
 def test_evaluation_counts_every_example_once(data):
-    model, params = build("tiny", CLASSES), start(CONFIG, data).params
-    result = loop.evaluate(model, params, data.validation, CLASSES)
+    model, variables = build("tiny", CLASSES), start(CONFIG, data).variables
+    result = loop.evaluate(model, variables, data.validation, CLASSES)
     split = data.validation.split
-    logits = model.apply({"params": params}, normalise(split.images), train=False)
+    logits = model.apply(variables, normalise(split.images), train=False)
     labels = np.asarray(split.labels)
     log_p = np.asarray(jax.nn.log_softmax(logits))[np.arange(21), labels]
     np.testing.assert_allclose(result.tally.loss_sum, -log_p.sum(), rtol=1e-5)
     assert int(result.tally.count) == 21 == int(result.confusion.sum())
     assert int(result.tally.correct) == (np.argmax(logits, 1) == labels).sum()
-    predicted, probability = loop.predict(model, params, split.images)
+    predicted, probability = loop.predict(model, variables, split.images)
     np.testing.assert_array_equal(predicted, np.argmax(logits, 1))
     np.testing.assert_allclose(probability, jax.nn.softmax(logits).max(1), rtol=1e-5)
 

@@ -43,7 +43,7 @@ def trained(devices: int, config=CONFIG, hyper=HYPER, steps: int = 5):
     state = compiled(hyper=hyper, root=root, order=root, train=data.train, state=state,
                      count=np.int32(steps))
     evaluate = jax.jit(partial(loop.evaluate, model, num_classes=4, spread=spread))
-    return compiled.as_text(), state, evaluate(state.params, data.validation)
+    return compiled.as_text(), state, evaluate(state.variables, data.validation)
 
 
 @pytest.mark.parametrize("changes", [

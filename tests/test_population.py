@@ -150,7 +150,7 @@ def test_folds_train_and_validate_on_their_own_rows():
         segment = jax.jit(partial(loop.segment, model, CONFIG))
         single = segment(hyper, root, root, part, state, np.int32(4))
         assert equal(member(runs, at).params, single.params)
-        want = loop.evaluate(model, single.params, part, 4)
+        want = loop.evaluate(model, single.variables, part, 4)
         np.testing.assert_array_equal(sums.confusion[at], want.confusion)
 
 
@@ -168,9 +168,9 @@ def test_one_trace_serves_every_learning_rate():
 
 def test_probabilities_are_summed_over_members():
     runs, model = created(CONFIG), build("tiny", CLASSES)
-    total, predicted = population.probabilities(model, runs.members.state.params, DATA.validation)
+    total, predicted = population.probabilities(model, runs.members.state.variables, DATA.validation)
     images = normalise(DATA.validation.split.images)
-    each = [nn.softmax(model.apply({"params": member(runs, at).params}, images, train=False))
+    each = [nn.softmax(model.apply(member(runs, at).variables, images, train=False))
             for at in range(4)]
     np.testing.assert_allclose(total, sum(each), rtol=1e-5)
     np.testing.assert_array_equal(predicted, np.stack([e.argmax(-1) for e in each]))
