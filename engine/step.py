@@ -127,7 +127,8 @@ def _spread(
         return learned._replace(gradient=summed(learned.gradient, params),
                                 tally=jax.lax.psum(learned.tally, DATA))
 
-    each = spread.each(part, (specs, CUT, WHOLE, WHOLE), Learned(params, WHOLE, WHOLE))
+    out = Learned(params, WHOLE, WHOLE)  # type: ignore[arg-type]  # where each of them lies
+    each = spread.each(part, (specs, CUT, WHOLE, WHOLE), out)
     return each(variables, batch, hyper, dropout)
 
 

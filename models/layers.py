@@ -162,14 +162,14 @@ CONV_PADDED = {  # by stride: a kernel of 3 × 3 stands on every pixel, or on ev
 
 
 def _kernel(
-    layer: nn.Module, shape: tuple[int, ...], init: Callable = nn.initializers.glorot_uniform()
+    layer: nn.Module, shape: tuple[int, ...], init: Callable = nn.initializers.glorot_uniform
 ) -> Array:
     """The layer's kernel, of `shape` when it is made; on a device that has its columns, those.
 
     Raises ValueError for a kernel of another shape.
     """
     if not layer.has_variable("params", "kernel"):
-        return layer.param("kernel", init, shape)
+        return layer.param("kernel", init(), shape)
     kernel: Array = layer.get_variable("params", "kernel")
     if kernel.shape[:-1] != shape[:-1] or shape[-1] % kernel.shape[-1]:
         raise ValueError(f"the kernel of {layer.name} is of shape {kernel.shape}, not {shape}")
@@ -215,7 +215,7 @@ class Conv(nn.Module):
     def __call__(self, x_BxHxWxC: Array) -> Array:
         """[B, H, W, C] → [B, ⌈H / stride⌉, ⌈W / stride⌉, features]"""
         shape = (3, 3, x_BxHxWxC.shape[-1], self.features)
-        kernel = _kernel(self, shape, nn.initializers.he_normal())
+        kernel = _kernel(self, shape, nn.initializers.he_normal)
         operation = CONV_PADDED[self.stride][self.formulation]
         return by_columns(operation, x_BxHxWxC, kernel, self.features)
 

@@ -167,8 +167,8 @@ ENTRY %main (p: s32[]) -> s32[] {
 def test_flops_are_those_of_the_layers_and_not_counted_in_a_loop():
     """XLA adds the elementwise operations: under two per cent. Of a loop it counts the body once,
     which is why the gradient is counted outside any."""
-    params = article().state.params
-    flops = plan.flops_of_example(CNN(10, convolution="direct"), params, IMAGE)
+    variables = article().state.variables
+    flops = plan.flops_of_example(CNN(10, convolution="direct"), variables, IMAGE)
     assert 1 < flops / (1e6 * MFLOP) < 1.02
 
     def looped(x):

@@ -168,7 +168,8 @@ def test_one_trace_serves_every_learning_rate():
 
 def test_probabilities_are_summed_over_members():
     runs, model = created(CONFIG), build("tiny", CLASSES)
-    total, predicted = population.probabilities(model, runs.members.state.variables, DATA.validation)
+    variables = runs.members.state.variables
+    total, predicted = population.probabilities(model, variables, DATA.validation)
     images = normalise(DATA.validation.split.images)
     each = [nn.softmax(model.apply(member(runs, at).variables, images, train=False))
             for at in range(4)]

@@ -97,7 +97,7 @@ def test_the_articles_step_on_eight_gpus_exchanges_what_was_reckoned():
     assert found.source == "compiled for 8 × H100 by XLA"
     for fsdp, way in enumerate(found.ways):
         assert way.temporary > 0 and 40 < way.kernels < 80  # eight of them convolutions
-        assert way.traffic == collectives.reckoned(found.state.params, 8, bool(fsdp))
+        assert way.traffic == collectives.reckoned(found.state.variables, 8, bool(fsdp))
 
 
 @needs_the_compiler
