@@ -145,8 +145,9 @@ def flops_of_example(model: nn.Module, variables: Any, image_HxWxC: tuple[int, .
 
     image = jax.ShapeDtypeStruct(image_HxWxC, jnp.float32)
     label = jax.ShapeDtypeStruct((), jnp.int32)
-    cost: Any = jax.jit(jax.grad(loss)).lower(**variables, image_HxWxC=image, label=label)
-    return cost.cost_analysis()["flops"]
+    given = variables["params"], variables["batch_stats"], image, label
+    cost: Any = jax.jit(jax.grad(loss)).lower(*given).cost_analysis()
+    return cost["flops"]
 
 
 def kernels(text: str) -> int:
