@@ -104,10 +104,12 @@ def share(plan: Plan, devices: int, fsdp: bool) -> Share:
 def predicted(plan: Plan, devices: int, batch: int, fsdp: bool) -> Step:
     """A step of `batch` examples, spread evenly over `devices`."""
     own = share(plan, devices, fsdp)
+    # A layer's two arrays are summed together, forward and backward: a sum for each array.
+    sums = len(jax.tree.leaves(plan.state.batch_stats))
     return Step(
         devices, batch,
         chips.compute_seconds(plan.chip, plan.flops * batch / devices, own.touched),
-        chips.exchange_seconds(plan.chip, devices, own.traffic),
+        chips.exchange_seconds(plan.chip, devices, own.traffic, sums),
     )
 
 

@@ -28,8 +28,10 @@ COLLECTIVE = re.compile(
 
 
 def trained(devices: int, config=CONFIG, hyper=HYPER, steps: int = 5):
-    """(compiled text, state, evaluation) of so many steps, on one device or on two."""
-    spread = mesh.spread(jax.devices("cpu"), config) if devices == 2 else None
+    """(compiled text, state, evaluation) of so many steps, on one device or on all."""
+    found = jax.devices("cpu")
+    assert devices in (1, len(found))
+    spread = mesh.spread(found[:devices], config if devices > 1 else Config())
     where = mesh.everywhere(spread and spread.mesh, CPU)
     data = mesh.put(Data(whole(TRAIN), whole(VALIDATION), 4), where)
     root = mesh.put(jax.random.key(3), where)
