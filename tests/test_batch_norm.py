@@ -15,7 +15,7 @@ from conftest import ROOT
 from jax.sharding import PartitionSpec
 from test_mesh import COLLECTIVE, trained
 
-from engine import mesh
+from engine import loop, mesh, training
 from engine.config import Config, Hyper
 from models.batch_norm import BatchNorm, moments, share
 
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.usefixtures("normed_is_a_model")
 OURS = BatchNorm(momentum=0.8, epsilon=1e-3)
 THEIRS = partial(nn.BatchNorm, momentum=0.8, epsilon=1e-3)
 SHAPES = [(6, 5), (4, 7, 3, 5)]
+GENTLE = Config(model="normed", batch_size=8, epochs=1, optimizer="sgd")
+RATE = Hyper(learning_rate=0.05)
 
 
 def given(shape: tuple[int, ...]):
@@ -117,11 +119,14 @@ def test_a_constant_channel_is_no_nan():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((y, rest)))
 
 
+def test_a_running_moment_that_is_no_number_stops_a_run(data):
+    state = loop.initial_state(GENTLE, RATE, jax.random.key(0), data)
+    assert training._finite(state)
+    lost = jax.tree.map(lambda x: x * jnp.nan, state.batch_stats)
+    assert not training._finite(state._replace(batch_stats=lost))
+
+
 # Over devices, through whole steps of a network
-
-
-GENTLE = Config(model="normed", batch_size=8, epochs=1, optimizer="sgd")
-RATE = Hyper(learning_rate=0.05)
 
 
 def assert_devices_agree(devices: int, **changes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ONE_DEVICE, ROOT
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -199,14 +199,14 @@ def test_batch_statistics_are_saved_resumed_and_judged_by(launch, tmp_path):
              "100", "--device", "cpu", "--run_dir")
     for more in ((*words, "whole", "--epochs", "2"), (*words, "parts", "--epochs", "1"),
                  ("--resume", "parts", "--epochs", "2")):
-        done = launch(*more)
+        done = launch(*more, env=os.environ | ONE_DEVICE)
         assert done.returncode == 0, done.stderr
         assert "microbatch: 100 (the whole batch at once, which batch statistics" in done.stdout
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert_same_bits(whole, parts)
     assert rows(whole) == rows(parts)
     assert len(final_state(whole).batch_stats["Block_8"]["BatchNorm_1"]["mean"]) == 64
-    judged = launch("eval", "--run_dir", "parts")
+    judged = launch("eval", "--run_dir", "parts", env=os.environ | ONE_DEVICE)
     scores = json.loads((parts / "metrics.json").read_text())
     assert json.loads(judged.stdout)["confusion"] == scores["confusion"]
     assert scores["loss"] == pytest.approx(rows(parts)[-1]["val_loss"])
