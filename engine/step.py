@@ -17,7 +17,7 @@ from engine.mesh import CUT, DATA, WHOLE, Spread, gathered, gathered_again, summ
 from engine.optim import optimizer
 from engine.sources.dataset import Split
 from engine.state import State
-from models.batch_norm import share
+from models.batch_norm import Share
 
 
 class Batch(NamedTuple):
@@ -42,7 +42,7 @@ def learning(
     if not variables["batch_stats"]:
         return model.apply(variables, batch.images, **how), {}  # type: ignore
     logits_BxC, changed = model.apply(
-        variables, batch.images, batch=share(batch.valid, axes), mutable="batch_stats", **how
+        variables, batch.images, batch=Share.of(batch.valid, axes), mutable="batch_stats", **how
     )
     return logits_BxC, changed["batch_stats"]  # type: ignore
 
@@ -149,9 +149,7 @@ def train_step(
     ready = Batch(normalise(images), batch.labels, valid_B)
     dropout = keys.stream(root, "dropout", state.step)
     if spread is None:
-        learned = _accumulated(
-            model, state.variables, ready, hyper, dropout, config.microbatch
-        )
+        learned = _accumulated(model, state.variables, ready, hyper, dropout, config.microbatch)
     else:
         learned = _spread(spread, config, model, state.variables, ready, hyper, dropout)
     tally = learned.tally

@@ -17,11 +17,11 @@ class Share(NamedTuple):
     count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
     axes: tuple[str, ...] = ()
 
-
-def share(valid_B: Array, axes: tuple[str, ...] = ()) -> Share:
-    """The Share of these examples. Where `axes` has names, within `shard_map` over them."""
-    count = lax.psum(valid_B.sum(dtype=jnp.int32), axes)
-    return Share(valid_B, count.astype(jnp.float32), axes)
+    @classmethod
+    def of(cls, valid_B: Array, axes: tuple[str, ...] = ()) -> "Share":
+        """With the count. Where `axes` has names, within `shard_map` over them."""
+        count = lax.psum(valid_B.sum(dtype=jnp.int32), axes)
+        return cls(valid_B, count.astype(jnp.float32), axes)
 
 
 def moments(x_BxC: Array, share: Share, near_C: Array) -> tuple[Array, Array]:
@@ -61,7 +61,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), shape)
         mean, var = running_mean.value, running_var.value
         if train and not self.is_initializing():
-            mean, var = moments(x_BxC, batch or share(jnp.ones(len(x_BxC), bool)), mean)
+            mean, var = moments(x_BxC, batch or Share.of(jnp.ones(len(x_BxC), bool)), mean)
             for running, now in ((running_mean, mean), (running_var, var)):
                 running.value = self.momentum * running.value + (1 - self.momentum) * now
         return (x_BxC - mean) * (scale * lax.rsqrt(var + self.epsilon)) + bias

@@ -17,7 +17,7 @@ from test_mesh import COLLECTIVE, trained
 
 from engine import loop, mesh, training
 from engine.config import Config, Hyper
-from models.batch_norm import BatchNorm, moments, share
+from models.batch_norm import BatchNorm, Share, moments
 
 pytestmark = pytest.mark.usefixtures("normed_is_a_model")
 OURS = BatchNorm(momentum=0.8, epsilon=1e-3)
@@ -98,7 +98,7 @@ def test_masked_examples_change_nothing(shape):
     rest = np.full((3, *shape[1:]), 1e3, np.float32)
     valid = np.r_[np.ones(len(x), bool), np.zeros(3, bool)]
     y, running, params, g_x = learned(
-        OURS, variables, np.r_[x, rest], np.r_[g, 0 * rest], train=True, batch=share(valid)
+        OURS, variables, np.r_[x, rest], np.r_[g, 0 * rest], train=True, batch=Share.of(valid)
     )
     chex.assert_trees_all_close((y[:-3], running, params, g_x[:-3]), want, atol=1e-5)
     assert not np.asarray(g_x[-3:]).any()
@@ -107,7 +107,7 @@ def test_masked_examples_change_nothing(shape):
 def test_the_variance_does_not_cancel_near_the_running_mean():
     """Of values of 1e4 float32 has three digits left; their squares alone would leave none."""
     x = 1e4 + np.random.default_rng(0).normal(0, 1, (4096, 2)).astype(np.float32)
-    batch = share(np.ones(len(x), bool))
+    batch = Share.of(np.ones(len(x), bool))
     _, var = moments(x, batch, np.full(2, 9999.5, np.float32))
     np.testing.assert_allclose(var, np.asarray(x, np.float64).var(0), rtol=1e-4)
     assert np.abs(moments(x, batch, np.zeros(2, np.float32))[1] - 1).max() > 0.1
