@@ -51,7 +51,8 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
         compiled = compile_segment(ready, ready.config, state).compiled
     # jaxlib 0.10 merges a CPU's second gathering with the first.
     reckoned = [] if config.model_parallel > 1 else [
-        collectives.reckoned(state.params, count, config.fsdp, gathers) for gathers in (GATHERS, 1)
+        collectives.reckoned(state.variables, count, config.fsdp, gathers)
+        for gathers in (GATHERS, 1)
     ]
     return {"params": collectives.nbytes(state.params), "reckoned": reckoned,
             "read": collectives.read(compiled.as_text(), count)}

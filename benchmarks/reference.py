@@ -24,7 +24,7 @@ from models import build
 
 def accuracies(state, test) -> tuple[float, float]:
     """Training accuracy of the last epoch, and test accuracy after it."""
-    sums = jax.jit(partial(loop.evaluate, build("cnn", 10), num_classes=10))(state.params, test)
+    sums = jax.jit(partial(loop.evaluate, build("cnn", 10), num_classes=10))(state.variables, test)
     return (float(state.tally.correct / state.tally.count),
             float(sums.tally.correct / sums.tally.count))
 

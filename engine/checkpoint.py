@@ -55,6 +55,11 @@ def digests(state: Any) -> dict[str, list[Any]]:
     return {jax.tree_util.keystr(path): _leaf(mesh.on_host(x)) for path, x in leaves}
 
 
+def _parts(state: Any) -> dict[str, Any]:
+    """A state's fields by name, but for empty ones, which runs from before them lack too."""
+    return {name: part for name, part in state._asdict().items() if jax.tree.leaves(part)}
+
+
 def _read_record(folder: Path) -> Record:
     """A step's record. Raises ValueError where it is damaged, OSError where it is absent."""
     content = json.loads((folder / "record" / "metadata").read_text())
@@ -151,7 +156,7 @@ class Checkpoints:
         self._accuracy[step] = record.rank()
         try:
             saved = self._manager.save(step, args=ocp.args.Composite(
-                state=ocp.args.StandardSave(own._asdict()), record=ocp.args.JsonSave(content),
+                state=ocp.args.StandardSave(_parts(own)), record=ocp.args.JsonSave(content),
             ))
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
@@ -219,9 +224,9 @@ class Checkpoints:
                                    f"was {was}, now {now}.")
             return np.empty(shape, dtype)
 
-        tree = jax.tree_util.tree_map_with_path(abstract, shapes)._asdict()
+        tree = _parts(jax.tree_util.tree_map_with_path(abstract, shapes))
         args = ocp.args.StandardRestore(tree)
-        state = type(shapes)(**self._reader.restore(path / "state", args=args))
+        state = shapes._replace(**self._reader.restore(path / "state", args=args))
         found = digests(state)
         wrong = [name for name, leaf in record.leaves.items() if found.get(name) != leaf]
         if wrong:

@@ -106,8 +106,9 @@ def all_reduce_seconds(
     return min(2 * ring_seconds(count, size, bandwidth, hop), tree)
 
 
-def exchange_seconds(chip: Chip, count: int, traffic: dict[str, int]) -> float:
-    """Of a step, bytes by kind: GATHERS all-gathers, and of each other kind one operation."""
+def exchange_seconds(chip: Chip, count: int, traffic: dict[str, int], waits: int = 0) -> float:
+    """Of a step, bytes by kind: GATHERS all-gathers, and of each other kind one operation; of
+    all-reduces so many more, for whose hops a layer `waits`."""
     rate = bandwidth(chip, count)
 
     def seconds(kind: str, size: int) -> float:
@@ -116,7 +117,8 @@ def exchange_seconds(chip: Chip, count: int, traffic: dict[str, int]) -> float:
         operations = GATHERS if kind == "all-gather" else 1
         return operations * ring_seconds(count, size / operations, rate)
 
-    return sum(seconds(kind, size) for kind, size in traffic.items())
+    hops = waits * all_reduce_seconds(count, 0, rate)
+    return hops + sum(seconds(kind, size) for kind, size in traffic.items())
 
 
 def compute_seconds(chip: Chip, flops: float, touched: float) -> float:

@@ -48,18 +48,20 @@ def read(text: str, devices: int) -> dict[str, list[int]]:
 
 
 def reckoned(
-    params: Any, devices: int, fsdp: bool, gathers: int = GATHERS
+    variables: Any, devices: int, fsdp: bool, gathers: int = GATHERS
 ) -> dict[str, int]:
-    """Bytes a step by kind: the gradient and the tally summed; with `fsdp`, what is split gathered
-    so many times, and its gradient scattered.
+    """Bytes a step by kind: the gradient and the tally summed, batch statistics forward and again
+    backward; with `fsdp`, what is split gathered so many times, and its gradient scattered.
 
     A microbatch gathers and scatters as a step does. What an optimizer adds with `fsdp`
     (clip_norm's scalars, muon's products) is left out.
     """
     if devices == 1:
         return {}
+    params, tally = variables["params"], jax.eval_shape(metrics.zeros)
     split = mesh.on_paper(devices, fsdp).split(params, mesh.DATA)
-    summed = nbytes(params) - split + nbytes(jax.eval_shape(metrics.zeros))
+    # The count that the statistics are of is the tally's: the compiler sums it once.
+    summed = nbytes(params) - split + nbytes(tally) + 2 * nbytes(variables["batch_stats"])
     gathered = {"all-gather": gathers * split, "reduce-scatter": split} if split else {}
     return {"all-reduce": summed} | gathered
 

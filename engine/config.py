@@ -35,7 +35,7 @@ class Config:
     validation_split: str = _option(
         "test", "a split's name, the share of the training split to hold out (0.1), or a fold (2/5)"
     )
-    model: str = _option("cnn", "the network", ("cnn",))
+    model: str = _option("cnn", "the network", ("cnn", "resnet20"))
     loss: str = _option("softmax_cross_entropy", "the loss", ("softmax_cross_entropy",))
     optimizer: str = _option(
         "adam", "the optimizer", ("adam", "adamw", "sgd", "rmsprop", "lion", "muon")

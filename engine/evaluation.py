@@ -42,16 +42,16 @@ def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
     return f"validation ({name} of {ready.config.train_split})", ready.data.validation
 
 
-def evaluated(ready: Setup, params: Any) -> tuple[dict[str, Any], report.Mistakes]:
+def evaluated(ready: Setup, variables: Any) -> tuple[dict[str, Any], report.Mistakes]:
     """metrics.json's scores, and the most confident mistakes."""
     name, subset = held_for_evaluation(ready)
     classes = ready.dataset.classes
     evaluate = partial(loop.evaluate, ready.model, num_classes=len(classes), spread=ready.spread)
-    sums = jax.jit(evaluate)(params, subset)
+    sums = jax.jit(evaluate)(variables, subset)
     scores = metrics.summarise(jax.device_get(sums), classes) | {"split": name}
     images_NxHxWxC = subset.split.images[subset.rows]
     predicted_N, probability_N = jax.device_get(
-        jax.jit(partial(loop.predict, ready.model, spread=ready.spread))(params, images_NxHxWxC)
+        jax.jit(partial(loop.predict, ready.model, spread=ready.spread))(variables, images_NxHxWxC)
     )
     labels_N = np.asarray(subset.split.labels)[np.asarray(subset.rows)]
     wrong = np.flatnonzero(predicted_N != labels_N)
@@ -72,7 +72,7 @@ def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
         ready = settle(config, hyper, device, load(config), console, spread)
     with job.naming_the_lost():
         state = _restored(ready.model, ready.tx, ready.data.train.image_shape, config, which)
-        scores, _ = evaluated(ready, mesh.put(state.params, ready.where(state.params)))
+        scores, _ = evaluated(ready, mesh.put(state.variables, ready.where(state.variables)))
     if job.first_process():
         print(json.dumps(scores | {"checkpoint": which, "step": int(state.step)}, indent=2))
     return scores
@@ -96,7 +96,7 @@ def _inputs(file: Path, saved: dict[str, Any]) -> tuple[list[str], tuple[int, ..
 
 
 def _classified(
-    model: nn.Module, params: Any, image_HxWxC: tuple[int, ...], paths: list[str]
+    model: nn.Module, variables: Any, image_HxWxC: tuple[int, ...], paths: list[str]
 ) -> Iterator[tuple[str, int, float]]:
     """Each file's path, class number and probability, with BATCH images in memory at most.
 
@@ -109,7 +109,7 @@ def _classified(
         images_BxHxWxC = np.zeros((size, *image_HxWxC), np.uint8)  # full, so as to compile once
         for row, path in enumerate(some):
             images_BxHxWxC[row] = image.read(path, image_HxWxC)
-        predicted_B, probability_B = jax.device_get(classify(params, images_BxHxWxC))
+        predicted_B, probability_B = jax.device_get(classify(variables, images_BxHxWxC))
         yield from zip(some, predicted_B.tolist(), probability_B.tolist(), strict=False)
 
 
@@ -129,6 +129,6 @@ def predict(config: Config, hyper: Hyper, which: str, paths: list[str]) -> None:
     lengths = Durations(1, 0, config.epochs)
     model, tx = loop.prepare(config, len(classes), hyper, lengths)
     with jax.default_device(choice.device):
-        params = jax.device_put(_restored(model, tx, image_HxWxC, config, which).params)
-        for path, label, share in _classified(model, params, image_HxWxC, paths):
+        variables = jax.device_put(_restored(model, tx, image_HxWxC, config, which).variables)
+        for path, label, share in _classified(model, variables, image_HxWxC, paths):
             print(f"{path}\t{classes[label]}\t{share:.4f}")

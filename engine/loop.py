@@ -16,6 +16,7 @@ from jax import Array
 from engine import metrics
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, Subset, batch_at, epoch_order, normalise
+from engine.errors import RequestError
 from engine.mesh import DATA, WHOLE, Spread, gathered
 from engine.optim import optimizer
 from engine.state import State, create
@@ -29,9 +30,19 @@ EVAL_BATCH = 64
 CPU_MICROBATCH = 32
 
 
-def microbatch_for(config: Config, platform: str, shares: int = 1) -> tuple[int, str]:
-    """How many examples a device computes at once, and why. 0 means its whole share of a batch."""
+def microbatch_for(
+    config: Config, platform: str, shares: int = 1, batch_stats: Any = None
+) -> tuple[int, str]:
+    """How many examples a device computes at once, and why. 0 means its whole share of a batch.
+
+    Raises RequestError where --microbatch would part the examples that `batch_stats` are of.
+    """
     share = config.batch_size // shares
+    if batch_stats:
+        if config.microbatch:
+            raise RequestError(f"--microbatch {config.microbatch}: the batch statistics of "
+                               f"{config.model} are those of the whole batch. Leave it out.")
+        return 0, "the whole batch at once, which batch statistics are of"
     if config.microbatch:
         return config.microbatch, "as asked"
     if platform != "cpu" or share <= CPU_MICROBATCH:
@@ -80,19 +91,20 @@ def segment(
 
 
 def evaluate(
-    model: nn.Module, params: Any, subset: Subset, num_classes: int, spread: Spread | None = None
+    model: nn.Module, variables: Any, subset: Subset, num_classes: int,
+    spread: Spread | None = None,
 ) -> metrics.Evaluation:
     """Sums over every example of `subset`, each counted once, whatever the devices."""
-    specs, shares = (spread.specs(params), spread.shares) if spread else (None, 1)
+    specs, shares = (spread.specs(variables), spread.shares) if spread else (None, 1)
 
-    def share(params: Any, subset: Subset) -> metrics.Evaluation:
+    def share(variables: Any, subset: Subset) -> metrics.Evaluation:
         """Of every `shares`th batch, from this device's on."""
         first = jax.lax.axis_index(DATA) if spread else 0
 
         def body(turn, sums):
             number = turn * shares + first
             batch, valid_B = batch_at(subset.split, subset.rows, number, EVAL_BATCH)
-            whole = gathered(params, specs) if spread else params
+            whole = gathered(variables, specs) if spread else variables
             return metrics.add(sums, eval_step(model, whole, batch, valid_B))
 
         turns = -(-subset.rows.shape[0] // (EVAL_BATCH * shares))
@@ -100,25 +112,25 @@ def evaluate(
         return jax.lax.psum(own, DATA) if spread else own
 
     each = spread.each(share, (specs, WHOLE), WHOLE) if spread else share
-    return each(params, subset)
+    return each(variables, subset)
 
 
 def predict(
-    model: nn.Module, params: Any, images_NxHxWxC: Array, spread: Spread | None = None
+    model: nn.Module, variables: Any, images_NxHxWxC: Array, spread: Spread | None = None
 ) -> tuple[Array, Array]:
     """The likeliest class of every uint8 image, int32 [N], and its probability, float32 [N]."""
-    specs = spread.specs(params) if spread else None
+    specs = spread.specs(variables) if spread else None
 
-    def likeliest(params: Any, images_NxHxWxC: Array) -> tuple[Array, Array]:
+    def likeliest(variables: Any, images_NxHxWxC: Array) -> tuple[Array, Array]:
         def one(image_HxWxC: Array) -> tuple[Array, Array]:
-            whole = gathered(params, specs) if spread else params
+            whole = gathered(variables, specs) if spread else variables
             logits_C = forward(model, whole, normalise(image_HxWxC)[None])[0]
             return jnp.argmax(logits_C).astype(jnp.int32), jax.nn.softmax(logits_C).max()
 
         return jax.lax.map(one, images_NxHxWxC, batch_size=EVAL_BATCH)
 
     each = spread.each(likeliest, (specs, WHOLE), WHOLE) if spread else likeliest
-    return each(params, images_NxHxWxC)
+    return each(variables, images_NxHxWxC)
 
 
 def prepare(config: Config, num_classes: int, hyper: Hyper, lengths: Durations):
@@ -151,7 +163,7 @@ def train(
 
     def epoch(state: State, _):
         state = segment(model, config, hyper, key, order, data.train, state, lengths.epoch)
-        result = evaluate(model, state.params, data.validation, data.num_classes)
+        result = evaluate(model, state.variables, data.validation, data.num_classes)
         return state, history_row(state.tally, result.tally)
 
     start = initial_state(config, hyper, key, data)

@@ -43,8 +43,8 @@ def _made(shape: tuple[int, ...], axes: tuple[str, ...], devices: list[jax.Devic
 
 class Spread(NamedTuple):
     """How a run lies on the axes "data" and "model" of a mesh: arrays whole on every device, but
-    for kernels (arrays of two axes and more), split by output features over "model", and for what
-    `fsdp` splits over "data".
+    for kernels (arrays of two axes and more), split by output features over "model", and with
+    `fsdp` over "data". Biases, scales and batch statistics are a kernel's thousandth.
 
     fsdp splits parameters and optimizer state alike: stage 3 of ZeRO (Rajbhandari et al. 2020).
     """
@@ -59,10 +59,10 @@ class Spread(NamedTuple):
 
     def _spec(self, x: Any) -> PartitionSpec:
         axes: list[str | None] = [None] * len(x.shape)
-        if math.prod(x.shape) < SHARDED_FROM:
+        if len(axes) < 2 or math.prod(x.shape) < SHARDED_FROM:
             return WHOLE
         parts = self.mesh.shape[MODEL]
-        if parts > 1 and len(axes) > 1 and x.shape[-1] % parts == 0:
+        if parts > 1 and x.shape[-1] % parts == 0:
             axes[-1] = MODEL
         free = [at for at, size in enumerate(x.shape) if not axes[at] and size % self.shares == 0]
         if self.fsdp and free:

@@ -30,6 +30,7 @@ class Share(NamedTuple):
 
     devices: int
     params: int
+    batch_stats: int
     optimizer: int
     data: int
     temporary: int
@@ -37,12 +38,13 @@ class Share(NamedTuple):
 
     @property
     def total(self) -> int:
-        return self.params + self.optimizer + self.data + self.temporary
+        return self.params + self.batch_stats + self.optimizer + self.data + self.temporary
 
     @property
     def touched(self) -> int:
-        """By an update: the gradient read, parameters and optimizer state read and written."""
-        return 3 * self.params + 2 * self.optimizer
+        """By an update: the gradient read, parameters, batch statistics and optimizer state read
+        and written."""
+        return 3 * self.params + 2 * (self.batch_stats + self.optimizer)
 
 
 class Step(NamedTuple):
@@ -91,20 +93,23 @@ def share(plan: Plan, devices: int, fsdp: bool) -> Share:
     return Share(
         devices,
         collectives.held(plan.state.params, devices, fsdp),
+        collectives.held(plan.state.batch_stats, devices, fsdp),
         collectives.held(plan.state.opt_state, devices, fsdp),
         plan.data,
         plan.ways[fsdp].temporary,
-        collectives.reckoned(plan.state.params, devices, fsdp),
+        collectives.reckoned(plan.state.variables, devices, fsdp),
     )
 
 
 def predicted(plan: Plan, devices: int, batch: int, fsdp: bool) -> Step:
     """A step of `batch` examples, spread evenly over `devices`."""
     own = share(plan, devices, fsdp)
+    # A layer's two arrays are summed together, forward and backward: a sum for each array.
+    sums = len(jax.tree.leaves(plan.state.batch_stats))
     return Step(
         devices, batch,
         chips.compute_seconds(plan.chip, plan.flops * batch / devices, own.touched),
-        chips.exchange_seconds(plan.chip, devices, own.traffic),
+        chips.exchange_seconds(plan.chip, devices, own.traffic, sums),
     )
 
 
@@ -130,17 +135,20 @@ def overtaken(steps: list[Step]) -> int | None:
     return next((at.devices for at in steps if at.exchange > at.compute), None)
 
 
-def flops_of_example(model: nn.Module, params: Any, image_HxWxC: tuple[int, ...]) -> float:
+def flops_of_example(model: nn.Module, variables: Any, image_HxWxC: tuple[int, ...]) -> float:
     """XLA's count for one example's gradient. Outside any loop, where it is sound: of a loop it
     counts the body once, whatever its length."""
 
-    def loss(params, image_HxWxC, label):
-        logits_1xC = step.forward(model, params, image_HxWxC[None], train=True)
-        return step.cross_entropy(logits_1xC, label[None])[0]
+    def loss(params, batch_stats, image_HxWxC, label):
+        batch = step.Batch(image_HxWxC[None], label[None], jnp.ones(1, bool))
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits_1xC, _ = step.learning(model, variables, batch, jax.random.key(0))
+        return step.cross_entropy(logits_1xC, batch.labels)[0]
 
     image = jax.ShapeDtypeStruct(image_HxWxC, jnp.float32)
     label = jax.ShapeDtypeStruct((), jnp.int32)
-    cost: Any = jax.jit(jax.grad(loss)).lower(params, image, label).cost_analysis()
+    given = variables["params"], variables["batch_stats"], image, label
+    cost: Any = jax.jit(jax.grad(loss)).lower(*given).cost_analysis()
     return cost["flops"]
 
 
@@ -165,7 +173,8 @@ def _compiled_here(ready: Setup, count: int) -> tuple[Way, Way]:
     each = ready.config.batch_size // count
     alone = dataclasses.replace(ready.config, batch_size=each)
     temporary = memory.plan(compile_segment(ready, alone, state).compiled).temp
-    gathered = collectives.reckoned(state.params, count, fsdp=True, gathers=1).get("all-gather", 0)
+    traffic = collectives.reckoned(state.variables, count, fsdp=True, gathers=1)
+    gathered = traffic.get("all-gather", 0)
     return Way(temporary), Way(temporary + gathered)
 
 
@@ -217,7 +226,7 @@ def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
         source = f"compiled for this machine's CPU ({missing}); what --fsdp gathers, on paper"
     return Plan(
         chip, count, config.batch_size, state, data_bytes(ready.data), ways, source,
-        flops_of_example(ready.model, state.params, ready.data.train.image_shape),
+        flops_of_example(ready.model, state.variables, ready.data.train.image_shape),
     )
 
 
@@ -235,6 +244,8 @@ def _memory(plan: Plan) -> str:
 
     rows = [
         row("parameters", [w.params for w in ways], "paper: shapes"),
+        *([row("batch statistics", [w.batch_stats for w in ways], "paper: shapes")]
+          if plan.state.batch_stats else []),
         row("optimizer state", [w.optimizer for w in ways], "paper: shapes"),
         row("data set, uint8", [w.data for w in ways], "paper: shapes"),
         row("temporary of a step", [w.temporary for w in ways], plan.source),

@@ -216,7 +216,7 @@ def evaluate(
 
     def one(member: Member, validation) -> metrics.Evaluation:
         subset = _fold(validation, member.fold)
-        return loop.evaluate(model, member.state.params, subset, num_classes)
+        return loop.evaluate(model, member.state.variables, subset, num_classes)
 
     return _over_members(layout, one, members, validation_FxN)
 
@@ -226,23 +226,23 @@ def select(members: Member, which_R: Array | np.ndarray) -> Member:
     return jax.tree.map(lambda x: x[which_R], members)
 
 
-def probabilities(model: nn.Module, params_R: Any, subset: Subset) -> tuple[Array, Array]:
+def probabilities(model: nn.Module, variables_R: Any, subset: Subset) -> tuple[Array, Array]:
     """The members' summed class probabilities, float32 [N, C], and their predictions, int32 [R, N].
 
     One member after another, so that memory doesn't grow with their number.
     """
 
-    def of_example(params: Any, row: Array) -> Array:
+    def of_example(variables: Any, row: Array) -> Array:
         image_1xHxWxC = normalise(subset.split.images[row])[None]
-        return jax.nn.softmax(forward(model, params, image_1xHxWxC)[0])
+        return jax.nn.softmax(forward(model, variables, image_1xHxWxC)[0])
 
-    def one(total_NxC, params):
+    def one(total_NxC, variables):
         share_NxC = jax.lax.map(
-            lambda row: of_example(params, row), subset.rows, batch_size=loop.EVAL_BATCH
+            lambda row: of_example(variables, row), subset.rows, batch_size=loop.EVAL_BATCH
         )
         return total_NxC + share_NxC, jnp.argmax(share_NxC, axis=-1).astype(jnp.int32)
 
-    first = jax.tree.map(lambda x: x[0], params_R)
+    first = jax.tree.map(lambda x: x[0], variables_R)
     shape = jax.eval_shape(of_example, first, subset.rows[0])
     start_NxC = jnp.zeros((subset.rows.shape[0], *shape.shape), shape.dtype)
-    return jax.lax.scan(one, start_NxC, params_R)
+    return jax.lax.scan(one, start_NxC, variables_R)

@@ -24,11 +24,11 @@ from engine.space import Search, Study, Trial
 
 
 class Standing(NamedTuple):
-    """What a group leaves: its model, and its whole members' numbers and stacked parameters [R]."""
+    """What a group leaves: its model, and its whole members' numbers and stacked variables [R]."""
 
     model: nn.Module
     numbers: list[int]
-    params: Any
+    variables: Any
 
 
 def rows(study: Study) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
@@ -68,10 +68,10 @@ def _ensemble(
 ) -> dict[str, Any] | None:
     """The mean of these members' probabilities, judged; None for fewer than two."""
     total, predicted = 0.0, []
-    for model, found, params in standings:
+    for model, found, variables in standings:
         chosen = np.array([at for at, number in enumerate(found) if number in numbers], int)
         if len(chosen):
-            some = jax.tree.map(lambda x, chosen=chosen: x[chosen], params)
+            some = jax.tree.map(lambda x, chosen=chosen: x[chosen], variables)
             summed_NxC, each_RxN = jax.device_get(
                 jax.jit(partial(population.probabilities, model))(some, subset)
             )

@@ -49,7 +49,7 @@ def compile_programs(ready: Setup, state: State) -> Programs:
     evaluate = Program(
         partial(loop.evaluate, ready.model, num_classes=len(ready.dataset.classes),
                 spread=ready.spread),
-        params=state.params, subset=ready.data.validation,
+        variables=state.variables, subset=ready.data.validation,
     )
     return Programs(segment, evaluate)
 
@@ -57,10 +57,12 @@ def compile_programs(ready: Setup, state: State) -> Programs:
 def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
     """The memory that training with another batch size would need, by compiling it."""
     config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
-    config = dataclasses.replace(
-        config, microbatch=loop.microbatch_for(config, ready.device.platform, ready.shares)[0]
+    state = ready.state_shapes
+    size, _ = loop.microbatch_for(
+        config, ready.device.platform, ready.shares, state.batch_stats
     )
-    return memory.plan(compile_segment(ready, config, ready.state_shapes).compiled)
+    config = dataclasses.replace(config, microbatch=size)
+    return memory.plan(compile_segment(ready, config, state).compiled)
 
 
 @contextlib.contextmanager
@@ -191,7 +193,7 @@ def _conclude(
     console: Console,
 ) -> None:
     """metrics.json, the plots and report.html."""
-    scores, mistakes = evaluated(ready, state.params)
+    scores, mistakes = evaluated(ready, state.variables)
     if not job.first_process():
         return
     history = folder.history(path)

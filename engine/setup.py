@@ -86,9 +86,10 @@ def plain_console(stderr: bool = False, quiet: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
 
 
-def _fits(config: Config, model: nn.Module, image_HxWxC: tuple[int, ...]) -> None:
+def _fitting(config: Config, model: nn.Module, image_HxWxC: tuple[int, ...]) -> Any:
+    """The model's variables as shapes. Raises RequestError where it can't take such images."""
     try:
-        jax.eval_shape(
+        return jax.eval_shape(
             partial(model.init, train=False), jax.random.key(0), np.zeros((1, *image_HxWxC), "f4")
         )
     except ValueError as error:
@@ -195,13 +196,13 @@ def settle(
         f"data: {dataset.name}, {num_train:,} training and {len(host.validation.rows):,} "
         f"validation images of {' × '.join(map(str, image))}"
     )
-    shares = spread.shares if spread else 1
-    size, reason = loop.microbatch_for(config, device.platform, shares)
-    if config.batch_size > loop.CPU_MICROBATCH * shares or size:
-        console.print(f"microbatch: {size or config.batch_size // shares} ({reason})")
     lengths = durations(config, num_train)
     model, tx = loop.prepare(config, len(dataset.classes), hyper, lengths)
-    _fits(config, model, image)
+    batch_stats = _fitting(config, model, image).get("batch_stats")
+    shares = spread.shares if spread else 1
+    size, reason = loop.microbatch_for(config, device.platform, shares, batch_stats)
+    if config.batch_size > loop.CPU_MICROBATCH * shares or size:
+        console.print(f"microbatch: {size or config.batch_size // shares} ({reason})")
     order = config.seed if config.order_seed < 0 else config.order_seed
     where = _everywhere(spread, device)
     return Setup(
@@ -247,7 +248,7 @@ def summary(config: Config) -> None:
     dataset = load(config)
     image = partition(dataset, config).train.image_shape
     model = build(config.model, len(dataset.classes), config.convolution)
-    _fits(config, model, image)
+    _fitting(config, model, image)
     table = nn.tabulate(
         model, jax.random.key(0), compute_flops=True,
         console_kwargs={"width": 130, "force_terminal": False},

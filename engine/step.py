@@ -17,6 +17,7 @@ from engine.mesh import CUT, DATA, WHOLE, Spread, gathered, gathered_again, summ
 from engine.optim import optimizer
 from engine.sources.dataset import Split
 from engine.state import State
+from models.batch_norm import Share
 
 
 class Batch(NamedTuple):
@@ -27,12 +28,23 @@ class Batch(NamedTuple):
     valid: Array
 
 
-def forward(
-    model: nn.Module, params: Any, images: Array, train: bool = False, dropout: Array | None = None
-) -> Array:
+def forward(model: nn.Module, variables: Any, images: Array) -> Array:
     """Logits [B, C] of float32 images."""
-    rngs = None if dropout is None else {"dropout": dropout}
-    return model.apply({"params": params}, images, train=train, rngs=rngs)  # type: ignore
+    return model.apply(variables, images, train=False)  # type: ignore
+
+
+def learning(
+    model: nn.Module, variables: Any, batch: Batch, dropout: Array, axes: tuple[str, ...] = ()
+) -> tuple[Array, Any]:
+    """Logits [B, C] of a batch to learn from, and the batch statistics it leaves: over the valid
+    examples of all devices on the mesh's `axes`."""
+    how: dict[str, Any] = {"train": True, "rngs": {"dropout": dropout}}
+    if not variables["batch_stats"]:
+        return model.apply(variables, batch.images, **how), {}  # type: ignore
+    logits_BxC, changed = model.apply(
+        variables, batch.images, batch=Share.of(batch.valid, axes), mutable="batch_stats", **how
+    )
+    return logits_BxC, changed["batch_stats"]  # type: ignore
 
 
 def cross_entropy(
@@ -46,60 +58,78 @@ def cross_entropy(
     return (1.0 - smoothing) * loss_B + smoothing * uniform_B
 
 
-def _gradient(
-    model: nn.Module, params: Any, batch: Batch, hyper: Hyper, dropout: Array,
-    whole: Callable[[Any], Any] | None,
-) -> tuple[Any, metrics.Tally]:
-    """The gradient of the loss summed over the valid examples, and their tally. `whole` gathers
-    parameters of which a device has a part."""
+class Learned(NamedTuple):
+    """Of a batch: the gradient of the loss summed over its valid examples, their tally, and the
+    batch statistics after it."""
+
+    gradient: Any
+    tally: metrics.Tally
+    batch_stats: Any
+
+
+def _learned(
+    model: nn.Module, variables: Any, batch: Batch, hyper: Hyper, dropout: Array,
+    axes: tuple[str, ...], whole: Callable[[Any], Any] | None,
+) -> Learned:
+    """What `batch` teaches. `whole` gathers parameters of which a device has a part."""
 
     def loss_sum(params):
-        params = whole(params) if whole else params
-        logits_BxC = forward(model, params, batch.images, train=True, dropout=dropout)
+        now = variables | {"params": whole(params) if whole else params}
+        logits_BxC, batch_stats = learning(model, now, batch, dropout, axes)
         loss_B = cross_entropy(logits_BxC, batch.labels, hyper.label_smoothing)
         tally = metrics.measure(loss_B, logits_BxC, batch.labels, batch.valid)
-        return tally.loss_sum, tally
+        return tally.loss_sum, (tally, batch_stats)
 
-    return jax.grad(gathered_again(loss_sum) if whole else loss_sum, has_aux=True)(params)
+    gradient, (tally, batch_stats) = jax.grad(
+        gathered_again(loss_sum) if whole else loss_sum, has_aux=True
+    )(variables["params"])
+    return Learned(gradient, tally, batch_stats)
 
 
 def _accumulated(
-    model: nn.Module, params: Any, batch: Batch, hyper: Hyper, dropout: Array, microbatch: int,
-    whole: Callable[[Any], Any] | None = None,
-) -> tuple[Any, metrics.Tally]:
-    """`_gradient` over microbatches that fit the cache; their sums are the whole batch's."""
+    model: nn.Module, variables: Any, batch: Batch, hyper: Hyper, dropout: Array, microbatch: int,
+    axes: tuple[str, ...] = (), whole: Callable[[Any], Any] | None = None,
+) -> Learned:
+    """`_learned` over microbatches that fit the cache; their sums are the whole batch's. Not for
+    batch statistics, which those of a part are not."""
     if not 0 < microbatch < batch.labels.shape[0]:
-        return _gradient(model, params, batch, hyper, dropout, whole)
+        return _learned(model, variables, batch, hyper, dropout, axes, whole)
     count = batch.labels.shape[0] // microbatch
     parts = jax.tree.map(lambda x: x.reshape(count, microbatch, *x.shape[1:]), batch)
 
     def body(sums, part):
         index, batch = part
-        new = _gradient(model, params, batch, hyper, jax.random.fold_in(dropout, index), whole)
+        own = jax.random.fold_in(dropout, index)
+        new = _learned(model, variables, batch, hyper, own, axes, whole)
         return metrics.add(sums, new), None
 
-    start = (jax.tree.map(jnp.zeros_like, params), metrics.zeros())
+    start = Learned(jax.tree.map(jnp.zeros_like, variables["params"]), metrics.zeros(), {})
     return jax.lax.scan(body, start, (jnp.arange(count), parts))[0]
 
 
 def _spread(
-    spread: Spread, config: Config, model: nn.Module, params: Any, batch: Batch, hyper: Hyper,
+    spread: Spread, config: Config, model: nn.Module, variables: Any, batch: Batch, hyper: Hyper,
     dropout: Array,
-) -> tuple[Any, metrics.Tally]:
+) -> Learned:
     """`_accumulated`, every device its share of the batch: one all-reduce a dtype adds up.
 
     Of fully sharded parameters each device is left with its part of the gradient.
     """
-    specs = spread.specs(params)
-    whole = partial(gathered, specs=specs) if spread.fsdp else None
+    specs = spread.specs(variables)
+    params = specs["params"]
+    whole = partial(gathered, specs=params) if spread.fsdp else None
 
-    def share(params, batch, hyper, dropout):
+    def part(variables, batch, hyper, dropout):
         own = jax.random.fold_in(dropout, jax.lax.axis_index(DATA))
-        sums, tally = _accumulated(model, params, batch, hyper, own, config.microbatch, whole)
-        return summed(sums, specs), jax.lax.psum(tally, DATA)
+        learned = _accumulated(
+            model, variables, batch, hyper, own, config.microbatch, spread.mesh.axis_names, whole
+        )
+        return learned._replace(gradient=summed(learned.gradient, params),
+                                tally=jax.lax.psum(learned.tally, DATA))
 
-    each = spread.each(share, (specs, CUT, WHOLE, WHOLE), (specs, WHOLE))
-    return each(params, batch, hyper, dropout)
+    out = Learned(params, WHOLE, WHOLE)  # type: ignore[arg-type]  # where each of them lies
+    each = spread.each(part, (specs, CUT, WHOLE, WHOLE), out)
+    return each(variables, batch, hyper, dropout)
 
 
 def train_step(
@@ -119,24 +149,28 @@ def train_step(
     ready = Batch(normalise(images), batch.labels, valid_B)
     dropout = keys.stream(root, "dropout", state.step)
     if spread is None:
-        sums, tally = _accumulated(model, state.params, ready, hyper, dropout, config.microbatch)
+        learned = _accumulated(model, state.variables, ready, hyper, dropout, config.microbatch)
     else:
-        sums, tally = _spread(spread, config, model, state.params, ready, hyper, dropout)
-    gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), sums)
+        learned = _spread(spread, config, model, state.variables, ready, hyper, dropout)
+    tally = learned.tally
+    gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), learned.gradient)
     tx = optimizer(config, hyper, durations)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)
     bad = ~jnp.isfinite(tally.loss_sum) & (state.diverged_at < 0)
     return State(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
+        batch_stats=learned.batch_stats,
         opt_state=opt_state,
         tally=metrics.add(state.tally, tally),
         diverged_at=jnp.where(bad, state.step, state.diverged_at),
     )
 
 
-def eval_step(model: nn.Module, params: Any, batch: Split, valid_B: Array) -> metrics.Evaluation:
+def eval_step(
+    model: nn.Module, variables: Any, batch: Split, valid_B: Array
+) -> metrics.Evaluation:
     """The batch's loss without smoothing, its top-5 and its confusion matrix, masked."""
-    logits_BxC = forward(model, params, normalise(batch.images))
+    logits_BxC = forward(model, variables, normalise(batch.images))
     loss_B = cross_entropy(logits_BxC, batch.labels)
     return metrics.evaluate(loss_B, logits_BxC, batch.labels, valid_B)

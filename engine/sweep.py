@@ -306,8 +306,8 @@ class Sweep:
                 accuracy = folder.history(self._folder(number))[-1]["val_accuracy"]
                 _save_member(self._folder(number), step, member, accuracy)
                 whole.append(at)
-        params = jax.tree.map(lambda x: x[np.array(whole, int)], members.state.params)
-        return Standing(group.ready.model, [numbers[at] for at in whole], params)
+        variables = jax.tree.map(lambda x: x[np.array(whole, int)], members.state.variables)
+        return Standing(group.ready.model, [numbers[at] for at in whole], variables)
 
 
 def run(config: Config, hyper: Hyper, search: Search, resume: str = "") -> Path:

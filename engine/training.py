@@ -30,7 +30,7 @@ STUCK_SECONDS = 600
 
 
 class Programs(NamedTuple):
-    """segment(hyper, root, order, train, state, count), evaluate(params, subset): compiled."""
+    """segment(hyper, root, order, train, state, count), evaluate(variables, subset): compiled."""
 
     segment: Program
     evaluate: Program
@@ -69,7 +69,7 @@ def watched(seconds: float) -> Iterator[None]:
 @jax.jit
 def _finite(state: State) -> jax.Array:
     """Whether everything that the next step builds on is."""
-    floats = [x for x in jax.tree.leaves((state.params, state.opt_state))
+    floats = [x for x in jax.tree.leaves((state.variables, state.opt_state))
               if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
 
@@ -173,7 +173,7 @@ class Training:
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:
             with watched(self.stuck_after):
                 validation = self.programs.evaluate(
-                    params=state.params, subset=ready.data.validation
+                    variables=state.variables, subset=ready.data.validation
                 )
                 row |= {name: float(value) for name, value in
                         loop.history_row(state.tally, validation.tally).items()}

@@ -8,6 +8,7 @@ faster outside it too, so that is what a CPU gets. Elsewhere the vendor's convol
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -45,11 +46,13 @@ def by_platform(cpu: Formulation, default: Formulation) -> Formulation:
     return apply
 
 
-def patches(x_BxHxWxC: Array, side: int) -> Array:
-    """Every valid side × side window, flattened: [B, H-side+1, W-side+1, side²·C] (im2col)."""
+def patches(x_BxHxWxC: Array, side: int, stride: int = 1) -> Array:
+    """Every valid side × side window, or every `stride`th, flattened: [B, H', W', side²·C]
+    (im2col), H' = (H-side) // stride + 1."""
     height, width = (n - side + 1 for n in x_BxHxWxC.shape[1:3])
     pixels = [
-        x_BxHxWxC[:, i : i + height, j : j + width] for i in range(side) for j in range(side)
+        x_BxHxWxC[:, i : i + height : stride, j : j + width : stride]
+        for i in range(side) for j in range(side)
     ]
     return jnp.concatenate(pixels, axis=-1)
 
@@ -109,9 +112,14 @@ def _corner_max_backward(y_BxHxWx4xF: Array, g_BxHxWxF: Array):
 corner_max.defvjp(_corner_max_forward, _corner_max_backward)
 
 
-def conv_product(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
-    """Valid, stride-1 convolution, [B, H-K+1, W-K+1, F], as a product over patches."""
-    return _product(patches(x_BxHxWxC, kernel_KxKxCxF.shape[0]), kernel_KxKxCxF)
+def conv_product(
+    x_BxHxWxC: Array, kernel_KxKxCxF: Array, stride: int = 1, padding: int = 0
+) -> Array:
+    """Convolution of an image with so many zeros around it, [B, H', W', F], as a product over
+    patches. H' = (H + 2·padding - K) // stride + 1."""
+    around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = jnp.pad(x_BxHxWxC, around) if padding else x_BxHxWxC
+    return _product(patches(padded, kernel_KxKxCxF.shape[0], stride), kernel_KxKxCxF)
 
 
 def conv_pool_product(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
@@ -120,10 +128,13 @@ def conv_pool_product(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
     return corner_max(_product(corners, kernel_KxKxCxF))
 
 
-def conv_direct(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
+def conv_direct(
+    x_BxHxWxC: Array, kernel_KxKxCxF: Array, stride: int = 1, padding: int = 0
+) -> Array:
     """`conv_product` as XLA's convolution."""
     return lax.conv_general_dilated(
-        x_BxHxWxC, kernel_KxKxCxF, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x_BxHxWxC, kernel_KxKxCxF, (stride, stride), [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
@@ -135,25 +146,30 @@ def conv_pool_direct(x_BxHxWxC: Array, kernel_KxKxCxF: Array) -> Array:
     return corner_max(jnp.stack(corners, axis=3))
 
 
-CONV = {
-    "auto": by_platform(cpu=conv_product, default=conv_direct),
-    "product": conv_product,
-    "direct": conv_direct,
-}
-CONV_POOL = {
-    "auto": by_platform(cpu=conv_pool_product, default=conv_pool_direct),
-    "product": conv_pool_product,
-    "direct": conv_pool_direct,
+def _formulations(product: Formulation, direct: Formulation) -> dict[str, Formulation]:
+    return {
+        "auto": by_platform(cpu=product, default=direct), "product": product, "direct": direct
+    }
+
+
+CONV = _formulations(conv_product, conv_direct)
+CONV_POOL = _formulations(conv_pool_product, conv_pool_direct)
+CONV_PADDED = {  # by stride: a kernel of 3 × 3 stands on every pixel, or on every second
+    stride: _formulations(partial(conv_product, stride=stride, padding=1),
+                          partial(conv_direct, stride=stride, padding=1))
+    for stride in (1, 2)
 }
 
 
-def _kernel(layer: nn.Module, shape: tuple[int, ...]) -> Array:
+def _kernel(
+    layer: nn.Module, shape: tuple[int, ...], init: Callable = nn.initializers.glorot_uniform
+) -> Array:
     """The layer's kernel, of `shape` when it is made; on a device that has its columns, those.
 
     Raises ValueError for a kernel of another shape.
     """
     if not layer.has_variable("params", "kernel"):
-        return layer.param("kernel", nn.initializers.glorot_uniform(), shape)
+        return layer.param("kernel", init(), shape)
     kernel: Array = layer.get_variable("params", "kernel")
     if kernel.shape[:-1] != shape[:-1] or shape[-1] % kernel.shape[-1]:
         raise ValueError(f"the kernel of {layer.name} is of shape {kernel.shape}, not {shape}")
@@ -183,6 +199,25 @@ class ConvReLU(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         operation = (CONV_POOL if self.pool else CONV)[self.formulation]
         return nn.relu(by_columns(operation, x_BxHxWxC, kernel, self.features) + bias)
+
+
+class Conv(nn.Module):
+    """3 × 3 convolution of an image padded by one pixel, without bias; nn.Conv's parameters.
+
+    He-normal kernels (He et al. 2015, "Delving deep into rectifiers").
+    """
+
+    features: int
+    stride: int = 1
+    formulation: str = "auto"
+
+    @nn.compact
+    def __call__(self, x_BxHxWxC: Array) -> Array:
+        """[B, H, W, C] → [B, ⌈H / stride⌉, ⌈W / stride⌉, features]"""
+        shape = (3, 3, x_BxHxWxC.shape[-1], self.features)
+        kernel = _kernel(self, shape, nn.initializers.he_normal)
+        operation = CONV_PADDED[self.stride][self.formulation]
+        return by_columns(operation, x_BxHxWxC, kernel, self.features)
 
 
 class Dense(nn.Module):

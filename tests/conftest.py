@@ -28,7 +28,8 @@ import pytest  # noqa: E402
 from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
 from models import MODELS  # noqa: E402
-from models.layers import Dense  # noqa: E402
+from models.batch_norm import BatchNorm  # noqa: E402
+from models.layers import Conv, Dense  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -60,9 +61,29 @@ class Tiny(nn.Module):
         return Dense(self.num_classes)(x)
 
 
+class Normed(nn.Module):
+    """One that keeps batch statistics. A bias before them would have a gradient of rounding only,
+    which Adam enlarges: convolutions have none."""
+
+    num_classes: int
+    convolution: str = "auto"
+
+    @nn.compact
+    def __call__(self, x, train: bool, batch=None):
+        for features in (8, 16):
+            x = Conv(features, stride=2, formulation=self.convolution)(x)
+            x = nn.relu(BatchNorm()(x, train, batch))
+        return Dense(self.num_classes)(x.mean((1, 2)))
+
+
 @pytest.fixture
 def tiny_is_a_model(monkeypatch):
     monkeypatch.setitem(MODELS, "tiny", Tiny)
+
+
+@pytest.fixture
+def normed_is_a_model(monkeypatch):
+    monkeypatch.setitem(MODELS, "normed", Normed)
 
 
 @pytest.fixture

@@ -26,6 +26,14 @@ def state(step: int) -> Small:
     return Small(jnp.int32(step), {"kernel": values, "bias": jnp.full(8, step, jnp.float32)})
 
 
+class Later(NamedTuple):
+    """With a field that was added since, and is empty."""
+
+    step: Any
+    params: Any
+    batch_stats: Any
+
+
 SHAPES = jax.eval_shape(lambda: state(0))
 
 
@@ -174,3 +182,9 @@ def test_too_little_room_is_found_beforehand(tmp_path, monkeypatch):
     with (Checkpoints(folder) as checkpoints,
           pytest.raises(RequestError, match=r"0.0 MB free, and a run's checkpoints need 0.1")):
         checkpoints.check_room(state(1))
+
+
+def test_a_state_from_before_an_empty_field_is_read(tmp_path):
+    with Checkpoints(saved(tmp_path, (1, 0.5)), read_only=True) as checkpoints:
+        found, _ = checkpoints.restore(Later(*SHAPES, {}))
+    assert found.batch_stats == {} and same(Small(*found[:2]), state(1))

@@ -6,15 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.layers import CONV, CONV_POOL, ConvReLU, corner_max, pooling_patches
+from models.layers import CONV, CONV_PADDED, CONV_POOL, Conv, ConvReLU, corner_max, pooling_patches
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def flaxs(x, kernel) -> jax.Array:
-    layer = nn.Conv(kernel.shape[-1], kernel.shape[:2], padding="VALID", use_bias=False)
+def flaxs(x, kernel, stride: int = 1, padding: int = 0) -> jax.Array:
+    layer = nn.Conv(kernel.shape[-1], kernel.shape[:2], stride, padding, use_bias=False)
     return layer.apply({"params": {"kernel": kernel}}, x)
 
 
@@ -34,6 +34,26 @@ def assert_same_function(ours, theirs, x, kernel) -> None:
 def test_conv_equals_flaxs_in_value_and_gradient(shape, side, how):
     x, kernel = normal(0, *shape), normal(1, side, side, shape[-1], 4)
     assert_same_function(CONV[how], flaxs, x, kernel)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (2, 7, 4, 3), (1, 1, 2, 3)])
+@pytest.mark.parametrize("stride", CONV_PADDED)
+@pytest.mark.parametrize("how", CONV)
+def test_padded_conv_equals_flaxs_in_value_and_gradient(shape, stride, how):
+    x, kernel = normal(0, *shape), normal(1, 3, 3, 3, 4)
+    assert_same_function(
+        CONV_PADDED[stride][how], lambda x, k: flaxs(x, k, stride, padding=1), x, kernel
+    )
+
+
+def test_the_padded_layers_parameters_are_flaxs_and_he_normal():
+    layer, x = Conv(256, stride=2), normal(0, 1, 5, 5, 64)
+    params = layer.init(jax.random.key(0), x)["params"]
+    np.testing.assert_allclose(
+        layer.apply({"params": params}, x), flaxs(x, params["kernel"], 2, padding=1), atol=1e-4
+    )
+    assert list(params) == ["kernel"]
+    np.testing.assert_allclose(params["kernel"].std(), np.sqrt(2 / (9 * 64)), rtol=0.02)
 
 
 @pytest.mark.parametrize("side, height, width", [(3, 8, 8), (3, 13, 9), (3, 4, 5), (1, 2, 3)])

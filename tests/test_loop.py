@@ -11,9 +11,10 @@ from conftest import data_of, random_split
 from engine import loop
 from engine.config import Config, Hyper
 from engine.data import Data, normalise
+from engine.errors import RequestError
 from models import build
 
-pytestmark = pytest.mark.usefixtures("tiny_is_a_model")
+pytestmark = pytest.mark.usefixtures("tiny_is_a_model", "normed_is_a_model")
 CLASSES = 4
 CONFIG = Config(model="tiny", batch_size=8, epochs=3)
 HYPER = jax.tree.map(jnp.float32, Hyper(learning_rate=1e-3))
@@ -41,15 +42,17 @@ def test_exactly_n_updates(data, size):
     assert int(state.tally.count) == 37 and history["loss"].shape == (config.epochs,)
 
 
-def test_two_segments_equal_one_and_the_whole_run_bit_for_bit(data):
-    segment, state, parts = compiled_segment(CONFIG), start(CONFIG, data), start(CONFIG, data)
-    for _ in range(CONFIG.epochs):
+@pytest.mark.parametrize("model", ["tiny", "normed"])
+def test_two_segments_equal_one_and_the_whole_run_bit_for_bit(data, model):
+    config = dataclasses.replace(CONFIG, model=model)
+    segment, state, parts = compiled_segment(config), start(config, data), start(config, data)
+    for _ in range(config.epochs):
         state = segment(HYPER, KEY, KEY, data.train, state, np.int32(5))
         for count in (2, 1, 2):
             parts = segment(HYPER, KEY, KEY, data.train, parts, np.int32(count))
     assert equal(state, parts)
-    whole, history = jax.jit(loop.train)(CONFIG, HYPER, KEY, data)
-    chex.assert_trees_all_close(whole.params, state.params, atol=1e-6)
+    whole, history = jax.jit(loop.train)(config, HYPER, KEY, data)
+    chex.assert_trees_all_close(whole.variables, state.variables, atol=1e-5)
     assert int(whole.tally.correct) == int(state.tally.correct)
 
 
@@ -103,31 +106,34 @@ def test_microbatches_give_the_whole_batchs_update(data):
     assert int(states[1].tally.count) == 37
 
 
-def test_the_gradient_is_the_mean_over_valid_examples():
+@pytest.mark.parametrize("model", ["tiny", "normed"])
+def test_the_gradient_is_the_mean_over_valid_examples(model):
     """One SGD step on a masked batch equals one on the examples alone."""
     data = data_of(random_split(5), random_split(5))
-    params = []
+    variables = []
     for size in (5, 16):
-        config = Config(model="tiny", batch_size=size, optimizer="sgd", epochs=1)
+        config = Config(model=model, batch_size=size, optimizer="sgd", epochs=1)
         hyper = HYPER._replace(learning_rate=jnp.float32(0.1))
         state = compiled_segment(config)(
             hyper, KEY, KEY, data.train, start(config, data, hyper), np.int32(1)
         )
-        params.append(state.params)
-    chex.assert_trees_all_close(*params, atol=1e-6)
+        variables.append(state.variables)
+    chex.assert_trees_all_close(*variables, atol=2e-6)
 
 
-def test_evaluation_counts_every_example_once(data):
-    model, params = build("tiny", CLASSES), start(CONFIG, data).params
-    result = loop.evaluate(model, params, data.validation, CLASSES)
+@pytest.mark.parametrize("name", ["tiny", "normed"])
+def test_evaluation_counts_every_example_once(data, name):
+    config = dataclasses.replace(CONFIG, model=name)
+    model, variables = build(name, CLASSES), start(config, data).variables
+    result = loop.evaluate(model, variables, data.validation, CLASSES)
     split = data.validation.split
-    logits = model.apply({"params": params}, normalise(split.images), train=False)
+    logits = model.apply(variables, normalise(split.images), train=False)
     labels = np.asarray(split.labels)
     log_p = np.asarray(jax.nn.log_softmax(logits))[np.arange(21), labels]
     np.testing.assert_allclose(result.tally.loss_sum, -log_p.sum(), rtol=1e-5)
     assert int(result.tally.count) == 21 == int(result.confusion.sum())
     assert int(result.tally.correct) == (np.argmax(logits, 1) == labels).sum()
-    predicted, probability = loop.predict(model, params, split.images)
+    predicted, probability = loop.predict(model, variables, split.images)
     np.testing.assert_array_equal(predicted, np.argmax(logits, 1))
     np.testing.assert_allclose(probability, jax.nn.softmax(logits).max(1), rtol=1e-5)
 
@@ -153,13 +159,17 @@ def test_a_run_is_a_function_that_vmap_multiplies(data):
         chex.assert_trees_all_close(member, one.params, atol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer, rate, eps_root", [("sgd", 5e-3, None), ("adam", 1e-4, 1e-8)])
-def test_the_hyper_gradient_is_the_slope_of_the_validation_loss(data, optimizer, rate, eps_root):
+@pytest.mark.parametrize("model, optimizer, rate, eps_root", [
+    ("tiny", "sgd", 5e-3, None), ("tiny", "adam", 1e-4, 1e-8), ("normed", "sgd", 5e-3, None),
+])
+def test_the_hyper_gradient_is_the_slope_of_the_validation_loss(
+    data, model, optimizer, rate, eps_root
+):
     """d(validation loss)/d(learning rate) through a whole run, against finite differences.
 
     An epoch only: over more of them the loss has kinks, where a ReLU changes sides.
     """
-    config = dataclasses.replace(CONFIG, optimizer=optimizer, epochs=1)
+    config = dataclasses.replace(CONFIG, model=model, optimizer=optimizer, epochs=1)
 
     def final_loss(rate):
         hyper = HYPER._replace(learning_rate=rate, eps_root=eps_root)
@@ -204,3 +214,16 @@ def test_the_first_non_finite_step_is_remembered(data):
 def test_the_microbatch_is_chosen_with_a_reason(size, platform, micro):
     chosen, reason = loop.microbatch_for(Config(batch_size=size), platform)
     assert chosen == micro and reason
+
+
+def test_batch_statistics_are_of_the_whole_batch(data):
+    """Which no microbatch has: refused, whoever asks."""
+    config = Config(model="normed", batch_size=64)
+    batch_stats = start(config, data).batch_stats
+    size, reason = loop.microbatch_for(config, "cpu", 1, batch_stats)
+    assert size == 0 and "batch statistics" in reason
+    config = dataclasses.replace(config, batch_size=8, microbatch=4)
+    with pytest.raises(RequestError, match="--microbatch 4: the batch statistics of normed"):
+        loop.microbatch_for(config, "cpu", 1, batch_stats)
+    with pytest.raises(ValueError, match="BatchNorm_0"):  # a part's statistics are nobody's sum
+        loop.train(config, HYPER, KEY, data)

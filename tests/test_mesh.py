@@ -28,8 +28,10 @@ COLLECTIVE = re.compile(
 
 
 def trained(devices: int, config=CONFIG, hyper=HYPER, steps: int = 5):
-    """(compiled text, state, evaluation) of so many steps, on one device or on two."""
-    spread = mesh.spread(jax.devices("cpu"), config) if devices == 2 else None
+    """(compiled text, state, evaluation) of so many steps, on one device or on all."""
+    found = jax.devices("cpu")
+    assert devices in (1, len(found))
+    spread = mesh.spread(found[:devices], config if devices > 1 else Config())
     where = mesh.everywhere(spread and spread.mesh, CPU)
     data = mesh.put(Data(whole(TRAIN), whole(VALIDATION), 4), where)
     root = mesh.put(jax.random.key(3), where)
@@ -43,7 +45,7 @@ def trained(devices: int, config=CONFIG, hyper=HYPER, steps: int = 5):
     state = compiled(hyper=hyper, root=root, order=root, train=data.train, state=state,
                      count=np.int32(steps))
     evaluate = jax.jit(partial(loop.evaluate, model, num_classes=4, spread=spread))
-    return compiled.as_text(), state, evaluate(state.params, data.validation)
+    return compiled.as_text(), state, evaluate(state.variables, data.validation)
 
 
 @pytest.mark.parametrize("changes", [

@@ -1,5 +1,8 @@
+from functools import partial
+
 import jax
 import numpy as np
+import pytest
 
 from models import build
 
@@ -40,6 +43,60 @@ def test_forward_pass_equals_an_independent_one():
     params = model.init(jax.random.key(0), x, train=False)["params"]
     want = np.stack([numpy_forward(params, image) for image in x])
     np.testing.assert_allclose(model.apply({"params": params}, x, train=False), want, atol=1e-5)
+
+
+def numpys_resnet(variables, x):
+    """ResNet-20 from its definition, of one image, with running moments."""
+
+    def convolve(x, layer, stride):
+        kernel = np.asarray(layer["kernel"], np.float64)
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        rows, columns = (range(0, n, stride) for n in x.shape[:2])
+        return np.array([[np.tensordot(padded[i : i + 3, j : j + 3], kernel, 3) for j in columns]
+                         for i in rows])
+
+    def norm(x, layer, kept):
+        return (x - kept["mean"]) / np.sqrt(kept["var"] + 1e-5) * layer["scale"] + layer["bias"]
+
+    params, stats = variables["params"], variables["batch_stats"]
+    x = convolve(x, params["Conv_0"], 1)
+    x = np.maximum(norm(x, params["BatchNorm_0"], stats["BatchNorm_0"]), 0)
+    for number in range(9):
+        layer, kept = params[f"Block_{number}"], stats[f"Block_{number}"]
+        stride = 2 if number in (3, 6) else 1
+        y = convolve(x, layer["Conv_0"], stride)
+        y = np.maximum(norm(y, layer["BatchNorm_0"], kept["BatchNorm_0"]), 0)
+        y = norm(convolve(y, layer["Conv_1"], 1), layer["BatchNorm_1"], kept["BatchNorm_1"])
+        y[..., : x.shape[-1]] += x[::stride, ::stride]
+        x = np.maximum(y, 0)
+    head = params["Dense_0"]
+    return x.mean((0, 1)) @ head["kernel"] + head["bias"]
+
+
+def test_resnet20_has_269722_parameters_and_answers_in_logits():
+    model, x = build("resnet20", 10), np.zeros((2, 32, 32, 3), "f4")
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0), x)
+    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == 269_722
+    assert sum(p.size for p in jax.tree.leaves(variables["batch_stats"])) == 2 * 688
+    logits = jax.eval_shape(partial(model.apply, train=False), variables, x)
+    assert logits.shape == (2, 10)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (7, 9, 1)])
+def test_resnet20_equals_an_independent_one(shape):
+    """Of even and odd sides, with parameters and moments as if trained."""
+    model = build("resnet20", 10)
+    x = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), x)
+    leaves, tree = jax.tree.flatten(variables)
+    rng = np.random.default_rng(1)
+    variables = tree.unflatten([
+        np.asarray(p) if p.ndim > 1 else rng.uniform(0.5, 1.5, p.shape).astype("f4")
+        for p in leaves
+    ])
+    got = jax.jit(partial(model.apply, train=False))(variables, x)
+    want = np.stack([numpys_resnet(variables, image) for image in x])
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
 
 
 def test_initialisers_are_glorot_uniform_and_zero():

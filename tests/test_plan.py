@@ -144,6 +144,28 @@ def test_the_paper_is_the_compiled_text(measure, count):
     assert found["params"] == 4 * PARAMETERS
 
 
+@pytest.mark.parametrize("way", [{}, {"fsdp": True}])
+def test_batch_statistics_are_reckoned_to_the_byte_too(normed_is_a_model, way):
+    found = measured({"model": "normed"} | way, 2)
+    assert {kind: sum(sizes) for kind, sizes in found["read"].items()} in found["reckoned"]
+
+
+def test_a_layer_waits_for_its_statistics():
+    """Their bytes are few: what takes time is the hops of two sums a layer."""
+    exchange = chips.exchange_seconds(H100, 8, {"all-reduce": 1000}, waits=38)
+    assert exchange == pytest.approx(
+        chips.all_reduce_seconds(8, 1000, 450e9) + 38 * 6 * chips.HOP_SECONDS)
+    assert chips.exchange_seconds(H100, 1, {}, waits=38) == 0
+    config = Config(model="resnet20")
+    model, tx = loop.prepare(config, 10, Hyper(), durations(config, 50_000))
+    normed = article()._replace(state=shapes(model, tx, IMAGE))
+    own = plan.share(normed, 8, fsdp=True)
+    assert own.batch_stats == 8 * 688 and len(jax.tree.leaves(normed.state.batch_stats)) == 38
+    assert plan.predicted(normed, 8, 32, fsdp=False).exchange > 38 * 6 * chips.HOP_SECONDS
+    assert "| batch statistics | 5,504 | 5,504 | paper: shapes |" in plan.report(normed, False)
+    assert "batch statistics" not in plan.report(article(), False)
+
+
 def test_kernels_are_those_of_the_longest_loop():
     text = """%once.1 (p: (s32[])) -> (s32[]) {
   %a = f32[2]{0} fusion(%p), kind=kLoop
@@ -167,8 +189,8 @@ ENTRY %main (p: s32[]) -> s32[] {
 def test_flops_are_those_of_the_layers_and_not_counted_in_a_loop():
     """XLA adds the elementwise operations: under two per cent. Of a loop it counts the body once,
     which is why the gradient is counted outside any."""
-    params = article().state.params
-    flops = plan.flops_of_example(CNN(10, convolution="direct"), params, IMAGE)
+    variables = article().state.variables
+    flops = plan.flops_of_example(CNN(10, convolution="direct"), variables, IMAGE)
     assert 1 < flops / (1e6 * MFLOP) < 1.02
 
     def looped(x):

@@ -19,7 +19,7 @@ from engine.data import Subset, normalise
 from engine.population import Layout, Population
 from models import build
 
-pytestmark = pytest.mark.usefixtures("tiny_is_a_model")
+pytestmark = pytest.mark.usefixtures("tiny_is_a_model", "normed_is_a_model")
 RATES = np.array([1e-4, 1e-3, 3e-3, 1e-2], np.float32)
 SEEDS = np.array([0, 1, 0, 7], np.int32)
 CLASSES = 4
@@ -69,11 +69,11 @@ def equal(a, b) -> bool:
     return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
 
 
-@pytest.mark.parametrize("model", ["tiny", "cnn"])
+@pytest.mark.parametrize("model", ["tiny", "normed", "cnn"])
 def test_each_member_is_the_run_alone_bit_for_bit(model):
     config = dataclasses.replace(CONFIG, model=model)
     runs = trained(config, Layout())
-    for at in range(len(SEEDS)) if model == "tiny" else (1, 3):
+    for at in (1, 3) if model == "cnn" else range(len(SEEDS)):
         single = alone(config, at)
         assert equal(member(runs, at), single._replace(step=population.NOTHING))
     assert int(runs.step) == 5
@@ -162,22 +162,23 @@ def test_selected_members_go_on_as_if_nothing_had_happened():
     assert np.asarray(on.members.number).tolist() == [3, 1, 1]
 
 
-def test_folds_train_and_validate_on_their_own_rows():
+@pytest.mark.parametrize("name", ["tiny", "normed"])
+def test_folds_train_and_validate_on_their_own_rows(name):
     rows = jnp.stack([jnp.arange(0, 30), jnp.arange(7, 37)])
     folds = np.array([0, 1, 1, 0], np.int32)
-    model = build("tiny", CLASSES)
-    runs = jax.jit(partial(population.segment, model, CONFIG, Layout()))(
-        created(CONFIG, folds=folds), None, DATA.train._replace(rows=rows), np.int32(4))
+    config, model = dataclasses.replace(CONFIG, model=name), build(name, CLASSES)
+    runs = jax.jit(partial(population.segment, model, config, Layout()))(
+        created(config, folds=folds), None, DATA.train._replace(rows=rows), np.int32(4))
     sums = population.evaluate(model, Layout(), runs.members, DATA.train._replace(rows=rows), 4)
     for at, fold in enumerate(folds):
         part = DATA.train._replace(rows=rows[fold])
         hyper, root = Hyper(learning_rate=RATES[at]), jax.random.key(int(SEEDS[at]))
         data = dataclasses.replace(DATA, train=part)
-        state = jax.jit(partial(loop.initial_state, CONFIG))(hyper, root, data)
-        segment = jax.jit(partial(loop.segment, model, CONFIG))
+        state = jax.jit(partial(loop.initial_state, config))(hyper, root, data)
+        segment = jax.jit(partial(loop.segment, model, config))
         single = segment(hyper, root, root, part, state, np.int32(4))
-        assert equal(member(runs, at).params, single.params)
-        want = loop.evaluate(model, single.params, part, 4)
+        assert equal(member(runs, at).variables, single.variables)
+        want = loop.evaluate(model, single.variables, part, 4)
         np.testing.assert_array_equal(sums.confusion[at], want.confusion)
 
 
@@ -193,11 +194,14 @@ def test_one_trace_serves_every_learning_rate():
         segment(created(CONFIG, rates=rates), None, folded(DATA.train), np.int32(5))
 
 
-def test_probabilities_are_summed_over_members():
-    runs, model = created(CONFIG), build("tiny", CLASSES)
-    total, predicted = population.probabilities(model, runs.members.state.params, DATA.validation)
+@pytest.mark.parametrize("name", ["tiny", "normed"])
+def test_probabilities_are_summed_over_members(name):
+    config = dataclasses.replace(CONFIG, model=name)
+    runs, model = trained(config, Layout()), build(name, CLASSES)
+    variables = runs.members.state.variables
+    total, predicted = population.probabilities(model, variables, DATA.validation)
     images = normalise(DATA.validation.split.images)
-    each = [nn.softmax(model.apply({"params": member(runs, at).params}, images, train=False))
+    each = [nn.softmax(model.apply(member(runs, at).variables, images, train=False))
             for at in range(4)]
     np.testing.assert_allclose(total, sum(each), rtol=1e-5)
     np.testing.assert_array_equal(predicted, np.stack([e.argmax(-1) for e in each]))

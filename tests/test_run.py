@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ONE_DEVICE, ROOT
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -174,6 +174,7 @@ def test_predict_refuses_what_is_no_image(finished, launch, tmp_path):
     [
         (("--batch_size", "5000"), 2, "larger than the 1437"),
         (("--image_size", "8"), 2, "does not fit 8 × 8"),
+        (("--model", "resnet20", "--microbatch", "50"), 2, "of resnet20 are those of the whole"),
         (("--validation_split", "tset"), 2, "did you mean test"),
         (("--device", "gpu"), 2, "doctor --device gpu"),
         (("--run_dir", "/proc/nowhere"), 2, "/proc/nowhere"),
@@ -191,3 +192,21 @@ def test_summary_shows_layers_parameters_and_flops(launch):
     assert done.returncode == 0, done.stderr
     for word in ("ConvReLU_0", "flops", "1,15,15,32", "Dense_1", "121,994"):
         assert word in done.stdout
+
+
+def test_batch_statistics_are_saved_resumed_and_judged_by(launch, tmp_path):
+    words = ("--dataset", "digits", "--image_size", "8", "--model", "resnet20", "--batch_size",
+             "100", "--device", "cpu", "--run_dir")
+    for more in ((*words, "whole", "--epochs", "2"), (*words, "parts", "--epochs", "1"),
+                 ("--resume", "parts", "--epochs", "2")):
+        done = launch(*more, env=os.environ | ONE_DEVICE)
+        assert done.returncode == 0, done.stderr
+        assert "microbatch: 100 (the whole batch at once, which batch statistics" in done.stdout
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert_same_bits(whole, parts)
+    assert rows(whole) == rows(parts)
+    assert len(final_state(whole).batch_stats["Block_8"]["BatchNorm_1"]["mean"]) == 64
+    judged = launch("eval", "--run_dir", "parts", env=os.environ | ONE_DEVICE)
+    scores = json.loads((parts / "metrics.json").read_text())
+    assert json.loads(judged.stdout)["confusion"] == scores["confusion"]
+    assert scores["loss"] == pytest.approx(rows(parts)[-1]["val_loss"])

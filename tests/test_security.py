@@ -172,12 +172,12 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
     read, seen = image.read, []
     monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))
     model = Tiny(3)
-    params = model.init(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32), False)["params"]
-    alone = list(evaluation._classified(model, params, (6, 6, 1), paths))
+    variables = model.init(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32), False)
+    alone = list(evaluation._classified(model, variables, (6, 6, 1), paths))
     assert [path for path, _, _ in alone] == paths and len({p for _, _, p in alone}) > 5
     monkeypatch.setattr(evaluation, "BATCH", 4)
     seen.clear()
-    answers = evaluation._classified(model, params, (6, 6, 1), paths)
+    answers = evaluation._classified(model, variables, (6, 6, 1), paths)
     first = next(answers)
     assert seen == paths[:4]
     for one, other in zip([first, *answers], alone, strict=True):

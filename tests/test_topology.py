@@ -97,7 +97,7 @@ def test_the_articles_step_on_eight_gpus_exchanges_what_was_reckoned():
     assert found.source == "compiled for 8 × H100 by XLA"
     for fsdp, way in enumerate(found.ways):
         assert way.temporary > 0 and 40 < way.kernels < 80  # eight of them convolutions
-        assert way.traffic == collectives.reckoned(found.state.params, 8, bool(fsdp))
+        assert way.traffic == collectives.reckoned(found.state.variables, 8, bool(fsdp))
 
 
 @needs_the_compiler
@@ -117,13 +117,13 @@ def test_predictions_gather_layer_by_layer_too():
     config = Config(model="wide", batch_size=32, fsdp=True)
     spread = mesh.spread(few, config)
     model = Wide(4)
-    params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0),
-                            jnp.zeros((1, 18, 18, 1)))["params"]
-    split = mesh.blank(params, spread.shardings(params))
+    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0),
+                               jnp.zeros((1, 18, 18, 1)))
+    split = mesh.blank(variables, spread.shardings(variables))
     images = jax.ShapeDtypeStruct((640, 18, 18, 1), jnp.uint8,
                                   sharding=mesh.everywhere(spread.mesh, few[0]))
     program = jax.jit(partial(loop.predict, model, spread=spread)).lower(split, images).compile()
-    assert memory.plan(program).temp < collectives.nbytes(params) / 2
+    assert memory.plan(program).temp < collectives.nbytes(variables) / 2
 
 
 @needs_the_compiler

@@ -34,8 +34,8 @@ def segment(**arguments):
     return loop.segment(model, config, **arguments)
 
 
-def evaluate(params, subset):
-    return loop.evaluate(model, params, subset, 10)
+def evaluate(variables, subset):
+    return loop.evaluate(model, variables, subset, 10)
 
 
 class Narrow:
@@ -54,7 +54,7 @@ if "DTYPE" in os.environ:
 steps = durations(config, len(task.y_train)).epoch
 given_always = {"hyper": hyper, "root": root, "order": root, "train": data.train}
 train = Program(segment, ("state",), **given_always, state=state, count=np.int32(1))
-test = Program(evaluate, params=state.params, subset=data.validation)
+test = Program(evaluate, variables=state.variables, subset=data.validation)
 jax.block_until_ready(train(**given_always, state=jax.tree.map(np.array, state), count=np.int32(1)))
 first_step = time.time()
 rows = []
@@ -62,7 +62,7 @@ for _ in range(task.epochs):
     began = time.perf_counter()
     state = jax.block_until_ready(train(**given_always, state=state, count=np.int32(steps)))
     seconds = time.perf_counter() - began
-    sums = test(params=state.params, subset=data.validation)
+    sums = test(variables=state.variables, subset=data.validation)
     scores = metrics.summarise(sums, list("0123456789"))
     rows.append({"seconds": seconds, "accuracy": float(state.tally.correct / state.tally.count),
                  "val_accuracy": scores["accuracy"]})

@@ -58,6 +58,17 @@ def test_two_processes_equal_one_with_two_devices_bit_for_bit(by_two, tmp_path):
     assert rows(by_two) == rows(tmp_path / "run")
 
 
+def test_batch_statistics_of_two_processes_too(tmp_path):
+    """Of 1,437 examples in batches of 128 the last one is 29: the second process has none."""
+    words = (*DIGITS, "--model", "resnet20", "--image_size", 8, "--batch_size", 128, "--epochs", 2,
+             "--run_dir")
+    for process in job(2, *words, tmp_path / "two"):
+        finished(process)
+    finished(forced(2, *words, tmp_path / "forced"))
+    assert_same_bits(tmp_path / "two", tmp_path / "forced")
+    assert rows(tmp_path / "two") == rows(tmp_path / "forced")
+
+
 def test_saved_by_four_read_by_one_and_by_two(by_one, tmp_path):
     """Four agree with four devices of one process, and with one device, to rounding."""
     words = (*DIGITS, *GENTLE, "--epochs", 3, "--run_dir")
