@@ -4,7 +4,7 @@ import math
 
 SECONDS = 10.0
 AGAIN = 16
-LEAST_SECONDS = 0.1
+LEAST_SECONDS = 0.2
 
 
 class Pace:
@@ -43,7 +43,8 @@ class Width:
     def learn(self, width: int, steps: int, seconds: float) -> None:
         """A wave of `width` runs, `steps` in all, took so long. Short ones tell nothing."""
         if seconds > LEAST_SECONDS:
-            self.rates[width] = steps / seconds
+            now, before = steps / seconds, self.rates[width]
+            self.rates[width] = now if before == math.inf else (now + before) / 2
 
     def __str__(self) -> str:
         """Those tried, the fastest first."""

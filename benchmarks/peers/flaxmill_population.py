@@ -24,7 +24,7 @@ from engine.program import Program
 from engine.sources.dataset import Split
 from models import build
 
-WARM_STEPS = 40
+WARM_STEPS = 100
 
 task, members, way = given(), int(sys.argv[6]), os.environ["WAY"]
 data = jax.device_put(whole(Split(task.x_train, task.y_train.astype(np.int32))))
