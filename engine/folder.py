@@ -97,16 +97,22 @@ def open_to_resume(
     path: Path, config: Config, hyper: Hyper, fingerprint: str, file: str = "config.json",
     may_differ: tuple[str, ...] = (),
 ) -> None:
-    """Raises RequestError naming every field in which the saved run differs from this one."""
+    """Raises RequestError naming every field in which the saved run differs from this one, and
+    where its data do."""
     saved_config, saved_hyper, saved = read(path / file)
-    was = identity(saved_config, saved_hyper) | {"dataset_fingerprint": saved.get("fingerprint")}
-    now = identity(config, hyper) | {"dataset_fingerprint": fingerprint}
+    was, now = identity(saved_config, saved_hyper), identity(config, hyper)
     differing = [f"{k} was {was[k]!r}, now {now[k]!r}" for k in now
                  if was[k] != now[k] and k not in may_differ]
     if differing:
         raise RequestError(
             f"{path} holds a run with another configuration: {'; '.join(differing)}. Leave these "
             "flags out to resume it, or start a new run in another --run_dir."
+        )
+    if saved.get("fingerprint") != fingerprint:
+        raise RequestError(
+            f"{path} holds a run on other data: {config.dataset} has changed since (fingerprint "
+            f"{saved.get('fingerprint')}, now {fingerprint}). Put it back to resume, or start a "
+            "new run in another --run_dir."
         )
 
 

@@ -344,4 +344,4 @@ def test_a_run_on_a_folder_from_training_to_predictions(launch, tmp_path):
     assert done.returncode == 0, done.stderr
     Image.new("L", (18, 18), 7).save(tmp_path / "moved/dark/00.png")
     done = launch("--resume", run, "--epochs", "22")
-    assert done.returncode == 2 and "dataset_fingerprint was" in done.stderr
+    assert done.returncode == 2 and "has changed since (fingerprint" in done.stderr
