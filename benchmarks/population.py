@@ -2,8 +2,8 @@
 
 python -m benchmarks.population [--python OTHER_VENV/bin/python] [--members 1 --members 64]
 
-Every way to train N members spends an epoch of the first `--examples` CIFAR-10 images on each, in a
-process of its own, the ways in turn: A B A B. Compilation and start-up are left out. A run is ten
+Every way to train N members spends `--epochs` of the first `--examples` CIFAR-10 images on each, in
+a process of its own, the ways in turn: A B A B. Compilation and start-up are left out. A run is ten
 epochs of 50,000 images, so runs an hour are extrapolated from the time an image of a member took.
 Prints Markdown tables and writes everything measured as JSON.
 
@@ -52,12 +52,13 @@ WAYS = {
 
 
 def seconds(run: dict[str, Any]) -> float:
-    return run["epochs"][0]["seconds"]
+    return sum(epoch["seconds"] for epoch in run["epochs"])
 
 
 def hourly(run: dict[str, Any], members: int, examples: int) -> float:
     """Runs of the article an hour, at the speed of this measurement."""
-    return 3600 * members * examples / (seconds(run) * IMAGES_A_RUN)
+    images = members * examples * len(run["epochs"])
+    return 3600 * images / (seconds(run) * IMAGES_A_RUN)
 
 
 def expected(runs: Runs, members: int) -> float:
@@ -80,13 +81,14 @@ def measure(asked: argparse.Namespace, data: Path) -> dict[str, Runs]:
                 going.remove(name)
         runs = interleaved(
             {name: WAYS[name] for name in going}, asked.python, asked.rounds,
-            before=(data, BATCH, 1, asked.examples), after=(members,),
+            before=(data, BATCH, asked.epochs, asked.examples), after=(members,),
         )
         for name in runs:
             found[name][members] = runs[name]
         going = list(runs)
         asked.json.write_text(json.dumps(
-            {"machine": machine(), "batch": BATCH, "examples": asked.examples, "runs": found}
+            {"machine": machine(), "batch": BATCH, "epochs": asked.epochs,
+             "examples": asked.examples, "runs": found}
         ))
         print(f"measured: {members} members", flush=True)
     return {name: runs for name, runs in found.items() if runs}
@@ -131,6 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", default=sys.executable, help="of the peers' own environment")
     parser.add_argument("--members", type=int, action="append", help="default: 1, 2, 4, ... 64")
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--examples", type=int, default=3200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--way", action="append", choices=list(WAYS), help="default: all")
@@ -147,8 +150,8 @@ def main() -> None:
         data = Path(folder) / "cifar10.npz"
         export(data)
         found = measure(asked, data)
-    print(f"\n{machine()}; batch {BATCH}, n = {asked.rounds} rounds of an epoch of "
-          f"{asked.examples:,} images of every member.\n")
+    print(f"\n{machine()}; batch {BATCH}, n = {asked.rounds} rounds of {asked.epochs} "
+          f"epochs of {asked.examples:,} images of every member.\n")
     print(report(found, asked.members, asked.examples))
     print(f"\neverything measured: {asked.json}")
 

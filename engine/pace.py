@@ -3,7 +3,7 @@
 import math
 
 SECONDS = 10.0
-AGAIN = 16
+AGAIN = 8
 LEAST_SECONDS = 0.2
 
 
@@ -43,8 +43,7 @@ class Width:
     def learn(self, width: int, steps: int, seconds: float) -> None:
         """A wave of `width` runs, `steps` in all, took so long. Short ones tell nothing."""
         if seconds > LEAST_SECONDS:
-            now, before = steps / seconds, self.rates[width]
-            self.rates[width] = now if before == math.inf else (now + before) / 2
+            self.rates[width] = steps / seconds
 
     def __str__(self) -> str:
         """Those tried, the fastest first."""

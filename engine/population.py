@@ -149,7 +149,7 @@ class Separately:
     """`segment` in a layout of single members on one device: an ordinary run's own program, which
     the host calls for each, in waves of as many at once as goes fastest on so many `cores`.
 
-    A CPU of few cores is busy with one; one of many, with several. Of each the bits are the same.
+    A small network may leave cores idle that another run can use. Of each the bits are the same.
     """
 
     def __init__(self, model: nn.Module, config: Config, cores: int, **first: Any):
