@@ -132,9 +132,13 @@ def segment(
     return Population(population.step + jnp.asarray(count, jnp.int32), members)
 
 
-@jax.jit
-def _at(members: Member, at: Array | np.ndarray) -> Member:
-    return jax.tree.map(lambda x: x[at], members)
+def select(members: Member, which: Any) -> Member:
+    """The member at a position; or those at many, [R], in this order, repeats allowed: a gather on
+    the run axis."""
+    return jax.tree.map(lambda x: x[which], members)
+
+
+_at = jax.jit(select)
 
 
 @partial(jax.jit, donate_argnames="members")
@@ -219,11 +223,6 @@ def evaluate(
         return loop.evaluate(model, member.state.variables, subset, num_classes)
 
     return _over_members(layout, one, members, validation_FxN)
-
-
-def select(members: Member, which_R: Array | np.ndarray) -> Member:
-    """The members at these positions, in this order, repeats allowed: a gather on the run axis."""
-    return jax.tree.map(lambda x: x[which_R], members)
 
 
 def probabilities(model: nn.Module, variables_R: Any, subset: Subset) -> tuple[Array, Array]:

@@ -48,10 +48,6 @@ from engine.sources.dataset import Dataset
 from engine.space import Search, Study, Trial
 
 
-def _at(members: Member, at: int) -> Member:
-    return jax.tree.map(lambda x: x[at], members)
-
-
 def _hyper(member: Member) -> Hyper:
     """A member's values as they would be typed: float32's shortest decimals, the same bits."""
     return jax.tree.map(lambda x: float(str(x)), member.hyper)
@@ -267,7 +263,8 @@ class Sweep:
             if verdict.whole[at]:
                 number = verdict.numbers[at]
                 accuracy = verdict.rows[at]["val_accuracy"]
-                _save_member(self._folder(number), step, _at(members, at), accuracy)
+                member = population.select(members, at)
+                _save_member(self._folder(number), step, member, accuracy)
                 self._leaves(group.number, step, number, "dropped")
         kept = np.array(filled(group, sorted(verdict.ranking[:count])))
         return placed(group, Population(runs.step, population.select(runs.members, kept)))
@@ -299,7 +296,7 @@ class Sweep:
         for at, number in enumerate(numbers):
             if number in numbers[:at]:
                 continue
-            member = _at(members, at)
+            member = population.select(members, at)
             trial = trials[number]._replace(hyper=_hyper(member))
             _write_config(self._folder(number), trial, group.ready)
             if number not in gone:
