@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_security import flat_png, picture
 
-from engine import sources
+from engine import devices, sources
 from engine.errors import RequestError
 from engine.sources import cache, dataset, image, image_folder
 
@@ -251,7 +251,7 @@ def test_deep_folders_are_walked(tmp_path):
 def test_as_many_pixels_as_four_of_the_largest_are_decoded_at_once(pets, monkeypatch):
     threads, pool = [], image_folder.ThreadPoolExecutor
     monkeypatch.setattr(image_folder, "ThreadPoolExecutor", lambda n: threads.append(n) or pool(n))
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(devices, "cores", lambda: 64)
     draw(pets / "train/cat/large.png", size=(900, 1000))
     load(pets, image_size=6)
     monkeypatch.setattr(image_folder, "_AT_ONCE", 3 * 900 * 1000)

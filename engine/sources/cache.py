@@ -9,12 +9,13 @@ others may write, nothing is read or kept.
 import functools
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +48,17 @@ def digest(split: Split, classes: tuple[str, ...]) -> str:
 def fingerprint(digests: Mapping[str, str]) -> str:
     """One hex digest for a set, from split name → digest."""
     return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()[:16]
+
+
+def stamp(name: str, seen: os.stat_result) -> tuple[str, int, int, int]:
+    """Of a file, what changes where its content may have: the time of change too, since programs
+    set that of modification as they like."""
+    return name, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+def key(name: str, *of: Any) -> str:
+    """`name` and a digest of all that an entry depends on, of JSON's types."""
+    return f"{name}-{hashlib.sha256(json.dumps(of).encode()).hexdigest()[:32]}"
 
 
 def dataset(

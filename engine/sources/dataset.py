@@ -43,6 +43,11 @@ def room(image_HxWxC: tuple[int, ...]) -> int:
     return min(MOST_EXAMPLES, MOST_BYTES // math.prod(image_HxWxC))
 
 
+def refused(name: str, path: str, reason: object, instead: str) -> errors.RequestError:
+    """That a set of the user's own can't be had, and what to do."""
+    return errors.RequestError(f"{name}:{path}: {reason}; {instead}.")
+
+
 def varying(name: str, first_HxW: tuple[int, ...], other_HxW: tuple[int, ...]) -> Exception:
     """The refusal of images that can't be one array."""
     return errors.RequestError(

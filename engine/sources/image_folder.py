@@ -5,9 +5,7 @@ are the classes of the one split `train`. A class's pictures may lie in folders 
 """
 
 import functools
-import hashlib
 import itertools
-import json
 import os
 import re
 import stat
@@ -19,9 +17,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from engine import devices
 from engine.errors import RequestError
 from engine.sources import cache, image
-from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, room, varying
+from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, refused, room, varying
 
 NAME = "image_folder"
 _SPLITS = {"train", "validation", "test"}
@@ -29,6 +28,7 @@ _SPLIT = re.compile(r"[\w.-]{1,64}")
 _BLOCK = 256
 _AT_ONCE = 4 * image.MOST_PIXELS  # pixels that all threads decode at the same time
 _DECODER = 1  # raise it when the same files would decode to other pixels
+_refused = functools.partial(refused, NAME)
 T = TypeVar("T")
 
 
@@ -63,12 +63,9 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
         print(f"decoding {NAME} {split} from {path}", file=sys.stderr)
         return _decoded(tree.root, members[split], classes, judge()), classes
 
-    key = f"{NAME}-{_digest(tree, image_size)}"
+    files = [cache.stamp(name, seen) for name, seen in tree.pictures.items()]
+    key = cache.key(NAME, _DECODER, image_size, files)
     return cache.dataset(NAME, key, asked(NAME, members, splits), decode)
-
-
-def _refused(path: str, reason: object, instead: str) -> RequestError:
-    return RequestError(f"{NAME}:{path}: {reason}; {instead}.")
 
 
 def _tree(path: str) -> Tree:
@@ -152,15 +149,6 @@ def _sorted_out(tree: Tree) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]
     return members, tuple(sorted(classes))
 
 
-def _digest(tree: Tree, image_size: int) -> str:
-    """Changes when the pictures may have."""
-    # Times of change too: programs set those of modification as they like.
-    files = [(name, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-             for name, seen in tree.pictures.items()]
-    asked_for = json.dumps([_DECODER, image_size, files])
-    return hashlib.sha256(asked_for.encode()).hexdigest()[:32]
-
-
 def _in_blocks(work: Callable[[range], T], count: int, threads: int | None = None) -> Iterator[T]:
     """What `work` returns of each block of rows, on all cores: Pillow lets go of the lock.
 
@@ -204,7 +192,7 @@ def _decoded(root: str, found: dict[str, str], classes: tuple[str, ...], shape: 
         for row in rows:
             images[row] = image.read(paths[row], shape.image_HxWxC)
 
-    threads = min(os.cpu_count() or 1, _AT_ONCE // shape.largest)
+    threads = min(devices.cores(), _AT_ONCE // shape.largest)
     for _ in _in_blocks(fill, len(paths), threads):
         pass
     numbers = {name: number for number, name in enumerate(classes)}

@@ -6,8 +6,6 @@ in the order H, W, C, as many as a square has in grey (n²) or colour (3n²).
 
 import csv
 import functools
-import hashlib
-import json
 import math
 import os
 import re
@@ -23,7 +21,7 @@ import numpy as np
 
 from engine.errors import RequestError, one_line
 from engine.sources import cache, image
-from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, room, varying
+from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, refused, room, varying
 
 NAME = "csv"
 _SPLITS = ("train", "validation", "test")
@@ -33,6 +31,7 @@ _MOST_LABEL = 63
 _INTEGER = re.compile(r"-?[0-9]+")
 _PIXEL = re.compile(r"\s*\+?0*([0-9]{1,3})\s*")
 _DECODER = 1  # raise it when the same files would decode to other pixels
+_refused = functools.partial(refused, NAME)
 
 
 class Table(NamedTuple):
@@ -89,13 +88,8 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
         labels = [numbers[label] for label in tables[split].labels.tolist()]
         return Split(tables[split].images, np.array(labels, np.int32)), classes
 
-    described = json.dumps([_DECODER, image_size, stamps]).encode()
-    key = f"{NAME}-{hashlib.sha256(described).hexdigest()[:32]}"
+    key = cache.key(NAME, _DECODER, image_size, stamps)
     return cache.dataset(NAME, key, asked(NAME, files, splits), decode)
-
-
-def _refused(path: str, reason: object, instead: str) -> RequestError:
-    return RequestError(f"{NAME}:{path}: {reason}; {instead}.")
 
 
 def _files(path: str) -> tuple[dict[str, str], list[tuple[str, int, int, int]]]:
@@ -114,8 +108,7 @@ def _files(path: str) -> tuple[dict[str, str], list[tuple[str, int, int, int]]]:
                 raise _refused(file, "it is no regular file", "name a CSV file")
             if seen.st_size > _MOST_FILE:
                 raise _refused(file, f"it has more than {_MOST_FILE:,} bytes", "split the file")
-            # The time of change too: programs set that of modification as they like.
-            stamps.append((split, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+            stamps.append(cache.stamp(split, seen))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise _refused(path, reason, "type the path of a CSV file") from None
