@@ -10,10 +10,15 @@ from pathlib import Path
 # LLVM's expensive passes take half of the suite's time and change no number that a test holds.
 ONE_DEVICE = {"XLA_FLAGS": "--xla_backend_optimization_level=1 "
                            "--xla_llvm_disable_expensive_passes=true"}
-TWO_DEVICES = {
-    "XLA_FLAGS": f"{ONE_DEVICE['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
-    "PJRT_NPROC": "4",
-}
+
+
+def forced(count: int) -> dict[str, str]:
+    """The environment of so many forced CPU devices."""
+    flag = f"--xla_force_host_platform_device_count={count}"
+    return {"XLA_FLAGS": f"{ONE_DEVICE['XLA_FLAGS']} {flag}", "PJRT_NPROC": str(2 * count)}
+
+
+TWO_DEVICES = forced(2)
 os.environ |= TWO_DEVICES
 os.environ["JAX_PLATFORMS"] = "cpu"
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it, and so share what it holds
@@ -34,6 +39,18 @@ from models.layers import Conv, Dense  # noqa: E402
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def on_devices(count: int, script: str) -> None:
+    """Run `script`, to which the tests' modules are at hand, on so many forced CPU devices."""
+    begin = (
+        "import sys; sys.path[:0] = ['tests', '.']; import os\n"
+        "os.environ['PYTEST_XDIST_WORKER'] = 'none'\n"
+        f"import conftest; os.environ |= conftest.forced({count})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", begin + script], cwd=ROOT, capture_output=True,
+                          text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def random_split(count: int, classes: int = 4, side: int = 18, seed: int = 0) -> Split:

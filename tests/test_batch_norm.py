@@ -1,8 +1,6 @@
 """Against flax's own, a NumPy reference and the formulas of the paper; over devices against one."""
 
 import dataclasses
-import subprocess
-import sys
 from functools import partial
 
 import chex
@@ -11,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import on_devices
 from jax.sharding import PartitionSpec
 from test_mesh import COLLECTIVE, trained
 
@@ -153,20 +151,11 @@ def test_two_devices_equal_one(changes):
 
 def test_four_devices_equal_one():
     """Of the last batch of 8 the fourth has none."""
-    script = (
-        "import sys; sys.path[:0] = ['tests', '.']; import os\n"
-        "os.environ['PYTEST_XDIST_WORKER'] = 'none'\n"
-        "import conftest\n"
-        "os.environ['XLA_FLAGS'] = conftest.ONE_DEVICE['XLA_FLAGS'] + "
-        "' --xla_force_host_platform_device_count=4'\n"
-        "os.environ['PJRT_NPROC'] = '8'\n"
+    on_devices(4, (
         "import test_batch_norm as t; conftest.MODELS['normed'] = conftest.Normed\n"
         "for changes in ({}, {'fsdp': True, 'model_parallel': 2}):\n"
         "    t.assert_devices_agree(4, **changes)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
-                          timeout=300)
-    assert done.returncode == 0, done.stderr
+    ))
 
 
 def test_a_layer_is_one_sum_forward_and_one_backward():

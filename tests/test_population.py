@@ -1,7 +1,5 @@
 import dataclasses
 import re
-import subprocess
-import sys
 from functools import partial
 
 import chex
@@ -10,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, data_of, random_split
+from conftest import data_of, on_devices, random_split
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from engine import loop, memory, population
@@ -237,17 +235,9 @@ def test_devices_share_a_population_without_speaking():
 
 
 def test_eight_devices_share_one_too():
-    script = (
-        "import sys; sys.path[:0] = ['tests', '.']; import os\n"
-        "os.environ['PYTEST_XDIST_WORKER'] = 'none'\n"
-        "import conftest\n"
-        "os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'\n"
-        "os.environ['PJRT_NPROC'] = '16'\n"
+    on_devices(8, (
         "import re, jax, test_population as t; conftest.MODELS['tiny'] = conftest.Tiny\n"
         "text, runs = t.sharded(8)\n"
         "assert len(jax.devices()) == 8 and not re.search(t.COLLECTIVES, text)\n"
         "assert (t.np.asarray(runs.members.state.diverged_at) < 0).all() and int(runs.step) == 5\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
-                          timeout=300)
-    assert done.returncode == 0, done.stderr
+    ))

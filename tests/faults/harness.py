@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import conftest
 from conftest import ONE_DEVICE, ROOT
 
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
@@ -36,8 +37,7 @@ def patched(tmp_path: Path, script: str) -> dict[str, str]:
 
 def forced(count: int, *words: object) -> subprocess.Popen:
     """A run of one process on so many forced devices, with the threads that `job` gives."""
-    flag = f"{ONE_DEVICE['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
-    return _started(words, {"XLA_FLAGS": flag, "PJRT_NPROC": str(2 * count)})
+    return _started(words, conftest.forced(count))
 
 
 def job(count: int, *words: object, **env: str) -> list[subprocess.Popen]:
