@@ -3,7 +3,8 @@
 import math
 
 SECONDS = 10.0
-TRIAL_AFTER = 8, 32  # waves: soonest, latest
+TRIALS_SHARE = 0.005  # of the time, at most
+TRIAL_AFTER = 8  # waves, at least
 LEAST_SECONDS = 0.2
 WORTHWHILE = 1.1
 
@@ -24,42 +25,38 @@ class Width:
     went as fast as any, but for a tenth, which chance can make.
 
     It depends on the network, on the cores and how far apart they are, and on what else the machine
-    does. So each is tried at the start, and one of the others now and then: soon after a change,
-    more and more rarely while trials change nothing.
+    does. So each is tried at the start, and the others now and then: the more they would cost, the
+    more rarely.
     """
 
     def __init__(self, most: int):
         widths = [2**n for n in range(most.bit_length())]
         self.rates = dict.fromkeys(widths, math.inf)  # steps a second; untried ones come first
-        self._rest, self._rested = TRIAL_AFTER[0], 0  # waves from trial to trial, and since one
-        self._trials = 0
+        self._trials, self._since = 0, 0  # how many, and waves since the last
 
-    def _best(self, most: int) -> int:
-        rates = {width: rate for width, rate in self.rates.items() if width <= most}
-        return next(n for n, rate in rates.items() if rate * WORTHWHILE >= max(rates.values()))
+    def _best(self, widths: list[int]) -> int:
+        fastest = max(self.rates[width] for width in widths)
+        return next(width for width in widths if self.rates[width] * WORTHWHILE >= fastest)
 
     def choose(self, left: int) -> int:
         """The width of the next wave, where so many runs are left."""
-        best = self._best(left)
-        others = [width for width in self.rates if width <= left and width != best]
-        if others and self._rested >= self._rest:
-            return others[self._trials % len(others)]
-        return best
+        widths = [width for width in self.rates if width <= left]
+        best = self._best(widths)
+        self._since += 1
+        others = [width for width in widths if width != best]
+        if not others or self._since < TRIAL_AFTER:
+            return best
+        other = others[self._trials % len(others)]
+        slower = self.rates[best] / self.rates[other] - 1  # infinite before the best was tried
+        if not slower * other / best <= TRIALS_SHARE * self._since:
+            return best
+        self._trials, self._since = self._trials + 1, 0
+        return other
 
     def learn(self, width: int, steps: int, seconds: float) -> None:
         """A wave of `width` runs, `steps` in all, took so long. Short ones tell nothing."""
-        if seconds <= LEAST_SECONDS:
-            return
-        widest = max(self.rates)
-        best = self._best(widest)
-        self.rates[width] = steps / seconds
-        self._rested += 1
-        soonest, latest = TRIAL_AFTER
-        if self._best(widest) != best:
-            self._rest, self._rested = soonest, 0
-        elif width != best:
-            self._rest, self._rested = min(2 * self._rest, latest), 0
-            self._trials += 1
+        if seconds > LEAST_SECONDS:
+            self.rates[width] = steps / seconds
 
     def __str__(self) -> str:
         """Those tried, the fastest first."""
