@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from engine import presence
+from engine import presence, relay
 from engine.config import Config
 from engine.errors import RequestError, RunError, one_line
 
@@ -49,8 +49,11 @@ def _address(config: Config) -> dict[str, Any]:
     if not (host and port.isdigit()):
         raise RequestError(f"--coordinator {config.coordinator}: type HOST:PORT, such as "
                            "127.0.0.1:8476.")
+    way = config.coordinator
+    if config.process_id:
+        way = relay.through(way, presence.first_is_gone)
     return {
-        "coordinator_address": config.coordinator, "num_processes": config.num_processes,
+        "coordinator_address": way, "num_processes": config.num_processes,
         "process_id": config.process_id,
         # jax's own default listens on every interface.
         "coordinator_bind_address": config.coordinator.replace("localhost", "127.0.0.1"),
@@ -183,5 +186,6 @@ def naming_the_lost() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1 or not _LOST.search(str(error)):
             raise
+        presence.stop()
         raise RunError(f"another process of the job is gone ({one_line(error)}). Start all of "
                        "them again, with --resume.") from None

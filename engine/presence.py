@@ -1,8 +1,7 @@
 """Whether the other processes of a job are there: all meet again and again, in the background.
 
 jax's heartbeats notice too, and end the process with a C++ stack and a core dump. This speaks
-first, in a line, and leaves them what it can't see: a first process that is killed, which takes
-jax's coordinator along.
+first, in a line.
 """
 
 import contextlib
@@ -18,10 +17,12 @@ MEETINGS = 5  # in the time that a process may be silent
 PATIENCE = 3  # of jax's heartbeats, times ours
 LOOK_SECONDS = 0.5
 _leaving = threading.Event()
+_last_word = threading.RLock()  # whoever takes it keeps it to the end of the process
 
 
 def _end(words: str) -> None:
     """At once: the main thread may wait in a computation that never ends."""
+    _last_word.acquire()
     try:
         print(f"flaxmill: {words}", file=sys.stderr, flush=True)
         sys.stdout.flush()
@@ -42,8 +43,15 @@ def within(seconds: float, words: str) -> Iterator[None]:
 
 
 def stop() -> None:
-    """Miss nobody from now on, since all are about to leave."""
+    """Miss nobody from now on: this process is about to leave, and has its own last word."""
+    _last_word.acquire()
     _leaving.set()
+
+
+def first_is_gone() -> None:
+    """End the process, unless it is about to leave anyway."""
+    if not _leaving.is_set():
+        _end("the first process of the job is gone. Start all of them again, with --resume.")
 
 
 def keep_meeting(seconds: float) -> None:

@@ -37,13 +37,11 @@ def test_a_lost_process_ends_the_others_within_the_heartbeat(tmp_path, which, nu
     processes[which].kill()
     processes[which].communicate()
     assert status != 0 and took < HEARTBEAT + 3, (status, took, printed)
-    silent, gone = f"has been silent for {HEARTBEAT} s", "another process of the job is gone"
-    if number == signal.SIGSTOP:
-        assert silent in printed
-    elif which == 1:
-        assert gone in printed or silent in printed
-    if (number, which) != (signal.SIGKILL, 0):  # jax's own words race with ours
-        assert status == 1 and printed.count("flaxmill") == 1 and "stack trace" not in printed
+    silent, gone = f"has been silent for {HEARTBEAT} s", "process of the job is gone"
+    assert silent in printed if number == signal.SIGSTOP else gone in printed, printed
+    assert status == 1 and printed.count("flaxmill") == 1 and "stack trace" not in printed, printed
+    if which == 0:  # the second prints nothing else
+        assert printed.count("\n") == 1, printed
     saved = int(final_state(folder).step)
     name = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}[number]
     outcome(f"{name} of process {which} of 2", 1, saved >= STEPS * 2, "the save in flight at most")
