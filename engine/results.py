@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from engine import devices, folder, metrics, population, sweep_report
+from engine import devices, folder, metrics, population, ranking, sweep_report
 from engine.config import Config, Hyper, read
 from engine.data import Subset
 from engine.errors import RunError
@@ -146,7 +146,7 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
             for a in study.axes}
     if study.search.samples or study.search.pbt:  # in any order
         axes = {name: sorted(values) for name, values in axes.items()}
-    ranked = sweep_report.settings(axes, found)
+    ranked = ranking.settings(axes, found)
     best = ranked[0]
     if math.isnan(best["mean"]):
         raise RunError(f"all {len(found)} runs diverged: sweep smaller learning rates.", status=3)
@@ -188,7 +188,7 @@ def _print(
         what = ", ".join(f"{a.name} {setting[a.name]}" for a in study.axes) or "every seed"
         lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
         count = len(setting["runs"])
-        console.print(f"{place}. {what}: accuracy {sweep_report.mean(setting, found)} "
+        console.print(f"{place}. {what}: accuracy {ranking.mean(setting, found)} "
                       f"({count} run{'s' if count > 1 else ''}{lost})")
     for e in ensembles:
         console.print(

@@ -6,7 +6,7 @@ import re
 import pytest
 from PIL import Image
 
-from engine import sweep_report
+from engine import ranking, sweep_plots, sweep_report
 
 EVIL = "<img src=x onerror=alert(1)>"
 RATES, DECAYS = [1e-4, 1e-3, 1e-1], [0.0, 0.01]
@@ -87,7 +87,7 @@ def test_settings_have_known_answers():
         row(9, "done", 0.75, rate=0.1, name="a"),
         row(10, "done", math.inf, rate=0.1, name="a"),
     ]
-    *ranked, last = sweep_report.settings(axes, rows)
+    *ranked, last = ranking.settings(axes, rows)
     # Equal means stay in the order of the runs. A sample's variance: 2 · 0.125² / 2 = 0.125².
     assert [summary(setting, "rate", "name") for setting in ranked] == [
         (0.1, "a", [0, 3, 9, 10], 0.625, 0.125, 0.75, 0),
@@ -100,13 +100,13 @@ def test_settings_have_known_answers():
 
 def test_the_best_mean_comes_first():
     rows = [row(run, "done", accuracy, rate=run) for run, accuracy in enumerate((0.25, 0.75, 0.5))]
-    ranked = sweep_report.settings({"rate": [0, 1, 2]}, rows)
+    ranked = ranking.settings({"rate": [0, 1, 2]}, rows)
     assert [setting["rate"] for setting in ranked] == [1, 2, 0]
 
 
 def test_without_axes_all_runs_are_one_setting():
     rows = [row(0, "done", 0.5), row(1, "done", 0.75)]
-    (setting,) = sweep_report.settings({}, rows)
+    (setting,) = ranking.settings({}, rows)
     assert summary(setting) == ([0, 1], 0.625, round(0.125 * math.sqrt(2), 12), 0.75, 0)
     assert set(setting) == {"runs", "mean", "sd", "best", "diverged"}
 
@@ -196,13 +196,13 @@ def test_folds_are_shown_only_where_there_are_some(tmp_path):
     ([10.0**-i for i in range(9)], [10.0**-i for i in range(8, -1, -1)]),
 ])
 def test_ticks_are_the_values_or_round_numbers(values, ticks):
-    assert sweep_report._ticks(values) == pytest.approx(ticks)
+    assert sweep_plots._ticks(values) == pytest.approx(ticks)
 
 
 def test_a_few_bad_runs_leave_the_good_ones_their_colours():
-    assert sweep_report._scale([0.1, 0.68, 0.70, 0.71, 0.72]) == pytest.approx((0.64, 0.72))
-    assert sweep_report._scale([0.6, 0.7]) == pytest.approx((0.6, 0.7))
-    low, high = sweep_report._scale([0.5])
+    assert sweep_plots._scale([0.1, 0.68, 0.70, 0.71, 0.72]) == pytest.approx((0.64, 0.72))
+    assert sweep_plots._scale([0.6, 0.7]) == pytest.approx((0.6, 0.7))
+    low, high = sweep_plots._scale([0.5])
     assert low < 0.5 < high
 
 
@@ -211,6 +211,6 @@ def test_a_few_bad_runs_leave_the_good_ones_their_colours():
     ({4, 5}, "quartiles; lowest to highest of fewer than 5 runs"),
 ])
 def test_the_legend_says_what_a_band_is(sizes, meaning):
-    assert sweep_report._band_meaning(sizes) == meaning
-    assert sweep_report._spread([1.0, 2.0, 3.0, 6.0]).tolist() == [1, 2.5, 6]
-    assert sweep_report._spread([1.0, 2.0, 3.0, 6.0, 9.0]).tolist() == [2, 3, 6]
+    assert sweep_plots._band_meaning(sizes) == meaning
+    assert sweep_plots._spread([1.0, 2.0, 3.0, 6.0]).tolist() == [1, 2.5, 6]
+    assert sweep_plots._spread([1.0, 2.0, 3.0, 6.0, 9.0]).tolist() == [2, 3, 6]
