@@ -39,9 +39,10 @@ def _torch(way: str, **more: str) -> Peer:
 
 
 BASELINE = "flaxmill, one after another"
+SWEEP = "flaxmill, a sweep on a CPU"
 WAYS = {
     BASELINE: _ours("alone"),
-    "flaxmill, a sweep on a CPU": _ours("sweep"),
+    SWEEP: _ours("sweep"),
     "flaxmill, vmap, grouped convolutions": _ours("direct"),
     "flaxmill, vmap, batched product": _ours("product"),
     "flaxmill, vmap, batched product, shared order": _ours("product", SHARED="1"),
@@ -103,6 +104,15 @@ def table(found: dict[str, Runs], sizes: list[int], cell: Callable[[str, int], s
     return "\n".join(lines)
 
 
+def turns(runs: list[dict[str, Any]]) -> str:
+    """How much faster a sweep was than one after another in the same process, epoch by epoch."""
+    epochs = [epoch for run in runs for epoch in run["epochs"]]
+    ratios = [epoch["alone"] / epoch["seconds"] for epoch in epochs]
+    whole = sum(epoch["alone"] for epoch in epochs) / sum(epoch["seconds"] for epoch in epochs)
+    return (f"{whole:.2f}; of an epoch {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f}–{max(ratios):.2f}), n = {len(ratios)}")
+
+
 def report(found: dict[str, Runs], sizes: list[int], examples: int) -> str:
     """Both tables, and what ran where."""
 
@@ -119,9 +129,15 @@ def report(found: dict[str, Runs], sizes: list[int], examples: int) -> str:
         ratios = [theirs / base for theirs, base in pairs]
         return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
+    def pairs(name: str, members: int) -> str:
+        return turns(found[name][members])
+
     lines = ["Runs an hour, the median:\n", table(found, sizes, rate),
-             f"\nTimes “{BASELINE}”, by round: median (min–max):\n", table(found, sizes, ratio),
-             "\n| way | device | versions |", "|---|---|---|"]
+             f"\nTimes “{BASELINE}”, by round: median (min–max):\n", table(found, sizes, ratio)]
+    if SWEEP in found:
+        lines += [f"\nTimes “{BASELINE}” in the same process, in turn, whole and by epoch:\n",
+                  table({SWEEP: found[SWEEP]}, sizes, pairs)]
+    lines += ["\n| way | device | versions |", "|---|---|---|"]
     for name, runs in found.items():
         run = runs[min(runs)][0]
         versions = ", ".join(f"{package} {number}" for package, number in run["versions"].items())

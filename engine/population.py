@@ -163,7 +163,7 @@ class Separately:
         room = memory.free(jax.tree.leaves(first["population"])[0].device)
         need = max(memory.extra(memory.plan(self.compiled)), 1)
         self.width = Width(cores if room is None else max(min(cores, room // need), 1))
-        self._threads = ThreadPoolExecutor(max(self.width.rates))
+        self._threads = ThreadPoolExecutor(self.width.most)
 
     @property
     def compiled(self) -> Any:

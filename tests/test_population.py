@@ -113,7 +113,7 @@ def test_no_more_members_at_once_than_memory_holds(monkeypatch):
     for room, most in ((0, 1), (3 * need, 2), (100 * need, 8), (None, 8)):
         monkeypatch.setattr(memory, "free", lambda device, room=room: room)
         width = population.program(model, CONFIG, Layout(), cores=8, **given).width
-        assert max(width.rates) == most
+        assert width.most == most
 
 
 def test_a_shared_order_is_an_ordinary_runs_with_that_order():

@@ -1,8 +1,9 @@
 """Members of the article's run in flaxmill, on the default device.
 
 flaxmill_population.py DATA.npz BATCH EPOCHS EXAMPLES SEED MEMBERS. WAY is alone (single runs, one
-after another), sweep (as a sweep does on a CPU), or vmap with convolutions computed as direct or
-product; SHARED=1 gives all members the same batches.
+after another), sweep (as a sweep does on a CPU; in turn with single runs, whose seconds are told as
+"alone"), or vmap with convolutions computed as direct or product; SHARED=1 gives all members the
+same batches.
 """
 
 import dataclasses
@@ -77,16 +78,23 @@ def together():
     return runs, train, lambda runs: [runs.members.state.tally]
 
 
-states, train, tallies = (alone if way == "alone" else together)()
-for _ in range(4):  # so that a sweep has tried how many to compute at once
-    train(jax.tree.map(jnp.copy, states), np.int32(WARM_STEPS))
+ways = {"alone": [alone], "sweep": [together, alone]}.get(way, [together])
+turns = [list(start()) for start in ways]
+for states, train, _ in turns:
+    for _ in range(4):  # so that a sweep has tried how many to compute at once
+        train(jax.tree.map(jnp.copy, states), np.int32(WARM_STEPS))
 steps = np.int32(durations(config, len(task.y_train)).epoch)
 first_step = time.time()
 rows = []
 for _ in range(task.epochs):
-    began = time.perf_counter()
-    states = train(states, steps)
-    seconds = time.perf_counter() - began
+    seconds = []
+    for turn in turns:
+        states, train, _ = turn
+        began = time.perf_counter()
+        turn[0] = train(states, steps)
+        seconds.append(time.perf_counter() - began)
+    states, _, tallies = turns[0]
     accuracy = np.mean([np.mean(tally.correct / tally.count) for tally in tallies(states)])
-    rows.append({"seconds": seconds, "accuracy": float(accuracy)})
+    times = dict(zip(("seconds", "alone"), seconds, strict=False))
+    rows.append(times | {"accuracy": float(accuracy)})
 result(first_step, rows, str(jax.devices()[0].device_kind), "jax", "jaxlib", "flax", "optax")
