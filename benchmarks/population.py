@@ -114,7 +114,7 @@ def turns(runs: list[dict[str, Any]]) -> str:
 
 
 def report(found: dict[str, Runs], sizes: list[int], examples: int) -> str:
-    """Both tables, and what ran where."""
+    """The tables, and what ran where."""
 
     def rates(name: str, members: int) -> list[float]:
         return [hourly(run, members, examples) for run in found[name][members]]
@@ -125,18 +125,18 @@ def report(found: dict[str, Runs], sizes: list[int], examples: int) -> str:
     def ratio(name: str, members: int) -> str:
         if name == BASELINE or members not in found[BASELINE]:
             return NOT_RUN
-        pairs = zip(rates(name, members), rates(BASELINE, members), strict=True)
-        ratios = [theirs / base for theirs, base in pairs]
+        rounds = zip(rates(name, members), rates(BASELINE, members), strict=True)
+        ratios = [theirs / base for theirs, base in rounds]
         return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
-    def pairs(name: str, members: int) -> str:
+    def in_turn(name: str, members: int) -> str:
         return turns(found[name][members])
 
     lines = ["Runs an hour, the median:\n", table(found, sizes, rate),
              f"\nTimes “{BASELINE}”, by round: median (min–max):\n", table(found, sizes, ratio)]
     if SWEEP in found:
         lines += [f"\nTimes “{BASELINE}” in the same process, in turn, whole and by epoch:\n",
-                  table({SWEEP: found[SWEEP]}, sizes, pairs)]
+                  table({SWEEP: found[SWEEP]}, sizes, in_turn)]
     lines += ["\n| way | device | versions |", "|---|---|---|"]
     for name, runs in found.items():
         run = runs[min(runs)][0]

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 import jax
@@ -51,7 +52,7 @@ def _address(config: Config) -> dict[str, Any]:
                            "127.0.0.1:8476.")
     way = config.coordinator
     if config.process_id:
-        way = relay.through(way, presence.first_is_gone)
+        way = relay.through(way, partial(presence.first_is_gone, way))
     return {
         "coordinator_address": way, "num_processes": config.num_processes,
         "process_id": config.process_id,

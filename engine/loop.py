@@ -5,6 +5,7 @@ count it is a scan, which differentiates. Two segments equal one, bit for bit, s
 on (state, root key, data) alone.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -90,47 +91,57 @@ def segment(
     )
 
 
+def _on_each_device(
+    spread: Spread | None, share: Callable, variables: Any, given: Any
+) -> Any:
+    """share(whole, given) on every device of the spread, or on the one there is: `whole()` are all
+    the variables, of which a device may hold a part."""
+    if spread is None:
+        return share(lambda: variables, given)
+    specs = spread.specs(variables)
+
+    def one(variables: Any, given: Any) -> Any:
+        return share(lambda: gathered(variables, specs), given)
+
+    return spread.each(one, (specs, WHOLE), WHOLE)(variables, given)
+
+
 def evaluate(
     model: nn.Module, variables: Any, subset: Subset, num_classes: int,
     spread: Spread | None = None,
 ) -> metrics.Evaluation:
     """Sums over every example of `subset`, each counted once, whatever the devices."""
-    specs, shares = (spread.specs(variables), spread.shares) if spread else (None, 1)
+    shares = spread.shares if spread else 1
 
-    def share(variables: Any, subset: Subset) -> metrics.Evaluation:
+    def share(whole: Callable[[], Any], subset: Subset) -> metrics.Evaluation:
         """Of every `shares`th batch, from this device's on."""
         first = jax.lax.axis_index(DATA) if spread else 0
 
         def body(turn, sums):
             number = turn * shares + first
             batch, valid_B = batch_at(subset.split, subset.rows, number, EVAL_BATCH)
-            whole = gathered(variables, specs) if spread else variables
-            return metrics.add(sums, eval_step(model, whole, batch, valid_B))
+            return metrics.add(sums, eval_step(model, whole(), batch, valid_B))
 
         turns = -(-subset.rows.shape[0] // (EVAL_BATCH * shares))
         own = jax.lax.fori_loop(0, turns, body, metrics.zero_evaluation(num_classes))
         return jax.lax.psum(own, DATA) if spread else own
 
-    each = spread.each(share, (specs, WHOLE), WHOLE) if spread else share
-    return each(variables, subset)
+    return _on_each_device(spread, share, variables, subset)
 
 
 def predict(
     model: nn.Module, variables: Any, images_NxHxWxC: Array, spread: Spread | None = None
 ) -> tuple[Array, Array]:
     """The likeliest class of every uint8 image, int32 [N], and its probability, float32 [N]."""
-    specs = spread.specs(variables) if spread else None
 
-    def likeliest(variables: Any, images_NxHxWxC: Array) -> tuple[Array, Array]:
+    def share(whole: Callable[[], Any], images_NxHxWxC: Array) -> tuple[Array, Array]:
         def one(image_HxWxC: Array) -> tuple[Array, Array]:
-            whole = gathered(variables, specs) if spread else variables
-            logits_C = forward(model, whole, normalise(image_HxWxC)[None])[0]
+            logits_C = forward(model, whole(), normalise(image_HxWxC)[None])[0]
             return jnp.argmax(logits_C).astype(jnp.int32), jax.nn.softmax(logits_C).max()
 
         return jax.lax.map(one, images_NxHxWxC, batch_size=EVAL_BATCH)
 
-    each = spread.each(likeliest, (specs, WHOLE), WHOLE) if spread else likeliest
-    return each(variables, images_NxHxWxC)
+    return _on_each_device(spread, share, variables, images_NxHxWxC)
 
 
 def prepare(config: Config, num_classes: int, hyper: Hyper, lengths: Durations):

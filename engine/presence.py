@@ -48,10 +48,11 @@ def stop() -> None:
     _leaving.set()
 
 
-def first_is_gone() -> None:
+def first_is_gone(address: str) -> None:
     """End the process, unless it is about to leave anyway."""
     if not _leaving.is_set():
-        _end("the first process of the job is gone. Start all of them again, with --resume.")
+        _end(f"the first process of the job, at {address}, is gone. Start all of them again, with "
+             "--resume.")
 
 
 def keep_meeting(seconds: float) -> None:
