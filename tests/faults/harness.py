@@ -35,9 +35,9 @@ def patched(tmp_path: Path, script: str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
 
 
-def forced(count: int, *words: object) -> subprocess.Popen:
+def forced(count: int, *words: object, **env: str) -> subprocess.Popen:
     """A run of one process on so many forced devices, with the threads that `job` gives."""
-    return _started(words, conftest.forced(count))
+    return _started(words, conftest.forced(count) | env)
 
 
 def job(count: int, *words: object, **env: str) -> list[subprocess.Popen]:
