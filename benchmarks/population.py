@@ -104,13 +104,16 @@ def table(found: dict[str, Runs], sizes: list[int], cell: Callable[[str, int], s
     return "\n".join(lines)
 
 
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+
 def turns(runs: list[dict[str, Any]]) -> str:
     """How much faster a sweep was than one after another in the same process, epoch by epoch."""
     epochs = [epoch for run in runs for epoch in run["epochs"]]
     ratios = [epoch["alone"] / epoch["seconds"] for epoch in epochs]
     whole = sum(epoch["alone"] for epoch in epochs) / sum(epoch["seconds"] for epoch in epochs)
-    return (f"{whole:.2f}; of an epoch {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f}–{max(ratios):.2f}), n = {len(ratios)}")
+    return f"{whole:.2f}; of an epoch {spread(ratios)}, n = {len(ratios)}"
 
 
 def report(found: dict[str, Runs], sizes: list[int], examples: int) -> str:
@@ -126,8 +129,7 @@ def report(found: dict[str, Runs], sizes: list[int], examples: int) -> str:
         if name == BASELINE or members not in found[BASELINE]:
             return NOT_RUN
         rounds = zip(rates(name, members), rates(BASELINE, members), strict=True)
-        ratios = [theirs / base for theirs, base in rounds]
-        return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+        return spread([theirs / base for theirs, base in rounds])
 
     def in_turn(name: str, members: int) -> str:
         return turns(found[name][members])

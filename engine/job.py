@@ -50,11 +50,8 @@ def _address(config: Config) -> dict[str, Any]:
     if not (host and port.isdigit()):
         raise RequestError(f"--coordinator {config.coordinator}: type HOST:PORT, such as "
                            "127.0.0.1:8476.")
-    way = config.coordinator
-    if config.process_id:
-        way = relay.through(way, partial(presence.first_is_gone, way))
     return {
-        "coordinator_address": way, "num_processes": config.num_processes,
+        "coordinator_address": config.coordinator, "num_processes": config.num_processes,
         "process_id": config.process_id,
         # jax's own default listens on every interface.
         "coordinator_bind_address": config.coordinator.replace("localhost", "127.0.0.1"),
@@ -72,6 +69,9 @@ def join(config: Config) -> str:
     if not typed and not launcher:
         return ""
     address: dict[str, Any] = _address(config) if typed else {}
+    if config.process_id > 0:
+        lost = partial(presence.first_is_gone, config.coordinator)
+        address["coordinator_address"] = relay.through(config.coordinator, lost)
     # It would swallow SIGTERM until somebody asks it; ours is asked after every segment.
     jax.config.update("jax_enable_preemption_service", False)
     patience = presence.PATIENCE
