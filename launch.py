@@ -4,13 +4,16 @@ import os
 import sys
 import traceback
 
-from engine import chips, devices, flags, space
+from engine import flags
+from engine.devices import choose as devices
 from engine.errors import RequestError, RunError
+from engine.plan import chips
+from engine.sweep import space
 
 
 def _carry_out(request: flags.Request) -> int:
     if request.command == "doctor":
-        from engine import doctor
+        from engine.devices import doctor
 
         return doctor.run(request.config.device, request.json, request.config.data_dir)
     devices.spare_threads(os.environ)
@@ -21,7 +24,9 @@ def _carry_out(request: flags.Request) -> int:
         os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
     from absl import logging
 
-    from engine import evaluation, lr_find, plan, run, setup, sweep
+    from engine import evaluation, run, setup
+    from engine.plan import plan
+    from engine.sweep import lr_find, sweep
 
     # Orbax warns of what we ask of it on purpose, and prints the errors that it raises.
     logging.set_verbosity(logging.FATAL)
@@ -44,8 +49,8 @@ def _carry_out(request: flags.Request) -> int:
 
 
 def _job():
-    """engine.job, where this process is one of several; imported by whoever joined them."""
-    job = sys.modules.get("engine.job")
+    """engine.job.processes where this is one of several; imported by whoever joined."""
+    job = sys.modules.get("engine.job.processes")
     return job if job and job.joined() else None
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine import sources
-from engine.devices import cpu_model
+from engine.devices.choose import cpu_model
 from engine.errors import RequestError, RunError
 
 HERE = Path(__file__).parent

@@ -20,9 +20,9 @@ import numpy as np
 
 from configs.article import config as ARTICLE
 from configs.article import hyper as HYPER
-from engine.chips import CHIPS, GATHERS
 from engine.config import Config
-from engine.devices import spare_threads
+from engine.devices.choose import spare_threads
+from engine.plan.chips import CHIPS, GATHERS
 
 EACH = 32  # examples of a batch on each device
 WAYS: tuple[dict[str, Any], ...] = ({}, {"fsdp": True}, {"model_parallel": 2})
@@ -33,7 +33,8 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
     (nothing where nobody reckons): of this process's CPU devices, or of so many chips."""
     import jax
 
-    from engine import collectives, mesh, plan, setup, topology
+    from engine import mesh, setup
+    from engine.plan import collectives, plan, topology
     from engine.run import compile_segment
 
     cpu, config = jax.devices("cpu"), _config(way, count)

@@ -21,8 +21,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.options import MultiprocessingOptions
 
-from engine import job, mesh
+from engine import mesh
 from engine.errors import RequestError, RunError, one_line
+from engine.job import processes as job
 
 KEPT = 3  # the last two and the best
 UNMEASURED = -1.0  # ranks below every accuracy

@@ -11,10 +11,13 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from engine import checkpoint, devices, job, loop, mesh, metrics, report
+from engine import checkpoint, loop, mesh, metrics
 from engine.config import Config, Durations, Hyper, held_out, read
 from engine.data import Subset, named, whole
+from engine.devices import choose as devices
 from engine.errors import RequestError
+from engine.job import processes as job
+from engine.report import run as report
 from engine.setup import Setup, begin, load, settle
 from engine.sources import image
 from engine.sources.dataset import Dataset

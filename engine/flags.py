@@ -10,7 +10,7 @@ from absl import flags
 
 from engine.config import HYPER_HELP, Config, Hyper, check, read, typed
 from engine.errors import RequestError, unknown
-from engine.space import SEARCH_HELP, Search
+from engine.sweep.space import SEARCH_HELP, Search
 
 COMMANDS = {
     "train": "train, evaluate and report (the default)",

@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from engine import checkpoint, folder, job, loop, memory, mesh, profile, report
+from engine import checkpoint, folder, loop, memory, mesh, profile
 from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.evaluation import evaluated
+from engine.job import processes as job
+from engine.loggers.progress import Progress
 from engine.program import Program
-from engine.progress import Progress
+from engine.report import run as report
 from engine.setup import Setup, begin, setup
 from engine.signals import Interruption
 from engine.state import State, create

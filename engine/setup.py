@@ -11,11 +11,15 @@ import optax
 from jax.sharding import Sharding
 from rich.console import Console
 
-from engine import collectives, devices, job, loop, memory, mesh, presence, sources
+from engine import loop, memory, mesh, sources
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, partition, place
+from engine.devices import choose as devices
 from engine.errors import RequestError
+from engine.job import presence
+from engine.job import processes as job
 from engine.mesh import Spread
+from engine.plan import collectives
 from engine.sources.dataset import Dataset
 from engine.state import State, shapes
 from models import build

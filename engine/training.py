@@ -12,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine import folder, job, loop
+from engine import folder, loop
 from engine.checkpoint import Checkpoints
 from engine.config import Durations
 from engine.errors import RunError
+from engine.job import processes as job
+from engine.loggers.progress import Progress
 from engine.optim import schedule
 from engine.pace import Pace
 from engine.program import Program
-from engine.progress import Progress
 from engine.setup import Setup
 from engine.signals import Interruption
 from engine.state import State

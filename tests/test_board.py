@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 
 from engine import folder
-from engine.board import SHOWN, Board
 from engine.config import Config, Hyper
-from engine.events import FILE, Events
 from engine.setup import plain_console
-from engine.space import Search, trials
+from engine.sweep.board import SHOWN, Board
+from engine.sweep.events import FILE, Events
+from engine.sweep.space import Search, trials
 
 
 def row(accuracy: float) -> dict[str, float]:

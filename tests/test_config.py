@@ -10,7 +10,7 @@ import launch as program
 from engine import flags, folder
 from engine.config import HYPER_HELP, Config, Hyper, durations, held_out, to_json
 from engine.errors import RequestError
-from engine.space import SEARCH_HELP, Search
+from engine.sweep.space import SEARCH_HELP, Search
 from models import MODELS
 
 

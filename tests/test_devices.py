@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from engine import devices
+from engine.devices import choose as devices
 from engine.errors import RequestError
 
 ROOT = Path(devices.__file__).parents[1]

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import engine.sources
-from engine import devices, doctor, doctor_probe
-from engine.doctor import Output
+from engine.devices import choose as devices
+from engine.devices import doctor
+from engine.devices import probe as doctor_probe
+from engine.devices.doctor import Output
 from engine.errors import RequestError
 
 H200 = Output(0, "NVIDIA H200, 570.86.15, 143771, 143188, 9.0\n")

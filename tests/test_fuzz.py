@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine import config, flags, folder, sources, space
+from engine import config, flags, folder, sources
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
-from engine.events import Events
 from engine.sources import builders, cache, image, tfds
 from engine.sources.dataset import Split
+from engine.sweep import space
+from engine.sweep.events import Events
 
 settings.register_profile(
     "ours", derandomize=True, deadline=None, database=None, max_examples=150,

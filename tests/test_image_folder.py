@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from test_security import flat_png, picture
 
-from engine import devices, sources
+from engine import sources
+from engine.devices import choose as devices
 from engine.errors import RequestError
 from engine.sources import cache, dataset, image, image_folder
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import lr_find, space
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
-from engine.lr_find import Finding, picture, suggest
-from engine.space import Search
+from engine.sweep import lr_find, space
+from engine.sweep.lr_find import Finding, picture, suggest
+from engine.sweep.space import Search
 
 INF, NAN = math.inf, math.nan
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from conftest import random_split
 
-from engine import job, loop, mesh, setup
+from engine import loop, mesh, setup
 from engine.config import Config, Hyper
 from engine.data import Data, whole
-from engine.devices import spare_threads
+from engine.devices.choose import spare_threads
 from engine.errors import RequestError
+from engine.job import processes as job
 from models import build
 
 pytestmark = pytest.mark.usefixtures("tiny_is_a_model")

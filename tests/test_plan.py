@@ -9,11 +9,12 @@ from conftest import ROOT
 
 import launch as program
 from benchmarks.collectives import child, measured
-from engine import chips, collectives, flags, loop, plan
-from engine.chips import CHIPS
+from engine import flags, loop
 from engine.config import Config, Hyper, durations
 from engine.errors import RequestError
-from engine.plan import Plan, Step, Way
+from engine.plan import chips, collectives, plan
+from engine.plan.chips import CHIPS
+from engine.plan.plan import Plan, Step, Way
 from engine.state import shapes
 from models.cnn import CNN
 

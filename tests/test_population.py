@@ -11,10 +11,11 @@ import pytest
 from conftest import data_of, on_devices, random_split
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from engine import loop, memory, population
+from engine import loop, memory
 from engine.config import Config, Hyper
 from engine.data import Subset, normalise
-from engine.population import Layout, Population
+from engine.sweep import population
+from engine.sweep.population import Layout, Population
 from models import build
 
 pytestmark = pytest.mark.usefixtures("tiny_is_a_model", "normed_is_a_model")

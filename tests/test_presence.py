@@ -9,7 +9,7 @@ import time
 import pytest
 from conftest import ROOT
 
-from engine import presence
+from engine.job import presence
 
 
 @pytest.fixture

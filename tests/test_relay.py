@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from engine import relay
+from engine.job import relay
 
 SECONDS = 10
 

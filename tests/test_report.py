@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from engine import metrics, report
-from engine.progress import Progress
+from engine import metrics
+from engine.loggers.progress import Progress
+from engine.report import run as report
 
 EVIL = "<img src=x onerror=alert(1)>"
 

@@ -3,9 +3,10 @@ import shlex
 
 import pytest
 
-from engine import flags, results
+from engine import flags
 from engine.config import Config, Hyper
-from engine.space import Search, Study, Trial, axes, trials
+from engine.sweep import results
+from engine.sweep.space import Search, Study, Trial, axes, trials
 
 HYPER = Hyper(learning_rate=0.000123457, weight_decay=0.0, momentum=1 / 3, clip_norm=1e-30)
 

@@ -14,9 +14,10 @@ from conftest import ONE_DEVICE, ROOT
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from engine import devices, loop
+from engine import loop
 from engine.checkpoint import Checkpoints
 from engine.config import Durations, durations, read
+from engine.devices import choose as devices
 from engine.state import shapes
 
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")

@@ -28,11 +28,15 @@ from test_report import EVIL, run, wrong
 from test_sources import Squares
 from test_sweep_report import ENSEMBLES, population
 
-from engine import devices, evaluation, folder, private, report, sources, sweep_report
+from engine import caches as private
+from engine import evaluation, folder, sources
 from engine.config import Config
+from engine.devices import choose as devices
 from engine.errors import RequestError, RunError
+from engine.report import run as report
 from engine.sources import builders, cache, download, image, prepare, tensorflow_child
 from engine.sources.dataset import Split
+from engine.sweep import report as sweep_report
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}

@@ -5,10 +5,10 @@ import math
 import pytest
 
 import launch as program
-from engine import space, sweep
 from engine.config import BELOW_ONE, Config, Hyper, check
 from engine.errors import RequestError
-from engine.space import Search, axis, perturbed, rungs, trials
+from engine.sweep import space, sweep
+from engine.sweep.space import Search, axis, perturbed, rungs, trials
 
 LOG, LIN = "learning_rate=log:1e-4:1e-1", "weight_decay=lin:1:3"
 

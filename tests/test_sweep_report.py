@@ -6,7 +6,9 @@ import re
 import pytest
 from PIL import Image
 
-from engine import ranking, sweep_plots, sweep_report
+from engine.sweep import plots as sweep_plots
+from engine.sweep import ranking
+from engine.sweep import report as sweep_report
 
 EVIL = "<img src=x onerror=alert(1)>"
 RATES, DECAYS = [1e-4, 1e-3, 1e-1], [0.0, 0.01]

@@ -11,9 +11,10 @@ import pytest
 from conftest import data_of, random_split
 from jax.sharding import SingleDeviceSharding
 
-from engine import collectives, loop, memory, mesh, plan, topology
-from engine.chips import CHIPS
+from engine import loop, memory, mesh
 from engine.config import Config, Hyper, durations
+from engine.plan import collectives, plan, topology
+from engine.plan.chips import CHIPS
 from engine.state import shapes
 from models import MODELS
 from models.layers import Dense

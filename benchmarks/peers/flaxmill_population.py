@@ -17,12 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.task import given, result
-from engine import devices, loop, population
+from engine import loop
 from engine.config import Config, Hyper, durations
 from engine.data import Data, whole
-from engine.population import Layout
+from engine.devices import choose as devices
 from engine.program import Program
 from engine.sources.dataset import Split
+from engine.sweep import population
+from engine.sweep.population import Layout
 from models import build
 
 WARM_STEPS = 100

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine import private
+from engine import caches as private
 from engine.sources.dataset import Dataset, Split
 
 

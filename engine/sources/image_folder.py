@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from engine import devices
+from engine.devices import choose as devices
 from engine.errors import RequestError
 from engine.sources import cache, image
 from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, refused, room, varying

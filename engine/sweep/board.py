@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from engine.space import Trial
+from engine.sweep.space import Trial
 
 SHOWN = 8
 

@@ -5,10 +5,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from engine import ranking, report
 from engine.folder import replace
-from engine.ranking import Axes, Rows
-from engine.sweep_plots import Histories, pictures
+from engine.report import run as report
+from engine.sweep import ranking
+from engine.sweep.plots import Histories, pictures
+from engine.sweep.ranking import Axes, Rows
 
 CAPTIONS = {
     "curves.png": ("By epoch", "Validation curves of the settings by epoch"),

@@ -1,6 +1,6 @@
 """Is the machine set up, and does the asked-for device really compute?
 
-This process never imports jax: what may crash runs in engine.doctor_probe, a child.
+This process never imports jax: what may crash runs in engine.devices.probe, a child.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from engine import devices
+from engine.devices import choose as devices
 from engine.errors import RequestError, one_line, unknown
 
 PROBE_SECONDS = 120.0
@@ -302,7 +302,7 @@ def data_row(flag: str) -> Row:
 
 def probe_command(device: str) -> list[str]:
     """The child's command line; -P keeps the working folder's files from posing as modules."""
-    return [sys.executable, "-P", "-m", "engine.doctor_probe", device]
+    return [sys.executable, "-P", "-m", "engine.devices.probe", device]
 
 
 def examine(device: str) -> Probe:
@@ -324,7 +324,7 @@ def examine(device: str) -> Probe:
 
 def _child_environment() -> dict[str, str]:
     """This environment, with this engine importable and no GPU memory reserved in advance."""
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     path = os.pathsep.join(filter(None, paths))
     return {**os.environ, "PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 

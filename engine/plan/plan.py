@@ -13,11 +13,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from engine import chips, collectives, devices, memory, mesh, setup, step, topology
-from engine.chips import Chip
+from engine import memory, mesh, setup, step
 from engine.config import Config, Hyper
 from engine.data import Data
+from engine.devices import choose as devices
 from engine.errors import RequestError
+from engine.plan import chips, collectives, topology
+from engine.plan.chips import Chip
 from engine.run import compile_segment
 from engine.setup import Setup
 from engine.state import State

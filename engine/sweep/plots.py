@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from engine import ranking, report
-from engine.ranking import Axes, Rows
+from engine.report import run as report
+from engine.sweep import ranking
+from engine.sweep.ranking import Axes, Rows
 
 Histories = dict[int, list[dict[str, Any]]]
 

@@ -8,12 +8,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from engine import folder, population, report, space
+from engine import folder
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
-from engine.group import assemble, compile_programs, create
+from engine.report import run as report
 from engine.setup import begin_alone, load
-from engine.space import Search, Trial
+from engine.sweep import population, space
+from engine.sweep.group import assemble, compile_programs, create
+from engine.sweep.space import Search, Trial
 
 AXIS = "learning_rate=log:1e-5:1:32"
 STEPS = 200

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from engine import presence, relay
 from engine.config import Config
 from engine.errors import RequestError, RunError, one_line
+from engine.job import presence, relay
 
 TEXT_BYTES = 4096  # of a text that processes tell each other
 SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all

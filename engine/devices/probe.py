@@ -1,6 +1,6 @@
 """The part of doctor that may crash: starts jax and computes on each device.
 
-Run as `python -m engine.doctor_probe DEVICE`. One JSON object a line on stdout, as it is found:
+Run as `python -m engine.devices.probe DEVICE`. One JSON object a line on stdout, as it is found:
 {"now": …} what is about to be tried, {"row": [name, status, found, advice]} a finding, and last
 {"computed": true} where the asked-for devices really computed.
 """
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from engine import devices
+from engine.devices import choose as devices
 from engine.errors import one_line
 from engine.memory import total_and_free
 

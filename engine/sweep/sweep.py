@@ -12,22 +12,19 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from engine import (
-    checkpoint,
-    devices,
-    folder,
-    loop,
-    memory,
-    metrics,
-    population,
-    results,
-    space,
-)
-from engine.board import Board
+from engine import checkpoint, folder, loop, memory, metrics
 from engine.config import Config, Hyper
+from engine.devices import choose as devices
 from engine.errors import RequestError, RunError
-from engine.events import REFUSED, Events
-from engine.group import (
+from engine.optim import schedule
+from engine.pace import Pace
+from engine.setup import Setup, begin_alone, load
+from engine.signals import Interruption
+from engine.sources.dataset import Dataset
+from engine.sweep import population, results, space
+from engine.sweep.board import Board
+from engine.sweep.events import REFUSED, Events
+from engine.sweep.group import (
     Group,
     Programs,
     assemble,
@@ -38,14 +35,9 @@ from engine.group import (
     placed,
     restored,
 )
-from engine.optim import schedule
-from engine.pace import Pace
-from engine.population import Member, Population
-from engine.results import Standing
-from engine.setup import Setup, begin_alone, load
-from engine.signals import Interruption
-from engine.sources.dataset import Dataset
-from engine.space import Search, Study, Trial
+from engine.sweep.population import Member, Population
+from engine.sweep.results import Standing
+from engine.sweep.space import Search, Study, Trial
 
 
 def _hyper(member: Member) -> Hyper:

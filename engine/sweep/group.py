@@ -10,16 +10,18 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rich.console import Console
 
-from engine import checkpoint, devices, memory, population
+from engine import checkpoint, memory
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
+from engine.devices import choose as devices
 from engine.errors import RequestError
 from engine.mesh import RUNS, everywhere, over_runs, size
-from engine.population import Layout, Population
 from engine.program import Program
 from engine.setup import Setup, settle
 from engine.sources.dataset import Dataset
-from engine.space import Trial
+from engine.sweep import population
+from engine.sweep.population import Layout, Population
+from engine.sweep.space import Trial
 
 
 class Group(NamedTuple):

@@ -13,14 +13,17 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from engine import devices, folder, metrics, population, ranking, sweep_report
+from engine import folder, metrics
 from engine.config import Config, Hyper, read
 from engine.data import Subset
+from engine.devices import choose as devices
 from engine.errors import RunError
 from engine.evaluation import has_own_test, held_for_evaluation
-from engine.events import Events
 from engine.setup import Setup
-from engine.space import Search, Study, Trial
+from engine.sweep import population, ranking
+from engine.sweep import report as sweep_report
+from engine.sweep.events import Events
+from engine.sweep.space import Search, Study, Trial
 
 
 class Standing(NamedTuple):

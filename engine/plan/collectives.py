@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from engine import mesh, metrics
-from engine.chips import GATHERS
+from engine.plan.chips import GATHERS
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _OPERATION = re.compile(

@@ -8,8 +8,8 @@ import importlib.util
 import jax
 from jax.experimental import topologies
 
-from engine.chips import Chip, Cores
 from engine.errors import one_line
+from engine.plan.chips import Chip, Cores
 
 BLOCK_SHARED = 48 << 10  # bytes that a block has without asking
 RESERVED = 1 << 10  # of a multiprocessor's shared memory, from capability 8 on

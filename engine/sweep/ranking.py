@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from engine import report
+from engine.report import run as report
 
 Axes = dict[str, list]
 Rows = list[dict[str, Any]]

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine import private
+from engine import caches as private
 from engine.errors import RequestError, one_line, unknown
 
 if TYPE_CHECKING:

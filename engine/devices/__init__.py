@@ -1,0 +1,1 @@
+"""Which device computes, whether it really does, and why."""

@@ -1,0 +1,1 @@
+"""A run of many processes: joining, agreeing, leaving, missing the lost."""

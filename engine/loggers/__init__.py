@@ -1,0 +1,1 @@
+"""Where the rows of a run's history go besides its file."""

@@ -1,0 +1,1 @@
+"""A run on devices that aren't here, by compiling for them."""
