@@ -81,8 +81,8 @@ def export(path: Path) -> None:
         splits = sources.load("cifar10").splits
     except (RequestError, RunError) as error:
         raise SystemExit(f"benchmarks.article: {error}") from None
-    np.savez(path, x_train=splits["train"].images, y_train=splits["train"].labels,
-             x_test=splits["test"].images, y_test=splits["test"].labels)
+    np.savez(path, x_train=splits["train"].inputs, y_train=splits["train"].targets,
+             x_test=splits["test"].inputs, y_test=splits["test"].targets)
 
 
 def once(peer: Peer, python: str, *words: object) -> dict[str, Any]:

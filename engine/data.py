@@ -26,7 +26,7 @@ class Subset(NamedTuple):
     @property
     def image_shape(self) -> tuple[int, ...]:
         """[H, W, C]"""
-        return self.split.images.shape[1:]
+        return self.split.inputs.shape[1:]
 
 
 @jax.tree_util.register_dataclass
@@ -40,7 +40,7 @@ class Data:
 
 
 def whole(split: Split) -> Subset:
-    return Subset(split, np.arange(len(split.labels), dtype=np.int32))
+    return Subset(split, np.arange(len(split.targets), dtype=np.int32))
 
 
 def _bound(text: str | None, default: int, count: int) -> int:
@@ -71,7 +71,7 @@ def _parted(subset: Subset, share: float | Fold) -> tuple[Subset, Subset]:
     """
     order = np.random.default_rng(0).permutation(len(subset.rows))
     if isinstance(share, Fold):
-        labels = np.asarray(subset.split.labels)[subset.rows[order]]
+        labels = np.asarray(subset.split.targets)[subset.rows[order]]
         held = order[np.argsort(labels, kind="stable")][share.number - 1 :: share.count]
     else:
         held = order[: round(share * len(order))]
@@ -130,7 +130,7 @@ def batch_at(split: Split, order_N: Array, position: Array, size: int) -> tuple[
     """
     slots_B = position * size + jnp.arange(size, dtype=jnp.int32)
     rows_B = order_N.at[slots_B].get(mode="clip")
-    return Split(split.images[rows_B], split.labels[rows_B]), slots_B < order_N.shape[0]
+    return Split(split.inputs[rows_B], split.targets[rows_B]), slots_B < order_N.shape[0]
 
 
 def normalise(images_BxHxWxC: Array) -> Array:

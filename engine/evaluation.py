@@ -52,11 +52,11 @@ def evaluated(ready: Setup, variables: Any) -> tuple[dict[str, Any], report.Mist
     evaluate = partial(loop.evaluate, ready.model, num_classes=len(classes), spread=ready.spread)
     sums = jax.jit(evaluate)(variables, subset)
     scores = metrics.summarise(jax.device_get(sums), classes) | {"split": name}
-    images_NxHxWxC = subset.split.images[subset.rows]
+    images_NxHxWxC = subset.split.inputs[subset.rows]
     predicted_N, probability_N = jax.device_get(
         jax.jit(partial(loop.predict, ready.model, spread=ready.spread))(variables, images_NxHxWxC)
     )
-    labels_N = np.asarray(subset.split.labels)[np.asarray(subset.rows)]
+    labels_N = np.asarray(subset.split.targets)[np.asarray(subset.rows)]
     wrong = np.flatnonzero(predicted_N != labels_N)
     worst = wrong[np.argsort(-probability_N[wrong], kind="stable")][:MISTAKES]
     return scores, report.Mistakes(

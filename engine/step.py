@@ -21,10 +21,10 @@ from models.batch_norm import Share
 
 
 class Batch(NamedTuple):
-    """images float32 [B, H, W, C], labels int32 [B], valid bool [B]."""
+    """inputs float32 [B, ...], targets [B, ...], valid bool [B]."""
 
-    images: Array
-    labels: Array
+    inputs: Array
+    targets: Array
     valid: Array
 
 
@@ -40,9 +40,9 @@ def learning(
     examples of all devices on the mesh's `axes`."""
     how: dict[str, Any] = {"train": True, "rngs": {"dropout": dropout}}
     if not variables["batch_stats"]:
-        return model.apply(variables, batch.images, **how), {}  # type: ignore
+        return model.apply(variables, batch.inputs, **how), {}  # type: ignore
     logits_BxC, changed = model.apply(
-        variables, batch.images, batch=Share.of(batch.valid, axes), mutable="batch_stats", **how
+        variables, batch.inputs, batch=Share.of(batch.valid, axes), mutable="batch_stats", **how
     )
     return logits_BxC, changed["batch_stats"]  # type: ignore
 
@@ -76,8 +76,8 @@ def _learned(
     def loss_sum(params):
         now = variables | {"params": whole(params) if whole else params}
         logits_BxC, batch_stats = learning(model, now, batch, dropout, axes)
-        loss_B = cross_entropy(logits_BxC, batch.labels, hyper.label_smoothing)
-        tally = metrics.measure(loss_B, logits_BxC, batch.labels, batch.valid)
+        loss_B = cross_entropy(logits_BxC, batch.targets, hyper.label_smoothing)
+        tally = metrics.measure(loss_B, logits_BxC, batch.targets, batch.valid)
         return tally.loss_sum, (tally, batch_stats)
 
     gradient, (tally, batch_stats) = jax.grad(
@@ -92,9 +92,9 @@ def _accumulated(
 ) -> Learned:
     """`_learned` over microbatches that fit the cache; their sums are the whole batch's. Not for
     batch statistics, which those of a part are not."""
-    if not 0 < microbatch < batch.labels.shape[0]:
+    if not 0 < microbatch < batch.targets.shape[0]:
         return _learned(model, variables, batch, hyper, dropout, axes, whole)
-    count = batch.labels.shape[0] // microbatch
+    count = batch.targets.shape[0] // microbatch
     parts = jax.tree.map(lambda x: x.reshape(count, microbatch, *x.shape[1:]), batch)
 
     def body(sums, part):
@@ -145,8 +145,8 @@ def train_step(
 ) -> State:
     """One update from uint8 images. The gradient is the mean over the valid examples, of all
     devices of the `spread` where there is one."""
-    images = augment.augment(config, keys.stream(root, "augment", state.step), batch.images)
-    ready = Batch(normalise(images), batch.labels, valid_B)
+    images = augment.augment(config, keys.stream(root, "augment", state.step), batch.inputs)
+    ready = Batch(normalise(images), batch.targets, valid_B)
     dropout = keys.stream(root, "dropout", state.step)
     if spread is None:
         learned = _accumulated(model, state.variables, ready, hyper, dropout, config.microbatch)
@@ -171,6 +171,6 @@ def eval_step(
     model: nn.Module, variables: Any, batch: Split, valid_B: Array
 ) -> metrics.Evaluation:
     """The batch's loss without smoothing, its top-5 and its confusion matrix, masked."""
-    logits_BxC = forward(model, variables, normalise(batch.images))
-    loss_B = cross_entropy(logits_BxC, batch.labels)
-    return metrics.evaluate(loss_B, logits_BxC, batch.labels, valid_B)
+    logits_BxC = forward(model, variables, normalise(batch.inputs))
+    loss_B = cross_entropy(logits_BxC, batch.targets)
+    return metrics.evaluate(loss_B, logits_BxC, batch.targets, valid_B)

@@ -16,9 +16,9 @@ KEY = jax.random.key(5)
                                                      (5, 5, 1, 5), (7, 3, 3, 1)])
 def test_every_example_counts_once_an_epoch(count, size, steps, last):
     order = epoch_order(KEY, 0, jnp.arange(count))
-    rows = jax.device_put(random_split(count, side=1)._replace(labels=np.arange(count)))
+    rows = jax.device_put(random_split(count, side=1)._replace(targets=np.arange(count)))
     batches, valid = jax.vmap(lambda i: batch_at(rows, order, i, size))(jnp.arange(steps))
-    assert sorted(np.asarray(batches.labels)[np.asarray(valid)]) == list(range(count))
+    assert sorted(np.asarray(batches.targets)[np.asarray(valid)]) == list(range(count))
     assert int(valid[-1].sum()) == last
 
 
@@ -59,7 +59,7 @@ def test_splits_that_cannot_be_are_refused(config, said):
 
 def test_folds_share_out_every_example_once_with_each_class_alike():
     dataset = small_dataset(43)
-    labels = dataset.splits["train"].labels
+    labels = dataset.splits["train"].targets
     seen = []
     for number in range(1, 6):
         data = partition(dataset, Config(validation_split=f"{number}/5", batch_size=4))
@@ -82,7 +82,7 @@ def test_a_slice_of_a_split_is_tfdss(name, rows):
 def test_a_split_that_both_parts_share_is_placed_once():
     data = place(partition(small_dataset(), Config(validation_split="0.5", batch_size=4)),
                  jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-    assert data.train.split.images is data.validation.split.images
+    assert data.train.split.inputs is data.validation.split.inputs
 
 
 @pytest.mark.parametrize("text", ["6/5", "0/5", "1/1", "1.5", "0"])

@@ -203,8 +203,8 @@ def test_a_cached_split_is_never_wrong(file, data):
     path = cache.folder() / "set" / file
     path.write_bytes(data.draw(damaged(path.read_bytes())))
     entry = kept()
-    assert np.array_equal(entry.split.images, SPLIT.images)
-    assert np.array_equal(entry.split.labels, SPLIT.labels)
+    assert np.array_equal(entry.split.inputs, SPLIT.inputs)
+    assert np.array_equal(entry.split.targets, SPLIT.targets)
     assert entry.classes == ("cat", "dog")
 
 
@@ -348,7 +348,7 @@ def test_a_folder_of_pictures(place, things, size):
         found = ours(sources.load, f"image_folder:{place / 'folder'}", "", size)
     if found is not None:
         checked(found)
-        assert sum(len(split.labels) for split in found.splits.values()) <= len(things)
+        assert sum(len(split.targets) for split in found.splits.values()) <= len(things)
 
 
 TABLE = b"label,p0,p1,p2,p3\ncat,0,1,2,3\ndog,255,254,253,252\n"
@@ -374,7 +374,7 @@ def test_a_table_of_pictures(place, content, size):
     if found is not None:
         checked(found)
     if content == TABLE and not size:
-        assert found.splits["train"].images.ravel().tolist() == [0, 1, 2, 3, 255, 254, 253, 252]
+        assert found.splits["train"].inputs.ravel().tolist() == [0, 1, 2, 3, 255, 254, 253, 252]
 
 
 @given(st.builds("{}:{}".format, st.sampled_from(["csv", "image_folder", "x", ""]), ODD) | ODD)

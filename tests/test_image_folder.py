@@ -66,10 +66,10 @@ def test_cifar10_written_as_files_is_cifar10(tmp_path):
     assert found.classes == whole.classes and list(found.splits) == ["test", "train"]
     for split, rows in parts.items():
         ordered = rows[0] + np.argsort(labels[rows], kind="stable")  # by class, then by name
-        assert np.array_equal(found.splits[split].images, images[ordered])
-        assert np.array_equal(found.splits[split].labels, labels[ordered])
-        assert found.splits[split].images.dtype == np.uint8
-        assert found.splits[split].labels.dtype == np.int32
+        assert np.array_equal(found.splits[split].inputs, images[ordered])
+        assert np.array_equal(found.splits[split].targets, labels[ordered])
+        assert found.splits[split].inputs.dtype == np.uint8
+        assert found.splits[split].targets.dtype == np.int32
 
 
 def test_jpegs_are_what_pillow_reads_in_the_order_of_their_names(tmp_path):
@@ -89,7 +89,7 @@ def test_classes_are_those_of_all_splits(tmp_path):
         draw(tmp_path / "set" / name)
     found = load(tmp_path / "set", splits=["test"])
     assert (found.classes, list(found.splits)) == (("a", "b", "c"), ["test"])
-    assert found.splits["test"].labels.tolist() == [1, 2]
+    assert found.splits["test"].targets.tolist() == [1, 2]
     refused(tmp_path / "set", "unknown split of image_folder 'tset'.*test", splits=["tset"])
 
 
@@ -97,7 +97,7 @@ def test_pictures_are_grey_where_all_are(tmp_path):
     draw(tmp_path / "set/a/1.png", mode="L")
     draw(tmp_path / "set/a/2.png", mode="1")
     draw(tmp_path / "set/b/3.png", mode="LA")
-    assert load(tmp_path / "set").splits["train"].images.shape == (3, 6, 6, 1)
+    assert load(tmp_path / "set").splits["train"].inputs.shape == (3, 6, 6, 1)
     clear = draw(tmp_path / "set/b/4.png", mode="RGBA")
     images, _ = load(tmp_path / "set").splits["train"]
     assert images.shape == (4, 6, 6, 3)
@@ -245,7 +245,7 @@ def test_deep_folders_are_walked(tmp_path):
     for _ in range(1500):
         deep += "/b"
         os.mkdir(deep)
-    assert len(load(tmp_path / "set").splits["train"].images) == 1
+    assert len(load(tmp_path / "set").splits["train"].inputs) == 1
     os.removedirs(deep)  # pytest's own clean-up is recursive
 
 
@@ -269,7 +269,7 @@ def test_the_second_start_decodes_nothing(pets, monkeypatch, capfd):
     assert capfd.readouterr().err == "" and after.fingerprint == before.fingerprint
     assert after.classes == before.classes
     for split in before.splits:
-        assert np.array_equal(after.splits[split].images, before.splits[split].images)
+        assert np.array_equal(after.splits[split].inputs, before.splits[split].inputs)
 
 
 def change_a_pixel(path: Path) -> None:
@@ -291,15 +291,15 @@ def test_changed_files_are_decoded_anew(split, pets):
     change_a_pixel(path)
     assert load(pets).fingerprint != before.fingerprint
     path.unlink()
-    assert len(load(pets).splits[split].images) == len(before.splits[split].images) - 1
+    assert len(load(pets).splits[split].inputs) == len(before.splits[split].inputs) - 1
 
 
 def test_a_colour_picture_in_one_split_is_one_for_all(pets):
     for path in pets.glob("*/*/*.png"):
         Image.open(path).convert("L").save(path)
-    assert load(pets, splits=["train"]).splits["train"].images.shape == (6, 6, 6, 1)
+    assert load(pets, splits=["train"]).splits["train"].inputs.shape == (6, 6, 6, 1)
     draw(pets / "test/cat/x.png")
-    assert load(pets, splits=["train"]).splits["train"].images.shape == (6, 6, 6, 3)
+    assert load(pets, splits=["train"]).splits["train"].inputs.shape == (6, 6, 6, 3)
 
 
 def test_a_set_is_the_same_wherever_it_lies(pets, tmp_path):

@@ -127,20 +127,20 @@ def test_evaluation_counts_every_example_once(data, name):
     model, variables = build(name, CLASSES), start(config, data).variables
     result = loop.evaluate(model, variables, data.validation, CLASSES)
     split = data.validation.split
-    logits = model.apply(variables, normalise(split.images), train=False)
-    labels = np.asarray(split.labels)
+    logits = model.apply(variables, normalise(split.inputs), train=False)
+    labels = np.asarray(split.targets)
     log_p = np.asarray(jax.nn.log_softmax(logits))[np.arange(21), labels]
     np.testing.assert_allclose(result.tally.loss_sum, -log_p.sum(), rtol=1e-5)
     assert int(result.tally.count) == 21 == int(result.confusion.sum())
     assert int(result.tally.correct) == (np.argmax(logits, 1) == labels).sum()
-    predicted, probability = loop.predict(model, variables, split.images)
+    predicted, probability = loop.predict(model, variables, split.inputs)
     np.testing.assert_array_equal(predicted, np.argmax(logits, 1))
     np.testing.assert_allclose(probability, jax.nn.softmax(logits).max(1), rtol=1e-5)
 
 
 def test_it_overfits_32_examples():
     split = jax.device_put(random_split(32))._replace(
-        labels=jax.random.randint(KEY, (32,), 0, CLASSES)
+        targets=jax.random.randint(KEY, (32,), 0, CLASSES)
     )
     config = Config(batch_size=32, epochs=200)
     hyper = HYPER._replace(learning_rate=jnp.float32(3e-3))

@@ -199,7 +199,7 @@ def test_probabilities_are_summed_over_members(name):
     runs, model = trained(config, Layout()), build(name, CLASSES)
     variables = runs.members.state.variables
     total, predicted = population.probabilities(model, variables, DATA.validation)
-    images = normalise(DATA.validation.split.images)
+    images = normalise(DATA.validation.split.inputs)
     each = [nn.softmax(model.apply(member(runs, at).variables, images, train=False))
             for at in range(4)]
     np.testing.assert_allclose(total, sum(each), rtol=1e-5)

@@ -163,9 +163,9 @@ def files(root):
 def in_order(split, images):
     """Checks that `split` holds exactly `images`; returns each image's label, in their order."""
     place = {image.tobytes(): row for row, image in enumerate(images)}
-    rows = [place[image.tobytes()] for image in split.images]
+    rows = [place[image.tobytes()] for image in split.inputs]
     assert sorted(rows) == list(range(len(images)))
-    return split.labels[np.argsort(rows)].tolist()
+    return split.targets[np.argsort(rows)].tolist()
 
 
 def test_the_table_is_the_one_that_tfds_pins():

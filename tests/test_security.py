@@ -464,7 +464,7 @@ def test_a_cache_that_others_may_write_is_neither_read_nor_kept(
     cache.kept("key", lambda: (planted, ("a",)))
     cache.folder().chmod(bits)
     found = cache.kept("key", lambda: (good, ("a",)))
-    assert np.array_equal(found.split.images, good.images)
+    assert np.array_equal(found.split.inputs, good.inputs)
     assert f"{who} may write there (chmod go-w {cache.folder()})" in capsys.readouterr().err
     assert f"{who} may write there" in devices.cache_problem(cache.folder())
 

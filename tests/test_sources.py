@@ -74,15 +74,15 @@ def test_digits_are_the_bundled_ones_and_split_by_class():
     bundled_NxHxW, labels = load_digits(return_X_y=True)
     expected = np.rint(bundled_NxHxW.reshape(-1, 8, 8, 1) * 255 / 16).astype(np.uint8)
     train, test = digits.splits["train"], digits.splits["test"]
-    assert (len(train.images), len(test.images)) == (1437, 360)
-    both = np.concatenate([train.images, test.images])
+    assert (len(train.inputs), len(test.inputs)) == (1437, 360)
+    both = np.concatenate([train.inputs, test.inputs])
     assert sorted(image.tobytes() for image in both) == sorted(e.tobytes() for e in expected)
-    share = np.bincount(test.labels) / np.bincount(labels)
+    share = np.bincount(test.targets) / np.bincount(labels)
     assert np.all(np.abs(share - 0.2) < 0.01)
     wanted = {image.tobytes(): label for image, label in zip(expected, labels, strict=True)}
     assert all(
         wanted[image.tobytes()] == label
-        for image, label in zip(test.images, test.labels, strict=True)
+        for image, label in zip(test.inputs, test.targets, strict=True)
     )
 
 
@@ -135,7 +135,7 @@ def test_a_prepared_set_is_read(squares):
     assert sorted(values) == [0, 40, 80, 120, 160, 200]
     assert np.array_equal(images, np.broadcast_to(values[:, None, None, None], images.shape))
     assert np.array_equal(labels, values // 40 % 2)
-    assert load(squares, image_size=5).splits["test"].images.shape == (2, 5, 5, 1)
+    assert load(squares, image_size=5).splits["test"].inputs.shape == (2, 5, 5, 1)
     assert list(load(squares, splits=["test"]).splits) == ["test"]
 
 
@@ -143,7 +143,7 @@ def test_sizes_that_vary_ask_for_image_size(tmp_path):
     Squares([8, 6], data_dir=tmp_path).download_and_prepare()
     with pytest.raises(errors.RequestError, match="vary in size.*--image_size"):
         load(tmp_path)
-    assert load(tmp_path, image_size=7).splits["train"].images.shape == (6, 7, 7, 1)
+    assert load(tmp_path, image_size=7).splits["train"].inputs.shape == (6, 7, 7, 1)
 
 
 def test_a_set_without_classes_is_refused(tmp_path):
@@ -227,7 +227,7 @@ def test_a_flipped_bit_in_the_cache_rebuilds_it(squares, kept, capfd, file, plac
     (folder / file).write_bytes(data)
     after = load(squares)
     assert "is damaged" in capfd.readouterr().err
-    assert np.array_equal(after.splits["train"].images, before.splits["train"].images)
+    assert np.array_equal(after.splits["train"].inputs, before.splits["train"].inputs)
     assert after.fingerprint == before.fingerprint
     load(squares)
     assert capfd.readouterr().err == ""
@@ -245,7 +245,7 @@ def test_the_cache_is_private_and_whole(kept):
 def test_an_unwritable_cache_is_done_without(squares, tmp_path, monkeypatch, capfd):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert len(load(squares).splits["train"].images) == 6
+    assert len(load(squares).splits["train"].inputs) == 6
     assert "is not used" in capfd.readouterr().err
 
 
@@ -255,7 +255,7 @@ def test_changed_files_are_decoded_anew(squares, tmp_path):
     shutil.rmtree(tmp_path / "copy")
     Squares([9], data_dir=tmp_path / "copy").download_and_prepare()
     after = load(tmp_path / "copy")
-    assert after.splits["train"].images.shape == (6, 9, 9, 1)
+    assert after.splits["train"].inputs.shape == (6, 9, 9, 1)
     assert after.fingerprint != before.fingerprint
 
 

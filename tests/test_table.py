@@ -49,7 +49,7 @@ def refused(read):
 
 def export(path, split, names=None):
     """A split in the way of Kaggle's Digit Recognizer, by NumPy's writer."""
-    rows = np.column_stack([split.labels, split.images.reshape(len(split.labels), -1)])
+    rows = np.column_stack([split.targets, split.inputs.reshape(len(split.targets), -1)])
     columns = names or ["label", *(f"pixel{n}" for n in range(rows.shape[1] - 1))]
     np.savetxt(path, rows, "%d", ",", header=",".join(columns), comments="")
 
@@ -63,13 +63,13 @@ def test_digits_written_as_csv_are_digits(tmp_path):
     found = load(tmp_path / "digits")
     assert found.classes == digits.classes and list(found.splits) == ["train", "test"]
     for split, content in digits.splits.items():
-        assert np.array_equal(found.splits[split].images, content.images)
-        assert np.array_equal(found.splits[split].labels, content.labels)
-        assert found.splits[split].images.dtype == np.uint8
-        assert found.splits[split].labels.dtype == np.int32
+        assert np.array_equal(found.splits[split].inputs, content.inputs)
+        assert np.array_equal(found.splits[split].targets, content.targets)
+        assert found.splits[split].inputs.dtype == np.uint8
+        assert found.splits[split].targets.dtype == np.int32
     assert found.fingerprint == digits.fingerprint
     alone = load(tmp_path / "digits/test.csv")
-    assert np.array_equal(alone.splits["train"].images, digits.splits["test"].images)
+    assert np.array_equal(alone.splits["train"].inputs, digits.splits["test"].inputs)
     enlarged, expected = load(tmp_path / "digits", image_size=32), sources.load("digits")
     assert enlarged.fingerprint == expected.fingerprint
     assert list(load(tmp_path / "digits", splits=["test"]).splits) == ["test"]
@@ -81,10 +81,10 @@ def test_colour_is_by_row_column_channel(read):
     pixels_HxWxC = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     row = ",".join(map(str, pixels_HxWxC.ravel()))
     found = read("label," + ",".join(map(str, range(75))) + f"\nx,{row}\n")
-    assert np.array_equal(found.splits["train"].images, pixels_HxWxC[None])
+    assert np.array_equal(found.splits["train"].inputs, pixels_HxWxC[None])
     resized = Image.fromarray(pixels_HxWxC).resize((9, 9), Image.Resampling.BILINEAR)
     found = read("label," + ",".join(map(str, range(75))) + f"\nx,{row}\n", image_size=9)
-    assert np.array_equal(found.splits["train"].images[0], np.asarray(resized))
+    assert np.array_equal(found.splits["train"].inputs[0], np.asarray(resized))
 
 
 @pytest.mark.parametrize("content", [
@@ -103,7 +103,7 @@ def test_colour_is_by_row_column_channel(read):
 ])  # fmt: skip
 def test_every_way_to_write_it_is_the_same(content, read):
     sound, found = read(SOUND), read(content)
-    assert sound.splits["train"].images.tolist() == [[[[0], [1]], [[2], [3]]],
+    assert sound.splits["train"].inputs.tolist() == [[[[0], [1]], [[2], [3]]],
                                                      [[[255], [254]], [[253], [252]]]]
     assert sound.classes == found.classes == ("cat", "dog")
     assert sound.fingerprint == found.fingerprint
@@ -118,7 +118,7 @@ def test_every_way_to_write_it_is_the_same(content, read):
 def test_classes_are_sorted_by_value_where_they_are_integers(labels, classes, read):
     found = read("label,p\n" + "".join(f'"{label}",0\n' for label in labels))
     assert found.classes == classes
-    assert [classes[n] for n in found.splits["train"].labels] == labels
+    assert [classes[n] for n in found.splits["train"].targets] == labels
 
 
 @pytest.mark.parametrize("row, words", [
@@ -188,7 +188,7 @@ def test_the_advice_for_a_file_without_a_header_works(tmp_path):
     command = str(caught.value).split("above it (")[1].split("), or call")[0]
     subprocess.run(["bash", "-c", command], check=True)
     assert load(path).classes == ("7", "8")
-    assert load(path).splits["train"].images[1].ravel().tolist() == [4, 5, 6, 7]
+    assert load(path).splits["train"].inputs[1].ravel().tolist() == [4, 5, 6, 7]
 
 
 def test_files_of_a_folder_are_one_set(tmp_path):
@@ -196,12 +196,12 @@ def test_files_of_a_folder_are_one_set(tmp_path):
         (tmp_path / f"{split}.csv").write_text(f"label,p\n{label},5\n")
     found = load(tmp_path)
     assert found.classes == ("8", "9", "10")
-    assert {split: data.labels.tolist() for split, data in found.splits.items()} \
+    assert {split: data.targets.tolist() for split, data in found.splits.items()} \
         == {"train": [2], "validation": [1], "test": [0]}  # fmt: skip
     (tmp_path / "test.csv").write_text("label,p,q,r,s\n8,1,2,3,4\n")
     with pytest.raises(RequestError, match=r"vary in size \(\(1, 1\), then \(2, 2\)\): pass --im"):
         load(tmp_path)
-    assert load(tmp_path, image_size=3).splits["test"].images.shape == (1, 3, 3, 1)
+    assert load(tmp_path, image_size=3).splits["test"].inputs.shape == (1, 3, 3, 1)
     (tmp_path / "test.csv").write_text("label,p,q,r\n8,1,2,3\n")
     with pytest.raises(RequestError, match="test.csv: one of it and train.csv is grey, the other"):
         load(tmp_path, image_size=3)

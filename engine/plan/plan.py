@@ -145,7 +145,7 @@ def flops_of_example(model: nn.Module, variables: Any, image_HxWxC: tuple[int, .
         batch = step.Batch(image_HxWxC[None], label[None], jnp.ones(1, bool))
         variables = {"params": params, "batch_stats": batch_stats}
         logits_1xC, _ = step.learning(model, variables, batch, jax.random.key(0))
-        return step.cross_entropy(logits_1xC, batch.labels)[0]
+        return step.cross_entropy(logits_1xC, batch.targets)[0]
 
     image = jax.ShapeDtypeStruct(image_HxWxC, jnp.float32)
     label = jax.ShapeDtypeStruct((), jnp.int32)

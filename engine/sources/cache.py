@@ -22,6 +22,8 @@ import numpy as np
 from engine import caches as private
 from engine.sources.dataset import Dataset, Split
 
+FILES = "images", "labels"  # of a Split's inputs and targets
+
 
 class Entry(NamedTuple):
     """A decoded split, its class names, and the digest of both."""
@@ -110,7 +112,7 @@ def _entry(split: Split, classes: tuple[str, ...]) -> Entry:
 def _read(path: Path) -> Entry:
     """The entry at `path`; raises anything where it is damaged."""
     described = json.loads((path / "entry.json").read_text())
-    split = Split(*(_array(path / f"{name}.npy") for name in Split._fields))
+    split = Split(*(_array(path / f"{name}.npy") for name in FILES))
     entry = _entry(split, tuple(described["classes"]))
     if entry.digest != described["digest"]:
         raise ValueError("its checksum differs")
@@ -126,7 +128,7 @@ def _array(path: Path) -> np.ndarray:
 def _write(path: Path, entry: Entry) -> None:
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
     try:
-        for name, array in entry.split._asdict().items():
+        for name, array in zip(FILES, entry.split, strict=True):
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
         described = {"classes": entry.classes, "digest": entry.digest}
         (partial / "entry.json").write_text(json.dumps(described))

@@ -13,15 +13,16 @@ MOST_BYTES = 18_000_000_000
 
 
 class Split(NamedTuple):
-    """images uint8 [N, H, W, C], labels int32 [N]: NumPy on the host, jax arrays on a device."""
+    """inputs [N, ...], uint8 or float32; targets [N, ...], int32 classes or float32: NumPy on the
+    host, jax arrays on a device."""
 
-    images: Any
-    labels: Any
+    inputs: Any
+    targets: Any
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Named splits of one image-classification set; `fingerprint` changes when its bytes do."""
+    """Named splits of one set; `fingerprint` changes when its bytes do."""
 
     name: str
     classes: tuple[str, ...]

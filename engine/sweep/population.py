@@ -232,7 +232,7 @@ def probabilities(model: nn.Module, variables_R: Any, subset: Subset) -> tuple[A
     """
 
     def of_example(variables: Any, row: Array) -> Array:
-        image_1xHxWxC = normalise(subset.split.images[row])[None]
+        image_1xHxWxC = normalise(subset.split.inputs[row])[None]
         return jax.nn.softmax(forward(model, variables, image_1xHxWxC)[0])
 
     def one(total_NxC, variables):

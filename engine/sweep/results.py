@@ -83,7 +83,7 @@ def _ensemble(
     if sum(map(len, predicted)) < 2:
         return None
     predicted_RxN = np.concatenate(predicted)
-    labels_N = np.asarray(subset.split.labels)[np.asarray(subset.rows)]
+    labels_N = np.asarray(subset.split.targets)[np.asarray(subset.rows)]
     mean_NxC = np.asarray(total) / len(predicted_RxN)
     return {
         "name": name, "runs": len(predicted_RxN), "split": split,
