@@ -5,46 +5,58 @@ import sys
 import traceback
 
 from engine import flags
-from engine.devices import choose as devices
 from engine.errors import RequestError, RunError
-from engine.plan import chips
-from engine.sweep import space
 
 
 def _carry_out(request: flags.Request) -> int:
     if request.command == "doctor":
         from engine.devices import doctor
 
-        return doctor.run(request.config.device, request.json, request.config.data_dir)
-    devices.spare_threads(os.environ)
+        return doctor.run(request.place.device, request.json, request.place.data_dir)
+    from engine.devices import choose
+    from engine.plan import chips
+    from engine.sweep import space
+
+    choose.spare_threads(os.environ)
     for text in request.search.axes:
-        space.axis(text)  # a mistyped axis is answered before jax is imported
+        space.axis(text, request.hyper)  # a mistyped axis is answered before jax is imported
     planned = chips.asked(request.plan) if request.plan else None
     if planned:  # no device is needed, and XLA's warnings of compiling without one help nobody
         os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
     from absl import logging
 
-    from engine import evaluation, run, setup
-    from engine.plan import plan
-    from engine.sweep import lr_find, sweep
-
     # Orbax warns of what we ask of it on purpose, and prints the errors that it raises.
     logging.set_verbosity(logging.FATAL)
-    config, hyper = request.config, request.hyper
+    config, hyper, place, data = request.config, request.hyper, request.place, request.data
     if request.summary:
-        setup.summary(config)
+        from engine import host, summary
+
+        print(summary.summary(config, host.begin(place, quiet=True), data))
     elif planned:
-        plan.run(config, hyper, *planned)
+        from engine.plan import plan
+
+        plan.run(config, hyper, place, *planned)
     elif request.command == "sweep":
-        sweep.run(config, hyper, request.search, request.resume)
+        from engine.sweep import sweep
+
+        sweep.run(config, hyper, request.search, place, request.resume, data)
     elif request.command == "lr-find":
-        lr_find.run(config, hyper, request.search)
+        from engine.sweep import lr_find
+
+        lr_find.run(config, hyper, request.search, place, data)
     elif request.command == "eval":
-        evaluation.evaluate(config, hyper, request.checkpoint)
+        from engine import evaluation
+
+        evaluation.tell(place.run_dir, request.checkpoint, config, place)
     elif request.command == "predict":
-        evaluation.predict(config, hyper, request.checkpoint, request.images)
+        from engine import predict
+
+        predict.tell(place.run_dir, request.checkpoint, place, request.images)
     else:
-        run.fit(config, hyper, request.resume, request.memory, request.profile)
+        from engine import run
+
+        run.fit(config, hyper, data, place, request.resume, show_memory=request.memory,
+                profiled=request.profile)
     return 0
 
 
@@ -85,8 +97,14 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"flaxmill {version('flaxmill')}")
+        return 0
     try:
-        status, shared = _ended(sys.argv[1:] if argv is None else argv)
+        status, shared = _ended(argv)
     except Exception:
         if not _job():
             raise

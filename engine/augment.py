@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine import bring
 from engine.config import Config
+from engine.feed import scaled
+
+OWN = 2  # beside the two keys that a split makes: the user's function's
 
 
 def flip(key: Array, image_BxHxWxC: Array) -> Array:
@@ -26,10 +30,15 @@ def crop(key: Array, image_BxHxWxC: Array, padding: int) -> Array:
     return jax.vmap(window)(wide, corner_Bx2)
 
 
-def augment(config: Config, key: Array, image_BxHxWxC: Array) -> Array:
+def augment(config: Config, key: Array, inputs: Array) -> Array:
+    """A batch as the split holds it, augmented as asked, as a network sees it: float32."""
     flip_key, crop_key = jax.random.split(key)
     if config.flip:
-        image_BxHxWxC = flip(flip_key, image_BxHxWxC)
+        inputs = flip(flip_key, inputs)
     if config.crop_padding:
-        image_BxHxWxC = crop(crop_key, image_BxHxWxC, config.crop_padding)
-    return image_BxHxWxC
+        inputs = crop(crop_key, inputs, config.crop_padding)
+    inputs = scaled(inputs)
+    if config.augment:
+        own = bring.value("augment", config.augment)
+        inputs = own(jax.random.fold_in(key, OWN), inputs)
+    return inputs

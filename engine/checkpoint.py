@@ -1,8 +1,8 @@
 """Orbax checkpoints of a State, each with a digest of every array, which restoring verifies.
 
 A step's folder holds `state`, written by Orbax, and `record`: JSON with the SHA-256, shape and
-dtype of every leaf, the validation accuracy and the seconds of the unfinished epoch, and a digest
-of all that. Orbax has no checksum of its own: a flipped bit would come back as a number.
+dtype of every leaf, the validation score that ranks it and the seconds of the unfinished epoch, and
+a digest of all that. Orbax has no checksum of its own: a flipped bit would come back as a number.
 """
 
 import hashlib
@@ -26,20 +26,22 @@ from engine.errors import RequestError, RunError, one_line
 from engine.job import processes as job
 
 KEPT = 3  # the last two and the best
-UNMEASURED = -1.0  # ranks below every accuracy
+UNMEASURED = -math.inf
 
 
 class Record(NamedTuple):
     """What is known of a saved state beside its arrays. `leaves`: path → dtype, shape, SHA-256."""
 
-    val_accuracy: float | None
+    val_accuracy: float | None  # the validation score, of whatever task: a name of before
     seconds: float
     leaves: dict[str, list[Any]]
 
-    def rank(self) -> float:
-        """The accuracy, whatever was measured: NaN compares with nothing."""
-        measured = self.val_accuracy is not None and math.isfinite(self.val_accuracy)
-        return self.val_accuracy if measured else UNMEASURED  # type: ignore[return-value]
+    def rank(self, higher: bool) -> float:
+        """Orders scores, whatever was measured: NaN compares with nothing."""
+        score = self.val_accuracy
+        if score is None or not math.isfinite(score):
+            return UNMEASURED
+        return score if higher else -score
 
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(self, sort_keys=True).encode()).hexdigest()
@@ -74,7 +76,7 @@ def _read_record(folder: Path) -> Record:
 
 
 class _Best(keep.PreservationPolicy):
-    """Keeps the step of the highest accuracy, of equal ones the newest."""
+    """Keeps the step of the highest rank, of equal ones the newest."""
 
     def __init__(self, rank):
         self.rank = rank
@@ -87,17 +89,17 @@ class _Best(keep.PreservationPolicy):
 class Checkpoints:
     """The checkpoints folder of one run. A context manager: leaving it waits for the writer.
 
-    The best and the last two are kept. Whoever opens it to write removes half-written ones.
+    The last two are kept, and the best: of the highest score, or the lowest unless `higher`. Whoever opens it to write removes half-written ones.
     """
 
-    def __init__(self, folder: Path, read_only: bool = False):
-        self.folder, self.read_only = folder.absolute(), read_only
+    def __init__(self, folder: Path, higher: bool = True, read_only: bool = False):
+        self.folder, self.higher, self.read_only = folder.absolute(), higher, read_only
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _Best(self._rank)]),
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
         )
-        self._accuracy: dict[int, float] = {}
+        self._ranks: dict[int, float] = {}
         # Each process reads by itself, so that one that can't keeps nobody waiting.
         alone = MultiprocessingOptions(
             primary_host=jax.process_index(), active_processes={jax.process_index()}
@@ -125,13 +127,13 @@ class Checkpoints:
         return -1 if found is None else found
 
     def _rank(self, step: int) -> tuple[float, int]:
-        """Orders steps by accuracy, then age. One saved within an epoch was never measured."""
-        if step not in self._accuracy:
+        """Orders steps by score, then age. One saved within an epoch was never measured."""
+        if step not in self._ranks:
             try:
-                self._accuracy[step] = _read_record(self.folder / str(step)).rank()
+                self._ranks[step] = _read_record(self.folder / str(step)).rank(self.higher)
             except (OSError, ValueError):
-                self._accuracy[step] = UNMEASURED
-        return self._accuracy[step], step
+                self._ranks[step] = UNMEASURED
+        return self._ranks[step], step
 
     def check_room(self, state: Any) -> None:
         """Raises RequestError where the disk can't hold the checkpoints of a run."""
@@ -144,17 +146,17 @@ class Checkpoints:
                 f"{need / 1e6:,.1f}: make room, or name another --run_dir."
             )
 
-    def save(self, state: Any, val_accuracy: float | None, seconds: float) -> None:
-        """Save a State, its accuracy (None within an epoch) and the unfinished epoch's seconds.
+    def save(self, state: Any, score: float | None, seconds: float) -> None:
+        """Save a State, its score (None within an epoch) and the unfinished epoch's seconds.
 
         Every process calls it. Writes in the background, so an earlier write's error shows here,
         as a RunError.
         """
         step = int(state.step)
         own = jax.tree.map(mesh.snapshot, state)  # the state itself is the next segment's to use
-        record = Record(val_accuracy, seconds, digests(own))
+        record = Record(score, seconds, digests(own))
         content = {"record": record._asdict(), "sha256": record.digest()}
-        self._accuracy[step] = record.rank()
+        self._ranks[step] = record.rank(self.higher)
         try:
             saved = self._manager.save(step, args=ocp.args.Composite(
                 state=ocp.args.StandardSave(_parts(own)), record=ocp.args.JsonSave(content),

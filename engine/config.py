@@ -1,102 +1,86 @@
-"""What a run is: Config (static: changing it recompiles) and Hyper (traced: it never does).
+"""What a run computes: Config (static: changing it recompiles) and Hyper (traced: it never does).
 
 Imports nothing heavy, so that `launch.py --help` and a mistyped flag answer at once.
 """
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine import optim
 from engine.errors import RequestError, unknown
 
+_HERE = Path(__file__).parent
+MODELS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
+TASKS = tuple(sorted(p.stem for p in (_HERE / "tasks").glob("[!_]*.py")))
 
-def _option(
-    default: Any, help: str, choices: tuple[str, ...] = (), least: int = 0, local: bool = False
+
+def option(
+    default: Any, help: str, choices: tuple[str, ...] = (), least: int = 0, brought: bool = False,
+    traced: bool = True,
 ) -> Any:
-    """A Config field. `least` bounds a number; `local` ones say where a run happens, not what it
-    computes."""
-    metadata = {"help": help, "choices": choices, "least": least, "local": local}
-    return field(default=default, metadata=metadata)
+    """A field of Config or Place. `least` bounds a number; a `brought` one may be FILE.py:NAME or,
+    in Python, an object; one that is not `traced` never enters a program, so that two Configs that
+    differ in it alone are equal, and compile once."""
+    metadata = {"help": help, "choices": choices, "least": least, "brought": brought}
+    return field(default=default, metadata=metadata, compare=traced)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Names, sizes and durations: all that shapes the compiled program, and where it runs."""
+    """Values, sizes and durations: all that shapes the compiled program, and what it learns from.
 
-    dataset: str = _option(
+    Equal ones share a program; `dataset`, its parts and the seeds don't enter it, and don't count.
+    `seed` is what `fit` makes its key of: fit's run is train(config, hyper, key(seed), data).
+    """
+
+    dataset: str = option(
         "cifar10",
         "a tensorflow-datasets name, the embedded 'digits', image_folder:PATH or csv:PATH",
+        traced=False,
     )
-    image_size: int = _option(0, "resize images to this side in pixels; 0 keeps the set's own")
-    train_split: str = _option("train", "the split to train on, or a part: train[:10000]")
-    validation_split: str = _option(
-        "test", "a split's name, the share of the training split to hold out (0.1), or a fold (2/5)"
+    image_size: int = option(
+        0, "resize images to this side in pixels; 0 keeps the set's own", traced=False
     )
-    model: str = _option("cnn", "the network", ("cnn", "resnet20"))
-    loss: str = _option("softmax_cross_entropy", "the loss", ("softmax_cross_entropy",))
-    optimizer: str = _option(
-        "adam", "the optimizer", ("adam", "adamw", "sgd", "rmsprop", "lion", "muon")
+    train_split: str = option(
+        "train", "the split to train on, or a part: train[:10000]", traced=False
     )
-    nesterov: bool = _option(False, "Nesterov's momentum, for sgd and rmsprop")
-    schedule: str = _option(
-        "constant",
-        "the learning rate over time",
-        ("constant", "cosine", "linear", "warmup_cosine"),
+    validation_split: str = option(
+        "test", "a split's name, the share of the training split to hold out (0.1), or a fold "
+        "(2/5)", traced=False,
     )
-    warmup_epochs: float = _option(1.0, "epochs of linear warm-up, for warmup_cosine")
-    epochs: int = _option(10, "passes over the training examples", least=1)
-    batch_size: int = _option(32, "examples an update, over all devices and processes", least=1)
-    shuffle: str = _option(
+    model: Any = option("cnn", "the network", MODELS, brought=True)
+    task: Any = option("classification", "what is learned", TASKS, brought=True)
+    loss: str = option("", "the loss; by default the task's first")
+    threshold: float = option(0.5, "the probability from which a label counts, for multilabel")
+    optimizer: Any = option("adam", "the optimizer", tuple(optim.OPTIMIZERS), brought=True)
+    nesterov: bool = option(False, "Nesterov's momentum, for sgd and rmsprop")
+    schedule: str = option("constant", "the learning rate over time", tuple(optim.SCHEDULES))
+    warmup_epochs: float = option(1.0, "epochs of linear warm-up, for warmup_cosine")
+    epochs: int = option(10, "passes over the training examples", least=1)
+    batch_size: int = option(32, "examples an update, over all devices and processes", least=1)
+    shuffle: str = option(
         "every_epoch",
         "when to draw an order of the examples; once is Keras's fit after set_random_seed",
         ("every_epoch", "once"),
     )
-    order_seed: int = _option(
-        -1, "the seed of the examples' order; -1 takes the run's seed", least=-1
+    order_seed: int = option(
+        -1, "the seed of the examples' order; -1 takes the run's seed", least=-1, traced=False
     )
-    convolution: str = _option(
+    convolution: str = option(
         "auto",
         "how to compute convolutions; auto is product, over image patches, on a CPU, else direct",
         ("auto", "product", "direct"),
     )
-    microbatch: int = _option(0, "examples computed at once within an update; 0 chooses")
-    flip: bool = _option(False, "augment by random horizontal flips")
-    crop_padding: int = _option(0, "augment by random crops of images padded by so many pixels")
-    fsdp: bool = _option(
-        False, "split parameters and optimizer state over the devices, for models that outgrow one",
-        local=True,
+    microbatch: int = option(0, "examples computed at once within an update; 0 chooses")
+    flip: bool = option(False, "augment by random horizontal flips")
+    crop_padding: int = option(0, "augment by random crops of images padded by so many pixels")
+    augment: Any = option(
+        "", "augment by a function (key, float32 inputs) → inputs", brought=True
     )
-    model_parallel: int = _option(
-        1, "split the kernels of each layer over so many devices, which compute the same examples",
-        least=1, local=True,
-    )
-    seed: int = _option(0, "the root of every random number of the run")
-    device: str = _option("auto", "where to run", ("auto", "cpu", "gpu", "tpu"), local=True)
-    data_dir: str = _option("", "tensorflow-datasets' folder (default: $TFDS_DATA_DIR)", local=True)
-    compile_cache: bool = _option(
-        True, "keep compiled programs on disk, so that the next start is quick", local=True
-    )
-    run_dir: str = _option("", "the run's folder (default: runs/<dataset>-<model>-<n>)", local=True)
-    save_seconds: int = _option(
-        600, "save within an epoch too, after so many seconds", least=1, local=True
-    )
-    stuck_seconds: int = _option(
-        0, "give up on a segment that takes longer; 0 is 600 among several processes, else never",
-        local=True,
-    )
-    coordinator: str = _option("", "HOST:PORT of process 0, in a run of many processes", local=True)
-    num_processes: int = _option(0, "how many processes; 0 asks Slurm, Open MPI, Kubernetes",
-                                 local=True)
-    process_id: int = _option(-1, "which of them this one is, from 0", least=-1, local=True)
-    join_seconds: int = _option(
-        300, "how long to wait for the other processes", least=1, local=True
-    )
-    heartbeat_seconds: int = _option(
-        30, "how long a process may be silent before the others stop", least=1, local=True
-    )
+    seed: int = option(0, "the root of every random number of the run", traced=False)
 
 
 class Hyper(NamedTuple):
@@ -112,7 +96,6 @@ class Hyper(NamedTuple):
     label_smoothing: float | None = None
 
 
-ADDRESS = ("coordinator", "num_processes", "process_id")
 BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing")
 HYPER_HELP = {
     "learning_rate": "the peak learning rate",
@@ -140,34 +123,13 @@ def durations(config: Config, num_train: int) -> Durations:
     return Durations(epoch, round(config.warmup_epochs * epoch), config.epochs * epoch)
 
 
-def _fits(value: Any, default: Any) -> bool:
-    """Whether `value` may stand where `default` does; None stands for a number left out."""
-    if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
-    if isinstance(value, bool) or isinstance(default, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if default is None or isinstance(default, float):
-        return isinstance(value, float | int) or (default is value is None)
-    return isinstance(value, type(default))
-
-
-def typed(kind: Any, values: dict[str, Any]) -> Any:
-    """A `kind` (Config, Hyper or Search) of values that came from a file.
-
-    Raises TypeError for an unknown field, and for a value of another type than its default's.
-    """
-    made, plain = kind(**values), kind()
-    for name, value in values.items():
-        if not _fits(value, getattr(plain, name)):
-            raise TypeError(f"{name} can't be {value!r}")
-    return made
-
-
-def check(config: Config, hyper: Hyper) -> None:
-    """Raise RequestError for values that are wrong whatever the data."""
-    for f in dataclasses.fields(config):
-        name, value = f.name, getattr(config, f.name)
+def check_fields(asked: Any) -> None:
+    """Raise RequestError for a field of a Config or Place whose value is wrong by itself."""
+    for f in dataclasses.fields(asked):
+        name, value = f.name, getattr(asked, f.name)
         choices, least = f.metadata["choices"], f.metadata["least"]
+        if f.metadata["brought"] and not (isinstance(value, str) and ".py:" not in value):
+            continue
         if choices and value not in choices:
             raise unknown(name, value, choices)
         if isinstance(value, str | bool):
@@ -177,16 +139,62 @@ def check(config: Config, hyper: Hyper) -> None:
         most, shown = (2**32, "2³²") if name.endswith("seed") else (2**31, "2³¹")
         if value >= most:
             raise RequestError(f"--{name} {value}: type less than {shown}.")
+
+
+def check(config: Config, hyper: Any) -> None:
+    """Raise RequestError for what is wrong whatever the data, or has no effect. The command line,
+    `fit` and `train` all ask it; a traced value of `hyper` is taken as it is."""
+    check_fields(config)
     if config.microbatch and config.batch_size % config.microbatch:
         raise RequestError(
             f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
         )
+    if not config.threshold < 1:
+        raise RequestError(f"--threshold {config.threshold}: type a number below 1.")
     for name, value in hyper._asdict().items():
-        if value is not None and not (math.isfinite(value) and value >= 0):
+        if not isinstance(value, float | int):
+            continue
+        if not (math.isfinite(value) and value >= 0):
             raise RequestError(f"--{name} {value}: type a finite number of 0 or more.")
-    for name in BELOW_ONE:
-        if (getattr(hyper, name) or 0) >= 1:
-            raise RequestError(f"--{name} {getattr(hyper, name)}: type a number below 1.")
+        if name in BELOW_ONE and value >= 1:
+            raise RequestError(f"--{name} {value}: type a number below 1.")
+        if name == "clip_norm" and not value:
+            raise RequestError("--clip_norm 0 would train nothing: type a norm above 0, such as 1, "
+                               "or leave it out.")
+    _check_effects(config, hyper)
+    try:
+        hash(config)
+    except TypeError as error:
+        raise RequestError(f"the Config can't be hashed ({error}), which compiling once for equal "
+                           "ones needs: use tuples for lists, and frozen dataclasses.") from None
+
+
+def _check_effects(config: Config, hyper: Any) -> None:
+    """Raise RequestError for a value that nothing would use, naming what would."""
+    given = {k: v for k, v in hyper._asdict().items() if k in HYPER_HELP and v is not None}
+    if config.nesterov:
+        given["nesterov"] = True
+    if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
+        raise RequestError(f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
+                           f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
+    if config.schedule == "warmup_cosine" and config.warmup_epochs >= config.epochs:
+        raise RequestError(f"--warmup_epochs {config.warmup_epochs} is as long as the run of "
+                           f"{config.epochs} epochs: type less, or more --epochs.")
+    if not isinstance(config.optimizer, str) or config.optimizer not in optim.OPTIMIZERS:
+        if config.schedule != Config.schedule or config.nesterov:
+            what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
+            raise RequestError(f"{what} has no effect with an optimizer of your own: leave it out.")
+        return
+    for name, value in given.items():
+        users = optim.users(name)
+        if users and config.optimizer not in users:
+            raise RequestError(
+                f"--{name}{'' if value is True else f' {value}'} has no effect with --optimizer "
+                f"{config.optimizer}: {' and '.join(users)} would use it; leave it out."
+            )
+    if config.nesterov and not hyper.momentum:
+        raise RequestError(f"--nesterov has no effect with --optimizer {config.optimizer} without "
+                           "momentum: type --momentum 0.9.")
 
 
 class Fold(NamedTuple):
@@ -196,9 +204,8 @@ class Fold(NamedTuple):
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
 
 
-def held_out(config: Config) -> float | Fold | None:
-    """What `validation_split` takes from the training split; None where it names a split."""
-    text = config.validation_split
+def held_out(text: str) -> float | Fold | None:
+    """What --validation_split `text` takes from the training split; None where it names a split."""
     value: float | Fold
     try:
         if "/" in text:
@@ -215,36 +222,3 @@ def held_out(config: Config) -> float | Fold | None:
             "such as 2/5, or a split's name, such as test."
         )
     return value
-
-
-def identity(config: Config, hyper: Hyper) -> dict[str, Any]:
-    """The fields that decide what a run computes, flat: two runs with equal ones are the same.
-
-    Of a set that the user named by its path, that is the kind: what it holds has a fingerprint.
-    """
-    static = {
-        f.name: getattr(config, f.name)
-        for f in dataclasses.fields(config)
-        if not f.metadata["local"]
-    }
-    static["dataset"] = config.dataset.partition(":")[0]
-    return static | hyper._asdict()
-
-
-def to_json(config: Config, hyper: Hyper) -> dict[str, Any]:
-    """What `read` reads; without the address of this process, which is no part of the run."""
-    kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in ADDRESS}
-    return {"config": kept, "hyper": hyper._asdict()}
-
-
-def read(path: Path) -> tuple[Config, Hyper, dict[str, Any]]:
-    """A run's config.json. Raises RequestError where it is absent or not one of ours."""
-    try:
-        saved = json.loads(path.read_bytes())
-        return typed(Config, saved["config"]), typed(Hyper, saved["hyper"]), saved
-    except FileNotFoundError:
-        raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
-    except OSError as error:
-        raise RequestError(f"{path} can't be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RequestError(f"{path} is not a run's configuration: {error}.") from None

@@ -1,16 +1,14 @@
-"""Splits on the device as uint8, and the batches cut from them. B: batch, N: examples."""
+"""The parts of a set that a run learns from and is validated on. N: examples."""
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.sharding import Sharding
 
-from engine import keys
 from engine.config import Config, Fold, held_out
 from engine.errors import RequestError, unknown
 from engine.mesh import put
@@ -24,8 +22,8 @@ class Subset(NamedTuple):
     rows: Any
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
-        """[H, W, C]"""
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one example: [H, W, C] of a picture."""
         return self.split.inputs.shape[1:]
 
 
@@ -36,7 +34,7 @@ class Data:
 
     train: Subset
     validation: Subset
-    num_classes: int = field(metadata={"static": True})
+    num_outputs: int = field(metadata={"static": True})
 
 
 def whole(split: Split) -> Subset:
@@ -71,8 +69,10 @@ def _parted(subset: Subset, share: float | Fold) -> tuple[Subset, Subset]:
     """
     order = np.random.default_rng(0).permutation(len(subset.rows))
     if isinstance(share, Fold):
-        labels = np.asarray(subset.split.targets)[subset.rows[order]]
-        held = order[np.argsort(labels, kind="stable")][share.number - 1 :: share.count]
+        targets = np.asarray(subset.split.targets)[subset.rows[order]]
+        if targets.ndim == 1:  # classes, of which every fold gets its share
+            order = order[np.argsort(targets, kind="stable")]
+        held = order[share.number - 1 :: share.count]
     else:
         held = order[: round(share * len(order))]
     out = np.zeros(len(order), bool)
@@ -85,7 +85,7 @@ def partition(dataset: Dataset, config: Config) -> Data:
 
     Raises RequestError for unknown splits, empty ones, and a batch larger than the set.
     """
-    train, share = named(dataset, config.train_split), held_out(config)
+    train, share = named(dataset, config.train_split), held_out(config.validation_split)
     found = len(train.rows)
     if share is None:
         try:
@@ -109,30 +109,41 @@ def partition(dataset: Dataset, config: Config) -> Data:
     return Data(train, validation, len(dataset.classes))
 
 
+def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
+    """The set with targets as a task of `kind` takes them, and what was done to them, or "".
+
+    "classes" are int32 [N]; "numbers" and "labels" float32 [N, K], which classes turn into: a
+    number an example, or one label of several. Raises RequestError for the other way.
+    """
+    first = np.asarray(next(iter(dataset.splits.values())).targets)
+    classes = np.issubdtype(first.dtype, np.integer)
+    if kind == "classes":
+        if classes and first.ndim == 1:
+            return dataset, ""
+        raise RequestError(f"{dataset.name} has {'several labels' if classes else 'numbers'} an "
+                           "example, and the task wants classes: type --task regression or "
+                           "multilabel.")
+    if not classes:
+        return _reshaped(dataset, lambda y: y.reshape(len(y), -1)), ""
+    count = len(dataset.classes)
+    if kind == "labels":
+        eye = np.eye(count, dtype=np.float32)
+        return _reshaped(dataset, lambda y: eye[y]), f"each example has one of {count} labels"
+    return dataclasses.replace(
+        _reshaped(dataset, lambda y: y[:, None].astype(np.float32)), classes=("class",)
+    ), f"class numbers 0 to {count - 1} are the numbers to predict"
+
+
+def _reshaped(dataset: Dataset, change: Any) -> Dataset:
+    splits = {name: split._replace(targets=change(np.asarray(split.targets)))
+              for name, split in dataset.splits.items()}
+    return dataclasses.replace(dataset, splits=splits)
+
+
 def place(data: Data, where: Sharding) -> Data:
     """On the device or devices, a split that both subsets share only once."""
     train = put(data.train, where)
     if data.validation.split is not data.train.split:
-        return Data(train, put(data.validation, where), data.num_classes)
+        return Data(train, put(data.validation, where), data.num_outputs)
     rows = put(data.validation.rows, where)
-    return Data(train, Subset(train.split, rows), data.num_classes)
-
-
-def epoch_order(key: Array, epoch: Array | int, rows_N: Array) -> Array:
-    """This epoch's permutation of the examples, int32 [N]."""
-    return jax.random.permutation(keys.stream(key, "shuffle", epoch), rows_N)
-
-
-def batch_at(split: Split, order_N: Array, position: Array, size: int) -> tuple[Split, Array]:
-    """Batch number `position` along `order_N` and its mask, bool [B].
-
-    A last batch that is not full repeats an example, masked out.
-    """
-    slots_B = position * size + jnp.arange(size, dtype=jnp.int32)
-    rows_B = order_N.at[slots_B].get(mode="clip")
-    return Split(split.inputs[rows_B], split.targets[rows_B]), slots_B < order_N.shape[0]
-
-
-def normalise(images_BxHxWxC: Array) -> Array:
-    """uint8 0..255 → float32 0..1."""
-    return images_BxHxWxC.astype(jnp.float32) / 255.0
+    return Data(train, Subset(train.split, rows), data.num_outputs)

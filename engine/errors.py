@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+NEAR = 0.72  # of two words' letters in common; a test holds some that are and some that aren't
+
 
 class RequestError(Exception):
     """A request that can't be carried out as typed. The process exits with status 2.
@@ -26,7 +28,7 @@ class RunError(Exception):
 def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
     """A RequestError that names the nearest of `choices`, or all of them where none is near."""
     choices = sorted(choices)
-    near = difflib.get_close_matches(value, choices, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(value, choices, n=3, cutoff=NEAR)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}."
     return RequestError(f"unknown {what} {value!r}: {hint}")
 

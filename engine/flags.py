@@ -1,15 +1,16 @@
-"""absl flags made from Config, Hyper and Search, in this one place: argv → Request."""
+"""absl flags made from Config, Hyper, Place and Search, in this one place: argv → Request."""
 
 import dataclasses
-import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
 
-from engine.config import HYPER_HELP, Config, Hyper, check, read, typed
+from engine import bring, record
+from engine.config import HYPER_HELP, Config, Hyper, check, check_fields
 from engine.errors import RequestError, unknown
+from engine.place import Place
 from engine.sweep.space import SEARCH_HELP, Search
 
 COMMANDS = {
@@ -45,7 +46,9 @@ class Request(NamedTuple):
 
     command: str
     config: Config
-    hyper: Hyper
+    hyper: Any
+    place: Place
+    data: Any
     resume: str
     checkpoint: str
     summary: bool
@@ -57,16 +60,18 @@ class Request(NamedTuple):
     search: Search
 
 
-def _definitions() -> flags.FlagValues:
-    """Every flag, absent by default, so that a recipe's value stands unless one is typed."""
+def _definitions(hyper: Any = Hyper) -> flags.FlagValues:
+    """Every flag, absent by default, so that a recipe's value stands unless one is typed; those of
+    the traced values are the fields of `hyper`."""
     values = flags.FlagValues()
-    for f in dataclasses.fields(Config):
-        choices = f.metadata["choices"]
+    for f in (*dataclasses.fields(Config), *dataclasses.fields(Place)):
+        choices = (*f.metadata["choices"], *["FILE.py:NAME"] * f.metadata["brought"])
         text = f.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
         default = "" if f.default == "" else f"; default {f.default}"
         _DEFINE[type(f.default)](f.name, None, text + default, flag_values=values)
-    for name, default in Hyper()._asdict().items():
-        text = HYPER_HELP[name] + ("" if default is None else f"; default {default}")
+    for name, default in (Hyper()._asdict() | hyper()._asdict()).items():
+        text = HYPER_HELP.get(name, "of the optimizer")
+        text += "" if default is None else f"; default {default}"
         flags.DEFINE_float(name, None, text, flag_values=values)
     for name, text in (("config", "a recipe, such as configs/article.py; flags override it"),
                        ("resume", "go on with the run in this folder"),
@@ -95,35 +100,57 @@ def usage() -> str:
     return f"python launch.py [command] [flags]\n\ncommands:\n{commands}\n\nflags:\n{rows}"
 
 
-def _recipe(path: str) -> tuple[Config, Hyper]:
-    """`config` and `hyper` of a Python file such as configs/article.py."""
-    if not Path(path).is_file():
-        raise RequestError(f"--config {path}: no such recipe; try --config configs/article.py.")
-    try:
-        found = runpy.run_path(path)
-        return typed(Config, vars(found["config"])), typed(Hyper, found["hyper"]._asdict())
-    except Exception as error:
-        raise RequestError(f"--config {path}: {type(error).__name__}: {error}.") from None
-
-
-def _base(values: flags.FlagValues, command: str) -> tuple[Config, Hyper, Search]:
+class Base(NamedTuple):
     """What typed flags override: a saved run, a recipe, or the defaults."""
+
+    config: Config = Config()
+    hyper: Any = Hyper()
+    place: Place = Place()
+    data: Any = None
+    search: Search = Search()
+
+
+def _recipe(path: str) -> Base:
+    """`config`, `hyper` and `data` of a Python file such as configs/article.py, or a run's own
+    config.json."""
+    file = Path(path)
+    if not file.is_file():
+        raise RequestError(f"--config {path}: no such recipe; try --config configs/article.py.")
+    if file.suffix == ".json":
+        saved = record.read(file)
+        # Its folder and its network may be there: what a recipe gives is the request.
+        return Base(saved.config, saved.hyper, dataclasses.replace(saved.place, run_dir=""))
+    found = bring.names("--config", file)
+    config = found.get("config", Config())
+    if not isinstance(config, Config):
+        raise RequestError(f"--config {path}: its config is a {type(config).__name__}: give "
+                           "config = Config(...).")
+    hyper = found.get("hyper", record.hyper_type(config)())
+    place = found.get("place", Place())
+    if not hasattr(hyper, "_asdict") or not isinstance(place, Place):
+        raise RequestError(f"--config {path}: give hyper = Hyper(...) and place = Place(...).")
+    return Base(config, hyper, place, found.get("data"))
+
+
+def _base(values: flags.FlagValues, command: str) -> Base:
     saved = values.resume or (values.run_dir if command in ("eval", "predict") else None)
-    config, hyper, search = Config(), Hyper(), Search()
+    base = Base()
     if saved:
         file = Path(saved) / ("sweep.json" if command == "sweep" else "config.json")
-        config, hyper, content = read(file)
-        if command == "sweep":
-            search = _saved_search(file, content)
+        found = record.read(file)
+        search = _saved_search(file, found.content) if command == "sweep" else Search()
+        base = Base(found.config, found.hyper, found.place, None, search)
     if values.config:
-        config, hyper = _recipe(values.config)
-    return (dataclasses.replace(config, run_dir=saved) if saved else config), hyper, search
+        base = _recipe(values.config)
+    if saved:
+        base = base._replace(place=dataclasses.replace(base.place, run_dir=saved))
+    return base
 
 
 def _saved_search(file: Path, content: dict[str, Any]) -> Search:
     try:
         search = content["search"]
-        return typed(Search, search | {"axes": tuple(search["axes"])})
+        return record.typed(Search, search | {"axes": tuple(search["axes"])})
     except (KeyError, TypeError) as error:
         raise RequestError(f"{file} is not a sweep's request: {error}.") from None
 
@@ -145,18 +172,41 @@ def _search(values: flags.FlagValues, command: str, saved: Search) -> Search:
     return saved._replace(**typed)
 
 
+def _parsed(argv: list[str], hyper: Any) -> tuple[flags.FlagValues, list[str]]:
+    values = _definitions(hyper)
+    try:
+        for word in argv:
+            word.encode()  # another encoding's file name could be neither printed nor saved
+        return values, values(["launch.py", *argv])[1:]
+    except (flags.Error, OSError, ValueError) as error:
+        raise RequestError(f"{error} (python launch.py --help lists them)") from None
+
+
+def _own_hyper(argv: list[str]) -> Any:
+    """The class of traced values that an optimizer of the user's own brings, which has flags too:
+    of the recipe, run or word that `argv` names."""
+    given = {}
+    for at, word in enumerate(argv):
+        name, equals, text = word.lstrip("-").partition("=")
+        if word.startswith("-") and name in ("optimizer", "config", "resume"):
+            given[name] = text if equals else next(iter(argv[at + 1 :]), "")
+    if ".py:" in given.get("optimizer", ""):
+        return bring.first_type(given["optimizer"], Hyper)
+    if given.get("config", "").endswith(".py") and Path(given["config"]).is_file():
+        return type(_recipe(given["config"]).hyper)
+    if given.get("resume"):
+        for name in ("config.json", "sweep.json"):
+            if (file := Path(given["resume"]) / name).is_file():
+                return type(record.read(file).hyper)
+    return Hyper
+
+
 def parse(argv: list[str]) -> Request | None:
     """The request of `argv` (without the program's name), or None where it asks for help.
 
     Raises RequestError for anything that can't be meant.
     """
-    values = _definitions()
-    try:
-        for word in argv:
-            word.encode()  # another encoding's file name could be neither printed nor saved
-        words = values(["launch.py", *argv])[1:]
-    except (flags.Error, OSError, ValueError) as error:
-        raise RequestError(f"{error} (python launch.py --help lists them)") from None
+    values, words = _parsed(argv, _own_hyper(argv))
     if values.help:
         return None
     command = words[0] if words else "train"
@@ -172,16 +222,25 @@ def parse(argv: list[str]) -> Request | None:
     if values.checkpoint not in (None, "last", "best"):
         raise unknown("checkpoint", values.checkpoint, ("last", "best"))
 
-    def typed(names) -> dict[str, Any]:
+    def typed(names: Iterable[str]) -> dict[str, Any]:
         return {n: values[n].value for n in names if values[n].present}
 
-    config, hyper, search = _base(values, command)
-    search = _search(values, command, search)
-    config = dataclasses.replace(config, **typed(f.name for f in dataclasses.fields(Config)))
-    hyper = hyper._replace(**typed(Hyper._fields))
+    base = _base(values, command)
+    config = dataclasses.replace(base.config, **typed(f.name for f in dataclasses.fields(Config)))
+    place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
+    kind = record.hyper_type(config)
+    hyper = base.hyper if isinstance(base.hyper, kind) else kind()
+    useless = typed(name for name in Hyper._fields if name not in kind._fields)
+    for name in useless:
+        raise RequestError(f"--{name} has no effect with --optimizer {bring.short(config.optimizer)}"
+                           f", whose values are {', '.join(kind._fields)}: leave it out.")
+    hyper = hyper._replace(**typed(kind._fields))
+    search = _search(values, command, base.search)
     if values.resume and values["run_dir"].present:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
+    config = bring.absolute(config)
     check(config, hyper)
-    return Request(command, config, hyper, values.resume or "", values.checkpoint or "last",
-                   values.summary, values.memory, values.profile, values.plan or "", values.json,
-                   words[1:], search)
+    check_fields(place)
+    return Request(command, config, hyper, place, base.data, values.resume or "",
+                   values.checkpoint or "last", values.summary, values.memory, values.profile,
+                   values.plan or "", values.json, words[1:], search)

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config, Hyper, identity, read, to_json
+from engine import bring, record
+from engine.config import Config
 from engine.errors import RequestError, RunError
+from engine.place import Place
 from engine.sources import short
 
 # What tells that a folder is taken, by command.
@@ -49,13 +51,13 @@ def _make(path: Path) -> bool:
     raise RequestError(f"--run_dir {path}: {reason}; name another folder.")
 
 
-def create(config: Config, kind: str = "") -> Path:
+def create(config: Config, run_dir: str = "", kind: str = "") -> Path:
     """A folder for a new run: the one asked for, else the next free runs/<dataset>-<model>-<n>.
 
     `kind` is a command, such as sweep, whose folders are named after it.
     """
-    if config.run_dir:
-        path = Path(config.run_dir)
+    if run_dir:
+        path = Path(run_dir)
         held = next((n for n, f in HOLDS.items() if (path / f).exists()), None)
         if not _make(path) and held is not None:
             on = f"go on with it ({RESUMED[held]} {path}), or " if held in RESUMED else ""
@@ -63,7 +65,7 @@ def create(config: Config, kind: str = "") -> Path:
                 f"--run_dir {path} already holds the files of a {held}: {on}name another folder."
             )
         return path
-    stem = "-".join(filter(None, (short(config.dataset), config.model, kind)))
+    stem = "-".join(filter(None, (short(config.dataset), bring.short(config.model), kind)))
     count = 1
     while not _make(path := Path("runs") / f"{stem}-{count}"):
         count += 1
@@ -93,29 +95,6 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
-def open_to_resume(
-    path: Path, config: Config, hyper: Hyper, fingerprint: str, file: str = "config.json",
-    may_differ: tuple[str, ...] = (),
-) -> None:
-    """Raises RequestError naming every field in which the saved run differs from this one, and
-    where its data do."""
-    saved_config, saved_hyper, saved = read(path / file)
-    was, now = identity(saved_config, saved_hyper), identity(config, hyper)
-    differing = [f"{k} was {was[k]!r}, now {now[k]!r}" for k in now
-                 if was[k] != now[k] and k not in may_differ]
-    if differing:
-        raise RequestError(
-            f"{path} holds a run with another configuration: {'; '.join(differing)}. Leave these "
-            "flags out to resume it, or start a new run in another --run_dir."
-        )
-    if saved.get("fingerprint") != fingerprint:
-        raise RequestError(
-            f"{path} holds a run on other data: {config.dataset} has changed since (fingerprint "
-            f"{saved.get('fingerprint')}, now {fingerprint}). Put it back to resume, or start a "
-            "new run in another --run_dir."
-        )
-
-
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -141,9 +120,9 @@ def _origin() -> dict[str, Any]:
     return {"versions": versions, "git_commit": _git_commit()}
 
 
-def described(config: Config, hyper: Hyper, **found: Any) -> dict[str, Any]:
+def described(config: Config, hyper: Any, place: Place, **found: Any) -> dict[str, Any]:
     """The content of config.json: what was asked for, and with what it ran."""
-    return to_json(config, hyper) | _origin() | found
+    return record.to_json(config, hyper, place) | _origin() | found
 
 
 def write_config(path: Path, content: dict[str, Any], file: str = "config.json") -> None:

@@ -1,53 +1,53 @@
-"""The run as a pure function: segments of the step in one compiled loop, and an evaluation.
+"""Segments of the step in one compiled loop, and an evaluation: what a Gradient learner does.
 
-A segment is a `fori_loop`: with a traced count it is one program for every length, with a static
-count it is a scan, which differentiates. Two segments equal one, bit for bit, since a step depends
+A segment is a `fori_loop`: with a traced count it is one program for every length, over a static
+epoch it is a scan, which differentiates. Two segments equal one, bit for bit, since a step depends
 on (state, root key, data) alone.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine import metrics
-from engine.config import Config, Durations, Hyper, durations
-from engine.data import Data, Subset, batch_at, epoch_order, normalise
+from engine.config import Config, durations
+from engine.data import Subset
 from engine.errors import RequestError
-from engine.mesh import DATA, WHOLE, Spread, gathered
-from engine.optim import optimizer
-from engine.state import State, create
+from engine.feed import batch_at, epoch_order
+from engine.sources.dataset import Split
+from engine.state import State
 from engine.step import eval_step, forward, train_step
-from models import build
+from engine.task import add
 
-# A Config is part of the program: jit and vmap take it as an argument and compile for its value.
-jax.tree_util.register_static(Config)
+if TYPE_CHECKING:
+    from engine.learners.gradient import Gradient
 
 EVAL_BATCH = 64
 CPU_MICROBATCH = 32
+WHOLE_BATCH = "the whole batch at once"
 
 
 def microbatch_for(
-    config: Config, platform: str, shares: int = 1, batch_stats: Any = None
+    config: Config, platform: str, shares: int = 1, variables: Any = None
 ) -> tuple[int, str]:
     """How many examples a device computes at once, and why. 0 means its whole share of a batch.
 
-    Raises RequestError where --microbatch would part the examples that `batch_stats` are of.
+    Raises RequestError where --microbatch would part the examples of which a network keeps
+    statistics in its `variables`.
     """
     share = config.batch_size // shares
-    if batch_stats:
+    if any(jax.tree.leaves(tree) for name, tree in (variables or {}).items() if name != "params"):
         if config.microbatch:
             raise RequestError(f"--microbatch {config.microbatch}: the batch statistics of "
                                f"{config.model} are those of the whole batch. Leave it out.")
-        return 0, "the whole batch at once, which batch statistics are of"
+        return 0, f"{WHOLE_BATCH}, which batch statistics are of"
     if config.microbatch:
         return config.microbatch, "as asked"
     if platform != "cpu" or share <= CPU_MICROBATCH:
-        return 0, "the whole batch at once"
+        return 0, WHOLE_BATCH
     best = max(d for d in range(1, CPU_MICROBATCH + 1) if share % d == 0)
     if best < CPU_MICROBATCH // 4:
         return 0, f"{share} has no divisor from {CPU_MICROBATCH // 4} to " \
@@ -56,136 +56,77 @@ def microbatch_for(
 
 
 def segment(
-    model: nn.Module,
-    config: Config,
-    hyper: Hyper,
-    root: Array,
-    order: Array,
-    train: Subset,
-    state: State,
+    learner: "Gradient", hyper: Any, root: Array, order: Array, train: Subset, state: State,
     count: Array | int,
-    spread: Spread | None = None,
 ) -> State:
     """`count` updates, all within one epoch. `root` is the run's key, `order` its shuffles'.
 
-    With a `spread` every device computes its share of each batch.
+    With a `spread` every device has its share of each batch. What a network keeps besides its
+    params is of exactly a batch's examples: its last batch is of its own size, where another
+    network's is padded and masked.
     """
-    lengths = durations(config, train.rows.shape[0])
+    config, spread = learner.config, learner.spread
+    lengths = durations(config, len(train.rows))
+    full, rest = divmod(len(train.rows), config.batch_size)
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
     order_N = epoch_order(order, drawn_in, train.rows)
 
-    # Whoever differentiates a run keeps one state a step; nobody else notices.
-    @partial(jax.checkpoint, prevent_cse=False)
-    def update(state: State) -> State:
-        position = state.step % lengths.epoch
-        batch, valid_B = batch_at(train.split, order_N, position, config.batch_size)
-        if spread:
-            batch, valid_B = spread.cut((batch, valid_B))
-        state = train_step(model, config, hyper, lengths, root, state, batch, valid_B, spread)
-        return spread.constrained(state) if spread else state
+    def padded(state: State) -> tuple[Split, Array]:
+        return batch_at(train.split, order_N, state.step % lengths.epoch, config.batch_size)
 
-    begins = state.step % lengths.epoch == 0
-    tally = jax.tree.map(lambda x: jnp.where(begins, jnp.zeros_like(x), x), state.tally)
-    return jax.lax.fori_loop(
-        0, count, lambda _, state: update(state), state._replace(tally=tally)
-    )
+    def last(_: State) -> tuple[Split, Array]:
+        return batch_at(train.split, order_N[-rest:], jnp.int32(0), rest)
 
+    def updates(state: State, count: Array | int, batch_of: Callable) -> State:
+        # Whoever differentiates a run keeps one state a step; nobody else notices.
+        @partial(jax.checkpoint, prevent_cse=False)
+        def update(state: State) -> State:
+            batch = batch_of(state)
+            batch, valid_B = spread.cut(batch) if spread else batch
+            state = train_step(learner, hyper, lengths, root, state, batch, valid_B)
+            return spread.constrained(state) if spread else state
 
-def _on_each_device(
-    spread: Spread | None, share: Callable, variables: Any, given: Any
-) -> Any:
-    """share(whole, given) on every device of the spread, or on the one there is: `whole()` are all
-    the variables, of which a device may hold a part."""
-    if spread is None:
-        return share(lambda: variables, given)
-    specs = spread.specs(variables)
+        return jax.lax.fori_loop(0, count, lambda _, state: update(state), state)
 
-    def one(variables: Any, given: Any) -> Any:
-        return share(lambda: gathered(variables, specs), given)
-
-    return spread.each(one, (specs, WHOLE), WHOLE)(variables, given)
+    position = state.step % lengths.epoch
+    tally = jax.tree.map(lambda x: jnp.where(position == 0, jnp.zeros_like(x), x), state.tally)
+    state = state._replace(tally=tally)
+    if not (rest and jax.tree.leaves(state.kept)):
+        return updates(state, count, padded)
+    whole_epoch = isinstance(count, int) and count == lengths.epoch  # static: both are scans
+    several = full if whole_epoch else jnp.minimum(count, full - position)
+    return updates(updates(state, several, padded), count - several, last)
 
 
-def evaluate(
-    model: nn.Module, variables: Any, subset: Subset, num_classes: int,
-    spread: Spread | None = None,
-) -> metrics.Evaluation:
-    """Sums over every example of `subset`, each counted once, whatever the devices."""
+def evaluate(learner: "Gradient", variables: Any, subset: Subset) -> Any:
+    """The task's sums over every example of `subset`, each counted once, whatever the devices."""
+    spread = learner.spread
+    size = EVAL_BATCH * (spread.shares if spread else 1)
+
+    def of_batch(number: Array | int) -> Any:
+        batch = batch_at(subset.split, subset.rows, number, size)
+        batch, valid_B = spread.cut(batch) if spread else batch
+        whole = spread.whole(variables) if spread else variables
+        return eval_step(learner, whole, batch, valid_B)
+
+    turns = -(-subset.rows.shape[0] // size)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_batch, 0))
+    sums = jax.lax.fori_loop(0, turns, lambda n, sums: add(sums, of_batch(n)), nothing)
+    return spread.whole(sums) if spread else sums
+
+
+def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
+    """What the task tells of each of `inputs` [N, ...], as a split holds them: [N, ...]."""
+    spread, count = learner.spread, inputs.shape[0]
     shares = spread.shares if spread else 1
+    size = min(EVAL_BATCH, -(-count // shares)) * shares
 
-    def share(whole: Callable[[], Any], subset: Subset) -> metrics.Evaluation:
-        """Of every `shares`th batch, from this device's on."""
-        first = jax.lax.axis_index(DATA) if spread else 0
+    def some(number: Array) -> Array:
+        rows_B = jnp.minimum(number * size + jnp.arange(size, dtype=jnp.int32), count - 1)
+        batch = inputs[spread.cut(rows_B) if spread else rows_B]
+        whole = spread.whole(variables) if spread else variables
+        return learner.task.predict(forward(learner, whole, batch))
 
-        def body(turn, sums):
-            number = turn * shares + first
-            batch, valid_B = batch_at(subset.split, subset.rows, number, EVAL_BATCH)
-            return metrics.add(sums, eval_step(model, whole(), batch, valid_B))
-
-        turns = -(-subset.rows.shape[0] // (EVAL_BATCH * shares))
-        own = jax.lax.fori_loop(0, turns, body, metrics.zero_evaluation(num_classes))
-        return jax.lax.psum(own, DATA) if spread else own
-
-    return _on_each_device(spread, share, variables, subset)
-
-
-def predict(
-    model: nn.Module, variables: Any, images_NxHxWxC: Array, spread: Spread | None = None
-) -> tuple[Array, Array]:
-    """The likeliest class of every uint8 image, int32 [N], and its probability, float32 [N]."""
-
-    def share(whole: Callable[[], Any], images_NxHxWxC: Array) -> tuple[Array, Array]:
-        def one(image_HxWxC: Array) -> tuple[Array, Array]:
-            logits_C = forward(model, whole(), normalise(image_HxWxC)[None])[0]
-            return jnp.argmax(logits_C).astype(jnp.int32), jax.nn.softmax(logits_C).max()
-
-        return jax.lax.map(one, images_NxHxWxC, batch_size=EVAL_BATCH)
-
-    return _on_each_device(spread, share, variables, images_NxHxWxC)
-
-
-def prepare(config: Config, num_classes: int, hyper: Hyper, lengths: Durations):
-    """The run's model and Optax chain."""
-    model = build(config.model, num_classes, config.convolution)
-    return model, optimizer(config, hyper, lengths)
-
-
-def initial_state(config: Config, hyper: Hyper, root: Array, data: Data) -> State:
-    lengths = durations(config, data.train.rows.shape[0])
-    model, tx = prepare(config, data.num_classes, hyper, lengths)
-    return create(model, tx, root, data.train.image_shape)
-
-
-def train(
-    config: Config, hyper: Hyper, key: Array, data: Data, order: Array | None = None
-) -> tuple[State, dict[str, Array]]:
-    """The whole run: (final state, history of float32 arrays [epochs]).
-
-    Pure: `jax.jit(train)`; `jax.vmap(train, (None, 0, 0, None))` over stacked `hyper` and `key`;
-    `jax.grad` with respect to `hyper` (an update is computed again in the backward pass, so the
-    memory is one state an update). `order` is the key of the shuffles, `key` itself where it is
-    None: give one to runs that are to meet the same batches.
-
-    The history holds loss, accuracy, val_loss and val_accuracy after each epoch.
-    """
-    order = key if order is None else order
-    lengths = durations(config, data.train.rows.shape[0])
-    model, _ = prepare(config, data.num_classes, hyper, lengths)
-
-    def epoch(state: State, _):
-        state = segment(model, config, hyper, key, order, data.train, state, lengths.epoch)
-        result = evaluate(model, state.variables, data.validation, data.num_classes)
-        return state, history_row(state.tally, result.tally)
-
-    start = initial_state(config, hyper, key, data)
-    return jax.lax.scan(epoch, start, length=config.epochs)
-
-
-def history_row(training: metrics.Tally, validation: metrics.Tally) -> dict[str, Array]:
-    """Means of an epoch from its sums."""
-    row = {}
-    for prefix, tally in (("", training), ("val_", validation)):
-        count = jnp.float32(tally.count)
-        row[f"{prefix}loss"] = tally.loss_sum / count
-        row[f"{prefix}accuracy"] = jnp.float32(tally.correct) / count
-    return row
+    found = jax.lax.map(some, jnp.arange(-(-count // size), dtype=jnp.int32))
+    found = spread.whole(found) if spread else found
+    return found.reshape(-1, *found.shape[2:])[:count]

@@ -1,81 +1,161 @@
-"""Names → Optax chains and schedules. Every rate may be a tracer: one program serves them all."""
+"""Optimizers and schedules, a function each: Optax chains whose every rate may be a tracer, so one
+program serves them all. Optax is imported late: their names and parameters make flags.
 
-from typing import Any
+An optimizer is optimizer(rate, decay, **values) → optax.GradientTransformation: `rate` is the
+learning rate by update step, `decay` the weight decay's keywords where Optax decouples it, and its
+other parameters are the Hyper fields that it uses, `nesterov` among them.
+"""
 
-import jax
-import optax
-from optax import contrib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from engine.config import Config, Durations, Hyper
+if TYPE_CHECKING:
+    import optax
+
+    from engine.config import Config, Durations
 
 KERAS_EPSILON = 1e-7
-DECOUPLED = ("adamw", "lion", "muon")
 
 
-def schedule(config: Config, durations: Durations) -> optax.Schedule:
-    """The learning rate's course as a multiple of its peak, by update step."""
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that are not left to Optax's default."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def adam(rate, *, b1, b2, eps_root):
+    """Kingma & Ba 2014, with Keras's epsilon."""
+    import optax
+
+    return optax.adam(rate, eps=KERAS_EPSILON, **_given(b1=b1, b2=b2, eps_root=eps_root))
+
+
+def adamw(rate, decay, *, b1, b2, eps_root):
+    """Loshchilov & Hutter 2017; adam where there is no weight decay."""
+    import optax
+
+    values = _given(b1=b1, b2=b2, eps_root=eps_root)
+    return optax.adamw(rate, eps=KERAS_EPSILON, **decay, **values)
+
+
+def sgd(rate, *, momentum, nesterov):
+    """Stochastic gradient descent."""
+    import optax
+
+    return optax.sgd(rate, momentum=momentum, nesterov=nesterov)
+
+
+def rmsprop(rate, *, b2, momentum, nesterov):
+    """Tieleman & Hinton 2012, with Keras's epsilon; `b2` is the decay of the squares."""
+    import optax
+
+    return optax.rmsprop(rate, decay=0.9 if b2 is None else b2, eps=KERAS_EPSILON,
+                         momentum=momentum, nesterov=nesterov)
+
+
+def lion(rate, decay, *, b1, b2):
+    """Chen et al. 2023."""
+    import optax
+
+    return optax.lion(rate, **decay, **_given(b1=b1, b2=b2))
+
+
+def muon(rate, decay):
+    """Jordan et al. 2024: kernels by Newton–Schulz products, the rest by adam."""
+    from optax import contrib
+
+    return contrib.muon(rate, weight_decay=decay["weight_decay"], weight_decay_mask=decay["mask"])
+
+
+def constant(durations):
+    import optax
+
+    return optax.constant_schedule(1.0)
+
+
+def linear(durations):
+    import optax
+
+    return optax.linear_schedule(1.0, 0.0, max(1, durations.total))
+
+
+def cosine(durations):
+    import optax
+
+    return optax.cosine_decay_schedule(1.0, max(1, durations.total))
+
+
+def warmup_cosine(durations):
+    """The first of `warmup` steps has a rate above 0 already."""
+    import optax
+
     decay = max(1, durations.total)
-    match config.schedule:
-        case "constant":
-            return optax.constant_schedule(1.0)
-        case "linear":
-            return optax.linear_schedule(1.0, 0.0, decay)
-        case "cosine":
-            return optax.cosine_decay_schedule(1.0, decay)
-        case _:
-            warmup = min(durations.warmup, decay - 1)
-            return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, decay)
+    warmup = min(durations.warmup, decay - 1)
+    return optax.warmup_cosine_decay_schedule(1.0 / (warmup + 1), 1.0, warmup, decay)
+
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (adam, adamw, sgd, rmsprop, lion, muon)
+}
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (constant, cosine, linear, warmup_cosine)
+}
+
+
+def _parameters(name: str) -> Any:
+    return inspect.signature(OPTIMIZERS[name]).parameters
+
+
+def users(value: str) -> list[str]:
+    """The optimizers that use a Hyper field or `nesterov`; none for what all of them follow."""
+    return [name for name in OPTIMIZERS if value in _parameters(name)]
+
+
+def schedule(config: "Config", durations: "Durations") -> "optax.Schedule":
+    """The learning rate's course as a multiple of its peak, by update step."""
+    return SCHEDULES[config.schedule](durations)
 
 
 def _kernels(params: Any) -> Any:
     """Weight decay spares biases and scales."""
+    import jax
+
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
 def optimizer(
-    config: Config, hyper: Hyper, durations: Durations
-) -> optax.GradientTransformation:
-    """Clipping, weight decay and the named optimizer, with Keras's epsilon for Adam and RMSprop."""
+    config: "Config", hyper: Any, durations: "Durations"
+) -> "optax.GradientTransformation":
+    """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
+    whose chain is taken as it is."""
+    if not isinstance(config.optimizer, str) or config.optimizer not in OPTIMIZERS:
+        from engine import bring
+
+        own = bring.value("optimizer", config.optimizer)
+        return _with_standard_promotion(own(hyper, durations))
+    import optax
+
     course = schedule(config, durations)
-
-    def rate(count):
-        return hyper.learning_rate * course(count)
-
+    parameters = _parameters(config.optimizer)
+    available = hyper._asdict() | {"nesterov": config.nesterov}
+    values = {name: available[name] for name in parameters if name not in ("rate", "decay")}
     decay = 0.0 if hyper.weight_decay is None else hyper.weight_decay
-    b1 = {} if hyper.b1 is None else {"b1": hyper.b1}
-    b2 = {} if hyper.b2 is None else {"b2": hyper.b2}
-    eps = {"eps": KERAS_EPSILON} | (
-        {} if hyper.eps_root is None else {"eps_root": hyper.eps_root}
-    )
-    match config.optimizer:
-        case "adam":
-            update = optax.adam(rate, **eps, **b1, **b2)
-        case "adamw":
-            update = optax.adamw(rate, weight_decay=decay, mask=_kernels, **eps, **b1, **b2)
-        case "sgd":
-            update = optax.sgd(rate, momentum=hyper.momentum, nesterov=config.nesterov)
-        case "rmsprop":
-            update = optax.rmsprop(
-                rate,
-                decay=0.9 if hyper.b2 is None else hyper.b2,
-                eps=KERAS_EPSILON,
-                momentum=hyper.momentum,
-                nesterov=config.nesterov,
-            )
-        case "lion":
-            update = optax.lion(rate, weight_decay=decay, mask=_kernels, **b1, **b2)
-        case "muon":
-            update = contrib.muon(rate, weight_decay=decay, weight_decay_mask=_kernels)
+    if "decay" in parameters:
+        values["decay"] = {"weight_decay": decay, "mask": _kernels}
+    update = OPTIMIZERS[config.optimizer](lambda count: hyper.learning_rate * course(count),
+                                          **values)
     chain = []
     if hyper.clip_norm is not None:
         chain.append(optax.clip_by_global_norm(hyper.clip_norm))
-    if hyper.weight_decay is not None and config.optimizer not in DECOUPLED:
+    if hyper.weight_decay is not None and "decay" not in parameters:
         chain.append(optax.add_decayed_weights(hyper.weight_decay, _kernels))
     return _with_standard_promotion(optax.chain(*chain, update))
 
 
-def _with_standard_promotion(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+def _with_standard_promotion(tx: Any) -> Any:
     """Optax mixes integers and floats, which strict dtype promotion (our tests) refuses."""
+    import jax
+    import optax
 
     def update(*args, **kwargs):
         with jax.numpy_dtype_promotion("standard"):

@@ -1,181 +1,133 @@
 """A run from request to report: the host's side of the pure function in loop.py."""
 
 import contextlib
-import dataclasses
 import json
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
-from engine import checkpoint, folder, loop, memory, mesh, profile
-from engine.config import Config, Hyper
+from engine import bring, folder, memory, mesh, profile, record
+from engine.checkpoint import Checkpoints
+from engine.compile import Programs, naming_a_batch_that_fits, programs
+from engine.config import Config, check, check_fields, durations
 from engine.errors import RequestError
-from engine.evaluation import evaluated
-from engine.job import processes as job
+from engine.evaluation import judged
+from engine.host import begin
+from engine.job import processes
 from engine.loggers.progress import Progress
-from engine.program import Program
+from engine.optim import schedule
+from engine.place import Place
 from engine.report import run as report
-from engine.setup import Setup, begin, setup
+from engine.segments import watched
+from engine.setup import Setup, setup
 from engine.signals import Interruption
-from engine.state import State, create
-from engine.training import Clock, Programs, Training, watched
+from engine.state import State
+from engine.task import Task
+from engine.trained import Run
+from engine.training import Clock, Logger, Training
 
 PROFILED = 20
 
 
-def compile_segment(ready: Setup, config: Config, state: State) -> Program:
-    """The training program of `config`; a `state` of shapes alone will do to compile it."""
-    return Program(
-        partial(loop.segment, ready.model, config, spread=ready.spread), donate=("state",),
-        **ready.inputs, state=state, count=np.int32(1),
-    )
-
-
-def compile_programs(ready: Setup, state: State) -> Programs:
-    """Both programs ahead of time, so that no epoch's time holds a compilation.
-
-    Raises RequestError where training would not fit the device's memory.
-    """
-    segment = compile_segment(ready, ready.config, state)
-    need, room = memory.extra(memory.plan(segment.compiled)), memory.free(ready.device)
-    if room is not None and need > room:
-        raise memory.too_large(
-            ready.config.batch_size, need, room, partial(_plan_of, ready), ready.shares
-        )
-    evaluate = Program(
-        partial(loop.evaluate, ready.model, num_classes=len(ready.dataset.classes),
-                spread=ready.spread),
-        variables=state.variables, subset=ready.data.validation,
-    )
-    return Programs(segment, evaluate)
-
-
-def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
-    """The memory that training with another batch size would need, by compiling it."""
-    config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
-    state = ready.state_shapes
-    size, _ = loop.microbatch_for(
-        config, ready.device.platform, ready.shares, state.batch_stats
-    )
-    config = dataclasses.replace(config, microbatch=size)
-    return memory.plan(compile_segment(ready, config, state).compiled)
-
-
-@contextlib.contextmanager
-def _naming_a_batch_that_fits(ready: Setup) -> Iterator[None]:
-    """Turn jax's lack of memory into a RequestError. Never a retry: the state was donated."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if not memory.exhausted(error):
-            raise
-        room = memory.free(ready.device) or 0
-        raise memory.too_large(
-            ready.config.batch_size, None, room, partial(_plan_of, ready), ready.shares
-        ) from None
-
-
-def _write_profile(ready: Setup, programs: Programs, state: State, path: Path) -> str:
-    """Trace PROFILED steps from a copy of `state` into `path`; the dearest operations in words."""
-    steps = min(PROFILED, ready.lengths.epoch)
-
-    def work() -> State:
-        return programs.segment(
-            **ready.inputs, state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
-        )
-
-    jax.block_until_ready(work())  # warm-up
-    hlo = programs.segment.compiled.as_text() or ""
-    found = profile.operations(profile.trace(path, work), hlo)
-    return (f"profile of {steps} steps in {path}, for xprof, TensorBoard and ui.perfetto.dev:\n"
-            + profile.table(found, steps))
-
-
 def fit(
-    config: Config, hyper: Hyper, resume: str = "", show_memory: bool = False,
-    profiled: bool = False,
-) -> Path:
-    """Train, evaluate and report; the run's folder. `resume` names one to go on with.
+    config: Config, hyper: Any = None, data: Any = None, place: Place | None = None,
+    resume: str | Path = "", loggers: Sequence[Logger] = (), show_memory: bool = False,
+    profiled: bool = False, quiet: bool = False,
+) -> Run:
+    """Train, evaluate and report, in a folder of the run's own, as the command line does.
 
+    `data` is a pair (inputs, targets), a sequence of such pairs, or a dictionary of either by
+    split; without it the set that `config.dataset` names. inputs are uint8, scaled to 0..1, or
+    floats, taken as they are, [N, ...] of 2 to 5 dimensions. `resume` is the folder of a run to go
+    on with. Each of `loggers` is called with each epoch's row; a true answer is a reason to stop.
     `show_memory` prints the training program's memory plan before it runs; `profiled` traces some
     steps into the run's folder first.
+    Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
-    device, console = begin(config)
-    with job.naming_the_lost(), job.agreeing():
-        ready = setup(config, hyper, device, console)
-    with (job.naming_the_lost(), _naming_a_batch_that_fits(ready), Interruption() as interruption,
-          contextlib.ExitStack() as held):
-        path = Path(job.first_tells(lambda: _folder(config, hyper, ready, resume, held)))
-        console.print(f"run: {path}")
-        checkpoints = held.enter_context(checkpoint.Checkpoints(path / "checkpoints"))
+    place = place or Place()
+    config = bring.absolute(config)
+    hyper = record.hyper_type(config)() if hyper is None else hyper
+    check(config, hyper)
+    check_fields(place)
+    host = begin(place, quiet=quiet)
+    with processes.naming_the_lost(), processes.agreeing():
+        ready = setup(config, hyper, host, data)
+    with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),
+          Interruption() as interruption, contextlib.ExitStack() as held):
+        path = Path(processes.first_tells(lambda: _folder(ready, hyper, str(resume), held)))
+        host.console.print(f"run: {path}")
+        checkpoints = held.enter_context(Checkpoints(path / "checkpoints", ready.task.higher))
         state, clock = _start(ready, checkpoints, bool(resume))
-        with job.agreeing():
+        with processes.agreeing():
             checkpoints.check_room(state)
-            programs = compile_programs(ready, state)
+            compiled = programs(ready, state)
         # Only now, so that a folder whose run was refused for its memory is free for another.
-        with job.agreeing():
-            saved = _record(config, hyper, ready, path, int(state.step))
-        console.print(f"compiled in {programs.seconds:.1f} s, apart from the times below")
+        with processes.agreeing():
+            saved = _record(ready, hyper, path, int(state.step))
+        host.console.print(f"compiled in {compiled.seconds:.1f} s, apart from the times below")
         if show_memory:
-            console.print(f"memory: {memory.plan(programs.segment.compiled)}")
+            host.console.print(f"memory: {memory.plan(compiled.segment.compiled)}")
         if profiled:
-            console.print(_write_profile(ready, programs, state, path / "profile"))
-        with Progress(config.epochs, ready.lengths.epoch, console) as progress:
+            host.console.print(_write_profile(ready, compiled, state, path / "profile"))
+        with Progress(config.epochs, ready.lengths.epoch, host.console) as progress:
             training = Training(
-                ready, programs, path, progress, clock, checkpoints, interruption
+                ready, compiled, path, progress, clock, checkpoints, interruption, loggers
             )
             state = training.run(state)
         with watched(training.stuck_after):
-            _conclude(ready, state, path, saved, _timing(ready, programs, clock), console)
-            job.all_agree(True)  # nobody leaves while the first one draws
-    return path
+            metrics = _conclude(ready, state, path, saved, _timing(ready, compiled, clock))
+            processes.all_agree(True)  # nobody leaves while the first one draws
+    train = ready.data.train
+    return Run(path, folder.history(path), metrics, state, ready.learner, ready.dataset.classes,
+               train.input_shape, str(train.split.inputs.dtype))
 
 
-def _folder(
-    config: Config, hyper: Hyper, ready: Setup, resume: str, held: contextlib.ExitStack
-) -> str:
+def _folder(ready: Setup, hyper: Any, resume: str, held: contextlib.ExitStack) -> str:
     """A new run's folder, or the one to go on in; its lock is `held`."""
-    path = Path(resume) if resume else folder.create(config)
+    path = Path(resume) if resume else folder.create(ready.config, ready.host.place.run_dir)
     held.enter_context(folder.alone(path))
     if resume:
-        folder.open_to_resume(
-            path, config, hyper, ready.dataset.fingerprint, may_differ=("epochs",)
-        )
+        saved = record.compare(path, ready.config, hyper, ready.facts, may_differ=("epochs",))
+        _tell_another_course(ready, saved.config, path)
     return str(path)
 
 
-def _record(
-    config: Config, hyper: Hyper, ready: Setup, path: Path, step: int
-) -> dict[str, Any]:
+def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
+    """Of a longer run under a schedule the rate jumps where it goes on: say so."""
+    history = folder.history(path)
+    if before.epochs == ready.config.epochs or not history or ready.config.schedule == "constant":
+        return
+    step, epoch = history[-1]["step"], ready.lengths.epoch
+    rates = [float(ready.hyper.learning_rate)
+             * float(schedule(config, durations(config, len(ready.data.train.rows)))(step))
+             for config in (before, ready.config)]
+    ready.host.console.print(
+        f"--epochs was {before.epochs}, now {ready.config.epochs}: at epoch {step // epoch + 1} "
+        f"--schedule {ready.config.schedule} had come to {rates[0]:.3g}, and goes on from "
+        f"{rates[1]:.3g}"
+    )
+
+
+def _record(ready: Setup, hyper: Any, path: Path, step: int) -> dict[str, Any]:
     """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
-    saved = folder.described(config, hyper, devices=ready.devices, **ready.facts)
-    if job.first_process():
+    saved = folder.described(
+        ready.config, hyper, ready.host.place, devices=ready.spread.mesh.size if ready.spread
+        else 1, **ready.facts,
+    )
+    if processes.first_process():
         folder.write_config(path, saved)
         kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch
         if kept < done:
             raise RequestError(f"{path}/history.jsonl has {kept} of the {done} epochs that were "
-                           "trained: put it back, or start a new run in another --run_dir.")
+                               "trained: put it back, or start a new run in another --run_dir.")
     return saved
 
 
-def _timing(ready: Setup, programs: Programs, clock: Clock) -> dict[str, Any]:
-    seen = clock.steps / ready.lengths.epoch * len(ready.data.train.rows)
-    return {
-        "seconds_compile": programs.seconds,
-        "examples_per_second": seen / clock.total if clock.total else None,
-        "peak_device_bytes": memory.peak(ready.device),
-    }
-
-
-def _start(
-    ready: Setup, checkpoints: checkpoint.Checkpoints, resume: bool
-) -> tuple[State, Clock]:
+def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State, Clock]:
     """The newest whole checkpoint's state where there is one to resume, else a fresh one."""
     shapes = ready.state_shapes
     where = ready.where(shapes)
@@ -186,32 +138,63 @@ def _start(
             raise RequestError(f"--epochs {ready.config.epochs}: the run has trained "
                                f"{done // ready.lengths.epoch} already; type more.", shared=True)
         return mesh.put(state, where), Clock(seconds)
-    fresh = partial(create, ready.model, ready.tx, image_HxWxC=ready.data.train.image_shape)
-    return jax.jit(fresh, out_shardings=where)(ready.root), Clock()
+    fresh = jax.jit(ready.learner.create, out_shardings=where)
+    return fresh(ready.hyper, ready.root, ready.data), Clock()
+
+
+def _write_profile(ready: Setup, compiled: Programs, state: State, path: Path) -> str:
+    """Trace PROFILED steps from a copy of `state` into `path`; the dearest operations in words."""
+    steps = min(PROFILED, ready.lengths.epoch)
+
+    def work() -> State:
+        return compiled.segment(
+            **ready.inputs, state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
+        )
+
+    jax.block_until_ready(work())  # warm-up
+    hlo = compiled.segment.compiled.as_text() or ""
+    found = profile.operations(profile.trace(path, work), hlo)
+    return (f"profile of {steps} steps in {path}, for xprof, TensorBoard and ui.perfetto.dev:\n"
+            + profile.table(found, steps))
+
+
+def _timing(ready: Setup, compiled: Programs, clock: Clock) -> dict[str, Any]:
+    seen = clock.steps / ready.lengths.epoch * len(ready.data.train.rows)
+    return {
+        "seconds_compile": compiled.seconds,
+        "examples_per_second": seen / clock.total if clock.total else None,
+        "peak_device_bytes": memory.peak(ready.device),
+    }
 
 
 def _conclude(
-    ready: Setup, state: State, path: Path, saved: dict[str, Any], timing: dict[str, Any],
-    console: Console,
-) -> None:
-    """metrics.json, the plots and report.html."""
-    scores, mistakes = evaluated(ready, state.variables)
-    if not job.first_process():
-        return
+    ready: Setup, state: State, path: Path, saved: dict[str, Any], timing: dict[str, Any]
+) -> dict[str, Any]:
+    """metrics.json's content; it, the plots and report.html written."""
+    scores, examples = judged(ready, state.variables)
+    if not processes.first_process():
+        return scores
     history = folder.history(path)
-    # Of equal ones the newest, as among the checkpoints.
-    best = max(history, key=lambda row: (row["val_accuracy"], row["step"]))
+    best = best_row(history, ready.task)
+    score = f"val_{ready.task.score}"
     scores |= timing | {
         "seconds_train": sum(row["seconds"] for row in history),
         "device": saved["device"],
-        "best": {"epoch": best["epoch"], "val_accuracy": best["val_accuracy"]},
+        "best": {"epoch": best["epoch"], score: best[score]},
     }
     folder.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
-    report.write(path, saved, history, scores, mistakes)
+    shown = ready.task.shown(scores, examples, ready.dataset.classes)
+    report.write(path, saved, history, scores, shown)
     speed = scores["examples_per_second"]
-    console.print(
-        f"{scores['split']}: accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, "
-        f"precision {scores['precision_macro']:.4f}, recall {scores['recall_macro']:.4f}, "
-        f"F1 {scores['f1_macro']:.4f} (macro)"
-        + (f"; {speed:,.0f} images/s" if speed else "") + f"\nreport: {path / 'report.html'}",
+    kind = "images" if len(ready.data.train.input_shape) == 3 else "examples"
+    ready.host.console.print(
+        f"{scores['split']}: {ready.task.line(scores)}"
+        + (f"; {speed:,.0f} {kind}/s" if speed else "") + f"\nreport: {path / 'report.html'}",
     )
+    return scores
+
+
+def best_row(history: list[dict[str, Any]], task: Task) -> dict[str, Any]:
+    """The best epoch by the task's score; of equal ones the newest, as among the checkpoints."""
+    sign = 1 if task.higher else -1
+    return max(history, key=lambda row: (sign * row[f"val_{task.score}"], row["step"]))

@@ -1,54 +1,53 @@
-"""Device, data and model of a request, each choice printed with its reason."""
+"""Data and learner of a request, settled before the first compilation, each choice told."""
 
 import dataclasses
-from functools import partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import numpy as np
-import optax
 from jax.sharding import Sharding
-from rich.console import Console
 
-from engine import loop, memory, mesh, sources
-from engine.config import Config, Durations, Hyper, durations
-from engine.data import Data, partition, place
-from engine.devices import choose as devices
+from engine import bring, data, loop, memory, mesh, network, sources
+from engine.config import Config, Durations, durations
+from engine.data import Data
+from engine.devices import choose
 from engine.errors import RequestError
-from engine.job import presence
-from engine.job import processes as job
+from engine.host import Host
+from engine.learners.gradient import Gradient
 from engine.mesh import Spread
-from engine.plan import collectives
+from engine.sources import arrays
 from engine.sources.dataset import Dataset
-from engine.state import State, shapes
-from models import build
+from engine.state import State
+from engine.task import Task
 
 
 class Setup(NamedTuple):
-    """Everything settled before the first compilation. `data` and `hyper` are on the device, or on
-    every device of the `spread` where a run has several; `device` is this process's first."""
+    """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
+    several; `root` is the key of the run, `order` that of its shuffles."""
 
     config: Config
-    hyper: Hyper
-    device: jax.Device
+    hyper: Any
+    host: Host
     spread: Spread | None
     dataset: Dataset
     data: Data
-    model: nn.Module
-    tx: optax.GradientTransformation
+    learner: Gradient
     lengths: Durations
     root: jax.Array
     order: jax.Array
 
     @property
+    def task(self) -> Task:
+        return self.learner.task
+
+    @property
+    def device(self) -> jax.Device:
+        return self.host.device
+
+    @property
     def shares(self) -> int:
         """Into how many parts a batch is cut."""
         return self.spread.shares if self.spread else 1
-
-    @property
-    def devices(self) -> int:
-        return self.spread.mesh.size if self.spread else 1
 
     @property
     def everywhere(self) -> Sharding:
@@ -63,21 +62,23 @@ class Setup(NamedTuple):
     @property
     def state_shapes(self) -> State:
         """The state's shapes and dtypes, each with its sharding: enough to compile for."""
-        state = shapes(self.model, self.tx, self.data.train.image_shape)
+        state = jax.eval_shape(self.learner.create, self.hyper, self.root, self.data)
         return mesh.blank(state, self.where(state))
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What `loop.segment` takes besides the state and a count."""
+        """What `learner.segment` takes besides the state and a count."""
         return {"hyper": self.hyper, "root": self.root, "order": self.order,
                 "train": self.data.train}
 
     @property
     def facts(self) -> dict[str, Any]:
         """What config.json keeps of the data and the device."""
+        train = self.data.train
         return {
-            "device": devices.describe(self.device), "classes": self.dataset.classes,
-            "image_shape": self.data.train.image_shape, "fingerprint": self.dataset.fingerprint,
+            "device": choose.describe(self.device), "classes": self.dataset.classes,
+            "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
+            "fingerprint": self.dataset.fingerprint, "files": bring.digests(self.config),
         }
 
 
@@ -85,176 +86,158 @@ def _everywhere(spread: Spread | None, device: jax.Device) -> Sharding:
     return mesh.everywhere(spread.mesh if spread else None, device)
 
 
-def plain_console(stderr: bool = False, quiet: bool = False) -> Console:
-    """A console that prints text as it is: no mark-up, no colours for numbers, no wrapping."""
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
+def load(config: Config, host: Host, given: Any = None) -> Dataset:
+    """The set that the config names, or `given` as objects; its targets as the task wants them."""
+    task = bring.task(config)
+    if given is None:
+        found = sources.load(config.dataset, host.place.data_dir, config.image_size)
+    else:
+        found = arrays.of(given, task.kind)
+    suited, told = data.suited(found, task.kind)
+    if told:
+        host.console.print(f"targets: {told}")
+    return suited
 
 
-def _fitting(config: Config, model: nn.Module, image_HxWxC: tuple[int, ...]) -> Any:
-    """The model's variables as shapes. Raises RequestError where it can't take such images."""
+def learner_of(config: Config, num_outputs: int, spread: Spread | None = None) -> Gradient:
+    """What learns: the network and the task of a config. Raises RequestError for what is none."""
+    return Gradient(config, network.of(config.model, num_outputs), bring.task(config), spread)
+
+
+def fitting(learner: Gradient, input_shape: tuple[int, ...], num_outputs: int) -> Any:
+    """The network's variables as shapes. Raises RequestError where it can't take such inputs, or
+    gives other outputs than the task needs."""
+    model, inputs = learner.config.model, np.zeros((2, *input_shape), np.float32)
+
+    def forward(inputs):
+        variables = learner.network.init(jax.random.key(0), inputs)
+        return variables, learner.network.apply(variables, inputs, False)[0]
+
     try:
-        return jax.eval_shape(
-            partial(model.init, train=False), jax.random.key(0), np.zeros((1, *image_HxWxC), "f4")
-        )
-    except ValueError as error:
-        height, width = image_HxWxC[:2]
+        variables, outputs = jax.eval_shape(forward, inputs)
+    except RequestError:
+        raise
+    except Exception as error:  # a user's network raises what it likes
+        shape = " × ".join(map(str, input_shape))
+        larger = " Enlarge them, for example with --image_size 32." * (len(input_shape) == 3)
+        where = "" if isinstance(model, str) and not bring.is_file(model) \
+            else f" ({bring.raised(error)})"
+        raise RequestError(f"model {bring.short(model)} does not fit {shape} "
+                           f"{'images' if len(input_shape) == 3 else 'inputs'}: "
+                           f"{str(error).strip()}{where}.{larger}") from None
+    wanted = (2, num_outputs)
+    if getattr(outputs, "shape", None) != wanted:
+        found = getattr(outputs, "shape", type(outputs).__name__)
         raise RequestError(
-            f"model {config.model} does not fit {height} × {width} images: {error}. "
-            "Enlarge them, for example with --image_size 32."
-        ) from None
-
-
-def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
-    """Join the job, choose the device, make the compile cache ready. The console speaks in the
-    first process only."""
-    joined = job.join(config)
-    with job.naming_the_lost(), job.awaiting(config, joined):
-        choice = devices.choose(config.device)
-        console = plain_console(stderr, quiet=not job.first_process())
-        silence = job.agreed(np.array([config.heartbeat_seconds]), np.max).item()
-    if joined:
-        presence.keep_meeting(silence)
-        console.print(f"job: {jax.process_count()} processes; {joined}")
-    console.print(f"device: {devices.describe(choice.device)} ({choice.reason})")
-    compute_on(choice.device, config)
-    return choice.device, console
-
-
-def compute_on(device: jax.Device, config: Config) -> None:
-    """Make it jax's default, and the compile cache ready where it is wanted."""
-    if config.compile_cache:
-        devices.enable_compile_cache(devices.compile_cache_dir())
-    jax.config.update("jax_default_device", device)
-
-
-def begin_alone(config: Config) -> tuple[jax.Device, Console]:
-    """`begin` of a population. Raises RequestError among several processes, and for what
-    splits one run."""
-    for name, typed in (("fsdp", config.fsdp), ("model_parallel", config.model_parallel > 1)):
-        if typed:
-            raise RequestError(f"--{name} splits one run over the devices; a population has its "
-                               "runs on them, each whole: leave it out.")
-    begun = begin(config)
-    if jax.process_count() > 1:
-        raise RequestError("a population lives in one process, on all of its devices: start one a "
-                           "host, each with its own part of the values and its own --run_dir.",
-                           shared=True)
-    return begun
-
-
-def load(config: Config) -> Dataset:
-    return sources.load(config.dataset, config.data_dir, config.image_size)
+            f"model {bring.short(model)} gives outputs of shape {found} for 2 examples, and task "
+            f"{bring.short(learner.config.task)} needs {wanted}: let it take num_outputs, or end "
+            f"in a layer of {num_outputs}."
+        )
+    return variables
 
 
 def share_of(config: Config, count: int) -> int:
-    """Examples of a batch that each of `count` devices, or groups of --model_parallel devices,
-    computes. Raises RequestError where they can't share it evenly, or in whole microbatches."""
+    """Examples of a batch that each of `count` devices computes. Raises RequestError where they
+    can't share it evenly, or in whole microbatches."""
     share, rest = divmod(config.batch_size, count)
-    who = f"{count} {'devices' if config.model_parallel == 1 else 'groups of devices'}"
     if rest:
         near = " or ".join(str(size) for size in (share * count, (share + 1) * count) if size)
-        raise RequestError(f"--batch_size {config.batch_size} is the whole job's, and {who} "
-                           f"can't share it: type {near}, or take other devices.")
+        raise RequestError(f"--batch_size {config.batch_size} is the whole job's, and {count} "
+                           f"devices can't share it: type {near}, or take other devices.")
     if config.microbatch and share % config.microbatch:
         raise RequestError(f"--microbatch {config.microbatch} does not divide the {share} examples "
-                           f"that each of {who} has of a batch.")
+                           f"that each of {count} devices has of a batch.")
     return share
 
 
-def _shares(config: Config, spread: Spread | None) -> str:
+def _shares(config: Config, spread: Spread | None, fsdp: bool) -> str:
     """How a run is spread, in words. Raises RequestError where its batch can't be."""
     if spread is None:
         share_of(config, 1)
-        return "one device, which has nothing to split" if config.fsdp else "one device"
+        return "one device, which has nothing to split" if fsdp else "one device"
     share, processes = share_of(config, spread.shares), jax.process_count()
     return f"{spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each " \
            f"computes {share} of a batch's {config.batch_size} examples"
 
 
 def _parts(ready: Setup) -> str:
-    """What of the parameters lies in parts, in words. Raises RequestError for --model_parallel
-    where no kernel can."""
-    spread, params = ready.spread, ready.state_shapes.params
-    if spread is None:
+    """What of the parameters lies in parts, in words."""
+    if ready.spread is None or not ready.spread.fsdp:
         return ""
-    whole, parts = f"{collectives.nbytes(params):,}", ready.config.model_parallel
-    over_data, over_model = (spread.split(params, axis) for axis in (mesh.DATA, mesh.MODEL))
-    if parts > 1 and not over_model:
-        raise RequestError(f"--model_parallel {parts} splits no kernel of {ready.config.model}: "
-                           f"none has {mesh.SHARDED_FROM:,} elements and output features that "
-                           f"{parts} divides. Type another number, or leave it out.")
-    told = [f"{size:,} of {whole} bytes over {name}" for size, name, asked in (
-        (over_data, "all that share a batch", ready.config.fsdp),
-        (over_model, f"{parts} that share kernels", parts > 1)) if asked]
-    return f"; parameters in parts: {', '.join(told)}" if told else ""
+    params = ready.state_shapes.params
+    split, whole = ready.spread.split(params), memory.nbytes(params)
+    return f"; parameters in parts: {split:,} of {whole:,} bytes over all that share a batch"
 
 
 def settle(
-    config: Config, hyper: Hyper, device: jax.Device, dataset: Dataset, console: Console,
-    spread: Spread | None = None,
+    config: Config, hyper: Any, dataset: Dataset, host: Host, spread: Spread | None = None
 ) -> Setup:
-    """The data cut as `config` says, on the devices; the model checked against its images."""
-    host = partition(dataset, config)
-    num_train, image = len(host.train.rows), host.train.image_shape
-    console.print(
-        f"data: {dataset.name}, {num_train:,} training and {len(host.validation.rows):,} "
-        f"validation images of {' × '.join(map(str, image))}"
+    """The data cut as `config` says, on the devices; the network checked against its inputs."""
+    cut = data.partition(dataset, config)
+    num_train, shape = len(cut.train.rows), cut.train.input_shape
+    host.console.print(
+        f"data: {dataset.name}, {num_train:,} training and {len(cut.validation.rows):,} "
+        f"validation {'images' if len(shape) == 3 else 'examples'} of {' × '.join(map(str, shape))}"
     )
-    lengths = durations(config, num_train)
-    model, tx = loop.prepare(config, len(dataset.classes), hyper, lengths)
-    batch_stats = _fitting(config, model, image).get("batch_stats")
-    shares = spread.shares if spread else 1
-    size, reason = loop.microbatch_for(config, device.platform, shares, batch_stats)
-    if config.batch_size > loop.CPU_MICROBATCH * shares or size:
-        console.print(f"microbatch: {size or config.batch_size // shares} ({reason})")
+    if config.optimizer == "adamw" and not getattr(hyper, "weight_decay", None):
+        host.console.print("optimizer: adamw without --weight_decay is adam")
+    learner = learner_of(config, cut.num_outputs, spread)
+    variables = fitting(learner, shape, cut.num_outputs)
+    size, reason = loop.microbatch_for(
+        config, host.device.platform, spread.shares if spread else 1, variables
+    )
+    if size or reason != loop.WHOLE_BATCH:
+        told = size or config.batch_size // (spread.shares if spread else 1)
+        host.console.print(f"microbatch: {told} ({reason})")
     order = config.seed if config.order_seed < 0 else config.order_seed
-    where = _everywhere(spread, device)
+    where = _everywhere(spread, host.device)
     return Setup(
-        config=dataclasses.replace(config, microbatch=size),
+        config=config,
         hyper=mesh.put(jax.tree.map(np.float32, hyper), where),
-        device=device,
+        host=host,
         spread=spread,
         dataset=dataset,
-        data=_placed(host, dataset, where),
-        model=model,
-        tx=tx,
-        lengths=lengths,
+        data=_placed(cut, dataset, where),
+        learner=dataclasses.replace(
+            learner, config=dataclasses.replace(config, microbatch=size)
+        ),
+        lengths=durations(config, num_train),
         root=mesh.put(jax.random.key(config.seed), where),
         order=mesh.put(jax.random.key(order), where),
     )
 
 
-def setup(config: Config, hyper: Hyper, device: jax.Device, console: Console) -> Setup:
-    """Data and model of one run to train, over every device of the job."""
-    spread = mesh.spread(jax.devices(device.platform), config)
-    shares = _shares(config, spread)
-    ready = settle(config, hyper, device, load(config), console, spread)
-    if spread or config.fsdp:
-        console.print(f"mesh: {shares}{_parts(ready)}")
+def setup(config: Config, hyper: Any, host: Host, given: Any = None) -> Setup:
+    """Data and learner of one run to train, over every device of the job."""
+    spread = host.spread()
+    shares = _shares(config, spread, host.place.fsdp)
+    dataset = load(config, host, given)
+    if given is not None:
+        config = _of_objects(config, dataset, host)
+    ready = settle(config, hyper, dataset, host, spread)
+    if spread or host.place.fsdp:
+        host.console.print(f"mesh: {shares}{_parts(ready)}")
     return ready
 
 
-def _placed(host: Data, dataset: Dataset, where: Sharding) -> Data:
+def _of_objects(config: Config, dataset: Dataset, host: Host) -> Config:
+    """The config of a set without a name; a tenth is held out where it has no other part."""
+    config = dataclasses.replace(config, dataset=dataset.name)
+    if config.validation_split != Config.validation_split or "test" in dataset.splits:
+        return config
+    host.console.print("validation: a tenth of the training examples, held out, as there is no "
+                       "split named test")
+    return dataclasses.replace(config, validation_split="0.1")
+
+
+def _placed(cut: Data, dataset: Dataset, where: Sharding) -> Data:
     """The data on the device or devices. Raises RequestError where they don't fit."""
     try:
-        return place(host, where)
+        return data.place(cut, where)
     except jax.errors.JaxRuntimeError as error:
         if not memory.exhausted(error):
             raise
         raise RequestError(
-            f"the images of {dataset.name} don't fit the device's memory: type a smaller "
+            f"the examples of {dataset.name} don't fit the device's memory: type a smaller "
             "--image_size, or a part of the split, such as --train_split 'train[:50%]'."
         ) from None
-
-
-def summary(config: Config) -> None:
-    """Print the model's layers: input and output shapes, parameters, FLOPs of one image."""
-    dataset = load(config)
-    image = partition(dataset, config).train.image_shape
-    model = build(config.model, len(dataset.classes), config.convolution)
-    _fitting(config, model, image)
-    table = nn.tabulate(
-        model, jax.random.key(0), compute_flops=True,
-        console_kwargs={"width": 130, "force_terminal": False},
-    )
-    print(table(np.zeros((1, *image), np.float32), train=False))

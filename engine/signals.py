@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 
 class Interruption:
@@ -16,7 +17,8 @@ class Interruption:
         self.status = 0
 
     def __enter__(self) -> "Interruption":
-        self._before = {s: signal.signal(s, self._note) for s in self.STATUS}
+        main = threading.current_thread() is threading.main_thread()  # no other may handle any
+        self._before = {s: signal.signal(s, self._note) for s in self.STATUS if main}
         return self
 
     def __exit__(self, *_) -> None:

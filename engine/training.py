@@ -1,48 +1,36 @@
 """The host's loop over epochs: train in segments, evaluate, record, save, stop when asked to."""
 
-import faulthandler
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine import folder, loop
+from engine import folder
 from engine.checkpoint import Checkpoints
+from engine.compile import Programs
 from engine.config import Durations
 from engine.errors import RunError
-from engine.job import processes as job
+from engine.job import processes
 from engine.loggers.progress import Progress
 from engine.optim import schedule
-from engine.pace import Pace
-from engine.program import Program
+from engine.pure import history_row
+from engine.segments import Pace, rest_of_epoch, watched
 from engine.setup import Setup
 from engine.signals import Interruption
 from engine.state import State
 
-# A terminal's line moves this many times an epoch.
-MOVES = 20
+MOVES = 20  # of a terminal's line, an epoch
 STUCK_SECONDS = 600
-
-
-class Programs(NamedTuple):
-    """segment(hyper, root, order, train, state, count), evaluate(variables, subset): compiled."""
-
-    segment: Program
-    evaluate: Program
-
-    @property
-    def seconds(self) -> float:
-        return self.segment.seconds + self.evaluate.seconds
+Logger = Callable[[dict[str, Any]], Any]  # of an epoch's row; a true answer is a reason to stop
 
 
 class Clock:
-    """Seconds spent in training segments, this epoch's and this process's, and its examples."""
+    """Seconds spent in training segments, this epoch's and this process's, and its steps."""
 
     def __init__(self, epoch: float = 0.0):
         self.epoch, self.total, self.steps = epoch, 0.0, 0
@@ -53,37 +41,36 @@ class Clock:
         self.steps += steps
 
 
-@contextmanager
-def watched(seconds: float) -> Iterator[None]:
-    """Where the block takes longer, print every thread's stack and leave at once, status 1.
-
-    For a process that is alive and stuck, whose heartbeats go on. 0 waits for ever.
-    """
-    if seconds:
-        faulthandler.dump_traceback_later(seconds, exit=True)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-
-
 @jax.jit
-def _finite(state: State) -> jax.Array:
+def finite(state: State) -> jax.Array:
     """Whether everything that the next step builds on is."""
     floats = [x for x in jax.tree.leaves((state.variables, state.opt_state))
               if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
 
 
-def _stop_if_diverged(path: Path, state: State, lengths: Durations, row: dict[str, Any]) -> None:
+def rate_at(ready: Setup, step: int) -> float | None:
+    """The learning rate of an update; None where an optimizer of the user's own has none."""
+    peak = getattr(ready.hyper, "learning_rate", None)
+    if peak is None:
+        return None
+    return float(peak) * float(schedule(ready.config, ready.lengths)(step))
+
+
+def _stop_if_diverged(
+    path: Path, state: State, lengths: Durations, row: dict[str, Any], saved: bool
+) -> None:
     bad = int(state.diverged_at)
-    if bad < 0 and math.isfinite(row["val_loss"]) and bool(_finite(state)):
+    if bad < 0 and math.isfinite(row["val_loss"]) and bool(finite(state)):
         return
     step = row["step"] if bad < 0 else bad
+    kept = f"{path}/checkpoints keeps the last good state" if saved \
+        else "nothing was saved before it"
+    rate = row["learning_rate"]
+    there = "" if rate is None else f" ({rate:.3g} there)"
     raise RunError(
         f"the loss was not finite at step {step} (epoch {step // lengths.epoch + 1}): the run "
-        f"stops. {path}/checkpoints keeps the last good state. Lower --learning_rate "
-        f"({row['learning_rate']:.3g} there), or clip the gradient with --clip_norm 1.",
+        f"stops. {kept}. Lower --learning_rate{there}, or clip the gradient with --clip_norm 1.",
         status=3, shared=True,
     )
 
@@ -93,32 +80,32 @@ class Training:
 
     def __init__(
         self, ready: Setup, programs: Programs, path: Path, progress: Progress, clock: Clock,
-        checkpoints: Checkpoints, interruption: Interruption,
+        checkpoints: Checkpoints, interruption: Interruption, loggers: Sequence[Logger] = (),
     ):
         self.ready, self.programs, self.path = ready, programs, path
         self.progress, self.clock, self.checkpoints = progress, clock, checkpoints
-        self.interruption = interruption
+        self.interruption, self.loggers = interruption, loggers
         self._pace, self._steps = Pace(), 1  # this process's own, and what all have agreed on
         moves = math.ceil(ready.lengths.epoch / MOVES)
         self._most = moves if progress.interactive else ready.lengths.epoch
         self._saved_at = time.monotonic()
-        config = ready.config
         several = jax.process_count() > 1
-        self.stuck_after = config.stuck_seconds or (STUCK_SECONDS if several else 0)
+        self.stuck_after = ready.host.place.stuck_seconds or (STUCK_SECONDS if several else 0)
 
     def run(self, state: State) -> State:
-        """Every epoch left, all of them on the disk. Raises RunError, all saved, where a signal
-        asks to stop; with status 3 where the run diverges, of which nothing is saved."""
-        lengths = self.ready.lengths
-        while int(state.step) < lengths.total:
+        """Every epoch left, all of them on the disk, or as many as a logger lets go by. Raises
+        RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
+        which nothing is saved."""
+        lengths, reason = self.ready.lengths, ""
+        while int(state.step) < lengths.total and not reason:
             state, status = self._epoch(state)
             step = int(state.step)
             row = self._row(state)
-            _stop_if_diverged(self.path, state, lengths, row)
+            _stop_if_diverged(self.path, state, lengths, row, self.checkpoints.latest() >= 0)
             if step % lengths.epoch == 0:
                 self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
-                self._record(row)
-            self._save(state, row.get("val_accuracy"))
+                reason = self._record(row)
+            self._save(state, row.get(f"val_{self.ready.task.score}"))
             if status:
                 self.checkpoints.wait()
                 raise RunError(
@@ -126,49 +113,47 @@ class Training:
                     f"python launch.py --resume {self.path}", status, shared=True,
                 )
         self.checkpoints.wait()
+        if reason:
+            self.ready.host.console.print(f"stopped after step {int(state.step)}: {reason}")
         return state
+
+    def _advance(self, state: State, count: int) -> State:
+        return self.programs.segment(**self.ready.inputs, state=state, count=np.int32(count))
 
     def _epoch(self, state: State) -> tuple[State, int]:
         """The rest of the current epoch, or as far as a signal lets it go; the signal's status."""
-        ready, steps = self.ready, self.ready.lengths.epoch
-        (epoch, position), status = divmod(int(state.step), steps), 0
-        while position < steps and not status and int(state.diverged_at) < 0:
-            count = min(self._steps, steps - position)
+        epoch, status = self.ready.lengths.epoch, 0
+        number, position = divmod(int(state.step), epoch)
+        for state, steps, seconds, position in rest_of_epoch(  # noqa: B020  # it goes on from there
+            self._advance, state, position, epoch, lambda: self._steps, self.stuck_after
+        ):
+            self._pace.learn(steps, seconds)
+            self.clock.add(seconds, steps)
             with watched(self.stuck_after):
-                began = time.perf_counter()
-                state = self.programs.segment(
-                    **ready.inputs, state=state, count=np.int32(count)
-                )
-                jax.block_until_ready(state)
-                took = time.perf_counter() - began
-                self._pace.learn(count, took)
-                self.clock.add(took, count)
-                position += count
                 self._steps, status, due = self._agree()
-            seen = int(state.tally.count)
-            values = {"loss": float(state.tally.loss_sum) / seen,
-                      "accuracy": int(state.tally.correct) / seen}
-            self.progress.update(epoch + 1, position, self.clock.epoch, values)
-            if due and position < steps and not status and bool(_finite(state)):
+            values = {k: float(v) for k, v in self.ready.task.row(state.tally).items()}
+            self.progress.update(number + 1, position, self.clock.epoch, values)
+            if status or int(state.diverged_at) >= 0:
+                break
+            if due and position < epoch and bool(finite(state)):
                 self._save(state, None)
         return state, status
 
     def _agree(self) -> tuple[int, int, bool]:
         """The next segment's steps, the status a signal asks for, and whether to save: the same in
         every process, wherever the signal came."""
-        due = time.monotonic() - self._saved_at > self.ready.config.save_seconds
+        due = time.monotonic() - self._saved_at > self.ready.host.place.save_seconds
         # Only the first process may have a terminal, and segments have to be of one length.
         own = [-min(self._pace.steps, self._most), self.interruption.status, due]
-        steps, status, due = job.agreed(np.array(own, np.int32), np.max).tolist()
+        steps, status, due = processes.agreed(np.array(own, np.int32), np.max).tolist()
         return -steps, status, bool(due)
 
     def _row(self, state: State) -> dict[str, Any]:
         """The epoch as history.jsonl has it; without losses where it isn't whole."""
         ready, step = self.ready, int(state.step)
-        rate = schedule(ready.config, ready.lengths)(step - 1)
         row: dict[str, Any] = {
             "epoch": -(-step // ready.lengths.epoch), "step": step,
-            "learning_rate": float(ready.hyper.learning_rate) * float(rate),
+            "learning_rate": rate_at(ready, step - 1),
             "seconds": self.clock.epoch, "val_loss": 0.0,
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:
@@ -177,17 +162,22 @@ class Training:
                     variables=state.variables, subset=ready.data.validation
                 )
                 row |= {name: float(value) for name, value in
-                        loop.history_row(state.tally, validation.tally).items()}
+                        history_row(ready.task, state.tally, validation).items()}
         return row
 
-    def _record(self, row: dict[str, Any]) -> None:
-        if job.first_process():
+    def _record(self, row: dict[str, Any]) -> str:
+        """Write and tell a whole epoch; why a logger wants to stop, or ''."""
+        if processes.first_process():
             folder.append_history(self.path, row)
-        shown = {k: row[k] for k in ("loss", "accuracy", "val_loss", "val_accuracy")}
-        self.progress.finish(row["epoch"], self.clock.epoch, shown)
+        told = ("epoch", "step", "learning_rate", "seconds")
+        shown = {k: v for k, v in row.items() if k not in told}
+        trained = {k: v for k, v in shown.items() if not k.startswith("val_")}
+        self.progress.finish(row["epoch"], self.clock.epoch, trained | shown)
         self.clock.epoch = 0.0
+        answers = [logger(dict(row)) for logger in self.loggers]
+        return next(("a logger asked for it" if a is True else str(a) for a in answers if a), "")
 
-    def _save(self, state: State, val_accuracy: float | None) -> None:
+    def _save(self, state: State, score: float | None) -> None:
         with watched(self.stuck_after):
-            self.checkpoints.save(state, val_accuracy, self.clock.epoch)
+            self.checkpoints.save(state, score, self.clock.epoch)
         self._saved_at = time.monotonic()

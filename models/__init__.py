@@ -1,15 +1,1 @@
-"""Every network by name; all are called as model(image_BxHxWxC, train) → logits.
-
-One that keeps `batch_stats` takes a `batch` too, the batch_norm.Share that its statistics are of.
-"""
-
-import flax.linen as nn
-
-from models.cnn import CNN
-from models.resnet import ResNet20
-
-MODELS: dict[str, type[nn.Module]] = {"cnn": CNN, "resnet20": ResNet20}
-
-
-def build(name: str, num_classes: int, convolution: str = "auto") -> nn.Module:
-    return MODELS[name](num_classes=num_classes, convolution=convolution)  # type: ignore[call-arg]
+"""Networks, one a file, in plain Flax: the class of a file has its name."""

@@ -5,6 +5,11 @@ from rich.console import Console
 BAR = 20
 
 
+def plain_console(stderr: bool = False, quiet: bool = False) -> Console:
+    """A console that prints text as it is: no mark-up, no colours for numbers, no wrapping."""
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
+
+
 class Progress:
     """Prints to `console`. Seconds are training time, never compilation.
 

@@ -1,0 +1,72 @@
+"""A run's programs, compiled ahead of time and refused where they would not fit the memory."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from engine import loop, memory
+from engine.program import Program
+from engine.setup import Setup
+
+
+class Programs(NamedTuple):
+    """segment(hyper, root, order, train, state, count), evaluate(variables, subset)."""
+
+    segment: Program
+    evaluate: Program
+
+    @property
+    def seconds(self) -> float:
+        return self.segment.seconds + self.evaluate.seconds
+
+
+def segment(ready: Setup, state: Any) -> Program:
+    """The training program; a `state` of shapes alone will do to compile it."""
+    return Program(ready.learner.segment, donate=("state",), **ready.inputs, state=state,
+                   count=np.int32(1))
+
+
+def programs(ready: Setup, state: Any) -> Programs:
+    """Both ahead of time, so that no epoch's time holds a compilation.
+
+    Raises RequestError where training would not fit the device's memory.
+    """
+    training = segment(ready, state)
+    need, room = memory.extra(memory.plan(training.compiled)), memory.free(ready.device)
+    if room is not None and need > room:
+        raise memory.too_large(
+            ready.config.batch_size, need, room, partial(_plan_of, ready), ready.shares
+        )
+    evaluate = Program(ready.learner.evaluate, variables=state.variables,
+                       subset=ready.data.validation)
+    return Programs(training, evaluate)
+
+
+def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
+    """The memory that training with another batch size would need, by compiling it."""
+    config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
+    state = ready.state_shapes
+    size, _ = loop.microbatch_for(config, ready.device.platform, ready.shares, state.variables)
+    learner = dataclasses.replace(
+        ready.learner, config=dataclasses.replace(config, microbatch=size)
+    )
+    return memory.plan(segment(ready._replace(learner=learner), state).compiled)
+
+
+@contextlib.contextmanager
+def naming_a_batch_that_fits(ready: Setup) -> Iterator[None]:
+    """Turn jax's lack of memory into a RequestError. Never a retry: the state was donated."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not memory.exhausted(error):
+            raise
+        room = memory.free(ready.device) or 0
+        raise memory.too_large(
+            ready.config.batch_size, None, room, partial(_plan_of, ready), ready.shares
+        ) from None

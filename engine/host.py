@@ -1,0 +1,62 @@
+"""This process: its job, its device, its console; settled before anything is computed."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from engine import caches, mesh
+from engine.devices import choose
+from engine.errors import RequestError
+from engine.job import presence, processes
+from engine.loggers.progress import plain_console
+from engine.mesh import Spread
+from engine.place import Place
+
+
+class Host(NamedTuple):
+    """`device` is this process's first; the console speaks in the first process only."""
+
+    place: Place
+    device: jax.Device
+    console: Console
+
+    def spread(self) -> Spread | None:
+        """A run's spread over every device of the job; None where there is one."""
+        return mesh.spread(jax.devices(self.device.platform), self.place.fsdp)
+
+
+def begin(place: Place, stderr: bool = False, quiet: bool = False) -> Host:
+    """Join the job, choose the device, make the compile cache ready."""
+    joined = processes.join(place)
+    with processes.naming_the_lost(), processes.awaiting(place, joined):
+        choice = choose.choose(place.device)
+        console = plain_console(stderr, quiet or not processes.first_process())
+        silence = processes.agreed(np.array([place.heartbeat_seconds]), np.max).item()
+    if joined:
+        presence.keep_meeting(silence)
+        console.print(f"job: {jax.process_count()} processes; {joined}")
+    console.print(f"device: {choose.describe(choice.device)} ({choice.reason})")
+    compute_on(choice.device, place.compile_cache)
+    return Host(place, choice.device, console)
+
+
+def compute_on(device: jax.Device, compile_cache: bool) -> None:
+    """Make it jax's default, and the compile cache ready where it is wanted."""
+    if compile_cache:
+        caches.enable_compile_cache(caches.compile_cache_dir())
+    jax.config.update("jax_default_device", device)
+
+
+def begin_alone(place: Place) -> Host:
+    """`begin` of a population. Raises RequestError among several processes, and for --fsdp."""
+    if place.fsdp:
+        raise RequestError("--fsdp splits one run over the devices; a population has its runs on "
+                           "them, each whole: leave it out.")
+    begun = begin(place)
+    if jax.process_count() > 1:
+        raise RequestError("a population lives in one process, on all of its devices: start one a "
+                           "host, each with its own part of the values and its own --run_dir.",
+                           shared=True)
+    return begun

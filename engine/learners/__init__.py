@@ -1,0 +1,1 @@
+"""What learns, a kind a file."""

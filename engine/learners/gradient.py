@@ -1,0 +1,58 @@
+"""A network, a task and an Optax chain: what most runs learn with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from engine import keys, loop
+from engine.config import Config, Durations, durations
+from engine.data import Data, Subset
+from engine.mesh import Spread
+from engine.network import Network
+from engine.optim import optimizer
+from engine.state import State, sorted_out
+from engine.task import Task
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Static under jit, and all that a program is compiled for: equal ones share one."""
+
+    config: Config
+    network: Network
+    task: Task
+    spread: Spread | None = None
+
+    def begin(self, hyper: Any, root: Array, inputs: Array, lengths: Durations) -> State:
+        """The state before the first update, of a network for `inputs` float32 [1, ...]."""
+        variables = self.network.init(keys.stream(root, "params"), inputs)
+        params = variables["params"]
+        outputs = jax.eval_shape(self.network.apply, variables, inputs, train=False)[0]
+        return State(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer(self.config, hyper, lengths).init(params),
+            tally=self.task.zeros(outputs.shape[-1]),
+            diverged_at=jnp.full((), -1, jnp.int32),
+            **sorted_out(variables),
+        )
+
+    def create(self, hyper: Any, root: Array, data: Data) -> State:
+        """Params are float32, counters int32."""
+        inputs = jnp.zeros((1, *data.train.input_shape), jnp.float32)
+        return self.begin(hyper, root, inputs, durations(self.config, len(data.train.rows)))
+
+    def segment(
+        self, hyper: Any, root: Array, order: Array, train: Subset, state: State,
+        count: Array | int,
+    ) -> State:
+        return loop.segment(self, hyper, root, order, train, state, count)
+
+    def evaluate(self, variables: Any, subset: Subset) -> Any:
+        return loop.evaluate(self, variables, subset)
+
+    def predict(self, variables: Any, inputs: Array) -> Array:
+        return loop.predict(self, variables, inputs)

@@ -1,0 +1,199 @@
+"""A network as two pure functions, whatever library wrote it: Linen, NNX, or init and apply.
+
+What a network's call may ask for by name is handed over: `train`, `training` or `is_training`;
+`deterministic` or `use_running_average`, their opposite; `valid`, bool [B], false where an example
+only fills the batch up. What builds one may ask for `num_outputs` or `num_classes`, and of NNX
+`rngs`.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from engine.bring import called, short, value
+from engine.errors import RequestError
+
+Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
+
+
+class Network(Protocol):
+    """Frozen and hashable: static under jit."""
+
+    def init(self, key: Array, inputs: Array) -> Variables:
+        """The variables before any update."""
+
+    def apply(
+        self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
+        valid: Array | None = None,
+    ) -> tuple[Array, Variables]:
+        """Outputs [B, ...], and what a training call leaves of all but the params."""
+
+
+def wanted(call: Callable, train: bool, valid: Array | None) -> dict[str, Any]:
+    """Of what a call may ask for, what this one does."""
+    on = dict.fromkeys(("train", "training", "is_training"), train)
+    off = dict.fromkeys(("deterministic", "use_running_average"), not train)
+    asked = inspect.signature(call).parameters
+    return {k: v for k, v in (on | off | {"valid": valid}).items() if k in asked}
+
+
+@dataclass(frozen=True)
+class Linen:
+    """A flax.linen module."""
+
+    module: nn.Module
+
+    def init(self, key, inputs):
+        return dict(self.module.init(key, inputs, **wanted(self.module.__call__, False, None)))
+
+    def apply(self, variables, inputs, train, key=None, valid=None):
+        how = wanted(self.module.__call__, train, valid)
+        if not train:
+            return self.module.apply(variables, inputs, **how), {}
+        kept = [name for name, tree in variables.items() if name != "params" and tree]
+        # Streams of other names fall back to that of the params.
+        rngs = {"params": key, "dropout": key}
+        if not kept:
+            return self.module.apply(variables, inputs, rngs=rngs, **how), {}
+        outputs, changed = self.module.apply(variables, inputs, rngs=rngs, mutable=kept, **how)
+        return outputs, dict(changed)
+
+
+@dataclass(frozen=True)
+class NNX:
+    """What makes a flax.nnx module of random keys; a module itself begins, whatever the seed, with
+    its own values."""
+
+    make: Callable[[nnx.Rngs], nnx.Module]
+
+    KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat, "random": nnx.RngState,
+             "variables": ...}  # the last are all others
+
+    @functools.cached_property
+    def _abstract(self) -> tuple[Any, dict[str, Any]]:
+        made = nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
+        graph, *states = nnx.split(made, *self.KINDS.values())
+        return graph, dict(zip(self.KINDS, states, strict=True))
+
+    def _plain(self, module: nnx.Module) -> Variables:
+        _, *states = nnx.split(module, *self.KINDS.values())
+        plain = {name: _named(nnx.to_pure_dict(state))
+                 for name, state in zip(self.KINDS, states, strict=True) if name != "random"}
+        return {name: tree for name, tree in plain.items() if tree or name == "params"}
+
+    def init(self, key, inputs):
+        return self._plain(self.make(nnx.Rngs(params=key, default=key)))
+
+    def apply(self, variables, inputs, train, key=None, valid=None):
+        graph, templates = self._abstract
+        states = [_seeded(state, key) if name == "random" else
+                  _filled(state, variables.get(name, {})) for name, state in templates.items()]
+        module = nnx.merge(graph, *states, copy=True)  # without copy a tracer leaks under vmap
+        module.train() if train else module.eval()
+        outputs = module(inputs, **wanted(type(module).__call__, train, valid))
+        kept = self._plain(module) if train else {}
+        return outputs, {name: tree for name, tree in kept.items() if name != "params"}
+
+
+def _named(tree: Any) -> Any:
+    """With names for numbers: a list of layers has keys 0, 1, ..., a checkpoint's are text."""
+    return {str(k): _named(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _filled(state: Any, tree: Any) -> Any:
+    """The template `state` with the values of `tree`."""
+    def numbered(template: Any, named: Any) -> Any:
+        if not isinstance(template, dict):
+            return named
+        return {k: numbered(v, named[str(k)]) for k, v in template.items()}
+
+    state = jax.tree.map(lambda x: x, state)
+    nnx.replace_by_pure_dict(state, numbered(nnx.to_pure_dict(state), tree))
+    return state
+
+
+def _seeded(state: Any, key: Array | None) -> Any:
+    """Random streams that begin at `key`, a different one each."""
+    key = jax.random.key(0) if key is None else key
+    leaves, structure = jax.tree.flatten(state)
+    fresh = [jax.random.fold_in(key, at) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+             else jnp.zeros(x.shape, x.dtype) for at, x in enumerate(leaves)]
+    return jax.tree.unflatten(structure, fresh)
+
+
+@dataclass(frozen=True)
+class Functions:
+    """Any object with init(key, inputs) → params and apply(params, inputs) → outputs."""
+
+    pair: Any
+
+    def init(self, key, inputs):
+        return {"params": self.pair.init(key, inputs)}
+
+    def apply(self, variables, inputs, train, key=None, valid=None):
+        how = wanted(self.pair.apply, train, valid)
+        if "key" in inspect.signature(self.pair.apply).parameters:
+            how["key"] = key
+        return self.pair.apply(variables["params"], inputs, **how), {}
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """Makes a module like `module`, whatever the keys."""
+
+    module: nnx.Module
+
+    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
+        return nnx.clone(self.module)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Makes a module by calling `factory` with what it asks for."""
+
+    factory: Callable
+    num_outputs: int
+
+    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
+        return called(f"model {short(self.factory)}", self.factory,
+                      _outputs(self.num_outputs) | {"rngs": rngs})
+
+
+def _outputs(count: int) -> dict[str, Any]:
+    return dict.fromkeys(("num_outputs", "num_classes"), count)
+
+
+def of(model: Any, num_outputs: int) -> Network:
+    """The network of a word or a value. Raises RequestError for what is none."""
+    made = value("model", model)
+    if isinstance(made, nnx.Module):
+        return NNX(_Copy(made))
+    if callable(made) and not isinstance(made, nn.Module) and not hasattr(made, "apply"):
+        return _called(made, num_outputs)
+    if isinstance(made, type):  # a Linen class
+        made = called(f"model {short(made)}", made, _outputs(num_outputs))
+    if isinstance(made, nn.Module):
+        return Linen(made)
+    if hasattr(made, "init") and hasattr(made, "apply"):
+        return Functions(made)
+    raise RequestError(f"model {short(model)} is a {type(made).__name__}: give a Linen or NNX "
+                       "module, its class, or an object with init and apply.")
+
+
+def _called(factory: Callable, num_outputs: int) -> Network:
+    """Of a function or an NNX class."""
+    if "rngs" in inspect.signature(factory).parameters:
+        return NNX(_Made(factory, num_outputs))
+    made = called(f"model {short(factory)}", factory, _outputs(num_outputs))
+    if callable(made) and not hasattr(made, "apply") and not isinstance(made, nnx.Module):
+        raise RequestError(f"model {short(factory)} gives a {type(made).__name__}, which is no "
+                           "network: give a Linen or NNX module.")
+    return of(made, num_outputs)

@@ -1,0 +1,34 @@
+"""Where a run happens, and never what it computes: device, folders, processes, cadence."""
+
+from dataclasses import dataclass
+
+from engine.config import option
+
+
+@dataclass(frozen=True)
+class Place:
+    """The host's side of a run. Nothing of it enters a program, and a resumed run may change it."""
+
+    fsdp: bool = option(
+        False, "split parameters and optimizer state over the devices, for models that outgrow one"
+    )
+    device: str = option("auto", "where to run", ("auto", "cpu", "gpu", "tpu"))
+    data_dir: str = option("", "tensorflow-datasets' folder (default: $TFDS_DATA_DIR)")
+    compile_cache: bool = option(
+        True, "keep compiled programs on disk, so that the next start is quick"
+    )
+    run_dir: str = option("", "the run's folder (default: runs/<dataset>-<model>-<n>)")
+    save_seconds: int = option(600, "save within an epoch too, after so many seconds", least=1)
+    stuck_seconds: int = option(
+        0, "give up on a segment that takes longer; 0 is 600 among several processes, else never"
+    )
+    coordinator: str = option("", "HOST:PORT of process 0, in a run of many processes")
+    num_processes: int = option(0, "how many processes; 0 asks Slurm, Open MPI, Kubernetes")
+    process_id: int = option(-1, "which of them this one is, from 0", least=-1)
+    join_seconds: int = option(300, "how long to wait for the other processes", least=1)
+    heartbeat_seconds: int = option(
+        30, "how long a process may be silent before the others stop", least=1
+    )
+
+
+ADDRESS = ("coordinator", "num_processes", "process_id")  # of a process, and no part of a run

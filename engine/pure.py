@@ -1,0 +1,48 @@
+"""The whole run as one pure function, which jit, vmap and grad take like any other."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from engine.config import Config, check, durations
+from engine.data import Data
+from engine.setup import learner_of
+from engine.task import Task
+
+# A Config is part of the program: jit and vmap take it as an argument and compile for its value.
+jax.tree_util.register_static(Config)
+
+
+def train(
+    config: Config, hyper: Any, key: Array, data: Data, order: Array | None = None
+) -> tuple[Any, dict[str, Array]]:
+    """The whole run: (final state, history of float32 arrays [epochs]).
+
+    Pure: `jax.jit(train)`; `jax.vmap(train, (None, 0, 0, None))` over stacked `hyper` and `key`;
+    `jax.grad` with respect to `hyper` (an update is computed again in the backward pass, so the
+    memory is one state an update). All randomness comes from `key`: `config.seed` is what `fit`
+    makes its own of, and isn't asked here. `order` is the key of the shuffles, `key` itself where
+    it is None: give one to runs that are to meet the same batches.
+
+    The history holds the task's scores after each epoch, such as loss, accuracy, val_loss and
+    val_accuracy. Raises RequestError for a config that can't be meant, as `fit` does.
+    """
+    check(config, hyper)
+    order = key if order is None else order
+    steps = durations(config, len(data.train.rows)).epoch
+    learner = learner_of(config, data.num_outputs)
+
+    def epoch(state: Any, _):
+        state = learner.segment(hyper, key, order, data.train, state, steps)
+        sums = learner.evaluate(state.variables, data.validation)
+        return state, history_row(learner.task, state.tally, sums)
+
+    return jax.lax.scan(epoch, learner.create(hyper, key, data), length=config.epochs)
+
+
+def history_row(task: Task, tally: Any, sums: Any) -> dict[str, Array]:
+    """Means of an epoch from its training tally and the sums of an evaluation."""
+    validation = task.row(task.judged_tally(sums))
+    return task.row(tally) | {f"val_{name}": jnp.float32(v) for name, v in validation.items()}

@@ -1,0 +1,154 @@
+"""A run's config.json: what was asked for, written, read again and compared."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine import bring
+from engine.config import Config, Hyper
+from engine.errors import RequestError
+from engine.place import ADDRESS, Place
+from engine.sources.image import MODES
+
+GONE = ("model_parallel",)  # fields of before, which never decided what was computed
+_FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is the task's first
+
+
+class Saved(NamedTuple):
+    """A config.json: the request, and all else that it holds."""
+
+    config: Config
+    hyper: Any
+    place: Place
+    content: dict[str, Any]
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether `value` may stand where `default` does; None stands for a number left out."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if default is None or isinstance(default, float):
+        return isinstance(value, float | int) or (default is value is None)
+    return isinstance(value, type(default))
+
+
+def typed(kind: Any, values: dict[str, Any]) -> Any:
+    """A `kind` (Config, Place, Hyper or Search) of values that came from a file.
+
+    Raises TypeError for an unknown field, and for a value of another type than its default's.
+    """
+    made, plain = kind(**values), kind()
+    for name, value in values.items():
+        if not _fits(value, getattr(plain, name)):
+            raise TypeError(f"{name} can't be {value!r}")
+    return made
+
+
+def to_json(config: Config, hyper: Any, place: Place) -> dict[str, Any]:
+    """What `read` reads; without the address of this process, which is no part of the run."""
+    asked = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    where = {k: v for k, v in dataclasses.asdict(place).items() if k not in ADDRESS}
+    return {"config": asked | where, "hyper": hyper._asdict()}
+
+
+def read(path: Path) -> Saved:
+    """Raises RequestError where the file is absent or not one of ours."""
+    try:
+        content = json.loads(path.read_bytes())
+        both = {k: v for k, v in dict(content["config"]).items() if k not in GONE}
+        places = {f.name for f in dataclasses.fields(Place)}
+        config = typed(Config, {k: v for k, v in both.items() if k not in places})
+        place = typed(Place, {k: v for k, v in both.items() if k in places})
+        if config.loss == _FIRST_LOSS:
+            config = dataclasses.replace(config, loss="")
+        return Saved(config, typed(hyper_type(config), content["hyper"]), place, content)
+    except FileNotFoundError:
+        raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
+    except OSError as error:
+        raise RequestError(f"{path} can't be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RequestError(f"{path} is not a run's configuration: {error}.") from None
+
+
+def hyper_type(config: Config) -> Any:
+    """The class of the run's traced values: Hyper, or a NamedTuple that the user's own optimizer
+    names as the type of its first parameter."""
+    return bring.first_type(config.optimizer, Hyper)
+
+
+def identity(config: Config, hyper: Any) -> dict[str, Any]:
+    """The fields that decide what a run computes, flat: two runs with equal ones are the same.
+
+    Of what the user named by its path, that is the name: what a file or a set holds has a
+    fingerprint.
+    """
+    def named(value: Any) -> Any:
+        if not bring.is_file(value):
+            return bring.written(value)
+        file, _, name = value.rpartition(":")
+        return f"{os.path.basename(file)}:{name}"
+
+    static = {f.name: named(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    static["dataset"] = config.dataset.partition(":")[0]
+    return static | hyper._asdict()
+
+
+def compare(path: Path, config: Config, hyper: Any, facts: dict[str, Any],
+            file: str = "config.json", may_differ: tuple[str, ...] = ()) -> Saved:
+    """The saved run of the folder `path`. Raises RequestError naming every field in which it
+    differs from this one, and where its data or a file of the user's do."""
+    saved = read(path / file)
+    was, now = identity(saved.config, saved.hyper), identity(config, hyper)
+    differing = [f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in now
+                 if was.get(k) != now[k] and k not in may_differ]
+    if differing:
+        raise RequestError(
+            f"{path} holds a run with another configuration: {'; '.join(differing)}. Leave these "
+            "flags out to resume it, or start a new run in another --run_dir."
+        )
+    before = saved.content.get("fingerprint")
+    if before != facts["fingerprint"]:
+        raise RequestError(
+            f"{path} holds a run on other data: {config.dataset} has changed since (fingerprint "
+            f"{before}, now {facts['fingerprint']}). Put it back to resume, or start a "
+            "new run in another --run_dir."
+        )
+    same_files(path, config, saved.content)
+    return saved
+
+
+def same_files(path: Path, config: Config, content: dict[str, Any]) -> None:
+    """Raises RequestError where a user's file has changed since the run of `path` began."""
+    before = content.get("files") or {}
+    for name, found in bring.digests(config).items():
+        if before.get(name) != found:
+            file = getattr(config, name).rpartition(":")[0]
+            raise RequestError(f"{file} has changed since the run in {path} began: put it back, or "
+                               "start a new run in another --run_dir.")
+
+
+def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...], str]:
+    """The class names, the shape of an input and its dtype, of the config.json in `path`."""
+    file = path / "config.json"
+    classes, shape = content.get("classes"), content.get("image_shape")
+    dtype = content.get("input_dtype", "uint8")
+    if not (isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)):
+        raise RequestError(f"{file} is not a run's configuration: its classes are {classes!r}.")
+    if not (isinstance(shape, list) and 1 <= len(shape) <= 4
+            and all(type(side) is int and 0 < side < 1 << 16 for side in shape)):
+        raise RequestError(f"{file} is not a run's configuration: its image_shape is {shape!r}.")
+    if dtype not in ("uint8", "float32"):
+        raise RequestError(f"{file} is not a run's configuration: its input_dtype is {dtype!r}.")
+    return tuple(classes), tuple(shape), dtype
+
+
+def picture_of(path: Path) -> None:
+    """Raises RequestError where the run in `path` was not trained on pictures."""
+    _, shape, dtype = inputs_of(path, read(path / "config.json").content)
+    if len(shape) != 3 or shape[2] not in MODES or dtype != "uint8":
+        raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
+                           "is: predict in Python, load(path).predict(inputs).")

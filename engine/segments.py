@@ -1,0 +1,62 @@
+"""A run cut into segments of some ten seconds, the unit of a signal's and of saving's patience."""
+
+import faulthandler
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+
+SECONDS = 10.0
+
+
+class Pace:
+    """`steps` of a segment that takes about SECONDS, from one step at the start."""
+
+    def __init__(self) -> None:
+        self.steps = 1
+
+    def learn(self, steps: int, seconds: float) -> None:
+        """A segment of `steps` took so long."""
+        self.steps = max(1, round(steps * SECONDS / max(seconds, 1e-6)))
+
+
+class Segment(NamedTuple):
+    """What a segment left: the state; its steps, their seconds, the epoch's steps so far."""
+
+    state: Any
+    steps: int
+    seconds: float
+    position: int
+
+
+def rest_of_epoch(
+    advance: Callable[[Any, int], Any], state: Any, position: int, epoch: int,
+    most: Callable[[], int], stuck_after: float = 0,
+) -> Iterator[Segment]:
+    """`advance(state, count)` until the epoch's steps are done: each segment is waited for, and has
+    `most()` steps at most. The caller may stop asking."""
+    while position < epoch:
+        count = min(most(), epoch - position)
+        with watched(stuck_after):
+            began = time.perf_counter()
+            state = jax.block_until_ready(advance(state, count))
+            seconds = time.perf_counter() - began
+        position += count
+        yield Segment(state, count, seconds, position)
+
+
+@contextmanager
+def watched(seconds: float) -> Iterator[None]:
+    """Where the block takes longer, print every thread's stack and leave at once, status 1.
+
+    For a process that is alive and stuck, whose heartbeats go on. 0 waits for ever.
+    """
+    if seconds:
+        faulthandler.dump_traceback_later(math.ceil(seconds), exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -1,0 +1,31 @@
+"""A network's layers as a table: shapes, parameters, FLOPs of one example."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax import nnx
+
+from engine import data
+from engine.config import Config
+from engine.errors import RequestError
+from engine.host import Host
+from engine.network import NNX, Linen, wanted
+from engine.setup import fitting, learner_of, load
+
+
+def summary(config: Config, host: Host, given: Any = None) -> str:
+    """Raises RequestError where the network does not fit the data."""
+    cut = data.partition(load(config, host, given), config)
+    learner = learner_of(config, cut.num_outputs)
+    fitting(learner, cut.train.input_shape, cut.num_outputs)
+    inputs = np.zeros((1, *cut.train.input_shape), np.float32)
+    wide = {"width": 130, "force_terminal": False}
+    match learner.network:
+        case Linen(module):
+            table = nn.tabulate(module, jax.random.key(0), compute_flops=True, console_kwargs=wide)
+            return table(inputs, **wanted(module.__call__, False, None))
+        case NNX(make):
+            return nnx.tabulate(make(nnx.Rngs(0)), inputs, console_kwargs=wide)
+    raise RequestError("--summary: only Linen and NNX modules tell their layers.")

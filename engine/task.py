@@ -1,0 +1,128 @@
+"""What is learned: a loss of every example, sums that add, and the scores made of them.
+
+B batch, K outputs of the network, N examples. Since sums add, masks, devices, microbatches and
+sweeps serve every task unchanged. A task of one's own is a subclass with a `loss`, and may have
+`scores`: tasks/regression.py is one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+T = TypeVar("T")
+
+
+class Tally(NamedTuple):
+    """Sums over valid examples: float32 loss, float32 scores by name, int32 count; scalars."""
+
+    loss_sum: Array
+    scores: dict[str, Array]
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+
+
+class Judged(NamedTuple):
+    """Examples that a model was judged on, on the host: the sums of `Task.measure`, what
+    `Task.predict` made of each [N, ...], the targets [N, ...], and the inputs by row."""
+
+    sums: Any
+    predicted: np.ndarray
+    targets: np.ndarray
+    inputs: Callable[[np.ndarray], np.ndarray]
+
+
+def add(a: T, b: T) -> T:
+    """The sums of two batches, of any tree."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def masked(values: Array, valid_B: Array) -> Array:
+    """[B, ...] summed over valid examples: a masked row counts nothing, even where not finite."""
+    mask = jnp.expand_dims(valid_B, tuple(range(1, values.ndim)))
+    return jnp.where(mask, values, 0).sum(0)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Frozen and hashable: static under jit. `outputs` [B, K] are the network's, float32; `targets`
+    [B] int32 where `kind` is "classes", [B, K] float32 where it is "numbers" or "labels".
+
+    `score` names what ranks checkpoints and runs, of `row` or "loss"; `higher` is whether more of
+    it is better.
+    """
+
+    kind: ClassVar[str] = "numbers"
+    score: ClassVar[str] = "loss"
+    higher: ClassVar[bool] = False
+
+    def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
+        """Of each example, float32 [B]. `hyper` is the run's, or None where a model is judged."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss(outputs, targets, hyper)")
+
+    def scores(self, outputs: Array, targets: Array) -> dict[str, Array]:
+        """Values of each example, [B] by name, whose means are told each epoch."""
+        return {}
+
+    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
+        """A batch's sums, of every training step: a NamedTuple with `loss_sum` and `count`."""
+        scores = self.scores(outputs, targets)
+        return Tally(
+            masked(loss_B, valid_B),
+            {name: masked(jnp.float32(value), valid_B) for name, value in scores.items()},
+            valid_B.sum(dtype=jnp.int32),
+        )
+
+    def row(self, tally: Any) -> dict[str, Array]:
+        """An epoch's means from its sums, "loss" first."""
+        count = jnp.float32(tally.count)
+        return {"loss": tally.loss_sum / count} | {
+            name: value / count for name, value in tally.scores.items()
+        }
+
+    def zeros(self, num_outputs: int) -> Any:
+        """The tally of no example."""
+        outputs = jax.ShapeDtypeStruct((1, num_outputs), jnp.float32)
+        targets = jax.ShapeDtypeStruct((1,), jnp.int32) if self.kind == "classes" else outputs
+        loss, valid = (jax.ShapeDtypeStruct((1,), dtype) for dtype in (jnp.float32, bool))
+        sums = jax.eval_shape(self.tally, loss, outputs, targets, valid)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
+
+    def measure(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
+        """A batch's sums, of an evaluation; `judged_tally` finds the tally in them."""
+        return self.tally(loss_B, outputs, targets, valid_B)
+
+    def judged_tally(self, sums: Any) -> Any:
+        """The tally within the sums of an evaluation."""
+        return sums
+
+    def predict(self, outputs: Array) -> Array:
+        """What a user is told of each example: probabilities, or the outputs themselves."""
+        return outputs
+
+    def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
+        """One example's prediction [K] in words, tab-separated."""
+        return "\t".join(f"{value:.6g}" for value in predicted.ravel())
+
+    def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
+        """Scores as plain Python values, ready for JSON; `names` are the classes or outputs."""
+        row = self.row(self.judged_tally(judged.sums))
+        return {name: float(value) for name, value in row.items()} | {
+            "num_examples": int(self.judged_tally(judged.sums).count)
+        }
+
+    def line(self, scores: dict[str, Any]) -> str:
+        """The scores in one line."""
+        own = {k: v for k, v in scores.items() if isinstance(v, float)}
+        return ", ".join(f"{name} {value:.4f}" for name, value in own.items())
+
+    def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
+        """What the report shows, a report.run.Shown."""
+        from engine.report.run import Shown
+
+        cards = [(k, f"{v:.4f}") for k, v in scores.items() if isinstance(v, float)]
+        tally = self.judged_tally(judged.sums)
+        return Shown(cards, tuple(self.row(tally)), None, "", [])

@@ -1,0 +1,164 @@
+"""One class of several: softmax cross-entropy; accuracy, precision, recall, F1. C: classes."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from engine.task import Judged, Task, masked
+
+MISTAKES = 25
+
+
+class Tally(NamedTuple):
+    """Sums over valid examples: float32 loss, int32 correct and count; scalars."""
+
+    loss_sum: Array
+    correct: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+
+
+class Evaluation(NamedTuple):
+    """A Tally, int32 top-5 hits, and confusion int32 [C, C]: rows true, columns predicted."""
+
+    tally: Tally
+    top5: Array
+    confusion: Array
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Targets int32 [B], 0 to C-1; outputs are logits [B, C]."""
+
+    kind: ClassVar[str] = "classes"
+    score: ClassVar[str] = "accuracy"
+    higher: ClassVar[bool] = True
+    losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy",)
+
+    def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
+        """Cross-entropy with `hyper.label_smoothing` spread over all classes, float32 [B]."""
+        loss_B = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        smoothing = getattr(hyper, "label_smoothing", None)
+        if smoothing is None:
+            return loss_B
+        uniform_B = -jax.nn.log_softmax(outputs).mean(axis=-1)
+        return (1.0 - smoothing) * loss_B + smoothing * uniform_B
+
+    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
+        predicted_B = jnp.argmax(outputs, axis=-1).astype(targets.dtype)
+        return Tally(
+            masked(loss_B, valid_B),
+            ((predicted_B == targets) & valid_B).sum(dtype=jnp.int32),
+            valid_B.sum(dtype=jnp.int32),
+        )
+
+    def row(self, tally: Tally) -> dict[str, Array]:
+        count = jnp.float32(tally.count)
+        return {"loss": tally.loss_sum / count, "accuracy": jnp.float32(tally.correct) / count}
+
+    def measure(
+        self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array
+    ) -> Evaluation:
+        classes = outputs.shape[-1]
+        predicted_B = jnp.argmax(outputs, axis=-1)
+        cells = jnp.zeros((classes, classes), jnp.int32)
+        own_Bx1 = jnp.take_along_axis(outputs, targets[:, None], axis=-1)
+        rank_B = (outputs > own_Bx1).sum(axis=-1)
+        return Evaluation(
+            self.tally(loss_B, outputs, targets, valid_B),
+            ((rank_B < 5) & valid_B).sum(dtype=jnp.int32),
+            cells.at[targets, predicted_B].add(valid_B.astype(jnp.int32)),
+        )
+
+    def judged_tally(self, sums: Evaluation) -> Tally:
+        return sums.tally
+
+    def predict(self, outputs: Array) -> Array:
+        """Probabilities [B, C]."""
+        return jax.nn.softmax(outputs)
+
+    def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
+        """The likeliest class and its probability."""
+        return f"{names[predicted.argmax()]}\t{predicted.max():.4f}"
+
+    def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
+        """A class never predicted has precision 0 and one without examples recall 0; macro means
+        are over all of `names`. Raises ValueError for no examples."""
+        evaluation = jax.device_get(judged.sums)
+        confusion, count = np.asarray(evaluation.confusion), int(evaluation.tally.count)
+        if not count:
+            raise ValueError("no examples to evaluate")
+        columns = _precision_recall_f1(confusion)
+        support = confusion.sum(axis=1)
+        scores: dict[str, Any] = {
+            "accuracy": float(np.trace(confusion) / count),
+            "loss": float(evaluation.tally.loss_sum) / count,
+        }
+        for name, values in columns.items():
+            scores[f"{name}_macro"] = float(values.mean())
+            scores[f"{name}_weighted"] = float(values @ support / count)
+        if len(names) > 5:
+            scores["top5_accuracy"] = int(evaluation.top5) / count
+        rows = np.column_stack([*columns.values()]).tolist()
+        return scores | {
+            "per_class": {
+                name: dict(zip(columns, row, strict=True)) | {"support": int(n)}
+                for name, row, n in zip(names, rows, support, strict=True)
+            },
+            "confusion": confusion.tolist(),
+            "num_examples": count,
+            "zero_division": 0.0,
+        }
+
+    def line(self, scores: dict[str, Any]) -> str:
+        return (f"accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, precision "
+                f"{scores['precision_macro']:.4f}, recall {scores['recall_macro']:.4f}, F1 "
+                f"{scores['f1_macro']:.4f} (macro)")
+
+    def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
+        from engine.report import pictures
+        from engine.report.run import Shown
+
+        cards = [("accuracy", f"{scores['accuracy']:.2%}"), ("loss", f"{scores['loss']:.4f}")]
+        if "top5_accuracy" in scores:
+            cards.insert(1, ("top-5 accuracy", f"{scores['top5_accuracy']:.2%}"))
+        cards += [(f"{shown}, macro", f"{scores[f'{name}_macro']:.4f}") for shown, name in
+                  (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))]
+        drawn = [("confusion.png", "Confusion matrix: rows true, columns predicted",
+                  pictures.confusion(np.array(scores["confusion"]), list(names)))]
+        if judged.inputs(np.arange(1)).ndim == 4:  # pictures
+            drawn.append((
+                "mistakes.png", "Most confident mistakes: true class → predicted class, and the "
+                "probability given to it", pictures.mistakes(mistakes(judged), list(names)),
+            ))
+        table = [[name, *row.values()] for name, row in scores["per_class"].items()]
+        return Shown(cards, ("loss", "accuracy"),
+                     (["class", "precision", "recall", "f1", "support"], table),
+                     "A class never predicted has precision 0.", drawn)
+
+
+def _precision_recall_f1(confusion_CxC: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each class, float64 [C]; 0 where there is nothing to divide by."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    true, predicted = np.nonzero(confusion_CxC)
+    found = precision_recall_fscore_support(
+        true, predicted, labels=np.arange(len(confusion_CxC)), zero_division=0,
+        sample_weight=confusion_CxC[true, predicted],
+    )
+    return dict(zip(("precision", "recall", "f1"), found[:3], strict=True))
+
+
+def mistakes(judged: Judged) -> Any:
+    """The most confident wrong answers, falling, as a pictures.Mistakes."""
+    from engine.report.pictures import Mistakes
+
+    predicted_N, probability_N = judged.predicted.argmax(1), judged.predicted.max(1)
+    wrong = np.flatnonzero(predicted_N != judged.targets)
+    worst = wrong[np.argsort(-probability_N[wrong], kind="stable")][:MISTAKES]
+    return Mistakes(judged.inputs(worst), judged.targets[worst], predicted_N[worst],
+                    probability_N[worst])

@@ -1,0 +1,105 @@
+"""Several labels an example, or none: a sigmoid each; F1 and average precision. L: labels."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from engine.task import Judged, Task, masked
+
+
+class Tally(NamedTuple):
+    """Sums over valid examples: float32 loss; int32 true and false positives and false negatives of
+    each label [L] at the threshold; int32 count."""
+
+    loss_sum: Array
+    true_positives: Array
+    false_positives: Array
+    false_negatives: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+
+
+@dataclass(frozen=True)
+class Multilabel(Task):
+    """Targets float32 [B, L], 0 or 1; outputs are logits [B, L]. A label counts as predicted from
+    the probability `threshold` on."""
+
+    threshold: float = 0.5
+    kind: ClassVar[str] = "labels"
+    score: ClassVar[str] = "f1_micro"
+    higher: ClassVar[bool] = True
+    losses: ClassVar[tuple[str, ...]] = ("sigmoid_cross_entropy",)
+
+    def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
+        """Binary cross-entropy, the mean over the labels, float32 [B]."""
+        return optax.sigmoid_binary_cross_entropy(outputs, targets).mean(-1)
+
+    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
+        said, there = jax.nn.sigmoid(outputs) >= self.threshold, targets > 0.5
+        cells = (said & there), (said & ~there), (~said & there)
+        return Tally(masked(loss_B, valid_B),
+                     *(masked(cell.astype(jnp.int32), valid_B) for cell in cells),
+                     valid_B.sum(dtype=jnp.int32))
+
+    def row(self, tally: Tally) -> dict[str, Array]:
+        hits = tally.true_positives.sum()
+        wrong = (tally.false_positives + tally.false_negatives).sum()
+        return {"loss": tally.loss_sum / jnp.float32(tally.count),
+                "f1_micro": jnp.float32(2 * hits) / jnp.maximum(2 * hits + wrong, 1)}
+
+    def predict(self, outputs: Array) -> Array:
+        """The probability of each label [B, L]."""
+        return jax.nn.sigmoid(outputs)
+
+    def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
+        """Every label from the threshold on, and its probability."""
+        return "\t".join(f"{name}\t{p:.4f}" for name, p in zip(names, predicted, strict=True)
+                         if p >= self.threshold)
+
+    def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
+        """F1 micro and macro at the threshold; average precision of each label, and its mean over
+        the labels that some example has."""
+        from sklearn.metrics import average_precision_score, f1_score
+
+        there = judged.targets > 0.5
+        said = judged.predicted >= self.threshold
+        f1 = f1_score(there, said, average=None, zero_division=0)
+        precision = [
+            float(average_precision_score(there[:, at], judged.predicted[:, at]))
+            if there[:, at].any() else None for at in range(there.shape[1])
+        ]
+        known = [value for value in precision if value is not None]
+        return super().summarise(judged, names) | {
+            "f1_micro": float(f1_score(there, said, average="micro", zero_division=0)),
+            "f1_macro": float(np.mean(f1)),
+            "average_precision_macro": float(np.mean(known)) if known else None,
+            "threshold": self.threshold,
+            "per_label": {
+                name: {"f1": float(score), "average_precision": average, "support": int(count)}
+                for name, score, average, count in
+                zip(names, f1, precision, there.sum(0), strict=True)
+            },
+        }
+
+    def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
+        from engine.report import pictures
+        from engine.report.run import Shown
+
+        cards = [(shown, f"{scores[name]:.4f}") for shown, name in
+                 (("F1, micro", "f1_micro"), ("F1, macro", "f1_macro"),
+                  ("average precision, macro", "average_precision_macro"), ("loss", "loss"),
+                  ("threshold", "threshold")) if scores[name] is not None]
+        rows = scores["per_label"]
+        table = [[name, *row.values()] for name, row in rows.items()]
+        drawn = pictures.labels(list(names), {
+            "F1": [row["f1"] for row in rows.values()],
+            "average precision": [row["average_precision"] or 0.0 for row in rows.values()],
+        })
+        return Shown(cards, ("loss", "f1_micro"),
+                     (["label", "F1", "average precision", "support"], table),
+                     f"A label counts as predicted from a probability of {self.threshold:g} on.",
+                     [("labels.png", "F1 and average precision of each label", drawn)])

@@ -1,0 +1,67 @@
+"""Numbers to predict: squared, absolute or Huber loss; MSE, MAE and R². K: numbers an example."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from engine.task import Judged, Task
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """Targets float32 [B, K]; outputs [B, K]. The loss of an example is the mean over its K."""
+
+    loss_name: str = ""
+    kind: ClassVar[str] = "numbers"
+    score: ClassVar[str] = "mse"
+    losses: ClassVar[tuple[str, ...]] = ("mean_squared", "mean_absolute", "huber")
+
+    def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
+        """`mean_squared`, `mean_absolute`, or `huber` with δ = 1 (Huber 1964), float32 [B]."""
+        off = outputs - targets
+        match self.loss_name:
+            case "mean_absolute":
+                return jnp.abs(off).mean(-1)
+            case "huber":
+                return optax.huber_loss(off).mean(-1)
+            case _:
+                return jnp.square(off).mean(-1)
+
+    def scores(self, outputs: Array, targets: Array) -> dict[str, Array]:
+        off = outputs - targets
+        return {"mse": jnp.square(off).mean(-1), "mae": jnp.abs(off).mean(-1)}
+
+    def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
+        """With R², uniformly averaged over the K numbers; null where there are under 2 examples."""
+        from sklearn.metrics import r2_score
+
+        found = super().summarise(judged, names)
+        several = len(judged.targets) > 1
+        each = r2_score(judged.targets, judged.predicted, multioutput="raw_values") \
+            if several else np.full(judged.targets.shape[-1], np.nan)
+        error = np.asarray(judged.predicted, np.float64) - judged.targets
+        return found | {
+            "r2": float(np.mean(each)) if several else None,
+            "per_output": {
+                name: {"mse": mse, "mae": mae, "r2": r2 if several else None}
+                for name, mse, mae, r2 in zip(
+                    names, np.square(error).mean(0).tolist(), np.abs(error).mean(0).tolist(),
+                    np.asarray(each).tolist(), strict=True)
+            },
+        }
+
+    def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
+        from engine.report import pictures
+        from engine.report.run import Shown
+
+        cards = [(shown, f"{scores[name]:.4g}") for shown, name in
+                 (("MSE", "mse"), ("MAE", "mae"), ("R²", "r2"), ("loss", "loss"))
+                 if scores[name] is not None]
+        table = [[name, *row.values()] for name, row in scores["per_output"].items()]
+        drawn = pictures.predicted(judged.targets, judged.predicted)
+        return Shown(cards, ("loss", "mse", "mae"), (["output", "MSE", "MAE", "R²"], table), "",
+                     [("predicted.png", "Predicted against true", drawn)])

@@ -1,0 +1,108 @@
+"""A run that was trained: what it left, and predictions of its model."""
+
+import functools
+import html
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from engine import folder, record
+from engine.checkpoint import Checkpoints
+from engine.config import Config, Durations
+from engine.errors import RequestError
+from engine.learners.gradient import Gradient
+from engine.setup import learner_of
+from engine.state import State
+
+BATCH = 128  # examples that predict holds on the device at a time
+
+
+@dataclass(frozen=True)
+class Run:
+    """`history` has a row an epoch, `metrics` is metrics.json's content ({} of an unfinished run),
+    `state` the last one, `classes` the names of classes, labels or numbers."""
+
+    path: Path
+    history: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    state: State = field(repr=False)
+    learner: Gradient = field(repr=False)
+    classes: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    input_dtype: str
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Of each of `inputs` [N, ...], as the run was trained on them: all probabilities float32
+        [N, C] (classes, labels), or the numbers [N, K]. Raises RequestError for other shapes or
+        dtypes."""
+        inputs = np.asarray(inputs)
+        if inputs.shape[1:] != self.input_shape:
+            wanted = ", ".join(map(str, ("N", *self.input_shape)))
+            raise RequestError(f"predict got inputs of shape {inputs.shape}: the run in "
+                               f"{self.path} was trained on ({wanted}).")
+        if (inputs.dtype == np.uint8) != (self.input_dtype == "uint8"):
+            raise RequestError(f"predict got {inputs.dtype} inputs: the run in {self.path} was "
+                               f"trained on {self.input_dtype}, and only uint8 is scaled to 0..1.")
+        return self.predictor(inputs.astype(self.input_dtype))
+
+    def predictor(self, inputs: np.ndarray) -> np.ndarray:
+        """`predict` of inputs that fit."""
+        # Of few sizes, so as to compile few programs.
+        size = min(BATCH, 1 << (len(inputs) - 1).bit_length()) if len(inputs) else 1
+        parts = []
+        for start in range(0, len(inputs), size):
+            batch = inputs[start : start + size]
+            full = np.zeros((size, *self.input_shape), batch.dtype)
+            full[: len(batch)] = batch
+            told = _predicted(self.learner, self.state.variables, full)
+            parts.append(np.asarray(told)[: len(batch)])
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
+
+    def _repr_html_(self) -> str:
+        """A table of its scores, for a notebook."""
+        rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.4f}</td></tr>"
+                       for k, v in self.metrics.items() if isinstance(v, float))
+        path = html.escape(str(self.path))
+        return (f"<b>{path}</b>: {len(self.history)} epochs, {html.escape(self.line)}"
+                f"<table>{rows}</table>{path}/report.html")
+
+    @property
+    def line(self) -> str:
+        """Its scores in a line."""
+        return self.learner.task.line(self.metrics) if self.metrics else "not finished"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}: {len(self.history)} epochs, {self.line})"
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predicted(learner: Gradient, variables: Any, inputs: jax.Array) -> jax.Array:
+    return learner.predict(variables, inputs)
+
+
+def load(run: str | Path, config: Config | None = None, checkpoint: str = "last") -> Run:
+    """The run in the folder `run`, in any process; its `last` or `best` checkpoint.
+
+    `config` is needed where the run's own can't be read again: its network, task or optimizer were
+    objects. Raises RequestError where there is no run, or a file of the user's has changed.
+    """
+    path = Path(run)
+    saved = record.read(path / "config.json")
+    config = config or saved.config
+    record.same_files(path, config, saved.content)
+    classes, shape, dtype = record.inputs_of(path, saved.content)
+    learner = learner_of(config, len(classes))
+    shapes = jax.eval_shape(lambda: learner.begin(
+        saved.hyper, jax.random.key(0), jnp.zeros((1, *shape)), Durations(1, 0, 1)
+    ))
+    with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
+        state, _ = kept.restore(shapes, checkpoint)
+    file = path / "metrics.json"
+    metrics = json.loads(file.read_text()) if file.is_file() else {}
+    return Run(path, folder.history(path), metrics, jax.device_put(state), learner, classes, shape,
+               dtype)
