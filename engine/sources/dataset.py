@@ -1,4 +1,4 @@
-"""What every source returns: decoded images and labels on the host."""
+"""What every source returns: inputs and targets on the host."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,11 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Named splits of one set; `fingerprint` changes when its bytes do."""
+    """Named splits of one set; `fingerprint` changes when its bytes do.
+
+    `classes` are the names of the classes that targets [N] number; else of the outputs, the columns
+    of targets [N, K].
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -39,9 +43,9 @@ def asked(name: str, present: Iterable[str], splits: Sequence[str] | None) -> li
     return list(splits or present)
 
 
-def room(image_HxWxC: tuple[int, ...]) -> int:
-    """How many such images a file or folder may hold."""
-    return min(MOST_EXAMPLES, MOST_BYTES // math.prod(image_HxWxC))
+def room(shape: tuple[int, ...], itemsize: int = 1) -> int:
+    """How many inputs of that shape, of `itemsize` bytes a number, a split may hold."""
+    return min(MOST_EXAMPLES, MOST_BYTES // (itemsize * math.prod(shape)))
 
 
 def refused(name: str, path: str, reason: object, instead: str) -> errors.RequestError:
