@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Sharding
 from rich.console import Console
 
-from engine import loop, memory, mesh, sources
+from engine import caches, loop, memory, mesh, sources
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, partition, place
 from engine.devices import choose as devices
@@ -123,7 +123,7 @@ def begin(config: Config, stderr: bool = False) -> tuple[jax.Device, Console]:
 def compute_on(device: jax.Device, config: Config) -> None:
     """Make it jax's default, and the compile cache ready where it is wanted."""
     if config.compile_cache:
-        devices.enable_compile_cache(devices.compile_cache_dir())
+        caches.enable_compile_cache(caches.compile_cache_dir())
     jax.config.update("jax_default_device", device)
 
 
