@@ -1,7 +1,12 @@
 """Folders of the user's own: closed to others when made, not trusted where others may write."""
 
+import importlib.util
 import os
+import sys
+import tempfile
 from pathlib import Path
+
+COMPILED_BYTES = 4 << 30
 
 
 def cache_home() -> Path:
@@ -26,3 +31,35 @@ def doubt(path: Path) -> str:
         if seen.st_mode & bit:
             return f"{path}: {who} may write there (chmod go-w {path})"
     return ""
+
+
+def compile_cache_dir() -> Path:
+    """Where compiled programs are kept: jax's own variable, else the user's cache folder."""
+    if named := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return Path(named)
+    return cache_home() / "compiled"
+
+
+def cache_problem(path: Path) -> str:
+    """Create the compile cache's folder; why it can't be used, or ''."""
+    try:
+        make(path)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+        return doubt(path)  # what lies there is machine code that this process will run
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+
+
+def enable_compile_cache(path: Path) -> bool:
+    """Keep compiled programs in `path` between runs; says so and goes on where it can't."""
+    import jax
+
+    if problem := cache_problem(path):
+        print(f"compiled programs are not kept: {problem}", file=sys.stderr)
+        return False
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if importlib.util.find_spec("filelock"):  # jax refuses a limit without it
+        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    return True

@@ -14,10 +14,9 @@ from conftest import ONE_DEVICE, ROOT
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from engine import loop
+from engine import caches, loop
 from engine.checkpoint import Checkpoints
 from engine.config import Durations, durations, read
-from engine.devices import choose as devices
 from engine.state import shapes
 
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
@@ -116,7 +115,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, tmp_path, launch, nu
 
 def test_a_second_start_compiles_nothing_and_shows_memory_and_profile(finished, launch, tmp_path):
     """`finished` compiled the same programs: only the profile's copy of the state is new."""
-    kept = devices.compile_cache_dir()
+    kept = caches.compile_cache_dir()
     before = set(kept.glob("*-cache"))
     done = launch(*DIGITS, "--epochs", "4", "--run_dir", "run", "--memory", "--profile")
     assert done.returncode == 0, done.stderr

@@ -28,10 +28,8 @@ from test_report import EVIL, run, wrong
 from test_sources import Squares
 from test_sweep_report import ENSEMBLES, population
 
-from engine import caches as private
-from engine import evaluation, folder, sources
+from engine import caches, evaluation, folder, sources
 from engine.config import Config
-from engine.devices import choose as devices
 from engine.errors import RequestError, RunError
 from engine.report import run as report
 from engine.sources import builders, cache, download, image, prepare, tensorflow_child
@@ -449,8 +447,8 @@ def test_caches_are_private_all_the_way(tmp_path, monkeypatch, open_umask):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     cache.kept("key", lambda: (Split(np.zeros((1, 2, 2, 1), "u1"), np.zeros(1, "i4")), ("a",)))
-    assert devices.cache_problem(devices.compile_cache_dir()) == ""
-    made = [tmp_path / "xdg", private.cache_home(), cache.folder(), devices.compile_cache_dir()]
+    assert caches.cache_problem(caches.compile_cache_dir()) == ""
+    made = [tmp_path / "xdg", caches.cache_home(), cache.folder(), caches.compile_cache_dir()]
     assert [mode(path) for path in made] == [0o700] * 4
     assert mode(cache.folder() / "key") == 0o700
 
@@ -466,11 +464,11 @@ def test_a_cache_that_others_may_write_is_neither_read_nor_kept(
     found = cache.kept("key", lambda: (good, ("a",)))
     assert np.array_equal(found.split.inputs, good.inputs)
     assert f"{who} may write there (chmod go-w {cache.folder()})" in capsys.readouterr().err
-    assert f"{who} may write there" in devices.cache_problem(cache.folder())
+    assert f"{who} may write there" in caches.cache_problem(cache.folder())
 
 
 def test_a_cache_of_another_user_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
     theirs = os.stat_result((0o40700, 0, 0, 0, 4321, 0, 0, 0, 0, 0))
     monkeypatch.setattr(Path, "stat", lambda self, **_: theirs)
-    assert "belongs to another user" in private.doubt(tmp_path)
+    assert "belongs to another user" in caches.doubt(tmp_path)

@@ -1,6 +1,6 @@
 """Is the machine set up, and does the asked-for device really compute?
 
-This process never imports jax: what may crash runs in engine.devices.probe, a child.
+This process never imports jax: what may crash runs in a child, engine.devices.nvidia and .probe.
 """
 
 from __future__ import annotations
@@ -9,23 +9,19 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
 
-from engine.devices import choose as devices
+from engine import caches
+from engine.devices import child, choose, diagnosis, nvidia
+from engine.devices.diagnosis import Machine, Row, fault, release
 from engine.errors import RequestError, one_line, unknown
 
 PROBE_SECONDS = 120.0
-SMI_SECONDS = 20.0
-SMI_QUERY = "name,driver_version,memory.total,memory.free,compute_cap"
-OLDEST_CAPABILITY = {12: 5.2, 13: 7.5}
+CRASH_ADVICE = (
+    "unset XLA_FLAGS LD_LIBRARY_PATH; then the same again in a fresh virtual environment"
+)
 CUDA_LIBRARIES = ("libcudart.so*", "libcublas.so*", "libcudnn*.so*", "libcufft.so*", "libnccl.so*")
 SURPRISES = {
     "XLA_FLAGS": "changes what XLA compiles; an unknown flag ends the process",
@@ -35,45 +31,31 @@ SURPRISES = {
 }
 
 
-class Row(NamedTuple):
-    """One finding; status is ok, warning or failed."""
-
-    name: str
-    status: str
-    found: str
-    advice: str = ""
-
-
-class Output(NamedTuple):
-    """What a command printed; status None where it could not be started."""
-
-    status: int | None
-    text: str
-
-
-class Probe(NamedTuple):
-    """What the child reported, and whether the asked-for device really computed."""
-
-    rows: list[Row]
-    computed: bool
-
-
 def run(device: str, as_json: bool, data_dir: str) -> int:
     """Check everything, print it, and return the exit status: 0 if `device` really computed."""
-    if device not in devices.DEVICES:
-        raise unknown("device", device, devices.DEVICES)
+    if device not in choose.DEVICES:
+        raise unknown("device", device, choose.DEVICES)
     if sys.stderr.isatty():
         print(f"looking, and computing in a child (at most {PROBE_SECONDS:g} s) …", file=sys.stderr)
     rows = set_up_rows(device, data_dir)
-    probe = examine(device)
-    if probe.computed:
+    found, computed = probe_rows(device)
+    if computed:
         rows = [_survived(row) for row in rows]
-    rows += probe.rows
+    rows += found
     if as_json:
-        print(json.dumps({"rows": [r._asdict() for r in rows], "ok": probe.computed}, indent=2))
+        print(json.dumps({"rows": [r._asdict() for r in rows], "ok": computed}, indent=2))
     else:
-        render(rows, device, probe.computed)
-    return 0 if probe.computed else 1
+        render(rows, device, computed)
+    return 0 if computed else 1
+
+
+def probe_rows(device: str) -> tuple[list[Row], bool]:
+    """What a child finds by computing on `device`, and whether it really computed."""
+    told = child.listen("engine.devices.probe", device, seconds=PROBE_SECONDS)
+    rows = [Row(*finding["row"]) for finding in told.findings if "row" in finding]
+    if told.fault:
+        rows.append(Row("child process", "failed", told.fault, CRASH_ADVICE))
+    return rows, not told.fault and any(finding.get("computed") for finding in told.findings)
 
 
 def _survived(row: Row) -> Row:
@@ -83,14 +65,14 @@ def _survived(row: Row) -> Row:
 
 def set_up_rows(device: str, data_dir: str) -> list[Row]:
     """The rows that need no jax."""
-    packages = devices.accelerator_packages()
-    seen = devices.machine(os.environ)
+    packages = diagnosis.accelerator_packages()
+    seen = diagnosis.machine(os.environ)
     return [
         python_row(sys.version_info[:2]),
         *version_rows(_version("jax"), _version("jaxlib"), packages, device),
-        *nvidia_rows(nvidia_smi(), seen, cuda_majors(packages), device),
+        *nvidia.rows(nvidia.hear(), seen, diagnosis.cuda_majors(packages), device),
         *environment_rows(os.environ, seen, device),
-        cache_row(devices.compile_cache_dir()),
+        cache_row(caches.compile_cache_dir()),
         data_row(data_dir),
     ]
 
@@ -110,18 +92,12 @@ def _version(package: str) -> str:
         return ""
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """The dotted numbers that a version starts with."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(map(int, found.group().split("."))) if found else ()
-
-
 def version_rows(jax: str, jaxlib: str, packages: Mapping[str, str], device: str) -> list[Row]:
     """Whether jax, jaxlib and the accelerator plugins are of one release."""
     if not (jax and jaxlib):
         found = f"jax {jax or 'missing'}, jaxlib {jaxlib or 'missing'}"
         return [Row("jax", "failed", found, 'pip install -e "."')]
-    rows = [_jax_row(_release(jax), _release(jaxlib), f"jax {jax}, jaxlib {jaxlib}")]
+    rows = [_jax_row(release(jax), release(jaxlib), f"jax {jax}, jaxlib {jaxlib}")]
     plugins = {name: v for name, v in packages.items() if name != "libtpu"}
     for name, version in sorted(plugins.items()):
         rows.append(_plugin_row(name, version, jaxlib, device))
@@ -145,123 +121,24 @@ def _jax_row(jax: tuple[int, ...], jaxlib: tuple[int, ...], found: str) -> Row:
 
 def _plugin_row(name: str, version: str, jaxlib: str, device: str) -> Row:
     """jax leaves out a plugin that is not of jaxlib's own version."""
-    if _release(version) == _release(jaxlib):
+    if release(version) == release(jaxlib):
         return Row(name, "ok", version)
-    plain = ".".join(map(str, _release(jaxlib)))
+    plain = ".".join(map(str, release(jaxlib)))
     found = f"{version} does not fit jaxlib {jaxlib}"
-    return Row(name, _fault(device), found, f'pip install "{name}=={plain}"')
+    return Row(name, fault(device), found, f'pip install "{name}=={plain}"')
 
 
-def _fault(device: str) -> str:
-    """The status of what keeps a GPU from working: fatal only to who asked for one."""
-    return "failed" if device == "gpu" else "warning"
-
-
-def cuda_majors(packages: Mapping[str, str]) -> list[int]:
-    """The major versions of CUDA that the installed plugins are built for."""
-    found = (re.fullmatch(r"jax-cuda(\d+)-plugin", name) for name in packages)
-    return sorted(int(match.group(1)) for match in found if match)
-
-
-def nvidia_smi() -> Output:
-    """nvidia-smi's answer to SMI_QUERY."""
-    command = shutil.which("nvidia-smi") or shutil.which("/usr/lib/wsl/lib/nvidia-smi")
-    if not command:
-        return Output(None, "nvidia-smi is not installed")
-    query = [command, f"--query-gpu={SMI_QUERY}", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=SMI_SECONDS)
-    except subprocess.TimeoutExpired:
-        return Output(-1, f"nvidia-smi gave no answer in {SMI_SECONDS:g} s")
-    except OSError as error:
-        return Output(None, f"{command}: {error.strerror}")
-    return Output(done.returncode, done.stdout if done.returncode == 0 else _both(done))
-
-
-def _both(done: subprocess.CompletedProcess[str]) -> str:
-    return f"{done.stdout}\n{done.stderr}".strip()
-
-
-def nvidia_rows(smi: Output, seen: devices.Machine, majors: list[int], device: str) -> list[Row]:
-    """The driver and each GPU as nvidia-smi sees them, against what the CUDA plugin needs."""
-    name = "NVIDIA driver"
-    cards = [_fields(line) for line in smi.text.splitlines() if line.count(",") >= 4]
-    if smi.status == 0 and cards:
-        gpus = [_card_row(i, card, majors, device) for i, card in enumerate(cards)]
-        return [driver_row(cards[0][1], majors, device), *gpus]
-    if smi.status is None and seen.driver:
-        row = driver_row(seen.driver, majors, device)
-        return [row._replace(found=f"{row.found} ({smi.text})")]
-    found = one_line(smi.text)
-    if device != "gpu" and not seen.nvidia:
-        return [Row(name, "ok", f"no NVIDIA GPU here: {found}")]
-    return [Row(name, _fault(device), found, _smi_advice(smi))]
-
-
-def _fields(line: str) -> list[str]:
-    return [field.strip() for field in line.split(",")]
-
-
-def _smi_advice(smi: Output) -> str:
-    if "version mismatch" in smi.text:
-        return "reboot: the driver was updated and the old one is still loaded"
-    if smi.status is None:
-        oldest = devices.OLDEST_DRIVER[12]
-        return f"install NVIDIA's driver ({oldest} or newer); a container needs --gpus all"
-    return "sudo nvidia-smi, sudo dmesg | grep -i nvrm; then reinstall NVIDIA's driver and reboot"
-
-
-def driver_row(driver: str, majors: list[int], device: str) -> Row:
-    """The driver's version against what the installed plugins' CUDA needs."""
-    if not majors:
-        advice = devices.install_advice(driver)
-        found = f"{driver}, but no CUDA plugin is installed"
-        return Row("NVIDIA driver", _fault(device) if device != "cpu" else "ok", found, advice)
-    release = _release(driver)
-    if not release:
-        return Row("NVIDIA driver", "warning", f"version unknown: {driver!r}", "nvidia-smi")
-    for cuda in majors:
-        oldest = devices.OLDEST_DRIVER.get(cuda, 0)
-        if release[0] < oldest:
-            found = f"{driver} is too old for CUDA {cuda}, which needs {oldest} or newer"
-            return Row("NVIDIA driver", _fault(device), found, _driver_advice(driver, cuda))
-    listed = ", ".join(map(str, majors))
-    return Row("NVIDIA driver", "ok", f"{driver}, new enough for CUDA {listed}")
-
-
-def _driver_advice(driver: str, cuda: int) -> str:
-    update = f"update the driver to {devices.OLDEST_DRIVER[cuda]} or newer"
-    extra = devices.suited_extra(driver)
-    return f'pip install -e ".[{extra}]", or {update}' if extra else update
-
-
-def _card_row(index: int, card: list[str], majors: list[int], device: str) -> Row:
-    """One GPU of nvidia-smi's list: memory that others hold and its compute capability."""
-    model, _, total, free, capability = card[:5]
-    name, found = f"GPU {index}", f"{model}, compute capability {capability}"
-    sizes = [int(x) for x in (total, free) if x.isdigit()]  # a MIG slice has "[N/A]"
-    if len(sizes) == 2:
-        found += f", {sizes[1] / 1024:.1f} GiB free of {sizes[0] / 1024:.1f}"
-    oldest = max((OLDEST_CAPABILITY.get(cuda, 0.0) for cuda in majors), default=0.0)
-    if re.fullmatch(r"\d+\.\d+", capability) and float(capability) < oldest:
-        advice = 'pip install -e ".[cuda12]" reaches back to 5.2'
-        return Row(name, _fault(device), f"{found}; CUDA {max(majors)} needs {oldest}", advice)
-    if len(sizes) == 2 and sizes[1] < sizes[0] / 10:
-        return Row(name, "warning", found, "nvidia-smi names the processes that hold its memory")
-    return Row(name, "ok", found)
-
-
-def environment_rows(env: Mapping[str, str], seen: devices.Machine, device: str) -> list[Row]:
+def environment_rows(env: Mapping[str, str], seen: Machine, device: str) -> list[Row]:
     """Variables that change what jax does, a row each, or one row that there is none."""
     rows = []
-    if hider := devices.hides_gpu(seen):
+    if hider := diagnosis.hides_gpu(seen):
         name = hider.split("=")[0]
-        status = "ok" if device == "cpu" else _fault(device)
+        status = "ok" if device == "cpu" else fault(device)
         rows.append(Row(name, status, f"{hider} hides every GPU", f"unset {name}"))
     elif seen.cuda_visible is not None:
         rows.append(Row("CUDA_VISIBLE_DEVICES", "ok", f"only GPU {seen.cuda_visible} is visible"))
     folders = shadowing(env.get("LD_LIBRARY_PATH", ""))
-    if folders and cuda_majors(dict.fromkeys(seen.plugins, "")):
+    if folders and diagnosis.cuda_majors(seen.plugins):
         found = f"{', '.join(folders)} can shadow the CUDA libraries that jax came with"
         rows.append(Row("LD_LIBRARY_PATH", "warning", found, "unset LD_LIBRARY_PATH"))
     for name, effect in SURPRISES.items():
@@ -279,7 +156,7 @@ def shadowing(search_path: str) -> list[str]:
 
 def cache_row(path: Path) -> Row:
     """Whether compiled programs can be kept."""
-    if problem := devices.cache_problem(path):
+    if problem := caches.cache_problem(path):
         advice = "export XDG_CACHE_HOME=/a/folder/of/yours; until then each run compiles anew"
         return Row("compile cache", "warning", problem, advice)
     return Row("compile cache", "ok", str(path))
@@ -298,96 +175,6 @@ def data_row(flag: str) -> Row:
         return Row("data sets", "ok", f"{', '.join(names)} in {folder}")
     advice = "python launch.py --dataset digits needs none; python launch.py downloads CIFAR-10"
     return Row("data sets", "warning", f"none prepared in {folder}", advice)
-
-
-def probe_command(device: str) -> list[str]:
-    """The child's command line; -P keeps the working folder's files from posing as modules."""
-    return [sys.executable, "-P", "-m", "engine.devices.probe", device]
-
-
-def examine(device: str) -> Probe:
-    """Let the child compute; what it found is kept also where it crashes or hangs."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = subprocess.Popen(
-            probe_command(device), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            env=_child_environment(),
-        )  # fmt: skip
-        try:
-            status: int | None = child.wait(PROBE_SECONDS)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            _end(child)
-        texts = [_text(file) for file in (out, err)]
-    return read_findings(texts[0], texts[1], status)
-
-
-def _child_environment() -> dict[str, str]:
-    """This environment, with this engine importable and no GPU memory reserved in advance."""
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    path = os.pathsep.join(filter(None, paths))
-    return {**os.environ, "PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill a child that still runs; one stuck in a driver can't be waited for."""
-    if child.poll() is None:
-        child.kill()
-        try:
-            child.wait(5)
-        except subprocess.TimeoutExpired:
-            return
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
-
-
-def read_findings(out: str, err: str, status: int | None) -> Probe:
-    """The child's findings, with a failed row if it did not end well (None: had to be killed)."""
-    rows, now, computed = [], "", False
-    for line in out.splitlines():
-        try:
-            finding = json.loads(line)
-        except json.JSONDecodeError:  # a library's print, or a line the crash cut off
-            continue
-        if not isinstance(finding, dict):
-            continue
-        now = finding.get("now", now)
-        computed = finding.get("computed", computed)
-        if "row" in finding:
-            rows.append(Row(*finding["row"]))
-    if status != 0:
-        rows.append(_crash_row(now or "starting", err, status))
-    return Probe(rows, computed and status == 0)
-
-
-def _crash_row(now: str, err: str, status: int | None) -> Row:
-    if status is None:
-        found = f"no answer in {PROBE_SECONDS:g} s while {now}"
-    elif status < 0:
-        found = f"{_signal_name(-status)} while {now}"
-    else:
-        found = f"exit status {status} while {now}"
-    if last := last_words(err):
-        found += f": {last}"
-    advice = "unset XLA_FLAGS LD_LIBRARY_PATH; then the same again in a fresh virtual environment"
-    return Row("child process", "failed", found, advice)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def last_words(err: str) -> str:
-    """The last line of stderr that says something."""
-    noise = re.compile(r"\s*$|[IW]\d{4} |WARNING: All log messages|\s*@\s+0x|\*\*\* ")
-    lines = [line for line in err.splitlines() if not noise.match(line)]
-    return one_line(lines[-1]) if lines else ""
 
 
 def render(rows: list[Row], device: str, computed: bool) -> None:

@@ -1,14 +1,13 @@
 """The part of doctor that may crash: starts jax and computes on each device.
 
-Run as `python -m engine.devices.probe DEVICE`. One JSON object a line on stdout, as it is found:
-{"now": …} what is about to be tried, {"row": [name, status, found, advice]} a finding, and last
-{"computed": true} where the asked-for devices really computed.
+`python -m engine.devices.probe DEVICE` emits, as it is found, {"now": …} what is about to be tried,
+{"row": [name, status, found, advice]} a finding, and last {"computed": true} where the asked-for
+devices really computed.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import os
 import statistics
 import sys
@@ -19,8 +18,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from engine.devices import choose as devices
-from engine.errors import one_line
+from engine.devices import choose, diagnosis
+from engine.devices.child import emit
+from engine.errors import RequestError, one_line
 from engine.memory import total_and_free
 
 REPEATS = 7
@@ -39,11 +39,6 @@ class Problem(NamedTuple):
     flop: float
 
 
-def emit(**line: object) -> None:
-    """One finding, flushed so that a crash right after can't take it along."""
-    print(json.dumps(line), flush=True)
-
-
 def row(name: str, status: str, found: str, advice: str = "") -> bool:
     """Report one row; returns whether it is ok."""
     emit(row=[name, status, found, advice])
@@ -54,20 +49,20 @@ def main(device: str) -> None:
     """All findings on `device` (auto, cpu, gpu or tpu)."""
     emit(now="starting jax")
     try:
-        choice = devices.choose(device) if device == "auto" else None
-        first = choice.device if choice else devices.find(device)
-    except devices.Unavailable as missing:
+        choice = choose.choose(device) if device == "auto" else None
+        first = choice.device if choice else choose.find(device)
+    except diagnosis.Unavailable as missing:
         row("device", "failed", missing.found, missing.advice)
         return
-    except devices.RequestError as error:
+    except RequestError as error:
         row("device", "failed", one_line(error), "unset JAX_PLATFORMS XLA_FLAGS")
         return
-    fallback = choice is not None and first.platform == "cpu" and devices.nvidia_visible()
+    fallback = choice is not None and first.platform == "cpu" and diagnosis.nvidia_visible()
     reason = choice.reason if choice else f"{device}: asked for with --device {device}"
     row("device", "warning" if fallback else "ok", reason)
     asked = jax.local_devices(backend=first.platform)
     others = jax.local_devices(backend="cpu") if first.platform != "cpu" else []
-    listed = "; ".join(f"{name_of(d)} {devices.describe(d)}" for d in asked + others)
+    listed = "; ".join(f"{name_of(d)} {choose.describe(d)}" for d in asked + others)
     row("devices jax sees", "ok", listed)
     results = [examine(d) for d in asked]
     for other in others:
@@ -131,7 +126,7 @@ def _advice(device: jax.Device) -> str:
         return 'pip install --force-reinstall -e "."'
     return (
         "nvidia-smi: is the GPU's memory taken? Else "
-        + devices.install_advice(devices.kernel_driver())
+        + diagnosis.install_advice(diagnosis.kernel_driver())
         + " in a fresh virtual environment"
     )
 
