@@ -209,7 +209,7 @@ def test_what_a_sequence_calls_its_classes():
     assert of(hugging, "numbers").classes == ("0",)
     assert of(Sequence(pairs(), classes=[1, 2])).classes == ("0", "1", "2")
     other = Sequence(pairs(), classes=names[::-1])
-    refused("arrays:test: it calls its classes .*eel.*, and train .*ant.*; give names",
+    refused("arrays:test: it calls its 4 classes otherwise than train its 4; give names",
             {"train": hugging, "test": other})
     refused("labels of 1 of its 4 examples are beyond the 2 classes that are named, the first at "
             r"index 2 \(2\)", Sequence(pairs(), classes=names[:2]))
@@ -290,6 +290,8 @@ REFUSED = {
     "triples": ("example 0 is of type tuple", [(X[0], 1, 2)]),
     "unknown keys": ("example 0 is a mapping of 'picture', 'kind'; give .*pixel_values.*targets",
                      [{"picture": X[0], "kind": 1}]),
+    "many keys": ("example 0 is a mapping of 'key0', .*…; give",
+                  [{f"key{n}": n for n in range(99)}]),
     "two inputs": ("example 0 is a mapping of 'x', 'image', 'y'",
                    [{"x": X[0], "image": X[0], "y": 1}]),
     "an int": ("arrays:train: of type int, it is no data" + GIVE, 7),
@@ -339,6 +341,8 @@ TARGETS_REFUSED = {
                     "labels"),
     "labels of 2": (r"targets of 1 of its 4 examples are neither 0 nor 1, the first at index 2 "
                     r"\(2.0\)", Y[:, None], "labels"),
+    "labels of half": (r"neither 0 nor 1, the first at index 1 \(0.5\)", [[0], [0.5], [1], [1]],
+                       "labels"),
     "labels nan": ("targets of 1 of its 4 examples are NaN", [[0], [1], [np.nan], [1]], "labels"),
     "no labels": (r"targets have the shape \(4, 0\)", Y[:, None][:, :0], "labels"),
 }  # fmt: skip
@@ -364,8 +368,8 @@ def test_targets_that_differ_between_splits():
 
 @pytest.mark.parametrize("words, names", [
     ("label 'd' is none of the 3 names", ["a", "b", "c"]),
-    ("names .* not each its own", ["a", "a"]), ("names 'abcd' are none", "abcd"),
-    (r"names \[\] are none", []), ("name 7 can't be printed", ["a", 7]),
+    ("two are called 'a'", ["a", "a"]), ("names are 'abcd'; give a list", "abcd"),
+    (r"names are \[\]; give", []), ("name 7 can't be printed", ["a", 7]),
 ])  # fmt: skip
 def test_names_that_are_refused(words, names):
     refused(words, (X, list("abcd")), names=names)

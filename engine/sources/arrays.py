@@ -102,6 +102,6 @@ def _told(found: Mapping[str, Found]) -> tuple[str, ...] | None:
     told = {part.names: split for split, part in found.items() if part.names}
     if len(told) > 1:
         (one, first), (other, second), *_ = told.items()
-        raise values.refuse(second, f"it calls its classes {other}, and {first} {one}",
-                            "give names, which hold for all splits")
+        raise values.refuse(second, f"it calls its {len(other)} classes otherwise than {first} "
+                            f"its {len(one)}", "give names, which hold for all splits")
     return next(iter(told), None)

@@ -78,8 +78,9 @@ def _example(split: str, data: Any, index: int) -> tuple[np.ndarray, np.ndarray]
     except Exception as error:  # the user's own code raises what it likes
         raise values.refuse(split, f"example {index} can't be read ({_last(error)})",
                             "mend it, or leave it out") from error
-    seen = (f"a mapping of {', '.join(map(repr, example))}" if isinstance(example, Mapping)
-            else f"of type {type(example).__name__}")
+    seen = f"of type {type(example).__name__}"
+    if isinstance(example, Mapping):
+        seen = one_line(f"a mapping of {', '.join(map(repr, example))}")
     raise values.refuse(
         split, f"example {index} is {seen}",
         f"give a pair (input, target), a mapping with one input ({', '.join(INPUTS)}) and one "
@@ -106,7 +107,8 @@ def _array(value: Any) -> np.ndarray:
         return np.asarray(value)
     if value.mode[0] in "IF":
         raise ValueError(f"a picture of mode {value.mode} would be cut off at 255: convert it to L")
-    pixels = np.asarray(value.convert("L" if value.mode in image.GREY else "RGB"))
+    mode = "L" if value.mode in image.GREY else "RGB"
+    pixels = np.asarray(value if value.mode == mode else value.convert(mode))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

@@ -14,6 +14,7 @@ from engine.sources.dataset import MOST_EXAMPLES, refused, room
 
 NAME = "arrays"
 MOST_CLASSES = 1 << 16
+_EXACT = 1 << 24  # float32 holds every whole number up to it
 By = Mapping[str, np.ndarray]  # split → an array
 Judged = tuple[dict[str, np.ndarray], tuple[str, ...]]  # split → targets; names of their numbers
 refuse = functools.partial(refused, NAME)
@@ -60,15 +61,11 @@ def numbers(split: str, what: str, given: np.ndarray) -> np.ndarray:
                    "O": "give numbers; np.stack makes one array of arrays"}
         raise refuse(split, f"its {what} are of type {given.dtype}",
                      instead.get(kind, "give numbers"))
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore"):
         floats = given.astype(np.float32, copy=False)
-        if kind in "iu":
-            # Beyond int64 there is no way back to compare.
-            changed = (np.abs(floats) >= 2.0**63) | (floats.astype(np.int64) != given)
-            if changed.any():
-                raise refuse(split, f"its {what} hold {given[changed].flat[0]}, which is no "
-                             "float32 (whole numbers are, to 16,777,216)",
-                             "subtract an offset, or scale them as floats")
+    if kind in "iu" and (lost := _lost(given, floats)).size:
+        raise refuse(split, f"its {what} hold {lost[0]}, which is no float32 (whole numbers are, "
+                     f"to {_EXACT:,})", "subtract an offset, or scale them as floats")
     return floats
 
 
@@ -143,13 +140,25 @@ def labels(given: By, names: tuple[str, ...] | None) -> Judged:
 
 def checked(names: Sequence[str]) -> tuple[str, ...]:
     """Names of classes or outputs, each its own and fit to print."""
-    if isinstance(names, str) or not names or len(set(names)) < len(names):
-        raise RequestError(f"{NAME}: the names {names!r} are none, or not each its own; give a "
-                           "list of different ones.")
+    if isinstance(names, str) or not len(names):
+        raise RequestError(f"{NAME}: the names are {names!r}; give a list of them.")
+    seen: set[str] = set()
     for name in names:
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             raise RequestError(f"{NAME}: the name {name!r} can't be printed; give text.")
+        if name in seen:
+            raise RequestError(f"{NAME}: two are called {name!r}; give each a name of its own.")
+        seen.add(name)
     return tuple(map(str, names))
+
+
+def _lost(whole: np.ndarray, floats: np.ndarray) -> np.ndarray:
+    """Which whole numbers are no float32."""
+    if not whole.size or (-_EXACT <= int(whole.min()) and int(whole.max()) <= _EXACT):
+        return np.empty(0)
+    with np.errstate(invalid="ignore"):
+        back = floats.astype(np.int64)  # beyond its bounds every processor has its own answer
+    return whole[(back != whole) | (np.abs(floats) >= 2.0**63)]
 
 
 def _floats(split: str, y: np.ndarray) -> np.ndarray:
