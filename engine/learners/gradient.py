@@ -30,7 +30,7 @@ class Gradient:
         """The state before the first update, of a network for `inputs` float32 [1, ...]."""
         variables = self.network.init(keys.stream(root, "params"), inputs)
         params = variables["params"]
-        outputs = jax.eval_shape(self.network.apply, variables, inputs, train=False)[0]
+        outputs = jax.eval_shape(lambda: self.network.apply(variables, inputs, False)[0])
         return State(
             step=jnp.zeros((), jnp.int32),
             params=params,
