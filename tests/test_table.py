@@ -1,4 +1,4 @@
-"""Pictures in CSV files: known answers, what is refused and in which words, and the command line."""
+"""Pictures in CSV files: known answers, what is refused and in which words."""
 
 import os
 import subprocess
