@@ -1,6 +1,7 @@
 """Where a program's time goes: a trace for xprof, TensorBoard and Perfetto, and its top rows."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -33,13 +34,16 @@ def operations(xplane: Path, hlo: str) -> list[Operation]:
     """
     sources = dict(re.findall(r'^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name="([^"]*)"', hlo, re.M))
     seconds: Counter[str] = Counter()
-    for plane in jax.profiler.ProfileData.from_file(str(xplane)).planes:
-        for line in plane.lines:
-            for event in line.events:
-                stats = dict(event.stats)
-                # Loops and calls hold others' time, and CPU threads mark an operation's end.
-                if "hlo_op" in stats and event.name == stats["hlo_op"] and not _holds(event.name):
-                    seconds[event.name] += event.duration_ns / 1e9
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn as jax makes its types, which aborts where that is an error.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        planes = jax.profiler.ProfileData.from_file(str(xplane)).planes
+        events = [(event.name, event.duration_ns, dict(event.stats))
+                  for plane in planes for line in plane.lines for event in line.events]
+    for name, nanoseconds, stats in events:
+        # Loops and calls hold others' time, and CPU threads mark an operation's end.
+        if name == stats.get("hlo_op") and not _holds(name):
+            seconds[name] += nanoseconds / 1e9
     return [Operation(name, s, _short(sources.get(name, ""))) for name, s in seconds.most_common()]
 
 

@@ -1,28 +1,23 @@
-"""Whether the other processes of a job are there: all meet again and again, in the background.
-
-jax's heartbeats notice too, and end the process with a C++ stack and a core dump. This speaks
-first, in a line.
-"""
+"""Whether the other processes of a job are there: all meet again and again, in the background."""
 
 import contextlib
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 from orbax.checkpoint import multihost
 
 MEETINGS = 5  # in the time that a process may be silent
-PATIENCE = 3  # of jax's heartbeats, times ours
-LOOK_SECONDS = 0.5
+RETRY_SECONDS = 0.1
 _leaving = threading.Event()
-_last_word = threading.RLock()  # whoever takes it keeps it to the end of the process
 
 
 def _end(words: str) -> None:
-    """At once: the main thread may wait in a computation that never ends."""
-    _last_word.acquire()
+    """End the process at once, unless it is about to leave: the main thread may wait in a
+    computation that never ends."""
+    if _leaving.is_set():
+        return
     try:
         print(f"flaxmill: {words}", file=sys.stderr, flush=True)
         sys.stdout.flush()
@@ -43,45 +38,34 @@ def within(seconds: float, words: str) -> Iterator[None]:
 
 
 def stop() -> None:
-    """Miss nobody from now on: this process is about to leave, and has its own last word."""
-    _last_word.acquire()
+    """Miss nobody from now on: this process is about to leave, with its own last word."""
     _leaving.set()
 
 
-def first_is_gone(address: str) -> None:
-    """End the process, unless it is about to leave anyway."""
-    if not _leaving.is_set():
-        _end(f"the first process of the job, at {address}, is gone. Start all of them again, with "
-             "--resume.")
-
-
 def keep_meeting(seconds: float) -> None:
-    """Meet the others until `stop`; where they stay away for so long, end the process.
+    """Meet the others until `stop`; where one is silent for so long, end the process.
 
     To be called by all of them, with the same seconds, once jax's devices are known.
     """
-    met = time.monotonic()
+    pause = seconds / MEETINGS
+    words = (f"another process of the job has been silent for {seconds:g} s: it is lost or "
+             "stopped. Start all of them again, with --resume.")
 
     def meet() -> None:
-        nonlocal met
         barrier = multihost.get_barrier_sync_fn()
-        while not _leaving.wait(seconds / MEETINGS):
-            with contextlib.suppress(Exception):  # jax's, where somebody stays away
-                # One name for all meetings: the coordinator remembers every name for ever.
-                barrier(key="flaxmill presence", timeout_ms=int(1000 * seconds))
-                met = time.monotonic()
+        while not _leaving.wait(pause):
+            # A timer of our own, as no answer ever comes from a coordinator that is stopped.
+            with within(seconds - pause, words):
+                while not _met(barrier, seconds) and not _leaving.wait(RETRY_SECONDS):
+                    pass
 
-    def look() -> None:
-        nonlocal met
-        looked = time.monotonic()
-        while not _leaving.wait(LOOK_SECONDS):
-            now = time.monotonic()
-            if now - looked > seconds / 2:  # this process itself was stopped
-                met = now
-            looked = now
-            if now - met > seconds:
-                _end(f"another process of the job has been silent for {seconds:g} s: it is lost "
-                     "or stopped. Start all of them again, with --resume.")
+    threading.Thread(target=meet, name="presence", daemon=True).start()
 
-    for work in (meet, look):
-        threading.Thread(target=work, name=f"presence: {work.__name__}", daemon=True).start()
+
+def _met(barrier, seconds: float) -> bool:
+    """Whether all came."""
+    with contextlib.suppress(Exception):  # jax's, where somebody stays away
+        # One name for all meetings: the coordinator remembers every name for ever.
+        barrier(key="flaxmill presence", timeout_ms=int(1000 * seconds))
+        return True
+    return False

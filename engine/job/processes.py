@@ -8,19 +8,21 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from engine.config import Config
 from engine.errors import RequestError, RunError, one_line
-from engine.job import presence, relay
+from engine.job import presence
+
+if TYPE_CHECKING:
+    from engine.place import Place
 
 TEXT_BYTES = 4096  # of a text that processes tell each other
 SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all
+PATIENCE = 3  # of jax's times ours, as it ends a process with a C++ stack and a core dump
 _LOST = re.compile("gloo|nccl|coordination|heartbeat|barrier|connection|socket", re.IGNORECASE)
 
 # How a job of many processes tells each its number; jax reads the rest itself.
@@ -36,50 +38,46 @@ def _launched(env) -> str:
     return "Kubernetes" if all(name in env for name in _KUBERNETES) else ""
 
 
-def _address(config: Config) -> dict[str, Any]:
+def _address(place: "Place") -> dict[str, Any]:
     """The typed flags as jax takes them. Raises RequestError for half of them."""
-    host, _, port = config.coordinator.rpartition(":")
-    if not (config.coordinator and config.num_processes and config.process_id >= 0):
+    host, _, port = place.coordinator.rpartition(":")
+    if not (place.coordinator and place.num_processes and place.process_id >= 0):
         raise RequestError(
             "--coordinator HOST:PORT, --num_processes and --process_id belong together: type all "
             "three, the first two the same in every process."
         )
-    if config.process_id >= config.num_processes:
-        raise RequestError(f"--process_id {config.process_id}: type 0 to "
-                           f"{config.num_processes - 1}, --num_processes less one.")
+    if place.process_id >= place.num_processes:
+        raise RequestError(f"--process_id {place.process_id}: type 0 to "
+                           f"{place.num_processes - 1}, --num_processes less one.")
     if not (host and port.isdigit()):
-        raise RequestError(f"--coordinator {config.coordinator}: type HOST:PORT, such as "
+        raise RequestError(f"--coordinator {place.coordinator}: type HOST:PORT, such as "
                            "127.0.0.1:8476.")
     return {
-        "coordinator_address": config.coordinator, "num_processes": config.num_processes,
-        "process_id": config.process_id,
+        "coordinator_address": place.coordinator, "num_processes": place.num_processes,
+        "process_id": place.process_id,
         # jax's own default listens on every interface.
-        "coordinator_bind_address": config.coordinator.replace("localhost", "127.0.0.1"),
+        "coordinator_bind_address": place.coordinator.replace("localhost", "127.0.0.1"),
     }
 
 
-def join(config: Config) -> str:
+def join(place: "Place") -> str:
     """Join the job that this process is a part of, before jax is used; in words, or ''.
 
     Raises RequestError for half of an address. Ends the process where the others don't come within
     --join_seconds.
     """
-    typed = bool(config.coordinator or config.num_processes or config.process_id >= 0)
+    typed = bool(place.coordinator or place.num_processes or place.process_id >= 0)
     launcher = "" if typed else _launched(os.environ)
     if not typed and not launcher:
         return ""
-    address: dict[str, Any] = _address(config) if typed else {}
-    if config.process_id > 0:
-        lost = partial(presence.first_is_gone, config.coordinator)
-        address["coordinator_address"] = relay.through(config.coordinator, lost)
+    address: dict[str, Any] = _address(place) if typed else {}
     # It would swallow SIGTERM until somebody asks it; ours is asked after every segment.
     jax.config.update("jax_enable_preemption_service", False)
-    patience = presence.PATIENCE
     try:
-        with awaiting(config):
+        with awaiting(place):
             jax.distributed.initialize(
-                **address, heartbeat_timeout_seconds=patience * config.heartbeat_seconds,
-                initialization_timeout=patience * config.join_seconds,
+                **address, heartbeat_timeout_seconds=PATIENCE * place.heartbeat_seconds,
+                initialization_timeout=PATIENCE * place.join_seconds,
                 shutdown_timeout_seconds=SHUTDOWN_SECONDS,
             )
     except (RuntimeError, ValueError) as error:
@@ -90,13 +88,13 @@ def join(config: Config) -> str:
     )
 
 
-def awaiting(config: Config, several: object = True) -> contextlib.AbstractContextManager:
+def awaiting(place: "Place", several: object = True) -> contextlib.AbstractContextManager:
     """End the process where `several` have to come to this block and don't within --join_seconds.
     """
     if not several:
         return contextlib.nullcontext()
     return presence.within(
-        config.join_seconds, f"the other processes did not come within {config.join_seconds} s: "
+        place.join_seconds, f"the other processes did not come within {place.join_seconds} s: "
         "start all of them, or type more --join_seconds."
     )
 

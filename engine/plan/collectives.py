@@ -1,6 +1,6 @@
-"""What devices send each other in a step: reckoned from shapes, and read from a compiled text.
+"""What devices hold, and what they send each other in a step: of shapes and a compiled text.
 
-Bytes are those of whole arrays: an all-gather's result, a reduce-scatter's operand.
+Bytes sent are those of whole arrays: an all-gather's result, a reduce-scatter's operand.
 """
 
 import math
@@ -8,9 +8,6 @@ import re
 from typing import Any
 
 import jax
-
-from engine import mesh, metrics
-from engine.plan.chips import GATHERS
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _OPERATION = re.compile(
@@ -30,12 +27,17 @@ def _array_bytes(text: str) -> list[int]:
             for bits, sizes in _ARRAY.findall(text)]
 
 
-def read(text: str, devices: int) -> dict[str, list[int]]:
-    """Bytes of every collective operation of a compiled program over `devices`, by kind.
+def step(text: str) -> str:
+    """The body of the longest loop in a compiled program, which is a step's; all of it where there
+    is no loop. `text` is `Compiled.as_text()`."""
+    names = re.findall(r" while\(.*body=%?([\w.-]+)", text)
+    bodies = (re.search(rf"^%?{re.escape(name)} .*?^}}", text, re.MULTILINE | re.DOTALL)
+              for name in names)
+    return max((body[0] for body in bodies if body), key=len, default=text)
 
-    A segment's stand in the loop's body, so they are a step's where it has no microbatches. `text`
-    is `Compiled.as_text()`.
-    """
+
+def read(text: str, devices: int) -> dict[str, list[int]]:
+    """Bytes of every collective operation of a compiled text over `devices`, by kind."""
     found: dict[str, list[int]] = {}
     for result, kind, start in _OPERATION.findall(text):
         arrays = _array_bytes(result)
@@ -45,30 +47,3 @@ def read(text: str, devices: int) -> dict[str, list[int]]:
         scale = devices if kind == "reduce-scatter" else 1
         found.setdefault(kind, []).append(scale * sum(arrays))
     return found
-
-
-def reckoned(
-    variables: Any, devices: int, fsdp: bool, gathers: int = GATHERS
-) -> dict[str, int]:
-    """Bytes a step by kind: the gradient and the tally summed, batch statistics forward and again
-    backward; with `fsdp`, what is split gathered so many times, and its gradient scattered.
-
-    A microbatch gathers and scatters as a step does. What an optimizer adds with `fsdp`
-    (clip_norm's scalars, muon's products) is left out.
-    """
-    if devices == 1:
-        return {}
-    params, tally = variables["params"], jax.eval_shape(metrics.zeros)
-    split = mesh.on_paper(devices, fsdp).split(params, mesh.DATA)
-    # The count that the statistics are of is the tally's: the compiler sums it once.
-    summed = nbytes(params) - split + nbytes(tally) + 2 * nbytes(variables["batch_stats"])
-    gathered = {"all-gather": gathers * split, "reduce-scatter": split} if split else {}
-    return {"all-reduce": summed} | gathered
-
-
-def held(tree: Any, devices: int, fsdp: bool) -> int:
-    """Bytes of `tree` on each of `devices`."""
-    where = mesh.on_paper(devices, fsdp).shardings(tree)
-    return nbytes(jax.tree.map(
-        lambda x, at: jax.ShapeDtypeStruct(at.shard_shape(x.shape), x.dtype), tree, where
-    ))

@@ -27,7 +27,7 @@ def _description(chip: Chip, cores: Cores) -> str:
         "block_dim_limit_x": 2**31 - 1, "block_dim_limit_y": 2**16 - 1,
         "block_dim_limit_z": 2**16 - 1, "registers_per_core_limit": 2**16,
         "registers_per_block_limit": 2**16, "l2_cache_size": cores.cache,
-        "memory_bandwidth": int(chip.memory_bandwidth), "clock_rate_ghz": cores.clock,
+        "memory_bandwidth": int(chip.bandwidth), "clock_rate_ghz": cores.clock,
         "device_memory_size": int(chip.memory),
     }
     fields = " ".join(f"{name}: {value}" for name, value in device.items())
