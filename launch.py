@@ -49,9 +49,9 @@ def _carry_out(request: flags.Request) -> int:
 
         evaluation.tell(place.run_dir, request.checkpoint, config, place)
     elif request.command == "predict":
-        from engine import predict
+        from engine import predictions
 
-        predict.tell(place.run_dir, request.checkpoint, place, request.images)
+        predictions.tell(place.run_dir, request.checkpoint, place, request.images)
     else:
         from engine import run
 

@@ -1,1 +1,39 @@
-"""flaxmill: a training run as one pure function of (config, hyper, key, data)."""
+"""flaxmill: a training run as one pure function of (config, hyper, key, data).
+
+The public names, each imported when it is first asked for: `launch.py --help` needs no jax.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.config import Config, Hyper
+    from engine.data import Data, partition
+    from engine.errors import RequestError, RunError
+    from engine.evaluation import evaluate
+    from engine.place import Place
+    from engine.predictions import predict
+    from engine.pure import train
+    from engine.run import fit
+    from engine.sources.dataset import Dataset
+    from engine.task import Task
+    from engine.tasks.classification import Classification
+    from engine.tasks.multilabel import Multilabel
+    from engine.tasks.regression import Regression
+    from engine.trained import Run, load
+
+_FROM = {
+    "Config": "config", "Hyper": "config", "Place": "place", "Data": "data",
+    "partition": "data", "Dataset": "sources.dataset", "RequestError": "errors",
+    "RunError": "errors", "evaluate": "evaluation", "predict": "predictions", "train": "pure",
+    "fit": "run", "Run": "trained", "load": "trained", "Task": "task",
+    "Classification": "tasks.classification", "Regression": "tasks.regression",
+    "Multilabel": "tasks.multilabel",
+}
+__all__ = [*_FROM]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM:
+        raise AttributeError(f"module 'engine' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"engine.{_FROM[name]}"), name)

@@ -171,7 +171,7 @@ def written(word: Any) -> Any:
 
 def absolute(config: Config) -> Config:
     """The same with files named from the root, so that a run is found again from any folder."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for f in dataclasses.fields(config):
         word = getattr(config, f.name)
         if f.metadata["brought"] and is_file(word):

@@ -89,7 +89,8 @@ class _Best(keep.PreservationPolicy):
 class Checkpoints:
     """The checkpoints folder of one run. A context manager: leaving it waits for the writer.
 
-    The last two are kept, and the best: of the highest score, or the lowest unless `higher`. Whoever opens it to write removes half-written ones.
+    The last two are kept, and the best: of the highest score, or the lowest unless `higher`.
+    Whoever opens it to write removes half-written ones.
     """
 
     def __init__(self, folder: Path, higher: bool = True, read_only: bool = False):

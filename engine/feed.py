@@ -16,7 +16,7 @@ def epoch_order(key: Array, epoch: Array | int, rows_N: Array) -> Array:
     return jax.random.permutation(keys.stream(key, "shuffle", epoch), rows_N)
 
 
-def batch_at(split: Split, order_N: Array, position: Array, size: int) -> tuple[Split, Array]:
+def batch_at(split: Split, order_N: Array, position: Array | int, size: int) -> tuple[Split, Array]:
     """Batch number `position` along `order_N` and its mask, bool [B].
 
     A last batch that is not full repeats an example, masked out.

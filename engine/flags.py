@@ -230,10 +230,9 @@ def parse(argv: list[str]) -> Request | None:
     place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
     kind = record.hyper_type(config)
     hyper = base.hyper if isinstance(base.hyper, kind) else kind()
-    useless = typed(name for name in Hyper._fields if name not in kind._fields)
-    for name in useless:
-        raise RequestError(f"--{name} has no effect with --optimizer {bring.short(config.optimizer)}"
-                           f", whose values are {', '.join(kind._fields)}: leave it out.")
+    for name in typed(name for name in Hyper._fields if name not in kind._fields):
+        raise RequestError(f"--{name} has no effect with {bring.short(config.optimizer)}, "
+                           f"whose values are {', '.join(kind._fields)}: leave it out.")
     hyper = hyper._replace(**typed(kind._fields))
     search = _search(values, command, base.search)
     if values.resume and values["run_dir"].present:

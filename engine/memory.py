@@ -1,5 +1,6 @@
 """What a compiled program needs, what a device has, and the batch that would fit."""
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,11 @@ class Plan(NamedTuple):
     def __str__(self) -> str:
         return (f"{mib(self.total)} = temporary {mib(self.temp)} + arguments "
                 f"{mib(self.arguments)} + outputs {mib(self.outputs)} - aliased {mib(self.alias)}")
+
+
+def nbytes(tree: Any) -> int:
+    """Bytes of a tree of arrays or their shapes."""
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def mib(count: int) -> str:

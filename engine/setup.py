@@ -213,14 +213,14 @@ def setup(config: Config, hyper: Any, host: Host, given: Any = None) -> Setup:
     shares = _shares(config, spread, host.place.fsdp)
     dataset = load(config, host, given)
     if given is not None:
-        config = _of_objects(config, dataset, host)
+        config = of_objects(config, dataset, host)
     ready = settle(config, hyper, dataset, host, spread)
     if spread or host.place.fsdp:
         host.console.print(f"mesh: {shares}{_parts(ready)}")
     return ready
 
 
-def _of_objects(config: Config, dataset: Dataset, host: Host) -> Config:
+def of_objects(config: Config, dataset: Dataset, host: Host) -> Config:
     """The config of a set without a name; a tenth is held out where it has no other part."""
     config = dataclasses.replace(config, dataset=dataset.name)
     if config.validation_split != Config.validation_split or "test" in dataset.splits:

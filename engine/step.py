@@ -84,9 +84,9 @@ def _accumulated(
         batch = spread.cut(batch) if spread else batch
         return add(sums, _learned(learner, state.variables, batch, hyper, own)), None
 
-    nothing = jax.tree.map(jnp.zeros_like, (state.params, state.tally))
+    gradient, tally = jax.tree.map(jnp.zeros_like, (state.params, state.tally))
     parts = jnp.arange(count), jax.tree.map(dealt, batch)
-    return jax.lax.scan(body, Learned(*nothing, {}), parts)[0]
+    return jax.lax.scan(body, Learned(gradient, tally, {}), parts)[0]
 
 
 def train_step(

@@ -49,9 +49,9 @@ def finite(state: State) -> jax.Array:
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
 
 
-def rate_at(ready: Setup, step: int) -> float | None:
+def rate_at(ready: Setup, step: int, hyper: Any) -> float | None:
     """The learning rate of an update; None where an optimizer of the user's own has none."""
-    peak = getattr(ready.hyper, "learning_rate", None)
+    peak = getattr(hyper, "learning_rate", None)
     if peak is None:
         return None
     return float(peak) * float(schedule(ready.config, ready.lengths)(step))
@@ -153,7 +153,7 @@ class Training:
         ready, step = self.ready, int(state.step)
         row: dict[str, Any] = {
             "epoch": -(-step // ready.lengths.epoch), "step": step,
-            "learning_rate": rate_at(ready, step - 1),
+            "learning_rate": rate_at(ready, step - 1, ready.hyper),
             "seconds": self.clock.epoch, "val_loss": 0.0,
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:

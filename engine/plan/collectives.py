@@ -1,24 +1,16 @@
-"""What devices hold, and what they send each other in a step: of shapes and a compiled text.
+"""What devices send each other in a step: of shapes and a compiled text.
 
 Bytes sent are those of whole arrays: an all-gather's result, a reduce-scatter's operand.
 """
 
 import math
 import re
-from typing import Any
-
-import jax
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _OPERATION = re.compile(
     rf"^\s*(?:ROOT )?%?\S+ = (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(", re.MULTILINE
 )
 _ARRAY = re.compile(r"\b[a-z]+(\d*)\w*\[([\d,]*)\]")
-
-
-def nbytes(tree: Any) -> int:
-    """Bytes of a tree of arrays or their shapes."""
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def _array_bytes(text: str) -> list[int]:

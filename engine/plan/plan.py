@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import jax
 
-from engine import memory, mesh, setup
-from engine.config import Config, Hyper
+from engine import compile, host, memory, mesh, setup
+from engine.config import Config
 from engine.data import Data
-from engine.devices import choose as devices
+from engine.devices import choose
 from engine.errors import RequestError
+from engine.loggers.progress import plain_console
+from engine.memory import nbytes
+from engine.place import Place
 from engine.plan import collectives, topology
 from engine.plan.chips import Chip
-from engine.run import compile_segment
 from engine.setup import Setup
 from engine.state import State
 
@@ -50,7 +52,7 @@ class Plan(NamedTuple):
 def held(tree: Any, devices: int, fsdp: bool) -> int:
     """Bytes of a tree of shapes on each of `devices`."""
     where = mesh.on_paper(devices, fsdp).shardings(tree)
-    return collectives.nbytes(jax.tree.map(
+    return nbytes(jax.tree.map(
         lambda x, at: jax.ShapeDtypeStruct(at.shard_shape(x.shape), x.dtype), tree, where
     ))
 
@@ -58,19 +60,24 @@ def held(tree: Any, devices: int, fsdp: bool) -> int:
 def data_bytes(data: Data) -> int:
     """Of both subsets, a split that they share only once: what `data.place` puts on a device."""
     splits = {id(subset.split): subset.split for subset in (data.train, data.validation)}
-    return collectives.nbytes([*splits.values(), data.train.rows, data.validation.rows])
+    return nbytes([*splits.values(), data.train.rows, data.validation.rows])
 
 
-def compiled_for(found: list[jax.Device], ready: Setup, config: Config) -> jax.stages.Compiled:
-    """The training program of `config` for devices that need not be here."""
-    there = ready._replace(config=config, device=found[0], spread=mesh.spread(found, config))
+def compiled_for(found: list[jax.Device], ready: Setup, fsdp: bool) -> jax.stages.Compiled:
+    """The training program for devices that need not be here."""
+    spread = mesh.spread(found, fsdp)
+    # Without the microbatch that this CPU would have.
+    learner = dataclasses.replace(ready.learner, config=ready.config, spread=spread)
+    there = ready._replace(
+        host=ready.host._replace(device=found[0]), spread=spread, learner=learner
+    )
     there = there._replace(**{name: mesh.blank(getattr(ready, name), there.everywhere)
                               for name in ("data", "hyper", "root", "order")})
-    return compile_segment(there, config, there.state_shapes).compiled
+    return compile.segment(there, there.state_shapes).compiled
 
 
 def _way(found: list[jax.Device], ready: Setup, fsdp: bool) -> Way:
-    program = compiled_for(found, ready, dataclasses.replace(ready.config, fsdp=fsdp))
+    program = compiled_for(found, ready, fsdp)
     step = collectives.step(program.as_text() or "")
     traffic = collectives.read(step, len(found))
     launched = len(_KERNEL.findall(step)) if found[0].platform == "gpu" else 0
@@ -90,7 +97,7 @@ def _devices(chip: Chip, count: int) -> tuple[list[jax.Device], str]:
     return here[:count], f"compiled for {count:,} devices of this machine's CPU ({missing})"
 
 
-def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
+def settled(config: Config, hyper: Any, place: Place, count: int, chip: Chip) -> Plan:
     """The plan of `config` on `count` chips.
 
     Convolutions are XLA's own, as on an accelerator. Raises RequestError for a batch that `count`
@@ -101,15 +108,11 @@ def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
     setup.share_of(config, count)
     found, source = _devices(chip, count)
     # A program for devices that aren't here can be written to the cache and not be read again.
-    config = dataclasses.replace(config, compile_cache=False)
-    device = devices.choose("cpu").device
-    setup.compute_on(device, config)
+    here = host.Host(place, choose.choose("cpu").device, plain_console(quiet=True))
+    host.compute_on(here.device, compile_cache=False)
     if config.convolution == "auto":
         config = dataclasses.replace(config, convolution="direct")
-    ready = setup.settle(
-        config, hyper, device, setup.load(config), setup.plain_console(quiet=True)
-    )
-    ready = ready._replace(config=config)  # without the microbatch that this CPU would have
+    ready = setup.settle(config, hyper, setup.load(config, here), here)
     return Plan(chip, count, config.batch_size, ready.state_shapes, data_bytes(ready.data),
                 (_way(found, ready, fsdp=False), _way(found, ready, fsdp=True)), source)
 
@@ -148,8 +151,8 @@ def report(plan: Plan) -> str:
             f"their shapes\n\n{_table(plan)}")
 
 
-def run(config: Config, hyper: Hyper, count: int, chip: Chip) -> None:
+def run(config: Config, hyper: Any, place: Place, count: int, chip: Chip) -> None:
     """Print the plan; no run is begun and no folder made. To be called before jax is used."""
     setup.share_of(config, count)
     jax.config.update("jax_num_cpu_devices", count)
-    print(report(settled(config, hyper, count, chip)))
+    print(report(settled(config, hyper, place, count, chip)))

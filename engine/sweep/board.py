@@ -14,10 +14,14 @@ SHOWN = 8
 class Board:
     """Prints to `console`. A context manager: leaving it leaves the last table standing.
 
-    `total` is the run-epochs that the whole sweep trains.
+    `total` is the run-epochs that the whole sweep trains; `score` ranks the runs.
     """
 
-    def __init__(self, trials: list[Trial], total: int, console: Console):
+    def __init__(
+        self, trials: list[Trial], total: int, console: Console, score: str = "accuracy",
+        higher: bool = True,
+    ):
+        self._score, self._sign = score, 1 if higher else -1
         self._trials = {t.number: t for t in trials}
         self._total, self._console = total, console
         self._latest: dict[int, dict[str, Any]] = {}
@@ -68,7 +72,8 @@ class Board:
         line = f"{self._epoch} - {alive} of {len(self._trials)} runs alive"
         if ranking := self._ranking():
             best = ranking[0]
-            line += f" - best val_accuracy {self._latest[best]['val_accuracy']:.4f} (run {best}"
+            value = self._latest[best][f"val_{self._score}"]
+            line += f" - best val_{self._score} {value:.4f} (run {best}"
             line += "".join(f", {n} {v}" for n, v in self._values[best].items()) + ")"
         if self._seconds:
             epochs_a_run = self._total / len(self._trials)
@@ -79,19 +84,21 @@ class Board:
 
     def _ranking(self) -> list[int]:
         alive = [run for run in self._latest if run not in self._gone]
-        return sorted(alive, key=lambda run: -self._latest[run]["val_accuracy"])
+        score = f"val_{self._score}"
+        return sorted(alive, key=lambda run: -self._sign * self._latest[run][score])
 
     def _show(self) -> None:
         if not self._live:
             return
         table = Table(title=self._line(), title_justify="left", title_style="")
         names = list(next(iter(self._trials.values())).values)
-        for name in ("run", *names, "seed", "loss", "accuracy", "val_loss", "val_accuracy"):
+        scores = dict.fromkeys(("loss", self._score, "val_loss", f"val_{self._score}"))
+        for name in ("run", *names, "seed", *scores):
             table.add_column(name, justify="right")
         for run in self._ranking()[:SHOWN]:
             trial, row = self._trials[run], self._latest[run]
             table.add_row(
                 str(run), *map(str, self._values[run].values()), str(trial.config.seed),
-                *(f"{row[k]:.4f}" for k in ("loss", "accuracy", "val_loss", "val_accuracy")),
+                *(f"{row[name]:.4f}" for name in scores),
             )
         self._live.update(table, refresh=True)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from rich.console import Console
 
 from engine import checkpoint, memory
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
-from engine.devices import choose as devices
+from engine.devices import choose
 from engine.errors import RequestError
+from engine.host import Host
 from engine.mesh import RUNS, everywhere, over_runs, size
 from engine.program import Program
 from engine.setup import Setup, settle
@@ -37,11 +37,10 @@ class Group(NamedTuple):
     mesh: Mesh | None
 
 
-def _static(trial: Trial, sizes: dict[str, tuple[int, int]]) -> tuple[Config, tuple[int, int]]:
-    """What has to be equal for two runs to share a program."""
+def _static(trial: Trial, sizes: dict[str, tuple[int, int]]) -> tuple[Config, str, tuple[int, int]]:
+    """What has to be equal for two runs to share a program, and the data they are put on."""
     part = trial.config.validation_split
-    shared = dataclasses.replace(trial.config, seed=0, validation_split="/" if trial.fold else part)
-    return shared, sizes[part]
+    return trial.config, "fold" if trial.fold else part, sizes[part]
 
 
 def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
@@ -63,22 +62,22 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
 
 
 def assemble(
-    number: int, trials: list[Trial], device: jax.Device, dataset: Dataset, console: Console
+    number: int, trials: list[Trial], dataset: Dataset, host: Host
 ) -> Group:
-    """A group's data and model. Off a CPU, members share kernels of one product."""
-    first = trials[0]
+    """A group's data and learner. Off a CPU, members share kernels of one product."""
+    first, device = trials[0], host.device
     config, mesh = first.config, over_runs(device)
     if device.platform != "cpu" and config.convolution == "auto":
         config = dataclasses.replace(config, convolution="product")
         trials = [t._replace(config=dataclasses.replace(t.config, convolution="product"))
                   for t in trials]
-    ready = settle(config, first.hyper, device, dataset, console)
+    ready = settle(config, first.hyper, dataset, host)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
     parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
     tables = Data(
         ready.data.train._replace(rows=np.stack([p.train.rows for p in parts])),
         ready.data.validation._replace(rows=np.stack([p.validation.rows for p in parts])),
-        ready.data.num_classes,
+        ready.data.num_outputs,
     )
     where = everywhere(mesh, device)
     data = place(tables, where)
@@ -100,8 +99,8 @@ def create(group: Group) -> Population:
     number = np.array([t.number for t in trials], np.int32)
     ready = group.ready
     create = partial(
-        population.create_all, ready.model, ready.config,
-        image_HxWxC=ready.data.train.image_shape, num_train=group.train.rows.shape[1],
+        population.create_all, ready.learner, input_shape=ready.data.train.input_shape,
+        lengths=ready.lengths,
     )
     return placed(group, jax.jit(create)(hyper, seed, fold, number))
 
@@ -143,17 +142,17 @@ class Programs(NamedTuple):
 
 
 def _compiled(group: Group, layout: Layout, runs: Any) -> Programs:
-    ready, classes = group.ready, len(group.ready.dataset.classes)
-    cores = devices.cores() if ready.device.platform == "cpu" else 1
+    learner = group.ready.learner
+    cores = choose.cores() if group.ready.device.platform == "cpu" else 1
 
     def evaluate(members, validation):
-        return population.evaluate(ready.model, layout, members, validation, classes)
+        return population.evaluate(learner, layout, members, validation)
 
     return Programs(
         len(runs.members.seed),
         population.program(
-            ready.model, ready.config, layout, cores, population=runs, order=group.order,
-            train_FxN=group.train, count=np.int32(1),
+            learner, layout, cores, population=runs, order=group.order, train_FxN=group.train,
+            count=np.int32(1),
         ),
         Program(evaluate, members=runs.members, validation=group.validation),
     )
@@ -183,7 +182,7 @@ def _blocks(count: int, platform: str) -> tuple[list[int], str]:
     return tries, "the largest block whose memory fits"
 
 
-def compile_programs(group: Group, runs: Population, console: Console) -> Programs:
+def compile_programs(group: Group, runs: Population) -> Programs:
     """The group's programs in the first layout that fits. Raises RequestError where none does."""
     count, device = len(runs.members.seed), group.ready.device
     devices_used = size(group.mesh)
@@ -200,6 +199,8 @@ def compile_programs(group: Group, runs: Population, console: Console) -> Progra
             "--batch_size."
         )
     where = f" on each of {devices_used} devices" if devices_used > 1 else ""
-    console.print(f"population: {count} runs in blocks of {block}{where} ({reason}); compiled in "
-                  f"{programs.segment.seconds + programs.evaluate.seconds:.1f} s")
+    group.ready.host.console.print(
+        f"population: {count} runs in blocks of {block}{where} ({reason}); compiled in "
+        f"{programs.segment.seconds + programs.evaluate.seconds:.1f} s"
+    )
     return programs

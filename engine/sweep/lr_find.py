@@ -1,26 +1,34 @@
 """A learning-rate range test: many rates at once for a few steps, drawn, and one suggested."""
 
 import dataclasses
+import json
 import math
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from engine import folder
-from engine.config import Config, Hyper
+from engine.config import Config
 from engine.errors import RequestError, RunError
-from engine.report import run as report
-from engine.setup import begin_alone, load
-from engine.sweep import population, space
-from engine.sweep.group import assemble, compile_programs, create
+from engine.host import begin_alone
+from engine.place import Place
+from engine.report import pictures
+from engine.segments import Pace, rest_of_epoch
+from engine.setup import load, of_objects
+from engine.signals import Interruption
+from engine.sweep import space
+from engine.sweep.group import Group, Programs, assemble, compile_programs, create
+from engine.sweep.population import Population
 from engine.sweep.space import Search, Trial
 
 AXIS = "learning_rate=log:1e-5:1:32"
 STEPS = 200
 CLOSE = 0.05  # rates whose loss is within this share of the lowest are as good
 LEAST = 0.5  # of the best rate's improvement; a rate with less is called too high
+WEIGHTS = np.array([1, 2, 3, 2, 1])  # of a rate and its neighbours: one that learns by luck is none
 
 
 class Finding(NamedTuple):
@@ -32,22 +40,27 @@ class Finding(NamedTuple):
     too_high: float | None
 
 
-def suggest(rates: list[float], losses: list[float], before: list[float]) -> Finding:
-    """The rate of the lowest loss. `losses` after training, `before` it; not finite: diverged.
+def smoothed(losses: list[float], start: float) -> np.ndarray:
+    """Each loss with its neighbours' on the logarithmic scale; one that diverged has learned
+    nothing, and counts as `start`, so that a rate next to the cliff is no good one."""
+    level = [min(loss, start) if math.isfinite(loss) else start for loss in losses]
+    return np.convolve(level, WEIGHTS, "same") / np.convolve(np.ones(len(level)), WEIGHTS, "same")
 
-    Raises RunError where no rate learns.
-    """
-    found = [(loss, rate) for loss, rate in zip(losses, rates, strict=True) if math.isfinite(loss)]
+
+def suggest(rates: list[float], losses: list[float], before: list[float]) -> Finding:
+    """The rate at the bottom of the smoothed curve. `losses` after training, rising rates, `before`
+    it; not finite: diverged. Raises RunError where no rate learns."""
     start = float(np.mean(before))
-    if not found or min(found)[0] >= start:
+    if not any(math.isfinite(loss) and loss < start for loss in losses):
         raise RunError(f"no learning rate from {rates[0]:.3g} to {rates[-1]:.3g} lowered the loss "
                        f"from {start:.3f}: try others, --sweep learning_rate=log:1e-8:1e-4:32.")
-    lowest, rate = min(found)
-    as_good = [r for loss, r in found if loss <= lowest * (1 + CLOSE)]
-    enough = start - LEAST * (start - lowest)
+    curve = smoothed(losses, start)
+    at = int(curve.argmin())
+    as_good = [r for loss, r in zip(curve, rates, strict=True) if loss <= curve[at] * (1 + CLOSE)]
+    enough = start - LEAST * (start - curve[at])
     above = [r for loss, r in zip(losses, rates, strict=True)
              if r > max(as_good) and not (math.isfinite(loss) and loss < enough)]
-    return Finding(rate, min(as_good), max(as_good), min(above, default=None))
+    return Finding(rates[at], min(as_good), max(as_good), min(above, default=None))
 
 
 def picture(
@@ -60,17 +73,18 @@ def picture(
     axes = figure.subplots()
     start = float(np.mean(before))
     shown = [min(loss, 1.5 * start) if math.isfinite(loss) else np.nan for loss in losses]
-    axes.axvspan(finding.low, finding.high, color=report.VALIDATION, alpha=0.12, lw=0,
+    axes.axvspan(finding.low, finding.high, color=pictures.VALIDATION, alpha=0.12, lw=0,
                  label=f"within {CLOSE:.0%} of the lowest")
-    axes.plot(rates, shown, "o-", ms=4, c=report.TRAINING, label=f"after {steps} steps")
+    axes.plot(rates, shown, "o", ms=4, c=pictures.TRAINING, label=f"after {steps} steps")
+    axes.plot(rates, smoothed(losses, start), c=pictures.TRAINING, lw=1.5, label="smoothed")
     axes.axhline(start, c="gray", lw=1, ls=":", label="before training")
-    axes.axvline(finding.rate, c=report.VALIDATION, label=f"suggested: {finding.rate:.3g}")
+    axes.axvline(finding.rate, c=pictures.VALIDATION, label=f"suggested: {finding.rate:.3g}")
     axes.set(xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate",
              ylabel="validation loss", title="Learning-rate range test")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    return report.png(figure)
+    return pictures.png(figure)
 
 
 def _rates(search: Search) -> list[float]:
@@ -83,47 +97,90 @@ def _rates(search: Search) -> list[float]:
     return values
 
 
-def run(config: Config, hyper: Hyper, search: Search) -> Finding:
-    """Print and draw the suggested rate; lr-find.png lies in the run's folder."""
+def run(config: Config, hyper: Any, search: Search, place: Place, data: Any = None) -> Finding:
+    """Print and draw the suggested rate; lr-find.png and lr-find.json lie in the run's folder.
+
+    After a signal they are of the steps so far: raises RunError with its status once they are
+    written.
+    """
     asked = [text for text in search.axes if not text.startswith("learning_rate=")]
     if asked or len(search.axes) > 1 or search._replace(axes=()) != Search():
         raise RequestError("lr-find sweeps the learning rate alone: "
                            "--sweep learning_rate=log:1e-6:1:48, or nothing.")
-    config = dataclasses.replace(config, schedule="constant")
+    if "learning_rate" not in hyper._fields:
+        raise RequestError("lr-find needs an optimizer with a learning_rate.")
+    config = dataclasses.replace(config, schedule="constant", warmup_epochs=Config.warmup_epochs)
     rates = _rates(search)
+    host = begin_alone(place)
+    dataset = load(config, host, data)
+    if data is not None:
+        config = of_objects(config, dataset, host)
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
-    device, console = begin_alone(config)
-    dataset = load(config)
-    path = folder.create(config, "lr-find")
-    group = assemble(0, trials, device, dataset, console)
-    runs = create(group)
-    programs = compile_programs(group, runs, console)
-    evaluate = partial(programs.evaluate, validation=group.validation)
-    before = _losses(evaluate(members=runs.members))
-    epoch, steps = group.ready.lengths.epoch, min(STEPS, group.ready.lengths.total)
-    done = 0
-    while done < steps:
-        count = min(steps - done, epoch - done % epoch)
-        runs = programs.segment(
-            population=runs, order=group.order, train_FxN=group.train, count=np.int32(count)
-        )
-        done += count
-    losses = _losses(evaluate(members=runs.members))[: len(rates)]
-    finding = suggest(rates, losses, before)
-    folder.replace(path / "lr-find.png", picture(rates, losses, before, finding, steps))
+    path = folder.create(config, place.run_dir, "lr-find")
+    with Interruption() as interruption:
+        group = assemble(0, trials, dataset, host)
+        runs = create(group)
+        programs = compile_programs(group, runs)
+        losses = partial(_losses, group, programs)
+        before = losses(runs)[: len(rates)]
+        runs = _trained(group, programs, runs, interruption)
+    steps = int(runs.step)
+    finding = _tell(path, rates, losses(runs)[: len(rates)], before, steps, host.console)
+    if interruption.status:
+        raise RunError(f"stopped after {steps} steps; what they tell is kept.", interruption.status)
+    return finding
+
+
+def _trained(
+    group: Group, programs: Programs, runs: Population, interruption: Interruption
+) -> Population:
+    """After STEPS updates, or as many as a signal lets it make; a line tells of each segment."""
+    pace, ready = Pace(), group.ready
+    epoch, steps = ready.lengths.epoch, min(STEPS, ready.lengths.total)
+
+    def advance(runs: Population, count: int) -> Population:
+        return programs.segment(population=runs, order=group.order, train_FxN=group.train,
+                                count=np.int32(count))
+
+    while (done := int(runs.step)) < steps and not interruption.status:
+        until = min(epoch, done % epoch + steps - done)
+        for runs, count, seconds, _ in rest_of_epoch(  # noqa: B020  # it goes on from there
+            advance, runs, done % epoch, until, lambda: pace.steps
+        ):
+            pace.learn(count, seconds)
+            lost = int((np.asarray(runs.members.state.diverged_at) >= 0).sum())
+            ready.host.console.print(f"step {int(runs.step)}/{steps} of {len(group.trials)} rates, "
+                                     f"{lost} diverged")
+            if interruption.status:
+                break
+    return runs
+
+
+def _tell(
+    path: Path, rates: list[float], losses: list[float], before: list[float], steps: int,
+    console: Any,
+) -> Finding:
+    """Print the losses and the suggestion; write them and their picture."""
     for rate, loss in zip(rates, losses, strict=True):
         console.print(f"learning_rate {rate:<10.3g} val_loss {loss:.4f}")
+    finding = suggest(rates, losses, before)
+    told = {"steps": steps, "before": float(np.mean(before)), "rates": rates,
+            "val_losses": losses, **finding._asdict()}
+    folder.replace(path / "lr-find.json", json.dumps(told, indent=2) + "\n")
+    folder.replace(path / "lr-find.png", picture(rates, losses, before, finding, steps))
     beyond = f"; from {finding.too_high:.3g} on it learns less than half as much" \
         if finding.too_high else ""
     console.print(
-        f"suggested: --learning_rate {finding.rate:.3g}, the lowest validation loss after {steps} "
-        f"steps; {finding.low:.3g} to {finding.high:.3g} are within {CLOSE:.0%} of it{beyond}\n"
-        f"picture: {path / 'lr-find.png'}"
+        f"suggested: --learning_rate {finding.rate:.3g}, the lowest of the smoothed validation "
+        f"losses after {steps} steps; {finding.low:.3g} to {finding.high:.3g} are within "
+        f"{CLOSE:.0%} of it{beyond}\npicture: {path / 'lr-find.png'}"
     )
     return finding
 
 
-def _losses(result: population.metrics.Evaluation) -> list[float]:
-    tally = jax.device_get(result.tally)
-    return [float(loss) / int(count) for loss, count in zip(*tally[::2], strict=True)]
+def _losses(group: Group, programs: Programs, runs: Population) -> list[float]:
+    sums = programs.evaluate(members=runs.members, validation=group.validation)
+    tally = jax.device_get(group.ready.task.judged_tally(sums))
+    return [float(loss) / int(count)
+            for loss, count in zip(tally.loss_sum, tally.count, strict=True)]

@@ -1,6 +1,6 @@
 """Many runs as one: a leading axis over runs in lockstep, in one compiled program.
 
-Legend: R runs, F folds, N examples, C classes.
+Legend: R runs, F folds, N examples, K outputs.
 """
 
 import time
@@ -9,22 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from engine import loop, memory, metrics
-from engine.config import Config, Hyper, durations
-from engine.data import Subset, normalise
+from engine import memory
+from engine.config import Durations
+from engine.data import Subset
+from engine.learners.gradient import Gradient
 from engine.mesh import RUNS
-from engine.optim import optimizer
-from engine.pace import Width
 from engine.program import Program
-from engine.state import State, create
-from engine.step import forward
+from engine.state import State
+from engine.sweep.width import Width
 
 NOTHING: Any = ()  # in place of a member's step, which the population has
 
@@ -37,7 +35,7 @@ class Member(NamedTuple):
     """
 
     state: State
-    hyper: Hyper
+    hyper: Any
     seed: Array
     fold: Array
     number: Array
@@ -88,16 +86,16 @@ def _fold(subset_FxN: Subset, fold: Array) -> Subset:
 
 
 def create_all(
-    model: nn.Module, config: Config, hyper: Hyper, seed: Array, fold: Array, number: Array,
-    image_HxWxC: tuple[int, ...], num_train: int,
+    learner: Gradient, hyper: Any, seed: Array, fold: Array, number: Array,
+    input_shape: tuple[int, ...], lengths: Durations,
 ) -> Population:
     """Every member before its first update. `hyper`, `seed`, `fold` and `number` are [R]."""
-    lengths = durations(config, num_train)
+    inputs = jnp.zeros((1, *input_shape), jnp.float32)
 
     def one(given) -> State:
         hyper, seed = given
-        tx = optimizer(config, hyper, lengths)
-        return create(model, tx, jax.random.key(seed), image_HxWxC)._replace(step=NOTHING)
+        state = learner.begin(hyper, jax.random.key(seed), inputs, lengths)
+        return state._replace(step=NOTHING)
 
     state = jax.lax.map(one, (hyper, seed))
     return Population(jnp.zeros((), jnp.int32), Member(state, hyper, seed, fold, number))
@@ -106,7 +104,7 @@ def create_all(
 def _single(
     member: Member, step: Array, order: Array | None, train_FxN: Subset, count: Array | int
 ) -> dict[str, Any]:
-    """What `loop.segment` takes to go on with one member."""
+    """What `learner.segment` takes to go on with one member."""
     root = jax.random.key(member.seed)
     return {
         "hyper": member.hyper, "root": root, "order": root if order is None else order,
@@ -116,14 +114,14 @@ def _single(
 
 
 def segment(
-    model: nn.Module, config: Config, layout: Layout, population: Population, order: Array | None,
+    learner: Gradient, layout: Layout, population: Population, order: Array | None,
     train_FxN: Subset, count: Array | int,
 ) -> Population:
-    """`loop.segment` of every member. `order` is the key of everyone's shuffles; None: each its own
-    seed's."""
+    """`learner.segment` of every member. `order` is the key of everyone's shuffles; None: each its
+    own seed's."""
 
     def one(member: Member, *shared) -> Member:
-        state = loop.segment(model, config, **_single(member, *shared))
+        state = learner.segment(**_single(member, *shared))
         return member._replace(state=state._replace(step=NOTHING))
 
     members = _over_members(
@@ -156,10 +154,8 @@ class Separately:
     A small network may leave cores idle that another run can use. Of each the bits are the same.
     """
 
-    def __init__(self, model: nn.Module, config: Config, cores: int, **first: Any):
-        self._program = Program(
-            partial(loop.segment, model, config), ("state",), **self._of_member(0, **first)
-        )
+    def __init__(self, learner: Gradient, cores: int, **first: Any):
+        self._program = Program(learner.segment, ("state",), **self._of_member(0, **first))
         room = memory.free(jax.tree.leaves(first["population"])[0].device)
         need = max(memory.extra(memory.plan(self.compiled)), 1)
         self.width = Width(cores if room is None else max(min(cores, room // need), 1))
@@ -204,44 +200,37 @@ class Separately:
 
 
 def program(
-    model: nn.Module, config: Config, layout: Layout, cores: int = 1, **first: Any
+    learner: Gradient, layout: Layout, cores: int = 1, **first: Any
 ) -> Program | Separately:
     """`segment`, compiled for its arguments `first`: to be called with population=, order=,
     train_FxN= and count=. The population may be donated."""
     if layout == Layout():
-        return Separately(model, config, cores, **first)
-    return Program(partial(segment, model, config, layout), ("population",), **first)
+        return Separately(learner, cores, **first)
+    return Program(partial(segment, learner, layout), ("population",), **first)
 
 
 def evaluate(
-    model: nn.Module, layout: Layout, members: Member, validation_FxN: Subset, num_classes: int
-) -> metrics.Evaluation:
-    """`loop.evaluate` of every member: sums with a leading axis [R]."""
+    learner: Gradient, layout: Layout, members: Member, validation_FxN: Subset
+) -> Any:
+    """`learner.evaluate` of every member: sums with a leading axis [R]."""
 
-    def one(member: Member, validation) -> metrics.Evaluation:
-        subset = _fold(validation, member.fold)
-        return loop.evaluate(model, member.state.variables, subset, num_classes)
+    def one(member: Member, validation: Subset) -> Any:
+        return learner.evaluate(member.state.variables, _fold(validation, member.fold))
 
     return _over_members(layout, one, members, validation_FxN)
 
 
-def probabilities(model: nn.Module, variables_R: Any, subset: Subset) -> tuple[Array, Array]:
-    """The members' summed class probabilities, float32 [N, C], and their predictions, int32 [R, N].
+def predictions(learner: Gradient, variables_R: Any, subset: Subset) -> tuple[Array, Array]:
+    """The members' summed predictions, float32 [N, K], and each one's likeliest, int32 [R, N].
 
     One member after another, so that memory doesn't grow with their number.
     """
+    inputs = subset.split.inputs[subset.rows]
 
-    def of_example(variables: Any, row: Array) -> Array:
-        image_1xHxWxC = normalise(subset.split.inputs[row])[None]
-        return jax.nn.softmax(forward(model, variables, image_1xHxWxC)[0])
-
-    def one(total_NxC, variables):
-        share_NxC = jax.lax.map(
-            lambda row: of_example(variables, row), subset.rows, batch_size=loop.EVAL_BATCH
-        )
-        return total_NxC + share_NxC, jnp.argmax(share_NxC, axis=-1).astype(jnp.int32)
+    def one(total_NxK, variables):
+        own_NxK = learner.predict(variables, inputs)
+        return total_NxK + own_NxK, jnp.argmax(own_NxK, axis=-1).astype(jnp.int32)
 
     first = jax.tree.map(lambda x: x[0], variables_R)
-    shape = jax.eval_shape(of_example, first, subset.rows[0])
-    start_NxC = jnp.zeros((subset.rows.shape[0], *shape.shape), shape.dtype)
-    return jax.lax.scan(one, start_NxC, variables_R)
+    shape = jax.eval_shape(learner.predict, first, inputs)
+    return jax.lax.scan(one, jnp.zeros(shape.shape, shape.dtype), variables_R)

@@ -5,37 +5,30 @@ import dataclasses
 import json
 import math
 import shlex
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.linen as nn
-import jax
-import numpy as np
 from rich.console import Console
 
-from engine import folder, metrics
-from engine.config import Config, Hyper, read
-from engine.data import Subset
-from engine.devices import choose as devices
+from engine import bring, folder, record
+from engine.config import Config
+from engine.devices import choose
 from engine.errors import RunError
-from engine.evaluation import has_own_test, held_for_evaluation
 from engine.setup import Setup
-from engine.sweep import population, ranking
+from engine.sweep import ranking
 from engine.sweep import report as sweep_report
+from engine.sweep.ensembles import Standing, ensembles
 from engine.sweep.events import Events
 from engine.sweep.space import Search, Study, Trial
+from engine.task import Task
 
 
-class Standing(NamedTuple):
-    """What a group leaves: its model, and its whole members' numbers and stacked variables [R]."""
-
-    model: nn.Module
-    numbers: list[int]
-    variables: Any
-
-
-def rows(study: Study) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
+def rows(
+    study: Study, task: Task
+) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
     """A row a run, and every run's history."""
+    names = [name for name in task.row(task.zeros(2)) if name in ("loss", task.score)]
+    told = [*names, *(f"val_{name}" for name in names)]
+    score, best = f"val_{task.score}", max if task.higher else min
     gone = Events(study.path).status()
     histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
     found = []
@@ -47,8 +40,8 @@ def rows(study: Study) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, A
              "seed": trial.config.seed, "fold": trial.fold}
             | trial.values
             | {"epochs": len(history)}
-            | {k: last.get(k) for k in ("loss", "accuracy", "val_loss", "val_accuracy")}
-            | {"best_val_accuracy": max((r["val_accuracy"] for r in history), default=None)}
+            | {name: last.get(name) for name in told}
+            | {f"best_{score}": best((r[score] for r in history), default=None)}
             | trial.values  # again: a swept `epochs` stays the one asked for
         )
     return found, histories
@@ -60,52 +53,10 @@ def _as_left(study: Study) -> Study:
         return study
     trials = []
     for trial in study.trials:
-        _, hyper, _ = read(study.path / str(trial.number) / "config.json")
+        hyper = record.read(study.path / str(trial.number) / "config.json").hyper
         values = {name: float(f"{getattr(hyper, name):.4g}") for name in trial.values}
         trials.append(trial._replace(hyper=hyper, values=values))
     return study._replace(trials=trials)
-
-
-def _ensemble(
-    name: str, numbers: set[int], standings: list[Standing], split: str, subset: Subset
-) -> dict[str, Any] | None:
-    """The mean of these members' probabilities, judged; None for fewer than two."""
-    total, predicted = 0.0, []
-    for model, found, variables in standings:
-        chosen = np.array([at for at, number in enumerate(found) if number in numbers], int)
-        if len(chosen):
-            some = jax.tree.map(lambda x, chosen=chosen: x[chosen], variables)
-            summed_NxC, each_RxN = jax.device_get(
-                jax.jit(partial(population.probabilities, model))(some, subset)
-            )
-            total = total + summed_NxC
-            predicted.append(each_RxN)
-    if sum(map(len, predicted)) < 2:
-        return None
-    predicted_RxN = np.concatenate(predicted)
-    labels_N = np.asarray(subset.split.targets)[np.asarray(subset.rows)]
-    mean_NxC = np.asarray(total) / len(predicted_RxN)
-    return {
-        "name": name, "runs": len(predicted_RxN), "split": split,
-        "accuracy": float((mean_NxC.argmax(axis=1) == labels_N).mean()),
-        "mean_accuracy": float((predicted_RxN == labels_N).mean()),
-        "ece": metrics.calibration_error(mean_NxC, labels_N),
-        "disagreement": metrics.disagreement(predicted_RxN),
-    }
-
-
-def _ensembles(
-    study: Study, standings: list[Standing], best: dict[str, Any], ready: Setup
-) -> list[dict[str, Any]]:
-    """All whole runs, and the best setting's; none where folds leave no common examples."""
-    if study.search.folds and not has_own_test(ready.config, ready.dataset):
-        return []
-    everyone = {number for standing in standings for number in standing.numbers}
-    own = everyone & set(best["runs"])
-    asked = {"all runs": everyone} | ({"the best setting's": own} if own < everyone else {})
-    judged = held_for_evaluation(ready)
-    found = [_ensemble(name, numbers, standings, *judged) for name, numbers in asked.items()]
-    return [e for e in found if e is not None]
 
 
 def _literal(value: Any) -> str:
@@ -113,24 +64,34 @@ def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
-def recipe(trial: Trial, command: str, accuracy: float) -> str:
+def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config."""
     shown = trial.config
     if trial.fold:
         shown = dataclasses.replace(shown, validation_split=Config.validation_split)
     static = {
-        f.name: getattr(shown, f.name) for f in dataclasses.fields(shown)
-        if not f.metadata["local"] and getattr(shown, f.name) != f.default
+        f.name: bring.written(getattr(shown, f.name)) for f in dataclasses.fields(shown)
+        if getattr(shown, f.name) != f.default
     }
     traced = {k: v for k, v in trial.hyper._asdict().items() if v is not None}
+    kind = type(trial.hyper).__name__
     both = [
         f"{name} = {kind}(\n"
         + "".join(f"    {k}={_literal(v)},\n" for k, v in values.items()) + ")\n"
-        for name, kind, values in (("config", "Config", static), ("hyper", "Hyper", traced))
+        for name, kind, values in (("config", "Config", static), ("hyper", kind, traced))
     ]
     quoted = command.replace("\\", "\\\\").replace('"', '\\"')
-    header = f"The best setting of a sweep: validation accuracy {accuracy:.4f}.\n\n{quoted}\n"
-    return (f'"""{header}"""\n\nfrom engine.config import Config, Hyper\n\n' + "".join(both))
+    header = f"The best setting of a sweep: {score.replace('_', ' ')} {value:.4f}.\n\n{quoted}\n"
+    own = "" if kind == "Hyper" else _importing(trial)
+    names = "Config, Hyper" if kind == "Hyper" else "Config"
+    return (f'"""{header}"""\n\nfrom engine.config import {names}\n{own}\n' + "".join(both))
+
+
+def _importing(trial: Trial) -> str:
+    """How a recipe finds the class of the traced values, in the file of the user's optimizer."""
+    kind = type(trial.hyper)
+    return (f"from engine.bring import first_type\n\n{kind.__name__} = first_type("
+            f"{_literal(bring.written(trial.config.optimizer))}, None)\n")
 
 
 def write(study: Study, standings: list[Standing], ready: Setup, console: Console) -> None:
@@ -138,8 +99,8 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
 
     Raises RunError where every run diverged.
     """
-    study = _as_left(study)
-    found, histories = rows(study)
+    study, task = _as_left(study), ready.task
+    found, histories = rows(study, task)
     folder.write_rows(study.path / "results.jsonl", found)
     with (study.path / "results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(found[0]))
@@ -149,19 +110,21 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
             for a in study.axes}
     if study.search.samples or study.search.pbt:  # in any order
         axes = {name: sorted(values) for name, values in axes.items()}
-    ranked = ranking.settings(axes, found)
+    score = f"val_{task.score}"
+    ranked = ranking.settings(axes, found, score, task.higher)
     best = ranked[0]
     if math.isnan(best["mean"]):
         raise RunError(f"all {len(found)} runs diverged: sweep smaller learning rates.", status=3)
     trial = next(t for t in study.trials if t.number == best["runs"][0])
     command = "python launch.py " + shlex.join(_words(study))
-    folder.replace(study.path / "best.py", recipe(trial, command, best["mean"]))
-    ensembles = _ensembles(study, standings, best, ready)
-    folder.replace(study.path / "ensembles.json", json.dumps(ensembles, indent=2) + "\n")
-    title = f"{study.config.model} on {study.config.dataset}: {len(found)} runs"
-    device = devices.describe(ready.device)
-    sweep_report.write(study.path, title, device, command, axes, found, histories, ensembles)
-    _print(study, ranked, found, ensembles, console)
+    name = "validation accuracy" if score == "val_accuracy" else score
+    folder.replace(study.path / "best.py", recipe(trial, command, name, best["mean"]))
+    together = ensembles(study, standings, best, ready)
+    folder.replace(study.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
+    title = f"{bring.short(study.config.model)} on {study.config.dataset}: {len(found)} runs"
+    sweep_report.write(study.path, title, choose.describe(ready.device), command, axes, found,
+                       histories, together, score, task.higher)
+    _print(study, task.score, ranked, together, console)
 
 
 def _words(study: Study) -> list[str]:
@@ -174,26 +137,26 @@ def _words(study: Study) -> list[str]:
         if name != "axes" and value != default:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     for f in dataclasses.fields(Config):
-        value = getattr(study.config, f.name)
-        if not f.metadata["local"] and value != f.default:
+        value = bring.written(getattr(study.config, f.name))
+        if value != f.default:
             words += [f"--{f.name}={value}"]
-    for name, default in Hyper._field_defaults.items():
+    for name, default in type(study.hyper)._field_defaults.items():
         if (value := getattr(study.hyper, name)) != default:
             words += [f"--{name}={value}"]
     return words
 
 
 def _print(
-    study: Study, ranked: list[dict[str, Any]], found: list[dict[str, Any]],
-    ensembles: list[dict[str, Any]], console: Console,
+    study: Study, score: str, ranked: list[dict[str, Any]], together: list[dict[str, Any]],
+    console: Console,
 ) -> None:
     for place, setting in enumerate(ranked[:5], 1):
         what = ", ".join(f"{a.name} {setting[a.name]}" for a in study.axes) or "every seed"
         lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
         count = len(setting["runs"])
-        console.print(f"{place}. {what}: accuracy {ranking.mean(setting, found)} "
+        console.print(f"{place}. {what}: {score} {ranking.mean(setting)} "
                       f"({count} run{'s' if count > 1 else ''}{lost})")
-    for e in ensembles:
+    for e in together:
         console.print(
             f"ensemble of {e['name']} ({e['runs']}) on {e['split']}: accuracy {e['accuracy']:.4f} "
             f"against {e['mean_accuracy']:.4f} of one, calibration error {e['ece']:.4f}, "

@@ -54,6 +54,7 @@ class Axis(NamedTuple):
     name: str
     values: tuple[Any, ...]
     span: tuple[float, float, bool] | None = None
+    traced: bool = False  # a field of the traced values, which never recompiles
 
     def at(self, share: float) -> Any:
         """The value at `share` in [0, 1) of the way along."""
@@ -62,18 +63,13 @@ class Axis(NamedTuple):
         low, high, logarithmic = self.span
         return low * (high / low) ** share if logarithmic else low + (high - low) * share
 
-    @property
-    def traced(self) -> bool:
-        """Whether it is a Hyper field, which never recompiles."""
-        return self.name in Hyper._fields
-
 
 class Trial(NamedTuple):
     """One run of a sweep; `values` are those of the swept axes."""
 
     number: int
     config: Config
-    hyper: Hyper
+    hyper: Any
     values: dict[str, Any]
 
     @property
@@ -87,16 +83,15 @@ class Study(NamedTuple):
 
     path: Path
     config: Config
-    hyper: Hyper
+    hyper: Any
     search: Search
     axes: list[Axis]
     trials: list[Trial]
 
 
-def _types() -> dict[str, type]:
-    fields = (f for f in dataclasses.fields(Config) if not f.metadata["local"])
-    static = {f.name: type(f.default) for f in fields}
-    return static | dict.fromkeys(Hyper._fields, float)
+def _types(hyper: Any) -> dict[str, type]:
+    static = {f.name: type(f.default) for f in dataclasses.fields(Config)}
+    return static | dict.fromkeys(hyper._fields, float)
 
 
 def _value(name: str, kind: type, text: str) -> Any:
@@ -132,10 +127,11 @@ def _range(name: str, kind: type, text: str) -> Axis:
     return axis._replace(values=tuple(dict.fromkeys(values)))
 
 
-def axis(text: str) -> Axis:
-    """An axis as typed. Raises RequestError for an unknown field or an empty range."""
+def axis(text: str, hyper: Any = Hyper()) -> Axis:  # noqa: B008  # a tuple, which none can change
+    """An axis as typed, of a Config's fields and those of `hyper`. Raises RequestError for an
+    unknown field or an empty range."""
     name, equals, values = text.partition("=")
-    types = _types()
+    types, traced = _types(hyper), name in hyper._fields
     if name in UNSWEPT:
         raise RequestError(f"--sweep {name}: {UNSWEPT[name]}.")
     if name not in types:
@@ -143,14 +139,14 @@ def axis(text: str) -> Axis:
     if not equals or not values.strip(", "):
         raise RequestError(f"--sweep {text}: it has no values; type {name}=A,B,C.")
     if values.split(":")[0] in ("log", "lin"):
-        return _range(name, types[name], values)
+        return _range(name, types[name], values)._replace(traced=traced)
     listed = tuple(_value(name, types[name], v.strip()) for v in values.split(",") if v.strip())
-    return Axis(name, tuple(dict.fromkeys(listed)))
+    return Axis(name, tuple(dict.fromkeys(listed)), traced=traced)
 
 
-def axes(search: Search) -> list[Axis]:
+def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
     """Every axis of a search. Raises RequestError for what can't be searched as typed."""
-    found = [axis(text) for text in search.axes]
+    found = [axis(text, hyper) for text in search.axes]
     names = [a.name for a in found]
     for name in names:
         if names.count(name) > 1:
@@ -179,7 +175,7 @@ def axes(search: Search) -> list[Axis]:
     if fixed and (search.halving or search.pbt):
         raise RequestError(
             f"--{'pbt' if search.pbt else 'halving'} compares runs in one compiled program, and "
-            f"{fixed[0]} is static: sweep {', '.join(Hyper._fields)} only."
+            f"{fixed[0]} is static: sweep {', '.join(hyper._fields)} only."
         )
     if search.pbt and not found:
         raise RequestError("--pbt moves the swept values: type a --sweep, such as "
@@ -201,9 +197,9 @@ def _settings(found: list[Axis], search: Search, seed: int) -> Iterator[tuple[An
     yield from dict.fromkeys(drawn)  # listed values alone can come twice
 
 
-def trials(config: Config, hyper: Hyper, search: Search) -> list[Trial]:
+def trials(config: Config, hyper: Any, search: Search) -> list[Trial]:
     """Every run of the sweep, settings outermost, then folds, then seeds."""
-    found = axes(search)
+    found = axes(search, hyper)
     if search.folds and config.validation_split != Config.validation_split:
         raise RequestError("--folds holds parts of the training split out: leave out "
                            f"--validation_split {config.validation_split}.")
@@ -231,14 +227,21 @@ def rungs(count: int, factor: int, epochs: int) -> dict[int, int]:
     Each rung keeps one run in `factor` and is as much longer: 27 runs, factor 3 and 9 epochs keep 9
     after epoch 1, 3 after epoch 3, and 3 to the end.
     """
-    cuts, runs = math.ceil(math.log(count, factor) - 1e-9), count
+    rungs, runs = math.ceil(math.log(count, factor) - 1e-9), count
     found: dict[int, int] = {}
-    for cut in range(cuts, 0, -1):
-        epoch = epochs // factor**cut
+    for rung in range(rungs, 0, -1):
+        epoch = epochs // factor**rung
         if epoch >= 1 and runs > 1:
             runs = math.ceil(runs / factor)
             found[epoch] = runs
     return found
+
+
+def cuts(search: Search, trials: list[Trial]) -> dict[int, int]:
+    """`rungs` of a group, where its runs are halved."""
+    if not search.halving:
+        return {}
+    return rungs(len(trials), search.halving, trials[0].config.epochs)
 
 
 def run_epochs(count: int, cuts: dict[int, int], epochs: int) -> int:

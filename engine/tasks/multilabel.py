@@ -41,9 +41,8 @@ class Multilabel(Task):
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
         said, there = jax.nn.sigmoid(outputs) >= self.threshold, targets > 0.5
         cells = (said & there), (said & ~there), (~said & there)
-        return Tally(masked(loss_B, valid_B),
-                     *(masked(cell.astype(jnp.int32), valid_B) for cell in cells),
-                     valid_B.sum(dtype=jnp.int32))
+        hits, alarms, misses = (masked(cell.astype(jnp.int32), valid_B) for cell in cells)
+        return Tally(masked(loss_B, valid_B), hits, alarms, misses, valid_B.sum(dtype=jnp.int32))
 
     def row(self, tally: Tally) -> dict[str, Array]:
         hits = tally.true_positives.sum()
