@@ -17,7 +17,7 @@ from engine.data import Subset, named, whole
 from engine.devices import choose as devices
 from engine.errors import RequestError
 from engine.job import processes as job
-from engine.report import run as report
+from engine.report.pictures import Mistakes
 from engine.setup import Setup, begin, load, settle
 from engine.sources import image
 from engine.sources.dataset import Dataset
@@ -45,7 +45,7 @@ def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
     return f"validation ({name} of {ready.config.train_split})", ready.data.validation
 
 
-def evaluated(ready: Setup, variables: Any) -> tuple[dict[str, Any], report.Mistakes]:
+def evaluated(ready: Setup, variables: Any) -> tuple[dict[str, Any], Mistakes]:
     """metrics.json's scores, and the most confident mistakes."""
     name, subset = held_for_evaluation(ready)
     classes = ready.dataset.classes
@@ -59,7 +59,7 @@ def evaluated(ready: Setup, variables: Any) -> tuple[dict[str, Any], report.Mist
     labels_N = np.asarray(subset.split.targets)[np.asarray(subset.rows)]
     wrong = np.flatnonzero(predicted_N != labels_N)
     worst = wrong[np.argsort(-probability_N[wrong], kind="stable")][:MISTAKES]
-    return scores, report.Mistakes(
+    return scores, Mistakes(
         np.asarray(images_NxHxWxC[worst]), labels_N[worst], predicted_N[worst],
         probability_N[worst],
     )

@@ -20,6 +20,7 @@ from engine.evaluation import evaluated
 from engine.job import processes as job
 from engine.loggers.progress import Progress
 from engine.program import Program
+from engine.report import pictures
 from engine.report import run as report
 from engine.setup import Setup, begin, setup
 from engine.signals import Interruption
@@ -190,6 +191,26 @@ def _start(
     return jax.jit(fresh, out_shardings=where)(ready.root), Clock()
 
 
+def _shown(scores: dict[str, Any], mistakes: pictures.Mistakes) -> report.Shown:
+    """What the report shows of a classification."""
+    classes, cards = list(scores["per_class"]), [("accuracy", f"{scores['accuracy']:.2%}")]
+    if "top5_accuracy" in scores:
+        cards.append(("top-5 accuracy", f"{scores['top5_accuracy']:.2%}"))
+    cards += [(name, f"{scores[key]:.4f}") for name, key in (
+        ("loss", "loss"), ("precision, macro", "precision_macro"),
+        ("recall, macro", "recall_macro"), ("F1, macro", "f1_macro"))]
+    return report.Shown(
+        cards, ("loss", "accuracy"),
+        (["class", "precision", "recall", "f1", "support"],
+         [[name, *row.values()] for name, row in scores["per_class"].items()]),
+        "A class never predicted has precision 0.",
+        [("confusion.png", "Confusion matrix: rows are the true classes, columns the predicted "
+          "ones.", pictures.confusion(np.array(scores["confusion"]), classes)),
+         ("mistakes.png", "Most confident mistakes: true class → predicted class, and the "
+          "probability given to it.", pictures.mistakes(mistakes, classes))],
+    )
+
+
 def _conclude(
     ready: Setup, state: State, path: Path, saved: dict[str, Any], timing: dict[str, Any],
     console: Console,
@@ -207,7 +228,7 @@ def _conclude(
         "best": {"epoch": best["epoch"], "val_accuracy": best["val_accuracy"]},
     }
     folder.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
-    report.write(path, saved, history, scores, mistakes)
+    report.write(path, saved, history, scores, _shown(scores, mistakes))
     speed = scores["examples_per_second"]
     console.print(
         f"{scores['split']}: accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, "

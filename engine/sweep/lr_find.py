@@ -11,7 +11,7 @@ import numpy as np
 from engine import folder
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
-from engine.report import run as report
+from engine.report import pictures
 from engine.setup import begin_alone, load
 from engine.sweep import population, space
 from engine.sweep.group import assemble, compile_programs, create
@@ -54,23 +54,19 @@ def picture(
     rates: list[float], losses: list[float], before: list[float], finding: Finding, steps: int
 ) -> bytes:
     """Validation loss by learning rate after `steps` updates, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    figure = pictures.figure(8, 4.2)
     axes = figure.subplots()
     start = float(np.mean(before))
     shown = [min(loss, 1.5 * start) if math.isfinite(loss) else np.nan for loss in losses]
-    axes.axvspan(finding.low, finding.high, color=report.VALIDATION, alpha=0.12, lw=0,
+    axes.axvspan(finding.low, finding.high, color=pictures.VALIDATION, alpha=0.12, lw=0,
                  label=f"within {CLOSE:.0%} of the lowest")
-    axes.plot(rates, shown, "o-", ms=4, c=report.TRAINING, label=f"after {steps} steps")
+    axes.plot(rates, shown, "o-", ms=4, c=pictures.TRAINING, label=f"after {steps} steps")
     axes.axhline(start, c="gray", lw=1, ls=":", label="before training")
-    axes.axvline(finding.rate, c=report.VALIDATION, label=f"suggested: {finding.rate:.3g}")
-    axes.set(xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate",
-             ylabel="validation loss", title="Learning-rate range test")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.axvline(finding.rate, c=pictures.VALIDATION, label=f"suggested: {finding.rate:.3g}")
+    pictures.dress(axes, xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate",
+                   ylabel="validation loss", title="Learning-rate range test")
     axes.legend(frameon=False)
-    return report.png(figure)
+    return pictures.png(figure)
 
 
 def _rates(search: Search) -> list[float]:

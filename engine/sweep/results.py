@@ -161,7 +161,7 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
     title = f"{study.config.model} on {study.config.dataset}: {len(found)} runs"
     device = devices.describe(ready.device)
     sweep_report.write(study.path, title, device, command, axes, found, histories, ensembles)
-    _print(study, ranked, found, ensembles, console)
+    _print(study, ranked, ensembles, console)
 
 
 def _words(study: Study) -> list[str]:
@@ -184,14 +184,14 @@ def _words(study: Study) -> list[str]:
 
 
 def _print(
-    study: Study, ranked: list[dict[str, Any]], found: list[dict[str, Any]],
+    study: Study, ranked: list[dict[str, Any]],
     ensembles: list[dict[str, Any]], console: Console,
 ) -> None:
     for place, setting in enumerate(ranked[:5], 1):
         what = ", ".join(f"{a.name} {setting[a.name]}" for a in study.axes) or "every seed"
         lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
         count = len(setting["runs"])
-        console.print(f"{place}. {what}: accuracy {ranking.mean(setting, found)} "
+        console.print(f"{place}. {what}: accuracy {ranking.mean(setting)} "
                       f"({count} run{'s' if count > 1 else ''}{lost})")
     for e in ensembles:
         console.print(

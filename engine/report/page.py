@@ -1,0 +1,37 @@
+"""HTML pages: the templates, how numbers are written in them, and pictures as part of the page."""
+
+import base64
+import functools
+import math
+from typing import Any
+
+
+def number(value: Any) -> str:
+    """A table's cell: four digits of a float, a dash for None, anything else as it is."""
+    if value is None:
+        return "–"
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+
+
+def _source(png: bytes) -> str:
+    """A picture's address that holds the picture."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+@functools.cache
+def _environment():
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    found = Environment(
+        loader=PackageLoader("engine.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
+    found.filters |= {"number": number, "source": _source}
+    return found
+
+
+def render(template: str, **content: Any) -> str:
+    """One HTML document without scripts or remote parts; every text in `content` is escaped."""
+    return _environment().get_template(template).render(content)
