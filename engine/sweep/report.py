@@ -1,135 +1,97 @@
 """The report of a sweep: its plots, and one self-contained HTML page."""
 
-import html
 import shlex
 from pathlib import Path
 from typing import Any
 
 from engine.folder import replace
-from engine.report import run as report
+from engine.report import page
 from engine.sweep import ranking
 from engine.sweep.plots import Histories, pictures
-from engine.sweep.ranking import Axes, Rows
+from engine.sweep.ranking import Axes, Rows, Score
 
 CAPTIONS = {
-    "curves.png": ("By epoch", "Validation curves of the settings by epoch"),
-    "heatmap.png": ("Over the grid", "Heat map of validation accuracy: two axes, or one and seeds"),
-    "axis.png": ("Along the axis", "Validation accuracy against the swept axis"),
-    "parallel.png": ("Across the axes", "Parallel coordinates of the runs"),
+    "curves.png": "By epoch",
+    "heatmap.png": "Over the grid",
+    "axis.png": "Along the axis",
+    "parallel.png": "Across the axes",
 }
-STYLE = report.STYLE + """
-.cards { grid-template-columns: repeat(auto-fit, minmax(6.8rem, 1fr)); }
-.card { overflow-wrap: anywhere; }
-.wide { grid-column: span 2; }
-"""
-ENSEMBLE_COLUMNS = {
-    "ensemble": "whose predictions are combined",
-    "split": "the examples it is measured on",
-    "runs": "its members",
-    "accuracy": "of the combined prediction",
-    "mean accuracy": "of the members one by one, averaged",
-    "ECE": "expected calibration error of the combined prediction: how far confidence is from "
-    "accuracy in 15 equal-width confidence bins, on average (Guo et al. 2017); lower is better",
-    "disagreement": "the share of examples on which two members differ, averaged over pairs",
-}
+ENSEMBLE_NUMBERS = ("accuracy", "mean_accuracy", "ece", "disagreement")
 
 
-def _cards(axes: Axes, rows: Rows, best: dict[str, Any]) -> str:
+def _cards(axes: Axes, rows: Rows, best: dict[str, Any], score: Score) -> list[tuple[str, str]]:
     statuses = [row["status"] for row in rows]
-    first = min(rows, key=lambda row: ranking.key([row]))
-    single = (None, "best run")
-    if ranking.counted([first]):
-        single = first["val_accuracy"], f"best run: {first['run']}"
-    cards = [("", str(len(rows)), "runs")]
     asked = ["done", "diverged", "dropped", *(["refused"] if "refused" in statuses else [])]
-    cards += [("", str(statuses.count(name)), name) for name in asked]
-    cards += [
-        ("wide", ranking.mean(best, rows, ".2%"), f"best setting: {ranking.in_words(axes, best)}"),
-        ("", ranking.number(single[0], ".2%"), single[1]),
+    first = min(rows, key=lambda row: ranking.key([row], score))
+    found = ranking.counted([first], score)
+    return [
+        ("runs", str(len(rows))),
+        *((status, str(statuses.count(status))) for status in asked),
+        (f"best setting: {ranking.in_words(axes, best)}", ranking.mean(best, score.form)),
+        (f"best run: {first['run']}" if found else "best run",
+         ranking.number(first[score.name] if found else None, score.form)),
     ]
-    return "".join(
-        f'<div class="card {kind}"><b>{html.escape(value)}</b>'
-        f'<span class="soft">{html.escape(name)}</span></div>'
-        for kind, value, name in cards
-    )
 
 
-def _settings_table(axes: Axes, rows: Rows, ranked: list[dict[str, Any]]) -> str:
+def _settings(axes: Axes, rows: Rows, ranked: list[dict[str, Any]], score: Score) -> tuple:
+    """The head and the rows of the settings' table."""
     dropped = {row["run"] for row in rows if row["status"] == "dropped"}
     body = [
         [*(ranking.shown(setting[name], 60) for name in axes), len(setting["runs"]),
-         ranking.mean(setting, rows), ranking.number(setting["best"]),
+         ranking.mean(setting), ranking.number(setting["best"]),
          len(dropped & set(setting["runs"])), setting["diverged"]]
         for setting in ranked
     ]
-    return report.table([*axes, "runs", "val_accuracy", "best", "dropped", "diverged"], body)
+    return [*axes, "runs", score.name, "best", "dropped", "diverged"], body
 
 
-def _runs_table(axes: Axes, rows: Rows) -> str:
+def _runs(axes: Axes, rows: Rows, score: Score) -> tuple:
+    """The head and the rows of the runs' table."""
     words = ["run", "status", "seed", *(["fold"] if any(row["fold"] for row in rows) else [])]
-    numbers = ["val_loss", "val_accuracy", "best_val_accuracy"]
+    asked = dict.fromkeys(("val_loss", score.name, f"best_{score.name}"))
+    numbers = [name for name in asked if name in rows[0]]
     body = [
         [*(row[name] for name in words), *(ranking.shown(row[name], 60) for name in axes),
          row["epochs"], *(ranking.number(row[name]) for name in numbers)]
         for row in rows
     ]
-    return report.table([*words, *axes, "epochs", *numbers], body)
+    return [*words, *axes, "epochs", *numbers], body
 
 
-def _ensembles(ensembles: list[dict[str, Any]]) -> str:
-    if not ensembles:
-        return ""
-    numbers = ("accuracy", "mean_accuracy", "ece", "disagreement")
+def _ensembles(ensembles: list[dict[str, Any]]) -> tuple:
+    """The head and the rows of the ensembles' table."""
     body = [
-        [row["name"], row["split"], row["runs"], *(ranking.number(row[name]) for name in numbers)]
+        [row["name"], row["split"], row["runs"],
+         *(ranking.number(row[name]) for name in ENSEMBLE_NUMBERS)]
         for row in ensembles
     ]
-    meanings = "<br>".join(f"{name}: {text}." for name, text in ENSEMBLE_COLUMNS.items())
-    table = report.table(list(ENSEMBLE_COLUMNS), body)
-    return f'<h2>Ensembles</h2>{table}<p class="soft">{meanings}</p>'
-
-
-def page(
-    folder: Path, title: str, device: str, command: str, axes: Axes, rows: Rows,
-    ensembles: list[dict[str, Any]], drawn: dict[str, bytes],
-) -> str:
-    """The whole report as one HTML document without scripts or remote parts."""
-    ranked = ranking.settings(axes, rows)
-    shown = "".join(
-        f"<h2>{heading}</h2>{report.picture(drawn[name], alt)}"
-        for name, (heading, alt) in CAPTIONS.items() if name in drawn
-    )
-    best, recipe = folder / str(ranked[0]["runs"][0]), folder / "best.py"
-    again = (f"python launch.py --config {shlex.quote(str(recipe))}\n"
-             f"python launch.py eval --run_dir {shlex.quote(str(best))}")
-    return report.document(title, f"""
-<div class="soft">{html.escape(device)}</div>
-<div class="cards">{_cards(axes, rows, ranked[0])}</div>
-{shown}
-<h2>Settings</h2>{_settings_table(axes, rows, ranked)}
-<p class="soft">Best first. val_accuracy is the mean, ± the standard deviation, of the setting's
-runs that were trained to the end; where there is none, of those dropped early. best is the best of
-the same runs. A run that diverged counts in neither.</p>
-{_ensembles(ensembles)}
-<h2>Runs</h2>{_runs_table(axes, rows)}
-<p class="soft">best_val_accuracy is that of the run's best epoch, the others are of its last.</p>
-<h2>Go on</h2><pre>{html.escape(again)}</pre>
-<h2>Made by</h2><pre>{html.escape(command)}</pre>
-""", STYLE)
+    return ["ensemble", "split", "runs", "accuracy", "mean accuracy", "ECE", "disagreement"], body
 
 
 def write(
     folder: Path, title: str, device: str, command: str, axes: Axes, rows: Rows,
-    histories: Histories, ensembles: list[dict[str, Any]],
+    histories: Histories, ensembles: list[dict[str, Any]], score: str = "val_accuracy",
+    higher: bool = True,
 ) -> None:
     """The pictures that the axes call for, and report.html, into `folder`.
 
     `axes` has each swept field's distinct values, seed and fold left out; `rows` one row a run, at
     least one; `histories` each run's epochs; `ensembles` a row (name, split, runs, accuracy,
-    mean_accuracy, ece, disagreement) for each combination of runs.
+    mean_accuracy, ece, disagreement) for each combination of runs. `score` is the rows' column that
+    they are ranked by, `higher` whether more of it is better.
     """
-    drawn = pictures(axes, rows, histories)
-    for name, content in drawn.items():
-        replace(folder / name, content)
-    text = page(folder, title, device, command, axes, rows, ensembles, drawn)
+    by, ranked = Score(score, higher), ranking.settings(axes, rows, score, higher)
+    drawn = pictures(axes, rows, histories, by)
+    for name, png in drawn.items():
+        replace(folder / name, png)
+    best, recipe = folder / str(ranked[0]["runs"][0]), folder / "best.py"
+    text = page.render(
+        "sweep.html", title=title, device=device, cards=_cards(axes, rows, ranked[0], by),
+        pictures=[(CAPTIONS[name], drawn[name]) for name in CAPTIONS if name in drawn],
+        score=score, higher=higher, settings=_settings(axes, rows, ranked, by),
+        ensembles=_ensembles(ensembles), runs=_runs(axes, rows, by),
+        again=f"python launch.py --config {shlex.quote(str(recipe))}\n"
+        f"python launch.py eval --run_dir {shlex.quote(str(best))}",
+        command=command,
+    )
     replace(folder / "report.html", text)
