@@ -69,10 +69,6 @@ class Config:
         False, "split parameters and optimizer state over the devices, for models that outgrow one",
         local=True,
     )
-    model_parallel: int = _option(
-        1, "split the kernels of each layer over so many devices, which compute the same examples",
-        least=1, local=True,
-    )
     seed: int = _option(0, "the root of every random number of the run")
     device: str = _option("auto", "where to run", ("auto", "cpu", "gpu", "tpu"), local=True)
     data_dir: str = _option("", "tensorflow-datasets' folder (default: $TFDS_DATA_DIR)", local=True)

@@ -1,6 +1,5 @@
 """Scores of a trained model: after its training, again from a checkpoint, and image by image."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -69,8 +68,6 @@ def evaluate(config: Config, hyper: Hyper, which: str) -> dict[str, Any]:
     """Scores of a run's `last` or `best` checkpoint, printed as JSON."""
     device, console = begin(config, stderr=True)
     with job.naming_the_lost(), job.agreeing():
-        # Over every device, which need not share a training batch.
-        config = dataclasses.replace(config, model_parallel=1)
         spread = mesh.spread(jax.devices(device.platform), config)
         ready = settle(config, hyper, device, load(config), console, spread)
     with job.naming_the_lost():

@@ -1,7 +1,7 @@
 """The run as a pure function: segments of the step in one compiled loop, and an evaluation.
 
-A segment is a `fori_loop`: with a traced count it is one program for every length, with a static
-count it is a scan, which differentiates. Two segments equal one, bit for bit, since a step depends
+A segment is a `fori_loop`: with a traced count it is one program for every length, over a static
+epoch it is a scan, which differentiates. Two segments equal one, bit for bit, since a step depends
 on (state, root key, data) alone.
 """
 
@@ -18,8 +18,9 @@ from engine import metrics
 from engine.config import Config, Durations, Hyper, durations
 from engine.data import Data, Subset, batch_at, epoch_order, normalise
 from engine.errors import RequestError
-from engine.mesh import DATA, WHOLE, Spread, gathered
+from engine.mesh import Spread
 from engine.optim import optimizer
+from engine.sources.dataset import Split
 from engine.state import State, create
 from engine.step import eval_step, forward, train_step
 from models import build
@@ -32,14 +33,15 @@ CPU_MICROBATCH = 32
 
 
 def microbatch_for(
-    config: Config, platform: str, shares: int = 1, batch_stats: Any = None
+    config: Config, platform: str, shares: int = 1, kept: Any = None
 ) -> tuple[int, str]:
     """How many examples a device computes at once, and why. 0 means its whole share of a batch.
 
-    Raises RequestError where --microbatch would part the examples that `batch_stats` are of.
+    Raises RequestError where --microbatch would part the examples of which a network `kept`
+    statistics.
     """
     share = config.batch_size // shares
-    if batch_stats:
+    if jax.tree.leaves(kept):
         if config.microbatch:
             raise RequestError(f"--microbatch {config.microbatch}: the batch statistics of "
                                f"{config.model} are those of the whole batch. Leave it out.")
@@ -68,42 +70,40 @@ def segment(
 ) -> State:
     """`count` updates, all within one epoch. `root` is the run's key, `order` its shuffles'.
 
-    With a `spread` every device computes its share of each batch.
+    With a `spread` every device has its share of each batch. What a network keeps besides its
+    params is of exactly a batch's examples: its last batch is of its own size, where another
+    network's is padded and masked.
     """
-    lengths = durations(config, train.rows.shape[0])
+    lengths = durations(config, len(train.rows))
+    full, rest = divmod(len(train.rows), config.batch_size)
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
     order_N = epoch_order(order, drawn_in, train.rows)
 
-    # Whoever differentiates a run keeps one state a step; nobody else notices.
-    @partial(jax.checkpoint, prevent_cse=False)
-    def update(state: State) -> State:
-        position = state.step % lengths.epoch
-        batch, valid_B = batch_at(train.split, order_N, position, config.batch_size)
-        if spread:
-            batch, valid_B = spread.cut((batch, valid_B))
-        state = train_step(model, config, hyper, lengths, root, state, batch, valid_B, spread)
-        return spread.constrained(state) if spread else state
+    def padded(state: State) -> tuple[Split, Array]:
+        return batch_at(train.split, order_N, state.step % lengths.epoch, config.batch_size)
 
-    begins = state.step % lengths.epoch == 0
-    tally = jax.tree.map(lambda x: jnp.where(begins, jnp.zeros_like(x), x), state.tally)
-    return jax.lax.fori_loop(
-        0, count, lambda _, state: update(state), state._replace(tally=tally)
-    )
+    def last(_: State) -> tuple[Split, Array]:
+        return batch_at(train.split, order_N[-rest:], jnp.int32(0), rest)
 
+    def updates(state: State, count: Array | int, batch_of: Callable) -> State:
+        # Whoever differentiates a run keeps one state a step; nobody else notices.
+        @partial(jax.checkpoint, prevent_cse=False)
+        def update(state: State) -> State:
+            batch = batch_of(state)
+            batch, valid_B = spread.cut(batch) if spread else batch
+            state = train_step(model, config, hyper, lengths, root, state, batch, valid_B, spread)
+            return spread.constrained(state) if spread else state
 
-def _on_each_device(
-    spread: Spread | None, share: Callable, variables: Any, given: Any
-) -> Any:
-    """share(whole, given) on every device of the spread, or on the one there is: `whole()` are all
-    the variables, of which a device may hold a part."""
-    if spread is None:
-        return share(lambda: variables, given)
-    specs = spread.specs(variables)
+        return jax.lax.fori_loop(0, count, lambda _, state: update(state), state)
 
-    def one(variables: Any, given: Any) -> Any:
-        return share(lambda: gathered(variables, specs), given)
-
-    return spread.each(one, (specs, WHOLE), WHOLE)(variables, given)
+    position = state.step % lengths.epoch
+    tally = jax.tree.map(lambda x: jnp.where(position == 0, jnp.zeros_like(x), x), state.tally)
+    state = state._replace(tally=tally)
+    if not (rest and jax.tree.leaves(state.kept)):
+        return updates(state, count, padded)
+    whole_epoch = isinstance(count, int) and count == lengths.epoch  # static: both are scans
+    several = full if whole_epoch else jnp.minimum(count, full - position)
+    return updates(updates(state, several, padded), count - several, last)
 
 
 def evaluate(
@@ -111,37 +111,37 @@ def evaluate(
     spread: Spread | None = None,
 ) -> metrics.Evaluation:
     """Sums over every example of `subset`, each counted once, whatever the devices."""
-    shares = spread.shares if spread else 1
+    size = EVAL_BATCH * (spread.shares if spread else 1)
 
-    def share(whole: Callable[[], Any], subset: Subset) -> metrics.Evaluation:
-        """Of every `shares`th batch, from this device's on."""
-        first = jax.lax.axis_index(DATA) if spread else 0
+    def body(number, sums):
+        batch = batch_at(subset.split, subset.rows, number, size)
+        batch, valid_B = spread.cut(batch) if spread else batch
+        whole = spread.whole(variables) if spread else variables
+        return metrics.add(sums, eval_step(model, whole, batch, valid_B))
 
-        def body(turn, sums):
-            number = turn * shares + first
-            batch, valid_B = batch_at(subset.split, subset.rows, number, EVAL_BATCH)
-            return metrics.add(sums, eval_step(model, whole(), batch, valid_B))
-
-        turns = -(-subset.rows.shape[0] // (EVAL_BATCH * shares))
-        own = jax.lax.fori_loop(0, turns, body, metrics.zero_evaluation(num_classes))
-        return jax.lax.psum(own, DATA) if spread else own
-
-    return _on_each_device(spread, share, variables, subset)
+    turns = -(-subset.rows.shape[0] // size)
+    sums = jax.lax.fori_loop(0, turns, body, metrics.zero_evaluation(num_classes))
+    return spread.whole(sums) if spread else sums
 
 
 def predict(
     model: nn.Module, variables: Any, images_NxHxWxC: Array, spread: Spread | None = None
 ) -> tuple[Array, Array]:
     """The likeliest class of every uint8 image, int32 [N], and its probability, float32 [N]."""
+    count, shares = images_NxHxWxC.shape[0], spread.shares if spread else 1
+    size = min(EVAL_BATCH, -(-count // shares)) * shares
 
-    def share(whole: Callable[[], Any], images_NxHxWxC: Array) -> tuple[Array, Array]:
-        def one(image_HxWxC: Array) -> tuple[Array, Array]:
-            logits_C = forward(model, whole(), normalise(image_HxWxC)[None])[0]
-            return jnp.argmax(logits_C).astype(jnp.int32), jax.nn.softmax(logits_C).max()
+    def some(number: Array) -> tuple[Array, Array]:
+        rows_B = jnp.minimum(number * size + jnp.arange(size, dtype=jnp.int32), count - 1)
+        images = images_NxHxWxC[spread.cut(rows_B) if spread else rows_B]
+        whole = spread.whole(variables) if spread else variables
+        logits_BxC = forward(model, whole, normalise(images))
+        return jnp.argmax(logits_BxC, -1).astype(jnp.int32), jax.nn.softmax(logits_BxC).max(-1)
 
-        return jax.lax.map(one, images_NxHxWxC, batch_size=EVAL_BATCH)
-
-    return _on_each_device(spread, share, variables, images_NxHxWxC)
+    found = jax.lax.map(some, jnp.arange(-(-count // size), dtype=jnp.int32))
+    found = spread.whole(found) if spread else found
+    predicted, probability = (x.reshape(-1)[:count] for x in found)
+    return predicted, probability
 
 
 def prepare(config: Config, num_classes: int, hyper: Hyper, lengths: Durations):

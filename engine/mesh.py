@@ -1,7 +1,6 @@
 """Many devices: meshes with named axes, where arrays lie on them, how a run is spread over them.
 
-A run cuts its batches over the axis "data" and may split the kernels of its layers over "model";
-a population spreads its members over "runs".
+A run cuts its batches over the axis "data"; a population spreads its members over "runs".
 """
 
 import math
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.extend.core.primitives import sharding_constraint_p
 from jax.sharding import (
     AbstractMesh,
     AxisType,
@@ -22,8 +22,6 @@ from jax.sharding import (
 )
 
 from engine.config import Config
-from engine.errors import RequestError
-from models.columns import MODEL
 
 DATA, RUNS = "data", "runs"
 WHOLE, CUT = PartitionSpec(), PartitionSpec(DATA)
@@ -42,11 +40,12 @@ def _made(shape: tuple[int, ...], axes: tuple[str, ...], devices: list[jax.Devic
 
 
 class Spread(NamedTuple):
-    """How a run lies on the axes "data" and "model" of a mesh: arrays whole on every device, but
-    for kernels (arrays of two axes and more), split by output features over "model", and with
-    `fsdp` over "data". Biases, scales and batch statistics are a kernel's thousandth.
+    """How a run lies on the axis "data" of a mesh: its batches cut over it, all other arrays whole
+    on every device, but for those of two axes and more, with `fsdp` in parts. Biases, scales and
+    batch statistics are a kernel's thousandth.
 
     fsdp splits parameters and optimizer state alike: stage 3 of ZeRO (Rajbhandari et al. 2020).
+    What devices send each other, XLA's partitioner derives from these constraints.
     """
 
     mesh: Mesh | AbstractMesh
@@ -58,18 +57,10 @@ class Spread(NamedTuple):
         return self.mesh.shape[DATA]
 
     def _spec(self, x: Any) -> PartitionSpec:
-        axes: list[str | None] = [None] * len(x.shape)
-        if len(axes) < 2 or math.prod(x.shape) < SHARDED_FROM:
+        even = [at for at, size in enumerate(x.shape) if size % self.shares == 0]
+        if not (self.fsdp and even) or len(x.shape) < 2 or math.prod(x.shape) < SHARDED_FROM:
             return WHOLE
-        parts = self.mesh.shape[MODEL]
-        if parts > 1 and x.shape[-1] % parts == 0:
-            axes[-1] = MODEL
-        free = [at for at, size in enumerate(x.shape) if not axes[at] and size % self.shares == 0]
-        if self.fsdp and free:
-            axes[max(free, key=lambda at: x.shape[at])] = DATA
-        while axes and axes[-1] is None:
-            axes.pop()
-        return PartitionSpec(*axes)
+        return PartitionSpec(*[None] * max(even, key=lambda at: x.shape[at]), DATA)
 
     def specs(self, tree: Any) -> Any:
         """A PartitionSpec for every array, or shape of one, of `tree`."""
@@ -79,78 +70,45 @@ class Spread(NamedTuple):
         """A NamedSharding for every array, or shape of one, of `tree`."""
         return jax.tree.map(lambda x: NamedSharding(self.mesh, self._spec(x)), tree)
 
-    def split(self, tree: Any, axis: str) -> int:
+    def split(self, tree: Any, axis: str = DATA) -> int:
         """Bytes of the arrays, or shapes of them, that lie in parts on `axis`."""
         return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)
                    if self.mesh.shape[axis] > 1 and axis in self._spec(x))
 
+    # Within a program, where each of these keeps an array:
+
     def constrained(self, tree: T) -> T:
-        """Within a program: keep `tree` where `shardings` says."""
+        """Where `shardings` says."""
         return jax.lax.with_sharding_constraint(tree, self.shardings(tree))
 
     def cut(self, batch: T) -> T:
-        """Within a program: every part of "data" its share of the batch's first axis."""
+        """Every device its share of the batch's first axis."""
         return jax.lax.with_sharding_constraint(batch, NamedSharding(self.mesh, CUT))
 
-    def each(self, function: Callable, in_specs: Any, out_specs: Any) -> Callable:
-        """`function` on every device, of what `in_specs` gives it."""
-        return jax.shard_map(
-            function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
-        )
+    def whole(self, tree: T) -> T:
+        """Whole on every device."""
+        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, WHOLE))
 
+    def gathering(self, function: Callable) -> Callable:
+        """`function` of arrays that lie in parts, and are whole within: its gradient gathers them a
+        second time rather than keep them, a layer's where it is needed, if the compiler finds
+        memory short."""
+        def kept(primitive: Any, *_: Any, **__: Any) -> bool:
+            return primitive is not sharding_constraint_p
 
-def gathered(params: T, specs: Any) -> T:
-    """Within `each`: whole what "data" splits. Its gradient leaves every device its part of the
-    sum over all."""
-    def one(x: jax.Array, spec: PartitionSpec) -> jax.Array:
-        if DATA not in spec:
-            return x
-        return jax.lax.all_gather(x, DATA, axis=spec.index(DATA), tiled=True)
-
-    return jax.tree.map(one, params, specs)
-
-
-def gathered_again(function: Callable) -> Callable:
-    """`function` of `gathered` arrays, which its gradient gathers a second time rather than keep
-    whole: a layer's where it is needed, if the compiler finds memory short."""
-    def kept(primitive: Any, *_: Any, **how: Any) -> bool:
-        return not (primitive is jax.lax.all_gather_p and DATA in how["axis_name"])
-
-    return jax.checkpoint(function, policy=kept)
-
-
-def summed(sums: T, specs: Any) -> T:
-    """Within `each`: the gradients of all devices added, but for those that `gathered` did."""
-    several = jax.lax.axis_size(MODEL) > 1
-
-    def one(x: jax.Array, spec: PartitionSpec) -> jax.Array:
-        if DATA not in spec:
-            x = jax.lax.psum(x, DATA)
-        if several and MODEL not in spec:  # equal, if all devices round alike
-            x = jax.lax.pmean(x, MODEL)
-        return x
-
-    return jax.tree.map(one, sums, specs)
+        return jax.checkpoint(lambda tree: function(self.whole(tree)), policy=kept)
 
 
 def spread(devices: list[jax.Device], config: Config) -> Spread | None:
-    """A run's spread over `devices`, those of every process; None where there is one. Raises
-    RequestError where --model_parallel does not divide them."""
-    count, parts = len(devices), config.model_parallel
-    if count % parts:
-        divisors = [str(n) for n in range(1, count + 1) if count % n == 0]
-        raise RequestError(
-            f"--model_parallel {parts} does not divide the {count} device{'s' * (count > 1)} of "
-            f"the job: type {' or '.join(divisors)}."
-        )
-    if count == 1:
+    """A run's spread over `devices`, those of every process; None where there is one."""
+    if len(devices) == 1:
         return None
-    return Spread(_made((count // parts, parts), (DATA, MODEL), devices), config.fsdp)
+    return Spread(_made((len(devices),), (DATA,), devices), config.fsdp)
 
 
 def on_paper(count: int, fsdp: bool = False) -> Spread:
-    """A spread over "data" of devices that need not be here: for shapes, never for a program."""
-    return Spread(AbstractMesh((count, 1), (DATA, MODEL)), fsdp)
+    """A spread of devices that need not be here: for shapes, never for a program."""
+    return Spread(AbstractMesh((count,), (DATA,)), fsdp)
 
 
 def size(mesh: Mesh | None) -> int:

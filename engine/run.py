@@ -61,7 +61,7 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
     config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
     state = ready.state_shapes
     size, _ = loop.microbatch_for(
-        config, ready.device.platform, ready.shares, state.batch_stats
+        config, ready.device.platform, ready.shares, state.kept
     )
     config = dataclasses.replace(config, microbatch=size)
     return memory.plan(compile_segment(ready, config, state).compiled)

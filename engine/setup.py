@@ -130,10 +130,9 @@ def compute_on(device: jax.Device, config: Config) -> None:
 def begin_alone(config: Config) -> tuple[jax.Device, Console]:
     """`begin` of a population. Raises RequestError among several processes, and for what
     splits one run."""
-    for name, typed in (("fsdp", config.fsdp), ("model_parallel", config.model_parallel > 1)):
-        if typed:
-            raise RequestError(f"--{name} splits one run over the devices; a population has its "
-                               "runs on them, each whole: leave it out.")
+    if config.fsdp:
+        raise RequestError("--fsdp splits one run over the devices; a population has its runs on "
+                           "them, each whole: leave it out.")
     begun = begin(config)
     if jax.process_count() > 1:
         raise RequestError("a population lives in one process, on all of its devices: start one a "
@@ -147,10 +146,10 @@ def load(config: Config) -> Dataset:
 
 
 def share_of(config: Config, count: int) -> int:
-    """Examples of a batch that each of `count` devices, or groups of --model_parallel devices,
-    computes. Raises RequestError where they can't share it evenly, or in whole microbatches."""
+    """Examples of a batch that each of `count` devices computes. Raises RequestError where they
+    can't share it evenly, or in whole microbatches."""
     share, rest = divmod(config.batch_size, count)
-    who = f"{count} {'devices' if config.model_parallel == 1 else 'groups of devices'}"
+    who = f"{count} devices"
     if rest:
         near = " or ".join(str(size) for size in (share * count, (share + 1) * count) if size)
         raise RequestError(f"--batch_size {config.batch_size} is the whole job's, and {who} "
@@ -172,21 +171,12 @@ def _shares(config: Config, spread: Spread | None) -> str:
 
 
 def _parts(ready: Setup) -> str:
-    """What of the parameters lies in parts, in words. Raises RequestError for --model_parallel
-    where no kernel can."""
+    """What of the parameters lies in parts, in words."""
     spread, params = ready.spread, ready.state_shapes.params
-    if spread is None:
+    if not (spread and spread.fsdp):
         return ""
-    whole, parts = f"{collectives.nbytes(params):,}", ready.config.model_parallel
-    over_data, over_model = (spread.split(params, axis) for axis in (mesh.DATA, mesh.MODEL))
-    if parts > 1 and not over_model:
-        raise RequestError(f"--model_parallel {parts} splits no kernel of {ready.config.model}: "
-                           f"none has {mesh.SHARDED_FROM:,} elements and output features that "
-                           f"{parts} divides. Type another number, or leave it out.")
-    told = [f"{size:,} of {whole} bytes over {name}" for size, name, asked in (
-        (over_data, "all that share a batch", ready.config.fsdp),
-        (over_model, f"{parts} that share kernels", parts > 1)) if asked]
-    return f"; parameters in parts: {', '.join(told)}" if told else ""
+    return f"; parameters in parts: {spread.split(params):,} of {collectives.nbytes(params):,} " \
+           "bytes over all that share a batch"
 
 
 def settle(
@@ -202,9 +192,9 @@ def settle(
     )
     lengths = durations(config, num_train)
     model, tx = loop.prepare(config, len(dataset.classes), hyper, lengths)
-    batch_stats = _fitting(config, model, image).get("batch_stats")
+    kept = {k: v for k, v in _fitting(config, model, image).items() if k != "params"}
     shares = spread.shares if spread else 1
-    size, reason = loop.microbatch_for(config, device.platform, shares, batch_stats)
+    size, reason = loop.microbatch_for(config, device.platform, shares, kept)
     if config.batch_size > loop.CPU_MICROBATCH * shares or size:
         console.print(f"microbatch: {size or config.batch_size // shares} ({reason})")
     order = config.seed if config.order_seed < 0 else config.order_seed

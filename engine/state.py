@@ -1,5 +1,6 @@
 """What a run carries from step to step: arrays only, so that it can be donated and saved whole."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,8 +13,8 @@ from engine import keys, metrics
 
 
 class State(NamedTuple):
-    """`batch_stats` are {} for a network that keeps none; `tally` sums the epoch so far;
-    `diverged_at` is the first non-finite step, or -1."""
+    """`batch_stats` are {} for a network that keeps none, and `collections` all that it keeps
+    besides; `tally` sums the epoch so far; `diverged_at` is the first non-finite step, or -1."""
 
     step: Array
     params: Any
@@ -21,11 +22,23 @@ class State(NamedTuple):
     opt_state: optax.OptState
     tally: metrics.Tally
     diverged_at: Array
+    collections: dict[str, Any] = {}
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """Every collection of the network's but its params."""
+        return {"batch_stats": self.batch_stats, **self.collections}
 
     @property
     def variables(self) -> dict[str, Any]:
         """What the network computes with, as flax's `apply` takes it."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        return {"params": self.params, **self.kept}
+
+
+def sorted_out(collections: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a State that hold a network's collections, its params aside."""
+    others = {k: v for k, v in collections.items() if v and k not in ("params", "batch_stats")}
+    return {"batch_stats": collections.get("batch_stats", {}), "collections": others}
 
 
 def create(
@@ -38,10 +51,10 @@ def create(
     return State(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(params),
         tally=metrics.zeros(),
         diverged_at=jnp.full((), -1, jnp.int32),
+        **sorted_out(variables),
     )
 
 

@@ -1,7 +1,5 @@
 """One update and one evaluation of a batch: pure and unjitted. B: batch, C: classes."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,11 +11,10 @@ from jax import Array
 from engine import augment, keys, metrics
 from engine.config import Config, Durations, Hyper
 from engine.data import normalise
-from engine.mesh import CUT, DATA, WHOLE, Spread, gathered, gathered_again, summed
+from engine.mesh import Spread
 from engine.optim import optimizer
 from engine.sources.dataset import Split
-from engine.state import State
-from models.batch_norm import Share
+from engine.state import State, sorted_out
 
 
 class Batch(NamedTuple):
@@ -34,17 +31,14 @@ def forward(model: nn.Module, variables: Any, images: Array) -> Array:
 
 
 def learning(
-    model: nn.Module, variables: Any, batch: Batch, dropout: Array, axes: tuple[str, ...] = ()
-) -> tuple[Array, Any]:
-    """Logits [B, C] of a batch to learn from, and the batch statistics it leaves: over the valid
-    examples of all devices on the mesh's `axes`."""
-    how: dict[str, Any] = {"train": True, "rngs": {"dropout": dropout}}
-    if not variables["batch_stats"]:
-        return model.apply(variables, batch.inputs, **how), {}  # type: ignore
-    logits_BxC, changed = model.apply(
-        variables, batch.inputs, batch=Share.of(batch.valid, axes), mutable="batch_stats", **how
+    model: nn.Module, variables: Any, batch: Batch, dropout: Array
+) -> tuple[Array, dict[str, Any]]:
+    """Logits [B, C] of a batch to learn from, and what the network keeps besides its params after
+    it: every other collection of `variables`."""
+    kept = sorted(name for name, part in variables.items() if part and name != "params")
+    return model.apply(  # type: ignore
+        variables, batch.inputs, train=True, rngs={"dropout": dropout}, mutable=kept
     )
-    return logits_BxC, changed["batch_stats"]  # type: ignore
 
 
 def cross_entropy(
@@ -59,77 +53,55 @@ def cross_entropy(
 
 
 class Learned(NamedTuple):
-    """Of a batch: the gradient of the loss summed over its valid examples, their tally, and the
-    batch statistics after it."""
+    """Of a batch: the gradient of the loss summed over its valid examples, their tally, and what
+    the network keeps besides its params after it."""
 
     gradient: Any
     tally: metrics.Tally
-    batch_stats: Any
+    kept: dict[str, Any]
 
 
 def _learned(
     model: nn.Module, variables: Any, batch: Batch, hyper: Hyper, dropout: Array,
-    axes: tuple[str, ...], whole: Callable[[Any], Any] | None,
+    spread: Spread | None,
 ) -> Learned:
-    """What `batch` teaches. `whole` gathers parameters of which a device has a part."""
-
     def loss_sum(params):
-        now = variables | {"params": whole(params) if whole else params}
-        logits_BxC, batch_stats = learning(model, now, batch, dropout, axes)
+        logits_BxC, kept = learning(model, variables | {"params": params}, batch, dropout)
         loss_B = cross_entropy(logits_BxC, batch.targets, hyper.label_smoothing)
         tally = metrics.measure(loss_B, logits_BxC, batch.targets, batch.valid)
-        return tally.loss_sum, (tally, batch_stats)
+        return tally.loss_sum, (tally, kept)
 
-    gradient, (tally, batch_stats) = jax.grad(
-        gathered_again(loss_sum) if whole else loss_sum, has_aux=True
-    )(variables["params"])
-    return Learned(gradient, tally, batch_stats)
+    if spread and spread.fsdp:
+        loss_sum = spread.gathering(loss_sum)
+    gradient, (tally, kept) = jax.grad(loss_sum, has_aux=True)(variables["params"])
+    return Learned(spread.constrained(gradient) if spread else gradient, tally, kept)
 
 
 def _accumulated(
     model: nn.Module, variables: Any, batch: Batch, hyper: Hyper, dropout: Array, microbatch: int,
-    axes: tuple[str, ...] = (), whole: Callable[[Any], Any] | None = None,
+    spread: Spread | None,
 ) -> Learned:
-    """`_learned` over microbatches that fit the cache; their sums are the whole batch's. Not for
-    batch statistics, which those of a part are not."""
-    if not 0 < microbatch < batch.targets.shape[0]:
-        return _learned(model, variables, batch, hyper, dropout, axes, whole)
-    count = batch.targets.shape[0] // microbatch
-    parts = jax.tree.map(lambda x: x.reshape(count, microbatch, *x.shape[1:]), batch)
+    """`_learned` over microbatches, so many examples a device, that fit the cache; their sums are
+    the whole batch's. Not for a network that keeps statistics, which a part has others of."""
+    shares = spread.shares if spread else 1
+    count = batch.targets.shape[0] // (shares * (microbatch or batch.targets.shape[0]))
+    if count < 2:
+        return _learned(model, variables, batch, hyper, dropout, spread)
+
+    def dealt(x: Array) -> Array:
+        """[count, shares · microbatch, ...]: of each part, every device has its own examples."""
+        own = x.reshape(shares, count, microbatch, *x.shape[1:]).swapaxes(0, 1)
+        return own.reshape(count, shares * microbatch, *x.shape[1:])
 
     def body(sums, part):
         index, batch = part
         own = jax.random.fold_in(dropout, index)
-        new = _learned(model, variables, batch, hyper, own, axes, whole)
-        return metrics.add(sums, new), None
+        batch = spread.cut(batch) if spread else batch
+        return metrics.add(sums, _learned(model, variables, batch, hyper, own, spread)), None
 
     start = Learned(jax.tree.map(jnp.zeros_like, variables["params"]), metrics.zeros(), {})
-    return jax.lax.scan(body, start, (jnp.arange(count), parts))[0]
-
-
-def _spread(
-    spread: Spread, config: Config, model: nn.Module, variables: Any, batch: Batch, hyper: Hyper,
-    dropout: Array,
-) -> Learned:
-    """`_accumulated`, every device its share of the batch: one all-reduce a dtype adds up.
-
-    Of fully sharded parameters each device is left with its part of the gradient.
-    """
-    specs = spread.specs(variables)
-    params = specs["params"]
-    whole = partial(gathered, specs=params) if spread.fsdp else None
-
-    def part(variables, batch, hyper, dropout):
-        own = jax.random.fold_in(dropout, jax.lax.axis_index(DATA))
-        learned = _accumulated(
-            model, variables, batch, hyper, own, config.microbatch, spread.mesh.axis_names, whole
-        )
-        return learned._replace(gradient=summed(learned.gradient, params),
-                                tally=jax.lax.psum(learned.tally, DATA))
-
-    out = Learned(params, WHOLE, WHOLE)  # type: ignore[arg-type]  # where each of them lies
-    each = spread.each(part, (specs, CUT, WHOLE, WHOLE), out)
-    return each(variables, batch, hyper, dropout)
+    parts = jnp.arange(count), jax.tree.map(dealt, batch)
+    return jax.lax.scan(body, start, parts)[0]
 
 
 def train_step(
@@ -143,15 +115,14 @@ def train_step(
     valid_B: Array,
     spread: Spread | None = None,
 ) -> State:
-    """One update from uint8 images. The gradient is the mean over the valid examples, of all
-    devices of the `spread` where there is one."""
+    """One update from uint8 images. The gradient is the mean over the valid examples, on however
+    many devices of a `spread` they lie."""
     images = augment.augment(config, keys.stream(root, "augment", state.step), batch.inputs)
     ready = Batch(normalise(images), batch.targets, valid_B)
     dropout = keys.stream(root, "dropout", state.step)
-    if spread is None:
-        learned = _accumulated(model, state.variables, ready, hyper, dropout, config.microbatch)
-    else:
-        learned = _spread(spread, config, model, state.variables, ready, hyper, dropout)
+    learned = _accumulated(
+        model, state.variables, ready, hyper, dropout, config.microbatch, spread
+    )
     tally = learned.tally
     gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), learned.gradient)
     tx = optimizer(config, hyper, durations)
@@ -160,10 +131,10 @@ def train_step(
     return State(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
-        batch_stats=learned.batch_stats,
         opt_state=opt_state,
         tally=metrics.add(state.tally, tally),
         diverged_at=jnp.where(bad, state.step, state.diverged_at),
+        **sorted_out(learned.kept),
     )
 
 

@@ -1,7 +1,4 @@
-"""Every network by name; all are called as model(image_BxHxWxC, train) → logits.
-
-One that keeps `batch_stats` takes a `batch` too, the batch_norm.Share that its statistics are of.
-"""
+"""Every network by name; all are called as model(image_BxHxWxC, train) → logits."""
 
 import flax.linen as nn
 

@@ -15,8 +15,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from models.columns import by_columns
-
 Formulation = Callable[[Array, Array], Array]
 
 
@@ -161,21 +159,6 @@ CONV_PADDED = {  # by stride: a kernel of 3 × 3 stands on every pixel, or on ev
 }
 
 
-def _kernel(
-    layer: nn.Module, shape: tuple[int, ...], init: Callable = nn.initializers.glorot_uniform
-) -> Array:
-    """The layer's kernel, of `shape` when it is made; on a device that has its columns, those.
-
-    Raises ValueError for a kernel of another shape.
-    """
-    if not layer.has_variable("params", "kernel"):
-        return layer.param("kernel", init(), shape)
-    kernel: Array = layer.get_variable("params", "kernel")
-    if kernel.shape[:-1] != shape[:-1] or shape[-1] % kernel.shape[-1]:
-        raise ValueError(f"the kernel of {layer.name} is of shape {kernel.shape}, not {shape}")
-    return kernel
-
-
 class ConvReLU(nn.Module):
     """Valid convolution, optional 2 × 2 max-pooling, ReLU; nn.Conv's parameters.
 
@@ -195,10 +178,11 @@ class ConvReLU(nn.Module):
         if min(x_BxHxWxC.shape[1:3]) < least:
             raise ValueError(f"a convolution needs {least} × {least} pixels, got "
                              f"{x_BxHxWxC.shape[1]} × {x_BxHxWxC.shape[2]}")
-        kernel = _kernel(self, (self.side, self.side, x_BxHxWxC.shape[-1], self.features))
+        shape = (self.side, self.side, x_BxHxWxC.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         operation = (CONV_POOL if self.pool else CONV)[self.formulation]
-        return nn.relu(by_columns(operation, x_BxHxWxC, kernel, self.features) + bias)
+        return nn.relu(operation(x_BxHxWxC, kernel) + bias)
 
 
 class Conv(nn.Module):
@@ -215,9 +199,8 @@ class Conv(nn.Module):
     def __call__(self, x_BxHxWxC: Array) -> Array:
         """[B, H, W, C] → [B, ⌈H / stride⌉, ⌈W / stride⌉, features]"""
         shape = (3, 3, x_BxHxWxC.shape[-1], self.features)
-        kernel = _kernel(self, shape, nn.initializers.he_normal)
-        operation = CONV_PADDED[self.stride][self.formulation]
-        return by_columns(operation, x_BxHxWxC, kernel, self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        return CONV_PADDED[self.stride][self.formulation](x_BxHxWxC, kernel)
 
 
 class Dense(nn.Module):
@@ -228,6 +211,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x_BxC: Array) -> Array:
         """[B, C] → [B, features]"""
-        kernel = _kernel(self, (x_BxC.shape[-1], self.features))
+        shape = (x_BxC.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return by_columns(jnp.dot, x_BxC, kernel, self.features) + bias
+        return jnp.dot(x_BxC, kernel) + bias

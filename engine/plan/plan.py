@@ -202,9 +202,6 @@ def settled(config: Config, hyper: Hyper, count: int, chip: Chip) -> Plan:
     Convolutions are XLA's own, as on an accelerator. Raises RequestError for a batch that `count`
     devices can't share, or larger than the data, and for what nobody reckons.
     """
-    if config.model_parallel > 1:
-        raise RequestError("--plan reckons data parallelism and --fsdp: leave --model_parallel "
-                           "out.")
     if config.microbatch:
         raise RequestError("--plan reckons a batch computed at once: leave --microbatch out.")
     setup.share_of(config, count)
