@@ -33,7 +33,6 @@ import pytest  # noqa: E402
 from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
 from models import MODELS  # noqa: E402
-from models.batch_norm import BatchNorm  # noqa: E402
 from models.layers import Conv, Dense  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -86,10 +85,10 @@ class Normed(nn.Module):
     convolution: str = "auto"
 
     @nn.compact
-    def __call__(self, x, train: bool, batch=None):
+    def __call__(self, x, train: bool):
         for features in (8, 16):
             x = Conv(features, stride=2, formulation=self.convolution)(x)
-            x = nn.relu(BatchNorm()(x, train, batch))
+            x = nn.relu(nn.BatchNorm(not train)(x))
         return Dense(self.num_classes)(x.mean((1, 2)))
 
 

@@ -51,8 +51,7 @@ def trained(devices: int, config=CONFIG, hyper=HYPER, steps: int = 5):
 
 @pytest.mark.parametrize("changes", [
     {}, {"flip": True, "crop_padding": 2}, {"microbatch": 2}, {"optimizer": "sgd"}, {"fsdp": True},
-    {"fsdp": True, "optimizer": "muon"}, {"fsdp": True, "microbatch": 2}, {"model_parallel": 2},
-    {"model_parallel": 2, "optimizer": "muon"},
+    {"fsdp": True, "optimizer": "muon"}, {"fsdp": True, "microbatch": 2}, {"batch_size": 32},
 ])
 def test_two_devices_train_as_one_does(changes):
     config, hyper = dataclasses.replace(CONFIG, **changes), Hyper(clip_norm=1.0)
@@ -64,9 +63,8 @@ def test_two_devices_train_as_one_does(changes):
     np.testing.assert_array_equal(judged_by_two.confusion, judged.confusion)
 
 
-@pytest.mark.parametrize("changes", [{}, {"model_parallel": 2}])
-def test_the_articles_network_too(changes):
-    config = Config(batch_size=32, optimizer="sgd", **changes)
+def test_the_articles_network_too():
+    config = Config(batch_size=32, optimizer="sgd")
     _, one, _ = trained(1, config, steps=2)
     _, two, _ = trained(2, config, steps=2)
     chex.assert_trees_all_close(jax.device_get(two.params), jax.device_get(one.params), atol=5e-5)
@@ -89,27 +87,6 @@ def test_fully_sharded_state_lies_in_parts_and_stays_so():
                  if x.shape == kernel.shape}
     assert moment == str(kernel.sharding.spec)
     assert state.params["Dense_1"]["bias"].is_fully_replicated  # too small to split
-
-
-def test_kernels_split_by_columns_stay_so():
-    """The input of each layer's product, its gradient, and what all devices hold are exchanged."""
-    text, state, _ = trained(2, dataclasses.replace(CONFIG, model_parallel=2))
-    assert set(COLLECTIVE.findall(text)) == {"all-reduce", "all-gather"}
-    kernel = state.params["Dense_0"]["kernel"]
-    assert kernel.addressable_shards[0].data.shape == (kernel.shape[0], 8)
-    (moment,) = {x.addressable_shards[0].data.shape for x in jax.tree.leaves(state.opt_state)
-                 if x.shape == kernel.shape}
-    assert moment == (kernel.shape[0], 8)
-    small = state.params["Dense_1"]["kernel"]  # 16 × 4
-    assert small.is_fully_replicated
-    chex.assert_trees_all_equal(*(jax.device_get(x.data) for x in small.addressable_shards))
-
-
-@pytest.mark.parametrize("parts, said", [(3, "the 2 devices of the job: type 1 or 2"),
-                                         (4, "the 2 devices of the job: type 1 or 2")])
-def test_kernels_are_split_over_what_divides_the_devices(parts, said):
-    with pytest.raises(RequestError, match=f"--model_parallel {parts} does not divide {said}"):
-        mesh.spread(jax.devices("cpu"), dataclasses.replace(CONFIG, model_parallel=parts))
 
 
 def test_the_gradient_of_a_padded_batch_is_the_mean_over_its_examples():
