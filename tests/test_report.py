@@ -1,14 +1,20 @@
+"""A run's pictures, read back from the figures before they are drawn, and its page."""
+
 import html
 import io
+import math
 import re
+import tomllib
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 from rich.console import Console
 
 from engine import metrics
 from engine.loggers.progress import Progress
+from engine.report import page, pictures
 from engine.report import run as report
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -27,25 +33,196 @@ def run(classes: list[str]):
     return {"config": {"model": "cnn", "dataset": EVIL}, "device": "cpu"}, [row], scores
 
 
-def wrong(count: int, channels: int) -> report.Mistakes:
+def wrong(count: int, channels: int) -> pictures.Mistakes:
     images = np.zeros((count, 8, 8, channels), np.uint8)
-    return report.Mistakes(images, np.zeros(count, int), np.ones(count, int), np.ones(count))
+    return pictures.Mistakes(images, np.zeros(count, int), np.ones(count, int), np.ones(count))
 
 
-@pytest.mark.parametrize("classes, count, channels", [(2, 0, 3), (10, 7, 1), (100, 25, 3)])
-def test_the_report_is_one_self_contained_page(tmp_path, classes, count, channels):
-    names = [EVIL, *(f"$class_{i}" for i in range(1, classes))]
-    report.write(tmp_path, *run(names), wrong(count, channels))
+def shown(scores: dict, mistakes: pictures.Mistakes) -> report.Shown:
+    """What a classification shows, of classes that may have any name."""
+    classes = list(scores["per_class"])
+    return report.Shown(
+        [(classes[0], classes[0])], ("loss", "accuracy"),
+        (["class", classes[0]], [[name, row["f1"]] for name, row in scores["per_class"].items()]),
+        classes[0],
+        [("confusion.png", f"Confusion: {classes[0]}",
+          pictures.confusion(np.array(scores["confusion"]), classes)),
+         ("mistakes.png", classes[0], pictures.mistakes(mistakes, classes))],
+    )
+
+
+@pytest.fixture
+def figures(monkeypatch) -> list:
+    """The figures that would have been drawn, without the time that drawing takes."""
+    found: list = []
+    monkeypatch.setattr(pictures, "png", lambda figure: found.append(figure) or b"PNG")
+    return found
+
+
+def test_the_report_is_one_self_contained_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "DPI", 50)
+    config, history, scores = run([EVIL, "$b", "c$"])
+    report.write(tmp_path, config, history, scores, shown(scores, wrong(2, 3)))
     text = (tmp_path / "report.html").read_text()
-    assert EVIL not in text and html.escape(EVIL) in text and "<script" not in text
-    for source in re.findall(r'(?:src|href)="([^"]*)"', text):
-        assert source.startswith("data:image/png;base64,")
+    assert EVIL not in text and html.escape(EVIL, quote=False) in text and "<script" not in text
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert len(sources) == 3
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert "http:" not in text and "https:" not in text
     for name in ("curves.png", "confusion.png", "mistakes.png"):
         picture = Image.open(io.BytesIO((tmp_path / name).read_bytes()))
         low, high = picture.convert("L").getextrema()
-        assert picture.width > 300 and high - low > 100, "a blank picture"
+        assert picture.width > 150 and high - low > 100, "a blank picture"
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def tables(text: str) -> list[list[str]]:
+    return [re.findall("<t[hd]>(.*?)</t[hd]>", line) for line in re.findall("<tr>(.*?)</tr>", text)]
+
+
+def test_a_report_serves_a_task_without_classes(tmp_path, figures):
+    config = {"config": {"model": "mlp", "dataset": "wine"}, "device": "cpu"}
+    history = [{"epoch": 1, "step": 3, "loss": 0.5, "val_loss": None, "mse": math.nan,
+                "val_mse": 12345678.9, "learning_rate": 1.5e-5},
+               {"epoch": 2, "step": 6, "loss": 2e-7, "val_loss": 1.0}]
+    scores = {"num_examples": 1234, "split": "test", "examples_per_second": None,
+              "seconds_train": 1.25, "seconds_compile": 2.0}
+    told = report.Shown([("mse", "0.25")], ("loss", "mse"),
+                        pictures=[("predicted.png", "Predicted: against true", b"P")])
+    report.write(tmp_path, config, history, scores, told)
+    text = (tmp_path / "report.html").read_text()
+    assert "<h1>mlp on wine</h1>" in text and "1,234 examples of test · cpu" in text
+    cards = dict(reversed(pair) for pair in
+                 re.findall(r'<b>([^<]*)</b><span class="soft">([^<]*)</span>', text))
+    assert cards == {"mse": "0.25", "examples a second": "–", "training": "1.2 s",
+                     "compilation": "2.0 s"}
+    assert tables(text) == [
+        ["epoch", "step", "loss", "val_loss", "mse", "val_mse", "learning_rate"],
+        ["1", "3", "0.5000", "–", "nan", "1.235e+07", "1.5e-05"],
+        ["2", "6", "2e-07", "1.0000", "–", "–", "–"],
+    ]
+    assert "<h2>Predicted</h2>" in text and ">Against true</p>" in text and "<h2>By" not in text
+    assert (tmp_path / "predicted.png").read_bytes() == b"P"
+    assert "predict --run_dir" in text and "image.png" not in text
+
+
+def test_a_report_that_fails_costs_a_line_and_not_the_run(tmp_path, capsys):
+    report.write(tmp_path, {}, [{}], {}, report.Shown([], ("loss",)))
+    told = capsys.readouterr().err
+    assert told.startswith("the report could not be written: KeyError") and told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value, text", [
+    (0.0, "0.0000"), (0.25, "0.2500"), (-3.5, "-3.5000"), (1e-9, "1e-09"), (1e6, "1e+06"),
+    (3, "3"), (None, "–"), (math.inf, "inf"), ("a", "a"),
+])
+def test_numbers_are_written_in_four_digits(value, text):
+    assert page.number(value) == text
+
+
+def test_every_template_is_packaged():
+    found = {path.name for path in (ROOT / "engine/report/templates").iterdir()}
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = {path.name for pattern in patterns["package-data"]["engine.report"]
+              for path in (ROOT / "engine/report").glob(pattern)}
+    assert found == listed and "page.html" in found
+
+
+def test_curves_are_those_of_the_history(figures):
+    history = [{"epoch": 1, "loss": 3.0, "val_loss": 4.0, "mse": 5.0},
+               {"epoch": 2, "loss": 1.0, "val_loss": None, "mse": math.nan}]
+    pictures.curves(history, ("loss", "mse", "nothing"))
+    loss, mse, nothing = figures[0].axes
+    drawn = {line.get_label(): line for line in loss.get_lines()}
+    np.testing.assert_array_equal(drawn["training"].get_xydata(), [[1, 3], [2, 1]])
+    np.testing.assert_array_equal(drawn["validation"].get_xydata(), [[1, 4], [2, math.nan]])
+    assert [line.get_label() for line in mse.get_lines()] == ["training"]
+    assert not nothing.get_lines() and nothing.get_title() == "nothing"
+
+
+def test_confusion_has_true_classes_down_and_predicted_ones_across(figures):
+    matrix = np.array([[5, 1, 0], [2, 7, 4], [0, 0, 0]])
+    pictures.confusion(matrix, ["a", "$b", "c"])
+    panel = figures[0].axes[0]
+    read = np.full_like(matrix, -1)
+    for text in panel.texts:
+        across, down = text.get_position()
+        read[int(down), int(across)] = int(text.get_text())
+    np.testing.assert_array_equal(read, matrix)
+    shares = panel.collections[0].get_array().reshape(3, 3)
+    np.testing.assert_allclose(shares, [[5 / 6, 1 / 6, 0], [2 / 13, 7 / 13, 4 / 13], [0, 0, 0]])
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("predicted", "true")
+    for labels in (panel.get_xticklabels(), panel.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["a", r"\$b", "c"]
+
+
+def test_of_many_classes_some_are_named_and_none_counted(figures):
+    pictures.confusion(np.eye(100), [str(i) for i in range(100)])
+    panel = figures[0].axes[0]
+    assert not panel.texts and len(panel.get_xticks()) == 50
+    assert panel.get_xticklabels()[3].get_text() == "6" and panel.get_xticks()[3] == 6.5
+
+
+@pytest.mark.parametrize("channels, kind", [(1, np.uint8), (3, np.uint8), (4, np.float32)])
+def test_mistakes_keep_their_order(figures, channels, kind):
+    images = np.stack([np.full((8, 8, channels), i) for i in range(3)]).astype(kind)
+    assert pictures.are_pictures(images) and not pictures.are_pictures(images[0])
+    told = pictures.Mistakes(images, np.array([0, 1, 2]), np.array([1, 2, 0]),
+                             np.array([0.9, 0.75, 0.5]))
+    pictures.mistakes(told, ["a", "b", "c"])
+    panels = [panel for panel in figures[0].axes if panel.get_title()]
+    assert [panel.get_title() for panel in panels] == [
+        "a → b\n90.0%", "b → c\n75.0%", "c → a\n50.0%"]
+    if kind == np.uint8:
+        assert [panel.images[0].get_array().max() for panel in panels] == [0, 1, 2]
+
+
+def test_without_mistakes_the_picture_says_so(figures):
+    pictures.mistakes(wrong(0, 1), ["a"])
+    assert [text.get_text() for text in figures[0].axes[0].texts] == ["no mistakes"]
+
+
+@pytest.mark.parametrize("image, expected", [
+    ([0.25, 1.0], [0.25, 1.0]), ([-1.0, 3.0], [0.0, 1.0]), ([2.0, 2.0], [0.0, 0.0]),
+    ([math.nan, 0.5], [0.0, 0.5]),
+])
+def test_floats_are_stretched_only_where_they_must(image, expected):
+    np.testing.assert_allclose(pictures._visible(np.array([[image]]).reshape(1, 2, 1)), [expected])
+
+
+def test_predicted_is_drawn_against_true(figures):
+    true, guess = np.array([1.0, 2.0, math.nan, 4.0]), np.array([3.0, math.inf, 1.0, 5.0])
+    pictures.predicted(true, guess)
+    (panel,) = figures[0].axes
+    np.testing.assert_array_equal(panel.collections[0].get_offsets(), [[1, 3], [4, 5]])
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("true", "predicted")
+    assert panel.get_xlim()[0] > 0  # the diagonal draws nothing else in
+
+
+def test_many_points_are_counted_and_four_outputs_drawn(figures):
+    values = np.random.default_rng(0).normal(size=(pictures.POINTS + 1, 6))
+    pictures.predicted(values, values)
+    titled = [panel for panel in figures[0].axes if panel.get_title()]
+    assert [panel.get_title() for panel in titled] == [f"output {k} of 6" for k in (1, 2, 3, 4)]
+    assert all(panel.collections[0].get_array().sum() == len(values) for panel in titled)
+
+
+def test_labels_are_sorted_and_bounded(figures):
+    pictures.labels(["a", "$b", "c"], {"F1": [0.5, 0.75, math.nan], "AP": [0.1, 0.2, 0.3]})
+    pictures.labels([str(i) for i in range(90)], {"F1": np.linspace(1, 0, 90).tolist()})
+    few, many = (figure.axes[0] for figure in figures)
+    assert [label.get_text() for label in few.get_yticklabels()] == [r"\$b", "a", "c"]
+    assert [bar.get_width() for bar in few.containers[1]] == [0.2, 0.1, 0.3]
+    names = [int(label.get_text()) for label in many.get_yticklabels()]
+    assert names == [*range(20), *range(70, 90)]
+
+
+def test_a_backend_that_is_none_does_no_harm(monkeypatch):
+    for name, kept in (("nonsense", None), ("module://a.notebook", "module://a.notebook")):
+        monkeypatch.setenv("MPLBACKEND", name)
+        pictures.figure(1, 1)
+        assert pictures.os.environ.get("MPLBACKEND") == kept
 
 
 VALUES = {"loss": 1.02341, "accuracy": 0.5, "val_loss": 1.1, "val_accuracy": 0.61}

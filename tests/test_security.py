@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, Tiny
 from PIL import Image
-from test_report import EVIL, run, wrong
+from test_report import EVIL, run, shown, wrong
 from test_sources import Squares
 from test_sweep_report import ENSEMBLES, population
 
@@ -399,7 +399,7 @@ def test_a_runs_report_shows_nasty_names_as_text(tmp_path):
     path.mkdir()
     config, history, scores = run([EVIL, NASTY, "plain"])
     scores["split"] = config["config"]["model"] = config["device"] = NASTY
-    report.write(path, config, history, scores, wrong(3, 3))
+    report.write(path, config, history, scores, shown(scores, wrong(3, 3)))
     page = check_page(path)
     assert NASTY in page.text
     assert all(str(path) in words for words in again(page)) and len(again(page)) == 3

@@ -1,13 +1,16 @@
+"""A sweep's ranking, its pictures, read back from the figures before they are drawn, its page."""
+
 import html
 import io
 import math
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from engine.sweep import plots as sweep_plots
-from engine.sweep import ranking
+from engine.report import pictures
+from engine.sweep import plots, ranking
 from engine.sweep import report as sweep_report
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -44,22 +47,26 @@ ENSEMBLES = [
 ]
 
 
+@pytest.fixture
+def figures(monkeypatch) -> list:
+    """The figures that would have been drawn, without the time that drawing takes."""
+    found: list = []
+    monkeypatch.setattr(plots, "png", lambda figure: found.append(figure) or b"PNG")
+    return found
+
+
 def written(tmp_path, axes, rows, histories, ensembles=ENSEMBLES) -> tuple[set[str], str]:
-    """The pictures' names and the page, both checked to be sound."""
+    """The pictures' names and the page, which is checked to be sound."""
     words = (f"{EVIL} on digits", f"cpu {EVIL}", f"python launch.py sweep {EVIL}")
     sweep_report.write(tmp_path, *words, axes, rows, histories, ensembles)
     text = (tmp_path / "report.html").read_text()
-    assert EVIL not in text and html.escape(EVIL) in text
+    assert EVIL not in text and html.escape(EVIL, quote=False) in text
     assert "<script" not in text and "http:" not in text and "https:" not in text
     assert not re.search(r"\b(nan|None|inf)\b", re.sub(r'"data:[^"]*"', "", text))
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     names = {path.name for path in tmp_path.iterdir()} - {"report.html"}
     assert len(sources) == len(names)
-    for name in names:
-        picture = Image.open(io.BytesIO((tmp_path / name).read_bytes()))
-        low, high = picture.convert("L").getextrema()
-        assert picture.width > 300 and high - low > 100, "a blank picture"
     return names, text
 
 
@@ -96,6 +103,7 @@ def test_settings_have_known_answers():
         (0.2, "a", [1, 4, 5], 0.625, 0.0, 0.625, 1),
         (0.3, "a", [2, 6], 0.875, round(0.125 * math.sqrt(2), 12), 1.0, 0),
     ]
+    assert [setting["counted"] for setting in ranked] == [3, 1, 2]
     assert (last["rate"], last["runs"], last["diverged"]) == (0.4, [7, 8], 2)
     assert all(math.isnan(last[name]) for name in ("mean", "sd", "best"))
 
@@ -106,11 +114,20 @@ def test_the_best_mean_comes_first():
     assert [setting["rate"] for setting in ranked] == [1, 2, 0]
 
 
+def test_where_lower_is_better_the_order_turns_but_not_that_of_the_lost():
+    scores = [("done", 0.5), ("diverged", 0.0), ("done", 0.25), ("dropped", 0.1), ("done", 0.125)]
+    rows = [{"run": run, "status": status, "val_mse": score, "rate": run // 4 or run}
+            for run, (status, score) in enumerate(scores)]
+    first, *others = ranking.settings({"rate": []}, rows, "val_mse", higher=False)
+    assert (first["rate"], first["runs"], first["best"]) == (1, [1, 4], 0.125)
+    assert [setting["rate"] for setting in others] == [2, 0, 3]
+
+
 def test_without_axes_all_runs_are_one_setting():
     rows = [row(0, "done", 0.5), row(1, "done", 0.75)]
     (setting,) = ranking.settings({}, rows)
     assert summary(setting) == ([0, 1], 0.625, round(0.125 * math.sqrt(2), 12), 0.75, 0)
-    assert set(setting) == {"runs", "mean", "sd", "best", "diverged"}
+    assert set(setting) == {"runs", "counted", "mean", "sd", "best", "diverged"}
 
 
 GRID = [(rate, decay) for rate in RATES for decay in DECAYS]
@@ -138,7 +155,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_axes_decide_the_pictures(tmp_path, name):
+def test_the_axes_decide_the_pictures(tmp_path, monkeypatch, name):
+    for kind in ("curves", "heatmap", "parallel", "axis"):
+        monkeypatch.setattr(plots, kind, lambda *_: b"PNG")
     axes, settings, expected = CASES[name]
     rows, histories = population(axes, settings)
     names, text = written(tmp_path, axes, rows, histories)
@@ -146,8 +165,19 @@ def test_the_axes_decide_the_pictures(tmp_path, name):
     assert len(cells(text)) == 3 + len(settings) + len(ENSEMBLES) + len(rows)  # and three heads
 
 
+@pytest.mark.parametrize("name", ["an axis", "a grid of texts", "three axes"])
+def test_the_pictures_are_pictures(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(pictures, "DPI", 40)
+    axes, settings, expected = CASES[name]
+    written(tmp_path, axes, *population(axes, settings))
+    for path in {"curves.png"} | expected:
+        picture = Image.open(io.BytesIO((tmp_path / path).read_bytes()))
+        low, high = picture.convert("L").getextrema()
+        assert picture.width > 100 and high - low > 100, "a blank picture"
+
+
 @pytest.mark.parametrize("count", [41, 1])
-def test_a_grid_too_long_to_be_read_is_drawn_as_lines(tmp_path, count):
+def test_a_grid_too_long_to_be_read_is_drawn_as_lines(tmp_path, figures, count):
     axes = {"width": list(range(count)), "decay": [0.0]}
     rows, histories = population(axes, [(width, 0.0) for width in axes["width"]], seeds=1)
     names, _ = written(tmp_path, axes, rows, histories)
@@ -157,7 +187,7 @@ def test_a_grid_too_long_to_be_read_is_drawn_as_lines(tmp_path, count):
 @pytest.mark.parametrize("axes", [{}, {"rate": RATES}, {"rate": RATES, "decay": DECAYS},
                                   {"rate": RATES, "decay": DECAYS, "name": ["a"]}])
 @pytest.mark.parametrize("value", [None, math.nan])
-def test_runs_that_all_diverged_at_once_break_nothing(tmp_path, axes, value):
+def test_runs_that_all_diverged_at_once_break_nothing(tmp_path, figures, axes, value):
     settings = [(rate, decay, "a")[: len(axes)] for rate, decay in GRID]
     rows = [row(run, "diverged", value, **dict(zip(axes, values, strict=True)))
             for run, values in enumerate(settings)]
@@ -167,7 +197,7 @@ def test_runs_that_all_diverged_at_once_break_nothing(tmp_path, axes, value):
     assert "<h2>Ensembles" not in text
 
 
-def test_the_page_tells_the_population(tmp_path):
+def test_the_page_tells_the_population(tmp_path, figures):
     axes = {"rate": [1e-5, 0.5]}
     rows = [
         row(0, "done", 0.5, rate=1e-5, fold="1/2"), row(1, "done", 0.75, rate=1e-5, fold="2/2"),
@@ -181,38 +211,114 @@ def test_the_page_tells_the_population(tmp_path):
     assert ["1e-05", "2", "0.6250 ± 0.1768", "0.7500", "0", "0"] in table
     assert ["0.5", "3", "0.6000", "0.6000", "1", "1"] in table
     assert ["3", "diverged", "3", "2/2", "0.5", "3", "–", "–", "–"] in table
-    assert [html.escape(EVIL), "test", "3", "0.8125", "0.7500", "0.0312", "–"] in table
+    assert [html.escape(EVIL, quote=False), "test", "3", "0.8125", "0.7500", "0.0312", "–"] in table
     assert f"--config {tmp_path}/best.py\n" in text and f"eval --run_dir {tmp_path}/0<" in text
 
 
-def test_folds_are_shown_only_where_there_are_some(tmp_path):
+def test_folds_are_shown_only_where_there_are_some(tmp_path, figures):
     _, text = written(tmp_path, {}, *population({}, [()]))
     assert "<th>seed</th><th>epochs</th>" in text
 
 
-@pytest.mark.parametrize("values, ticks", [
-    ([3, 1, 2], [1, 2, 3]),
-    ([1e-4, 1e-3, 1e-1], [1e-4, 1e-3, 1e-1]),
-    ([0.001, 0.0011, 0.05], [0.001, 0.002, 0.005, 0.01, 0.02, 0.05]),  # two of them too close
-    ([float(x) for x in range(1, 12)], [2, 4, 6, 8, 10]),
-    ([10.0**-i for i in range(9)], [10.0**-i for i in range(8, -1, -1)]),
-])
-def test_ticks_are_the_values_or_round_numbers(values, ticks):
-    assert sweep_plots._ticks(values) == pytest.approx(ticks)
+def test_the_page_of_a_score_of_which_less_is_better(tmp_path, figures):
+    rows = [{"run": run, "status": "done", "seed": 0, "fold": "", "rate": run, "epochs": 1,
+             "val_loss": 1.0, "val_mse": score, "best_val_mse": score}
+            for run, score in enumerate((4.0, 0.5, 2.0))]
+    sweep_report.write(tmp_path, "t", "cpu", "c", {"rate": [0, 1, 2]}, rows, {}, [], "val_mse",
+                       higher=False)
+    text = (tmp_path / "report.html").read_text()
+    assert "<b>0.5</b><span class=\"soft\">best setting: rate=1</span>" in text
+    assert [line[0] for line in cells(text) if len(line) == 6] == ["1", "2", "0"]
+    assert "<th>best_val_mse</th>" in text and "accuracy" not in text
+    (panel,) = figures[-1].axes
+    assert panel.get_ylabel() == "validation mse"
 
 
-def test_a_few_bad_runs_leave_the_good_ones_their_colours():
-    assert sweep_plots._scale([0.1, 0.68, 0.70, 0.71, 0.72]) == pytest.approx((0.64, 0.72))
-    assert sweep_plots._scale([0.6, 0.7]) == pytest.approx((0.6, 0.7))
-    low, high = sweep_plots._scale([0.5])
-    assert low < 0.5 < high
+def test_bad_runs_leave_the_good_ones_their_colours():
+    assert plots._scale([0.1, 0.62, 0.70, 0.71, 0.72], True) == (0.70, 0.72)
+    assert plots._scale([0.1, 0.68, 0.70, 0.71, 0.72], True) == (0.68, 0.72)
+    assert plots._scale([9.0, 3.0, 2.0, 1.0, 5.5], False) == (1.0, 9.0)
+    assert plots._scale([99.0, 3.0, 2.0, 1.0], False) == (1.0, 3.0)
+    assert plots._scale([0.5], True) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize("sizes, meaning", [
-    ({1}, ""), ({4, 1}, "lowest to highest"), ({5, 1}, "quartiles"),
-    ({4, 5}, "quartiles; lowest to highest of fewer than 5 runs"),
-])
-def test_the_legend_says_what_a_band_is(sizes, meaning):
-    assert sweep_plots._band_meaning(sizes) == meaning
-    assert sweep_plots._spread([1.0, 2.0, 3.0, 6.0]).tolist() == [1, 2.5, 6]
-    assert sweep_plots._spread([1.0, 2.0, 3.0, 6.0, 9.0]).tolist() == [2, 3, 6]
+def drawn_lines(panel) -> dict[str, list]:
+    return {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()
+            if not line.get_label().startswith("_")}
+
+
+@pytest.mark.parametrize("count, low, high", [(4, 1, 6), (5, 2, 6)])
+def test_curves_are_medians_with_their_band(figures, count, low, high):
+    """Of five runs from the lower quartile to the upper one; the diverged one is nowhere."""
+    values = [1.0, 2.0, 3.0, 6.0, 9.0][:count]
+    rows = [row(run, "done", 0.5) for run in range(count)] + [row(count, "diverged", 0.9)]
+    histories = {run: [{"epoch": 1, **dict.fromkeys(METRICS, value)}]
+                 for run, value in enumerate([*values, 99.0])}
+    plots.curves({}, rows, histories, ranking.Score())
+    _, panel = figures[0].axes
+    assert drawn_lines(panel) == dict.fromkeys(("training", "validation"),
+                                               [[1, float(np.median(values))]])
+    heights = np.concatenate([band.get_paths()[0].vertices[:, 1] for band in panel.collections])
+    assert (heights.min(), heights.max()) == (low, high)
+    assert ("quartiles" in panel.get_title()) == (count == 5)
+
+
+def test_the_best_settings_are_in_colour_and_a_bad_loss_flattens_none(figures):
+    count = plots.COLOURED_SETTINGS + 2
+    axes = {"rate": list(range(count))}
+    rows = [row(run, "done", run / 10, rate=run) for run in range(count)]
+    histories = {run: [{"epoch": 1, "val_loss": 1000.0 if run < 2 else 1.0 + run / 10,
+                        "val_accuracy": run / 10}] for run in range(count)}
+    plots.curves(axes, rows, histories, ranking.Score())
+    loss, accuracy = figures[0].axes
+    assert list(drawn_lines(accuracy)) == [
+        *(f"rate={run}" for run in reversed(range(2, count))), "2 other settings"]
+    assert drawn_lines(accuracy)[f"rate={count - 1}"] == [[1, (count - 1) / 10]]
+    assert loss.get_ylim()[1] < 10
+
+
+def test_a_heat_map_has_each_median_in_its_cell(figures):
+    axes = {"rate": [1, 2, 3], "name": ["a", "b"]}
+    scores = {(1, "a"): [0.1], (2, "a"): [0.2, 0.4, 0.3], (3, "b"): [0.7], (1, "b"): [None]}
+    rows = []
+    for (rate, name), values in scores.items():
+        rows += [row(len(rows) + i, "diverged" if value is None else "done", value, rate=rate,
+                     name=name) for i, value in enumerate(values)]
+    plots.heatmap(axes, rows, ranking.Score())
+    panel = figures[0].axes[0]
+    nan = math.nan
+    np.testing.assert_array_equal(
+        panel.collections[0].get_array().reshape(3, 2).filled(nan),
+        [[0.1, nan], [0.3, nan], [nan, 0.7]])
+    assert panel.collections[1].get_offsets().tolist() == [[1.5, 0.5]]  # the cross
+    assert panel.get_lines()[0].get_xydata()[0].tolist() == [1, 2]  # the outline
+    assert "diverged" in panel.get_title()
+
+
+@pytest.mark.parametrize("higher, best", [(True, [0.01, 0.6]), (False, [0.1, 0.2])])
+def test_along_an_axis_the_line_is_of_medians_and_the_best_has_a_ring(figures, higher, best):
+    rows = [row(0, "done", 0.3, rate=1e-3), row(1, "done", 0.5, rate=1e-3),
+            row(2, "done", 0.6, rate=0.01), row(3, "dropped", 0.9, rate=0.01),
+            row(4, "done", 0.2, rate=0.1), row(5, "diverged", 0.1, rate=1.0)]
+    plots.axis({"rate": [0.1, 1e-3, 0.01, 1.0]}, rows, ranking.Score(higher=higher))
+    (panel,) = figures[0].axes
+    lines = drawn_lines(panel)
+    np.testing.assert_allclose(lines["median"], [[1e-3, 0.4], [0.01, 0.6], [0.1, 0.2]])
+    assert lines["a run, diverged"] == [[1.0, 0.035]] and panel.get_xscale() == "log"
+    dots = {found.get_label(): found.get_offsets().tolist() for found in panel.collections}
+    assert dots["a run, dropped"] == [[0.01, 0.9]] and len(dots["a run, done"]) == 4
+    (ring,) = [where for label, where in dots.items() if label.startswith("best")]
+    assert ring == [best]
+
+
+def test_parallel_lines_pass_their_values_and_end_at_their_score(figures):
+    axes = {"rate": [0.1, 1e-3, 0.01], "name": ["b", "a"]}
+    rows = [row(0, "done", 0.25, rate=1e-3, name="b"), row(1, "done", 0.5, rate=0.1, name="a"),
+            row(2, "done", 0.375, rate=0.01, name="a"), row(3, "refused", None, rate=0.1, name="b")]
+    plots.parallel(axes, rows, ranking.Score())
+    panel = figures[0].axes[0]
+    lines = [line.get_ydata() for line in panel.get_lines()[2:]]
+    np.testing.assert_allclose(np.concatenate(lines), [1, 0, 0, 0, 0, 0.5, 1, 0.5, 1, 1, 1])
+    (legend,) = figures[0].legends
+    assert legend.get_texts()[0].get_text() == "best: run 1, 0.5"
+    assert "refused" in [text.get_text() for text in legend.get_texts()]
