@@ -183,8 +183,8 @@ def _conclude(
         "best": {"epoch": best["epoch"], score: best[score]},
     }
     folder.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
-    shown = ready.task.shown(scores, examples, ready.dataset.classes)
-    report.write(path, saved, history, scores, shown)
+    report.write(path, saved, history, scores,
+                 lambda: ready.task.shown(scores, examples, ready.dataset.classes))
     speed = scores["examples_per_second"]
     kind = "images" if len(ready.data.train.input_shape) == 3 else "examples"
     ready.host.console.print(

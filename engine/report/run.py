@@ -3,10 +3,11 @@
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.bring import short
 from engine.folder import replace
 from engine.report import page, pictures
 
@@ -42,35 +43,37 @@ def _epochs(history: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[list
     both = [key for name in names for key in (name, f"val_{name}")]
     head = [key for key in ("epoch", "step", *both) if any(key in row for row in history)]
     rows = [[row.get(key) for key in head] for row in history]
-    if any("learning_rate" in row for row in history):
+    if any(row.get("learning_rate") is not None for row in history):
         head.append("learning_rate")
         for line, row in zip(rows, history, strict=True):
-            line.append(f"{row['learning_rate']:.3g}" if "learning_rate" in row else None)
+            rate = row.get("learning_rate")
+            line.append(None if rate is None else f"{rate:.3g}")
     return head, rows
 
 
 def _again(run_dir: Path, config: dict[str, Any]) -> str:
     """The commands that go on from here."""
     quoted = shlex.quote(str(run_dir))
-    example = "image.png" if config.get("image_shape") else "FILE"
-    return (f"python launch.py --resume {quoted}\npython launch.py eval --run_dir {quoted}\n"
-            f"python launch.py predict --run_dir {quoted} {example}")
+    pictures = len(config["image_shape"]) == 3 and config.get("input_dtype", "uint8") == "uint8"
+    return (f"python launch.py --resume {quoted}\npython launch.py eval --run_dir {quoted}"
+            + f"\npython launch.py predict --run_dir {quoted} image.png" * pictures)
 
 
 def write(
     run_dir: Path, config: dict[str, Any], history: list[dict[str, Any]], metrics: dict[str, Any],
-    shown: Shown,
+    show: Callable[[], Shown],
 ) -> None:
     """curves.png, the task's pictures and report.html into `run_dir`.
 
-    `config` is config.json's content, `history` its epochs' rows, `metrics` metrics.json's. Never
-    raises: a finished run is not lost for its report, and a line on stderr says what was wrong.
+    `config` is config.json's content, `history` its epochs' rows, `metrics` metrics.json's; `show`
+    draws what the task has to show. Never raises: a finished run is not lost for its report, and a line on stderr says what was wrong.
     """
     try:
+        shown = show()
         curves = pictures.curves(history, shown.names)
         asked = config["config"]
         text = page.render(
-            "run.html", title=f"{asked['model']} on {asked['dataset']}",
+            "run.html", title=f"{short(asked['model'])} on {asked['dataset']}",
             subtitle=f"{metrics['num_examples']:,} examples of {metrics['split']} · "
             f"{config['device']}",
             shown=shown._replace(cards=[*shown.cards, *_cost(metrics)]), curves=curves,

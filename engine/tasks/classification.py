@@ -130,7 +130,7 @@ class Classification(Task):
                   (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))]
         drawn = [("confusion.png", "Confusion matrix: rows true, columns predicted",
                   pictures.confusion(np.array(scores["confusion"]), list(names)))]
-        if judged.inputs(np.arange(1)).ndim == 4:  # pictures
+        if pictures.are_pictures(judged.inputs(np.arange(1))):
             drawn.append((
                 "mistakes.png", "Most confident mistakes: true class → predicted class, and the "
                 "probability given to it", pictures.mistakes(mistakes(judged), list(names)),
