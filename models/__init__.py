@@ -1,7 +1,4 @@
-"""Every network by name; all are called as model(image_BxHxWxC, train) → logits.
-
-One that keeps `batch_stats` takes a `batch` too, the batch_norm.Share that its statistics are of.
-"""
+"""Every network by name; all are called as model(image_BxHxWxC, train) → logits."""
 
 import flax.linen as nn
 
@@ -12,4 +9,4 @@ MODELS: dict[str, type[nn.Module]] = {"cnn": CNN, "resnet20": ResNet20}
 
 
 def build(name: str, num_classes: int, convolution: str = "auto") -> nn.Module:
-    return MODELS[name](num_classes=num_classes, convolution=convolution)  # type: ignore[call-arg]
+    return MODELS[name](num_classes=num_classes)  # type: ignore[call-arg]
