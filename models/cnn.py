@@ -1,23 +1,26 @@
 """The article's network: three convolutions, two poolings, two dense layers; 122,570 parameters."""
 
+from functools import partial
+
 import flax.linen as nn
 from jax import Array
 
-from models.layers import ConvReLU, Dense
+Conv = partial(nn.Conv, kernel_size=(3, 3), padding="VALID",
+               kernel_init=nn.initializers.glorot_uniform())
+Dense = partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
+max_pool = partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
 
 
 class CNN(nn.Module):
     """Glorot uniform kernels and zero biases, Keras's, so that the article's numbers carry over."""
 
     num_classes: int
-    convolution: str = "auto"
 
     @nn.compact
     def __call__(self, x_BxHxWxC: Array, train: bool) -> Array:
         """float32 images [B, H, W, C] → logits [B, num_classes]; 18 × 18 pixels or more."""
-        x = ConvReLU(32, pool=True, formulation=self.convolution)(x_BxHxWxC)
-        x = ConvReLU(64, pool=True, formulation=self.convolution)(x)
-        x = ConvReLU(64, formulation=self.convolution)(x)
-        x = x.reshape(x.shape[0], -1)
-        x = nn.relu(Dense(64)(x))
+        x = max_pool(nn.relu(Conv(32, name="ConvReLU_0")(x_BxHxWxC)))
+        x = max_pool(nn.relu(Conv(64, name="ConvReLU_1")(x)))
+        x = nn.relu(Conv(64, name="ConvReLU_2")(x))
+        x = nn.relu(Dense(64)(x.reshape(x.shape[0], -1)))
         return Dense(self.num_classes)(x)

@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from models.layers import Conv, Dense
-
 WIDTHS = 16, 32, 64
 BLOCKS = 3  # a width: 6 · BLOCKS + 2 layers
-BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
+
+Conv = partial(nn.Conv, kernel_size=(3, 3), padding=1, use_bias=False,
+               kernel_init=nn.initializers.he_normal())
 
 
 def shortcut(x_BxHxWxC: Array, features: int, stride: int) -> Array:
@@ -25,14 +25,13 @@ class Block(nn.Module):
 
     features: int
     stride: int
-    convolution: str
 
     @nn.compact
     def __call__(self, x_BxHxWxC: Array, train: bool) -> Array:
         """[B, H, W, C] → [B, ⌈H / stride⌉, ⌈W / stride⌉, features]"""
-        y = Conv(self.features, self.stride, self.convolution)(x_BxHxWxC)
-        y = nn.relu(BatchNorm(not train)(y))
-        y = BatchNorm(not train)(Conv(self.features, 1, self.convolution)(y))
+        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
+        y = nn.relu(norm()(Conv(self.features, strides=self.stride)(x_BxHxWxC)))
+        y = norm()(Conv(self.features)(y))
         return nn.relu(y + shortcut(x_BxHxWxC, self.features, self.stride))
 
 
@@ -40,15 +39,15 @@ class ResNet20(nn.Module):
     """He-normal kernels of convolutions, Glorot uniform ones of the last layer."""
 
     num_classes: int
-    convolution: str = "auto"
 
     @nn.compact
     def __call__(self, x_BxHxWxC: Array, train: bool) -> Array:
         """float32 images [B, H, W, C] → logits [B, num_classes]"""
-        x = Conv(WIDTHS[0], 1, self.convolution)(x_BxHxWxC)
-        x = nn.relu(BatchNorm(not train)(x))
+        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9)
+        x = nn.relu(norm(Conv(WIDTHS[0])(x_BxHxWxC)))
         for features in WIDTHS:
             for number in range(BLOCKS):
                 stride = 2 if number == 0 and features > WIDTHS[0] else 1
-                x = Block(features, stride, self.convolution)(x, train)
-        return Dense(self.num_classes)(x.mean((1, 2)))
+                x = Block(features, stride)(x, train)
+        glorot = nn.initializers.glorot_uniform()
+        return nn.Dense(self.num_classes, kernel_init=glorot)(x.mean((1, 2)))

@@ -1,0 +1,113 @@
+"""A convolution as a matrix product over image patches, from the parameters of lax's equation.
+
+Legend: B batch, S one or more spatial axes, C channels in, F features out, K the kernel's sides.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.extend.core import JaxprEqn
+
+from engine import pooling
+
+
+def refusal(convolution: JaxprEqn) -> str:
+    """Why it can't be a product over patches, in a word; "" where it can."""
+    given = convolution.params
+    if given["feature_group_count"] != 1 or given["batch_group_count"] != 1:
+        return "grouped"
+    if given["out_sharding"] is not None:
+        return "of a given sharding"
+    return "empty" if 0 in convolution.outvars[0].aval.shape else ""
+
+
+class Along(NamedTuple):
+    """Of one spatial axis: the kernel's side, stride and dilation, and the pooling's window."""
+
+    side: int
+    stride: int
+    dilation: int
+    window: int
+
+    def size(self, pixels: int) -> int:
+        """How many windows an axis of so many pixels has."""
+        return ((pixels - (self.side - 1) * self.dilation - 1) // self.stride + 1) // self.window
+
+    def begins(self) -> list[list[int]]:
+        """The first pixel of every corner and place in the kernel: [corner][place]"""
+        return [[corner * self.stride + place * self.dilation for place in range(self.side)]
+                for corner in range(self.window)]
+
+
+def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
+    """What lies under the kernel at each of its positions, flattened: [B, S', K·C] (im2col).
+
+    With a pooling window, the positions that it compares, its corners, lie on an axis of their
+    own: [B, S', corners, K·C]. Pooling and its gradient then need no strided access, and what it
+    drops at an odd edge is never made.
+    """
+    sizes = [axis.size(n) for axis, n in zip(axes, x_BxSxC.shape[1:-1], strict=True)]
+    steps = [axis.stride * axis.window for axis in axes]
+    ends = [(size - 1) * step + 1 for size, step in zip(sizes, steps, strict=True)]
+    begins = [
+        begin for corner in itertools.product(*(axis.begins() for axis in axes))
+        for begin in itertools.product(*corner)
+    ]
+
+    def pixels(begin: tuple[int, ...]) -> Array:
+        stop = [b + end for b, end in zip(begin, ends, strict=True)]
+        batch, channels = x_BxSxC.shape[0], x_BxSxC.shape[-1]
+        return lax.slice(x_BxSxC, (0, *begin, 0), (batch, *stop, channels), (1, *steps, 1))
+
+    once = {begin: pixels(begin) for begin in dict.fromkeys(begins)}
+    flat = jnp.concatenate([once[begin] for begin in begins], axis=-1)
+    corners = math.prod(axis.window for axis in axes)
+    return flat.reshape(*flat.shape[:-1], corners, -1) if corners > 1 else flat
+
+
+def _spatial(given: Mapping[str, Any], sides: Sequence[int]) -> list[int]:
+    """Of a number for each axis of the result, those for the spatial ones."""
+    return [sides[axis] for axis in given["dimension_numbers"].out_spec[2:]]
+
+
+def product(
+    given: Mapping[str, Any], pool: Mapping[str, Any] | None, x: Array, kernel: Array
+) -> Array:
+    """The convolution of an equation's parameters, then the pooling of another's if there is one,
+    whose windows are disjoint and without padding."""
+    image, weights, out = given["dimension_numbers"]
+    x_BxSxC = x.transpose(image[0], *image[2:], image[1])
+    kernel_KxCxF = kernel.transpose(*weights[2:], weights[1], weights[0])
+    around = [(low, high, dilation - 1) for (low, high), dilation
+              in zip(given["padding"], given["lhs_dilation"], strict=True)]
+    if any(map(any, around)):
+        none = (0, 0, 0)
+        x_BxSxC = lax.pad(x_BxSxC, jnp.zeros((), x.dtype), [none, *around, none])
+    sides, rank = kernel_KxCxF.shape[:-2], len(around)
+    window = _spatial(given, pool["window_dimensions"]) if pool else [1] * rank
+    axes = list(map(Along, sides, given["window_strides"], given["rhs_dilation"], window))
+    rows = patches(x_BxSxC, axes)
+    # In two dimensions, so that its transposes are plain products too.
+    y_NxF = lax.dot_general(
+        rows.reshape(-1, rows.shape[-1]),
+        kernel_KxCxF.reshape(-1, kernel_KxCxF.shape[-1]),
+        (((1,), (0,)), ((), ())),
+        precision=given["precision"], preferred_element_type=given["preferred_element_type"],
+    )
+    y = y_NxF.reshape(*rows.shape[:-1], -1)
+    if pool:
+        y = pooling.maximum(y[..., corner, :] for corner in range(y.shape[-2]))
+    order = {axis: number for number, axis in enumerate((out[0], *out[2:], out[1]))}
+    return y.transpose(*(order[axis] for axis in range(rank + 2)))
+
+
+def direct(
+    given: Mapping[str, Any], pool: Mapping[str, Any] | None, x: Array, kernel: Array
+) -> Array:
+    """The same as lax's convolution, pooled by slices."""
+    y = lax.conv_general_dilated_p.bind(x, kernel, **given)
+    return pooling.pooled(y, pool) if pool else y
