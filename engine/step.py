@@ -38,7 +38,7 @@ class Learned(NamedTuple):
 
 def forward(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     """Outputs of inputs as the split holds them, float32 [B, K]."""
-    outputs, _ = learner.network.apply(variables, scaled(inputs), False)
+    outputs, _ = learner.apply(variables, scaled(inputs), False)
     return outputs.astype(jnp.float32)
 
 
@@ -48,7 +48,7 @@ def _learned(
     spread, task = learner.spread, learner.task
 
     def loss_sum(params):
-        outputs, kept = learner.network.apply(
+        outputs, kept = learner.apply(
             variables | {"params": params}, batch.inputs, True, dropout, batch.valid
         )
         outputs = outputs.astype(jnp.float32)

@@ -10,8 +10,9 @@ from jax import Array
 from engine import keys, loop
 from engine.config import Config, Durations, durations
 from engine.data import Data, Subset
+from engine.formulation import rewritten
 from engine.mesh import Spread
-from engine.network import Network
+from engine.network import Network, Variables
 from engine.optim import optimizer
 from engine.state import State, sorted_out
 from engine.task import Task
@@ -25,6 +26,14 @@ class Gradient:
     network: Network
     task: Task
     spread: Spread | None = None
+
+    def apply(
+        self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
+        valid: Array | None = None,
+    ) -> tuple[Array, Variables]:
+        """`network.apply`, its convolutions in the formulation that the config asks for."""
+        fast = rewritten(self.network.apply, self.config.convolution)
+        return fast(variables, inputs, train, key, valid)
 
     def begin(self, hyper: Any, root: Array, inputs: Array, lengths: Durations) -> State:
         """The state before the first update, of a network for `inputs` float32 [1, ...]."""
