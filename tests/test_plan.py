@@ -123,7 +123,8 @@ ENTRY %main (p: s32[]) -> s32[] {
 def test_compiling_tells_what_devices_send_each_other(tiny_is_a_model):
     """For the two CPU devices of this process: the gradient and the tally's three scalars, once; of
     what is split, the parameters gathered (twice, where the compiler leaves it so)."""
-    config = Config(model="tiny", dataset="digits", image_size=8, batch_size=64)
+    config = Config(model="tiny", dataset="digits", image_size=8, batch_size=64,
+                    optimizer="sgd")
     found = plan.settled(config, Hyper(), 2, CHIPS["v5e"])
     whole, split = 4 * (8 * 8 * 16 + 16 + 16 * 10 + 10), 4 * 8 * 8 * 16
     replicated, sharded = (way.traffic for way in found.ways)
