@@ -2,10 +2,10 @@
 
 python -m benchmarks.collectives [--devices 1 --devices 2] [--chip H100]
 
-Compiles the article's training, with 32 examples of the batch on each device, or on each pair that
-splits kernels: for so many forced CPU devices, each time in a child process; with --chip for such
-GPUs, of which none need be here (pip install -e ".[plan]"). Nothing is run or timed. Prints a
-Markdown table: operations and bytes of whole arrays, and whether the reckoning of --plan agrees.
+Compiles the article's training, with 32 examples of the batch on each device: for so many forced
+CPU devices, each time in a child process; with --chip for such GPUs, of which none need be here
+(pip install -e ".[plan]"). Nothing is run or timed. Prints a Markdown table: operations and bytes
+of whole arrays.
 """
 
 import argparse
@@ -22,47 +22,31 @@ from configs.article import config as ARTICLE
 from configs.article import hyper as HYPER
 from engine.config import Config
 from engine.devices.choose import spare_threads
-from engine.plan.chips import CHIPS, GATHERS
+from engine.plan.chips import CHIPS
 
 EACH = 32  # examples of a batch on each device
-WAYS: tuple[dict[str, Any], ...] = ({}, {"fsdp": True}, {"model_parallel": 2})
+WAYS: tuple[dict[str, Any], ...] = ({}, {"fsdp": True})
 
 
 def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
-    """Parameter bytes, bytes of every operation, and bytes reckoned with each number of gatherings
-    (nothing where nobody reckons): of this process's CPU devices, or of so many chips."""
+    """Parameter bytes, and bytes of every operation by kind: of this process's CPU devices, or of
+    so many chips."""
     import jax
 
-    from engine import mesh, setup
+    from engine import setup
     from engine.plan import collectives, plan, topology
-    from engine.run import compile_segment
 
-    cpu, config = jax.devices("cpu"), _config(way, count)
+    here = jax.devices("cpu")
+    config = dataclasses.replace(ARTICLE, batch_size=EACH * count, **way)
     if chip:
-        found, missing = topology.devices(CHIPS[chip], count)
-        assert found, missing
         config = dataclasses.replace(config, convolution="direct")
-        ready = setup.settle(config, HYPER, cpu[0], _blank(config), setup.plain_console(quiet=True))
-        ready = ready._replace(config=config)
-        state, compiled = ready.state_shapes, plan.compiled_for(found, ready, config)
-    else:
-        ready = setup.settle(config, HYPER, cpu[0], _blank(config), setup.plain_console(quiet=True),
-                             mesh.spread(cpu, config))
-        state = ready.state_shapes
-        compiled = compile_segment(ready, ready.config, state).compiled
-    # jaxlib 0.10 merges a CPU's second gathering with the first.
-    reckoned = [] if config.model_parallel > 1 else [
-        collectives.reckoned(state.variables, count, config.fsdp, gathers)
-        for gathers in (GATHERS, 1)
-    ]
-    return {"params": collectives.nbytes(state.params), "reckoned": reckoned,
-            "read": collectives.read(compiled.as_text(), count)}
-
-
-def _config(way: dict[str, Any], count: int) -> Config:
-    return dataclasses.replace(
-        ARTICLE, batch_size=EACH * count // way.get("model_parallel", 1), **way
-    )
+    found, missing = topology.devices(CHIPS[chip], count) if chip else (here[:count], "")
+    assert found, missing
+    quiet = setup.plain_console(quiet=True)
+    ready = setup.settle(config, HYPER, here[0], _blank(config), quiet)._replace(config=config)
+    text = plan.compiled_for(found, ready, config).as_text() or ""
+    return {"params": collectives.nbytes(ready.state_shapes.params),
+            "read": collectives.read(collectives.step(text), count)}
 
 
 def _blank(config: Config):
@@ -85,16 +69,11 @@ def child(way: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def row(way: dict[str, Any], count: int, found: dict[str, Any]) -> str:
-    read = {kind: sum(sizes) for kind, sizes in found["read"].items()}
     kinds = ", ".join(f"{len(sizes)} {kind} ({sum(sizes):,})"
                       for kind, sizes in sorted(found["read"].items()))
-    total, reckoned = sum(read.values()), found["reckoned"]
-    name = " ".join(f"--{flag}" if value is True else f"--{flag} {value}"
-                    for flag, value in way.items()) or "data-parallel"
-    agrees = "-"
-    if reckoned:
-        agrees = "yes" if read == reckoned[0] else "gathered once" if read in reckoned else "no"
-    cells = [count, name, kinds or "none", f"{total:,}", f"{total / found['params']:.3f}", agrees]
+    total = sum(map(sum, found["read"].values()))
+    name = " ".join(f"--{flag}" for flag in way) or "data-parallel"
+    cells = [count, name, kinds or "none", f"{total:,}", f"{total / found['params']:.3f}"]
     return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -104,12 +83,10 @@ def main() -> None:
     parser.add_argument("--chip", default="", choices=[c.name for c in CHIPS.values() if c.cores])
     asked = parser.parse_args()
     os.environ["JAX_PLATFORMS"] = "cpu"  # to compile is all
-    print("| devices | | collectives a step (bytes) | bytes a step | ÷ parameters' bytes "
-          "| as reckoned |\n|---|---|---|---|---|---|")
+    print("| devices | | collectives a step (bytes) | bytes a step | ÷ parameters' bytes |\n"
+          "|---|---|---|---|---|")
     for count in asked.devices or [1, 2, 4, 8]:
         for way in WAYS:
-            if count % way.get("model_parallel", 1):
-                continue
             found = measured(way, count, asked.chip) if asked.chip else child(way, count)
             print(row(way, count, found), flush=True)
 

@@ -76,7 +76,7 @@ def _definitions(hyper: Any = Hyper) -> flags.FlagValues:
     for name, text in (("config", "a recipe, such as configs/article.py; flags override it"),
                        ("resume", "go on with the run in this folder"),
                        ("checkpoint", "for eval and predict: last or best; default last"),
-                       ("plan", "reckon memory and time on such devices, and stop: 8xH100")):
+                       ("plan", "tell what a run needs on such devices, and stop: 8xH100")):
         flags.DEFINE_string(name, None, text, flag_values=values)
     for name, text in (("summary", "print the model's layers and stop"),
                        ("memory", "print the compiled program's memory plan before it runs"),

@@ -8,28 +8,28 @@ import pytest
 from conftest import ROOT
 
 import launch as program
-from benchmarks.collectives import child, measured
 from engine import flags, loop
 from engine.config import Config, Hyper, durations
 from engine.errors import RequestError
 from engine.plan import chips, collectives, plan
 from engine.plan.chips import CHIPS
-from engine.plan.plan import Plan, Step, Way
+from engine.plan.plan import Plan, Way
 from engine.state import shapes
 from models.cnn import CNN
 
 H100 = CHIPS["H100"]
 IMAGE = (32, 32, 3)
 PARAMETERS = 122_570
-MFLOP = 25.736448  # an image, from the layers' shapes: forward and both gradients
+SPLIT = 4 * (3 * 3 * 32 * 64 + 3 * 3 * 64 * 64 + 1024 * 64)  # bytes: all but the small and biases
 
 
-def article(devices: int = 8, batch: int = 32, chip=H100) -> Plan:
-    """The article's plan, its compiled part made up."""
-    config = Config()
-    model, tx = loop.prepare(config, 10, Hyper(), durations(config, 50_000))
-    return Plan(chip, devices, batch, shapes(model, tx, IMAGE), data=184_800_000,
-                ways=(Way(5_000_000), Way(6_000_000)), source="made up", flops=1e6 * MFLOP)
+def article(model: str = "cnn") -> Plan:
+    """The article's plan on eight, its compiled part made up."""
+    config = Config(model=model)
+    network, tx = loop.prepare(config, 10, Hyper(), durations(config, 50_000))
+    ways = (Way(5_000_000, {"all-reduce": 490_292}, 50),
+            Way(6_000_000, {"all-reduce": 6_964, "all-gather": 966_656}, 60))
+    return Plan(H100, 8, 32, shapes(network, tx, IMAGE), 184_800_000, ways, "made up")
 
 
 @pytest.mark.parametrize("words, said", [
@@ -56,10 +56,9 @@ def test_a_batch_that_the_devices_cant_share_is_refused(capsys):
     assert "7 devices can't share it: type 28 or 35" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--model_parallel", "--microbatch"])
-def test_what_nobody_reckons_is_refused(flag, capsys):
-    assert program.main(["--dataset", "digits", "--plan", "8xH100", flag, "2"]) == 2
-    assert f"leave {flag} out" in capsys.readouterr().err
+def test_microbatches_are_refused(capsys):
+    with pytest.raises(RequestError, match="leave --microbatch out"):
+        plan.settled(Config(dataset="digits", microbatch=2), Hyper(), 2, H100)
 
 
 def test_a_plan_is_for_train():
@@ -74,48 +73,14 @@ def test_a_mistyped_device_is_answered_before_jax_is_imported():
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
 
 
-def test_rings_and_trees_by_hand():
-    """8 devices, 700 MB, 100 MB/s, 1 ms a hop."""
-    assert chips.ring_seconds(8, 700e6, 100e6, 1e-3) == pytest.approx(6.125 + 0.007)
-    assert chips.all_reduce_seconds(8, 700e6, 100e6, 1e-3) == pytest.approx(2 * 6.132)
-    tree = 2 * 8 / 100e6 + 6e-3  # three levels up, three down
-    assert chips.all_reduce_seconds(8, 8, 100e6, 1e-3) == pytest.approx(tree)
-    assert chips.all_reduce_seconds(1, 700e6, 100e6) == chips.ring_seconds(1, 1, 1) == 0
-
-
-def test_the_slowest_link_of_the_ring_counts():
-    assert chips.bandwidth(H100, 8) == 450e9 and chips.bandwidth(H100, 9) == 50e9
-    one = chips.exchange_seconds(H100, 8, {"reduce-scatter": 10**9})
-    three = chips.exchange_seconds(  # gathered twice
-        H100, 8, {"all-gather": 2 * 10**9, "reduce-scatter": 10**9})
-    assert three == pytest.approx(3 * one) and chips.exchange_seconds(H100, 8, {}) == 0
-
-
-def test_computation_is_flops_at_the_assumed_efficiency_and_the_update():
-    seconds = chips.compute_seconds(H100, flops=494.5e12, touched=3.35e12)
-    assert seconds == pytest.approx(1 / chips.EFFICIENCY + 1)
-
-
-def test_replicated_memory_is_eval_shapes_own():
-    asked = article()
-    own = plan.share(asked, 8, fsdp=False)
-    model = CNN(10)
-    params = jax.eval_shape(partial(model.init, train=False), jax.random.key(0),
+def test_what_every_device_holds_is_the_shapes_own():
+    state = article().state
+    params = jax.eval_shape(partial(CNN(10).init, train=False), jax.random.key(0),
                             jnp.zeros((1, *IMAGE)))["params"]
-    assert own.params == sum(4 * x.size for x in jax.tree.leaves(params)) == 4 * PARAMETERS
-    assert own.optimizer == 8 * PARAMETERS + 8  # Adam: two moments, two counters
-    assert own.total == own.params + own.optimizer + asked.data + 5_000_000
-
-
-def test_fully_sharded_memory_is_an_eighth_of_what_is_split():
-    """All but kernels below 1024 elements and biases; gathered twice a step."""
-    asked = article()
-    own = plan.share(asked, 8, fsdp=True)
-    split = 4 * (3 * 3 * 32 * 64 + 3 * 3 * 64 * 64 + 1024 * 64)
-    assert own.traffic["all-gather"] == 2 * own.traffic["reduce-scatter"] == 2 * split
-    assert own.params == split // 8 + 4 * PARAMETERS - split
-    assert own.temporary == 6_000_000
-    assert own.traffic["all-reduce"] == 4 * PARAMETERS - split + 12  # the tally's three scalars
+    whole = sum(4 * x.size for x in jax.tree.leaves(params))
+    assert plan.held(state.params, 8, fsdp=False) == whole == 4 * PARAMETERS
+    assert plan.held(state.opt_state, 8, fsdp=False) == 8 * PARAMETERS + 8  # two moments, counters
+    assert plan.held(state.params, 8, fsdp=True) == SPLIT // 8 + 4 * PARAMETERS - SPLIT
 
 
 @pytest.mark.parametrize("text, read", [
@@ -134,107 +99,69 @@ def test_collectives_of_a_text_of_eight_devices_are_read(text, read):
     assert collectives.read(text, 8) == read
 
 
-@pytest.mark.parametrize("measure, count", [(measured, 2), (child, 8)])
-def test_the_paper_is_the_compiled_text(measure, count):
-    """In this process of two devices and in one of eight; both ways to spread a run."""
-    for way, kinds in (({}, {"all-reduce"}),
-                       ({"fsdp": True}, {"all-reduce", "all-gather", "reduce-scatter"})):
-        found = measure(way, count)
-        assert set(found["read"]) == kinds
-        assert {kind: sum(sizes) for kind, sizes in found["read"].items()} in found["reckoned"]
-    assert found["params"] == 4 * PARAMETERS
-
-
-@pytest.mark.parametrize("way", [{}, {"fsdp": True}])
-def test_batch_statistics_are_reckoned_to_the_byte_too(normed_is_a_model, way):
-    found = measured({"model": "normed"} | way, 2)
-    assert {kind: sum(sizes) for kind, sizes in found["read"].items()} in found["reckoned"]
-
-
-def test_a_layer_waits_for_its_statistics():
-    """Their bytes are few: what takes time is the hops of two sums a layer."""
-    exchange = chips.exchange_seconds(H100, 8, {"all-reduce": 1000}, waits=38)
-    assert exchange == pytest.approx(
-        chips.all_reduce_seconds(8, 1000, 450e9) + 38 * 6 * chips.HOP_SECONDS)
-    assert chips.exchange_seconds(H100, 1, {}, waits=38) == 0
-    config = Config(model="resnet20")
-    model, tx = loop.prepare(config, 10, Hyper(), durations(config, 50_000))
-    normed = article()._replace(state=shapes(model, tx, IMAGE))
-    own = plan.share(normed, 8, fsdp=True)
-    assert own.batch_stats == 8 * 688 and len(jax.tree.leaves(normed.state.batch_stats)) == 38
-    assert plan.predicted(normed, 8, 32, fsdp=False).exchange > 38 * 6 * chips.HOP_SECONDS
-    assert "| batch statistics | 5,504 | 5,504 | paper: shapes |" in plan.report(normed, False)
-    assert "batch statistics" not in plan.report(article(), False)
-
-
-def test_kernels_are_those_of_the_longest_loop():
+def test_a_step_is_the_longest_loop():
     text = """%once.1 (p: (s32[])) -> (s32[]) {
   %a = f32[2]{0} fusion(%p), kind=kLoop
 }
 
 %step.2 (p: (s32[])) -> (s32[]) {
   %a = f32[2]{0} fusion(%p), kind=kLoop, calls=%fused
-  %b = (f32[2]{0}, u8[0]{0}) custom-call(%a), custom_call_target="__cudnn$convForward"
-  %c = f32[2]{0} get-tuple-element(%b), index=0
+  %b = f32[2]{0} all-reduce(%a), channel_id=1
 }
 
 ENTRY %main (p: s32[]) -> s32[] {
-  %d = f32[2]{0} fusion(%p), kind=kLoop
+  %d = f32[4]{0} all-reduce(%p), channel_id=2
   %w = (s32[]) while(%t), condition=%cond.1, body=%once.1
   %x = (s32[]) while(%w), condition=%cond.2, body=%step.2, backend_config={}
 }
 """
-    assert plan.kernels(text) == 2 and plan.kernels("ENTRY %main {\n}\n") == 0
+    step = collectives.step(text)
+    assert collectives.read(step, 8) == {"all-reduce": [8]} and step.count("fusion(") == 1
+    assert collectives.step("ENTRY %main {\n}\n") == "ENTRY %main {\n}\n"
 
 
-def test_flops_are_those_of_the_layers_and_not_counted_in_a_loop():
-    """XLA adds the elementwise operations: under two per cent. Of a loop it counts the body once,
-    which is why the gradient is counted outside any."""
-    variables = article().state.variables
-    flops = plan.flops_of_example(CNN(10, convolution="direct"), variables, IMAGE)
-    assert 1 < flops / (1e6 * MFLOP) < 1.02
-
-    def looped(x):
-        return jax.lax.fori_loop(0, 10, lambda _, y: y @ x, x)
-
-    cost = jax.jit(looped).lower(jnp.ones((64, 64))).cost_analysis()
-    assert cost["flops"] == pytest.approx(2 * 64**3, rel=0.01)
-
-
-def test_the_table_goes_up_to_the_asked_count():
-    assert plan.counts(1) == [1] and plan.counts(8) == [1, 2, 4, 8]
-    assert plan.counts(1000) == [2**n for n in range(10)] + [1000]
-    assert [s.batch for s in plan.growing(article(), fsdp=False)] == [4, 8, 16, 32]
-    assert [s.devices for s in plan.shared(article(12, 24), fsdp=False)] == [1, 2, 4, 8, 12]
+def test_compiling_tells_what_devices_send_each_other(tiny_is_a_model):
+    """For the two CPU devices of this process: the gradient and the tally's three scalars, once; of
+    what is split, the parameters gathered (twice, where the compiler leaves it so)."""
+    config = Config(model="tiny", dataset="digits", image_size=8, batch_size=64,
+                    optimizer="sgd")
+    found = plan.settled(config, Hyper(), 2, CHIPS["v5e"])
+    whole, split = 4 * (8 * 8 * 16 + 16 + 16 * 10 + 10), 4 * 8 * 8 * 16
+    replicated, sharded = (way.traffic for way in found.ways)
+    assert replicated == {"all-reduce": whole + 12}
+    assert sharded["all-gather"] in (split, 2 * split)
+    assert sharded["all-reduce"] + sharded.get("reduce-scatter", 0) == whole + 12
+    assert found.source == "compiled for 2 devices of this machine's CPU (v5e is no GPU)"
+    assert [way.kernels for way in found.ways] == [0, 0] and found.ways[0].temporary > 0
+    assert found.data == 1797 * (8 * 8 + 4) + 4 * 1797  # pixels and labels, then rows
+    with pytest.raises(RequestError, match="this process has 2 CPU devices, and a plan of 8"):
+        plan.settled(config, Hyper(), 8, CHIPS["v5e"])
 
 
-def test_communication_overtakes_a_small_network_at_once():
-    steps = plan.shared(article(), fsdp=False)
-    assert steps[0].exchange == 0 and plan.overtaken(steps) == 2
-    assert plan.overtaken([Step(1, 8, 2.0, 0.0), Step(2, 8, 1.0, 1.0)]) is None
-    assert Step(2, 8, 1.0, 1.0).rate == 4
+def test_a_plan_is_a_table():
+    text = plan.report(article())
+    assert text.startswith("plan: 8 × H100; a batch of 32, 4 examples on each device; 122,570 p")
+    assert "\nmade up; state and data by their shapes\n" in text
+    assert f"| parameters | 490,280 | {SPLIT // 8 + 490_280 - SPLIT:,} |" in text
+    total = 4 * PARAMETERS + 8 * PARAMETERS + 8 + 184_800_000 + 5_000_000
+    assert f"| in all | {total:,} |" in text
+    assert "| fits 60 of 80 GB | yes | yes |" in text
+    assert "| all-reduce, a step | 490,292 | 6,964 |\n| all-gather, a step | 0 | 966,656 |" in text
+    assert "reduce-scatter" not in text and "batch statistics" not in text
+    assert "| kernels, a step (not bytes) | 50 | 60 |" in text
+    assert "| batch statistics | 5,504 | 5,504 |" in plan.report(article("resnet20"))
 
 
 def test_a_plan_too_large_says_so():
-    text = plan.report(article()._replace(data=61 * 10**9), fsdp=False)
+    text = plan.report(article()._replace(data=61 * 10**9))
     assert "| fits 60 of 80 GB | no | no |" in text
 
 
-def test_what_was_compiled_stands_beside_the_reckoning():
-    """In a row of its own only where it differs."""
-    plain, split = article(), {"all-reduce": 6_964, "all-gather": 966_656,
-                               "reduce-scatter": 483_328}
-    same = plan.report(plain._replace(ways=(Way(1, {"all-reduce": 490_292}), Way(1, split))), False)
-    other = plan.report(plain._replace(ways=(Way(1, {"all-reduce": 490_293}), Way(1, split))), True)
-    assert "| all-reduce, a step | 490,292 | 6,964 | paper: shapes; made up, the same |" in same
-    assert "| 490,292 | 6,964 | paper: shapes |" in other
-    assert "| all-reduce, a step | 490,293 | 6,964 | made up |" in other
-
-
+@pytest.mark.slow
 def test_a_plan_is_printed_and_no_run_begun(launch, tmp_path):
     done = launch("--dataset", "digits", "--image_size", "18", "--plan", "8xv5e", "--batch_size",
                   "64", "--nocompile_cache")
     assert done.returncode == 0, done.stderr
-    assert "plan: 8 × v5e, data-parallel; a batch of 64, 8 examples on each device" in done.stdout
-    assert "compiled for this machine's CPU (v5e is no GPU)" in done.stdout
-    assert "from 2 devices on" in done.stdout and not list(tmp_path.iterdir())
+    assert "plan: 8 × v5e; a batch of 64, 8 examples on each device" in done.stdout
+    assert "compiled for 8 devices of this machine's CPU (v5e is no GPU)" in done.stdout
+    assert "| all-reduce, a step | 242,228 |" in done.stdout and not list(tmp_path.iterdir())
