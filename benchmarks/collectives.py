@@ -25,12 +25,12 @@ from engine.devices.choose import spare_threads
 from engine.plan.chips import CHIPS, GATHERS
 
 EACH = 32  # examples of a batch on each device
-WAYS: tuple[dict[str, Any], ...] = ({}, {"fsdp": True}, {"model_parallel": 2})
+WAYS: tuple[dict[str, Any], ...] = ({}, {"fsdp": True})
 
 
 def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
-    """Parameter bytes, bytes of every operation, and bytes reckoned with each number of gatherings
-    (nothing where nobody reckons): of this process's CPU devices, or of so many chips."""
+    """Parameter bytes, bytes of every operation, and bytes reckoned with each number of gatherings:
+    of this process's CPU devices, or of so many chips."""
     import jax
 
     from engine import mesh, setup
@@ -51,7 +51,7 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
         state = ready.state_shapes
         compiled = compile_segment(ready, ready.config, state).compiled
     # jaxlib 0.10 merges a CPU's second gathering with the first.
-    reckoned = [] if config.model_parallel > 1 else [
+    reckoned = [
         collectives.reckoned(state.variables, count, config.fsdp, gathers)
         for gathers in (GATHERS, 1)
     ]
@@ -60,9 +60,7 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
 
 
 def _config(way: dict[str, Any], count: int) -> Config:
-    return dataclasses.replace(
-        ARTICLE, batch_size=EACH * count // way.get("model_parallel", 1), **way
-    )
+    return dataclasses.replace(ARTICLE, batch_size=EACH * count, **way)
 
 
 def _blank(config: Config):
@@ -89,11 +87,8 @@ def row(way: dict[str, Any], count: int, found: dict[str, Any]) -> str:
     kinds = ", ".join(f"{len(sizes)} {kind} ({sum(sizes):,})"
                       for kind, sizes in sorted(found["read"].items()))
     total, reckoned = sum(read.values()), found["reckoned"]
-    name = " ".join(f"--{flag}" if value is True else f"--{flag} {value}"
-                    for flag, value in way.items()) or "data-parallel"
-    agrees = "-"
-    if reckoned:
-        agrees = "yes" if read == reckoned[0] else "gathered once" if read in reckoned else "no"
+    name = " ".join(f"--{flag}" for flag in way) or "data-parallel"
+    agrees = "yes" if read == reckoned[0] else "gathered once" if read in reckoned else "no"
     cells = [count, name, kinds or "none", f"{total:,}", f"{total / found['params']:.3f}", agrees]
     return f"| {' | '.join(map(str, cells))} |"
 
@@ -108,8 +103,6 @@ def main() -> None:
           "| as reckoned |\n|---|---|---|---|---|---|")
     for count in asked.devices or [1, 2, 4, 8]:
         for way in WAYS:
-            if count % way.get("model_parallel", 1):
-                continue
             found = measured(way, count, asked.chip) if asked.chip else child(way, count)
             print(row(way, count, found), flush=True)
 

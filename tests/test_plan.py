@@ -56,10 +56,9 @@ def test_a_batch_that_the_devices_cant_share_is_refused(capsys):
     assert "7 devices can't share it: type 28 or 35" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flag", ["--model_parallel", "--microbatch"])
-def test_what_nobody_reckons_is_refused(flag, capsys):
-    assert program.main(["--dataset", "digits", "--plan", "8xH100", flag, "2"]) == 2
-    assert f"leave {flag} out" in capsys.readouterr().err
+def test_what_nobody_reckons_is_refused(capsys):
+    assert program.main(["--dataset", "digits", "--plan", "8xH100", "--microbatch", "2"]) == 2
+    assert "leave --microbatch out" in capsys.readouterr().err
 
 
 def test_a_plan_is_for_train():

@@ -129,9 +129,8 @@ def test_predictions_gather_layer_by_layer_too():
 
 @needs_the_compiler
 @pytest.mark.parametrize("changes, kinds", [
-    ({}, {"all-reduce"}), ({"model_parallel": 2}, {"all-reduce", "all-gather"}),
+    ({}, {"all-reduce"}),
     ({"fsdp": True}, {"all-reduce", "all-gather", "reduce-scatter"}),
-    ({"fsdp": True, "model_parallel": 2}, {"all-reduce", "all-gather", "reduce-scatter"}),
 ])
 def test_gpus_exchange_nothing_unexpected(changes, kinds):
     config = Config(batch_size=32, convolution="direct", **changes)
