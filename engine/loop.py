@@ -128,20 +128,22 @@ def predict(
     model: nn.Module, variables: Any, images_NxHxWxC: Array, spread: Spread | None = None
 ) -> tuple[Array, Array]:
     """The likeliest class of every uint8 image, int32 [N], and its probability, float32 [N]."""
-    count, shares = images_NxHxWxC.shape[0], spread.shares if spread else 1
-    size = min(EVAL_BATCH, -(-count // shares)) * shares
+    rows_N = jnp.arange(images_NxHxWxC.shape[0], dtype=jnp.int32)
+    size = EVAL_BATCH * (spread.shares if spread else 1)
+    full = len(rows_N) // size * size
 
-    def some(number: Array) -> tuple[Array, Array]:
-        rows_B = jnp.minimum(number * size + jnp.arange(size, dtype=jnp.int32), count - 1)
+    def some(rows_B: Array) -> tuple[Array, Array]:
         images = images_NxHxWxC[spread.cut(rows_B) if spread else rows_B]
         whole = spread.whole(variables) if spread else variables
         logits_BxC = forward(model, whole, normalise(images))
         return jnp.argmax(logits_BxC, -1).astype(jnp.int32), jax.nn.softmax(logits_BxC).max(-1)
 
-    found = jax.lax.map(some, jnp.arange(-(-count // size), dtype=jnp.int32))
-    found = spread.whole(found) if spread else found
-    predicted, probability = (x.reshape(-1)[:count] for x in found)
-    return predicted, probability
+    found = [jax.lax.map(some, rows_N[:full].reshape(-1, size))] if full else []
+    found += [some(rows_N[full:])] if full < len(rows_N) else []
+    predicted_N, probability_N = (
+        jnp.concatenate([part.reshape(-1) for part in parts]) for parts in zip(*found, strict=True)
+    )
+    return spread.whole((predicted_N, probability_N)) if spread else (predicted_N, probability_N)
 
 
 def prepare(config: Config, num_classes: int, hyper: Hyper, lengths: Durations):
