@@ -13,11 +13,12 @@ import optax
 import pytest
 from conftest import data_of, on_devices, random_split
 from jax.sharding import PartitionSpec
-from test_mesh import COLLECTIVE, trained
+from test_mesh import trained
 
 from engine import keys, loop, mesh, training
-from engine.config import Config, Hyper
+from engine.config import Config, Hyper, durations
 from engine.data import epoch_order
+from engine.optim import optimizer
 from engine.state import create
 
 pytestmark = pytest.mark.usefixtures("normed_is_a_model")
@@ -75,14 +76,14 @@ def by_hand(split, steps: int):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_plain_network_learns_as_in_plain_flax(devices, fsdp):
     """Of full batches, and of the last one, of five examples."""
-    data, config = data_of(random_split(37), random_split(8)), dataclasses.replace(GENTLE, fsdp=fsdp)
+    data = data_of(random_split(37), random_split(8))
+    config = dataclasses.replace(GENTLE, fsdp=fsdp)
     spread = mesh.spread(CPUS[:devices], config)
     where = mesh.everywhere(spread and spread.mesh, CPUS[0])
     hyper, root, train = mesh.put((jax.tree.map(np.float32, RATE), ROOT, data.train), where)
     segment = jax.jit(partial(loop.segment, Plain(), config, spread=spread))
-    state = mesh.put(create(Plain(), optax.sgd(0.05), ROOT, data.train.image_shape), where)
-    start = state._replace(opt_state=loop.prepare(config, 4, RATE, loop.durations(config, 37))[1]
-                           .init(state.params))
+    tx = optimizer(config, RATE, durations(config, 37))
+    start = mesh.put(create(Plain(), tx, ROOT, data.train.image_shape), where)
     for steps in (4, 5):
         state = segment(hyper, root, root, train, start, np.int32(steps))
         chex.assert_trees_all_close(jax.device_get(state.variables),

@@ -225,5 +225,5 @@ def test_batch_statistics_are_of_the_whole_batch(data):
     config = dataclasses.replace(config, batch_size=8, microbatch=4)
     with pytest.raises(RequestError, match="--microbatch 4: the batch statistics of normed"):
         loop.microbatch_for(config, "cpu", 1, batch_stats)
-    with pytest.raises(ValueError, match="BatchNorm_0"):  # a part's statistics are nobody's sum
+    with pytest.raises(ValueError, match="batch_stats"):  # a part's statistics are nobody's sum
         loop.train(config, HYPER, KEY, data)
