@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine import bring
 from engine.config import Config, durations
 from engine.data import Subset
 from engine.errors import RequestError
@@ -42,7 +43,8 @@ def microbatch_for(
     if any(jax.tree.leaves(tree) for name, tree in (variables or {}).items() if name != "params"):
         if config.microbatch:
             raise RequestError(f"--microbatch {config.microbatch}: the batch statistics of "
-                               f"{config.model} are those of the whole batch. Leave it out.")
+                               f"{bring.short(config.model)} are those of the whole batch. Leave "
+                               "it out.")
         return 0, f"{WHOLE_BATCH}, which batch statistics are of"
     if config.microbatch:
         return config.microbatch, "as asked"
@@ -117,16 +119,17 @@ def evaluate(learner: "Gradient", variables: Any, subset: Subset) -> Any:
 
 def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     """What the task tells of each of `inputs` [N, ...], as a split holds them: [N, ...]."""
-    spread, count = learner.spread, inputs.shape[0]
-    shares = spread.shares if spread else 1
-    size = min(EVAL_BATCH, -(-count // shares)) * shares
+    spread, rows_N = learner.spread, jnp.arange(inputs.shape[0], dtype=jnp.int32)
+    size = EVAL_BATCH * (spread.shares if spread else 1)
+    full = len(rows_N) // size * size
 
-    def some(number: Array) -> Array:
-        rows_B = jnp.minimum(number * size + jnp.arange(size, dtype=jnp.int32), count - 1)
+    def some(rows_B: Array) -> Array:
         batch = inputs[spread.cut(rows_B) if spread else rows_B]
         whole = spread.whole(variables) if spread else variables
         return learner.task.predict(forward(learner, whole, batch))
 
-    found = jax.lax.map(some, jnp.arange(-(-count // size), dtype=jnp.int32))
-    found = spread.whole(found) if spread else found
-    return found.reshape(-1, *found.shape[2:])[:count]
+    found = [jax.lax.map(some, rows_N[:full].reshape(-1, size))] if full else []
+    parts = [part.reshape(-1, *part.shape[2:]) for part in found]
+    parts += [some(rows_N[full:])] if full < len(rows_N) else []
+    predicted = jnp.concatenate(parts)
+    return spread.whole(predicted) if spread else predicted

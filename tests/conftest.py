@@ -29,11 +29,11 @@ import flax.linen as nn  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from models.layers import Conv, Dense  # noqa: E402
 
 from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
 from models import MODELS  # noqa: E402
-from models.layers import Conv, Dense  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from models.layers import CONV, CONV_PADDED, CONV_POOL, Conv, ConvReLU, corner_max, pooling_patches
 
 

@@ -1,5 +1,4 @@
 import pytest
-
 from engine.pace import LEAST_SECONDS, SECONDS, Pace, Width
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import data_of, random_split
 from jax.sharding import SingleDeviceSharding
+from models.layers import Dense
 
 from engine import loop, memory, mesh
 from engine.config import Config, Hyper, durations
@@ -17,7 +18,6 @@ from engine.plan import collectives, plan, topology
 from engine.plan.chips import CHIPS
 from engine.state import shapes
 from models import MODELS
-from models.layers import Dense
 
 H100 = CHIPS["H100"]
 FOUR, MISSING = topology.devices(H100, 4)

@@ -66,7 +66,8 @@ def write(
     """curves.png, the task's pictures and report.html into `run_dir`.
 
     `config` is config.json's content, `history` its epochs' rows, `metrics` metrics.json's; `show`
-    draws what the task has to show. Never raises: a finished run is not lost for its report, and a line on stderr says what was wrong.
+    draws what the task has to show. Never raises: a finished run is not lost for its report, and a
+    line on stderr says what was wrong.
     """
     try:
         shown = show()
