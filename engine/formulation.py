@@ -20,7 +20,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, primitives
+from jax.extend.core import (
+    ClosedJaxpr,
+    Jaxpr,
+    JaxprEqn,
+    Literal,
+    jaxprs_in_params,
+    primitives,
+)
 
 from engine import pooling
 from engine.patches import direct, product, refusal
@@ -42,7 +49,7 @@ def rewritten(function: Callable, how: str = "auto") -> Callable:
     @functools.wraps(function)
     def evaluated(*args: Any, **kwargs: Any) -> Any:
         jaxpr, arrays, tree = _traced(function, args, kwargs)
-        return tree.unflatten(_evaluated(jaxpr.jaxpr, jaxpr.consts, arrays, how))
+        return jax.tree.unflatten(tree, _evaluated(jaxpr.jaxpr, jaxpr.consts, arrays, how))
 
     return evaluated
 
@@ -84,7 +91,7 @@ def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, li
     def of_arrays(*arrays: Array) -> Any:
         given = iter(arrays)
         all_leaves = [next(given) if t else x for t, x in zip(taken, leaves, strict=True)]
-        args, kwargs = tree.unflatten(all_leaves)
+        args, kwargs = jax.tree.unflatten(tree, all_leaves)
         return function(*args, **kwargs)
 
     arrays = [x for t, x in zip(taken, leaves, strict=True) if t]
@@ -95,8 +102,7 @@ def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, li
 def _inner(eqn: JaxprEqn) -> list[Jaxpr]:
     """The functions that it calls and that may be rewritten."""
     called = eqn.params[INNER[eqn.primitive]] if eqn.primitive in INNER else ()
-    each = called if isinstance(called, tuple) else (called,)
-    return [getattr(jaxpr, "jaxpr", jaxpr) for jaxpr in each]
+    return list(jaxprs_in_params({"called": called}))
 
 
 def _fate(eqn: JaxprEqn) -> str | None:
@@ -116,7 +122,7 @@ def _found(jaxpr: Jaxpr, kept: str = "") -> Iterator[tuple[Any, str]]:
         inner = _inner(eqn)
         for body in inner:
             yield from _found(body, kept)
-        for body in () if inner else jax.extend.core.jaxprs_in_params(eqn.params):
+        for body in () if inner else jaxprs_in_params(eqn.params):
             yield from _found(body, kept or f"in {eqn.primitive}")
 
 
@@ -193,10 +199,8 @@ def _convolved(
     The backward pass names the forward's patches again rather than keeping them: inside one
     program the compiler computes them once.
     """
-    given = convolution.params, pool and pool.params
-    if how == "auto":
-        way = partial(lax.platform_dependent,
-                      cpu=partial(product, *given), default=partial(direct, *given))
-    else:
-        way = partial({"product": product, "direct": direct}[how], *given)
-    return jax.checkpoint(way, prevent_cse=False)(x, kernel)
+    ways = {name: partial(way, convolution.params, pool.params if pool else None)
+            for name, way in (("product", product), ("direct", direct))}
+    ways["auto"] = partial(lax.platform_dependent, cpu=ways["product"], default=ways["direct"])
+    y: Array = jax.checkpoint(ways[how], prevent_cse=False)(x, kernel)
+    return y

@@ -22,7 +22,8 @@ def refusal(convolution: JaxprEqn) -> str:
         return "grouped"
     if given["out_sharding"] is not None:
         return "of a given sharding"
-    return "empty" if 0 in convolution.outvars[0].aval.shape else ""
+    aval: Any = convolution.outvars[0].aval
+    return "empty" if 0 in aval.shape else ""
 
 
 class Along(NamedTuple):

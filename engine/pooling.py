@@ -19,7 +19,7 @@ MOST_CORNERS = 4  # of a window that is pooled together with its convolution
 
 def refusal(pool: JaxprEqn) -> str:
     """Why it can't be a maximum of slices, in a word; "" where it can."""
-    aval = pool.outvars[0].aval
+    aval: Any = pool.outvars[0].aval
     if not jnp.issubdtype(aval.dtype, jnp.floating):
         return "of integers"
     if any(dilation > 1 for dilation in pool.params["base_dilation"]):
@@ -95,7 +95,7 @@ def _disjoint(pool: JaxprEqn, out_spec: tuple[int, ...]) -> bool:
     return (given["window_dimensions"] == given["window_strides"]
             and 1 < math.prod(given["window_dimensions"]) <= MOST_CORNERS
             and not set(_compared(pool)) & set(out_spec[:2])
-            and not any(map(any, given["padding"])))
+            and set(given["window_dilation"]) == {1} and not any(map(any, given["padding"])))
 
 
 def _is_relu(eqn: JaxprEqn) -> bool:
@@ -122,11 +122,10 @@ def together(jaxpr: Jaxpr, may: Callable[[JaxprEqn], bool]) -> Iterator[Pooled]:
 
     def alike(atom: Any, pool: JaxprEqn) -> bool:
         """Whether it is the same throughout a window."""
-        shape, varying = atom.aval.shape, range(len(atom.aval.shape))
-        if made.get(atom) if isinstance(atom, Var) else None:
-            maker = made[atom]
-            if maker.primitive is primitives.broadcast_in_dim_p:
-                varying = maker.params["broadcast_dimensions"]
+        shape, varying = atom.aval.shape, range(atom.aval.ndim)
+        maker = made.get(atom) if isinstance(atom, Var) else None
+        if maker and maker.primitive is primitives.broadcast_in_dim_p:
+            varying = maker.params["broadcast_dimensions"]
         return not shape or all(axis not in varying or shape[axis] == 1 for axis in _compared(pool))
 
     def before(eqn: JaxprEqn, pool: JaxprEqn) -> tuple[Any, int | None] | None:
@@ -134,15 +133,17 @@ def together(jaxpr: Jaxpr, may: Callable[[JaxprEqn], bool]) -> Iterator[Pooled]:
         if _is_relu(eqn):
             return eqn.invars[0], None
         if eqn.primitive is primitives.add_p:
+            out: Any = eqn.outvars[0].aval
             for number, x in ((1, eqn.invars[0]), (0, eqn.invars[1])):
-                if x.aval.shape == eqn.outvars[0].aval.shape and alike(eqn.invars[number], pool):
+                if x.aval == out and alike(eqn.invars[number], pool):
                     return x, number
         return None
 
     for pool in jaxpr.eqns:
         if pool.primitive is not primitives.reduce_window_max_p or not may(pool):
             continue
-        atom, between = pool.invars[0], []
+        atom: Any = pool.invars[0]
+        between: list[tuple[JaxprEqn, int | None]] = []
         while isinstance(atom, Var) and uses[atom] == 1 and atom in made:
             eqn = made[atom]
             if eqn.primitive is primitives.conv_general_dilated_p:

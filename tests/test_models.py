@@ -107,3 +107,32 @@ def test_initialisers_are_glorot_uniform_and_zero():
         kernel, limit = np.asarray(params[name]["kernel"]), np.sqrt(6 / fans)
         assert 0.97 * limit < np.abs(kernel).max() <= limit
         assert not np.asarray(params[name]["bias"]).any()
+
+
+@pytest.mark.parametrize("name, path, want", [
+    ("cnn", "ConvReLU_0", (-0.05700693279504776, 0.0831211730837822, 0.11969979107379913)),
+    ("cnn", "ConvReLU_2", (-0.02291123941540718, 0.07000509649515152, 0.03422309085726738)),
+    ("cnn", "Dense_1", (0.009230129420757294, 0.2136993706226349, 0.05727943405508995)),
+    ("resnet20", "Conv_0", (0.095723956823349, 0.11772093176841736, -0.002480448456481099)),
+    ("resnet20", "Block_8/Conv_1",
+     (-0.059635795652866364, 0.06108136475086212, -0.028633082285523415)),
+    ("resnet20", "Dense_0", (-0.2662615478038788, 0.006348985712975264, 0.10184412449598312)),
+])
+def test_a_key_gives_the_kernels_it_always_gave(name, path, want):
+    """First, second and last number, as recorded when the networks had layers of their own."""
+    def kernel(key):
+        images = np.zeros((1, 32, 32, 3), "f4")
+        layer = build(name, 10).init(key, images, train=False)["params"]
+        for part in path.split("/"):
+            layer = layer[part]
+        return layer["kernel"]
+
+    got = np.asarray(jax.jit(kernel)(jax.random.key(7))).ravel()[[0, 1, -1]]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_an_image_that_is_too_small_is_a_value_error():
+    init = partial(build("cnn", 10).init, train=False)
+    with pytest.raises(ValueError, match="need 18 × 18 pixels, got 17 × 40"):
+        jax.eval_shape(init, jax.random.key(0), np.zeros((1, 17, 40, 3), "f4"))
+    assert jax.eval_shape(init, jax.random.key(0), np.zeros((1, 18, 18, 3), "f4"))
