@@ -100,22 +100,29 @@ def raised(error: BaseException, path: str = "") -> str:
     return f"{place}: {said}"
 
 
+def parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    """Of a function or of a class's __init__, which a metaclass may hide; {} of what tells none."""
+    try:
+        if isinstance(function, type):
+            return dict(list(inspect.signature(function.__init__).parameters.items())[1:])
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
 def called(what: str, function: Callable, handed: dict[str, Any]) -> Any:
     """`function` of those of `handed` that its signature has. Raises RequestError where it wants
     others, or raises."""
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        parameters = {}  # type: ignore[assignment]  # a builtin tells nothing
-    lacking = [p.name for p in parameters.values()
+    asked = parameters(function)
+    lacking = [p.name for p in asked.values()
                if p.name not in handed and p.default is p.empty
                and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if lacking:
-        raise RequestError(f"{what} needs {', '.join(lacking)}: it is called with "
-                           f"{' and '.join(handed)} where its signature has them, and gives "
-                           f"{inspect.signature(function)}: give the others a default.")
+        found = ", ".join(map(str, asked.values()))
+        raise RequestError(f"{what} wants ({found}), and is called with {', '.join(handed)}, those "
+                           f"that it has: give {' and '.join(lacking)} a default.")
     try:
-        return function(**{k: v for k, v in handed.items() if k in parameters})
+        return function(**{k: v for k, v in handed.items() if k in asked})
     except RequestError:
         raise
     except Exception as error:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from engine.bring import called, short, value
+from engine.bring import called, parameters, short, value
 from engine.errors import RequestError
 
 Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
@@ -190,7 +190,7 @@ def of(model: Any, num_outputs: int) -> Network:
 
 def _called(factory: Callable, num_outputs: int) -> Network:
     """Of a function or an NNX class."""
-    if "rngs" in inspect.signature(factory).parameters:
+    if "rngs" in parameters(factory):
         return NNX(_Made(factory, num_outputs))
     made = called(f"model {short(factory)}", factory, _outputs(num_outputs))
     if callable(made) and not hasattr(made, "apply") and not isinstance(made, nnx.Module):
