@@ -5,13 +5,15 @@ dtype of every leaf, the validation score that ranks it and the seconds of the u
 a digest of all that. Orbax has no checksum of its own: a flipped bit would come back as a number.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +88,18 @@ class _Best(keep.PreservationPolicy):
         return [c.step == best for c in checkpoints]
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without Orbax's warnings of what is asked of it on purpose."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 class Checkpoints:
     """The checkpoints folder of one run. A context manager: leaving it waits for the writer.
 
@@ -109,7 +123,8 @@ class Checkpoints:
             ocp.StandardCheckpointHandler(multiprocessing_options=alone),
             multiprocessing_options=alone,
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        with _quietly():
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self

@@ -46,6 +46,14 @@ def masked(values: Array, valid_B: Array) -> Array:
     return jnp.where(mask, values, 0).sum(0)
 
 
+COSTS = ("seconds_train", "seconds_compile", "examples_per_second")
+
+
+def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """Of metrics.json's content, the scores that are one number each."""
+    return {k: v for k, v in metrics.items() if isinstance(v, float) and k not in COSTS}
+
+
 @dataclass(frozen=True)
 class Task:
     """Frozen and hashable: static under jit. `outputs` [B, K] are the network's, float32; `targets`
@@ -116,13 +124,12 @@ class Task:
 
     def line(self, scores: dict[str, Any]) -> str:
         """The scores in one line."""
-        own = {k: v for k, v in scores.items() if isinstance(v, float)}
-        return ", ".join(f"{name} {value:.4f}" for name, value in own.items())
+        return ", ".join(f"{name} {value:.4f}" for name, value in numbers(scores).items())
 
     def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
         """What the report shows, a report.run.Shown."""
         from engine.report.run import Shown
 
-        cards = [(k, f"{v:.4f}") for k, v in scores.items() if isinstance(v, float)]
+        cards = [(name, f"{value:.4f}") for name, value in numbers(scores).items()]
         tally = self.judged_tally(judged.sums)
         return Shown(cards, tuple(self.row(tally)), None, "", [])

@@ -18,6 +18,7 @@ from engine.errors import RequestError
 from engine.learners.gradient import Gradient
 from engine.setup import learner_of
 from engine.state import State
+from engine.task import numbers
 
 BATCH = 128  # examples that predict holds on the device at a time
 
@@ -66,7 +67,7 @@ class Run:
     def _repr_html_(self) -> str:
         """A table of its scores, for a notebook."""
         rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.4f}</td></tr>"
-                       for k, v in self.metrics.items() if isinstance(v, float))
+                       for k, v in numbers(self.metrics).items())
         path = html.escape(str(self.path))
         return (f"<b>{path}</b>: {len(self.history)} epochs, {html.escape(self.line)}"
                 f"<table>{rows}</table>{path}/report.html")
