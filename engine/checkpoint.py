@@ -2,20 +2,17 @@
 
 A step's folder holds `state`, written by Orbax, and `record`: JSON with the SHA-256, shape and
 dtype of every leaf, the validation score that ranks it and the seconds of the unfinished epoch, and
-a digest of all that. Orbax has no checksum of its own: a flipped bit would come back as a number.
+a digest of all that.
 """
 
 import contextlib
-import hashlib
-import json
 import logging
-import math
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,57 +21,16 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from engine import mesh
+from engine.digests import UNMEASURED, Record, digests, read_record
 from engine.errors import RequestError, RunError, one_line
 from engine.job import processes as job
 
 KEPT = 3  # the last two and the best
-UNMEASURED = -math.inf
-
-
-class Record(NamedTuple):
-    """What is known of a saved state beside its arrays. `leaves`: path → dtype, shape, SHA-256."""
-
-    val_accuracy: float | None  # the validation score, of whatever task: a name of before
-    seconds: float
-    leaves: dict[str, list[Any]]
-
-    def rank(self, higher: bool) -> float:
-        """Orders scores, whatever was measured: NaN compares with nothing."""
-        score = self.val_accuracy
-        if score is None or not math.isfinite(score):
-            return UNMEASURED
-        return score if higher else -score
-
-    def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self, sort_keys=True).encode()).hexdigest()
-
-
-def _leaf(array: np.ndarray) -> list[Any]:
-    data = np.ascontiguousarray(array).data
-    return [array.dtype.str, list(array.shape), hashlib.sha256(data).hexdigest()]
-
-
-def digests(state: Any) -> dict[str, list[Any]]:
-    """dtype, shape and SHA-256 of every leaf, by its path."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path): _leaf(mesh.on_host(x)) for path, x in leaves}
 
 
 def _parts(state: Any) -> dict[str, Any]:
     """A state's fields by name, but for empty ones, which runs from before them lack too."""
     return {name: part for name, part in state._asdict().items() if jax.tree.leaves(part)}
-
-
-def _read_record(folder: Path) -> Record:
-    """A step's record. Raises ValueError where it is damaged, OSError where it is absent."""
-    content = json.loads((folder / "record" / "metadata").read_text())
-    try:
-        record = Record(**content["record"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"its record is not one: {error}") from None
-    if record.digest() != content["sha256"]:
-        raise ValueError("the checksum of its record differs")
-    return record
 
 
 class _Best(keep.PreservationPolicy):
@@ -146,7 +102,7 @@ class Checkpoints:
         """Orders steps by score, then age. One saved within an epoch was never measured."""
         if step not in self._ranks:
             try:
-                self._ranks[step] = _read_record(self.folder / str(step)).rank(self.higher)
+                self._ranks[step] = read_record(self.folder / str(step)).rank(self.higher)
             except (OSError, ValueError):
                 self._ranks[step] = UNMEASURED
         return self._ranks[step], step
@@ -232,7 +188,7 @@ class Checkpoints:
     def _verified(self, step: int, shapes: Any, any_count: bool) -> tuple[Any, float]:
         """A step's state. Raises anything where it is damaged, RequestError where it can't fit."""
         path = self.folder / str(step)
-        record = _read_record(path)
+        record = read_record(path)
         free = 1 if any_count else 0  # leading axes that may differ
 
         def abstract(where: Any, leaf: Any) -> np.ndarray:

@@ -29,11 +29,9 @@ import flax.linen as nn  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from models.layers import Conv, Dense  # noqa: E402
 
 from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
-from models import MODELS  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -68,38 +66,26 @@ def data_of(train: Split, validation: Split, num_classes: int = 4) -> Data:
 class Tiny(nn.Module):
     """A network that compiles in no time: for tests of what is around it."""
 
-    num_classes: int
-    convolution: str = "auto"
+    num_classes: int = 4
 
     @nn.compact
     def __call__(self, x, train: bool):
-        x = nn.relu(Dense(16)(x.reshape(x.shape[0], -1)))
-        return Dense(self.num_classes)(x)
+        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
+        return nn.Dense(self.num_classes)(x)
 
 
 class Normed(nn.Module):
     """One that keeps batch statistics. A bias before them would have a gradient of rounding only,
     which Adam enlarges: convolutions have none."""
 
-    num_classes: int
-    convolution: str = "auto"
+    num_classes: int = 4
 
     @nn.compact
     def __call__(self, x, train: bool):
         for features in (8, 16):
-            x = Conv(features, stride=2, formulation=self.convolution)(x)
-            x = nn.relu(nn.BatchNorm(not train)(x))
-        return Dense(self.num_classes)(x.mean((1, 2)))
-
-
-@pytest.fixture
-def tiny_is_a_model(monkeypatch):
-    monkeypatch.setitem(MODELS, "tiny", Tiny)
-
-
-@pytest.fixture
-def normed_is_a_model(monkeypatch):
-    monkeypatch.setitem(MODELS, "normed", Normed)
+            x = nn.Conv(features, (3, 3), strides=2, padding=1, use_bias=False)(x)
+            x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        return nn.Dense(self.num_classes)(x.mean((1, 2)))
 
 
 @pytest.fixture
