@@ -141,7 +141,7 @@ def _base(values: flags.FlagValues, command: str) -> Base:
         search = _saved_search(file, found.content) if command == "sweep" else Search()
         base = Base(found.config, found.hyper, found.place, None, search)
     if values.config:
-        base = _recipe(values.config)
+        base = _recipe(values.config)._replace(search=base.search)
     if saved:
         base = base._replace(place=dataclasses.replace(base.place, run_dir=saved))
     return base
