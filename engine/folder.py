@@ -95,7 +95,7 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
-def version(package: str) -> str | None:
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -116,7 +116,7 @@ def _git_commit() -> str | None:
 @functools.cache
 def _origin() -> dict[str, Any]:
     """The versions and the commit that run."""
-    versions = {"python": platform.pythonversion()} | {p: version(p) for p in VERSIONED}
+    versions = {"python": platform.python_version()} | {p: _version(p) for p in VERSIONED}
     return {"versions": versions, "git_commit": _git_commit()}
 
 
