@@ -176,7 +176,8 @@ def written(word: Any) -> Any:
     addresses, which another process would have others of."""
     if word is None or isinstance(word, str | int | float | bool):
         return word
-    return f"<{re.sub(' at 0x[0-9a-f]+', '', ' '.join(repr(word).split()))}>"
+    text = re.sub(" at 0x[0-9a-f]+", "", " ".join(repr(word).split()))
+    return text if text.startswith("<") else f"<{text}>"
 
 
 def absolute(config: Config) -> Config:

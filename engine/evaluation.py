@@ -1,6 +1,7 @@
 """Scores of a trained model: after its training, and again from a checkpoint."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,15 @@ def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
     return f"validation ({name} of {ready.config.train_split})", ready.data.validation
 
 
-def judged(ready: Setup, variables: Any) -> tuple[dict[str, Any], Judged]:
-    """metrics.json's scores, and what they are of."""
+def judged(
+    ready: Setup, variables: Any, evaluate: Callable[..., Any] | None = None
+) -> tuple[dict[str, Any], Judged]:
+    """metrics.json's scores, and what they are of. `evaluate` is compiled for the validation
+    examples already, where a run was trained."""
     name, subset = held_for_evaluation(ready)
-    sums = jax.jit(ready.learner.evaluate)(variables, subset)
+    if evaluate is None or subset is not ready.data.validation:
+        evaluate = jax.jit(ready.learner.evaluate)
+    sums = evaluate(variables=variables, subset=subset)
     inputs = subset.split.inputs[subset.rows]
     predicted = jax.device_get(jax.jit(ready.learner.predict)(variables, inputs))
     rows = np.asarray(subset.rows)

@@ -119,17 +119,17 @@ def evaluate(learner: "Gradient", variables: Any, subset: Subset) -> Any:
 
 def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     """What the task tells of each of `inputs` [N, ...], as a split holds them: [N, ...]."""
-    spread, rows_N = learner.spread, jnp.arange(inputs.shape[0], dtype=jnp.int32)
-    size = EVAL_BATCH * (spread.shares if spread else 1)
-    full = len(rows_N) // size * size
+    spread, count = learner.spread, inputs.shape[0]
+    shares = spread.shares if spread else 1
+    turns = -(-count // (EVAL_BATCH * shares))
+    size = shares * -(-count // (turns * shares))  # as even as may be: one program for all
+    rows_N = jnp.arange(turns * size, dtype=jnp.int32) % count
 
     def some(rows_B: Array) -> Array:
         batch = inputs[spread.cut(rows_B) if spread else rows_B]
         whole = spread.whole(variables) if spread else variables
         return learner.task.predict(forward(learner, whole, batch))
 
-    found = [jax.lax.map(some, rows_N[:full].reshape(-1, size))] if full else []
-    parts = [part.reshape(-1, *part.shape[2:]) for part in found]
-    parts += [some(rows_N[full:])] if full < len(rows_N) else []
-    predicted = jnp.concatenate(parts)
+    found = jax.lax.map(some, rows_N.reshape(turns, size))
+    predicted = found.reshape(-1, *found.shape[2:])[:count]
     return spread.whole(predicted) if spread else predicted

@@ -79,7 +79,7 @@ def fit(
             )
             state = training.run(state)
         with watched(training.stuck_after):
-            metrics = _conclude(ready, state, path, saved, _timing(ready, compiled, clock))
+            metrics = _conclude(ready, compiled, state, path, saved, clock)
             processes.all_agree(True)  # nobody leaves while the first one draws
     train = ready.data.train
     return Run(path, folder.history(path), metrics, state, ready.learner, ready.dataset.classes,
@@ -168,16 +168,16 @@ def _timing(ready: Setup, compiled: Programs, clock: Clock) -> dict[str, Any]:
 
 
 def _conclude(
-    ready: Setup, state: State, path: Path, saved: dict[str, Any], timing: dict[str, Any]
+    ready: Setup, compiled: Programs, state: State, path: Path, saved: dict[str, Any], clock: Clock
 ) -> dict[str, Any]:
     """metrics.json's content; it, the plots and report.html written."""
-    scores, examples = judged(ready, state.variables)
+    scores, examples = judged(ready, state.variables, compiled.evaluate)
     if not processes.first_process():
         return scores
     history = folder.history(path)
     best = best_row(history, ready.task)
     score = f"val_{ready.task.score}"
-    scores |= timing | {
+    scores |= _timing(ready, compiled, clock) | {
         "seconds_train": sum(row["seconds"] for row in history),
         "device": saved["device"],
         "best": {"epoch": best["epoch"], score: best[score]},

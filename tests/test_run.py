@@ -23,13 +23,14 @@ from sklearn.datasets import load_digits
 
 import launch as program
 from engine import caches, trained
+from engine.report import run as report
 from engine.run import best_row
 from engine.state import State
 from engine.tasks.classification import Classification
 
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
-RUN = (*DIGITS, "--learning_rate", "0.003", "--epochs", "3", "--run_dir")
-OLD = ROOT / "tests" / "data" / "run-a58dec9"  # made by that commit: its config.json tells of what
+RUN = (*DIGITS, "--optimizer", "rmsprop", "--learning_rate", "0.002", "--epochs", "3", "--run_dir")
+OLD = ROOT / "tests" / "data" / "run-a58dec9"  # RUN's first epoch, on one device, by that commit
 
 
 def final_state(run_dir: Path, which: str = "last") -> State:
@@ -72,6 +73,12 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Without the pictures of a report, which take the most of a short run's time."""
+    monkeypatch.setattr(report, "write", lambda *_: None)
+
+
 def test_the_folder_holds_what_it_promises(finished):
     names = {p.name for p in finished.iterdir()}
     assert {"config.json", "history.jsonl", "metrics.json", "curves.png", "confusion.png",
@@ -87,7 +94,7 @@ def test_metrics_agree_with_each_other_and_learned_something(finished):
     confusion = np.array(scores["confusion"])
     assert scores["num_examples"] == confusion.sum() == 360 and scores["split"] == "test"
     assert scores["accuracy"] == pytest.approx(np.trace(confusion) / 360)
-    assert scores["accuracy"] > 0.8
+    assert scores["accuracy"] > 0.7
     assert scores["accuracy"] == pytest.approx(rows(finished)[-1]["val_accuracy"])
     assert sum(c["support"] for c in scores["per_class"].values()) == 360
     for name in ("loss", "precision_macro", "recall_macro", "f1_macro", "seconds_train",
@@ -144,7 +151,7 @@ def test_ended_and_killed_and_resumed_equals_uninterrupted_bit_for_bit(finished,
 def test_resuming_with_another_config_names_the_fields(finished):
     status, _, said = asked("--resume", finished, "--batch_size", "50", "--learning_rate", "0.1")
     assert status == 2 and "Traceback" not in said
-    assert "batch_size was 100, now 50" in said and "learning_rate was 0.003, now 0.1" in said
+    assert "batch_size was 100, now 50" in said and "learning_rate was 0.002, now 0.1" in said
     assert "epochs was" not in said
 
 
@@ -177,7 +184,7 @@ def test_predict_names_real_digits(finished, tmp_path):
              done("predict", "--run_dir", finished, *files).splitlines()]
     assert [line[0] for line in lines] == files
     right = load_digits().target[:50]
-    assert sum(int(line[1]) == digit for line, digit in zip(lines, right, strict=True)) >= 40
+    assert sum(int(line[1]) == digit for line, digit in zip(lines, right, strict=True)) >= 35
     assert all(0 < float(line[2]) <= 1 for line in lines)
 
 
@@ -211,7 +218,9 @@ def test_a_real_process_too_ends_with_the_status_and_one_line(launch, tmp_path):
     assert "Traceback" not in told.stderr and not (tmp_path / "runs").exists()
 
 
-def test_a_run_that_diverges_at_once_ends_with_status_3_and_has_saved_nothing(finished, tmp_path):
+def test_a_run_that_diverges_at_once_ends_with_status_3_and_has_saved_nothing(
+    finished, tmp_path
+):
     """By the program that `finished` compiled: the rate is traced."""
     status, _, said = asked(*RUN, tmp_path / "run", "--learning_rate", "1e30")
     assert status == 3 and "the loss was not finite at step 1 (epoch 1): the run stops" in said
@@ -235,21 +244,24 @@ class Normed(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        x = nn.Conv(8, (3, 3), strides=3, use_bias=False)(x)
+        x = nn.Dense(8, use_bias=False)(x.reshape(x.shape[0], -1))
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
-        return nn.Dense(self.num_outputs)(x.mean((1, 2)))
+        return nn.Dense(self.num_outputs)(x)
 """
 
 
-def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path):
+def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path, undrawn):
     """Of a network of the user's own; a file that has changed since is no longer that run's."""
     file = tmp_path / "normed.py"
     file.write_text(NORMED)
-    words = (*DIGITS, "--image_size", "8", "--model", f"{file}:Normed", "--run_dir")
+    words = (*DIGITS, "--image_size", "0", "--model", f"{file}:Normed", "--train_split",
+             "train[:300]", "--epochs", "2", "--run_dir")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for more in ((*words, whole, "--epochs", "2"), (*words, parts, "--epochs", "1"),
-                 ("--resume", parts, "--epochs", "2")):
-        assert "microbatch: 50 (the whole batch at once, which batch statistics" in done(*more)
+    assert "microbatch: 50 (the whole batch at once, which batch statistics" in done(*words, whole)
+    shutil.copytree(whole, parts)
+    shutil.rmtree(parts / "checkpoints" / "6")  # as if killed before it was saved
+    assert int(final_state(parts).step) == 3
+    done("--resume", parts)
     assert_same_bits(whole, parts)
     assert rows(whole) == rows(parts)
     means = final_state(whole).batch_stats["BatchNorm_0"]["mean"]
@@ -257,23 +269,24 @@ def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path):
     scores = json.loads((parts / "metrics.json").read_text())
     assert json.loads(done("eval", "--run_dir", parts))["confusion"] == scores["confusion"]
     assert scores["loss"] == pytest.approx(rows(parts)[-1]["val_loss"])
-    file.write_text(NORMED.replace("Conv(8", "Conv(9"))
+    file.write_text(NORMED.replace("Dense(8", "Dense(9"))
     for more in (("--resume", parts, "--epochs", "3"), ("eval", "--run_dir", parts)):
         status, _, said = asked(*more)
         assert status == 2 and f"{file} has changed since the run in {parts} began" in said
 
 
-def test_a_run_of_before_is_judged_predicts_and_goes_on(tmp_path):
-    """A cnn on the first 512 digits by SGD with momentum, saved by commit a58dec9."""
+def test_a_run_of_before_is_judged_predicts_and_goes_on(finished, tmp_path, undrawn):
+    """To what this code comes to from the start, up to another number of devices' rounding."""
     run_dir = tmp_path / "run"
     shutil.copytree(OLD, run_dir)
     first = json.loads((OLD / "metrics.json").read_text())
     again = json.loads(done("eval", "--run_dir", run_dir))
     assert again["confusion"] == first["confusion"]
     assert again["loss"] == pytest.approx(first["loss"], rel=1e-5)
-    told = done("predict", "--run_dir", run_dir, *pictures(tmp_path, 3)).splitlines()
-    assert [line.split("\t")[1] in "0123456789" for line in told] == [True] * 3
+    told = done("predict", "--run_dir", run_dir, *pictures(tmp_path, 50)).splitlines()
+    assert len(told) == 50 and all(line.split("\t")[1] in "0123456789" for line in told)
     done("--resume", run_dir, "--epochs", "2")
     was, new = rows(run_dir)
-    assert was == rows(OLD)[0] and (new["epoch"], new["step"]) == (2, 16)
-    assert new["loss"] < was["loss"]
+    assert was == rows(OLD)[0]
+    for old, now in zip((was, new), rows(finished)[:2], strict=True):
+        assert old == pytest.approx(now, rel=0.1)

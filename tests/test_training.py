@@ -1,0 +1,222 @@
+"""The host's loop over epochs, asked by Python for runs of a tiny network: what is recorded, saved
+and told, and when it stops."""
+
+import itertools
+import json
+import os
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import Tiny, random_split
+
+from engine import segments, trained, training
+from engine.config import Config, Hyper
+from engine.digests import read_record
+from engine.errors import RequestError, RunError
+from engine.evaluation import evaluate, held_for_evaluation
+from engine.host import begin
+from engine.place import Place
+from engine.report import run as report
+from engine.run import best_row, fit
+from engine.setup import setup
+from engine.task import Judged
+from engine.tasks.classification import Classification, mistakes
+from engine.tasks.regression import Regression
+
+CONFIG = Config(model=Tiny, epochs=3, batch_size=16, schedule="linear")
+HYPER = Hyper(learning_rate=0.003)
+EPOCH, TOTAL = 8, 24  # updates
+
+
+@pytest.fixture(autouse=True, scope="module")
+def undrawn():
+    """Without pictures; and what a run makes jax's default is the next file's no more."""
+    device = jax.config.jax_default_device
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write", lambda *_: None)
+        yield
+    jax.config.update("jax_default_device", device)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """128 and 40 examples; no batch of the test split is full."""
+    return {"train": tuple(random_split(128)), "test": tuple(random_split(40, seed=1))}
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """The run that nothing interrupts."""
+    return fit(CONFIG, HYPER, data, place(tmp_path_factory.mktemp("whole") / "run"))
+
+
+def place(folder, **more) -> Place:
+    return Place(device="cpu", run_dir=str(folder), **more)
+
+
+def rows(run) -> list[dict]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in run.history]
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(x, y) for x, y in
+               zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_every_rows_rate_is_that_of_its_last_update(whole):
+    for row in whole.history:
+        assert row["learning_rate"] == pytest.approx(0.003 * (1 - (row["step"] - 1) / TOTAL))
+    assert [row["step"] for row in whole.history] == [8, 16, 24]
+
+
+def test_best_is_the_highest_row_which_is_not_the_last(data, tmp_path):
+    """Of test examples with each other's classes, of which training knows less and less."""
+    inputs, targets = data["test"]
+    run = fit(CONFIG, HYPER, data | {"test": (inputs, (targets + 1) % 4)}, place(tmp_path / "run"))
+    scores = [row["val_accuracy"] for row in run.history]
+    assert scores[-1] < max(scores)
+    assert run.metrics["best"]["val_accuracy"] == max(scores)
+    epoch = run.metrics["best"]["epoch"]
+    assert scores[epoch - 1] == max(scores)
+    assert run.metrics["split"] == "test"
+    kept = evaluate(run.path, data | {"test": (inputs, (targets + 1) % 4)}, "best", CONFIG,
+                    place(run.path))
+    assert kept["step"] == epoch * EPOCH
+    assert kept["accuracy"] == pytest.approx(max(scores))
+
+
+def test_of_equal_rows_the_newest_is_best_and_of_errors_the_lowest():
+    def of(name, *values):
+        return [{f"val_{name}": v, "epoch": e, "step": 8 * e} for e, v in enumerate(values, 1)]
+
+    assert best_row(of("accuracy", 0.5, 0.9, 0.9, 0.1), Classification())["epoch"] == 3
+    assert best_row(of("mse", 0.5, 0.1, 0.1, 0.9), Regression())["epoch"] == 3
+
+
+def test_what_judges_a_run_is_the_sets_own_test_split_where_it_has_one(data, tmp_path):
+    held = replace(CONFIG, validation_split="0.1")
+    for given, config, name, count in (
+        (data, CONFIG, "test", 40), (data, held, "test", 40),
+        (data["train"], CONFIG, "validation (0.1 of train)", 13),
+        (data, replace(held, train_split="test"), "validation (0.1 of test)", 4),
+    ):
+        ready = setup(config, HYPER, begin(place(tmp_path), quiet=True), given)
+        told, subset = held_for_evaluation(ready)
+        assert (told, len(subset.rows)) == (name, count)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_is_granted_within_the_epoch_and_the_run_goes_on(
+    whole, data, tmp_path, monkeypatch, number, status
+):
+    def send(row):
+        if row["epoch"] == 1:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(segments, "SECONDS", 0.0)  # segments of one update
+    with pytest.raises(RunError, match="stopped at step 9 of 24 and saved. Go on with") as ended:
+        fit(CONFIG, HYPER, data, place(tmp_path / "run"), loggers=[send])
+    assert ended.value.status == status
+    run = fit(CONFIG, HYPER, data, place(tmp_path / "run"), resume=tmp_path / "run")
+    assert same(run.state, whole.state) and rows(run) == rows(whole)
+
+
+class Killed(BaseException):
+    """What nothing catches, as kill -9."""
+
+
+def test_an_epoch_is_saved_within_and_its_seconds_are_not_forgotten(
+    whole, data, tmp_path, monkeypatch
+):
+    """Of a clock by which every segment takes a second, and saving is due at once."""
+    seconds, times = itertools.count(), itertools.count(step=1000)
+    monkeypatch.setattr(segments, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(times)))
+
+    def kill(row):
+        raise Killed
+
+    path = tmp_path / "run"
+    with pytest.raises(Killed):
+        fit(CONFIG, HYPER, data, place(path, save_seconds=1), loggers=[kill])
+    assert read_record(path / "checkpoints" / "1").seconds == 1.0
+    assert len((path / "history.jsonl").read_text().splitlines()) == 1  # of which nothing was saved
+    run = fit(CONFIG, HYPER, data, place(path), resume=path)
+    assert same(run.state, whole.state) and rows(run) == rows(whole)
+    assert [row["seconds"] for row in run.history] == [3.0, 1.0, 1.0]
+    assert run.metrics["seconds_train"] == 5.0
+
+
+class Poison(NamedTuple):
+    after: float = 0.0  # updates
+
+
+def poisoned(hyper: Poison, durations) -> optax.GradientTransformation:
+    """Never moves a weight, and keeps what is not finite from some update on."""
+    def update(grads, count, params=None):
+        count = jnp.where(count >= hyper.after, jnp.nan, count + 1)
+        return jax.tree.map(jnp.zeros_like, grads), count
+
+    return optax.GradientTransformation(lambda params: jnp.zeros(()), update)
+
+
+@pytest.mark.parametrize("after, kept", [(0.0, "nothing was saved before it"),
+                                         (8.0, "checkpoints keeps the last good state")])
+def test_a_state_that_is_not_finite_is_never_saved_whatever_the_loss(
+    data, tmp_path, monkeypatch, after, kept
+):
+    """Though saving is due after every update."""
+    times = itertools.count(step=1000)
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    path = tmp_path / "run"
+    with pytest.raises(RunError, match=f"not finite at step {8 + after:.0f} .*{kept}") as ended:
+        fit(replace(CONFIG, optimizer=poisoned, schedule="constant"), Poison(after), data,
+            place(path, save_seconds=1))
+    assert ended.value.status == 3
+    saved = {int(p.name) for p in (path / "checkpoints").iterdir()}
+    assert saved == ({1, 8} if after else set())
+    assert len((path / "history.jsonl").read_text().splitlines()) == after // 8
+
+
+def test_a_longer_run_under_a_schedule_tells_both_rates(data, tmp_path, capsys):
+    path = tmp_path / "run"
+    fit(CONFIG, HYPER, data, place(path), quiet=True)
+    longer = replace(CONFIG, epochs=5)
+    run = fit(longer, HYPER, data, place(path), resume=path)
+    said = ("--epochs was 3, now 5: at epoch 4 --schedule linear had come to 0, and goes on from "
+            "0.0012")
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert [row["epoch"] for row in run.history] == [1, 2, 3, 4, 5]
+    with pytest.raises(RequestError, match="--epochs 4: the run has trained 5 already; type more"):
+        fit(replace(CONFIG, epochs=4), HYPER, data, place(path), resume=path)
+
+
+def test_adamw_without_a_decay_says_that_it_is_adam(data, tmp_path, capsys):
+    host, config = begin(place(tmp_path)), replace(CONFIG, optimizer="adamw")
+    for hyper, told in ((HYPER, 1), (HYPER._replace(weight_decay=0.1), 0)):
+        setup(config, hyper, host, data)
+        assert capsys.readouterr().out.count("adamw without --weight_decay is adam") == told
+
+
+def test_an_object_is_gone_on_with_where_it_is_given_again(whole, data):
+    asked = json.loads((whole.path / "config.json").read_text())["config"]
+    assert asked["model"] == "<class 'conftest.Tiny'>"
+    with pytest.raises(RequestError, match="was an object in Python"):
+        trained.load(whole.path)
+    again = trained.load(whole.path, CONFIG)
+    np.testing.assert_array_equal(again.predict(data["test"][0]), whole.predict(data["test"][0]))
+
+
+def test_mistakes_are_told_by_falling_probability():
+    predicted = np.array([[0.6, 0.4], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]], np.float32)
+    inputs = np.arange(4, dtype=np.uint8).reshape(4, 1)
+    found = mistakes(Judged(None, predicted, np.array([1, 0, 1, 0]), lambda at: inputs[at]))
+    assert found.probability_N.tolist() == pytest.approx([0.9, 0.7, 0.6])
+    assert found.images_NxHxWxC.ravel().tolist() == [1, 3, 0]
