@@ -18,23 +18,25 @@ import threading
 import tracemalloc
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
-from conftest import ROOT, Tiny
+from conftest import ROOT
 from PIL import Image
 from test_report import EVIL, run, shown, wrong
 from test_sources import Squares
 from test_sweep_report import ENSEMBLES, population
 
-from engine import caches, evaluation, folder, sources
+from engine import caches, folder, predictions, record, sources
 from engine.config import Config
 from engine.errors import RequestError, RunError
+from engine.place import Place
 from engine.report import run as report
 from engine.sources import builders, cache, download, image, prepare, tensorflow_child
 from engine.sources.dataset import Split
 from engine.sweep import report as sweep_report
+from engine.tasks.classification import Classification
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}
@@ -166,35 +168,53 @@ def test_only_regular_files_of_bounded_size_are_opened(tmp_path, monkeypatch):
         image.check(str(tmp_path / "large"))
 
 
-def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkeypatch):
+def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkeypatch, capsys):
+    """Each is decoded with those of its batch, and told before the next batch is read."""
     paths = []
     for i in range(10):
         paths.append(str(tmp_path / f"{i}.png"))
         Image.new("L", (6, 6), 25 * i).save(paths[-1])
-    read, seen = image.read, []
+    seen: list = []
+
+    class Told(Classification):
+        def told(self, predicted, names):
+            return str(len(seen))
+
+    run = SimpleNamespace(
+        input_shape=(6, 6, 1), classes=("a", "b"), learner=SimpleNamespace(task=Told()),
+        predictor=lambda batch: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
+    )
+    read = image.read
     monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))
-    model = Tiny(3)
-    variables = model.init(jax.random.key(0), np.zeros((1, 6, 6, 1), np.float32), False)
-    alone = list(evaluation._classified(model, variables, (6, 6, 1), paths))
-    assert [path for path, _, _ in alone] == paths and len({p for _, _, p in alone}) > 5
-    monkeypatch.setattr(evaluation, "BATCH", 4)
-    seen.clear()
-    answers = evaluation._classified(model, variables, (6, 6, 1), paths)
-    first = next(answers)
-    assert seen == paths[:4]
-    for one, other in zip([first, *answers], alone, strict=True):
-        assert one[:2] == other[:2] and one[2] == pytest.approx(other[2], abs=1e-6)
+    monkeypatch.setattr(record, "picture_of", lambda path: None)
+    monkeypatch.setattr(predictions, "load", lambda path, checkpoint: run)
+    monkeypatch.setattr(predictions, "BATCH", 4)
+    predictions.tell(str(tmp_path), "last", Place(device="cpu"), paths)
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [path for path, _ in lines] == paths == seen
+    assert [read_so_far for _, read_so_far in lines] == ["4"] * 4 + ["8"] * 4 + ["10"] * 2
 
 
 @pytest.mark.parametrize("saved", [
-    {}, {"classes": ["a"], "image_shape": [8, 8, 2]}, {"classes": ["a"], "image_shape": [8, 8, []]},
-    {"classes": [1], "image_shape": [8, 8, 3]}, {"classes": ["a"], "image_shape": [8, 1e9, 3]},
+    {}, {"classes": ["a"], "image_shape": [8, 8, []]}, {"classes": [1], "image_shape": [8, 8, 3]},
+    {"classes": ["a"], "image_shape": [8, 1e9, 3]}, {"classes": ["a"], "image_shape": [8] * 5},
+    {"classes": ["a"], "image_shape": [8, 8, 3], "input_dtype": "object"},
 ])  # fmt: skip
-def test_predict_asks_a_configuration_for_classes_and_a_shape(saved, tmp_path):
+def test_predict_asks_a_configuration_for_classes_a_shape_and_a_dtype(saved, tmp_path):
     content = {"config": {}, "hyper": {}} | saved
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(RequestError, match="not a run's configuration: its"):
-        evaluation.predict(Config(run_dir=str(tmp_path)), None, "last", ["a.png"])
+        predictions.tell(str(tmp_path), "last", Place(), ["a.png"])
+
+
+@pytest.mark.parametrize("shape, dtype", [([8, 8, 2], "uint8"), ([8, 8, 3], "float32"),
+                                          ([64], "uint8")])
+def test_predict_tells_of_a_run_on_what_no_picture_is(shape, dtype, tmp_path):
+    content = {"config": {}, "hyper": {}, "classes": ["a"], "image_shape": shape,
+               "input_dtype": dtype}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(RequestError, match="which no image file is: predict in Python"):
+        predictions.tell(str(tmp_path), "last", Place(), ["a.png"])
 
 
 # Data sets
@@ -435,12 +455,13 @@ def open_umask():
 
 def test_run_folders_are_private_and_their_parents_ordinary(tmp_path, monkeypatch, open_umask):
     monkeypatch.chdir(tmp_path)
-    named = folder.create(Config(run_dir=str(tmp_path / "mine" / "named")))
-    numbered = [folder.create(Config(dataset="digits"), kind) for kind in ("", "sweep", "lr-find")]
+    named = folder.create(Config(), str(tmp_path / "mine" / "named"))
+    numbered = [folder.create(Config(dataset="digits"), kind=kind)
+                for kind in ("", "sweep", "lr-find")]
     assert {mode(path) for path in (named, *numbered)} == {0o700}
     assert {mode(path.parent) for path in (named, *numbered)} == {0o777}
     (tmp_path / "shared").mkdir(mode=0o750)
-    assert mode(folder.create(Config(run_dir=str(tmp_path / "shared")))) == 0o750
+    assert mode(folder.create(Config(), str(tmp_path / "shared"))) == 0o750
 
 
 def test_caches_are_private_all_the_way(tmp_path, monkeypatch, open_umask):
