@@ -419,7 +419,7 @@ def test_a_runs_report_shows_nasty_names_as_text(tmp_path):
     path.mkdir()
     config, history, scores = run([EVIL, NASTY, "plain"])
     scores["split"] = config["config"]["model"] = config["device"] = NASTY
-    report.write(path, config, history, scores, shown(scores, wrong(3, 3)))
+    report.write(path, config, history, scores, lambda: shown(scores, wrong(3, 3)))
     page = check_page(path)
     assert NASTY in page.text
     assert all(str(path) in words for words in again(page)) and len(again(page)) == 3
