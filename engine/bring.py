@@ -104,7 +104,8 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     """Of a function or of a class's __init__, which a metaclass may hide; {} of what tells none."""
     try:
         if isinstance(function, type):
-            return dict(list(inspect.signature(function.__init__).parameters.items())[1:])
+            own = inspect.signature(function.__init__)  # type: ignore[misc]
+            return dict(list(own.parameters.items())[1:])
         return dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         return {}
