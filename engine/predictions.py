@@ -18,7 +18,7 @@ def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
     return run.predict(inputs)
 
 
-def tell(run_dir: str, checkpoint: str, place: Place, files: list[str]) -> None:
+def tell(place: Place, checkpoint: str, files: list[str]) -> None:
     """Print each file's class and probability, tab-separated, with BATCH images in memory at most;
     every label from the threshold on where several are learned, or the numbers.
 
@@ -27,11 +27,11 @@ def tell(run_dir: str, checkpoint: str, place: Place, files: list[str]) -> None:
     """
     if not files:
         raise RequestError("predict needs image files: predict --run_dir R image.png ...")
-    record.picture_of(Path(run_dir))
+    record.picture_of(Path(place.run_dir))
     for path in files:
         image.check(path)
     with jax.default_device(choose.choose(place.device).device):
-        run = load(run_dir, checkpoint=checkpoint)
+        run = load(place.run_dir, checkpoint=checkpoint)
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
             batch = np.stack([image.read(path, run.input_shape) for path in some])

@@ -10,6 +10,7 @@ from engine import bring
 from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
+from engine.request import Request
 from engine.sources.image import MODES
 
 GONE = ("model_parallel",)  # fields of before, which never decided what was computed
@@ -19,9 +20,7 @@ _FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is 
 class Saved(NamedTuple):
     """A config.json: the request, and all else that it holds."""
 
-    config: Config
-    hyper: Any
-    place: Place
+    request: Request
     content: dict[str, Any]
 
 
@@ -48,11 +47,12 @@ def typed(kind: Any, values: dict[str, Any]) -> Any:
     return made
 
 
-def to_json(config: Config, hyper: Any, place: Place) -> dict[str, Any]:
+def to_json(request: Request) -> dict[str, Any]:
     """What `read` reads; without the address of this process, which is no part of the run."""
+    config = request.config
     asked = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    where = {k: v for k, v in dataclasses.asdict(place).items() if k not in ADDRESS}
-    return {"config": asked | where, "hyper": hyper._asdict()}
+    where = {k: v for k, v in dataclasses.asdict(request.place).items() if k not in ADDRESS}
+    return {"config": asked | where, "hyper": request.hyper._asdict()}
 
 
 def read(path: Path) -> Saved:
@@ -65,7 +65,8 @@ def read(path: Path) -> Saved:
         place = typed(Place, {k: v for k, v in both.items() if k in places})
         if config.loss == _FIRST_LOSS:
             config = dataclasses.replace(config, loss="")
-        return Saved(config, typed(hyper_type(config), content["hyper"]), place, content)
+        hyper = typed(hyper_type(config), content["hyper"])
+        return Saved(Request(config, hyper, place), content)
     except FileNotFoundError:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
     except OSError as error:
@@ -80,7 +81,7 @@ def hyper_type(config: Config) -> Any:
     return bring.first_type(config.optimizer, Hyper)
 
 
-def identity(config: Config, hyper: Any) -> dict[str, Any]:
+def identity(request: Request) -> dict[str, Any]:
     """The fields that decide what a run computes, flat: two runs with equal ones are the same.
 
     Of what the user named by its path, that is the name: what a file or a set holds has a
@@ -92,17 +93,18 @@ def identity(config: Config, hyper: Any) -> dict[str, Any]:
         file, _, name = value.rpartition(":")
         return f"{os.path.basename(file)}:{name}"
 
+    config = request.config
     static = {f.name: named(getattr(config, f.name)) for f in dataclasses.fields(config)}
     static["dataset"] = config.dataset.partition(":")[0]
-    return static | hyper._asdict()
+    return static | request.hyper._asdict()
 
 
-def compare(path: Path, config: Config, hyper: Any, facts: dict[str, Any],
-            file: str = "config.json", may_differ: tuple[str, ...] = ()) -> Saved:
+def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "config.json",
+            may_differ: tuple[str, ...] = ()) -> Saved:
     """The saved run of the folder `path`. Raises RequestError naming every field in which it
     differs from this one, and where its data or a file of the user's do."""
     saved = read(path / file)
-    was, now = identity(saved.config, saved.hyper), identity(config, hyper)
+    was, now = identity(saved.request), identity(request)
     differing = [f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in now
                  if was.get(k) != now[k] and k not in may_differ]
     if differing:
@@ -113,11 +115,11 @@ def compare(path: Path, config: Config, hyper: Any, facts: dict[str, Any],
     before = saved.content.get("fingerprint")
     if before != facts["fingerprint"]:
         raise RequestError(
-            f"{path} holds a run on other data: {config.dataset} has changed since (fingerprint "
-            f"{before}, now {facts['fingerprint']}). Put it back to resume, or start a "
-            "new run in another --run_dir."
+            f"{path} holds a run on other data: {request.config.dataset} has changed since "
+            f"(fingerprint {before}, now {facts['fingerprint']}). Put it back to resume, or start "
+            "a new run in another --run_dir."
         )
-    same_files(path, config, saved.content)
+    same_files(path, request.config, saved.content)
     return saved
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from engine.config import BELOW_ONE, Config, Hyper, check
 from engine.errors import RequestError, unknown
+from engine.request import Request
 
 # Fields that have a flag of their own, or that would make runs of different data compare.
 UNSWEPT = {
@@ -82,8 +83,7 @@ class Study(NamedTuple):
     """A sweep as asked for, and its folder."""
 
     path: Path
-    config: Config
-    hyper: Any
+    request: Request
     search: Search
     axes: list[Axis]
     trials: list[Trial]
@@ -197,8 +197,9 @@ def _settings(found: list[Axis], search: Search, seed: int) -> Iterator[tuple[An
     yield from dict.fromkeys(drawn)  # listed values alone can come twice
 
 
-def trials(config: Config, hyper: Any, search: Search) -> list[Trial]:
+def trials(request: Request, search: Search) -> list[Trial]:
     """Every run of the sweep, settings outermost, then folds, then seeds."""
+    config, hyper, *_ = request
     found = axes(search, hyper)
     if search.folds and config.validation_split != Config.validation_split:
         raise RequestError("--folds holds parts of the training split out: leave out "

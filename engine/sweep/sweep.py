@@ -3,16 +3,14 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from engine import bring, folder, memory, record
-from engine.config import Config
 from engine.devices import choose
 from engine.errors import RequestError
 from engine.host import Host, begin_alone
-from engine.place import Place
+from engine.request import Request
 from engine.setup import load, of_objects
 from engine.signals import Interruption
 from engine.sources.dataset import Dataset
@@ -24,7 +22,7 @@ from engine.sweep.lockstep import Lockstep
 from engine.sweep.space import Search, Study, Trial
 
 
-def _check(config: Config, search: Search, trials: list[Trial]) -> None:
+def _check(search: Search, trials: list[Trial]) -> None:
     """Raises RequestError for a search that its runs leave no room for."""
     if search.halving and len(trials) < search.halving:
         raise RequestError(f"--halving {search.halving} has {len(trials)} runs to choose from: "
@@ -36,27 +34,23 @@ def _check(config: Config, search: Search, trials: list[Trial]) -> None:
         raise RequestError("--pbt needs 2 runs or more: type more values, --samples or --seeds.")
 
 
-def run(
-    config: Config, hyper: Any, search: Search, place: Place, resume: str = "", data: Any = None
-) -> Path:
+def run(request: Request, search: Search, resume: str = "") -> Path:
     """Carry a sweep out, or go on with the one in the folder `resume`; its folder."""
-    axes = space.axes(search, hyper)
-    _check(config, search, space.trials(config, hyper, search))
-    host = begin_alone(place)
-    dataset = load(config, host, data)
-    if data is not None:
-        config = of_objects(config, dataset, host)
-    trials = space.trials(config, hyper, search)
+    axes = space.axes(search, request.hyper)
+    _check(search, space.trials(request, search))
+    host = begin_alone(request.place)
+    dataset = load(request, host)
+    request = of_objects(request, dataset, host)
+    trials = space.trials(request, search)
     groups = grouped(trials, dataset)
-    path = Path(resume) if resume else folder.create(config, place.run_dir, "sweep")
-    facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(config)}
+    path = Path(resume) if resume else folder.create(request, "sweep")
+    facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config)}
     with folder.alone(path):
         if resume:
-            record.compare(path, config, hyper, facts, "sweep.json")
+            record.compare(path, request, facts, "sweep.json")
         else:
             folder.write_config(path, folder.described(
-                config, hyper, place, search=search._asdict(),
-                device=choose.describe(host.device), **facts,
+                request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
         fixed = [a.name for a in axes if not a.traced]
         programs = "one program" if len(groups) == 1 else (
@@ -64,7 +58,7 @@ def run(
             f"{' and '.join(fixed) or 'folds of two sizes'}"
         )
         host.console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
-        _carry_out(Study(path, config, hyper, search, axes, trials), groups, dataset, host)
+        _carry_out(Study(path, request, search, axes, trials), groups, dataset, host)
     return path
 
 
@@ -78,14 +72,14 @@ def _carry_out(
     )
     standings: list[Standing] = []
     refusals: list[RequestError] = []
-    task = bring.task(study.config)
+    task = bring.task(study.request.config)
     with (Board(study.trials, total, host.console, task.score, task.higher) as board,
           Interruption() as interruption):
         lockstep = Lockstep(study, board, interruption, host)
         for number, members in enumerate(groups):
             try:
                 with _short_of_memory():
-                    group = assemble(number, members, dataset, host)
+                    group = assemble(number, members, study.request, dataset, host)
                     standings.append(lockstep.train(group))
                     ready = group.ready
             except RequestError as refusal:
