@@ -12,6 +12,7 @@ from engine.config import Config, Durations, durations
 from engine.data import Data
 from engine.devices import choose
 from engine.errors import RequestError
+from engine.formulation import census
 from engine.host import Host
 from engine.learners.gradient import Gradient
 from engine.mesh import Spread
@@ -187,6 +188,7 @@ def settle(
         host.console.print("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread)
     variables = fitting(learner, shape, cut.num_outputs)
+    _tell_formulation(learner, variables, shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
     if reason != loop.WHOLE_BATCH:
@@ -207,6 +209,18 @@ def settle(
         root=mesh.put(jax.random.key(config.seed), where),
         order=mesh.put(jax.random.key(order), where),
     )
+
+
+def _tell_formulation(
+    learner: Gradient, variables: Any, input_shape: tuple[int, ...], host: Host
+) -> None:
+    """How the convolutions of a network of the user's own are computed, in words."""
+    own = not isinstance(learner.config.model, str) or bring.is_file(learner.config.model)
+    if own and host.device.platform == "cpu" and learner.config.convolution != "direct":
+        inputs = jax.ShapeDtypeStruct((2, *input_shape), np.float32)
+        found = census(lambda v, x: learner.network.apply(v, x, False)[0], variables, inputs)
+        if found.convolutions:
+            host.console.print(f"formulation: {found}")
 
 
 def setup(request: Request, host: Host) -> Setup:
