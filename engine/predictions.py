@@ -27,7 +27,7 @@ def tell(place: Place, checkpoint: str, files: list[str]) -> None:
     """
     if not files:
         raise RequestError("predict needs image files: predict --run_dir R image.png ...")
-    record.picture_of(Path(place.run_dir))
+    _check_pictures(Path(place.run_dir))
     for path in files:
         image.check(path)
     with jax.default_device(choose.choose(place.device).device):
@@ -37,3 +37,11 @@ def tell(place: Place, checkpoint: str, files: list[str]) -> None:
             batch = np.stack([image.read(path, run.input_shape) for path in some])
             for path, row in zip(some, run.predictor(batch), strict=True):
                 print(f"{path}\t{run.learner.task.told(row, run.classes)}")
+
+
+def _check_pictures(path: Path) -> None:
+    """Raises RequestError where the run in `path` was not trained on pictures."""
+    _, shape, dtype = record.inputs_of(path, record.read(path / "config.json").content)
+    if len(shape) != 3 or shape[2] not in image.MODES or dtype != "uint8":
+        raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
+                           "is: predict in Python, load(path).predict(inputs).")

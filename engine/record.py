@@ -11,7 +11,6 @@ from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
 from engine.request import Request
-from engine.sources.image import MODES
 
 GONE = ("model_parallel",)  # fields of before, which never decided what was computed
 _FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is the task's first
@@ -146,11 +145,3 @@ def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tup
     if dtype not in ("uint8", "float32"):
         raise RequestError(f"{file} is not a run's configuration: its input_dtype is {dtype!r}.")
     return tuple(classes), tuple(shape), dtype
-
-
-def picture_of(path: Path) -> None:
-    """Raises RequestError where the run in `path` was not trained on pictures."""
-    _, shape, dtype = inputs_of(path, read(path / "config.json").content)
-    if len(shape) != 3 or shape[2] not in MODES or dtype != "uint8":
-        raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
-                           "is: predict in Python, load(path).predict(inputs).")
