@@ -1,4 +1,4 @@
-"""The learning-rate range test: what is suggested of which curve, and a whole one of a few rates."""
+"""The learning-rate range test: what is suggested of which curve, and whole ones, of few rates."""
 
 import io
 import json

@@ -123,7 +123,7 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
     (["--seeds", "2", "--halving", "3"], "--halving 3 has 2 runs to choose from"),
     (["--folds", "3", "--validation_split", "validation"], "leave out --validation_split valid"),
     (["--sweep", "b1=0.9,1.5"], "--b1 1.5: type a number below 1."),
-    (["--sweep", "momentum=0.8,0.9"], "--momentum 0.8 has no effect with --optimizer adam: sgd and"),
+    (["--sweep", "momentum=0.8,0.9"], "--momentum 0.8 has no effect with --optimizer adam: sgd"),
     (["--sweep", "optimizer=sgd,adam", "--momentum", "0.9"], "--momentum 0.9 has no effect"),
     (["--sweep", "learning_rate=0.1,-0.1"], "--learning_rate -0.1: type a finite number"),
     (["--sweep", "learning_rate=nan"], "--learning_rate nan"),
