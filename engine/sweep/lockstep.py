@@ -14,7 +14,7 @@ from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.setup import Setup
 from engine.signals import Interruption
-from engine.sweep import population, space
+from engine.sweep import halving, population
 from engine.sweep.board import Board
 from engine.sweep.ensembles import Standing
 from engine.sweep.events import REFUSED, Events
@@ -71,12 +71,12 @@ class Lockstep:
         group doesn't fit the device.
         """
         epochs, steps = group.ready.config.epochs, group.ready.lengths.epoch
-        cuts = space.cuts(self.study.search, group.trials)
+        cuts = halving.cuts(self.study.search, group.trials)
         with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
             runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
             self._begin(group, int(runs.step))
             done, begun = divmod(int(runs.step), steps)
-            self.board.resumed(space.run_epochs(len(group.trials), cuts, done)
+            self.board.resumed(halving.run_epochs(len(group.trials), cuts, done)
                                + alive(runs) * begun / steps)
             programs = None
             while int(runs.step) < epochs * steps:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from engine import bring, folder, record
+from engine import bring, folder
 from engine.config import Config
 from engine.devices import choose
 from engine.errors import RunError
@@ -53,7 +53,8 @@ def _as_left(study: Study) -> Study:
         return study
     trials = []
     for trial in study.trials:
-        hyper = record.read(study.path / str(trial.number) / "config.json").request.hyper
+        kept = json.loads((study.path / str(trial.number) / "config.json").read_text())
+        hyper = trial.hyper._replace(**kept["hyper"])
         values = {name: float(f"{getattr(hyper, name):.4g}") for name in trial.values}
         trials.append(trial._replace(hyper=hyper, values=values))
     return study._replace(trials=trials)

@@ -14,7 +14,7 @@ from engine.request import Request
 from engine.setup import load, of_objects
 from engine.signals import Interruption
 from engine.sources.dataset import Dataset
-from engine.sweep import results, space
+from engine.sweep import halving, results, space
 from engine.sweep.board import Board
 from engine.sweep.ensembles import Standing
 from engine.sweep.group import assemble, grouped
@@ -27,7 +27,7 @@ def _check(search: Search, trials: list[Trial]) -> None:
     if search.halving and len(trials) < search.halving:
         raise RequestError(f"--halving {search.halving} has {len(trials)} runs to choose from: "
                            "type more --seeds, --samples or values.")
-    if search.halving and not space.cuts(search, trials):
+    if search.halving and not halving.cuts(search, trials):
         raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
                            f"{search.halving} or more: type --epochs {search.halving} or more.")
     if search.pbt and len(trials) < 2:
@@ -44,10 +44,14 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
     trials = space.trials(request, search)
     groups = grouped(trials, dataset)
     path = Path(resume) if resume else folder.create(request, "sweep")
-    facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config)}
+    facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
+             "swept_files": _files(trials)}
     with folder.alone(path):
         if resume:
-            record.compare(path, request, facts, "sweep.json")
+            saved = record.compare(path, request, facts, "sweep.json")
+            if saved.content.get("swept_files", {}) != facts["swept_files"]:
+                raise RequestError(f"a swept file has changed since the sweep in {path} began: put "
+                                   "it back, or start a new sweep in another --run_dir.")
         else:
             folder.write_config(path, folder.described(
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
@@ -62,14 +66,18 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
     return path
 
 
+def _files(trials: list[Trial]) -> dict[str, str]:
+    """The SHA-256 of each file of the user's that is swept, by its word."""
+    words = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
+    return {word: bring.digest(Path(word.rpartition(":")[0])) for word in sorted(words)}
+
+
 def _carry_out(
     study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host
 ) -> None:
     """Train the groups one after another; then the results of all."""
-    total = sum(
-        space.run_epochs(len(members), space.cuts(study.search, members), members[0].config.epochs)
-        for members in groups
-    )
+    total = sum(halving.run_epochs(len(members), halving.cuts(study.search, members),
+                                   members[0].config.epochs) for members in groups)
     standings: list[Standing] = []
     refusals: list[RequestError] = []
     task = bring.task(study.request.config)
