@@ -99,9 +99,12 @@ def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     if argv == ["--version"]:
-        from importlib.metadata import version
+        from importlib import metadata
 
-        print(f"flaxmill {version('flaxmill')}")
+        try:
+            print(f"flaxmill {metadata.version('flaxmill')}")
+        except metadata.PackageNotFoundError:  # run from a copy of the code
+            print("flaxmill, not installed")
         return 0
     try:
         status, shared = _ended(argv)

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 import typing
@@ -180,9 +181,11 @@ def short(word: Any) -> str:
 
 
 def written(word: Any) -> Any:
-    """How config.json keeps a field that may be a value: a word as it is, else its repr."""
-    plain = word is None or isinstance(word, str | int | float | bool)
-    return word if plain else f"<{' '.join(repr(word).split())}>"
+    """How config.json keeps a field that may be a value: a word as it is, else its repr without
+    addresses, which another process would have others of."""
+    if word is None or isinstance(word, str | int | float | bool):
+        return word
+    return f"<{re.sub(' at 0x[0-9a-f]+', '', ' '.join(repr(word).split()))}>"
 
 
 def absolute(config: Config) -> Config:

@@ -123,12 +123,18 @@ def durations(config: Config, num_train: int) -> Durations:
     return Durations(epoch, round(config.warmup_epochs * epoch), config.epochs * epoch)
 
 
+def _ours(value: Any) -> bool:
+    """Whether it is to be a word of ours: no object, nor one as a run's record has it, nor a file's
+    name."""
+    return isinstance(value, str) and ".py:" not in value and not value.startswith("<")
+
+
 def check_fields(asked: Any) -> None:
     """Raise RequestError for a field of a Config or Place whose value is wrong by itself."""
     for f in dataclasses.fields(asked):
         name, value = f.name, getattr(asked, f.name)
         choices, least = f.metadata["choices"], f.metadata["least"]
-        if f.metadata["brought"] and not (isinstance(value, str) and ".py:" not in value):
+        if f.metadata["brought"] and not _ours(value):
             continue
         if choices and value not in choices:
             raise unknown(name, value, choices)

@@ -10,7 +10,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from engine.checkpoint import Checkpoints, digests
+from engine.checkpoint import Checkpoints
+from engine.digests import digests
 from engine.errors import RequestError, RunError
 
 
@@ -50,7 +51,7 @@ def steps(folder) -> set[int]:
 
 
 def restored(folder, which: str = "last", read_only: bool = True):
-    with Checkpoints(folder, read_only) as checkpoints:
+    with Checkpoints(folder, read_only=read_only) as checkpoints:
         return checkpoints.restore(SHAPES, which)
 
 

@@ -1,39 +1,42 @@
-"""Whole runs in real processes, interrupted by real signals, on scikit-learn's real digits."""
+"""Whole runs by the command line, interrupted by real signals, on scikit-learn's real digits.
 
+What needs no process of its own is asked of `launch.main` in this one.
+"""
+
+import contextlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from conftest import ONE_DEVICE, ROOT
+from conftest import ROOT
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from engine import caches, loop
-from engine.checkpoint import Checkpoints
-from engine.config import Durations, durations, read
-from engine.state import shapes
+import launch as program
+from engine import caches, trained
+from engine.run import best_row
+from engine.state import State
+from engine.tasks.classification import Classification
 
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
-TRAIN = 1437
+RUN = (*DIGITS, "--learning_rate", "0.003", "--epochs", "3", "--run_dir")
+OLD = ROOT / "tests" / "data" / "run-a58dec9"  # made by that commit: its config.json tells of what
 
 
-def final_state(run_dir: Path, which: str = "last"):
-    config, hyper, saved = read(run_dir / "config.json")
-    lengths: Durations = durations(config, TRAIN)
-    model, tx = loop.prepare(config, 10, hyper, lengths)
-    with Checkpoints(run_dir / "checkpoints", read_only=True) as checkpoints:
-        return checkpoints.restore(shapes(model, tx, tuple(saved["image_shape"])), which)[0]
+def final_state(run_dir: Path, which: str = "last") -> State:
+    return trained.load(run_dir, checkpoint=which).state
 
 
 def assert_same_bits(a: Path, b: Path) -> None:
-    import jax
-
     for x, y in zip(jax.tree.leaves(final_state(a)), jax.tree.leaves(final_state(b)), strict=True):
         np.testing.assert_array_equal(x, y)
 
@@ -44,38 +47,36 @@ def rows(run_dir: Path) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
+def asked(*words: object) -> tuple[int, str, str]:
+    """Exit status, output and errors of `launch.py WORDS`, in this process."""
+    out, err, device = io.StringIO(), io.StringIO(), jax.config.jax_default_device
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = program.main([str(word) for word in words])
+    jax.config.update("jax_default_device", device)
+    return status, out.getvalue(), err.getvalue()
+
+
+def done(*words: object) -> str:
+    """What it printed, having succeeded."""
+    status, out, err = asked(*words)
+    assert status == 0, err
+    return out
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """Four epochs, never interrupted."""
-    folder = tmp_path_factory.mktemp("finished")
-    command = [sys.executable, ROOT / "launch.py", *DIGITS, "--epochs", "4", "--run_dir", "run"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    (folder / "printed").write_text(done.stdout)
-    return folder / "run"
-
-
-def start_then(signal_number: int, folder: Path, after_epochs: int) -> int:
-    """Start the same run, send the signal once so many epochs are recorded; its exit status."""
-    command = [sys.executable, ROOT / "launch.py", *DIGITS, "--epochs", "4", "--run_dir", folder]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    history = folder / "history.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if history.exists() and history.read_text().count("\n") >= after_epochs:
-            break
-        time.sleep(0.01)
-    process.send_signal(signal_number)
-    process.communicate(timeout=120)
-    return process.returncode
+    """Three epochs, never interrupted."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    printed = done(*RUN, folder)
+    (folder.parent / "printed").write_text(printed)
+    return folder
 
 
 def test_the_folder_holds_what_it_promises(finished):
     names = {p.name for p in finished.iterdir()}
     assert {"config.json", "history.jsonl", "metrics.json", "curves.png", "confusion.png",
             "mistakes.png", "report.html", "checkpoints"} <= names
-    assert [row["epoch"] for row in rows(finished)] == [1, 2, 3, 4]
-    assert [row["step"] for row in rows(finished)] == [15, 30, 45, 60]
+    assert [(row["epoch"], row["step"]) for row in rows(finished)] == [(1, 15), (2, 30), (3, 45)]
     config = json.loads((finished / "config.json").read_text())
     assert config["config"]["batch_size"] == 100 and config["versions"]["jax"]
     assert config["device"].startswith("cpu")
@@ -84,7 +85,7 @@ def test_the_folder_holds_what_it_promises(finished):
 def test_metrics_agree_with_each_other_and_learned_something(finished):
     scores = json.loads((finished / "metrics.json").read_text())
     confusion = np.array(scores["confusion"])
-    assert scores["num_examples"] == confusion.sum() == 360
+    assert scores["num_examples"] == confusion.sum() == 360 and scores["split"] == "test"
     assert scores["accuracy"] == pytest.approx(np.trace(confusion) / 360)
     assert scores["accuracy"] > 0.8
     assert scores["accuracy"] == pytest.approx(rows(finished)[-1]["val_accuracy"])
@@ -93,80 +94,98 @@ def test_metrics_agree_with_each_other_and_learned_something(finished):
                  "seconds_compile", "examples_per_second"):
         assert scores[name] > 0
     assert scores["device"].startswith("cpu")
+    best = best_row(rows(finished), Classification())
+    assert scores["best"] == {k: best[k] for k in ("epoch", "val_accuracy")}
 
 
 def test_it_prints_one_line_an_epoch_and_no_control_characters(finished):
     printed = (finished.parent / "printed").read_text()
-    assert printed.count("Epoch ") == 4 and "15/15" in printed and "ms/step" in printed
+    assert printed.count("Epoch ") == 3 and "15/15" in printed and "ms/step" in printed
     assert "\r" not in printed and "\x1b" not in printed and "compiled in" in printed
+    assert "mesh: 2 devices of 1 process: each computes 50 of a batch's 100 examples" in printed
 
 
-@pytest.mark.parametrize(
-    "number, status", [(signal.SIGKILL, -9), (signal.SIGTERM, 75), (signal.SIGINT, 130)]
-)
-def test_resumed_equals_uninterrupted_bit_for_bit(finished, tmp_path, launch, number, status):
-    run_dir = tmp_path / "run"
-    assert start_then(number, run_dir, after_epochs=2) == status
-    resumed = launch("--resume", run_dir)
-    assert resumed.returncode == 0, resumed.stderr
+def started(*words: object) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, str(ROOT / "launch.py"), *map(str, words)], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def hurt(process: subprocess.Popen, number: int, folder: Path, epochs: int) -> int:
+    """Send the signal once so many epochs are recorded; the exit status."""
+    history, deadline = folder / "history.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if history.exists() and history.read_text().count("\n") >= epochs:
+            break
+        time.sleep(0.005)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    return process.returncode
+
+
+def test_ended_and_killed_and_resumed_equals_uninterrupted_bit_for_bit(finished, tmp_path):
+    """In three processes, which compile nothing that `finished` did not, but the profile's copy of
+    the state; the last one tells of memory and profile."""
+    run_dir, kept = tmp_path / "run", caches.compile_cache_dir()
+    before = set(kept.glob("*-cache"))
+    assert hurt(started(*RUN, run_dir), signal.SIGTERM, run_dir, epochs=1) == 75
+    assert hurt(started("--resume", run_dir), signal.SIGKILL, run_dir, epochs=2) == -9
+    last = started("--resume", run_dir, "--memory", "--profile")
+    printed, _ = last.communicate(timeout=120)
+    assert last.returncode == 0, printed
     assert_same_bits(finished, run_dir)
     assert rows(run_dir) == rows(finished)
-
-
-def test_a_second_start_compiles_nothing_and_shows_memory_and_profile(finished, launch, tmp_path):
-    """`finished` compiled the same programs: only the profile's copy of the state is new."""
-    kept = caches.compile_cache_dir()
-    before = set(kept.glob("*-cache"))
-    done = launch(*DIGITS, "--epochs", "4", "--run_dir", "run", "--memory", "--profile")
-    assert done.returncode == 0, done.stderr
     new = set(kept.glob("*-cache")) - before
-    assert before and {path.name.split("-")[0] for path in new} == {"jit_copy"}
-    assert "memory: " in done.stdout and "MiB = temporary" in done.stdout
-    assert "ms a step  share  operation" in done.stdout and "dot_general" in done.stdout
-    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
-    assert_same_bits(finished, tmp_path / "run")
+    assert before and {path.name.split("-")[0] for path in new} <= {"jit_copy"}
+    assert "memory: " in printed and "MiB = temporary" in printed
+    assert "ms a step  share  operation" in printed and "dot_general" in printed
+    assert list((run_dir / "profile").rglob("*.xplane.pb"))
 
 
-def test_resuming_with_another_config_names_the_fields(finished, launch):
-    done = launch("--resume", finished, "--batch_size", "50", "--learning_rate", "0.1")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "batch_size was 100, now 50" in done.stderr
-    assert "learning_rate was 0.001, now 0.1" in done.stderr
+def test_resuming_with_another_config_names_the_fields(finished):
+    status, _, said = asked("--resume", finished, "--batch_size", "50", "--learning_rate", "0.1")
+    assert status == 2 and "Traceback" not in said
+    assert "batch_size was 100, now 50" in said and "learning_rate was 0.003, now 0.1" in said
+    assert "epochs was" not in said
 
 
-def test_a_run_is_never_overwritten(finished, launch):
+def test_a_run_is_never_overwritten(finished):
     before = (finished / "config.json").read_bytes()
-    done = launch(*DIGITS, "--run_dir", finished)
-    assert done.returncode == 2 and "--resume" in done.stderr
+    status, _, said = asked(*DIGITS, "--run_dir", finished)
+    assert status == 2 and "--resume" in said
     assert (finished / "config.json").read_bytes() == before
 
 
-def test_eval_repeats_the_runs_scores(finished, launch):
-    done = launch("eval", "--run_dir", finished)
-    assert done.returncode == 0, done.stderr
-    again, first = json.loads(done.stdout), json.loads((finished / "metrics.json").read_text())
-    assert again["confusion"] == first["confusion"] and again["loss"] == first["loss"]
+def test_eval_repeats_the_runs_scores(finished):
+    again, first = json.loads(done("eval", "--run_dir", finished)), json.loads(
+        (finished / "metrics.json").read_text())
+    assert (again["checkpoint"], again["step"]) == ("last", 45)
+    assert {k: again[k] for k in ("accuracy", "loss", "confusion", "per_class", "split")} == \
+        {k: first[k] for k in ("accuracy", "loss", "confusion", "per_class", "split")}
 
 
-def test_predict_names_real_digits(finished, launch, tmp_path):
-    digits = load_digits()
-    for i in range(50):
-        pixels = (digits.images[i] * 255 / 16).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    files = [str(tmp_path / f"{i}.png") for i in range(50)]
-    done = launch("predict", "--run_dir", finished, *files)
-    assert done.returncode == 0, done.stderr
-    lines = [line.split("\t") for line in done.stdout.splitlines()]
+def pictures(folder: Path, count: int) -> list[str]:
+    """The set's first digits, as files."""
+    for i in range(count):
+        pixels = (load_digits().images[i] * 255 / 16).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return [str(folder / f"{i}.png") for i in range(count)]
+
+
+def test_predict_names_real_digits(finished, tmp_path):
+    files = pictures(tmp_path, 50)
+    lines = [line.split("\t") for line in
+             done("predict", "--run_dir", finished, *files).splitlines()]
     assert [line[0] for line in lines] == files
-    assert sum(int(line[1]) == digits.target[i] for i, line in enumerate(lines)) >= 40
+    right = load_digits().target[:50]
+    assert sum(int(line[1]) == digit for line, digit in zip(lines, right, strict=True)) >= 40
     assert all(0 < float(line[2]) <= 1 for line in lines)
 
 
-def test_predict_refuses_what_is_no_image(finished, launch, tmp_path):
+def test_predict_refuses_what_is_no_image(finished, tmp_path):
     (tmp_path / "text.png").write_text("not an image")
-    for name, said in (("text.png", "not an image"), ("absent.png", "no such file")):
-        done = launch("predict", "--run_dir", finished, name)
-        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    for name, words in (("text.png", "not an image"), ("absent.png", "no such file")):
+        status, _, said = asked("predict", "--run_dir", finished, tmp_path / name)
+        assert status == 2 and words in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize(
@@ -176,37 +195,85 @@ def test_predict_refuses_what_is_no_image(finished, launch, tmp_path):
         (("--image_size", "8"), 2, "does not fit 8 × 8"),
         (("--model", "resnet20", "--microbatch", "50"), 2, "of resnet20 are those of the whole"),
         (("--validation_split", "tset"), 2, "did you mean test"),
-        (("--device", "gpu"), 2, "doctor --device gpu"),
         (("--run_dir", "/proc/nowhere"), 2, "/proc/nowhere"),
-        (("--learning_rate", "1e30", "--run_dir", "diverged"), 3, "not finite at step"),
+        (("--batch_size", "99"), 2, "2 devices can't share it: type 98 or 100"),
     ],
 )
-def test_each_bad_request_by_its_status_and_words(launch, words, status, said):
-    done = launch(*DIGITS, *words, env=os.environ | {"JAX_PLATFORMS": ""})
-    assert done.returncode == status and said in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
+def test_each_bad_request_by_its_status_and_words(tmp_path, words, status, said):
+    found, _, told = asked(*DIGITS, "--run_dir", tmp_path / "run", *words)
+    assert found == status and said in told, told
+    assert "Traceback" not in told and not (tmp_path / "run").exists()
 
 
-def test_summary_shows_layers_parameters_and_flops(launch):
-    done = launch(*DIGITS, "--summary", "--image_size", "32")
-    assert done.returncode == 0, done.stderr
+def test_a_real_process_too_ends_with_the_status_and_one_line(launch, tmp_path):
+    told = launch(*DIGITS, "--device", "gpu", env=os.environ | {"JAX_PLATFORMS": ""})
+    assert told.returncode == 2 and "doctor --device gpu" in told.stderr, told.stderr
+    assert "Traceback" not in told.stderr and not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_diverges_at_once_ends_with_status_3_and_has_saved_nothing(finished, tmp_path):
+    """By the program that `finished` compiled: the rate is traced."""
+    status, _, said = asked(*RUN, tmp_path / "run", "--learning_rate", "1e30")
+    assert status == 3 and "the loss was not finite at step 1 (epoch 1): the run stops" in said
+    assert "nothing was saved before it" in said and "(1e+30 there)" in said
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    assert not (tmp_path / "run" / "history.jsonl").read_text()
+
+
+def test_summary_shows_layers_parameters_and_flops():
+    printed = done(*DIGITS, "--summary", "--image_size", "32")
     for word in ("ConvReLU_0", "flops", "1,15,15,32", "Dense_1", "121,994"):
-        assert word in done.stdout
+        assert word in printed
 
 
-def test_batch_statistics_are_saved_resumed_and_judged_by(launch, tmp_path):
-    words = ("--dataset", "digits", "--image_size", "8", "--model", "resnet20", "--batch_size",
-             "100", "--device", "cpu", "--run_dir")
-    for more in ((*words, "whole", "--epochs", "2"), (*words, "parts", "--epochs", "1"),
-                 ("--resume", "parts", "--epochs", "2")):
-        done = launch(*more, env=os.environ | ONE_DEVICE)
-        assert done.returncode == 0, done.stderr
-        assert "microbatch: 100 (the whole batch at once, which batch statistics" in done.stdout
+NORMED = """
+import flax.linen as nn
+
+
+class Normed(nn.Module):
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = nn.Conv(8, (3, 3), strides=3, use_bias=False)(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        return nn.Dense(self.num_outputs)(x.mean((1, 2)))
+"""
+
+
+def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path):
+    """Of a network of the user's own; a file that has changed since is no longer that run's."""
+    file = tmp_path / "normed.py"
+    file.write_text(NORMED)
+    words = (*DIGITS, "--image_size", "8", "--model", f"{file}:Normed", "--run_dir")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for more in ((*words, whole, "--epochs", "2"), (*words, parts, "--epochs", "1"),
+                 ("--resume", parts, "--epochs", "2")):
+        assert "microbatch: 50 (the whole batch at once, which batch statistics" in done(*more)
     assert_same_bits(whole, parts)
     assert rows(whole) == rows(parts)
-    assert len(final_state(whole).batch_stats["Block_8"]["BatchNorm_1"]["mean"]) == 64
-    judged = launch("eval", "--run_dir", "parts", env=os.environ | ONE_DEVICE)
+    means = final_state(whole).batch_stats["BatchNorm_0"]["mean"]
+    assert means.shape == (8,) and np.abs(means).min() > 0
     scores = json.loads((parts / "metrics.json").read_text())
-    assert json.loads(judged.stdout)["confusion"] == scores["confusion"]
+    assert json.loads(done("eval", "--run_dir", parts))["confusion"] == scores["confusion"]
     assert scores["loss"] == pytest.approx(rows(parts)[-1]["val_loss"])
+    file.write_text(NORMED.replace("Conv(8", "Conv(9"))
+    for more in (("--resume", parts, "--epochs", "3"), ("eval", "--run_dir", parts)):
+        status, _, said = asked(*more)
+        assert status == 2 and f"{file} has changed since the run in {parts} began" in said
+
+
+def test_a_run_of_before_is_judged_predicts_and_goes_on(tmp_path):
+    """A cnn on the first 512 digits by SGD with momentum, saved by commit a58dec9."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(OLD, run_dir)
+    first = json.loads((OLD / "metrics.json").read_text())
+    again = json.loads(done("eval", "--run_dir", run_dir))
+    assert again["confusion"] == first["confusion"]
+    assert again["loss"] == pytest.approx(first["loss"], rel=1e-5)
+    told = done("predict", "--run_dir", run_dir, *pictures(tmp_path, 3)).splitlines()
+    assert [line.split("\t")[1] in "0123456789" for line in told] == [True] * 3
+    done("--resume", run_dir, "--epochs", "2")
+    was, new = rows(run_dir)
+    assert was == rows(OLD)[0] and (new["epoch"], new["step"]) == (2, 16)
+    assert new["loss"] < was["loss"]
