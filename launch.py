@@ -8,55 +8,55 @@ from engine import flags
 from engine.errors import RequestError, RunError
 
 
-def _carry_out(request: flags.Request) -> int:
-    if request.command == "doctor":
+def _carry_out(command: flags.Command) -> int:
+    request = command.request
+    if command.name == "doctor":
         from engine.devices import doctor
 
-        return doctor.run(request.place.device, request.json, request.place.data_dir)
+        return doctor.run(request.place.device, command.json, request.place.data_dir)
     from engine.devices import choose
     from engine.plan import chips
     from engine.sweep import space
 
     choose.spare_threads(os.environ)
-    for text in request.search.axes:
+    for text in command.search.axes:
         space.axis(text, request.hyper)  # a mistyped axis is answered before jax is imported
-    planned = chips.asked(request.plan) if request.plan else None
+    planned = chips.asked(command.plan) if command.plan else None
     if planned:  # no device is needed, and XLA's warnings of compiling without one help nobody
         os.environ |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
     from absl import logging
 
     # Orbax warns of what we ask of it on purpose, and prints the errors that it raises.
     logging.set_verbosity(logging.FATAL)
-    config, hyper, place, data = request.config, request.hyper, request.place, request.data
-    if request.summary:
+    if command.summary:
         from engine import host, summary
 
-        print(summary.summary(config, host.begin(place, quiet=True), data))
+        print(summary.summary(request, host.begin(request.place, quiet=True)))
     elif planned:
         from engine.plan import plan
 
-        plan.run(config, hyper, place, *planned)
-    elif request.command == "sweep":
+        plan.run(request, *planned)
+    elif command.name == "sweep":
         from engine.sweep import sweep
 
-        sweep.run(config, hyper, request.search, place, request.resume, data)
-    elif request.command == "lr-find":
+        sweep.run(request, command.search, command.resume)
+    elif command.name == "lr-find":
         from engine.sweep import lr_find
 
-        lr_find.run(config, hyper, request.search, place, data)
-    elif request.command == "eval":
+        lr_find.run(request, command.search)
+    elif command.name == "eval":
         from engine import evaluation
 
-        evaluation.tell(place.run_dir, request.checkpoint, config, place)
-    elif request.command == "predict":
+        evaluation.tell(request, command.checkpoint)
+    elif command.name == "predict":
         from engine import predictions
 
-        predictions.tell(place.run_dir, request.checkpoint, place, request.images)
+        predictions.tell(request.place, command.checkpoint, command.images)
     else:
         from engine import run
 
-        run.fit(config, hyper, data, place, request.resume, show_memory=request.memory,
-                profiled=request.profile)
+        run.fit(*request, resume=command.resume, show_memory=command.memory,
+                profiled=command.profile)
     return 0
 
 
@@ -78,11 +78,11 @@ def _failed(error: RequestError | RunError, status: int) -> tuple[int, bool]:
 def _ended(argv: list[str]) -> tuple[int, bool]:
     """Exit status, and whether all processes of a job end so."""
     try:
-        request = flags.parse(argv)
-        if request is None:
+        command = flags.parse(argv)
+        if command is None:
             print(flags.usage())
             return 0, True
-        return _carry_out(request), True
+        return _carry_out(command), True
     except RequestError as error:
         return _failed(error, 2)
     except RunError as error:

@@ -50,8 +50,16 @@ def value(kind: str, word: Any) -> Any:
 
 
 def names(flag: str, file: Path) -> dict[str, Any]:
-    """What a file of the user's defines."""
-    return vars(_loaded(f"{flag} {file}", str(file.absolute()), digest(file)))
+    """What a file of the user's defines. Raises RequestError where it raises."""
+    found = digest(file)
+    try:
+        return vars(_loaded(str(file.absolute()), found))
+    except _Raised as error:
+        raise RequestError(f"{flag} {file}: {error}.") from None
+
+
+class _Raised(Exception):
+    """In words, what a user's file raised."""
 
 
 def _named(kind: str, file: Path, name: str) -> Any:
@@ -73,8 +81,8 @@ def digest(file: Path) -> str:
         raise RequestError(f"{file} can't be read: {error.strerror}.") from None
 
 
-@functools.cache  # equal words stand for the same objects, while the file is the same
-def _loaded(flag: str, path: str, _digest: str) -> Any:
+@functools.cache  # the same file stands for the same objects, however its path was typed
+def _loaded(path: str, _digest: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"user_file_{Path(path).stem}", path)
     assert spec and spec.loader  # of a file that ends in .py
     module = importlib.util.module_from_spec(spec)
@@ -83,7 +91,7 @@ def _loaded(flag: str, path: str, _digest: str) -> Any:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise RequestError(f"{flag}: {raised(error, path)}.") from None
+        raise _Raised(raised(error, path)) from None
     finally:
         sys.path.remove(str(Path(path).parent))
     return module
@@ -105,7 +113,8 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     """Of a function or of a class's __init__, which a metaclass may hide; {} of what tells none."""
     try:
         if isinstance(function, type):
-            return dict(list(inspect.signature(function.__init__).parameters.items())[1:])
+            own = inspect.signature(function.__init__)  # type: ignore[misc]
+            return dict(list(own.parameters.items())[1:])
         return dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         return {}

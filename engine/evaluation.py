@@ -15,15 +15,15 @@ from engine.data import Subset, named, whole
 from engine.host import begin
 from engine.job import processes
 from engine.place import Place
+from engine.request import Request
 from engine.setup import Setup, load, settle
-from engine.sources.dataset import Dataset
 from engine.task import Judged
 
 
-def has_own_test(config: Config, dataset: Dataset) -> bool:
+def has_own_test(ready: Setup) -> bool:
     """Whether there is a split named test that training leaves alone."""
-    splits = dataset.splits
-    return "test" in splits and named(dataset, config.train_split).split is not splits["test"]
+    splits, trained = ready.dataset.splits, named(ready.dataset, ready.config.train_split)
+    return "test" in splits and trained.split is not splits["test"]
 
 
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
@@ -33,7 +33,7 @@ def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
     name, splits = ready.config.validation_split, ready.dataset.splits
     if held_out(name) is None:
         return name, ready.data.validation
-    if has_own_test(ready.config, ready.dataset):
+    if has_own_test(ready):
         return "test", mesh.put(whole(splits["test"]), ready.everywhere)
     return f"validation ({name} of {ready.config.train_split})", ready.data.validation
 
@@ -63,13 +63,14 @@ def evaluate(
     them. `data` as `fit` takes it, where the run had objects; `config` where its own can't be read
     again, since its network was one. Raises RequestError where there is nothing to judge."""
     saved = record.read(Path(run) / "config.json")
-    config = config or saved.config
+    config, place = config or saved.request.config, place or saved.request.place
     record.same_files(Path(run), config, saved.content)
-    host = begin(place or saved.place, stderr=True, quiet=data is not None)
+    request = saved.request._replace(config=config, place=place, data=data)
+    host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
-        dataset = load(config, host, data)
+        dataset = load(request, host)
         # Over every device, which need not share a training batch.
-        ready = settle(config, saved.hyper, dataset, host, host.spread())
+        ready = settle(request, dataset, host, host.spread(place.fsdp))
     with processes.naming_the_lost():
         with Checkpoints(Path(run) / "checkpoints", ready.task.higher, read_only=True) as kept:
             state, _ = kept.restore(ready.state_shapes, checkpoint)
@@ -77,8 +78,9 @@ def evaluate(
     return scores | {"checkpoint": checkpoint, "step": int(state.step)}
 
 
-def tell(run: str, checkpoint: str, config: Config, place: Place) -> None:
-    """`evaluate`, printed as JSON."""
-    scores = evaluate(run, checkpoint=checkpoint, config=config, place=place)
+def tell(request: Request, checkpoint: str) -> None:
+    """`evaluate` the run in the request's folder, printed as JSON."""
+    config, _, place, data = request
+    scores = evaluate(place.run_dir, data, checkpoint, config, place)
     if processes.first_process():
         print(json.dumps(scores, indent=2))

@@ -1,4 +1,4 @@
-"""absl flags made from Config, Hyper, Place and Search, in this one place: argv → Request."""
+"""absl flags made from Config, Hyper, Place and Search, in this one place: argv → Command."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -11,6 +11,7 @@ from engine import bring, record
 from engine.config import HYPER_HELP, Config, Hyper, check, check_fields
 from engine.errors import RequestError, unknown
 from engine.place import Place
+from engine.request import Request
 from engine.sweep.space import SEARCH_HELP, Search
 
 COMMANDS = {
@@ -41,14 +42,11 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 }
 
 
-class Request(NamedTuple):
+class Command(NamedTuple):
     """What the command line asked for."""
 
-    command: str
-    config: Config
-    hyper: Any
-    place: Place
-    data: Any
+    name: str
+    request: Request
     resume: str
     checkpoint: str
     summary: bool
@@ -100,26 +98,15 @@ def usage() -> str:
     return f"python launch.py [command] [flags]\n\ncommands:\n{commands}\n\nflags:\n{rows}"
 
 
-class Base(NamedTuple):
-    """What typed flags override: a saved run, a recipe, or the defaults."""
-
-    config: Config = Config()
-    hyper: Any = Hyper()
-    place: Place = Place()
-    data: Any = None
-    search: Search = Search()
-
-
-def _recipe(path: str) -> Base:
+def _recipe(path: str) -> Request:
     """`config`, `hyper` and `data` of a Python file such as configs/article.py, or a run's own
     config.json."""
     file = Path(path)
     if not file.is_file():
         raise RequestError(f"--config {path}: no such recipe; try --config configs/article.py.")
     if file.suffix == ".json":
-        saved = record.read(file)
-        # Its folder and its network may be there: what a recipe gives is the request.
-        return Base(saved.config, saved.hyper, dataclasses.replace(saved.place, run_dir=""))
+        saved = record.read(file).request
+        return saved._replace(place=dataclasses.replace(saved.place, run_dir=""))
     found = bring.names("--config", file)
     config = found.get("config", Config())
     if not isinstance(config, Config):
@@ -129,22 +116,24 @@ def _recipe(path: str) -> Base:
     place = found.get("place", Place())
     if not hasattr(hyper, "_asdict") or not isinstance(place, Place):
         raise RequestError(f"--config {path}: give hyper = Hyper(...) and place = Place(...).")
-    return Base(config, hyper, place, found.get("data"))
+    return Request(config, hyper, place, found.get("data"))
 
 
-def _base(values: flags.FlagValues, command: str) -> Base:
+def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
+    """What typed flags override: a saved run, a recipe, or the defaults."""
     saved = values.resume or (values.run_dir if command in ("eval", "predict") else None)
-    base = Base()
+    request, search = Request(), Search()
     if saved:
         file = Path(saved) / ("sweep.json" if command == "sweep" else "config.json")
         found = record.read(file)
-        search = _saved_search(file, found.content) if command == "sweep" else Search()
-        base = Base(found.config, found.hyper, found.place, None, search)
+        request = found.request
+        if command == "sweep":
+            search = _saved_search(file, found.content)
     if values.config:
-        base = _recipe(values.config)._replace(search=base.search)
+        request = _recipe(values.config)
     if saved:
-        base = base._replace(place=dataclasses.replace(base.place, run_dir=saved))
-    return base
+        request = request._replace(place=dataclasses.replace(request.place, run_dir=saved))
+    return request, search
 
 
 def _saved_search(file: Path, content: dict[str, Any]) -> Search:
@@ -197,12 +186,12 @@ def _own_hyper(argv: list[str]) -> Any:
     if given.get("resume"):
         for name in ("config.json", "sweep.json"):
             if (file := Path(given["resume"]) / name).is_file():
-                return type(record.read(file).hyper)
+                return type(record.read(file).request.hyper)
     return Hyper
 
 
-def parse(argv: list[str]) -> Request | None:
-    """The request of `argv` (without the program's name), or None where it asks for help.
+def parse(argv: list[str]) -> Command | None:
+    """The command of `argv` (without the program's name), or None where it asks for help.
 
     Raises RequestError for anything that can't be meant.
     """
@@ -225,7 +214,7 @@ def parse(argv: list[str]) -> Request | None:
     def typed(names: Iterable[str]) -> dict[str, Any]:
         return {n: values[n].value for n in names if values[n].present}
 
-    base = _base(values, command)
+    base, search = _base(values, command)
     config = dataclasses.replace(base.config, **typed(f.name for f in dataclasses.fields(Config)))
     place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
     kind = record.hyper_type(config)
@@ -234,12 +223,12 @@ def parse(argv: list[str]) -> Request | None:
         raise RequestError(f"--{name} has no effect with {bring.short(config.optimizer)}, "
                            f"whose values are {', '.join(kind._fields)}: leave it out.")
     hyper = hyper._replace(**typed(kind._fields))
-    search = _search(values, command, base.search)
+    search = _search(values, command, search)
     if values.resume and values["run_dir"].present:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
     config = bring.absolute(config)
     check(config, hyper)
     check_fields(place)
-    return Request(command, config, hyper, place, base.data, values.resume or "",
+    return Command(command, Request(config, hyper, place, base.data), values.resume or "",
                    values.checkpoint or "last", values.summary, values.memory, values.profile,
                    values.plan or "", values.json, words[1:], search)

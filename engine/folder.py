@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine import bring, record
-from engine.config import Config
 from engine.errors import RequestError, RunError
-from engine.place import Place
+from engine.request import Request
 from engine.sources import short
 
 # What tells that a folder is taken, by command.
@@ -51,13 +50,13 @@ def _make(path: Path) -> bool:
     raise RequestError(f"--run_dir {path}: {reason}; name another folder.")
 
 
-def create(config: Config, run_dir: str = "", kind: str = "") -> Path:
+def create(request: Request, kind: str = "") -> Path:
     """A folder for a new run: the one asked for, else the next free runs/<dataset>-<model>-<n>.
 
     `kind` is a command, such as sweep, whose folders are named after it.
     """
-    if run_dir:
-        path = Path(run_dir)
+    if request.place.run_dir:
+        path = Path(request.place.run_dir)
         held = next((n for n, f in HOLDS.items() if (path / f).exists()), None)
         if not _make(path) and held is not None:
             on = f"go on with it ({RESUMED[held]} {path}), or " if held in RESUMED else ""
@@ -65,7 +64,8 @@ def create(config: Config, run_dir: str = "", kind: str = "") -> Path:
                 f"--run_dir {path} already holds the files of a {held}: {on}name another folder."
             )
         return path
-    stem = "-".join(filter(None, (short(config.dataset), bring.short(config.model), kind)))
+    names = short(request.config.dataset), bring.short(request.config.model), kind
+    stem = "-".join(filter(None, names))
     count = 1
     while not _make(path := Path("runs") / f"{stem}-{count}"):
         count += 1
@@ -120,9 +120,9 @@ def _origin() -> dict[str, Any]:
     return {"versions": versions, "git_commit": _git_commit()}
 
 
-def described(config: Config, hyper: Any, place: Place, **found: Any) -> dict[str, Any]:
+def described(request: Request, **found: Any) -> dict[str, Any]:
     """The content of config.json: what was asked for, and with what it ran."""
-    return record.to_json(config, hyper, place) | _origin() | found
+    return record.to_json(request) | _origin() | found
 
 
 def write_config(path: Path, content: dict[str, Any], file: str = "config.json") -> None:

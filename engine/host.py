@@ -18,13 +18,12 @@ from engine.place import Place
 class Host(NamedTuple):
     """`device` is this process's first; the console speaks in the first process only."""
 
-    place: Place
     device: jax.Device
     console: Console
 
-    def spread(self) -> Spread | None:
+    def spread(self, fsdp: bool) -> Spread | None:
         """A run's spread over every device of the job; None where there is one."""
-        return mesh.spread(jax.devices(self.device.platform), self.place.fsdp)
+        return mesh.spread(jax.devices(self.device.platform), fsdp)
 
 
 def begin(place: Place, stderr: bool = False, quiet: bool = False) -> Host:
@@ -39,7 +38,7 @@ def begin(place: Place, stderr: bool = False, quiet: bool = False) -> Host:
         console.print(f"job: {jax.process_count()} processes; {joined}")
     console.print(f"device: {choose.describe(choice.device)} ({choice.reason})")
     compute_on(choice.device, place.compile_cache)
-    return Host(place, choice.device, console)
+    return Host(choice.device, console)
 
 
 def compute_on(device: jax.Device, compile_cache: bool) -> None:

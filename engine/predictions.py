@@ -18,7 +18,7 @@ def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
     return run.predict(inputs)
 
 
-def tell(run_dir: str, checkpoint: str, place: Place, files: list[str]) -> None:
+def tell(place: Place, checkpoint: str, files: list[str]) -> None:
     """Print each file's class and probability, tab-separated, with BATCH images in memory at most;
     every label from the threshold on where several are learned, or the numbers.
 
@@ -27,13 +27,21 @@ def tell(run_dir: str, checkpoint: str, place: Place, files: list[str]) -> None:
     """
     if not files:
         raise RequestError("predict needs image files: predict --run_dir R image.png ...")
-    record.picture_of(Path(run_dir))
+    _check_pictures(Path(place.run_dir))
     for path in files:
         image.check(path)
     with jax.default_device(choose.choose(place.device).device):
-        run = load(run_dir, checkpoint=checkpoint)
+        run = load(place.run_dir, checkpoint=checkpoint)
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
             batch = np.stack([image.read(path, run.input_shape) for path in some])
             for path, row in zip(some, run.predictor(batch), strict=True):
                 print(f"{path}\t{run.learner.task.told(row, run.classes)}")
+
+
+def _check_pictures(path: Path) -> None:
+    """Raises RequestError where the run in `path` was not trained on pictures."""
+    _, shape, dtype = record.inputs_of(path, record.read(path / "config.json").content)
+    if len(shape) != 3 or shape[2] not in image.MODES or dtype != "uint8":
+        raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
+                           "is: predict in Python, load(path).predict(inputs).")

@@ -10,6 +10,7 @@ from engine import bring
 from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
+from engine.request import Request
 
 GONE = ("model_parallel",)  # fields of before, which never decided what was computed
 _FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is the task's first
@@ -18,9 +19,7 @@ _FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is 
 class Saved(NamedTuple):
     """A config.json: the request, and all else that it holds."""
 
-    config: Config
-    hyper: Any
-    place: Place
+    request: Request
     content: dict[str, Any]
 
 
@@ -47,11 +46,12 @@ def typed(kind: Any, values: dict[str, Any]) -> Any:
     return made
 
 
-def to_json(config: Config, hyper: Any, place: Place) -> dict[str, Any]:
+def to_json(request: Request) -> dict[str, Any]:
     """What `read` reads; without the address of this process, which is no part of the run."""
+    config = request.config
     asked = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    where = {k: v for k, v in dataclasses.asdict(place).items() if k not in ADDRESS}
-    return {"config": asked | where, "hyper": hyper._asdict()}
+    where = {k: v for k, v in dataclasses.asdict(request.place).items() if k not in ADDRESS}
+    return {"config": asked | where, "hyper": request.hyper._asdict()}
 
 
 def read(path: Path) -> Saved:
@@ -64,7 +64,8 @@ def read(path: Path) -> Saved:
         place = typed(Place, {k: v for k, v in both.items() if k in places})
         if config.loss == _FIRST_LOSS:
             config = dataclasses.replace(config, loss="")
-        return Saved(config, typed(hyper_type(config), content["hyper"]), place, content)
+        hyper = typed(hyper_type(config), content["hyper"])
+        return Saved(Request(config, hyper, place), content)
     except FileNotFoundError:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
     except OSError as error:
@@ -79,7 +80,7 @@ def hyper_type(config: Config) -> Any:
     return bring.first_type(config.optimizer, Hyper)
 
 
-def identity(config: Config, hyper: Any) -> dict[str, Any]:
+def identity(request: Request) -> dict[str, Any]:
     """The fields that decide what a run computes, flat: two runs with equal ones are the same.
 
     Of what the user named by its path, that is the name: what a file or a set holds has a
@@ -91,17 +92,18 @@ def identity(config: Config, hyper: Any) -> dict[str, Any]:
         file, _, name = value.rpartition(":")
         return f"{os.path.basename(file)}:{name}"
 
+    config = request.config
     static = {f.name: named(getattr(config, f.name)) for f in dataclasses.fields(config)}
     static["dataset"] = config.dataset.partition(":")[0]
-    return static | hyper._asdict()
+    return static | request.hyper._asdict()
 
 
-def compare(path: Path, config: Config, hyper: Any, facts: dict[str, Any],
-            file: str = "config.json", may_differ: tuple[str, ...] = ()) -> Saved:
+def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "config.json",
+            may_differ: tuple[str, ...] = ()) -> Saved:
     """The saved run of the folder `path`. Raises RequestError naming every field in which it
     differs from this one, and where its data or a file of the user's do."""
     saved = read(path / file)
-    was, now = identity(saved.config, saved.hyper), identity(config, hyper)
+    was, now = identity(saved.request), identity(request)
     differing = [f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in now
                  if was.get(k) != now[k] and k not in may_differ]
     if differing:
@@ -112,11 +114,11 @@ def compare(path: Path, config: Config, hyper: Any, facts: dict[str, Any],
     before = saved.content.get("fingerprint")
     if before != facts["fingerprint"]:
         raise RequestError(
-            f"{path} holds a run on other data: {config.dataset} has changed since (fingerprint "
-            f"{before}, now {facts['fingerprint']}). Put it back to resume, or start a "
-            "new run in another --run_dir."
+            f"{path} holds a run on other data: {request.config.dataset} has changed since "
+            f"(fingerprint {before}, now {facts['fingerprint']}). Put it back to resume, or start "
+            "a new run in another --run_dir."
         )
-    same_files(path, config, saved.content)
+    same_files(path, request.config, saved.content)
     return saved
 
 
@@ -143,13 +145,3 @@ def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tup
     if dtype not in ("uint8", "float32"):
         raise RequestError(f"{file} is not a run's configuration: its input_dtype is {dtype!r}.")
     return tuple(classes), tuple(shape), dtype
-
-
-def picture_of(path: Path) -> None:
-    """Raises RequestError where the run in `path` was not trained on pictures."""
-    from engine.sources.image import MODES  # NumPy and Pillow, which --help can do without
-
-    _, shape, dtype = inputs_of(path, read(path / "config.json").content)
-    if len(shape) != 3 or shape[2] not in MODES or dtype != "uint8":
-        raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
-                           "is: predict in Python, load(path).predict(inputs).")

@@ -22,6 +22,7 @@ from engine.loggers.progress import Progress
 from engine.optim import schedule
 from engine.place import Place
 from engine.report import run as report
+from engine.request import Request
 from engine.segments import watched
 from engine.setup import Setup, setup
 from engine.signals import Interruption
@@ -34,7 +35,7 @@ PROFILED = 20
 
 
 def fit(
-    config: Config, hyper: Any = None, data: Any = None, place: Place | None = None,
+    config: Config, hyper: Any = None, place: Place | None = None, data: Any = None,
     resume: str | Path = "", loggers: Sequence[Logger] = (), show_memory: bool = False,
     profiled: bool = False, quiet: bool = False,
 ) -> Run:
@@ -48,17 +49,17 @@ def fit(
     steps into the run's folder first.
     Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
-    place = place or Place()
     config = bring.absolute(config)
     hyper = record.hyper_type(config)() if hyper is None else hyper
+    request = Request(config, hyper, place or Place(), data)
     check(config, hyper)
-    check_fields(place)
-    host = begin(place, quiet=quiet)
+    check_fields(request.place)
+    host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
-        ready = setup(config, hyper, host, data)
+        ready = setup(request, host)
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),
           Interruption() as interruption, contextlib.ExitStack() as held):
-        path = Path(processes.first_tells(lambda: _folder(ready, hyper, str(resume), held)))
+        path = Path(processes.first_tells(lambda: _folder(ready, str(resume), held)))
         host.console.print(f"run: {path}")
         checkpoints = held.enter_context(Checkpoints(path / "checkpoints", ready.task.higher))
         state, clock = _start(ready, checkpoints, bool(resume))
@@ -67,7 +68,7 @@ def fit(
             compiled = programs(ready, state)
         # Only now, so that a folder whose run was refused for its memory is free for another.
         with processes.agreeing():
-            saved = _record(ready, hyper, path, int(state.step))
+            saved = _record(ready, path, int(state.step))
         host.console.print(f"compiled in {compiled.seconds:.1f} s, apart from the times below")
         if show_memory:
             host.console.print(f"memory: {memory.plan(compiled.segment.compiled)}")
@@ -86,13 +87,13 @@ def fit(
                train.input_shape, str(train.split.inputs.dtype))
 
 
-def _folder(ready: Setup, hyper: Any, resume: str, held: contextlib.ExitStack) -> str:
+def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
     """A new run's folder, or the one to go on in; its lock is `held`."""
-    path = Path(resume) if resume else folder.create(ready.config, ready.host.place.run_dir)
+    path = Path(resume) if resume else folder.create(ready.request)
     held.enter_context(folder.alone(path))
     if resume:
-        saved = record.compare(path, ready.config, hyper, ready.facts, may_differ=("epochs",))
-        _tell_another_course(ready, saved.config, path)
+        saved = record.compare(path, ready.request, ready.facts, may_differ=("epochs",))
+        _tell_another_course(ready, saved.request.config, path)
     return str(path)
 
 
@@ -112,12 +113,10 @@ def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
     )
 
 
-def _record(ready: Setup, hyper: Any, path: Path, step: int) -> dict[str, Any]:
+def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
     """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
-    saved = folder.described(
-        ready.config, hyper, ready.host.place, devices=ready.spread.mesh.size if ready.spread
-        else 1, **ready.facts,
-    )
+    devices = ready.spread.mesh.size if ready.spread else 1
+    saved = folder.described(ready.request, devices=devices, **ready.facts)
     if processes.first_process():
         folder.write_config(path, saved)
         kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch

@@ -12,9 +12,11 @@ from engine.config import Config, Durations, durations
 from engine.data import Data
 from engine.devices import choose
 from engine.errors import RequestError
+from engine.formulation import census
 from engine.host import Host
 from engine.learners.gradient import Gradient
 from engine.mesh import Spread
+from engine.request import Request
 from engine.sources import arrays
 from engine.sources.dataset import Dataset
 from engine.state import State
@@ -25,7 +27,7 @@ class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
     several; `root` is the key of the run, `order` that of its shuffles."""
 
-    config: Config
+    request: Request
     hyper: Any
     host: Host
     spread: Spread | None
@@ -35,6 +37,10 @@ class Setup(NamedTuple):
     lengths: Durations
     root: jax.Array
     order: jax.Array
+
+    @property
+    def config(self) -> Config:
+        return self.request.config
 
     @property
     def task(self) -> Task:
@@ -86,13 +92,13 @@ def _everywhere(spread: Spread | None, device: jax.Device) -> Sharding:
     return mesh.everywhere(spread.mesh if spread else None, device)
 
 
-def load(config: Config, host: Host, given: Any = None) -> Dataset:
-    """The set that the config names, or `given` as objects; its targets as the task wants them."""
-    task = bring.task(config)
-    if given is None:
-        found = sources.load(config.dataset, host.place.data_dir, config.image_size)
+def load(request: Request, host: Host) -> Dataset:
+    """The set that is named, or given as objects; its targets as the task wants them."""
+    config, task = request.config, bring.task(request.config)
+    if request.data is None:
+        found = sources.load(config.dataset, request.place.data_dir, config.image_size)
     else:
-        found = arrays.of(given, task.kind)
+        found = arrays.of(request.data, task.kind)
     suited, told = data.suited(found, task.kind)
     if told:
         host.console.print(f"targets: {told}")
@@ -150,50 +156,48 @@ def share_of(config: Config, count: int) -> int:
     return share
 
 
-def _shares(config: Config, spread: Spread | None, fsdp: bool) -> str:
-    """How a run is spread, in words. Raises RequestError where its batch can't be."""
+def _tell_spread(ready: Setup) -> None:
+    """How a run is spread, in words, and what of its parameters lies in parts."""
+    spread, tell = ready.spread, ready.host.console.print
     if spread is None:
-        share_of(config, 1)
-        return "one device, which has nothing to split" if fsdp else "one device"
-    share, processes = share_of(config, spread.shares), jax.process_count()
-    return f"{spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each " \
-           f"computes {share} of a batch's {config.batch_size} examples"
-
-
-def _parts(ready: Setup) -> str:
-    """What of the parameters lies in parts, in words."""
-    if ready.spread is None or not ready.spread.fsdp:
-        return ""
-    params = ready.state_shapes.params
-    split, whole = ready.spread.split(params), memory.nbytes(params)
-    return f"; parameters in parts: {split:,} of {whole:,} bytes over all that share a batch"
+        if ready.request.place.fsdp:
+            tell("mesh: one device, which has nothing to split")
+        return
+    batch, processes = ready.config.batch_size, jax.process_count()
+    told = f"mesh: {spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: " \
+           f"each computes {batch // spread.shares} of a batch's {batch} examples"
+    if spread.fsdp:
+        params = ready.state_shapes.params
+        told += (f"; parameters in parts: {spread.split(params):,} of {memory.nbytes(params):,} "
+                 "bytes over all that share a batch")
+    tell(told)
 
 
 def settle(
-    config: Config, hyper: Any, dataset: Dataset, host: Host, spread: Spread | None = None
+    request: Request, dataset: Dataset, host: Host, spread: Spread | None = None
 ) -> Setup:
-    """The data cut as `config` says, on the devices; the network checked against its inputs."""
+    """The data cut as asked, on the devices; the network checked against its inputs."""
+    config = request.config
     cut = data.partition(dataset, config)
     num_train, shape = len(cut.train.rows), cut.train.input_shape
     host.console.print(
         f"data: {dataset.name}, {num_train:,} training and {len(cut.validation.rows):,} "
         f"validation {'images' if len(shape) == 3 else 'examples'} of {' × '.join(map(str, shape))}"
     )
-    if config.optimizer == "adamw" and not getattr(hyper, "weight_decay", None):
+    if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         host.console.print("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread)
     variables = fitting(learner, shape, cut.num_outputs)
-    size, reason = loop.microbatch_for(
-        config, host.device.platform, spread.shares if spread else 1, variables
-    )
-    if size or reason != loop.WHOLE_BATCH:
-        told = size or config.batch_size // (spread.shares if spread else 1)
-        host.console.print(f"microbatch: {told} ({reason})")
+    _tell_formulation(learner, variables, shape, host)
+    shares = spread.shares if spread else 1
+    size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
+    if reason != loop.WHOLE_BATCH:
+        host.console.print(f"microbatch: {size or config.batch_size // shares} ({reason})")
     order = config.seed if config.order_seed < 0 else config.order_seed
     where = _everywhere(spread, host.device)
     return Setup(
-        config=config,
-        hyper=mesh.put(jax.tree.map(np.float32, hyper), where),
+        request=request,
+        hyper=mesh.put(jax.tree.map(np.float32, request.hyper), where),
         host=host,
         spread=spread,
         dataset=dataset,
@@ -207,27 +211,39 @@ def settle(
     )
 
 
-def setup(config: Config, hyper: Any, host: Host, given: Any = None) -> Setup:
+def _tell_formulation(
+    learner: Gradient, variables: Any, input_shape: tuple[int, ...], host: Host
+) -> None:
+    """How the convolutions of a network of the user's own are computed, in words."""
+    own = not isinstance(learner.config.model, str) or bring.is_file(learner.config.model)
+    if own and host.device.platform == "cpu" and learner.config.convolution != "direct":
+        inputs = jax.ShapeDtypeStruct((2, *input_shape), np.float32)
+        found = census(lambda v, x: learner.network.apply(v, x, False)[0], variables, inputs)
+        if found.convolutions:
+            host.console.print(f"formulation: {found}")
+
+
+def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
-    spread = host.spread()
-    shares = _shares(config, spread, host.place.fsdp)
-    dataset = load(config, host, given)
-    if given is not None:
-        config = of_objects(config, dataset, host)
-    ready = settle(config, hyper, dataset, host, spread)
-    if spread or host.place.fsdp:
-        host.console.print(f"mesh: {shares}{_parts(ready)}")
+    spread = host.spread(request.place.fsdp)
+    share_of(request.config, spread.shares if spread else 1)
+    dataset = load(request, host)
+    ready = settle(of_objects(request, dataset, host), dataset, host, spread)
+    _tell_spread(ready)
     return ready
 
 
-def of_objects(config: Config, dataset: Dataset, host: Host) -> Config:
-    """The config of a set without a name; a tenth is held out where it has no other part."""
-    config = dataclasses.replace(config, dataset=dataset.name)
-    if config.validation_split != Config.validation_split or "test" in dataset.splits:
-        return config
-    host.console.print("validation: a tenth of the training examples, held out, as there is no "
-                       "split named test")
-    return dataclasses.replace(config, validation_split="0.1")
+def of_objects(request: Request, dataset: Dataset, host: Host) -> Request:
+    """The request, its data without a name named; a tenth is held out where they have no part to
+    validate on."""
+    if request.data is None:
+        return request
+    config = dataclasses.replace(request.config, dataset=dataset.name)
+    if config.validation_split == Config.validation_split and "test" not in dataset.splits:
+        host.console.print("validation: a tenth of the training examples, held out, as there is no "
+                           "split named test")
+        config = dataclasses.replace(config, validation_split="0.1")
+    return request._replace(config=config)
 
 
 def _placed(cut: Data, dataset: Dataset, where: Sharding) -> Data:

@@ -1,24 +1,22 @@
 """A network's layers as a table: shapes, parameters, FLOPs of one example."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import numpy as np
 from flax import nnx
 
 from engine import data
-from engine.config import Config
 from engine.errors import RequestError
 from engine.host import Host
 from engine.network import NNX, Linen, wanted
+from engine.request import Request
 from engine.setup import fitting, learner_of, load
 
 
-def summary(config: Config, host: Host, given: Any = None) -> str:
+def summary(request: Request, host: Host) -> str:
     """Raises RequestError where the network does not fit the data."""
-    cut = data.partition(load(config, host, given), config)
-    learner = learner_of(config, cut.num_outputs)
+    cut = data.partition(load(request, host), request.config)
+    learner = learner_of(request.config, cut.num_outputs)
     fitting(learner, cut.train.input_shape, cut.num_outputs)
     inputs = np.zeros((1, *cut.train.input_shape), np.float32)
     wide = {"width": 130, "force_terminal": False}

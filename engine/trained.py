@@ -94,12 +94,12 @@ def load(run: str | Path, config: Config | None = None, checkpoint: str = "last"
     """
     path = Path(run)
     saved = record.read(path / "config.json")
-    config = config or saved.config
+    config = config or saved.request.config
     record.same_files(path, config, saved.content)
     classes, shape, dtype = record.inputs_of(path, saved.content)
     learner = learner_of(config, len(classes))
     shapes = jax.eval_shape(lambda: learner.begin(
-        saved.hyper, jax.random.key(0), jnp.zeros((1, *shape)), Durations(1, 0, 1)
+        saved.request.hyper, jax.random.key(0), jnp.zeros((1, *shape)), Durations(1, 0, 1)
     ))
     with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
         state, _ = kept.restore(shapes, checkpoint)

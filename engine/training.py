@@ -90,7 +90,7 @@ class Training:
         self._most = moves if progress.interactive else ready.lengths.epoch
         self._saved_at = time.monotonic()
         several = jax.process_count() > 1
-        self.stuck_after = ready.host.place.stuck_seconds or (STUCK_SECONDS if several else 0)
+        self.stuck_after = ready.request.place.stuck_seconds or (STUCK_SECONDS if several else 0)
 
     def run(self, state: State) -> State:
         """Every epoch left, all of them on the disk, or as many as a logger lets go by. Raises
@@ -142,7 +142,7 @@ class Training:
     def _agree(self) -> tuple[int, int, bool]:
         """The next segment's steps, the status a signal asks for, and whether to save: the same in
         every process, wherever the signal came."""
-        due = time.monotonic() - self._saved_at > self.ready.host.place.save_seconds
+        due = time.monotonic() - self._saved_at > self.ready.request.place.save_seconds
         # Only the first process may have a terminal, and segments have to be of one length.
         own = [-min(self._pace.steps, self._most), self.interruption.status, due]
         steps, status, due = processes.agreed(np.array(own, np.int32), np.max).tolist()

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from engine import folder
 from engine.config import Config, Hyper
-from engine.setup import plain_console
+from engine.loggers.progress import plain_console
 from engine.sweep.board import SHOWN, Board
 from engine.sweep.events import FILE, Events
 from engine.sweep.space import Search, trials

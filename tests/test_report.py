@@ -12,10 +12,11 @@ from conftest import ROOT
 from PIL import Image
 from rich.console import Console
 
-from engine import metrics
 from engine.loggers.progress import Progress
 from engine.report import page, pictures
 from engine.report import run as report
+from engine.task import Judged
+from engine.tasks.classification import Classification, Evaluation, Tally
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -24,13 +25,17 @@ def run(classes: list[str]):
     """A run's material: (config, history, metrics)."""
     confusion = np.random.default_rng(0).integers(0, 9, (len(classes), len(classes)))
     count = int(confusion.sum())
-    tally = metrics.Tally(np.float32(count), np.trace(confusion), np.int32(count))
-    scores = metrics.summarise(metrics.Evaluation(tally, np.int32(count), confusion), classes)
+    tally = Tally(np.float32(count), np.trace(confusion), np.int32(count))
+    sums = Evaluation(tally, np.int32(count), confusion)
+    empty = np.zeros(0)
+    scores = Classification().summarise(Judged(sums, empty, empty, empty.take), tuple(classes))
     scores |= {"split": "test", "examples_per_second": 9.0, "seconds_train": 1.0,
                "seconds_compile": 2.0}
     row = {"epoch": 1, "step": 3, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.1,
            "val_accuracy": 0.4, "seconds": 1.0, "learning_rate": 1e-3}
-    return {"config": {"model": "cnn", "dataset": EVIL}, "device": "cpu"}, [row], scores
+    config = {"config": {"model": "cnn", "dataset": EVIL}, "device": "cpu",
+              "image_shape": [8, 8, 3]}
+    return config, [row], scores
 
 
 def wrong(count: int, channels: int) -> pictures.Mistakes:
@@ -62,7 +67,7 @@ def figures(monkeypatch) -> list:
 def test_the_report_is_one_self_contained_page(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "DPI", 50)
     config, history, scores = run([EVIL, "$b", "c$"])
-    report.write(tmp_path, config, history, scores, shown(scores, wrong(2, 3)))
+    report.write(tmp_path, config, history, scores, lambda: shown(scores, wrong(2, 3)))
     text = (tmp_path / "report.html").read_text()
     assert EVIL not in text and html.escape(EVIL, quote=False) in text and "<script" not in text
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
@@ -81,7 +86,8 @@ def tables(text: str) -> list[list[str]]:
 
 
 def test_a_report_serves_a_task_without_classes(tmp_path, figures):
-    config = {"config": {"model": "mlp", "dataset": "wine"}, "device": "cpu"}
+    config = {"config": {"model": "mlp", "dataset": "wine"}, "device": "cpu", "image_shape": [13],
+              "input_dtype": "float32"}
     history = [{"epoch": 1, "step": 3, "loss": 0.5, "val_loss": None, "mse": math.nan,
                 "val_mse": 12345678.9, "learning_rate": 1.5e-5},
                {"epoch": 2, "step": 6, "loss": 2e-7, "val_loss": 1.0}]
@@ -89,7 +95,7 @@ def test_a_report_serves_a_task_without_classes(tmp_path, figures):
               "seconds_train": 1.25, "seconds_compile": 2.0}
     told = report.Shown([("mse", "0.25")], ("loss", "mse"),
                         pictures=[("predicted.png", "Predicted: against true", b"P")])
-    report.write(tmp_path, config, history, scores, told)
+    report.write(tmp_path, config, history, scores, lambda: told)
     text = (tmp_path / "report.html").read_text()
     assert "<h1>mlp on wine</h1>" in text and "1,234 examples of test · cpu" in text
     cards = dict(reversed(pair) for pair in
@@ -103,11 +109,11 @@ def test_a_report_serves_a_task_without_classes(tmp_path, figures):
     ]
     assert "<h2>Predicted</h2>" in text and ">Against true</p>" in text and "<h2>By" not in text
     assert (tmp_path / "predicted.png").read_bytes() == b"P"
-    assert "predict --run_dir" in text and "image.png" not in text
+    assert "eval --run_dir" in text and "predict --run_dir" not in text and "image.png" not in text
 
 
 def test_a_report_that_fails_costs_a_line_and_not_the_run(tmp_path, capsys):
-    report.write(tmp_path, {}, [{}], {}, report.Shown([], ("loss",)))
+    report.write(tmp_path, {}, [{}], {}, lambda: report.Shown([], ("loss",)))
     told = capsys.readouterr().err
     assert told.startswith("the report could not be written: KeyError") and told.count("\n") == 1
     assert not list(tmp_path.iterdir())

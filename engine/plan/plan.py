@@ -11,15 +11,14 @@ from typing import Any, NamedTuple
 import jax
 
 from engine import compile, host, memory, mesh, setup
-from engine.config import Config
 from engine.data import Data
 from engine.devices import choose
 from engine.errors import RequestError
 from engine.loggers.progress import plain_console
 from engine.memory import nbytes
-from engine.place import Place
 from engine.plan import collectives, topology
 from engine.plan.chips import Chip
+from engine.request import Request
 from engine.setup import Setup
 from engine.state import State
 
@@ -97,22 +96,24 @@ def _devices(chip: Chip, count: int) -> tuple[list[jax.Device], str]:
     return here[:count], f"compiled for {count:,} devices of this machine's CPU ({missing})"
 
 
-def settled(config: Config, hyper: Any, place: Place, count: int, chip: Chip) -> Plan:
-    """The plan of `config` on `count` chips.
+def settled(request: Request, count: int, chip: Chip) -> Plan:
+    """The plan of a request on `count` chips.
 
     Convolutions are XLA's own, as on an accelerator. Raises RequestError for a batch that `count`
     devices can't share, or larger than the data, and for microbatches.
     """
+    config = request.config
     if config.microbatch:
         raise RequestError("--plan reckons a batch computed at once: leave --microbatch out.")
     setup.share_of(config, count)
     found, source = _devices(chip, count)
     # A program for devices that aren't here can be written to the cache and not be read again.
-    here = host.Host(place, choose.choose("cpu").device, plain_console(quiet=True))
+    here = host.Host(choose.choose("cpu").device, plain_console(quiet=True))
     host.compute_on(here.device, compile_cache=False)
     if config.convolution == "auto":
         config = dataclasses.replace(config, convolution="direct")
-    ready = setup.settle(config, hyper, setup.load(config, here), here)
+    request = request._replace(config=config)
+    ready = setup.settle(request, setup.load(request, here), here)
     return Plan(chip, count, config.batch_size, ready.state_shapes, data_bytes(ready.data),
                 (_way(found, ready, fsdp=False), _way(found, ready, fsdp=True)), source)
 
@@ -151,8 +152,8 @@ def report(plan: Plan) -> str:
             f"their shapes\n\n{_table(plan)}")
 
 
-def run(config: Config, hyper: Any, place: Place, count: int, chip: Chip) -> None:
+def run(request: Request, count: int, chip: Chip) -> None:
     """Print the plan; no run is begun and no folder made. To be called before jax is used."""
-    setup.share_of(config, count)
+    setup.share_of(request.config, count)
     jax.config.update("jax_num_cpu_devices", count)
-    print(report(settled(config, hyper, place, count, chip)))
+    print(report(settled(request, count, chip)))

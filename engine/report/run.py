@@ -51,35 +51,35 @@ def _epochs(history: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[list
     return head, rows
 
 
-def _again(run_dir: Path, config: dict[str, Any]) -> str:
+def _again(run_dir: Path, saved: dict[str, Any]) -> str:
     """The commands that go on from here."""
     quoted = shlex.quote(str(run_dir))
-    pictures = len(config["image_shape"]) == 3 and config.get("input_dtype", "uint8") == "uint8"
+    pictures = len(saved["image_shape"]) == 3 and saved.get("input_dtype", "uint8") == "uint8"
     return (f"python launch.py --resume {quoted}\npython launch.py eval --run_dir {quoted}"
             + f"\npython launch.py predict --run_dir {quoted} image.png" * pictures)
 
 
 def write(
-    run_dir: Path, config: dict[str, Any], history: list[dict[str, Any]], metrics: dict[str, Any],
+    run_dir: Path, saved: dict[str, Any], history: list[dict[str, Any]], metrics: dict[str, Any],
     show: Callable[[], Shown],
 ) -> None:
     """curves.png, the task's pictures and report.html into `run_dir`.
 
-    `config` is config.json's content, `history` its epochs' rows, `metrics` metrics.json's; `show`
+    `saved` is config.json's content, `history` its epochs' rows, `metrics` metrics.json's; `show`
     draws what the task has to show. Never raises: a finished run is not lost for its report, and a
     line on stderr says what was wrong.
     """
     try:
         shown = show()
         curves = pictures.curves(history, shown.names)
-        asked = config["config"]
+        asked = saved["config"]
         text = page.render(
             "run.html", title=f"{short(asked['model'])} on {asked['dataset']}",
             subtitle=f"{metrics['num_examples']:,} examples of {metrics['split']} · "
-            f"{config['device']}",
+            f"{saved['device']}",
             shown=shown._replace(cards=[*shown.cards, *_cost(metrics)]), curves=curves,
-            epochs=_epochs(history, shown.names), again=_again(run_dir, config),
-            configuration=json.dumps(config, indent=2, ensure_ascii=False, default=str),
+            epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
+            configuration=json.dumps(saved, indent=2, ensure_ascii=False, default=str),
         )
         for name, _, png in [("curves.png", "", curves), *shown.pictures]:
             replace(run_dir / name, png)

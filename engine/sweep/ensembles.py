@@ -57,7 +57,7 @@ def ensembles(
     what is no class."""
     if ready.task.kind != "classes":
         return []
-    if study.search.folds and not has_own_test(ready.config, ready.dataset):
+    if study.search.folds and not has_own_test(ready):
         return []
     everyone = {number for standing in standings for number in standing.numbers}
     own = everyone & set(best["runs"])

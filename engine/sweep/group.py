@@ -17,6 +17,7 @@ from engine.errors import RequestError
 from engine.host import Host
 from engine.mesh import RUNS, everywhere, over_runs, size
 from engine.program import Program
+from engine.request import Request
 from engine.setup import Setup, settle
 from engine.sources.dataset import Dataset
 from engine.sweep import population
@@ -62,16 +63,17 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
 
 
 def assemble(
-    number: int, trials: list[Trial], dataset: Dataset, host: Host
+    number: int, trials: list[Trial], request: Request, dataset: Dataset, host: Host
 ) -> Group:
-    """A group's data and learner. Off a CPU, members share kernels of one product."""
+    """A group's data and learner; `request` is the sweep's. Off a CPU, members share kernels of
+    one product."""
     first, device = trials[0], host.device
     config, mesh = first.config, over_runs(device)
     if device.platform != "cpu" and config.convolution == "auto":
         config = dataclasses.replace(config, convolution="product")
         trials = [t._replace(config=dataclasses.replace(t.config, convolution="product"))
                   for t in trials]
-    ready = settle(config, first.hyper, dataset, host)
+    ready = settle(request._replace(config=config, hyper=first.hyper), dataset, host)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
     parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
     tables = Data(

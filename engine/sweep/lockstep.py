@@ -10,10 +10,11 @@ import numpy as np
 from engine import checkpoint, folder
 from engine.errors import RequestError, RunError
 from engine.host import Host
+from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.setup import Setup
 from engine.signals import Interruption
-from engine.sweep import population, space
+from engine.sweep import halving, population
 from engine.sweep.board import Board
 from engine.sweep.ensembles import Standing
 from engine.sweep.events import REFUSED, Events
@@ -46,8 +47,9 @@ def _save_member(path: Path, step: int, member: Member, score: float) -> None:
 
 def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
     path.mkdir(exist_ok=True)
-    place = dataclasses.replace(ready.host.place, run_dir=str(path))
-    folder.write_config(path, folder.described(trial.config, trial.hyper, place, **ready.facts))
+    place = dataclasses.replace(ready.request.place, run_dir=str(path))
+    request = Request(trial.config, trial.hyper, place)
+    folder.write_config(path, folder.described(request, **ready.facts))
 
 
 class Lockstep:
@@ -69,12 +71,12 @@ class Lockstep:
         group doesn't fit the device.
         """
         epochs, steps = group.ready.config.epochs, group.ready.lengths.epoch
-        cuts = space.cuts(self.study.search, group.trials)
+        cuts = halving.cuts(self.study.search, group.trials)
         with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
             runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
             self._begin(group, int(runs.step))
             done, begun = divmod(int(runs.step), steps)
-            self.board.resumed(space.run_epochs(len(group.trials), cuts, done)
+            self.board.resumed(halving.run_epochs(len(group.trials), cuts, done)
                                + alive(runs) * begun / steps)
             programs = None
             while int(runs.step) < epochs * steps:
@@ -174,7 +176,7 @@ class Lockstep:
 
     def _exploit(self, group: Group, runs: Population, verdict: Verdict) -> Population:
         names = [axis.name for axis in self.study.axes]
-        moved, copies = exploited(group, runs, verdict, names, self.study.config.seed)
+        moved, copies = exploited(group, runs, verdict, names, self.study.request.config.seed)
         for to, source in copies:
             self.events.add(group.number, int(runs.step), verdict.numbers[to], "copied",
                             source=verdict.numbers[source])

@@ -14,8 +14,8 @@ from engine import folder
 from engine.config import Config
 from engine.errors import RequestError, RunError
 from engine.host import begin_alone
-from engine.place import Place
 from engine.report import pictures
+from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.setup import load, of_objects
 from engine.signals import Interruption
@@ -97,7 +97,7 @@ def _rates(search: Search) -> list[float]:
     return values
 
 
-def run(config: Config, hyper: Any, search: Search, place: Place, data: Any = None) -> Finding:
+def run(request: Request, search: Search) -> Finding:
     """Print and draw the suggested rate; lr-find.png and lr-find.json lie in the run's folder.
 
     After a signal they are of the steps so far: raises RunError with its status once they are
@@ -107,19 +107,20 @@ def run(config: Config, hyper: Any, search: Search, place: Place, data: Any = No
     if asked or len(search.axes) > 1 or search._replace(axes=()) != Search():
         raise RequestError("lr-find sweeps the learning rate alone: "
                            "--sweep learning_rate=log:1e-6:1:48, or nothing.")
-    if "learning_rate" not in hyper._fields:
+    if "learning_rate" not in request.hyper._fields:
         raise RequestError("lr-find needs an optimizer with a learning_rate.")
-    config = dataclasses.replace(config, schedule="constant", warmup_epochs=Config.warmup_epochs)
+    request = request._replace(config=dataclasses.replace(
+        request.config, schedule="constant", warmup_epochs=Config.warmup_epochs
+    ))
     rates = _rates(search)
-    host = begin_alone(place)
-    dataset = load(config, host, data)
-    if data is not None:
-        config = of_objects(config, dataset, host)
+    host = begin_alone(request.place)
+    dataset = load(request, host)
+    config, hyper, *_ = request = of_objects(request, dataset, host)
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
-    path = folder.create(config, place.run_dir, "lr-find")
+    path = folder.create(request, "lr-find")
     with Interruption() as interruption:
-        group = assemble(0, trials, dataset, host)
+        group = assemble(0, trials, request, dataset, host)
         runs = create(group)
         programs = compile_programs(group, runs)
         losses = partial(_losses, group, programs)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from engine import bring, folder, record
+from engine import bring, folder
 from engine.config import Config
 from engine.devices import choose
 from engine.errors import RunError
@@ -53,7 +53,8 @@ def _as_left(study: Study) -> Study:
         return study
     trials = []
     for trial in study.trials:
-        hyper = record.read(study.path / str(trial.number) / "config.json").hyper
+        kept = json.loads((study.path / str(trial.number) / "config.json").read_text())
+        hyper = trial.hyper._replace(**kept["hyper"])
         values = {name: float(f"{getattr(hyper, name):.4g}") for name in trial.values}
         trials.append(trial._replace(hyper=hyper, values=values))
     return study._replace(trials=trials)
@@ -121,7 +122,8 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
     folder.replace(study.path / "best.py", recipe(trial, command, name, best["mean"]))
     together = ensembles(study, standings, best, ready)
     folder.replace(study.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
-    title = f"{bring.short(study.config.model)} on {study.config.dataset}: {len(found)} runs"
+    config = study.request.config
+    title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
     sweep_report.write(study.path, title, choose.describe(ready.device), command, axes, found,
                        histories, together, score, task.higher)
     _print(study, task.score, ranked, together, console)
@@ -137,11 +139,11 @@ def _words(study: Study) -> list[str]:
         if name != "axes" and value != default:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     for f in dataclasses.fields(Config):
-        value = bring.written(getattr(study.config, f.name))
+        value = bring.written(getattr(study.request.config, f.name))
         if value != f.default:
             words += [f"--{f.name}={value}"]
-    for name, default in type(study.hyper)._field_defaults.items():
-        if (value := getattr(study.hyper, name)) != default:
+    for name, default in type(study.request.hyper)._field_defaults.items():
+        if (value := getattr(study.request.hyper, name)) != default:
             words += [f"--{name}={value}"]
     return words
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine import bring, record
 from engine.config import BELOW_ONE, Config, Hyper, check
 from engine.errors import RequestError, unknown
+from engine.request import Request
 
 # Fields that have a flag of their own, or that would make runs of different data compare.
 UNSWEPT = {
@@ -82,8 +84,7 @@ class Study(NamedTuple):
     """A sweep as asked for, and its folder."""
 
     path: Path
-    config: Config
-    hyper: Any
+    request: Request
     search: Search
     axes: list[Axis]
     trials: list[Trial]
@@ -197,8 +198,9 @@ def _settings(found: list[Axis], search: Search, seed: int) -> Iterator[tuple[An
     yield from dict.fromkeys(drawn)  # listed values alone can come twice
 
 
-def trials(config: Config, hyper: Any, search: Search) -> list[Trial]:
+def trials(request: Request, search: Search) -> list[Trial]:
     """Every run of the sweep, settings outermost, then folds, then seeds."""
+    config, hyper, *_ = request
     found = axes(search, hyper)
     if search.folds and config.validation_split != Config.validation_split:
         raise RequestError("--folds holds parts of the training split out: leave out "
@@ -213,44 +215,24 @@ def trials(config: Config, hyper: Any, search: Search) -> list[Trial]:
             for seed in range(config.seed, config.seed + search.seeds):
                 shared = search.same_data_order and config.order_seed < 0
                 order = config.seed if shared else config.order_seed
-                one = dataclasses.replace(
+                one = bring.absolute(dataclasses.replace(
                     config, **static, seed=seed, order_seed=order, validation_split=part
-                )
+                ))
                 check(one, hyper._replace(**traced))
+                _check_values(one, hyper)
                 made.append(Trial(len(made), one, hyper._replace(**traced), named))
     return made
 
 
-def rungs(count: int, factor: int, epochs: int) -> dict[int, int]:
-    """Successive halving (Jamieson & Talwalkar 2016): after which epoch how many runs go on.
-
-    Each rung keeps one run in `factor` and is as much longer: 27 runs, factor 3 and 9 epochs keep 9
-    after epoch 1, 3 after epoch 3, and 3 to the end.
-    """
-    rungs, runs = math.ceil(math.log(count, factor) - 1e-9), count
-    found: dict[int, int] = {}
-    for rung in range(rungs, 0, -1):
-        epoch = epochs // factor**rung
-        if epoch >= 1 and runs > 1:
-            runs = math.ceil(runs / factor)
-            found[epoch] = runs
-    return found
-
-
-def cuts(search: Search, trials: list[Trial]) -> dict[int, int]:
-    """`rungs` of a group, where its runs are halved."""
-    if not search.halving:
-        return {}
-    return rungs(len(trials), search.halving, trials[0].config.epochs)
-
-
-def run_epochs(count: int, cuts: dict[int, int], epochs: int) -> int:
-    """How many epochs of a run `count` runs train together in their first `epochs`."""
-    alive, total = count, 0
-    for epoch in range(epochs):
-        alive = cuts.get(epoch, alive)
-        total += alive
-    return total
+def _check_values(config: Config, hyper: Any) -> None:
+    """Raise RequestError where a swept optimizer has other values than the sweep's."""
+    wanted = record.hyper_type(config)
+    if isinstance(config.optimizer, str) and not isinstance(hyper, wanted):
+        raise RequestError(
+            f"--sweep optimizer: {bring.short(config.optimizer)} has the values "
+            f"{', '.join(wanted._fields)}, and others {', '.join(hyper._fields)}: start a sweep "
+            "for each."
+        )
 
 
 def perturbed(name: str, value: float, up: bool) -> float:
