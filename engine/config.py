@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import optim
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, one_line, unknown
 
 _HERE = Path(__file__).parent
 MODELS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
@@ -162,11 +162,23 @@ def check(config: Config, hyper: Any) -> None:
             raise RequestError("--clip_norm 0 would train nothing: type a norm above 0, such as 1, "
                                "or leave it out.")
     _check_effects(config, hyper)
+    for f in dataclasses.fields(config):
+        _check_hashable(f.name, getattr(config, f.name))
+
+
+def _check_hashable(name: str, value: Any) -> None:
+    """Raise RequestError for what can't be hashed: programs are kept by their Config."""
     try:
-        hash(config)
+        hash(value)
     except TypeError as error:
-        raise RequestError(f"the Config can't be hashed ({error}), which compiling once for equal "
-                           "ones needs: use tuples for lists, and frozen dataclasses.") from None
+        fields = vars(value).items() if dataclasses.is_dataclass(value) else ()
+        lists = [f"its {k} is a {type(v).__name__}" for k, v in fields
+                 if isinstance(v, list | dict | set)]
+        raise RequestError(
+            f"{name}: this {type(value).__name__} can't be hashed, and equal Configs share a "
+            f"program by their hash ({', '.join(lists) or one_line(error)}): use tuples for lists, "
+            "and frozen dataclasses."
+        ) from None
 
 
 def _check_effects(config: Config, hyper: Any) -> None:
