@@ -47,11 +47,11 @@ def _carry_out(request: flags.Request) -> int:
     elif request.command == "eval":
         from engine import evaluation
 
-        evaluation.tell(place.run_dir, request.checkpoint, config, place)
+        evaluation.tell(place.run_dir, request.checkpoint, config, place, data)
     elif request.command == "predict":
         from engine import predictions
 
-        predictions.tell(place.run_dir, request.checkpoint, place, request.images)
+        predictions.tell(place.run_dir, request.checkpoint, config, place, request.images)
     else:
         from engine import run
 

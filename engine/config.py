@@ -192,7 +192,7 @@ def _check_effects(config: Config, hyper: Any) -> None:
     if config.schedule == "warmup_cosine" and config.warmup_epochs >= config.epochs:
         raise RequestError(f"--warmup_epochs {config.warmup_epochs} is as long as the run of "
                            f"{config.epochs} epochs: type less, or more --epochs.")
-    if not isinstance(config.optimizer, str) or config.optimizer not in optim.OPTIMIZERS:
+    if not optim.is_ours(config):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
             raise RequestError(f"{what} has no effect with an optimizer of your own: leave it out.")

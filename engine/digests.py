@@ -1,4 +1,4 @@
-"""What is known of a saved state beside its arrays: a SHA-256 of every leaf, its score, its seconds.
+"""What is known of a saved state beside its arrays: every leaf's SHA-256, its score, its seconds.
 
 Orbax has no checksum of its own: a flipped bit would come back as a number.
 """

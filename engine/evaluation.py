@@ -56,7 +56,7 @@ def evaluate(
     """Scores of the `last` or `best` checkpoint of the run in the folder `run`, as metrics.json has
     them. `data` as `fit` takes it, where the run had objects; `config` where its own can't be read
     again, since its network was one. Raises RequestError where there is nothing to judge."""
-    saved = record.read(Path(run) / "config.json")
+    saved = record.read(Path(run) / "config.json", config)
     config = config or saved.config
     record.same_files(Path(run), config, saved.content)
     host = begin(place or saved.place, stderr=True, quiet=data is not None)
@@ -71,8 +71,8 @@ def evaluate(
     return scores | {"checkpoint": checkpoint, "step": int(state.step)}
 
 
-def tell(run: str, checkpoint: str, config: Config, place: Place) -> None:
+def tell(run: str, checkpoint: str, config: Config, place: Place, data: Any = None) -> None:
     """`evaluate`, printed as JSON."""
-    scores = evaluate(run, checkpoint=checkpoint, config=config, place=place)
+    scores = evaluate(run, data, checkpoint, config=config, place=place)
     if processes.first_process():
         print(json.dumps(scores, indent=2))

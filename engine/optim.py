@@ -123,12 +123,17 @@ def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def is_ours(config: "Config") -> bool:
+    """Whether the optimizer is named, and not the user's own."""
+    return isinstance(config.optimizer, str) and config.optimizer in OPTIMIZERS
+
+
 def optimizer(
     config: "Config", hyper: Any, durations: "Durations"
 ) -> "optax.GradientTransformation":
     """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
     whose chain is taken as it is."""
-    if not isinstance(config.optimizer, str) or config.optimizer not in OPTIMIZERS:
+    if not is_ours(config):
         from engine import bring
 
         own = bring.value("optimizer", config.optimizer)

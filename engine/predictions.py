@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from engine import record
+from engine.config import Config
 from engine.devices import choose
 from engine.errors import RequestError
 from engine.place import Place
@@ -18,7 +19,9 @@ def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
     return run.predict(inputs)
 
 
-def tell(run_dir: str, checkpoint: str, place: Place, files: list[str]) -> None:
+def tell(
+    run_dir: str, checkpoint: str, config: Config, place: Place, files: list[str]
+) -> None:
     """Print each file's class and probability, tab-separated, with BATCH images in memory at most;
     every label from the threshold on where several are learned, or the numbers.
 
@@ -27,11 +30,11 @@ def tell(run_dir: str, checkpoint: str, place: Place, files: list[str]) -> None:
     """
     if not files:
         raise RequestError("predict needs image files: predict --run_dir R image.png ...")
-    record.picture_of(Path(run_dir))
+    record.picture_of(Path(run_dir), config)
     for path in files:
         image.check(path)
     with jax.default_device(choose.choose(place.device).device):
-        run = load(run_dir, checkpoint=checkpoint)
+        run = load(run_dir, config, checkpoint)
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
             batch = np.stack([image.read(path, run.input_shape) for path in some])

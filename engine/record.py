@@ -55,8 +55,9 @@ def to_json(config: Config, hyper: Any, place: Place) -> dict[str, Any]:
     return {"config": asked | where, "hyper": hyper._asdict()}
 
 
-def read(path: Path) -> Saved:
-    """Raises RequestError where the file is absent or not one of ours."""
+def read(path: Path, given: Config | None = None) -> Saved:
+    """`given` tells the optimizer where the file can't, since it was an object in Python. Raises
+    RequestError where the file is absent or not one of ours."""
     try:
         content = json.loads(path.read_bytes())
         both = {k: v for k, v in dict(content["config"]).items() if k not in GONE}
@@ -65,7 +66,10 @@ def read(path: Path) -> Saved:
         place = typed(Place, {k: v for k, v in both.items() if k in places})
         if config.loss == _FIRST_LOSS:
             config = dataclasses.replace(config, loss="")
-        return Saved(config, typed(hyper_type(config), content["hyper"]), place, content)
+        kind = hyper_type(given or config)
+        if kind is Hyper and {*content["hyper"]} - {*Hyper._fields}:
+            bring.value("optimizer", config.optimizer)  # raises for what was an object
+        return Saved(config, typed(kind, content["hyper"]), place, content)
     except FileNotFoundError:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
     except OSError as error:
@@ -101,7 +105,7 @@ def compare(path: Path, config: Config, hyper: Any, facts: dict[str, Any],
             file: str = "config.json", may_differ: tuple[str, ...] = ()) -> Saved:
     """The saved run of the folder `path`. Raises RequestError naming every field in which it
     differs from this one, and where its data or a file of the user's do."""
-    saved = read(path / file)
+    saved = read(path / file, config)
     was, now = identity(saved.config, saved.hyper), identity(config, hyper)
     differing = [f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in now
                  if was.get(k) != now[k] and k not in may_differ]
@@ -146,9 +150,9 @@ def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tup
     return tuple(classes), tuple(shape), dtype
 
 
-def picture_of(path: Path) -> None:
+def picture_of(path: Path, config: Config) -> None:
     """Raises RequestError where the run in `path` was not trained on pictures."""
-    _, shape, dtype = inputs_of(path, read(path / "config.json").content)
+    _, shape, dtype = inputs_of(path, read(path / "config.json", config).content)
     if len(shape) != 3 or shape[2] not in MODES or dtype != "uint8":
         raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
                            "is: predict in Python, load(path).predict(inputs).")
