@@ -14,7 +14,7 @@ from engine.data import Subset, named, whole
 from engine.host import begin
 from engine.job import processes
 from engine.place import Place
-from engine.setup import Setup, load, settle
+from engine.setup import Setup, load, of_objects, settle
 from engine.sources.dataset import Dataset
 from engine.task import Judged
 
@@ -62,6 +62,8 @@ def evaluate(
     host = begin(place or saved.place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
         dataset = load(config, host, data)
+        if data is not None:
+            config = of_objects(config, dataset, host)
         # Over every device, which need not share a training batch.
         ready = settle(config, saved.hyper, dataset, host, host.spread())
     with processes.naming_the_lost():

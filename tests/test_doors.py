@@ -1,6 +1,6 @@
 """What a user brings that can't be meant: by its words, with status 2, and nothing left behind."""
 
-import dataclasses
+import contextlib
 import json
 import re
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import Tiny
+from PIL import Image
 
 import launch
 from engine import Config, Hyper, RequestError, evaluate, fit, load, partition, train
@@ -63,7 +64,8 @@ WRONG = {
                       "    return optax.adam(hyper.rate)", "mine.py, line 3: AttributeError"),
     "another shape": ("augment", "def Mine(key, x): return x[:, 1:]",
                       r"gives float32 \(2, 31, 32, 1\) for .*float32 \(2, 32, 32, 1\)"),
-    "another dtype": ("augment", "def Mine(key, x): return x.astype(int)", "gives int32 .* float32"),
+    "another dtype": ("augment", "def Mine(key, x): return x.astype(int)",
+                      "gives int32 .* float32"),
     "no arrays": ("augment", "def Mine(key, x): pass", "gives NoneType for inputs of float32"),
     "an augmentation's arguments": ("augment", "def Mine(x): return x",
                                     r"wants \(x\), and is called with \(key, inputs\)"),
@@ -96,8 +98,9 @@ def here(tmp_path, monkeypatch):
 def refused(capsys, *words: str) -> str:
     """What a command line that can't be meant says."""
     assert launch.main([*words]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("flaxmill: ")]
+    assert len(told) == 1
+    return told[0]
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -149,23 +152,7 @@ def test_objects_that_are_refused(words, config, data, here):
     assert not (here / "runs").exists()
 
 
-def test_a_file_that_changed_is_refused_wherever_the_run_is_asked_for(here, capsys):
-    (here / "net.py").write_text(LINEN.replace("Mine", "Net") + "nn.Dense(4)(x)")
-    run = fit(Config(model="net.py:Net", epochs=1, batch_size=8), data=(X, Y), quiet=True)
-    path = str(run.path)
-    np.testing.assert_array_equal(load(path).predict(X), run.predict(X))
-    with (here / "net.py").open("a") as file:
-        file.write("\n")
-    said = [refused(capsys, "eval", "--run_dir", path), refused(capsys, "predict", "--run_dir", path,
-                                                                "a.png")]
-    for ask in (lambda: load(path), lambda: evaluate(path, (X, Y)),
-                lambda: fit(run.learner.config, data=(X, Y), resume=path, quiet=True)):
-        with pytest.raises(RequestError) as error:
-            ask()
-        said.append(str(error.value))
-    assert all("net.py has changed since the run in" in words for words in said), said
-    (here / "net.py").unlink()
-    assert "net.py: no such file" in refused(capsys, "--resume", path)
+STOP = [lambda row: row["epoch"] == 1 and "one is enough"]
 
 
 class Rates(NamedTuple):
@@ -181,7 +168,8 @@ def noisy(hyper: Rates, durations: Durations):
 def test_a_run_of_objects_is_gone_on_with_in_python(here, capsys):
     config = Config(model=Tiny(4), optimizer=noisy, epochs=2, batch_size=8)
     whole = fit(config, Rates(0.2), data=(X, Y), quiet=True)
-    half = fit(dataclasses.replace(config, epochs=1), Rates(0.2), data=(X, Y), quiet=True)
+    half = fit(config, Rates(0.2), data=(X, Y), loggers=STOP, quiet=True)
+    assert len(half.history) == 1
     again = fit(config, Rates(0.2), data=(X, Y), resume=half.path, quiet=True)
     for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -193,61 +181,108 @@ def test_a_run_of_objects_is_gone_on_with_in_python(here, capsys):
     assert "was an object in Python" in refused(capsys, "--resume", str(again.path))
 
 
-def test_data_that_were_objects_are_given_again(here, capsys):
-    (here / "net.py").write_text(LINEN.replace("Mine", "Net") + "nn.Dense(4)(x)")
-    run = fit(Config(model="net.py:Net", epochs=1, batch_size=8), data=(X, Y), quiet=True)
-    for words in (["--resume"], ["eval", "--run_dir"]):
-        said = refused(capsys, *words, str(run.path))
-        assert "its data were objects in Python" in said and "resume=path" in said
-    np.save(here / "x.npy", X)
-    (here / "all.py").write_text("""
-import numpy as np
-from flaxmill import Config
-config = Config(model="net.py:Net", epochs=1, batch_size=8)
-data = np.load("x.npy"), np.arange(40) % 4
-""")
-    assert launch.main(["eval", "--run_dir", str(run.path), "--config", "all.py"]) == 0
-    assert json.loads(capsys.readouterr().out)["loss"] == run.metrics["loss"]
-    assert launch.main(["--resume", str(run.path), "--config", "all.py", "--epochs", "2"]) == 0
-
-
 NNX_NET = """
 import jax
 from flax import nnx
 
 class Net(nnx.Module):
     def __init__(self, num_outputs, rngs):
-        self.hidden = nnx.Linear(6, 8, rngs=rngs)
+        self.hidden = nnx.Linear(6, 8, use_bias=False, rngs=rngs)
         self.norm = nnx.BatchNorm(8, momentum=0.9, rngs=rngs)
         self.dropout = nnx.Dropout(0.2, rngs=rngs)
         self.out = nnx.Linear(8, num_outputs, rngs=rngs)
 
     def __call__(self, x):
-        return self.out(self.dropout(jax.nn.relu(self.norm(self.hidden(x)))))
+        x = self.norm(self.hidden(x.reshape(x.shape[0], -1)))
+        return self.out(self.dropout(jax.nn.relu(x)))
 """
 
 
-def test_two_epochs_of_nnx_are_one_and_one(here):
-    (here / "net.py").write_text(NNX_NET)
-    config = Config(model="net.py:Net", epochs=2, batch_size=8)
-    whole = fit(config, data=(X, Y), quiet=True)
-    half = fit(dataclasses.replace(config, epochs=1), data=(X, Y), quiet=True)
-    again = fit(config, data=(X, Y), resume=half.path, quiet=True)
+PIXELS = np.uint8(200 + 20 * X).reshape(40, 3, 2, 1)
+NNX = Config(model="net.py:Net", epochs=2, batch_size=8, validation_split="0.25")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two epochs of an NNX network at once, and one and one, in a folder with net.py."""
+    folder = tmp_path_factory.mktemp("nnx")
+    (folder / "net.py").write_text(NNX_NET)
+    np.save(folder / "x.npy", PIXELS)
+    with contextlib.chdir(folder):
+        whole, half = (fit(NNX, data=(PIXELS, Y), loggers=some, quiet=True) for some in ([], STOP))
+        assert len(half.history) == 1
+        return folder, whole, fit(NNX, data=(PIXELS, Y), resume=half.path, quiet=True)
+
+
+@pytest.fixture
+def begun(two, monkeypatch):
+    """The folder to be in, and the path of its second run."""
+    folder, _, run = two
+    monkeypatch.chdir(folder)
+    yield folder, str(run.path)
+    (folder / "net.py").write_text(NNX_NET)
+
+
+def test_two_epochs_of_nnx_are_one_and_one(two, begun):
+    _, whole, again = two
     for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
         np.testing.assert_array_equal(a, b)
     assert jax.tree.leaves(whole.state.batch_stats)
-    np.testing.assert_array_equal(load(again.path).predict(X), whole.predict(X))
+    np.testing.assert_array_equal(load(again.path).predict(PIXELS), whole.predict(PIXELS))
     assert (again.path / "report.html").is_file()
 
 
-def test_nnx_under_vmap_is_each_run_alone(here):
-    (here / "net.py").write_text(NNX_NET)
-    config = Config(model="net.py:Net", epochs=1, batch_size=8, validation_split="0.25")
-    data = jax.device_put(partition(arrays.of((X, Y)), config))
-    keys = jax.random.split(jax.random.key(0), 2)
-    alone = jax.jit(train)
-    _, several = jax.jit(jax.vmap(train, (None, None, 0, None)))(config, Hyper(0.01), keys, data)
-    for number, key in enumerate(keys):
-        _, one = alone(config, Hyper(0.01), key, data)
-        np.testing.assert_allclose(several["val_loss"][number], one["val_loss"], rtol=1e-5)
-    assert several["val_loss"][0] != several["val_loss"][1]
+def test_nnx_under_vmap_is_each_run_alone(two, begun):
+    data = jax.device_put(partition(arrays.of((PIXELS, Y)), NNX))
+    keys = jax.vmap(jax.random.key)(np.arange(2))
+    _, several = jax.jit(jax.vmap(train, (None, None, 0, None)))(NNX, Hyper(), keys, data)
+    alone = [row["val_loss"] for row in two[1].history]  # of seed 0
+    np.testing.assert_allclose(several["val_loss"][0], alone, rtol=1e-5)
+    assert several["val_loss"][0, 0] != several["val_loss"][1, 0]
+
+
+@pytest.mark.slow
+def test_a_sweep_of_nnx_is_reported(begun, capsys):
+    (begun[0] / "all.py").write_text(RECIPE)
+    words = ["sweep", "--config", "all.py", "--sweep", "learning_rate=0.001,0.01"]
+    assert launch.main([*words, "--run_dir", "swept", "--epochs", "1"]) == 0
+    assert (begun[0] / "swept/report.html").is_file()
+    assert len((begun[0] / "swept/results.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_file_that_changed_is_refused_wherever_the_run_is_asked_for(begun, capsys):
+    folder, path = begun
+    Image.fromarray(PIXELS[0, :, :, 0]).save("a.png")
+    assert launch.main(["predict", "--run_dir", path, "a.png"]) == 0
+    assert "a.png" in capsys.readouterr().out
+    (folder / "net.py").write_text(f"{NNX_NET}\n")
+    (folder / "all.py").write_text(RECIPE)
+    said = [refused(capsys, "eval", "--run_dir", path),
+            refused(capsys, "predict", "--run_dir", path, "a.png"),
+            refused(capsys, "--resume", path, "--config", "all.py")]
+    for ask in (lambda: load(path), lambda: evaluate(path, (PIXELS, Y)),
+                lambda: fit(NNX, data=(PIXELS, Y), resume=path, quiet=True)):
+        with pytest.raises(RequestError) as error:
+            ask()
+        said.append(str(error.value))
+    assert all("net.py has changed since the run in" in words for words in said), said
+    (folder / "net.py").unlink()
+    assert "net.py: no such file" in refused(capsys, "eval", "--run_dir", path)
+
+
+RECIPE = """
+import numpy as np
+from engine import Config
+config = Config(model="net.py:Net", epochs=2, batch_size=8, validation_split="0.25")
+data = np.load("x.npy"), np.arange(40) % 4
+"""
+
+
+def test_data_that_were_objects_are_given_again(two, begun, capsys):
+    folder, path = begun
+    for words in (["--resume"], ["eval", "--run_dir"]):
+        said = refused(capsys, *words, path)
+        assert "its data were objects in Python" in said and "resume=path" in said
+    (folder / "all.py").write_text(RECIPE)
+    assert launch.main(["eval", "--run_dir", path, "--config", "all.py"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == two[1].metrics["loss"]
