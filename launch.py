@@ -51,7 +51,7 @@ def _carry_out(command: flags.Command) -> int:
     elif command.name == "predict":
         from engine import predictions
 
-        predictions.tell(request.place, command.checkpoint, command.images)
+        predictions.tell(request, command.checkpoint, command.images)
     else:
         from engine import run
 

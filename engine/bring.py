@@ -100,13 +100,21 @@ def _loaded(path: str, _digest: str) -> Any:
 def raised(error: BaseException, path: str = "") -> str:
     """What a user's code raised, in a line: where in their file, and their error's own words."""
     if isinstance(error, SyntaxError):
-        place = f"{error.filename}, line {error.lineno}"
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if f.filename == path] if path else frames
-        place = f"{own[-1].filename}, line {own[-1].lineno}" if own else path or "there"
-    said = one_line(traceback.format_exception_only(error)[-1])
-    return f"{place}: {said}"
+        return f"{error.filename}, line {error.lineno}: SyntaxError: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename == path or not path and _is_a_users(f.filename)]
+    said = one_line(next(iter(str(error).strip().splitlines()), "")).rstrip(".")
+    place = f"{own[-1].filename}, line {own[-1].lineno}: " if own else f"{path}: " if path else ""
+    return f"{place}{type(error).__name__}: {said}"
+
+
+def _is_a_users(file: str) -> bool:
+    """Whether a file is neither ours, nor Python's or a package's."""
+    path, own = Path(file), Path(__file__).parent
+    library = Path(inspect.__file__).parent
+    return not ({"site-packages", "dist-packages"} & {*path.parts} or file.startswith("<")
+                or own in path.parents or own.with_name("models") == path.parent
+                or library in path.parents)
 
 
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
@@ -139,12 +147,37 @@ def called(what: str, function: Callable, handed: dict[str, Any]) -> Any:
         raise RequestError(f"{what}: {raised(error)}.") from None
 
 
+def check_call(what: str, function: Any, *handed: str) -> None:
+    """Raise RequestError for what can't be called with so many."""
+    if not callable(function):
+        raise RequestError(f"{what} is a {type(function).__name__}: give a function of "
+                           f"({', '.join(handed)}).")
+    try:
+        inspect.signature(function).bind(*handed)
+    except ValueError:  # it tells none
+        pass
+    except TypeError:
+        found = ", ".join(map(str, parameters(function).values()))
+        raise RequestError(f"{what} wants ({found}), and is called with "
+                           f"({', '.join(handed)}): give it these.") from None
+
+
 def task(config: Config) -> Any:
     """The task of a Config. Raises RequestError for a loss that it doesn't have."""
     made = value("task", config.task)
     if isinstance(made, type):
         handed = {"loss_name": config.loss, "threshold": config.threshold}
         made = called(f"task {short(config.task)}", made, handed)
+    from engine.task import KINDS, Task
+
+    what = f"task {short(config.task)}"
+    if not isinstance(made, Task):
+        raise RequestError(f"{what} is a {type(made).__name__}: give a subclass of flaxmill.Task.")
+    if made.kind not in KINDS:
+        raise unknown(f"kind of {what}", str(made.kind), KINDS)
+    if type(made).loss is Task.loss:
+        raise RequestError(f"{what} has no loss: give it loss(self, outputs, targets, hyper), of "
+                           "each example, [B].")
     losses = getattr(made, "losses", ())
     if config.loss and config.loss not in losses:
         if not losses:
@@ -181,12 +214,14 @@ def short(word: Any) -> str:
 
 
 def written(word: Any) -> Any:
-    """How config.json keeps a field that may be a value: a word as it is, else its repr without
-    addresses, which another process would have others of."""
+    """How config.json keeps a field that may be a value: a word as it is, a class or function by
+    its name, else its repr without addresses, which another process would have others of."""
     if word is None or isinstance(word, str | int | float | bool):
         return word
-    text = re.sub(" at 0x[0-9a-f]+", "", " ".join(repr(word).split()))
-    return text if text.startswith("<") else f"<{text}>"
+    plain = dataclasses.is_dataclass(word) or isinstance(word, functools.partial)
+    text = re.sub(" at 0x[0-9a-f]+", "", repr(word)) if plain and not isinstance(word, type) \
+        else getattr(word, "__qualname__", type(word).__qualname__)
+    return f"<{' '.join(text.split())}>"
 
 
 def absolute(config: Config) -> Config:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import optim
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, one_line, unknown
 
 _HERE = Path(__file__).parent
 MODELS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
@@ -168,11 +168,23 @@ def check(config: Config, hyper: Any) -> None:
             raise RequestError("--clip_norm 0 would train nothing: type a norm above 0, such as 1, "
                                "or leave it out.")
     _check_effects(config, hyper)
+    for f in dataclasses.fields(config):
+        _check_hashable(f.name, getattr(config, f.name))
+
+
+def _check_hashable(name: str, value: Any) -> None:
+    """Raise RequestError for what can't be hashed: programs are kept by their Config."""
     try:
-        hash(config)
+        hash(value)
     except TypeError as error:
-        raise RequestError(f"the Config can't be hashed ({error}), which compiling once for equal "
-                           "ones needs: use tuples for lists, and frozen dataclasses.") from None
+        fields = vars(value).items() if dataclasses.is_dataclass(value) else ()
+        lists = [f"its {k} is a {type(v).__name__}" for k, v in fields
+                 if isinstance(v, list | dict | set)]
+        raise RequestError(
+            f"{name}: this {type(value).__name__} can't be hashed, and equal Configs share a "
+            f"program by their hash ({', '.join(lists) or one_line(error)}): use tuples for lists, "
+            "and frozen dataclasses."
+        ) from None
 
 
 def _check_effects(config: Config, hyper: Any) -> None:
@@ -186,7 +198,7 @@ def _check_effects(config: Config, hyper: Any) -> None:
     if config.schedule == "warmup_cosine" and config.warmup_epochs >= config.epochs:
         raise RequestError(f"--warmup_epochs {config.warmup_epochs} is as long as the run of "
                            f"{config.epochs} epochs: type less, or more --epochs.")
-    if not isinstance(config.optimizer, str) or config.optimizer not in optim.OPTIMIZERS:
+    if not optim.is_ours(config):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
             raise RequestError(f"{what} has no effect with an optimizer of your own: leave it out.")

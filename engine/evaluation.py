@@ -16,7 +16,7 @@ from engine.host import begin
 from engine.job import processes
 from engine.place import Place
 from engine.request import Request
-from engine.setup import Setup, load, settle
+from engine.setup import Setup, load, of_objects, settle
 from engine.task import Judged
 
 
@@ -62,13 +62,14 @@ def evaluate(
     """Scores of the `last` or `best` checkpoint of the run in the folder `run`, as metrics.json has
     them. `data` as `fit` takes it, where the run had objects; `config` where its own can't be read
     again, since its network was one. Raises RequestError where there is nothing to judge."""
-    saved = record.read(Path(run) / "config.json")
+    saved = record.read(Path(run) / "config.json", config)
     config, place = config or saved.request.config, place or saved.request.place
     record.same_files(Path(run), config, saved.content)
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
         dataset = load(request, host)
+        request = of_objects(request, dataset, host)
         # Over every device, which need not share a training batch.
         ready = settle(request, dataset, host, host.spread(place.fsdp))
     with processes.naming_the_lost():

@@ -193,7 +193,7 @@ def _called(factory: Callable, num_outputs: int) -> Network:
     if "rngs" in parameters(factory):
         return NNX(_Made(factory, num_outputs))
     made = called(f"model {short(factory)}", factory, _outputs(num_outputs))
-    if callable(made) and not hasattr(made, "apply") and not isinstance(made, nnx.Module):
+    if not isinstance(made, nnx.Module) and not hasattr(made, "apply"):
         raise RequestError(f"model {short(factory)} gives a {type(made).__name__}, which is no "
                            "network: give a Linen or NNX module.")
     return of(made, num_outputs)

@@ -123,12 +123,17 @@ def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def is_ours(config: "Config") -> bool:
+    """Whether the optimizer is named, and not the user's own."""
+    return isinstance(config.optimizer, str) and config.optimizer in OPTIMIZERS
+
+
 def optimizer(
     config: "Config", hyper: Any, durations: "Durations"
 ) -> "optax.GradientTransformation":
     """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
     whose chain is taken as it is."""
-    if not isinstance(config.optimizer, str) or config.optimizer not in OPTIMIZERS:
+    if not is_ours(config):
         from engine import bring
 
         own = bring.value("optimizer", config.optimizer)
@@ -153,12 +158,24 @@ def optimizer(
 
 
 def _with_standard_promotion(tx: Any) -> Any:
-    """Optax mixes integers and floats, which strict dtype promotion (our tests) refuses."""
+    """Optax mixes integers and floats, which strict dtype promotion (our tests) refuses. Its random
+    keys are plain arrays in a state, as everything that is saved."""
     import jax
     import optax
 
-    def update(*args, **kwargs):
-        with jax.numpy_dtype_promotion("standard"):
-            return tx.update(*args, **kwargs)
+    def is_key(x: Any) -> bool:
+        return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
-    return optax.GradientTransformation(tx.init, update)
+    def plain(state: Any) -> Any:
+        return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state)
+
+    def keyed(like: Any, x: Any) -> Any:
+        return jax.random.wrap_key_data(x) if is_key(like) else x
+
+    def update(gradient: Any, state: Any, params: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            state = jax.tree.map(keyed, jax.eval_shape(tx.init, params), state)
+            updates, state = tx.update(gradient, state, params)
+        return updates, plain(state)
+
+    return optax.GradientTransformation(lambda params: plain(tx.init(params)), update)

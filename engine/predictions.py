@@ -6,9 +6,10 @@ import jax
 import numpy as np
 
 from engine import record
+from engine.config import Config
 from engine.devices import choose
 from engine.errors import RequestError
-from engine.place import Place
+from engine.request import Request
 from engine.sources import image
 from engine.trained import BATCH, Run, load
 
@@ -18,7 +19,7 @@ def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
     return run.predict(inputs)
 
 
-def tell(place: Place, checkpoint: str, files: list[str]) -> None:
+def tell(request: Request, checkpoint: str, files: list[str]) -> None:
     """Print each file's class and probability, tab-separated, with BATCH images in memory at most;
     every label from the threshold on where several are learned, or the numbers.
 
@@ -27,21 +28,22 @@ def tell(place: Place, checkpoint: str, files: list[str]) -> None:
     """
     if not files:
         raise RequestError("predict needs image files: predict --run_dir R image.png ...")
-    _check_pictures(Path(place.run_dir))
-    for path in files:
-        image.check(path)
-    with jax.default_device(choose.choose(place.device).device):
-        run = load(place.run_dir, checkpoint=checkpoint)
+    path, config = Path(request.place.run_dir), request.config
+    _check_pictures(path, config)
+    for file in files:
+        image.check(file)
+    with jax.default_device(choose.choose(request.place.device).device):
+        run = load(path, config, checkpoint)
         for start in range(0, len(files), BATCH):
             some = files[start : start + BATCH]
-            batch = np.stack([image.read(path, run.input_shape) for path in some])
-            for path, row in zip(some, run.predictor(batch), strict=True):
-                print(f"{path}\t{run.learner.task.told(row, run.classes)}")
+            batch = np.stack([image.read(file, run.input_shape) for file in some])
+            for file, row in zip(some, run.predictor(batch), strict=True):
+                print(f"{file}\t{run.learner.task.told(row, run.classes)}")
 
 
-def _check_pictures(path: Path) -> None:
+def _check_pictures(path: Path, config: Config) -> None:
     """Raises RequestError where the run in `path` was not trained on pictures."""
-    _, shape, dtype = record.inputs_of(path, record.read(path / "config.json").content)
+    _, shape, dtype = record.inputs_of(path, record.read(path / "config.json", config).content)
     if len(shape) != 3 or shape[2] not in image.MODES or dtype != "uint8":
         raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
                            "is: predict in Python, load(path).predict(inputs).")

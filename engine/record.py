@@ -54,8 +54,9 @@ def to_json(request: Request) -> dict[str, Any]:
     return {"config": asked | where, "hyper": request.hyper._asdict()}
 
 
-def read(path: Path) -> Saved:
-    """Raises RequestError where the file is absent or not one of ours."""
+def read(path: Path, given: Config | None = None) -> Saved:
+    """`given` tells the optimizer where the file can't, since it was an object in Python. Raises
+    RequestError where the file is absent or not one of ours."""
     try:
         content = json.loads(path.read_bytes())
         both = {k: v for k, v in dict(content["config"]).items() if k not in GONE}
@@ -64,8 +65,10 @@ def read(path: Path) -> Saved:
         place = typed(Place, {k: v for k, v in both.items() if k in places})
         if config.loss == _FIRST_LOSS:
             config = dataclasses.replace(config, loss="")
-        hyper = typed(hyper_type(config), content["hyper"])
-        return Saved(Request(config, hyper, place), content)
+        kind = hyper_type(given or config)
+        if kind is Hyper and {*content["hyper"]} - {*Hyper._fields}:
+            bring.value("optimizer", config.optimizer)  # raises for what was an object
+        return Saved(Request(config, typed(kind, content["hyper"]), place), content)
     except FileNotFoundError:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
     except OSError as error:
@@ -102,7 +105,7 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
             may_differ: tuple[str, ...] = ()) -> Saved:
     """The saved run of the folder `path`. Raises RequestError naming every field in which it
     differs from this one, and where its data or a file of the user's do."""
-    saved = read(path / file)
+    saved = read(path / file, request.config)
     was, now = identity(saved.request), identity(request)
     differing = [f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in now
                  if was.get(k) != now[k] and k not in may_differ]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import bring, data, loop, memory, mesh, network, sources
+from engine import bring, data, fitting, loop, memory, mesh, network, sources
 from engine.config import Config, Durations, durations
 from engine.data import Data
 from engine.devices import choose
@@ -95,6 +95,10 @@ def _everywhere(spread: Spread | None, device: jax.Device) -> Sharding:
 def load(request: Request, host: Host) -> Dataset:
     """The set that is named, or given as objects; its targets as the task wants them."""
     config, task = request.config, bring.task(request.config)
+    if request.data is None and config.dataset == arrays.NAME:
+        raise RequestError("its data were objects in Python: go on there, giving them again: "
+                           "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
+                           "--config FILE.py, a recipe that has them.")
     if request.data is None:
         found = sources.load(config.dataset, request.place.data_dir, config.image_size)
     else:
@@ -108,38 +112,6 @@ def load(request: Request, host: Host) -> Dataset:
 def learner_of(config: Config, num_outputs: int, spread: Spread | None = None) -> Gradient:
     """What learns: the network and the task of a config. Raises RequestError for what is none."""
     return Gradient(config, network.of(config.model, num_outputs), bring.task(config), spread)
-
-
-def fitting(learner: Gradient, input_shape: tuple[int, ...], num_outputs: int) -> Any:
-    """The network's variables as shapes. Raises RequestError where it can't take such inputs, or
-    gives other outputs than the task needs."""
-    model, inputs = learner.config.model, np.zeros((2, *input_shape), np.float32)
-
-    def forward(inputs):
-        variables = learner.network.init(jax.random.key(0), inputs)
-        return variables, learner.network.apply(variables, inputs, False)[0]
-
-    try:
-        variables, outputs = jax.eval_shape(forward, inputs)
-    except RequestError:
-        raise
-    except Exception as error:  # a user's network raises what it likes
-        shape = " × ".join(map(str, input_shape))
-        larger = " Enlarge them, for example with --image_size 32." * (len(input_shape) == 3)
-        where = "" if isinstance(model, str) and not bring.is_file(model) \
-            else f" ({bring.raised(error)})"
-        raise RequestError(f"model {bring.short(model)} does not fit {shape} "
-                           f"{'images' if len(input_shape) == 3 else 'inputs'}: "
-                           f"{str(error).strip()}{where}.{larger}") from None
-    wanted = (2, num_outputs)
-    if getattr(outputs, "shape", None) != wanted:
-        found = getattr(outputs, "shape", type(outputs).__name__)
-        raise RequestError(
-            f"model {bring.short(model)} gives outputs of shape {found} for 2 examples, and task "
-            f"{bring.short(learner.config.task)} needs {wanted}: let it take num_outputs, or end "
-            f"in a layer of {num_outputs}."
-        )
-    return variables
 
 
 def share_of(config: Config, count: int) -> int:
@@ -187,7 +159,8 @@ def settle(
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         host.console.print("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread)
-    variables = fitting(learner, shape, cut.num_outputs)
+    lengths = durations(config, num_train)
+    variables = fitting.check(learner, request.hyper, lengths, cut)
     _tell_formulation(learner, variables, shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
@@ -205,7 +178,7 @@ def settle(
         learner=dataclasses.replace(
             learner, config=dataclasses.replace(config, microbatch=size)
         ),
-        lengths=durations(config, num_train),
+        lengths=lengths,
         root=mesh.put(jax.random.key(config.seed), where),
         order=mesh.put(jax.random.key(order), where),
     )

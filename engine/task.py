@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 T = TypeVar("T")
+KINDS = "classes", "numbers", "labels"  # of targets
 
 
 class Tally(NamedTuple):

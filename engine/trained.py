@@ -93,7 +93,7 @@ def load(run: str | Path, config: Config | None = None, checkpoint: str = "last"
     objects. Raises RequestError where there is no run, or a file of the user's has changed.
     """
     path = Path(run)
-    saved = record.read(path / "config.json")
+    saved = record.read(path / "config.json", config)
     config = config or saved.request.config
     record.same_files(path, config, saved.content)
     classes, shape, dtype = record.inputs_of(path, saved.content)

@@ -1,0 +1,288 @@
+"""What a user brings that can't be meant: by its words, with status 2, and nothing left behind."""
+
+import contextlib
+import json
+import re
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+from conftest import Tiny
+from PIL import Image
+
+import launch
+from engine import Config, Hyper, RequestError, evaluate, fit, load, partition, train
+from engine.config import Durations
+from engine.sources import arrays
+
+LINEN = """
+import flax.linen as nn
+
+class Mine(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = x.reshape(x.shape[0], -1)
+        return """
+TASK = """
+from flaxmill import Task
+
+class Mine(Task):
+    kind = "classes"
+    def loss(self, outputs, targets, hyper):
+        return """
+WRONG = {
+    "no such name": ("model", "class Mint: pass", "unknown name in .*'Mine': did you mean Mint"),
+    "it raises": ("model", "x = 1\n1 / 0", "mine.py, line 2: ZeroDivisionError: division by zero"),
+    "no Python": ("model", "x = 1\ny = (", "mine.py, line 2: SyntaxError: '\\(' was never closed"),
+    "it leaves": ("model", "import sys\nsys.exit(3)", "mine.py, line 2: SystemExit: 3"),
+    "no such module": ("model", "import nope", "line 1: ModuleNotFoundError: .*'nope'"),
+    "a factory's arguments": ("model", "def Mine(width, depth): pass",
+                              r"wants \(width, depth\), and is called with num_outputs"),
+    "a factory that raises": ("model", "def Mine(num_outputs):\n    raise ValueError('no')",
+                              "model Mine: .*mine.py, line 2: ValueError: no"),
+    "a factory of none": ("model", "def Mine(num_outputs): return 3", "gives a int, which is no"),
+    "no network": ("model", "Mine = 3", "model Mine is a int: give a Linen or NNX module"),
+    "another class": ("model", "class Mine: pass", "gives a Mine, which is no network"),
+    "too few outputs": ("model", LINEN + "nn.Dense(7)(x)", r"\(2, 7\) for 2 .*needs \(2, 10\)"),
+    "a tuple": ("model", LINEN + "nn.Dense(10)(x), x", r"a tuple for 2 .*needs \(2, 10\)"),
+    "a network that raises": ("model", LINEN + "x + nope",
+                              "does not fit 32 × 32 × 1 images: .*mine.py, line 8: NameError"),
+    "a network that asks": ("model", LINEN + "x if x.sum() > 0 else -x",
+                            "mine.py, line 8: TracerBoolConversionError: Attempted boolean"),
+    "a call's arguments": ("model", LINEN.replace("(self, x)", "(self, x, mask)") + "x",
+                           "missing 1 required positional argument: 'mask'"),
+    "no optimizer": ("optimizer", "Mine = 3", r"give a function of \(hyper, durations\)"),
+    "an optimizer itself": ("optimizer", "import optax\nMine = optax.adam(1e-3)",
+                            r"is a GradientTransformation.*give a function"),
+    "no chain": ("optimizer", "def Mine(hyper, durations): return 3", "gives a int: return an Op"),
+    "an optimizer's arguments": ("optimizer", "def Mine(hyper): pass",
+                                 r"wants \(hyper\), and is called with \(hyper, durations\)"),
+    "no such value": ("optimizer", "import optax\ndef Mine(hyper, durations):\n"
+                      "    return optax.adam(hyper.rate)", "mine.py, line 3: AttributeError"),
+    "another shape": ("augment", "def Mine(key, x): return x[:, 1:]",
+                      r"gives float32 \(2, 31, 32, 1\) for .*float32 \(2, 32, 32, 1\)"),
+    "another dtype": ("augment", "def Mine(key, x): return x.astype(int)",
+                      "gives int32 .* float32"),
+    "no arrays": ("augment", "def Mine(key, x): pass", "gives NoneType for inputs of float32"),
+    "an augmentation's arguments": ("augment", "def Mine(x): return x",
+                                    r"wants \(x\), and is called with \(key, inputs\)"),
+    "an augmentation that raises": ("augment", "def Mine(key, x):\n    return x + nope",
+                                    "augment Mine: .*mine.py, line 2: NameError"),
+    "no task": ("task", "class Mine: pass", "is a Mine: give a subclass of flaxmill.Task"),
+    "no loss": ("task", "from flaxmill import Task\nclass Mine(Task): pass", "Mine has no loss"),
+    "one loss for all": ("task", TASK + "outputs.mean()", r"shape \(\) for 2 examples, not \(2,\)"),
+    "too many losses": ("task", TASK + "outputs", r"shape \(2, 10\) for 2 examples, not \(2,\)"),
+    "a loss's arguments": ("task", TASK.replace(", hyper", "") + "outputs.mean(-1)",
+                           r"loss wants \(outputs, targets\), and is called with .*hyper"),
+    "a loss that raises": ("task", TASK + "nope", "Mine's loss: .*mine.py, line 7: NameError"),
+    "hyper where it is judged": ("task", TASK + "hyper.learning_rate * outputs.mean(-1)",
+                                 "judged, of hyper None,.*mine.py, line 7: AttributeError"),
+    "no such kind": ("task", TASK.replace("classes", "class") + "outputs.mean(-1)",
+                     "unknown kind of task Mine 'class': did you mean classes"),
+    "no such score": ("task", TASK.replace('kind', 'score = "los"; kind') + "outputs.mean(-1)",
+                      "unknown score of task Mine.* 'los': did you mean loss"),
+    "one score for all": ("task", TASK + "outputs.mean(-1)\n    def scores(self, outputs, targets):"
+                          " return {'a': outputs.mean()}", r"score a has the shape \(\)"),
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(capsys, *words: str) -> str:
+    """What a command line that can't be meant says."""
+    assert launch.main([*words]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("flaxmill: ")]
+    assert len(told) == 1
+    return told[0]
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_file_that_is_refused(case, here, capsys):
+    kind, text, words = WRONG[case]
+    (here / "mine.py").write_text(text)
+    (here / "ok.py").write_text(LINEN.replace("Mine", "Net") + "nn.Dense(10)(x)")
+    model = [] if kind == "model" else ["--model", "ok.py:Net"]
+    said = refused(capsys, f"--{kind}", "mine.py:Mine", *model, "--dataset", "digits")
+    assert re.search(words, said), said
+    assert not (here / "runs").exists()
+
+
+def test_no_such_file(here, capsys):
+    assert "nope.py: no such file" in refused(capsys, "--model", "nope.py:Net", "--dataset",
+                                              "digits")
+    assert not (here / "runs").exists()
+
+
+X, Y = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32), np.arange(40) % 4
+HOLED = np.where(np.arange(40)[:, None] == 3, np.nan, X)
+
+
+class Listed(nn.Module):
+    """One with a list, which has no hash."""
+
+    widths: list
+
+    def __call__(self, x):
+        return x
+
+
+@pytest.mark.parametrize("words, config, data", [
+    ("40 inputs, but 39 targets", {}, (X, Y[:39])),
+    ("inputs of 1 of its 40 examples are NaN .*at index 3", {}, (HOLED, Y)),
+    ("targets of 1 of its 40 examples are NaN", {"task": "regression"},
+     (X, np.where(Y == 9, 0, HOLED[:, 0]))),
+    ("labels of 40 of its 40 examples are negative", {}, (X, Y - 9)),
+    ("labels of .*are no whole numbers", {}, (X, Y / 2)),
+    (r"shape \(2, 3\) for 2 .*needs \(2, 4\)", {"model": Tiny(3)}, (X, Y)),
+    ("model: this Listed can't be hashed.*its widths is a list.*use tuples",
+     {"model": Listed([1])}, (X, Y)),
+    ("optimizer int is a int", {"optimizer": 3}, (X, Y)),
+    ("task Tiny is a Tiny", {"task": Tiny()}, (X, Y)),
+])
+def test_objects_that_are_refused(words, config, data, here):
+    with pytest.raises(RequestError, match=words):
+        fit(Config(**{"model": Tiny, "batch_size": 8} | config), data=data, quiet=True)
+    assert not (here / "runs").exists()
+
+
+STOP = [lambda row: row["epoch"] == 1 and "one is enough"]
+
+
+class Rates(NamedTuple):
+    rate: float = 0.1
+    noise: float = 0.01
+
+
+def noisy(hyper: Rates, durations: Durations):
+    """Its state has a random key, which is saved as an array."""
+    return optax.chain(optax.add_noise(hyper.noise, gamma=0.5, key=0), optax.sgd(hyper.rate))
+
+
+def test_a_run_of_objects_is_gone_on_with_in_python(here, capsys):
+    config = Config(model=Tiny(4), optimizer=noisy, epochs=2, batch_size=8)
+    whole = fit(config, Rates(0.2), data=(X, Y), quiet=True)
+    half = fit(config, Rates(0.2), data=(X, Y), loggers=STOP, quiet=True)
+    assert len(half.history) == 1
+    again = fit(config, Rates(0.2), data=(X, Y), resume=half.path, quiet=True)
+    for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    loaded = load(again.path, config)
+    np.testing.assert_array_equal(loaded.predict(X), whole.predict(X))
+    assert evaluate(again.path, (X, Y), config=config)["loss"] == whole.metrics["loss"]
+    with pytest.raises(RequestError, match=r"was an object in Python.*load\(path, config\)"):
+        load(again.path)
+    assert "was an object in Python" in refused(capsys, "--resume", str(again.path))
+
+
+NNX_NET = """
+import jax
+from flax import nnx
+
+class Net(nnx.Module):
+    def __init__(self, num_outputs, rngs):
+        self.hidden = nnx.Linear(6, 8, use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, momentum=0.9, rngs=rngs)
+        self.dropout = nnx.Dropout(0.2, rngs=rngs)
+        self.out = nnx.Linear(8, num_outputs, rngs=rngs)
+
+    def __call__(self, x):
+        x = self.norm(self.hidden(x.reshape(x.shape[0], -1)))
+        return self.out(self.dropout(jax.nn.relu(x)))
+"""
+
+
+PIXELS = np.uint8(200 + 20 * X).reshape(40, 3, 2, 1)
+NNX = Config(model="net.py:Net", epochs=2, batch_size=8, validation_split="0.25")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two epochs of an NNX network at once, and one and one, in a folder with net.py."""
+    folder = tmp_path_factory.mktemp("nnx")
+    (folder / "net.py").write_text(NNX_NET)
+    np.save(folder / "x.npy", PIXELS)
+    with contextlib.chdir(folder):
+        whole, half = (fit(NNX, data=(PIXELS, Y), loggers=some, quiet=True) for some in ([], STOP))
+        assert len(half.history) == 1
+        return folder, whole, fit(NNX, data=(PIXELS, Y), resume=half.path, quiet=True)
+
+
+@pytest.fixture
+def begun(two, monkeypatch):
+    """The folder to be in, and the path of its second run."""
+    folder, _, run = two
+    monkeypatch.chdir(folder)
+    yield folder, str(run.path)
+    (folder / "net.py").write_text(NNX_NET)
+
+
+def test_two_epochs_of_nnx_are_one_and_one(two, begun):
+    _, whole, again = two
+    for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert jax.tree.leaves(whole.state.batch_stats)
+    np.testing.assert_array_equal(load(again.path).predict(PIXELS), whole.predict(PIXELS))
+    assert (again.path / "report.html").is_file()
+
+
+def test_nnx_under_vmap_is_each_run_alone(two, begun):
+    data = jax.device_put(partition(arrays.of((PIXELS, Y)), NNX))
+    keys = jax.vmap(jax.random.key)(np.arange(2))
+    _, several = jax.jit(jax.vmap(train, (None, None, 0, None)))(NNX, Hyper(), keys, data)
+    alone = [row["val_loss"] for row in two[1].history]  # of seed 0
+    np.testing.assert_allclose(several["val_loss"][0], alone, rtol=1e-5)
+    assert several["val_loss"][0, 0] != several["val_loss"][1, 0]
+
+
+@pytest.mark.slow
+def test_a_sweep_of_nnx_is_reported(begun, capsys):
+    (begun[0] / "all.py").write_text(RECIPE)
+    words = ["sweep", "--config", "all.py", "--sweep", "learning_rate=0.001,0.01"]
+    assert launch.main([*words, "--run_dir", "swept", "--epochs", "1"]) == 0
+    assert (begun[0] / "swept/report.html").is_file()
+    assert len((begun[0] / "swept/results.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_file_that_changed_is_refused_wherever_the_run_is_asked_for(begun, capsys):
+    folder, path = begun
+    Image.fromarray(PIXELS[0, :, :, 0]).save("a.png")
+    assert launch.main(["predict", "--run_dir", path, "a.png"]) == 0
+    assert "a.png" in capsys.readouterr().out
+    (folder / "net.py").write_text(f"{NNX_NET}\n")
+    (folder / "all.py").write_text(RECIPE)
+    said = [refused(capsys, "eval", "--run_dir", path),
+            refused(capsys, "predict", "--run_dir", path, "a.png"),
+            refused(capsys, "--resume", path, "--config", "all.py")]
+    for ask in (lambda: load(path), lambda: evaluate(path, (PIXELS, Y)),
+                lambda: fit(NNX, data=(PIXELS, Y), resume=path, quiet=True)):
+        with pytest.raises(RequestError) as error:
+            ask()
+        said.append(str(error.value))
+    assert all("net.py has changed since the run in" in words for words in said), said
+    (folder / "net.py").unlink()
+    assert "net.py: no such file" in refused(capsys, "eval", "--run_dir", path)
+
+
+RECIPE = """
+import numpy as np
+from engine import Config
+config = Config(model="net.py:Net", epochs=2, batch_size=8, validation_split="0.25")
+data = np.load("x.npy"), np.arange(40) % 4
+"""
+
+
+def test_data_that_were_objects_are_given_again(two, begun, capsys):
+    folder, path = begun
+    for words in (["--resume"], ["eval", "--run_dir"]):
+        said = refused(capsys, *words, path)
+        assert "its data were objects in Python" in said and "resume=path" in said
+    (folder / "all.py").write_text(RECIPE)
+    assert launch.main(["eval", "--run_dir", path, "--config", "all.py"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == two[1].metrics["loss"]
