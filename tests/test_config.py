@@ -12,6 +12,7 @@ from engine import bring, flags, folder, network, optim, record
 from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durations, held_out
 from engine.errors import NEAR, RequestError, unknown
 from engine.place import Place
+from engine.request import Request
 from engine.sweep.space import SEARCH_HELP, Search
 
 
@@ -20,9 +21,13 @@ def test_epochs_become_steps_and_the_last_batch_counts():
     assert lengths == (1563, 782, 15_630)
 
 
+def asked(*words: object) -> Request:
+    return flags.parse([str(word) for word in words]).request
+
+
 def test_flags_override_a_recipe_and_leave_the_rest():
-    request = flags.parse(["--config", str(ROOT / "configs/article.py"), "--epochs", "3",
-                           "--learning_rate=0.01", "--clip_norm", "1"])
+    request = asked("--config", ROOT / "configs/article.py", "--epochs", "3",
+                    "--learning_rate=0.01", "--clip_norm", "1")
     assert request.config == dataclasses.replace(Config(), epochs=3, shuffle="once")
     assert request.hyper == Hyper(learning_rate=0.01, clip_norm=1.0)
 
@@ -169,8 +174,8 @@ def test_a_runs_config_json_is_a_recipe(tmp_path):
     """What it computes; not where that was."""
     config, hyper = Config(dataset="digits", epochs=3, seed=5), Hyper(clip_norm=1.0)
     place = Place(run_dir="where it was", device="cpu")
-    folder.write_config(tmp_path, folder.described(config, hyper, place, fingerprint="0"))
-    request = flags.parse(["--config", str(tmp_path / "config.json"), "--epochs", "4"])
+    folder.write_config(tmp_path, folder.described(Request(config, hyper, place), fingerprint="0"))
+    request = asked("--config", tmp_path / "config.json", "--epochs", "4")
     assert request.hyper == hyper and request.place == Place(device="cpu")
     assert request.config == dataclasses.replace(config, epochs=4)
     assert (request.config.dataset, request.config.seed) == ("digits", 5)
@@ -178,14 +183,13 @@ def test_a_runs_config_json_is_a_recipe(tmp_path):
 
 def test_a_record_of_before_reads(tmp_path):
     """Commit a58dec9's names the loss and knew a model_parallel."""
-    old = record.to_json(Config(), Hyper(), Place(run_dir="x"))
+    old = record.to_json(Request(place=Place(run_dir="x")))
     old["config"] |= {"loss": "softmax_cross_entropy", "model_parallel": 1}
     for name in ("task", "threshold", "augment"):
         del old["config"][name]
     folder.write_config(tmp_path, old | {"fingerprint": "0"})
-    saved = record.read(tmp_path / "config.json")
-    assert saved.config == Config() and saved.hyper == Hyper() and saved.place == Place(run_dir="x")
-    record.compare(tmp_path, Config(), Hyper(), {"fingerprint": "0"})
+    assert record.read(tmp_path / "config.json").request == Request(place=Place(run_dir="x"))
+    record.compare(tmp_path, Request(), {"fingerprint": "0"})
 
 
 class Net:
@@ -196,15 +200,15 @@ class Net:
 
 
 def test_an_object_is_written_as_such_and_gone_on_with_in_python_only(tmp_path, capsys):
-    folder.write_config(tmp_path, folder.described(Config(model=Net()), Hyper(), Place()))
+    folder.write_config(tmp_path, folder.described(Request(Config(model=Net()))))
     assert json.loads((tmp_path / "config.json").read_text())["config"]["model"] == \
         "<Net( features=3)>"
     said = "model <Net( features=3)> was an object in Python: go on there, giving it again"
     with pytest.raises(RequestError, match="was an object in Python"):
-        network.of(record.read(tmp_path / "config.json").config.model, 3)
+        network.of(record.read(tmp_path / "config.json").request.config.model, 3)
     assert program.main(["--resume", str(tmp_path), "--dataset", "digits", "--device", "cpu"]) == 2
     assert said in capsys.readouterr().err
-    record.compare(tmp_path, Config(model=Net()), Hyper(), {"fingerprint": None})  # given again
+    record.compare(tmp_path, Request(Config(model=Net())), {"fingerprint": None})  # given again
 
 
 def test_a_fraction_outside_0_to_1_is_refused():
@@ -237,12 +241,12 @@ SEARCH_WORDS = {
 
 def test_a_sweeps_flags_are_its_search():
     every = [word for words in SEARCH_WORDS.values() for word in words]
-    request = flags.parse(["sweep", *every, "--sweep=optimizer=sgd,adam", "--epochs=3"])
-    assert request.search == Search(
+    command = flags.parse(["sweep", *every, "--sweep=optimizer=sgd,adam", "--epochs=3"])
+    assert command.search == Search(
         ("momentum=0.8,0.9", "optimizer=sgd,adam"), seeds=3, samples=4, folds=5,
         same_data_order=True, halving=2, pbt=True,
     )
-    assert request.config == Config(epochs=3) and request.command == "sweep"
+    assert command.request.config == Config(epochs=3) and command.name == "sweep"
     assert flags.parse(["sweep"]).search == flags.parse([]).search == Search()
 
 
@@ -260,19 +264,19 @@ SAVED = Search(("learning_rate=0.1,0.2", "momentum=lin:0.5:0.9"), seeds=2, sampl
 
 @pytest.fixture
 def saved_sweep(tmp_path):
-    config, place = Config(epochs=3, optimizer="sgd"), Place(run_dir="where it began")
+    request = Request(Config(epochs=3, optimizer="sgd"), Hyper(clip_norm=1.0),
+                      Place(run_dir="where it began"))
     folder.write_config(tmp_path, folder.described(
-        config, Hyper(clip_norm=1.0), place, search=SAVED._asdict(), fingerprint="0"
-    ), "sweep.json")
+        request, search=SAVED._asdict(), fingerprint="0"), "sweep.json")
     return tmp_path
 
 
 def test_a_resumed_sweep_is_as_it_was_begun(saved_sweep):
-    request = flags.parse(["sweep", "--resume", str(saved_sweep)])
-    assert request.search == SAVED and isinstance(request.search.axes, tuple)
-    assert request.config == Config(epochs=3, optimizer="sgd")
-    assert request.place == Place(run_dir=str(saved_sweep))
-    assert request.hyper == Hyper(clip_norm=1.0) and request.resume == str(saved_sweep)
+    found = flags.parse(["sweep", "--resume", str(saved_sweep)])
+    assert found.search == SAVED and isinstance(found.search.axes, tuple)
+    assert found.resume == str(saved_sweep)
+    assert found.request == Request(Config(epochs=3, optimizer="sgd"), Hyper(clip_norm=1.0),
+                                    Place(run_dir=str(saved_sweep)))
 
 
 @pytest.mark.parametrize("flag", SEARCH_WORDS)
@@ -293,14 +297,14 @@ def test_a_resumed_sweep_keeps_its_search_whatever_the_recipe(saved_sweep):
     recipe = saved_sweep / "same.py"
     recipe.write_text("from engine.config import Config, Hyper\n"
                       "config = Config(epochs=3, optimizer='sgd')\nhyper = Hyper(clip_norm=1.0)\n")
-    request = flags.parse(["sweep", "--resume", str(saved_sweep), "--config", str(recipe)])
-    assert request.search == SAVED
+    found = flags.parse(["sweep", "--resume", str(saved_sweep), "--config", str(recipe)])
+    assert found.search == SAVED
 
 
 @pytest.mark.parametrize("more", [{}, {"search": {"axes": [], "sed": 1}}, {"search": None}],
                          ids=str)
 def test_a_sweep_json_that_is_not_ours_is_refused(tmp_path, more):
-    plain = record.to_json(Config(), Hyper(), Place())
+    plain = record.to_json(Request())
     (tmp_path / "sweep.json").write_text(json.dumps(plain | more))
     with pytest.raises(RequestError, match="sweep.json"):
         flags.parse(["sweep", "--resume", str(tmp_path)])
@@ -308,7 +312,7 @@ def test_a_sweep_json_that_is_not_ours_is_refused(tmp_path, more):
 
 def test_a_resumed_run_does_not_join_the_job_that_it_was_begun_in(tmp_path):
     job = Place(coordinator="127.0.0.1:8476", num_processes=2, process_id=1)
-    folder.write_config(tmp_path, record.to_json(Config(), Hyper(), job))
-    assert flags.parse(["--resume", str(tmp_path)]).place == Place(run_dir=str(tmp_path))
-    words = ["--resume", str(tmp_path), "--num_processes", "3", "--process_id", "0"]
-    assert flags.parse(words).place.num_processes == 3
+    folder.write_config(tmp_path, record.to_json(Request(place=job)))
+    assert asked("--resume", tmp_path).place == Place(run_dir=str(tmp_path))
+    words = ("--resume", tmp_path, "--num_processes", "3", "--process_id", "0")
+    assert asked(*words).place.num_processes == 3

@@ -24,6 +24,7 @@ from engine import config, flags, folder, record, sources
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.place import Place
+from engine.request import Request
 from engine.sources import builders, cache, image, tfds
 from engine.sources.dataset import Split
 from engine.sweep import space
@@ -109,21 +110,21 @@ WORDS = st.one_of(
 def test_a_command_line(argv):
     request = ours(flags.parse, argv)
     if request is not None:
-        config.durations(request.config, 1000)
+        config.durations(request.request.config, 1000)
     if argv[:3] == ["sweep", "--epochs", "3"]:
-        assert request.config.epochs == 3 and request.search.axes == ("learning_rate=1,2",)
+        assert request.request.config.epochs == 3 and request.search.axes == ("learning_rate=1,2",)
 
 
 def sound(path):
     """A configuration as `read` and `check` leave it."""
-    saved = record.read(path)
+    saved = record.read(path).request
     config.check(saved.config, saved.hyper)
     config.check_fields(saved.place)
     return config.durations(saved.config, 1000)
 
 
 FIELDS = [f.name for kind in (Config, Place) for f in dataclasses.fields(kind)]
-RECORD = record.to_json(Config(), Hyper(), Place())
+RECORD = record.to_json(Request())
 SAVED = st.builds(
     lambda kind, name, value: RECORD | {kind: RECORD[kind] | {name: value}},
     st.sampled_from(["config", "hyper"]), st.sampled_from([*FIELDS, *Hyper._fields, "other"]), JSON,

@@ -28,11 +28,12 @@ from test_report import EVIL, run, shown, wrong
 from test_sources import Squares
 from test_sweep_report import ENSEMBLES, population
 
-from engine import caches, folder, predictions, record, sources
+from engine import caches, folder, predictions, sources
 from engine.config import Config
 from engine.errors import RequestError, RunError
 from engine.place import Place
 from engine.report import run as report
+from engine.request import Request
 from engine.sources import builders, cache, download, image, prepare, tensorflow_child
 from engine.sources.dataset import Split
 from engine.sweep import report as sweep_report
@@ -186,10 +187,10 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
     )
     read = image.read
     monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))
-    monkeypatch.setattr(record, "picture_of", lambda path: None)
+    monkeypatch.setattr(predictions, "_check_pictures", lambda path: None)
     monkeypatch.setattr(predictions, "load", lambda path, checkpoint: run)
     monkeypatch.setattr(predictions, "BATCH", 4)
-    predictions.tell(str(tmp_path), "last", Place(device="cpu"), paths)
+    predictions.tell(Place(device="cpu", run_dir=str(tmp_path)), "last", paths)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [path for path, _ in lines] == paths == seen
     assert [read_so_far for _, read_so_far in lines] == ["4"] * 4 + ["8"] * 4 + ["10"] * 2
@@ -204,7 +205,7 @@ def test_predict_asks_a_configuration_for_classes_a_shape_and_a_dtype(saved, tmp
     content = {"config": {}, "hyper": {}} | saved
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(RequestError, match="not a run's configuration: its"):
-        predictions.tell(str(tmp_path), "last", Place(), ["a.png"])
+        predictions.tell(Place(run_dir=str(tmp_path)), "last", ["a.png"])
 
 
 @pytest.mark.parametrize("shape, dtype", [([8, 8, 2], "uint8"), ([8, 8, 3], "float32"),
@@ -214,7 +215,7 @@ def test_predict_tells_of_a_run_on_what_no_picture_is(shape, dtype, tmp_path):
                "input_dtype": dtype}
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(RequestError, match="which no image file is: predict in Python"):
-        predictions.tell(str(tmp_path), "last", Place(), ["a.png"])
+        predictions.tell(Place(run_dir=str(tmp_path)), "last", ["a.png"])
 
 
 # Data sets
@@ -455,13 +456,13 @@ def open_umask():
 
 def test_run_folders_are_private_and_their_parents_ordinary(tmp_path, monkeypatch, open_umask):
     monkeypatch.chdir(tmp_path)
-    named = folder.create(Config(), str(tmp_path / "mine" / "named"))
-    numbered = [folder.create(Config(dataset="digits"), kind=kind)
+    named = folder.create(Request(place=Place(run_dir=str(tmp_path / "mine" / "named"))))
+    numbered = [folder.create(Request(Config(dataset="digits")), kind)
                 for kind in ("", "sweep", "lr-find")]
     assert {mode(path) for path in (named, *numbered)} == {0o700}
     assert {mode(path.parent) for path in (named, *numbered)} == {0o777}
     (tmp_path / "shared").mkdir(mode=0o750)
-    assert mode(folder.create(Config(), str(tmp_path / "shared"))) == 0o750
+    assert mode(folder.create(Request(place=Place(run_dir=str(tmp_path / "shared"))))) == 0o750
 
 
 def test_caches_are_private_all_the_way(tmp_path, monkeypatch, open_umask):

@@ -24,6 +24,7 @@ from engine.evaluation import evaluate, held_for_evaluation
 from engine.host import begin
 from engine.place import Place
 from engine.report import run as report
+from engine.request import Request
 from engine.run import best_row, fit
 from engine.setup import setup
 from engine.task import Judged
@@ -54,7 +55,7 @@ def data():
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
     """The run that nothing interrupts."""
-    return fit(CONFIG, HYPER, data, place(tmp_path_factory.mktemp("whole") / "run"))
+    return fit(CONFIG, HYPER, place(tmp_path_factory.mktemp("whole") / "run"), data)
 
 
 def place(folder, **more) -> Place:
@@ -79,7 +80,8 @@ def test_every_rows_rate_is_that_of_its_last_update(whole):
 def test_best_is_the_highest_row_which_is_not_the_last(data, tmp_path):
     """Of test examples with each other's classes, of which training knows less and less."""
     inputs, targets = data["test"]
-    run = fit(CONFIG, HYPER, data | {"test": (inputs, (targets + 1) % 4)}, place(tmp_path / "run"))
+    run = fit(CONFIG, HYPER, place(tmp_path / "run"),
+              data | {"test": (inputs, (targets + 1) % 4)})
     scores = [row["val_accuracy"] for row in run.history]
     assert scores[-1] < max(scores)
     assert run.metrics["best"]["val_accuracy"] == max(scores)
@@ -101,13 +103,13 @@ def test_of_equal_rows_the_newest_is_best_and_of_errors_the_lowest():
 
 
 def test_what_judges_a_run_is_the_sets_own_test_split_where_it_has_one(data, tmp_path):
-    held = replace(CONFIG, validation_split="0.1")
+    at, held = place(tmp_path), replace(CONFIG, validation_split="0.1")
     for given, config, name, count in (
         (data, CONFIG, "test", 40), (data, held, "test", 40),
         (data["train"], CONFIG, "validation (0.1 of train)", 13),
         (data, replace(held, train_split="test"), "validation (0.1 of test)", 4),
     ):
-        ready = setup(config, HYPER, begin(place(tmp_path), quiet=True), given)
+        ready = setup(Request(config, HYPER, at, given), begin(at, quiet=True))
         told, subset = held_for_evaluation(ready)
         assert (told, len(subset.rows)) == (name, count)
 
@@ -122,9 +124,9 @@ def test_a_signal_is_granted_within_the_epoch_and_the_run_goes_on(
 
     monkeypatch.setattr(segments, "SECONDS", 0.0)  # segments of one update
     with pytest.raises(RunError, match="stopped at step 9 of 24 and saved. Go on with") as ended:
-        fit(CONFIG, HYPER, data, place(tmp_path / "run"), loggers=[send])
+        fit(CONFIG, HYPER, place(tmp_path / "run"), data, loggers=[send])
     assert ended.value.status == status
-    run = fit(CONFIG, HYPER, data, place(tmp_path / "run"), resume=tmp_path / "run")
+    run = fit(CONFIG, HYPER, place(tmp_path / "run"), data, resume=tmp_path / "run")
     assert same(run.state, whole.state) and rows(run) == rows(whole)
 
 
@@ -145,10 +147,10 @@ def test_an_epoch_is_saved_within_and_its_seconds_are_not_forgotten(
 
     path = tmp_path / "run"
     with pytest.raises(Killed):
-        fit(CONFIG, HYPER, data, place(path, save_seconds=1), loggers=[kill])
+        fit(CONFIG, HYPER, place(path, save_seconds=1), data, loggers=[kill])
     assert read_record(path / "checkpoints" / "1").seconds == 1.0
     assert len((path / "history.jsonl").read_text().splitlines()) == 1  # of which nothing was saved
-    run = fit(CONFIG, HYPER, data, place(path), resume=path)
+    run = fit(CONFIG, HYPER, place(path), data, resume=path)
     assert same(run.state, whole.state) and rows(run) == rows(whole)
     assert [row["seconds"] for row in run.history] == [3.0, 1.0, 1.0]
     assert run.metrics["seconds_train"] == 5.0
@@ -177,8 +179,8 @@ def test_a_state_that_is_not_finite_is_never_saved_whatever_the_loss(
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(times)))
     path = tmp_path / "run"
     with pytest.raises(RunError, match=f"not finite at step {8 + after:.0f} .*{kept}") as ended:
-        fit(replace(CONFIG, optimizer=poisoned, schedule="constant"), Poison(after), data,
-            place(path, save_seconds=1))
+        fit(replace(CONFIG, optimizer=poisoned, schedule="constant"), Poison(after),
+            place(path, save_seconds=1), data)
     assert ended.value.status == 3
     saved = {int(p.name) for p in (path / "checkpoints").iterdir()}
     assert saved == ({1, 8} if after else set())
@@ -187,21 +189,21 @@ def test_a_state_that_is_not_finite_is_never_saved_whatever_the_loss(
 
 def test_a_longer_run_under_a_schedule_tells_both_rates(data, tmp_path, capsys):
     path = tmp_path / "run"
-    fit(CONFIG, HYPER, data, place(path), quiet=True)
+    fit(CONFIG, HYPER, place(path), data, quiet=True)
     longer = replace(CONFIG, epochs=5)
-    run = fit(longer, HYPER, data, place(path), resume=path)
+    run = fit(longer, HYPER, place(path), data, resume=path)
     said = ("--epochs was 3, now 5: at epoch 4 --schedule linear had come to 0, and goes on from "
             "0.0012")
     assert said in " ".join(capsys.readouterr().out.split())
     assert [row["epoch"] for row in run.history] == [1, 2, 3, 4, 5]
     with pytest.raises(RequestError, match="--epochs 4: the run has trained 5 already; type more"):
-        fit(replace(CONFIG, epochs=4), HYPER, data, place(path), resume=path)
+        fit(replace(CONFIG, epochs=4), HYPER, place(path), data, resume=path)
 
 
 def test_adamw_without_a_decay_says_that_it_is_adam(data, tmp_path, capsys):
-    host, config = begin(place(tmp_path)), replace(CONFIG, optimizer="adamw")
+    at, config = place(tmp_path), replace(CONFIG, optimizer="adamw")
     for hyper, told in ((HYPER, 1), (HYPER._replace(weight_decay=0.1), 0)):
-        setup(config, hyper, host, data)
+        setup(Request(config, hyper, at, data), begin(at))
         assert capsys.readouterr().out.count("adamw without --weight_decay is adam") == told
 
 
