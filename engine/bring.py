@@ -208,8 +208,8 @@ def first_type(word: Any, default: Any) -> Any:
 
 def short(word: Any) -> str:
     """What to call a word or value: MyNet for my_net.py:MyNet."""
-    if isinstance(word, str):
-        return word.rpartition(":")[2]
+    if isinstance(word, str):  # a value is written as <MyNet(features = 3)>
+        return word.strip("<>").partition("(")[0].rpartition(":")[2]
     return getattr(word, "__name__", type(word).__name__)
 
 
