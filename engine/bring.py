@@ -113,7 +113,8 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     """Of a function or of a class's __init__, which a metaclass may hide; {} of what tells none."""
     try:
         if isinstance(function, type):
-            return dict(list(inspect.signature(function.__init__).parameters.items())[1:])
+            own = getattr(function, "__init__")  # noqa: B009  # as mypy would have it
+            return dict(list(inspect.signature(own).parameters.items())[1:])
         return dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         return {}
