@@ -420,3 +420,13 @@ def test_a_data_source_of_tfds():
     assert found.classes[3] == "cat" and len(found.classes) == 10
     images = np.stack([example["image"] for example in source])
     assert same(found.splits["train"], images, np.array([e["label"] for e in source], np.int32))
+
+
+def test_a_dataset_of_pytorch():
+    torch = pytest.importorskip("torch")
+    x = torch.arange(24.0).reshape(8, 3)
+    found = of(torch.utils.data.TensorDataset(x, torch.arange(8) % 3))
+    assert same(found.splits["train"], x.numpy(), np.arange(8, dtype=np.int32) % 3)
+    part = of(torch.utils.data.Subset(torch.utils.data.TensorDataset(x, x[:, :1]), [5, 1]),
+              "numbers")
+    assert same(part.splits["train"], x[[5, 1]].numpy(), x[[5, 1], :1].numpy())

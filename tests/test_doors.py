@@ -161,8 +161,13 @@ class Rates(NamedTuple):
 
 
 def noisy(hyper: Rates, durations: Durations):
-    """Its state has a random key, which is saved as an array."""
-    return optax.chain(optax.add_noise(hyper.noise, gamma=0.5, key=0), optax.sgd(hyper.rate))
+    """Its state is a random key, which is saved as an array."""
+    def update(gradient, key, params=None):
+        key, now = jax.random.split(key)
+        scale = hyper.rate + hyper.noise * jax.random.normal(now)
+        return jax.tree.map(lambda g: -scale * g, gradient), key
+
+    return optax.GradientTransformation(lambda params: jax.random.key(7), update)
 
 
 def test_a_run_of_objects_is_gone_on_with_in_python(here, capsys):
@@ -199,7 +204,7 @@ class Net(nnx.Module):
 
 
 PIXELS = np.uint8(200 + 20 * X).reshape(40, 3, 2, 1)
-NNX = Config(model="net.py:Net", epochs=2, batch_size=8, validation_split="0.25")
+NNX = Config(model="net.py:Net", epochs=2, batch_size=10, validation_split="0.25")
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +278,7 @@ def test_a_file_that_changed_is_refused_wherever_the_run_is_asked_for(begun, cap
 RECIPE = """
 import numpy as np
 from engine import Config
-config = Config(model="net.py:Net", epochs=2, batch_size=8, validation_split="0.25")
+config = Config(model="net.py:Net", epochs=2, batch_size=10, validation_split="0.25")
 data = np.load("x.npy"), np.arange(40) % 4
 """
 

@@ -23,6 +23,8 @@ LEAST = {
     "augmentation": ("accuracy", 0.9), "logger": ("accuracy", 0.8), "recipe": ("accuracy", 0.9),
 }
 
+QUICK = "linen_network", "optimizer", "task"  # a kind of door each; arrays are in test_doors.py
+
 
 def commands(file: Path) -> list[list[str]]:
     """The indented command lines of a docstring, as words."""
@@ -70,7 +72,9 @@ def scores_of(name: str, here: Path, count: int | None) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("name", LEAST)
+@pytest.mark.parametrize("name", [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LEAST
+])
 def test_an_example_reaches_its_score(name, here):
     (found,) = scores_of(name, here, 1)
     assert found > LEAST[name][1]
@@ -84,6 +88,7 @@ def test_every_command_of_an_example_does(name, here):
     assert min(found) > LEAST[name][1] - 0.1
 
 
+@pytest.mark.slow
 def test_the_whole_run_is_transformed(here):
     (words,) = commands(EXAMPLES / "transformations.py")
     left = carry_out(words)
@@ -94,6 +99,7 @@ def test_the_whole_run_is_transformed(here):
     assert abs(left["slope"] / slope - 1) < 0.1
 
 
+@pytest.mark.slow
 def test_as_a_real_process(here, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     command = [str(ROOT / "launch.py"), "--config", "examples/recipe.py", "--epochs", "1"]
