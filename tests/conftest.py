@@ -4,12 +4,18 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 # Before jax is imported: two devices share a pool that starves below two threads each.
-# LLVM's expensive passes take half of the suite's time and change no number that a test holds.
+# LLVM's expensive passes take half of the suite's time and change no number that a test holds, and
+# so do the newer emitters, which a later jax can't do without.
 ONE_DEVICE = {"XLA_FLAGS": "--xla_backend_optimization_level=1 "
                            "--xla_llvm_disable_expensive_passes=true"}
+if version("jaxlib").startswith("0.10."):
+    ONE_DEVICE["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+# Of one program that runs shortly: it compiles in half the time again, and is slow.
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 def forced(count: int) -> dict[str, str]:

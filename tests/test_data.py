@@ -5,8 +5,9 @@ import pytest
 from conftest import random_split
 
 from engine.config import Config
-from engine.data import batch_at, epoch_order, named, partition, place
+from engine.data import named, partition, place
 from engine.errors import RequestError
+from engine.feed import batch_at, epoch_order
 from engine.sources.dataset import Dataset
 
 KEY = jax.random.key(5)
