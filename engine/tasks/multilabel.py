@@ -48,7 +48,7 @@ class Multilabel(Task):
         hits = tally.true_positives.sum()
         wrong = (tally.false_positives + tally.false_negatives).sum()
         return {"loss": tally.loss_sum / jnp.float32(tally.count),
-                "f1_micro": jnp.float32(2 * hits) / jnp.maximum(2 * hits + wrong, 1)}
+                "f1_micro": jnp.float32(2 * hits) / jnp.float32(jnp.maximum(2 * hits + wrong, 1))}
 
     def predict(self, outputs: Array) -> Array:
         """The probability of each label [B, L]."""
