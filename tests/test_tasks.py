@@ -11,7 +11,9 @@ import pytest
 from conftest import QUICK
 from sklearn import metrics as reference
 
-from engine.config import Hyper
+from engine import bring
+from engine.config import Config, Hyper
+from engine.errors import RequestError
 from engine.sweep.ensembles import calibration_error, disagreement
 from engine.task import Judged, add
 from engine.tasks.classification import Classification, mistakes
@@ -148,6 +150,19 @@ def test_regressions_losses_are_numpys(name, each):
     outputs, targets = numbers(4, 50, 3)
     got = Regression(loss_name=name).loss(outputs, targets, Hyper())
     np.testing.assert_allclose(got, each(outputs - targets).mean(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("made, said", [
+    (lambda: Regression("hubr").loss(jnp.ones((2, 1)), jnp.ones((2, 1)), None), "mean huber"),
+    (lambda: bring.task(Config(task="regression", loss="hubr")), "mean huber"),
+    (lambda: bring.task(Config(task=Regression(), loss="huber")), "--loss huber has no effect"),
+    (lambda: bring.task(Config(task=Multilabel(0.3), threshold=0.7)), "--threshold 0.7 has no eff"),
+])
+def test_a_loss_that_nothing_would_use_is_refused(made, said):
+    with pytest.raises(RequestError, match=said):
+        made()
+    assert bring.task(Config(task="regression", loss="huber")) == Regression("huber")
+    assert bring.task(Config(task="multilabel", threshold=0.7)) == Multilabel(0.7)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
