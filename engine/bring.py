@@ -165,7 +165,8 @@ def check_call(what: str, function: Any, *handed: str) -> None:
 def task(config: Config) -> Any:
     """The task of a Config. Raises RequestError for a loss that it doesn't have."""
     made = value("task", config.task)
-    if isinstance(made, type):
+    object_itself = not isinstance(made, type)  # has its loss and threshold already
+    if not object_itself:
         handed = {"loss_name": config.loss, "threshold": config.threshold}
         made = called(f"task {short(config.task)}", made, handed)
     from engine.task import KINDS, Task
@@ -179,12 +180,12 @@ def task(config: Config) -> Any:
         raise RequestError(f"{what} has no loss: give it loss(self, outputs, targets, hyper), of "
                            "each example, [B].")
     losses = getattr(made, "losses", ())
-    if config.loss and config.loss not in losses:
-        if not losses:
+    if config.loss and (object_itself or config.loss not in losses):
+        if object_itself or not losses:
             raise RequestError(f"--loss {config.loss} has no effect with a task of your own, which "
                                "has its own: leave it out.")
         raise unknown(f"loss of --task {short(config.task)}", config.loss, losses)
-    if config.threshold != Config.threshold and not hasattr(made, "threshold"):
+    if config.threshold != Config.threshold and (object_itself or not hasattr(made, "threshold")):
         raise RequestError(f"--threshold {config.threshold} has no effect with --task "
                            f"{short(config.task)}: type --task multilabel, or leave it out.")
     return made

@@ -42,9 +42,7 @@ def microbatch_for(
     share = config.batch_size // shares
     if any(jax.tree.leaves(tree) for name, tree in (variables or {}).items() if name != "params"):
         if config.microbatch:
-            raise RequestError(f"--microbatch {config.microbatch}: the batch statistics of "
-                               f"{bring.short(config.model)} are those of the whole batch. Leave "
-                               "it out.")
+            raise _parted(config)
         return 0, f"{WHOLE_BATCH}, which batch statistics are of"
     if config.microbatch:
         return config.microbatch, "as asked"
@@ -55,6 +53,11 @@ def microbatch_for(
         return 0, f"{share} has no divisor from {CPU_MICROBATCH // 4} to " \
                   f"{CPU_MICROBATCH} that would fit the cache"
     return best, f"image patches of {best} examples fit the processor's cache"
+
+
+def _parted(config: Config) -> RequestError:
+    return RequestError(f"--microbatch {config.microbatch}: the batch statistics of "
+                        f"{bring.short(config.model)} are those of the whole batch. Leave it out.")
 
 
 def segment(
@@ -68,6 +71,8 @@ def segment(
     network's is padded and masked.
     """
     config, spread = learner.config, learner.spread
+    if config.microbatch and jax.tree.leaves(state.kept):
+        raise _parted(config)
     lengths = durations(config, len(train.rows))
     full, rest = divmod(len(train.rows), config.batch_size)
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0

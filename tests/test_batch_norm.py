@@ -1,8 +1,8 @@
 """A plain Flax network that keeps more than its params learns as in plain Flax, on two devices too:
-its statistics are of exactly the batch's examples."""
+its statistics are of exactly the batch's examples. So does the same one in NNX."""
 
 import dataclasses
-from functools import partial
+import functools
 
 import chex
 import flax.linen as nn
@@ -11,21 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import data_of, on_devices, random_split
+from conftest import QUICK, Normed, data_of, on_devices, random_split
+from flax import nnx
 from jax.sharding import PartitionSpec
 from test_mesh import trained
 
-from engine import keys, loop, mesh, training
-from engine.config import Config, Hyper, durations
-from engine.data import epoch_order
-from engine.optim import optimizer
-from engine.state import create
+from engine import keys, mesh, network, training
+from engine.config import Config, Hyper
+from engine.feed import epoch_order
+from engine.setup import learner_of
 
-pytestmark = pytest.mark.usefixtures("normed_is_a_model")
 CPUS = jax.devices("cpu")
-GENTLE = Config(model="normed", batch_size=8, epochs=1, optimizer="sgd")
+GENTLE = Config(model=Normed, batch_size=8, epochs=1, optimizer="sgd")
 RATE = Hyper(learning_rate=0.05)
 ROOT = jax.random.key(5)
+SIDE, COUNT = 4, 37
 
 
 class Plain(nn.Module):
@@ -41,90 +41,138 @@ class Plain(nn.Module):
         return nn.Dense(4)(nn.Dropout(0.5, deterministic=not train)(x))
 
 
-def by_hand(split, steps: int):
-    """The variables after so many updates of one epoch, in Flax and Optax alone."""
-    order, tx = epoch_order(ROOT, 0, jnp.arange(37)), optax.sgd(RATE.learning_rate)
-    images, labels = jnp.asarray(split.inputs, jnp.float32) / 255, jnp.asarray(split.targets)
-    first = create(Plain(), tx, ROOT, images.shape[1:])
-    params, opt_state = first.params, first.opt_state
-    kept = {"batch_stats": first.batch_stats, "memory": first.collections["memory"]}
+class Seen(nnx.Variable):
+    """A kind of variables that only the user knows."""
 
-    @jax.jit
+
+class PlainNNX(nnx.Module):
+    """The same, and without dropout, whose keys NNX draws in its own order."""
+
+    def __init__(self, rngs):
+        self.layers = nnx.List([nnx.Linear(SIDE**2, 16, use_bias=False, rngs=rngs),
+                                nnx.Linear(16, 4, rngs=rngs)])
+        self.norm = nnx.BatchNorm(16, momentum=0.8, rngs=rngs)
+        self.seen = Seen(jnp.zeros((), jnp.int32))
+
+    def __call__(self, x):
+        if not self.norm.use_running_average:
+            self.seen[...] += len(x)
+        return self.layers[1](nnx.relu(self.norm(self.layers[0](x.reshape(len(x), -1)))))
+
+
+def mean_loss(logits, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def batches(split, steps: int):
+    """Exactly the examples of each step: the last one has five."""
+    order = np.asarray(epoch_order(ROOT, 0, jnp.arange(COUNT)))
+    images = jnp.asarray(split.inputs, jnp.float32) / 255
+    for step in range(steps):
+        rows = order[8 * step : 8 * step + 8]
+        yield step, images[rows], jnp.asarray(split.targets)[rows]
+
+
+def in_linen(split):
+    """The variables after 4 and 5 updates of one epoch, in Flax and Optax alone."""
+    tx = optax.sgd(RATE.learning_rate)
+    kept = Plain().init(keys.stream(ROOT, "params"), jnp.zeros((1, SIDE, SIDE, 1)), train=False)
+    params = kept.pop("params")
+    opt_state, found = tx.init(params), []
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
     def update(params, kept, opt_state, images, labels, key):
         def loss(params):
             logits, changed = Plain().apply(
                 {"params": params, **kept}, images, train=True, rngs={"dropout": key},
                 mutable=["batch_stats", "memory"],
             )
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.mean(), changed
+            return mean_loss(logits, labels), changed
 
         gradient, kept = jax.grad(loss, has_aux=True)(params)
         updates, opt_state = tx.update(gradient, opt_state)
         return optax.apply_updates(params, updates), kept, opt_state
 
-    for step in range(steps):
-        rows = order[8 * step : 8 * step + 8]
+    for step, images, labels in batches(split, 5):
         key = keys.stream(ROOT, "dropout", step)
-        params, kept, opt_state = update(
-            params, kept, opt_state, images[rows], labels[rows], key
-        )
-    return {"params": params, **kept}
+        params, kept, opt_state = update(params, kept, opt_state, images, labels, key)
+        found.append({"params": params, **kept})
+    return found[3:]
 
 
-@pytest.mark.parametrize("fsdp", [False, True])
-@pytest.mark.parametrize("devices", [1, 2])
-def test_a_plain_network_learns_as_in_plain_flax(devices, fsdp):
+def in_nnx(split):
+    """The same of the NNX module, with nnx.Optimizer."""
+    key = keys.stream(ROOT, "params")
+    model, found = PlainNNX(nnx.Rngs(params=key, default=key)), []
+    optimizer = nnx.Optimizer(model, optax.sgd(RATE.learning_rate), wrt=nnx.Param)
+    model.train()
+    for _, images, labels in batches(split, 5):
+        gradient = nnx.grad(lambda m, x=images, y=labels: mean_loss(m(x), y))(model)
+        optimizer.update(model, gradient)
+        _, params, stats, others = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+        trees = {"params": params, "batch_stats": stats, "variables": others}
+        found.append(jax.tree.map(np.array, {
+            name: network._named(nnx.to_pure_dict(tree)) for name, tree in trees.items()
+        }))
+    return found[3:]
+
+
+@functools.cache
+def wanted(model):
+    split = random_split(COUNT, side=SIDE)
+    return jax.device_get({Plain: in_linen, PlainNNX: in_nnx}[model](split))
+
+
+@pytest.mark.parametrize("model, devices, fsdp", [
+    (Plain, 1, False), (Plain, 2, False), (Plain, 2, True), (PlainNNX, 1, False),
+    (PlainNNX, 2, False),
+])
+def test_a_plain_network_learns_as_in_plain_flax(model, devices, fsdp):
     """Of full batches, and of the last one, of five examples."""
-    data = data_of(random_split(37), random_split(8))
-    config = dataclasses.replace(GENTLE, fsdp=fsdp)
-    spread = mesh.spread(CPUS[:devices], config)
+    data = data_of(random_split(COUNT, side=SIDE), random_split(8, side=SIDE))
+    spread = mesh.spread(CPUS[:devices], fsdp)
     where = mesh.everywhere(spread and spread.mesh, CPUS[0])
     hyper, root, train = mesh.put((jax.tree.map(np.float32, RATE), ROOT, data.train), where)
-    segment = jax.jit(partial(loop.segment, Plain(), config, spread=spread))
-    tx = optimizer(config, RATE, durations(config, 37))
-    start = mesh.put(create(Plain(), tx, ROOT, data.train.image_shape), where)
-    for steps in (4, 5):
+    learner = learner_of(dataclasses.replace(GENTLE, model=model), 4, spread)
+    segment = jax.jit(learner.segment, compiler_options=QUICK)
+    start = mesh.put(learner.create(RATE, ROOT, data), where)
+    for steps, want in zip((4, 5), wanted(model), strict=True):
         state = segment(hyper, root, root, train, start, np.int32(steps))
-        chex.assert_trees_all_close(jax.device_get(state.variables),
-                                    jax.device_get(by_hand(data.train.split, steps)), atol=2e-5)
-    assert int(state.collections["memory"]["seen"]) == 37 == int(state.tally.count)
+        chex.assert_trees_all_close(jax.device_get(state.variables), want, atol=2e-5)
+    (seen,) = (x for x in jax.tree.leaves(state.collections) if x.dtype == jnp.int32)
+    assert int(seen) == COUNT == int(state.tally.count)
 
 
 def test_a_running_moment_that_is_no_number_stops_a_run(data):
-    state = loop.initial_state(GENTLE, RATE, jax.random.key(0), data)
-    assert training._finite(state)
+    state = learner_of(GENTLE, 4).create(RATE, jax.random.key(0), data)
+    assert training.finite(state)
     lost = jax.tree.map(lambda x: x * jnp.nan, state.batch_stats)
-    assert not training._finite(state._replace(batch_stats=lost))
+    assert not training.finite(state._replace(batch_stats=lost))
 
 
 def assert_devices_agree(devices: int, **changes) -> None:
     """With one, in parameters, running moments and evaluation."""
     config = dataclasses.replace(GENTLE, **changes)
     steps = -(-37 // config.batch_size)
-    _, one, judged = trained(1, config, RATE, steps)
-    _, several, judged_by_several = trained(devices, config, RATE, steps)
+    _, one, judged = trained(1, config, RATE, steps=steps)
+    _, several, judged_by_several = trained(devices, config, RATE, steps=steps)
     chex.assert_trees_all_close(
         jax.device_get(several.variables), jax.device_get(one.variables), atol=5e-5
     )
     assert all(x.is_fully_replicated for x in jax.tree.leaves(several.batch_stats))
     assert int(several.tally.count) == int(one.tally.count) == 37
-    np.testing.assert_array_equal(judged_by_several.confusion, judged.confusion)
+    np.testing.assert_array_equal(judged_by_several().confusion, judged().confusion)
 
 
-@pytest.mark.parametrize("changes", [{}, {"batch_size": 32}])
-def test_two_devices_equal_one(changes):
-    """37 examples: two devices have three and two of a last batch of five."""
-    assert_devices_agree(2, **changes)
+def test_two_devices_equal_one():
+    """In an epoch's last batch of five, as two devices have 16 of the 32."""
+    assert_devices_agree(2, batch_size=32)
 
 
 @pytest.mark.slow
 def test_four_devices_equal_one():
     """Of the last five examples the fourth has none."""
-    on_devices(4, (
-        "import test_batch_norm as t; conftest.MODELS['normed'] = conftest.Normed\n"
-        "t.assert_devices_agree(4)\n"
-    ))
+    on_devices(4, "import test_batch_norm as t\nt.assert_devices_agree(4)\n")
 
 
 def test_batch_statistics_stay_whole_however_many_channels():

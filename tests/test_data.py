@@ -5,8 +5,9 @@ import pytest
 from conftest import random_split
 
 from engine.config import Config
-from engine.data import batch_at, epoch_order, named, partition, place
+from engine.data import named, partition, place
 from engine.errors import RequestError
+from engine.feed import batch_at, epoch_order
 from engine.sources.dataset import Dataset
 
 KEY = jax.random.key(5)
@@ -15,9 +16,14 @@ KEY = jax.random.key(5)
 @pytest.mark.parametrize("count, size, steps, last", [(50_000, 32, 1563, 16), (37, 8, 5, 5),
                                                      (5, 5, 1, 5), (7, 3, 3, 1)])
 def test_every_example_counts_once_an_epoch(count, size, steps, last):
-    order = epoch_order(KEY, 0, jnp.arange(count))
     rows = jax.device_put(random_split(count, side=1)._replace(targets=np.arange(count)))
-    batches, valid = jax.vmap(lambda i: batch_at(rows, order, i, size))(jnp.arange(steps))
+
+    @jax.jit
+    def every(rows):
+        order = epoch_order(KEY, 0, jnp.arange(count))
+        return jax.vmap(lambda i: batch_at(rows, order, i, size))(jnp.arange(steps))
+
+    batches, valid = every(rows)
     assert sorted(np.asarray(batches.targets)[np.asarray(valid)]) == list(range(count))
     assert int(valid[-1].sum()) == last
 

@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import QUICK
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from engine.formulation import census, rewritten
+
+quickly = partial(jax.jit, compiler_options=QUICK)
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -30,7 +33,7 @@ def assert_same(function, *args, how: str = "product") -> None:
         y, pull = jax.vjp(function, *args)
         return y, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
 
-    (y, gradients), (want, wanted) = jax.jit(lambda *args: (
+    (y, gradients), (want, wanted) = quickly(lambda *args: (
         both(rewritten(function, how), *args), both(function, *args)))(*args)
     close(y, want, 1e-6)
     for got, want in zip(gradients, wanted, strict=True):
@@ -197,7 +200,7 @@ def test_transformations_around_and_tracers_from_outside():
         along = jax.jvp(lambda k: function(conv_pool)(x, k, bias), (kernel,), (kernel,))[1]
         return jax.value_and_grad(partial(loss, function=function))(kernels), along
 
-    got, want = jax.jit(lambda: (both(rewritten), both(lambda function: function)))()
+    got, want = quickly(lambda: (both(rewritten), both(lambda function: function)))()
     jax.tree.map(partial(close, rtol=1e-5), got, want)
 
 
@@ -214,7 +217,8 @@ def test_over_devices_by_jit_and_by_shard_map():
 
     want = jax.grad(lambda k: conv_pool(x, k, bias).sum())(kernel)
     cut = jax.device_put(x, jax.NamedSharding(mesh, P("data")))
-    for got in jax.jit(lambda *both: (jax.grad(loss)(*both), jax.grad(summed)(*both)))(kernel, cut):
+    both = quickly(lambda *both: (jax.grad(loss)(*both), jax.grad(summed)(*both)))
+    for got in both(kernel, cut):
         close(got, want, 1e-5)
 
 
@@ -275,7 +279,7 @@ def test_a_cpu_loop_holds_no_convolution():
     def network(x, kernel):
         return jnp.square(conv(conv_pool(x, kernel, bias), kernel)).sum()
 
-    def text(function):
+    def text(function):  # of a program as users compile it
         def update(_, both):
             return tuple(map(jnp.subtract, both, jax.grad(function, (0, 1))(*both)))
 

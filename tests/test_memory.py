@@ -3,13 +3,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import data_of, random_split
+from conftest import Tiny, random_split
 
-from engine import loop, memory, run
-from engine.config import Config, Hyper, durations
+from engine import compile, memory, setup
+from engine.config import Config, Hyper
 from engine.errors import RequestError
+from engine.host import Host
+from engine.loggers.progress import plain_console
 from engine.memory import Plan
-from engine.setup import Setup
+from engine.place import Place
 from engine.sources.dataset import Dataset
 
 
@@ -58,19 +60,16 @@ def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():
 
 
 def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypatch):
-    """The room is what a batch of 16 needs and a byte; 64 and 32 need more."""
-    device = jax.devices("cpu")[0]
-    config = Config(batch_size=64, microbatch=64)
-    data = data_of(random_split(64), random_split(8))
-    hyper, root = jax.tree.map(jnp.float32, Hyper()), jax.random.key(0)
-    lengths = durations(config, 64)
-    model, tx = loop.prepare(config, 4, hyper, lengths)
-    dataset = Dataset("small", tuple("abcd"), {}, "0")
-    ready = Setup(config, hyper, device, None, dataset, data, model, tx, lengths, root, root)
-    state = loop.initial_state(config, hyper, root, data)
-    need = memory.extra(run._plan_of(ready, 16)) + 1
+    """The room is what a batch of 8 needs and a byte; 32 and 16 need more."""
+    host = Host(Place(), jax.devices("cpu")[0], plain_console(quiet=True))
+    parts = {"train": random_split(64), "test": random_split(8)}
+    dataset = Dataset("small", tuple("abcd"), parts, "0")
+    config = Config(model=Tiny, batch_size=32)
+    ready = setup.settle(config, Hyper(), dataset, host)
+    need = memory.extra(compile._plan_of(ready, 8)) + 1
     monkeypatch.setattr(memory, "free", lambda device: need)
-    with pytest.raises(RequestError, match=r"--batch_size 64 needs .* MiB more, .*--batch_size 16"):
-        run.compile_programs(ready, state)
-    ready = ready._replace(config=dataclasses.replace(config, batch_size=16, microbatch=0))
-    assert run.compile_programs(ready, state).seconds > 0
+    state = ready.state_shapes
+    with pytest.raises(RequestError, match=r"--batch_size 32 needs .* MiB more, .*--batch_size 8"):
+        compile.programs(ready, state)
+    smaller = dataclasses.replace(ready.learner, config=dataclasses.replace(config, batch_size=8))
+    assert compile.programs(ready._replace(learner=smaller), state).seconds > 0

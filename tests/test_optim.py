@@ -1,10 +1,12 @@
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import QUICK
 
 from engine.config import Config, Durations, Hyper
 from engine.optim import optimizer, schedule
@@ -12,71 +14,126 @@ from engine.optim import optimizer, schedule
 LENGTHS = Durations(epoch=10, warmup=10, total=100)
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([0.3, -0.1])}
 NAMES = next(f for f in dataclasses.fields(Config) if f.name == "optimizer").metadata["choices"]
+START = np.concatenate([np.asarray(p, np.float64).ravel() for p in PARAMS.values()])
+DECAYED = np.array([1.0] * 4 + [0.0] * 2)  # the kernel
 
 
+def gradient(params):
+    """Of Σ p² + sin 3p / 3."""
+    return jax.tree.map(lambda p: 2 * p + jnp.cos(3 * p), params)
+
+
+@partial(jax.jit, static_argnums=(0, 2), compiler_options=QUICK)
 def run(config: Config, hyper: Hyper, steps: int = 5):
-    """Minimise Σp² from PARAMS."""
     tx = optimizer(config, hyper, LENGTHS)
     params, state = PARAMS, tx.init(PARAMS)
     for _ in range(steps):
-        updates, state = tx.update(jax.tree.map(lambda p: 2.0 * p, params), state, params)
+        updates, state = tx.update(gradient(params), state, params)
         params = optax.apply_updates(params, updates)
     return params
 
 
-def test_adam_is_keras_adam():
-    """Kingma & Ba's update with Keras's ε = 1e-7, in NumPy."""
-    p, m, v = np.asarray(PARAMS["kernel"], np.float64), 0.0, 0.0
-    for t in range(1, 6):
-        g = 2 * p
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        p = p - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-7)
-    np.testing.assert_allclose(run(Config(), Hyper(learning_rate=0.01))["kernel"], p, rtol=1e-5)
+def by_hand(rule, rate, steps: int = 5, decay: float = 0.0, **values):
+    """`rule(g, memory, t, **values)` is the direction; `memory` is its own from step to step."""
+    p, memory = START.copy(), {}
+    for t in range(1, steps + 1):
+        step = rate(t - 1) if callable(rate) else rate
+        direction = rule(2 * p + np.cos(3 * p), memory, t, **values)
+        p = p - step * (direction + decay * DECAYED * p)
+    return p
 
 
-def test_sgd_with_momentum():
-    p, trace = np.asarray(PARAMS["bias"], np.float64), 0.0
-    for _ in range(5):
-        trace = 0.9 * trace + 2 * p
-        p = p - 0.01 * trace
-    ours = run(Config(optimizer="sgd"), Hyper(learning_rate=0.01, momentum=0.9))["bias"]
-    np.testing.assert_allclose(ours, p, rtol=1e-5)
+def adam(g, memory, t, b1=0.9, b2=0.999, eps_root=0.0):
+    """Kingma & Ba's with Keras's ε = 1e-7."""
+    m = memory["m"] = b1 * memory.get("m", 0) + (1 - b1) * g
+    v = memory["v"] = b2 * memory.get("v", 0) + (1 - b2) * g**2
+    return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t) + eps_root) + 1e-7)
+
+
+def sgd(g, memory, t, momentum=0.0, nesterov=False):
+    trace = memory["trace"] = momentum * memory.get("trace", 0) + g
+    return g + momentum * trace if nesterov else trace
+
+
+def rmsprop(g, memory, t, b2=0.9, momentum=0.0, nesterov=False, epsilon=1e-7):
+    v = memory["v"] = b2 * memory.get("v", 0) + (1 - b2) * g**2
+    return sgd(g / np.sqrt(v + epsilon), memory, t, momentum, nesterov)
+
+
+def lion(g, memory, t, b1=0.9, b2=0.99):
+    m = memory.get("m", 0)
+    memory["m"] = b2 * m + (1 - b2) * g
+    return np.sign(b1 * m + (1 - b1) * g)
+
+
+def flat(params):
+    return np.concatenate([np.asarray(p).ravel() for p in (params["kernel"], params["bias"])])
+
+
+@pytest.mark.parametrize("name, rule, values", [
+    ("adam", adam, {}), ("adam", adam, {"b1": 0.5, "b2": 0.9, "eps_root": 1e-2}),
+    ("adamw", adam, {"b1": 0.7, "b2": 0.95}), ("lion", lion, {}),
+    ("lion", lion, {"b1": 0.3, "b2": 0.6}), ("sgd", sgd, {}), ("sgd", sgd, {"momentum": 0.9}),
+    ("sgd", sgd, {"momentum": 0.9, "nesterov": True}), ("rmsprop", rmsprop, {}),
+    ("rmsprop", rmsprop, {"b2": 0.5, "momentum": 0.8}),
+    ("rmsprop", rmsprop, {"momentum": 0.8, "nesterov": True}),
+])
+def test_an_optimizer_is_its_papers_in_numpy(name, rule, values):
+    traced = {k: v for k, v in values.items() if k != "nesterov"}
+    decay = 0.1 if name in ("adamw", "lion") else None  # decoupled
+    hyper = Hyper(learning_rate=0.01, weight_decay=decay, **traced)
+    config = Config(optimizer=name, nesterov=values.get("nesterov", False))
+    want = by_hand(rule, 0.01, decay=decay or 0.0, **values)
+    np.testing.assert_allclose(flat(run(config, hyper)), want, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name, rule", [("adam", adam), ("rmsprop", rmsprop)])
+def test_the_epsilon_is_keras_and_not_optaxs(name, rule):
+    """Seen by a gradient as small as its root."""
+    g, tx = 1e-6, optimizer(Config(optimizer=name), Hyper(learning_rate=0.01), LENGTHS)
+    params = {"bias": jnp.zeros(1)}
+    updates, _ = tx.update({"bias": jnp.full(1, g)}, tx.init(params), params)
+    np.testing.assert_allclose(updates["bias"], -0.01 * rule(g, {}, 1), rtol=1e-4)
+
+
+def test_the_first_update_has_the_schedules_first_rate():
+    config, hyper = Config(optimizer="sgd", schedule="linear"), Hyper(learning_rate=0.1)
+    for steps in (1, 2):
+        want = by_hand(sgd, lambda step: 0.1 * (1 - step / 100), steps)
+        np.testing.assert_allclose(flat(run(config, hyper, steps)), want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_takes_traced_rates_and_descends(name):
     hyper = Hyper(learning_rate=0.01, weight_decay=1e-4, momentum=0.9, clip_norm=1.0)
-    traces = 0
-
-    @jax.jit
-    def final(hyper):
-        nonlocal traces
-        traces += 1
-        return run(Config(optimizer=name), hyper)
-
-    traced = jax.tree.map(jnp.float32, hyper)
+    traced, config = jax.tree.map(jnp.float32, hyper), Config(optimizer=name)
+    traces = run._cache_size()
     for rate in (0.01, 0.001):
-        params = final(traced._replace(learning_rate=jnp.float32(rate)))
-        before, after = (sum(float((p**2).sum()) for p in jax.tree.leaves(t))
-                         for t in (PARAMS, params))
+        params = run(config, traced._replace(learning_rate=jnp.float32(rate)))
+        before, after = (float(np.sum(p**2 + np.sin(3 * p) / 3)) for p in (START, flat(params)))
         assert after < before
-    assert traces == 1
+    assert run._cache_size() == traces + 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weight_decay_shrinks_kernels_and_spares_biases(name):
     """With a zero gradient only the decay moves anything."""
-    tx = optimizer(Config(optimizer=name), Hyper(learning_rate=0.1, weight_decay=0.1), LENGTHS)
-    zero = jax.tree.map(jnp.zeros_like, PARAMS)
-    updates, _ = tx.update(zero, tx.init(PARAMS), PARAMS)
-    assert (np.sign(updates["kernel"]) == -np.sign(PARAMS["kernel"])).all()
-    assert not np.asarray(updates["bias"]).any()
+    @partial(jax.jit, compiler_options=QUICK)
+    def updates(hyper):
+        tx = optimizer(Config(optimizer=name), hyper, LENGTHS)
+        return tx.update(jax.tree.map(jnp.zeros_like, PARAMS), tx.init(PARAMS), PARAMS)[0]
+
+    moved = updates(Hyper(learning_rate=0.1, weight_decay=0.1))
+    assert (np.sign(moved["kernel"]) == -np.sign(PARAMS["kernel"])).all()
+    assert not np.asarray(moved["bias"]).any()
 
 
-def test_clipping_bounds_the_global_norm():
+def test_clipping_bounds_the_global_norm_and_leaves_a_smaller_one():
     tx = optimizer(Config(optimizer="sgd"), Hyper(learning_rate=1.0, clip_norm=0.5), LENGTHS)
-    updates, _ = tx.update(jax.tree.map(lambda p: 100 * p, PARAMS), tx.init(PARAMS), PARAMS)
-    np.testing.assert_allclose(optax.tree.norm(updates), 0.5, rtol=1e-5)
+    clipped = jax.jit(lambda gradient: tx.update(gradient, tx.init(PARAMS), PARAMS)[0])
+    for factor, want in ((100.0, 0.5), (0.1, 0.1 * np.linalg.norm(START))):
+        updates = clipped(jax.tree.map(lambda p, f=factor: f * p, PARAMS))
+        np.testing.assert_allclose(np.linalg.norm(flat(updates)), want, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +142,7 @@ def test_clipping_bounds_the_global_norm():
         ("constant", {0: 1, 99: 1}),
         ("linear", {0: 1, 25: 0.75, 100: 0}),
         ("cosine", {0: 1, 50: 0.5, 100: 0}),
-        ("warmup_cosine", {0: 0, 5: 0.5, 10: 1, 55: 0.5, 100: 0}),
+        ("warmup_cosine", {0: 1 / 11, 5: 6 / 11, 10: 1, 55: 0.5, 100: 0}),
     ],
 )
 def test_schedules_at_known_steps(name, known):

@@ -1,5 +1,7 @@
 import pytest
-from engine.pace import LEAST_SECONDS, SECONDS, Pace, Width
+
+from engine.segments import SECONDS, Pace
+from engine.sweep.width import LEAST_SECONDS, Width
 
 
 def test_a_segment_grows_until_it_takes_its_time():

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from engine.errors import unknown
 from engine.task import Judged, Task
 
 
@@ -21,15 +22,17 @@ class Regression(Task):
     losses: ClassVar[tuple[str, ...]] = ("mean_squared", "mean_absolute", "huber")
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
-        """`mean_squared`, `mean_absolute`, or `huber` with δ = 1 (Huber 1964), float32 [B]."""
+        """`mean_squared`, `mean_absolute`, or `huber` with δ = 1 (Huber 1964), float32 [B].
+        Raises RequestError for another name."""
         off = outputs - targets
         match self.loss_name:
             case "mean_absolute":
                 return jnp.abs(off).mean(-1)
             case "huber":
                 return optax.huber_loss(off).mean(-1)
-            case _:
+            case "" | "mean_squared":
                 return jnp.square(off).mean(-1)
+        raise unknown("loss_name of Regression", self.loss_name, self.losses)
 
     def scores(self, outputs: Array, targets: Array) -> dict[str, Array]:
         off = outputs - targets

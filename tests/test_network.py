@@ -1,0 +1,173 @@
+"""Networks of every kind as two pure functions, against what their own libraries compute."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Tiny
+from flax import nnx
+
+from engine import network
+from engine.errors import RequestError
+
+X = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")
+VALID = jnp.arange(6) < 4
+KEY, OTHER = jax.random.key(1), jax.random.key(2)
+
+
+class Asks(nn.Module):
+    """Answers with what it was handed."""
+
+    num_outputs: int = 1
+
+    @nn.compact
+    def __call__(self, x, training: bool, deterministic: bool, valid=None):
+        nn.Dense(1)(x)
+        told = valid if valid is not None else jnp.zeros(len(x), bool)
+        return jnp.stack([jnp.full(len(x), training), jnp.full(len(x), deterministic), told])
+
+
+class AsksNNX(nnx.Module):
+    def __init__(self, num_classes, *, rngs):
+        self.layer = nnx.Linear(5, num_classes, rngs=rngs)
+
+    def __call__(self, x, *, train, use_running_average, valid):
+        return jnp.stack([jnp.full(len(x), v) for v in (train, use_running_average)] + [
+            jnp.zeros(len(x), bool) if valid is None else valid])
+
+
+class Pair:
+    """No module: two functions."""
+
+    def init(self, key, inputs):
+        return {"w": jax.random.normal(key, (inputs.shape[1], 3))}
+
+    def apply(self, params, inputs, is_training, valid, key):
+        told = jnp.stack([jnp.full(len(inputs), on) for on in (is_training, not is_training)] + [
+            jnp.zeros(len(inputs), bool) if valid is None else valid])
+        return told if key is not None or not is_training else None
+
+
+@pytest.mark.parametrize("model", [Asks, Asks(), AsksNNX, Pair, Pair()])
+def test_a_call_is_handed_what_it_asks_for_by_name(model):
+    made = network.of(model, 3)
+    variables = made.init(KEY, X)
+    told, _ = made.apply(variables, X, True, OTHER, VALID)
+    np.testing.assert_array_equal(told, [[True] * 6, [False] * 6, VALID])
+    told, kept = made.apply(variables, X, False)
+    np.testing.assert_array_equal(told, [[False] * 6, [True] * 6, [False] * 6])
+    assert kept == {}
+
+
+class Flaxs(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.6)(nn.Dense(8)(x))
+        return nn.Dense(self.num_classes)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+def test_linen_is_what_flax_computes():
+    made = network.of(Flaxs, 3)
+    variables = made.init(KEY, X)
+    plain = Flaxs(3).init(KEY, X, train=False)
+    jax.tree.map(np.testing.assert_array_equal, variables, dict(plain))
+    outputs, kept = made.apply(variables, X, True, OTHER)
+    want, changed = Flaxs(3).apply(plain, X, train=True, rngs={"dropout": OTHER},
+                                   mutable=["batch_stats"])
+    np.testing.assert_array_equal(outputs, want)
+    jax.tree.map(np.testing.assert_array_equal, kept, dict(changed))
+    np.testing.assert_array_equal(made.apply(variables, X, False)[0],
+                                  Flaxs(3).apply(plain, X, train=False))
+
+
+class Layers(nnx.Module):
+    """A list of layers, statistics and two dropouts."""
+
+    def __init__(self, rngs, num_outputs: int = 3):
+        self.layers = nnx.List([nnx.Linear(5, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs),
+                                nnx.Linear(8, num_outputs, rngs=rngs)])
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize("model", [Layers, Layers(nnx.Rngs(params=KEY, default=KEY))])
+def test_nnx_is_what_flax_computes(model):
+    """Of a class, whose values the key draws, and of a module, which brings its own."""
+    made, plain = network.of(model, 3), Layers(nnx.Rngs(params=KEY, default=KEY))
+    variables = made.init(KEY, X)
+    assert set(variables) == {"params", "batch_stats"}
+    assert set(variables["params"]["layers"]) == {"0", "1", "2"}  # as a checkpoint has them
+    plain.eval()
+    np.testing.assert_allclose(made.apply(variables, X, False)[0], plain(X), atol=1e-6)
+    plain.train()
+    outputs, kept = made.apply(variables, X, True, OTHER)
+    np.testing.assert_allclose(outputs, plain(X), atol=1e-6)
+    moment = plain.layers[1].mean
+    np.testing.assert_allclose(kept["batch_stats"]["layers"]["1"]["mean"], moment[...], atol=1e-6)
+    assert not np.allclose(moment[...], 0)
+    other = made.init(OTHER, X)["params"]["layers"]["0"]["kernel"]
+    same = np.array_equal(other, variables["params"]["layers"]["0"]["kernel"])
+    assert same == isinstance(model, nnx.Module)
+    assert hash(made) == hash(network.of(model, 3)) and made == network.of(model, 3)
+
+
+class Masks(nnx.Module):
+    """The masks of two dropouts."""
+
+    def __init__(self, rngs):
+        self.scale = nnx.Param(jnp.ones(()))
+        self.first, self.second = nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return jnp.stack([drop(self.scale * jnp.ones((50, 4))) for drop in
+                          (self.first, self.second)])
+
+
+class LinenMasks(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic: bool):
+        scale = self.param("scale", nn.initializers.ones, ())
+        return jnp.stack([nn.Dropout(0.5)(scale * jnp.ones((50, 4)), deterministic)
+                          for _ in range(2)])
+
+
+@pytest.mark.parametrize("model", [Masks, LinenMasks])
+def test_dropout_masks_differ_by_layer_and_by_key(model):
+    made = network.of(model, 1)
+    variables = made.init(KEY, X)
+    masks = {seed: np.asarray(made.apply(variables, X, True, jax.random.key(seed))[0])
+             for seed in (3, 4, 3)}
+    for first, second in masks.values():
+        assert set(np.unique(first)) == {0.0, 2.0} and 0.3 < (first > 0).mean() < 0.7
+        assert not np.array_equal(first, second)
+    assert not any(np.array_equal(a, b) for a, b in zip(masks[3], masks[4], strict=True))
+    again, _ = made.apply(variables, X, True, jax.random.key(3))
+    np.testing.assert_array_equal(again, masks[3])
+    assert (made.apply(variables, X, False)[0] == 1).all()
+    assert set(variables) == {"params"}
+
+
+def make(num_outputs):
+    return Tiny(num_outputs)
+
+
+def test_a_function_makes_one():
+    assert network.of(make, 7) == network.Linen(Tiny(7)) == network.of(Tiny, 7)
+    assert network.of(Tiny(7), 3) == network.Linen(Tiny(7))  # a module itself is as it is
+
+
+@pytest.mark.parametrize("model, said", [
+    (7, "model int is a int: give a Linen or NNX module"),
+    (lambda: 7, "gives a int|is a int"),
+    (lambda width: None, r"wants \(width\).*give width a default"),
+    (lambda: (lambda x: x), "gives a function, which is no network"),
+])
+def test_what_is_no_network_is_refused(model, said):
+    with pytest.raises(RequestError, match=said):
+        network.of(model, 3)

@@ -1,0 +1,113 @@
+"""The whole run as one function: what enters its program, and what the command line makes of it."""
+
+import dataclasses
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import QUICK, Tiny, data_of, random_split
+from flax import nnx
+
+from engine.config import Config, Hyper
+from engine.errors import RequestError
+from engine.host import Host
+from engine.loggers.progress import plain_console
+from engine.place import Place
+from engine.pure import train
+from engine.setup import load, of_objects, settle
+
+CONFIG = Config(model=Tiny, batch_size=8, epochs=2)
+HYPER = jax.tree.map(jnp.float32, Hyper(learning_rate=3e-3))
+KEY = jax.random.key(5)
+quickly = partial(jax.jit, compiler_options=QUICK)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return data_of(random_split(37, side=4), random_split(21, side=4, seed=1))
+
+
+def test_configs_that_differ_in_what_enters_no_program_compile_once(small):
+    chex.clear_trace_counter()
+    run = jax.jit(chex.assert_max_traces(lambda *args: train(*args), n=1), static_argnums=0,
+                  compiler_options=QUICK)
+    changes = [{}, {"seed": 7}, {"dataset": "digits"}, {"train_split": "train[:50%]"},
+               {"validation_split": "0.2"}, {"order_seed": 3}, {"image_size": 40}]
+    configs = [dataclasses.replace(CONFIG, **change) for change in changes]
+    assert len(set(configs)) == 1
+    states = [run(config, HYPER, KEY, small)[0] for config in configs]
+    chex.assert_trees_all_equal(*states)
+    assert dataclasses.replace(CONFIG, batch_size=9) != CONFIG
+
+
+def test_a_key_of_the_seed_gives_what_fit_computes(small):
+    """And the seed itself isn't asked."""
+    parts = {"train": small.train.split, "test": small.validation.split}
+    given = {name: tuple(map(np.asarray, split)) for name, split in parts.items()}
+    host = Host(Place(), jax.devices("cpu")[0], plain_console(quiet=True))
+    config = dataclasses.replace(CONFIG, seed=11)
+    dataset = load(config, host, given)
+    ready = settle(of_objects(config, dataset, host), HYPER, dataset, host)
+    state = quickly(ready.learner.create)(ready.hyper, ready.root, ready.data)
+    segment = quickly(ready.learner.segment)
+    for _ in range(config.epochs):
+        state = segment(**ready.inputs, state=state, count=np.int32(ready.lengths.epoch))
+    pure = quickly(partial(train, dataclasses.replace(config, seed=0)))
+    again, history = pure(HYPER, jax.random.key(11), small)
+    chex.assert_trees_all_close(state.params, again.params, atol=2e-5)
+    np.testing.assert_allclose(state.tally.loss_sum / 37, history["loss"][-1], rtol=1e-5)
+    other, _ = pure(HYPER, jax.random.key(0), small)
+    assert not np.allclose(other.params["Dense_0"]["kernel"], state.params["Dense_0"]["kernel"])
+
+
+class Dropped(nnx.Module):
+    def __init__(self, num_outputs, *, rngs):
+        self.layers = nnx.List([nnx.Linear(16, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs)])
+        self.dropout = nnx.Dropout(0.2, rngs=rngs)
+        self.head = nnx.Linear(8, num_outputs, rngs=rngs)
+
+    def __call__(self, x):
+        x = x.reshape(len(x), -1)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.dropout(x))
+
+
+def test_an_nnx_run_multiplies_by_vmap_and_differentiates(small):
+    config = dataclasses.replace(CONFIG, model=Dropped, optimizer="sgd", epochs=1)
+
+    def last(rate, key):
+        _, history = train(config, HYPER._replace(learning_rate=rate), key, small)
+        return history["val_loss"][-1]
+
+    rates, root = jnp.array([0.98e-2, 1e-2, 1.02e-2]), jax.random.split(KEY, 2)[1]
+    values, slopes = quickly(jax.vmap(jax.value_and_grad(last), (0, None)))(rates, root)
+    np.testing.assert_allclose(quickly(last)(rates[1], root), values[1], rtol=1e-5)
+    np.testing.assert_allclose(slopes[1], (values[2] - values[0]) / 0.04e-2, rtol=0.05)
+
+
+class Mask(nnx.Module):
+    """Learns nothing: its output is a dropout's mask, of one example a batch."""
+
+    def __init__(self, rngs):
+        self.scale, self.dropout = nnx.Param(jnp.ones(4)), nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dropout(jnp.broadcast_to(self.scale, (len(x), 4)))
+
+
+def test_dropout_masks_differ_by_step(small):
+    """The loss of a step tells its mask: with a rate of 0 nothing else changes."""
+    config = Config(model=Mask, batch_size=37, epochs=4, optimizer="sgd", shuffle="once")
+    _, history = quickly(partial(train, config))(HYPER._replace(learning_rate=jnp.float32(0)), KEY,
+                                                 small)
+    assert len(set(np.asarray(history["loss"]).tolist())) == 4
+    assert len(set(np.asarray(history["val_loss"]).tolist())) == 1
+
+
+def test_what_cannot_be_meant_is_refused_before_anything_is_traced(small):
+    with pytest.raises(RequestError, match="--batch_size 0"):
+        train(dataclasses.replace(CONFIG, batch_size=0), HYPER, KEY, small)
