@@ -102,7 +102,7 @@ def equal(a, b) -> bool:
 
 
 @pytest.mark.parametrize("model", [
-    Tiny, Kept, pytest.param("cnn", marks=pytest.mark.slow),
+    Tiny, *(pytest.param(model, marks=pytest.mark.slow) for model in (Kept, "cnn")),
 ])
 def test_each_member_is_the_run_alone_bit_for_bit(model):
     config = dataclasses.replace(CONFIG, model=model)
@@ -205,8 +205,9 @@ def test_folds_train_and_validate_on_their_own_rows():
     rows = jnp.stack([jnp.arange(0, 30), jnp.arange(7, 37)])
     held = jnp.stack([jnp.arange(30, 37), jnp.arange(0, 7)])
     folds = np.array([0, 1, 1, 0], np.int32)
-    learner = of(CONFIG)
-    runs = SEGMENT(learner, Layout(), created(CONFIG, folds=folds), None,
+    config = dataclasses.replace(CONFIG, model=Kept)
+    learner = of(config)
+    runs = SEGMENT(learner, Layout(), created(config, folds=folds), None,
                    DATA.train._replace(rows=rows), np.int32(4))
     sums = EVALUATE(learner, Layout(), runs.members, DATA.train._replace(rows=held))
     for at, fold in enumerate(folds):
