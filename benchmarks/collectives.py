@@ -22,10 +22,11 @@ from configs.article import config as ARTICLE
 from configs.article import hyper as HYPER
 from engine.config import Config
 from engine.devices.choose import spare_threads
+from engine.place import Place
 from engine.plan.chips import CHIPS
 
 EACH = 32  # examples of a batch on each device
-WAYS: tuple[dict[str, Any], ...] = ({}, {"fsdp": True})
+WAYS: tuple[dict[str, Any], ...] = ({"fsdp": False}, {"fsdp": True})
 
 
 def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
@@ -33,19 +34,21 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
     so many chips."""
     import jax
 
-    from engine import setup
+    from engine import host, setup
+    from engine.loggers.progress import plain_console
+    from engine.memory import nbytes
     from engine.plan import collectives, plan, topology
 
     here = jax.devices("cpu")
-    config = dataclasses.replace(ARTICLE, batch_size=EACH * count, **way)
+    config = dataclasses.replace(ARTICLE, batch_size=EACH * count)
     if chip:
         config = dataclasses.replace(config, convolution="direct")
     found, missing = topology.devices(CHIPS[chip], count) if chip else (here[:count], "")
     assert found, missing
-    quiet = setup.plain_console(quiet=True)
-    ready = setup.settle(config, HYPER, here[0], _blank(config), quiet)._replace(config=config)
-    text = plan.compiled_for(found, ready, config).as_text() or ""
-    return {"params": collectives.nbytes(ready.state_shapes.params),
+    quiet = host.Host(Place(), here[0], plain_console(quiet=True))
+    ready = setup.settle(config, HYPER, _blank(config), quiet)
+    text = plan.compiled_for(found, ready, **way).as_text() or ""
+    return {"params": nbytes(ready.state_shapes.params),
             "read": collectives.read(collectives.step(text), count)}
 
 
@@ -72,7 +75,7 @@ def row(way: dict[str, Any], count: int, found: dict[str, Any]) -> str:
     kinds = ", ".join(f"{len(sizes)} {kind} ({sum(sizes):,})"
                       for kind, sizes in sorted(found["read"].items()))
     total = sum(map(sum, found["read"].values()))
-    name = " ".join(f"--{flag}" for flag in way) or "data-parallel"
+    name = "--fsdp" if way["fsdp"] else "data-parallel"
     cells = [count, name, kinds or "none", f"{total:,}", f"{total / found['params']:.3f}"]
     return f"| {' | '.join(map(str, cells))} |"
 

@@ -1,7 +1,6 @@
-"""Folders of pictures: known answers, what is refused and in which words, and whole runs."""
+"""Folders of pictures: known answers, what is refused and in which words."""
 
 import io
-import json
 import os
 import shutil
 from pathlib import Path
@@ -316,33 +315,3 @@ def test_the_cache_names_no_place(pets):
     load(pets)
     assert all(path.name.startswith("image_folder-") for path in cache.folder().iterdir())
     assert len(list(cache.folder().iterdir())) == 2
-
-
-def test_a_run_on_a_folder_from_training_to_predictions(launch, tmp_path):
-    root = tmp_path / "shades"
-    for n in range(60):
-        shade = (n % 2) * 120 + n
-        (root / ("dark", "light")[n % 2]).mkdir(parents=True, exist_ok=True)
-        picture = Image.new("L", (18, 18), shade)
-        picture.save(root / ("dark", "light")[n % 2] / f"{n:02}.png")
-    asked = ("--device", "cpu", "--batch_size", "8")
-    done = launch("--dataset", f"image_folder:{root}", *asked)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "unknown split of image_folder 'test'" in done.stderr
-    assert "type --validation_split 0.1." in done.stderr
-    done = launch("--dataset", "image_folder:shades", "--train_split", "train[10:]",
-                  "--validation_split", "0.2", "--epochs", "20", *asked)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    run = tmp_path / "runs/image_folder-shades-cnn-1"
-    scores = json.loads((run / "metrics.json").read_text())
-    assert scores["num_examples"] == 10 and scores["accuracy"] == 1
-    done = launch("predict", "--run_dir", run, root / "dark/00.png", root / "light/59.png")
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert [label for _, label, _ in rows] == ["dark", "light"]
-
-    root.rename(tmp_path / "moved")
-    done = launch("--resume", run, "--epochs", "21", "--dataset", "image_folder:moved")
-    assert done.returncode == 0, done.stderr
-    Image.new("L", (18, 18), 7).save(tmp_path / "moved/dark/00.png")
-    done = launch("--resume", run, "--epochs", "22")
-    assert done.returncode == 2 and "has changed since (fingerprint" in done.stderr

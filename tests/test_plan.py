@@ -5,16 +5,17 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Tiny, data_of, random_split
 
 import launch as program
-from engine import flags, loop
-from engine.config import Config, Hyper, durations
+from engine import flags
+from engine.config import Config, Hyper
 from engine.errors import RequestError
+from engine.place import Place
 from engine.plan import chips, collectives, plan
 from engine.plan.chips import CHIPS
 from engine.plan.plan import Plan, Way
-from engine.state import shapes
+from engine.setup import learner_of
 from models.cnn import CNN
 
 H100 = CHIPS["H100"]
@@ -25,11 +26,13 @@ SPLIT = 4 * (3 * 3 * 32 * 64 + 3 * 3 * 64 * 64 + 1024 * 64)  # bytes: all but th
 
 def article(model: str = "cnn") -> Plan:
     """The article's plan on eight, its compiled part made up."""
-    config = Config(model=model)
-    network, tx = loop.prepare(config, 10, Hyper(), durations(config, 50_000))
+    data = data_of(random_split(8, side=32), random_split(8, side=32), 10)
+    data = jax.tree.map(lambda x: jnp.broadcast_to(x, (8, *IMAGE)) if x.ndim == 4 else x, data)
+    state = jax.eval_shape(learner_of(Config(model=model), 10).create, Hyper(), jax.random.key(0),
+                           data)
     ways = (Way(5_000_000, {"all-reduce": 490_292}, 50),
             Way(6_000_000, {"all-reduce": 6_964, "all-gather": 966_656}, 60))
-    return Plan(H100, 8, 32, shapes(network, tx, IMAGE), 184_800_000, ways, "made up")
+    return Plan(H100, 8, 32, state, 184_800_000, ways, "made up")
 
 
 @pytest.mark.parametrize("words, said", [
@@ -58,7 +61,7 @@ def test_a_batch_that_the_devices_cant_share_is_refused(capsys):
 
 def test_microbatches_are_refused(capsys):
     with pytest.raises(RequestError, match="leave --microbatch out"):
-        plan.settled(Config(dataset="digits", microbatch=2), Hyper(), 2, H100)
+        plan.settled(Config(dataset="digits", microbatch=2), Hyper(), Place(), 2, H100)
 
 
 def test_a_plan_is_for_train():
@@ -120,12 +123,12 @@ ENTRY %main (p: s32[]) -> s32[] {
     assert collectives.step("ENTRY %main {\n}\n") == "ENTRY %main {\n}\n"
 
 
-def test_compiling_tells_what_devices_send_each_other(tiny_is_a_model):
+def test_compiling_tells_what_devices_send_each_other():
     """For the two CPU devices of this process: the gradient and the tally's three scalars, once; of
     what is split, the parameters gathered (twice, where the compiler leaves it so)."""
-    config = Config(model="tiny", dataset="digits", image_size=8, batch_size=64,
+    config = Config(model=Tiny, dataset="digits", image_size=8, batch_size=64,
                     optimizer="sgd")
-    found = plan.settled(config, Hyper(), 2, CHIPS["v5e"])
+    found = plan.settled(config, Hyper(), Place(), 2, CHIPS["v5e"])
     whole, split = 4 * (8 * 8 * 16 + 16 + 16 * 10 + 10), 4 * 8 * 8 * 16
     replicated, sharded = (way.traffic for way in found.ways)
     assert replicated == {"all-reduce": whole + 12}
@@ -135,7 +138,7 @@ def test_compiling_tells_what_devices_send_each_other(tiny_is_a_model):
     assert [way.kernels for way in found.ways] == [0, 0] and found.ways[0].temporary > 0
     assert found.data == 1797 * (8 * 8 + 4) + 4 * 1797  # pixels and labels, then rows
     with pytest.raises(RequestError, match="this process has 2 CPU devices, and a plan of 8"):
-        plan.settled(config, Hyper(), 8, CHIPS["v5e"])
+        plan.settled(config, Hyper(), Place(), 8, CHIPS["v5e"])
 
 
 def test_a_plan_is_a_table():

@@ -1,6 +1,8 @@
+"""Many runs as one: each is the run alone, whatever the layout, order, neighbours and devices."""
+
 import dataclasses
 import re
-from functools import partial
+from functools import cache, partial
 
 import chex
 import flax.linen as nn
@@ -8,24 +10,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import data_of, on_devices, random_split
+from conftest import Tiny, data_of, on_devices, random_split
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from engine import loop, memory
-from engine.config import Config, Hyper
-from engine.data import Subset, normalise
+from engine import memory
+from engine.config import Config, Hyper, durations
+from engine.data import Subset
+from engine.learners.gradient import Gradient
+from engine.setup import learner_of
 from engine.sweep import population
 from engine.sweep.population import Layout, Population
-from models import build
 
-pytestmark = pytest.mark.usefixtures("tiny_is_a_model", "normed_is_a_model")
 RATES = np.array([1e-4, 1e-3, 3e-3, 1e-2], np.float32)
 SEEDS = np.array([0, 1, 0, 7], np.int32)
 CLASSES = 4
 
 
-CONFIG = Config(model="tiny", batch_size=8, epochs=2)
+CONFIG = Config(model=Tiny, batch_size=8, epochs=2)
 DATA = data_of(random_split(37), random_split(21, seed=1))
+
+
+class Kept(nn.Module):
+    """Tiny, with batch statistics."""
+
+    num_classes: int = 4
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = nn.Dense(8, use_bias=False)(x.reshape(x.shape[0], -1))
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        return nn.Dense(self.num_classes)(x)
 
 
 def folded(subset: Subset) -> Subset:
@@ -33,42 +47,63 @@ def folded(subset: Subset) -> Subset:
     return subset._replace(rows=subset.rows[None])
 
 
+@cache
+def of(config: Config) -> Gradient:
+    return learner_of(config, CLASSES)
+
+
+# One program a learner and layout, for all tests.
+CREATE = jax.jit(
+    lambda learner, *values: population.create_all(
+        learner, *values, input_shape=DATA.train.input_shape,
+        lengths=durations(learner.config, len(DATA.train.rows))),
+    static_argnums=0,
+)
+TRACED: list[Layout] = []
+
+
+def _segment(learner, layout, *rest):
+    TRACED.append(layout)
+    return population.segment(learner, layout, *rest)
+
+
+SEGMENT = jax.jit(_segment, static_argnums=(0, 1))
+EVALUATE = jax.jit(population.evaluate, static_argnums=(0, 1))
+JUDGE = jax.jit(Gradient.evaluate, static_argnums=0)
+ALONE = jax.jit(Gradient.segment, static_argnums=0)
+ONE = jax.jit(Gradient.create, static_argnums=0)
+
+
 def created(config: Config, seeds=SEEDS, rates=RATES, folds=None) -> Population:
-    model = build(config.model, CLASSES, config.convolution)
     zeros = np.zeros(len(seeds), np.int32)
-    return jax.jit(partial(
-        population.create_all, model, config, image_HxWxC=DATA.train.image_shape,
-        num_train=DATA.train.rows.shape[0],
-    ))(Hyper(learning_rate=rates), seeds, zeros if folds is None else folds,
-       np.arange(len(seeds), dtype=np.int32))
+    return CREATE(of(config), Hyper(learning_rate=rates), seeds, zeros if folds is None else folds,
+                  np.arange(len(seeds), dtype=np.int32))
 
 
 def trained(config: Config, layout: Layout, order=None, runs=None, steps: int = 5):
-    model = build(config.model, CLASSES, config.convolution)
-    segment = jax.jit(partial(population.segment, model, config, layout))
     runs = created(config) if runs is None else runs
-    return segment(runs, order, folded(DATA.train), np.int32(steps))
+    return SEGMENT(of(config), layout, runs, order, folded(DATA.train), np.int32(steps))
 
 
 def alone(config: Config, at: int, order=None, steps: int = 5):
     """The same run through the ordinary loop."""
     hyper, root = Hyper(learning_rate=RATES[at]), jax.random.key(int(SEEDS[at]))
-    model = build(config.model, CLASSES, config.convolution)
-    segment = jax.jit(partial(loop.segment, model, config))
-    state = jax.jit(partial(loop.initial_state, config))(hyper, root, DATA)
-    return segment(hyper, root, root if order is None else order, DATA.train, state,
-                   np.int32(steps))
+    state = ONE(of(config), hyper, root, DATA)
+    return ALONE(of(config), hyper, root, root if order is None else order, DATA.train, state,
+                 np.int32(steps))
 
 
 def member(runs: Population, at: int):
-    return jax.tree.map(lambda x: x[at], runs.members.state)
+    return jax.tree.map(lambda x: np.asarray(x)[at], runs.members.state)
 
 
 def equal(a, b) -> bool:
-    return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, a, b)))
 
 
-@pytest.mark.parametrize("model", ["tiny", "normed", "cnn"])
+@pytest.mark.parametrize("model", [
+    Tiny, *(pytest.param(model, marks=pytest.mark.slow) for model in (Kept, "cnn")),
+])
 def test_each_member_is_the_run_alone_bit_for_bit(model):
     config = dataclasses.replace(CONFIG, model=model)
     runs = trained(config, Layout())
@@ -90,31 +125,36 @@ def test_blocks_of_vmap_agree_with_the_run_alone(block, convolution):
         )
 
 
+@pytest.fixture(scope="module")
+def separately() -> population.Separately:
+    """What a CPU does: the run's own program for each member, in waves."""
+    return population.program(of(CONFIG), Layout(), cores=4, population=created(CONFIG),
+                              count=np.int32(1), order=None, train_FxN=folded(DATA.train))
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 4])
-def test_members_computed_at_once_are_each_the_run_alone(at_once, monkeypatch):
-    """What a CPU does: the run's own program for each, in waves; an odd one is left at the end."""
+def test_members_computed_at_once_are_each_the_run_alone(at_once, separately, monkeypatch):
+    """An odd one is left at the end."""
     runs, shared = created(CONFIG), {"order": None, "train_FxN": folded(DATA.train)}
-    program = population.program(build("tiny", CLASSES), CONFIG, Layout(), cores=4,
-                                 population=runs, count=np.int32(1), **shared)
     waves = []
-    monkeypatch.setattr(program.width, "choose", lambda left: min(at_once, left, 3))
-    monkeypatch.setattr(program.width, "learn", lambda *wave: waves.append(wave[:2]))
+    monkeypatch.setattr(separately.width, "choose", lambda left: min(at_once, left, 3))
+    monkeypatch.setattr(separately.width, "learn", lambda *wave: waves.append(wave[:2]))
     for count in (2, 3):
-        runs = program(population=runs, count=np.int32(count), **shared)
+        runs = separately(population=runs, count=np.int32(count), **shared)
     assert waves[-1] == ((1, 3) if at_once in (1, 4) else (2, 6)) and int(runs.step) == 5
     for at in range(4):
         assert equal(member(runs, at), alone(CONFIG, at)._replace(step=population.NOTHING))
 
 
-def test_no_more_members_at_once_than_memory_holds(monkeypatch):
-    runs, shared = created(CONFIG), {"order": None, "train_FxN": folded(DATA.train)}
-    given = dict(population=runs, count=np.int32(1), **shared)
-    model = build("tiny", CLASSES)
-    need = memory.extra(memory.plan(population.program(model, CONFIG, Layout(), **given).compiled))
+def test_no_more_members_at_once_than_memory_holds(separately, monkeypatch):
+    """Of the same program, in rooms of several sizes."""
+    need = memory.extra(memory.plan(separately.compiled))
+    monkeypatch.setattr(population, "Program", lambda *_, **__: separately._program)
     for room, most in ((0, 1), (3 * need, 2), (100 * need, 8), (None, 8)):
         monkeypatch.setattr(memory, "free", lambda device, room=room: room)
-        width = population.program(model, CONFIG, Layout(), cores=8, **given).width
-        assert width.most == most
+        again = population.program(of(CONFIG), Layout(), cores=8, population=created(CONFIG),
+                                   count=np.int32(1), order=None, train_FxN=folded(DATA.train))
+        assert again.width.most == most
 
 
 def test_a_shared_order_is_an_ordinary_runs_with_that_order():
@@ -128,9 +168,9 @@ def test_a_shared_order_is_an_ordinary_runs_with_that_order():
 def test_a_shared_order_cuts_one_batch_for_all_members():
     """Under vmap the images are gathered once, so the first layer's input has no run axis."""
     def batches(order):
-        segment = partial(population.segment, build("tiny", CLASSES), CONFIG, Layout(4))
         arguments = (created(CONFIG), order, folded(DATA.train), np.int32(5))
-        return "tensor<4x8x18x18x1xui8>" in jax.jit(segment).lower(*arguments).as_text()
+        text = SEGMENT.lower(of(CONFIG), Layout(4), *arguments).as_text()
+        return "tensor<4x8x18x18x1xui8>" in text
 
     assert batches(None) and not batches(jax.random.key(0))
 
@@ -154,55 +194,50 @@ def test_a_diverged_member_harms_no_other():
 
 def test_selected_members_go_on_as_if_nothing_had_happened():
     runs = trained(CONFIG, Layout(), steps=3)
-    kept = Population(runs.step, population.select(runs.members, np.array([3, 1, 1])))
+    kept = Population(runs.step, population.select(runs.members, np.array([3, 1, 1, 0])))
     on, all_on = (trained(CONFIG, Layout(), runs=r, steps=2) for r in (kept, runs))
-    for at, source in enumerate((3, 1, 1)):
+    for at, source in enumerate((3, 1, 1, 0)):
         assert equal(member(on, at), member(all_on, source))
-    assert np.asarray(on.members.number).tolist() == [3, 1, 1]
+    assert np.asarray(on.members.number).tolist() == [3, 1, 1, 0]
 
 
-@pytest.mark.parametrize("name", ["tiny", "normed"])
-def test_folds_train_and_validate_on_their_own_rows(name):
+def test_folds_train_and_validate_on_their_own_rows():
     rows = jnp.stack([jnp.arange(0, 30), jnp.arange(7, 37)])
+    held = jnp.stack([jnp.arange(30, 37), jnp.arange(0, 7)])
     folds = np.array([0, 1, 1, 0], np.int32)
-    config, model = dataclasses.replace(CONFIG, model=name), build(name, CLASSES)
-    runs = jax.jit(partial(population.segment, model, config, Layout()))(
-        created(config, folds=folds), None, DATA.train._replace(rows=rows), np.int32(4))
-    sums = population.evaluate(model, Layout(), runs.members, DATA.train._replace(rows=rows), 4)
+    config = dataclasses.replace(CONFIG, model=Kept)
+    learner = of(config)
+    runs = SEGMENT(learner, Layout(), created(config, folds=folds), None,
+                   DATA.train._replace(rows=rows), np.int32(4))
+    sums = EVALUATE(learner, Layout(), runs.members, DATA.train._replace(rows=held))
     for at, fold in enumerate(folds):
         part = DATA.train._replace(rows=rows[fold])
         hyper, root = Hyper(learning_rate=RATES[at]), jax.random.key(int(SEEDS[at]))
-        data = dataclasses.replace(DATA, train=part)
-        state = jax.jit(partial(loop.initial_state, config))(hyper, root, data)
-        segment = jax.jit(partial(loop.segment, model, config))
-        single = segment(hyper, root, root, part, state, np.int32(4))
+        state = ONE(learner, hyper, root, dataclasses.replace(DATA, train=part))
+        single = ALONE(learner, hyper, root, root, part, state, np.int32(4))
         assert equal(member(runs, at).variables, single.variables)
-        want = loop.evaluate(model, single.variables, part, 4)
+        want = JUDGE(learner, single.variables, DATA.train._replace(rows=held[fold]))
         np.testing.assert_array_equal(sums.confusion[at], want.confusion)
+        assert int(want.tally.count) == 7
 
 
 def test_one_trace_serves_every_learning_rate():
-    chex.clear_trace_counter()
-    model = build("tiny", CLASSES)
-
-    def of_config(*arguments):
-        return population.segment(model, CONFIG, Layout(), *arguments)
-
-    segment = jax.jit(chex.assert_max_traces(of_config, n=1))
-    for rates in (RATES, RATES * 3, RATES[::-1].copy()):
-        segment(created(CONFIG, rates=rates), None, folded(DATA.train), np.int32(5))
+    trained(CONFIG, Layout())
+    before = len(TRACED)
+    for rates in (RATES * 3, RATES[::-1].copy()):
+        trained(CONFIG, Layout(), runs=created(CONFIG, rates=rates))
+    assert len(TRACED) == before
 
 
-@pytest.mark.parametrize("name", ["tiny", "normed"])
-def test_probabilities_are_summed_over_members(name):
-    config = dataclasses.replace(CONFIG, model=name)
-    runs, model = trained(config, Layout()), build(name, CLASSES)
-    variables = runs.members.state.variables
-    total, predicted = population.probabilities(model, variables, DATA.validation)
-    images = normalise(DATA.validation.split.inputs)
-    each = [nn.softmax(model.apply(member(runs, at).variables, images, train=False))
+def test_probabilities_are_summed_over_members():
+    runs = trained(CONFIG, Layout())
+    total, predicted = population.predictions(
+        of(CONFIG), runs.members.state.variables, DATA.validation
+    )
+    images = np.asarray(DATA.validation.split.inputs, np.float32) / 255
+    each = [jax.nn.softmax(Tiny().apply(member(runs, at).variables, images, train=False))
             for at in range(4)]
-    np.testing.assert_allclose(total, sum(each), rtol=1e-5)
+    np.testing.assert_allclose(total, sum(each), rtol=1e-4)
     np.testing.assert_array_equal(predicted, np.stack([e.argmax(-1) for e in each]))
 
 
@@ -220,7 +255,7 @@ def sharded(count: int) -> tuple[str, Population]:
         jax.device_put(runs.members, NamedSharding(mesh, PartitionSpec("runs"))),
     )
     train = jax.device_put(folded(DATA.train), everywhere)
-    segment = jax.jit(partial(population.segment, build("tiny", CLASSES), CONFIG, Layout(1, mesh)))
+    segment = jax.jit(partial(population.segment, of(CONFIG), Layout(1, mesh)))
     compiled = segment.lower(placed, None, train, np.int32(5)).compile()
     return compiled.as_text(), compiled(placed, None, train, np.int32(5))
 
@@ -235,9 +270,10 @@ def test_devices_share_a_population_without_speaking():
     chex.assert_trees_all_equal(spread.tally.correct, one.tally.correct)
 
 
+@pytest.mark.slow
 def test_eight_devices_share_one_too():
     on_devices(8, (
-        "import re, jax, test_population as t; conftest.MODELS['tiny'] = conftest.Tiny\n"
+        "import re, jax, test_population as t\n"
         "text, runs = t.sharded(8)\n"
         "assert len(jax.devices()) == 8 and not re.search(t.COLLECTIVES, text)\n"
         "assert (t.np.asarray(runs.members.state.diverged_at) < 0).all() and int(runs.step) == 5\n"

@@ -1,32 +1,46 @@
-"""Whole sweeps in real processes, interrupted by real signals, on scikit-learn's real digits."""
+"""Whole sweeps of a small network in this process, on two devices: what they promise."""
 
 import csv
+import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from conftest import ONE_DEVICE, ROOT, TWO_DEVICES
-from test_run import assert_same_bits
+from conftest import Tiny, random_split
 
-from engine.flags import parse
+from engine import flags, memory, run
+from engine.config import Config, Hyper
+from engine.data import partition
+from engine.errors import RequestError, RunError
+from engine.folder import history
+from engine.host import begin_alone
+from engine.place import Place
+from engine.report import pictures
+from engine.sources import arrays
+from engine.sweep import group as groups
+from engine.sweep import judge, results, sweep
+from engine.sweep.lockstep import Lockstep
+from engine.sweep.space import Search, trials
+from engine.trained import load
 
-pytestmark = pytest.mark.slow
-DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
-SWEEP = ("sweep", *DIGITS, "--epochs", "3", "--seeds", "2",
-         "--sweep", "learning_rate=1e-3,1e-2,1e30")
+CONFIG = Config(model=Tiny, batch_size=8, epochs=3)
+SETS = {"train": random_split(64, side=8), "test": random_split(32, side=8, seed=1)}
+ASKED = {"axes": ("learning_rate=1e-3,1e-2,1e30",), "seeds": 2}
 
 
-def launched(folder: Path, *words: object, env=ONE_DEVICE) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "launch.py"), *map(str, words)]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | env
-    )
+@pytest.fixture(autouse=True)
+def unreported(monkeypatch):
+    """Without the report, which takes longer to draw than all else."""
+    monkeypatch.setattr(results.sweep_report, "write", lambda *_: None)
+
+
+def swept(path: Path, *axes: str, config=CONFIG, resume="", data=SETS, **search) -> Path:
+    place = Place(device="cpu", run_dir="" if resume else str(path))
+    asked = Search(**{"axes": axes} | search)
+    return sweep.run(config, Hyper(), asked, place, str(path) if resume else "", data)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -34,34 +48,44 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def statuses(path: Path) -> list[tuple[str, str]]:
+    return [(row["status"], row["epochs"]) for row in table(path)]
+
+
+def events(path: Path) -> list[dict]:
+    return [json.loads(line) for line in (path / "events.jsonl").read_text().splitlines()]
+
+
+def same_bits(a: Path, b: Path) -> None:
+    one, other = (load(path, CONFIG).state for path in (a, b))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """Three rates, one of which diverges, of two seeds; never interrupted."""
-    folder = tmp_path_factory.mktemp("finished")
-    done = launched(folder, *SWEEP, "--run_dir", "sweep")
-    assert done.returncode == 0, done.stderr
-    (folder / "printed").write_text(done.stdout)
-    return folder / "sweep"
+    path = tmp_path_factory.mktemp("finished") / "sweep"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "DPI", 50)
+        return swept(path, **ASKED)
 
 
 def test_the_folder_holds_what_it_promises(finished):
     names = {p.name for p in finished.iterdir()}
     assert {"sweep.json", "results.csv", "results.jsonl", "best.py", "ensembles.json",
-            "report.html", "curves.png", "axis.png", *map(str, range(6))} <= names
+            *map(str, range(6))} <= names
     rows = table(finished)
     assert [row["status"] for row in rows] == ["done"] * 4 + ["diverged"] * 2
     assert [row["seed"] for row in rows] == ["0", "1"] * 3
-    assert all(float(row["val_accuracy"]) > 0.5 for row in rows[:4])
     as_json = [json.loads(x) for x in (finished / "results.jsonl").read_text().splitlines()]
     assert [str(row["learning_rate"]) for row in as_json] == [r["learning_rate"] for r in rows]
-    printed = (finished.parent / "printed").read_text()
-    assert "6 runs in one program" in printed and "as many blocks at once" in printed
-    assert "4 of 6 runs alive" in printed and "runs an hour" in printed
 
 
-def test_the_best_setting_is_a_recipe_that_runs(finished):
-    config, hyper = parse(["--config", str(finished / "best.py")])[1:3]
-    assert (config.dataset, config.epochs, config.batch_size) == ("digits", 3, 100)
+def test_the_best_setting_is_a_recipe(finished):
+    (finished / "named.py").write_text(
+        (finished / "best.py").read_text().replace(f'"<{Tiny!r}>"', '"cnn"'))
+    config, hyper = flags._recipe(str(finished / "named.py"))[:2]
+    assert (config.epochs, config.batch_size) == (3, 8)
     means = {}
     for row in table(finished)[:4]:
         means.setdefault(float(row["learning_rate"]), []).append(float(row["val_accuracy"]))
@@ -71,202 +95,182 @@ def test_the_best_setting_is_a_recipe_that_runs(finished):
 def test_ensembles_judge_the_averaged_probabilities(finished):
     every, best = json.loads((finished / "ensembles.json").read_text())
     assert (every["runs"], best["runs"]) == (4, 2) and every["split"] == "test"
+    told = [load(finished / str(n), CONFIG).predict(SETS["test"].inputs) for n in range(4)]
+    hits = np.mean(told, axis=0).argmax(-1) == SETS["test"].targets
+    assert every["accuracy"] == pytest.approx(hits.mean(), abs=1e-6)
     accuracies = [float(row["val_accuracy"]) for row in table(finished)[:4]]
     assert every["mean_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
-    assert 0 < every["disagreement"] < 1 and 0 < best["ece"] < 1 and best["accuracy"] > 0.8
 
 
-def test_a_member_is_the_ordinary_run_bit_for_bit_and_lives_on_as_one(finished, tmp_path):
-    done = launched(tmp_path, *DIGITS, "--epochs", 3, "--seed", 1, "--learning_rate", "1e-2",
-                    "--run_dir", "run")
-    assert done.returncode == 0, done.stderr
-    assert_same_bits(tmp_path / "run", finished / "3")
-    alone = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    again = launched(tmp_path, "eval", "--run_dir", finished / "3")
-    assert json.loads(again.stdout)["confusion"] == alone["confusion"]
-    resumed = launched(tmp_path, "--resume", finished / "3")
-    assert resumed.returncode == 0, resumed.stderr
-    assert (finished / "3" / "report.html").exists()
-
-
-def test_a_finished_sweep_resumed_says_the_same_again(finished, tmp_path):
+def test_a_finished_sweep_resumed_says_the_same_again(finished):
     """Its members are saved already, and stay as they are."""
     before = (finished / "results.csv").read_text()
-    done = launched(tmp_path, "sweep", "--resume", finished)
-    assert done.returncode == 0, done.stderr
+    swept(finished, resume="yes", **ASKED)
     assert (finished / "results.csv").read_text() == before
 
 
-def test_a_diverged_member_has_nothing_to_evaluate_and_says_so(finished, tmp_path):
-    done = launched(tmp_path, "eval", "--run_dir", finished / "5")
-    assert done.returncode == 2 and "no checkpoint" in done.stderr
-    assert "Traceback" not in done.stderr
+def stopped(path: Path, patch: pytest.MonkeyPatch, **search) -> None:
+    """A sweep that a signal stops after the epoch that comes next."""
+    judged = Lockstep._judge
+
+    def judge(self, *rest):
+        runs = judged(self, *rest)
+        self.interruption.status = 75
+        return runs
+
+    with patch.context() as inner:
+        inner.setattr(Lockstep, "_judge", judge)
+        with pytest.raises(RunError, match="saved. Go on with: python launch.py sweep") as told:
+            swept(path, **search)
+    assert told.value.status == 75
 
 
-@pytest.mark.parametrize(
-    "number, status", [(signal.SIGKILL, -9), (signal.SIGTERM, 75), (signal.SIGINT, 130)]
-)
-def test_a_resumed_sweep_equals_one_never_interrupted(finished, tmp_path, number, status):
-    path = tmp_path / "sweep"
-    command = [sys.executable, ROOT / "launch.py", *SWEEP, "--run_dir", path]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               env=os.environ | ONE_DEVICE)
-    history, deadline = path / "0" / "history.jsonl", time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if history.exists() and history.read_text():
-            break
-        time.sleep(0.01)
-    process.send_signal(number)
-    process.communicate(timeout=120)
-    assert process.returncode == status
-    done = launched(tmp_path, "sweep", "--resume", path)
-    assert done.returncode == 0, done.stderr
-    assert table(path) == table(finished)
-    for run in range(4):
-        assert_same_bits(finished / str(run), path / str(run))
+def test_a_resumed_sweep_equals_one_never_interrupted(finished, tmp_path, monkeypatch):
+    stopped(tmp_path / "sweep", monkeypatch, **ASKED)
+    swept(tmp_path / "sweep", resume="yes", **ASKED)
+    assert table(tmp_path / "sweep") == table(finished)
+    for number in range(4):
+        same_bits(finished / str(number), tmp_path / "sweep" / str(number))
 
 
-def test_a_sweep_is_never_overwritten_and_resumed_as_begun(finished, tmp_path):
-    for words, said in (
-        ((*SWEEP, "--run_dir", finished), "sweep --resume"),
-        (("sweep", "--resume", finished, "--seeds", "9"), "leave it out"),
-        (("sweep", "--resume", finished, "--epochs", "9"), "epochs was 3, now 9"),
-        ((*DIGITS, "--run_dir", finished), "already holds the files of a sweep"),
-    ):
-        done = launched(tmp_path, *words)
-        assert done.returncode == 2 and said in done.stderr, done.stderr
+def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path, monkeypatch, capsys):
+    """Three runs on two devices, where they are four, then on one, and back."""
+    search = {"seeds": 3, "axes": ()}
+    stopped(tmp_path / "moved", monkeypatch, **search)
+    assert "4 runs in blocks of 1 on each of 2 devices" in capsys.readouterr().out
+    with monkeypatch.context() as alone:
+        alone.setattr(groups, "over_runs", lambda device: None)
+        stopped(tmp_path / "moved", monkeypatch, resume="yes", **search)
+        assert "3 runs in blocks of 1 (" in capsys.readouterr().out
+    swept(tmp_path / "moved", resume="yes", **search)
+    swept(tmp_path / "still", **search)
+    assert statuses(tmp_path / "moved") == [("done", "3")] * 3
+    for moved, still in zip(table(tmp_path / "moved"), table(tmp_path / "still"), strict=True):
+        assert float(moved["val_loss"]) == pytest.approx(float(still["val_loss"]), rel=1e-4)
 
 
-def test_halving_drops_the_worse_and_trains_the_better_on(finished, tmp_path):
-    done = launched(tmp_path, "sweep", *DIGITS, "--epochs", 4, "--halving", 2, "--run_dir",
-                    "halved", "--sweep", "learning_rate=1e-5,1e-3,1e-2,1e30")
-    assert done.returncode == 0, done.stderr
-    rows = table(tmp_path / "halved")
-    assert [row["status"] for row in rows] == ["dropped", "dropped", "done", "diverged"]
-    assert [row["epochs"] for row in rows] == ["1", "2", "4", "0"]
-    # The member dropped after two epochs is on its way to being the ordinary run.
-    resumed = launched(tmp_path, "--resume", "halved/1")
-    alone = launched(tmp_path, *DIGITS, "--epochs", 4, "--run_dir", "alone")
-    assert resumed.returncode == alone.returncode == 0, resumed.stderr + alone.stderr
-    assert_same_bits(tmp_path / "halved" / "1", tmp_path / "alone")
+def test_halving_drops_the_worse_and_trains_the_better_on(tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=4)
+    path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-3,1e-2,1e30", config=config,
+                 halving=2)
+    found = [(row["status"], int(row["epochs"]), at) for at, row in enumerate(table(path))]
+    gone, done, first, second = sorted(found)
+    assert gone == ("diverged", 0, 3) and done[:2] == ("done", 4)
+    assert (first[:2], second[:2]) == (("dropped", 1), ("dropped", 2))
+    for dropped, others in ((first, (second, done)), (second, (done,))):
+        scores = [history(path / str(at))[dropped[1] - 1]["val_accuracy"]
+                  for at in (dropped[2], *(other[2] for other in others))]
+        assert scores[0] <= min(scores)
+    state = load(path / str(second[2]), config).state  # it may go on as an ordinary run
+    assert int(state.step) == 16
 
 
 def test_population_based_training_moves_from_the_best(tmp_path):
-    done = launched(tmp_path, "sweep", *DIGITS, "--epochs", 3, "--pbt", "--run_dir", "pbt",
-                    "--sweep", "learning_rate=1e-2,1e-5,3e-3,1e30")
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in (tmp_path / "pbt/events.jsonl").read_text().splitlines()]
-    assert {"group": 0, "step": 15, "run": 3, "event": "diverged"} in events
-    copied = next(e for e in events if e["event"] == "copied")
-    assert (copied["run"], copied["step"]) == (3, 15) and copied["source"] in (0, 2)
-    rows = table(tmp_path / "pbt")
-    assert all(row["status"] == "done" for row in rows)
-    moved = float(rows[3]["learning_rate"])
-    assert any(moved == pytest.approx(rate * by, rel=1e-3)
-               for rate in (1e-2, 3e-3) for by in (0.8, 1.2))
+    path = swept(tmp_path / "pbt", "learning_rate=1e-2,1e-5,3e-3,1e30", pbt=True)
+    first, *later = events(path)
+    assert first == {"group": 0, "step": 8, "run": 3, "event": "diverged"}
+    assert (later[0]["event"], later[0]["run"], later[0]["step"]) == ("copied", 3, 8)
+    assert later[0]["source"] in (0, 2)
+    assert statuses(path)[3][0] == "done"
+    final = json.loads((path / "3/config.json").read_text())["hyper"]["learning_rate"]
+    assert float(table(path)[3]["learning_rate"]) == pytest.approx(final, rel=1e-3)
 
 
-def test_a_static_field_is_a_program_each_and_folds_share_examples_out(tmp_path):
-    done = launched(tmp_path, "sweep", *DIGITS, "--epochs", 1, "--folds", 2, "--sweep",
-                    "batch_size=100,200", "--run_dir", "folds")
-    assert done.returncode == 0, done.stderr
-    assert "4 runs in 4 programs, compiled one by one for batch_size" in done.stdout
-    rows = table(tmp_path / "folds")
+def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
+    """Whole though it is: what it had learned goes, its seed and number stay."""
+    found = trials(CONFIG, Hyper(), Search(("learning_rate=1e-2,1e-3,3e-3,1e-4",), seeds=1))
+    found = [t._replace(config=dataclasses.replace(t.config, seed=t.number)) for t in found]
+    host = begin_alone(Place(device="cpu"))
+    made = groups.assemble(0, found, arrays.of(SETS, "classes"), host)
+    runs = groups.create(made)
+    verdict = judge.Verdict([{}] * 4, [0, 1, 2, 3], [True] * 4, [2, 0, 3, 1])
+    moved, copies = judge.exploited(made, runs, verdict, ["learning_rate"], 0)
+    assert copies == [(1, 2)]
+    before, after = (jax.device_get(x.members) for x in (runs, moved))
+    at = partial(jax.tree.map, lambda x: x[1])
+    jax.tree.map(np.testing.assert_array_equal, at(after.state),
+                 jax.tree.map(lambda x: x[2], before.state))
+    assert not np.array_equal(at(before.state.params)["Dense_0"]["kernel"],
+                              at(after.state.params)["Dense_0"]["kernel"])
+    assert (after.seed == before.seed).all() and (after.number == before.number).all()
+    assert min(abs(after.hyper.learning_rate[1] / 3e-3 - by) for by in (0.8, 1.2)) < 1e-5
+    others = [0, 2, 3]
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[others], y[others]), after, before)
+
+
+def test_a_fold_is_judged_on_its_held_out_rows_and_a_static_field_is_a_program_each(
+    tmp_path, capsys
+):
+    config = dataclasses.replace(CONFIG, epochs=1)
+    path = swept(tmp_path / "folds", "batch_size=8,16", config=config, folds=2)
+    assert "4 runs in 2 programs, compiled one by one for batch_size" in capsys.readouterr().out
+    rows = table(path)
     assert [(r["batch_size"], r["fold"]) for r in rows] == [
-        ("100", "1/2"), ("100", "2/2"), ("200", "1/2"), ("200", "2/2")]
-
-
-def test_several_devices_share_a_sweep_of_any_size(finished, tmp_path):
-    """Three runs on two devices: the third is repeated to fill them, and counted once."""
-    done = launched(tmp_path, "sweep", *DIGITS, "--epochs", 3, "--run_dir", "spread", "--sweep",
-                    "learning_rate=1e-3,1e-2,1e30", env=TWO_DEVICES)
-    assert done.returncode == 0, done.stderr
-    assert "4 runs in blocks of 1 on each of 2 devices" in done.stdout
-    rows = table(tmp_path / "spread")
-    assert [row["status"] for row in rows] == ["done", "done", "diverged"]
-    first, same = rows[0], table(finished)[0]
-    assert float(first["val_loss"]) == pytest.approx(float(same["val_loss"]), rel=1e-3)
-
-
-def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path):
-    """Three runs from one device to two, where they are four, and back."""
-    words = ("sweep", *DIGITS, "--epochs", 3, "--seeds", 3, "--run_dir", tmp_path / "moved")
-    stop = ("import sys, launch; from engine import sweep; real = sweep.Sweep._judge; seen = []\n"
-            "def judge(self, *rest):\n"
-            "    runs = real(self, *rest); self.interruption.status = 75; return runs\n"
-            "sweep.Sweep._judge = judge; sys.exit(launch.main(sys.argv[1:]))")
-    resume = ("sweep", "--resume", tmp_path / "moved")
-    for arguments, env in ((words, ONE_DEVICE), (resume, TWO_DEVICES)):
-        done = subprocess.run(
-            [sys.executable, "-c", stop, *map(str, arguments)], cwd=ROOT, capture_output=True,
-            text=True, timeout=300, env=os.environ | env,
-        )
-        assert done.returncode == 75, done.stderr
-    done = launched(tmp_path, "sweep", "--resume", "moved")
-    assert done.returncode == 0, done.stderr
-    assert [(row["status"], row["epochs"]) for row in table(tmp_path / "moved")] == [
-        ("done", "3")] * 3
+        ("8", "1/2"), ("8", "2/2"), ("16", "1/2"), ("16", "2/2")]
+    seen = []
+    for row in rows:
+        asked = dataclasses.replace(config, validation_split=row["fold"])
+        held = partition(arrays.of(SETS, "classes"), asked).validation
+        rows_N = np.asarray(held.rows)
+        told = load(path / row["run"], asked).predict(SETS["train"].inputs[rows_N]).argmax(-1)
+        hits = told == SETS["train"].targets[rows_N]
+        assert float(row["val_accuracy"]) == pytest.approx(hits.mean(), abs=1e-6)
+        seen.append(rows_N)
+    assert sorted(np.concatenate(seen[:2])) == list(range(64))
 
 
 def test_a_swept_number_of_epochs_is_the_one_asked_for(tmp_path):
-    done = launched(tmp_path, "sweep", *DIGITS, "--sweep", "epochs=1,2", "--sweep",
-                    "learning_rate=1e-3,1e30", "--run_dir", "lengths")
-    assert done.returncode == 0, done.stderr
-    assert [(r["epochs"], r["status"]) for r in table(tmp_path / "lengths")] == [
+    path = swept(tmp_path / "lengths", "epochs=1,2", "learning_rate=1e-3,1e30")
+    assert [(r["epochs"], r["status"]) for r in table(path)] == [
         ("1", "done"), ("1", "diverged"), ("2", "done"), ("2", "diverged")]
 
 
-@pytest.mark.parametrize("words, said", [
-    (("--sweep", "batch_size=100,2000"), "--batch_size 2000 is larger than the 1437"),
-    (("--halving", "2", "--seeds", "4", "--epochs", "1"), "type --epochs 2 or more"),
-    (("--folds", "2", "--halving", "2"), "measures each on other examples"),
+@pytest.mark.parametrize("search, said", [
+    ({"axes": ("batch_size=8,200",)}, "--batch_size 200 is larger than the 64"),
+    ({"halving": 2, "seeds": 4, "config": dataclasses.replace(CONFIG, epochs=1)},
+     "type --epochs 2 or more"),
+    ({"folds": 2, "halving": 2}, "measures each on other examples"),
 ])
-def test_a_refused_sweep_leaves_its_folder_free(tmp_path, words, said):
+def test_a_refused_sweep_leaves_its_folder_free(tmp_path, search, said):
     for _ in range(2):
-        done = launched(tmp_path, "sweep", *DIGITS, *words, "--run_dir", "refused")
-        assert done.returncode == 2 and said in done.stderr, done.stderr
+        with pytest.raises(RequestError, match=said):
+            swept(tmp_path / "refused", **{"axes": ()} | search)
 
 
-def with_room(tmp_path, room: str, *words) -> subprocess.CompletedProcess:
-    """`launch.py sweep` where memory.free(device) is `room`."""
-    script = (f"import sys, launch; from engine import memory; memory.free = lambda device: {room};"
-              f" sys.exit(launch.main({['sweep', *map(str, words)]!r}))")
-    env = os.environ | ONE_DEVICE | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True,
-                          text=True, env=env, timeout=300)
+def test_a_sweep_is_never_overwritten_and_resumed_as_begun(finished, tmp_path):
+    with pytest.raises(RequestError, match="sweep --resume"):
+        swept(finished, **ASKED)
+    with pytest.raises(RequestError, match="epochs was 3, now 9"):
+        swept(finished, resume="yes", config=dataclasses.replace(CONFIG, epochs=9), **ASKED)
+    with pytest.raises(RequestError, match="has changed since"):
+        swept(finished, resume="yes", data=SETS | {"test": random_split(32, side=8)}, **ASKED)
+    with pytest.raises(RequestError, match="already holds the files of a sweep"):
+        run.fit(CONFIG, data=SETS, place=Place(device="cpu", run_dir=str(finished)))
+    with pytest.raises(RequestError, match="no checkpoint"):
+        load(finished / "5", CONFIG)  # it diverged: nothing to evaluate
 
 
-def test_a_population_too_large_is_refused_with_numbers(tmp_path):
-    done = with_room(tmp_path, "1000", *DIGITS, "--run_dir", "large", "--seeds", "2")
-    assert done.returncode == 2, done.stderr
-    assert "2 runs need" in done.stderr and "MiB more even one at a time" in done.stderr
-    assert not (tmp_path / "large" / "sweep.json").exists()
+def test_a_population_too_large_is_refused_with_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda device: 10)
+    with pytest.raises(RequestError, match=r"2 runs need .* MiB more even one at a time"):
+        swept(tmp_path / "large", seeds=2, axes=())
+    assert not (tmp_path / "large/sweep.json").exists()
 
 
-def test_a_program_too_large_is_left_out_and_the_others_reported(tmp_path):
+def test_a_program_too_large_is_left_out_and_the_others_reported(tmp_path, monkeypatch, capsys):
     """Then there is room: the sweep goes on with what it lacks."""
-    words = (*DIGITS, "--sweep", "microbatch=20,100", "--epochs", 1, "--run_dir", "some")
-    done = with_room(tmp_path, "8 << 20", *words)  # the first needs 4 MiB, the second 13
-    assert done.returncode == 2 and "1 run needs" in done.stderr, done.stderr
-    assert "program 2 is left out: 1 run needs" in done.stdout
-    rows = table(tmp_path / "some")
-    assert [row["status"] for row in rows] == ["done", "refused"] and rows[1]["epochs"] == "0"
-    assert "refused" in (tmp_path / "some" / "report.html").read_text()
-    done = launched(tmp_path, "sweep", "--resume", "some")
-    assert done.returncode == 0, done.stderr
-    assert [row["status"] for row in table(tmp_path / "some")] == ["done", "done"]
+    rooms, asked = [None], {"axes": ("batch_size=8,16",), "config": CONFIG, "seeds": 2}
+    with monkeypatch.context() as narrow:
+        narrow.setattr(memory, "free", lambda device: rooms.pop() if rooms else 0)
+        with pytest.raises(RequestError, match="2 runs need"):
+            swept(tmp_path / "some", **asked)
+    assert "program 2 is left out: 2 runs need" in capsys.readouterr().out
+    assert statuses(tmp_path / "some") == [("done", "3")] * 2 + [("refused", "0")] * 2
+    swept(tmp_path / "some", resume="yes", **asked)
+    assert statuses(tmp_path / "some") == [("done", "3")] * 4
 
 
 def test_all_runs_diverging_is_status_3(tmp_path):
-    done = launched(tmp_path, "sweep", *DIGITS, "--epochs", 1, "--sweep", "learning_rate=1e30,1e31",
-                    "--run_dir", "lost")
-    assert done.returncode == 3 and "all 2 runs diverged" in done.stderr
-
-
-def test_lr_find_suggests_a_rate_that_learns(tmp_path):
-    done = launched(tmp_path, "lr-find", *DIGITS, "--sweep", "learning_rate=log:1e-5:10:7",
-                    "--run_dir", "rates")
-    assert done.returncode == 0, done.stderr
-    suggested = float(done.stdout.split("suggested: --learning_rate ")[1].split(",")[0])
-    assert 1e-3 <= suggested <= 1e-2
-    assert (tmp_path / "rates" / "lr-find.png").stat().st_size > 1000
+    with pytest.raises(RunError, match="all 2 runs diverged") as told:
+        swept(tmp_path / "lost", "learning_rate=1e30,1e31")
+    assert told.value.status == 3

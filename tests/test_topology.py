@@ -1,7 +1,6 @@
 """Programs compiled for GPUs that aren't here, by XLA's own compiler for them."""
 
 import re
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -10,14 +9,14 @@ import numpy as np
 import pytest
 from conftest import data_of, random_split
 from jax.sharding import SingleDeviceSharding
-from models.layers import Dense
 
-from engine import loop, memory, mesh
-from engine.config import Config, Hyper, durations
+from engine import memory, mesh
+from engine.config import Config, Hyper
+from engine.memory import nbytes
+from engine.place import Place
 from engine.plan import collectives, plan, topology
 from engine.plan.chips import CHIPS
-from engine.state import shapes
-from models import MODELS
+from engine.setup import learner_of
 
 H100 = CHIPS["H100"]
 FOUR, MISSING = topology.devices(H100, 4)
@@ -32,40 +31,39 @@ class Wide(nn.Module):
     """Layers of 67 MB, more than XLA joins into one exchange."""
 
     num_classes: int
-    convolution: str = "auto"
 
     @nn.compact
     def __call__(self, x, train: bool):
-        x = Dense(WIDTH)(x.reshape(x.shape[0], -1))
+        x = nn.Dense(WIDTH)(x.reshape(x.shape[0], -1))
         for _ in range(LAYERS):
-            x = Dense(WIDTH)(nn.relu(x))
-        return Dense(self.num_classes)(x)
+            x = nn.Dense(WIDTH)(nn.relu(x))
+        return nn.Dense(self.num_classes)(x)
 
 
 @pytest.fixture(autouse=True)
-def wide_is_a_model(monkeypatch):
-    """And nothing is cached, as for `--plan`: what was compiled for elsewhere can't be read."""
-    monkeypatch.setitem(MODELS, "wide", Wide)
+def uncached():
+    """As for `--plan`: what was compiled for elsewhere can't be read."""
     was = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
     yield
     jax.config.update("jax_enable_compilation_cache", was)
 
 
-def compiled(devices, config: Config):
+def compiled(devices, config: Config, fsdp: bool = False):
     """Training with that many devices, and the parameters' bytes."""
-    spread = mesh.spread(devices, config)
+    spread = mesh.spread(devices, fsdp)
     whole = mesh.everywhere(spread and spread.mesh, devices[0])
     data, hyper = data_of(random_split(256), random_split(8)), Hyper()
-    model, tx = loop.prepare(config, 4, hyper, durations(config, 256))
-    state = shapes(model, tx, data.train.image_shape)
+    learner = learner_of(config, 4, spread)
+    state = jax.eval_shape(learner.create, hyper, jax.random.key(0), data)
     root = mesh.blank(jax.random.key(0), whole)
-    program = jax.jit(partial(loop.segment, model, config, spread=spread)).lower(
+    program = jax.jit(learner.segment).lower(
         hyper=mesh.blank(jax.tree.map(np.float32, hyper), whole), root=root, order=root,
         train=mesh.blank(data.train, whole), count=np.int32(1),
-        state=mesh.blank(state, spread.shardings(state) if spread else whole),
+        state=mesh.blank(state, spread.shardings(state) if spread else jax.tree.map(
+            lambda _: whole, state)),
     ).compile(SPEEDY)
-    return program, collectives.nbytes(state.params)
+    return program, nbytes(state.params)
 
 
 def test_what_is_no_gpu_and_a_missing_compiler_are_told(monkeypatch):
@@ -94,10 +92,10 @@ def test_many_hosts_are_of_equal_size():
 @needs_the_compiler
 def test_the_articles_step_on_eight_gpus_sums_the_gradient_and_the_tally():
     config = Config(dataset="digits", image_size=32, batch_size=64)
-    found = plan.settled(config, Hyper(), 8, H100)
+    found = plan.settled(config, Hyper(), Place(), 8, H100)
     assert found.source == "compiled for 8 × H100 by XLA"
     assert all(way.temporary > 0 and 40 < way.kernels < 80 for way in found.ways)
-    whole = collectives.nbytes(found.state.params) + 12
+    whole = nbytes(found.state.params) + 12
     replicated, sharded = (way.traffic for way in found.ways)
     assert replicated == {"all-reduce": whole}
     assert sharded["all-reduce"] + sharded["reduce-scatter"] == whole
@@ -107,10 +105,10 @@ def test_the_articles_step_on_eight_gpus_sums_the_gradient_and_the_tally():
 @needs_the_compiler
 def test_fully_sharded_parameters_are_whole_layer_by_layer_where_memory_is_short():
     """And ahead of their use where it is ample: the compiler weighs that."""
-    config = Config(model="wide", batch_size=32, optimizer="sgd", fsdp=True)
+    config = Config(model=Wide, batch_size=32, optimizer="sgd")
     few, _ = topology.devices(H100._replace(memory=3e8), 4)
-    short, params = compiled(few, config)
-    ample, _ = compiled(FOUR, config)
+    short, params = compiled(few, config, fsdp=True)
+    ample, _ = compiled(FOUR, config, fsdp=True)
     assert memory.plan(short).temp < params / 2 < params < memory.plan(ample).temp
     assert memory.plan(short).arguments < 0.3 * params
 
@@ -118,25 +116,22 @@ def test_fully_sharded_parameters_are_whole_layer_by_layer_where_memory_is_short
 @needs_the_compiler
 def test_predictions_gather_layer_by_layer_too():
     few, _ = topology.devices(H100._replace(memory=3e8), 4)
-    config = Config(model="wide", batch_size=32, fsdp=True)
-    spread = mesh.spread(few, config)
-    model = Wide(4)
-    variables = jax.eval_shape(partial(model.init, train=False), jax.random.key(0),
-                               jnp.zeros((1, 18, 18, 1)))
+    spread = mesh.spread(few, fsdp=True)
+    learner = learner_of(Config(model=Wide, batch_size=32), 4, spread)
+    variables = jax.eval_shape(learner.network.init, jax.random.key(0), jnp.zeros((1, 18, 18, 1)))
     split = mesh.blank(variables, spread.shardings(variables))
     images = jax.ShapeDtypeStruct((640, 18, 18, 1), jnp.uint8,
                                   sharding=mesh.everywhere(spread.mesh, few[0]))
-    program = jax.jit(partial(loop.predict, model, spread=spread)).lower(split, images).compile()
-    assert memory.plan(program).temp < collectives.nbytes(variables) / 2
+    program = jax.jit(learner.predict).lower(split, images).compile()
+    assert memory.plan(program).temp < nbytes(variables) / 2
 
 
 @needs_the_compiler
-@pytest.mark.parametrize("changes, kinds", [
-    ({}, {"all-reduce"}), ({"fsdp": True}, {"all-reduce", "all-gather", "reduce-scatter"}),
+@pytest.mark.parametrize("fsdp, kinds", [
+    (False, {"all-reduce"}), (True, {"all-reduce", "all-gather", "reduce-scatter"}),
 ])
-def test_gpus_exchange_nothing_unexpected(changes, kinds):
-    config = Config(batch_size=32, convolution="direct", **changes)
-    program, _ = compiled(FOUR, config)
+def test_gpus_exchange_nothing_unexpected(fsdp, kinds):
+    program, _ = compiled(FOUR, Config(batch_size=32, convolution="direct"), fsdp)
     text = program.as_text()
     assert set(collectives.read(text, 4)) == kinds
     assert not re.search(r"all-to-all|collective-permute", text)

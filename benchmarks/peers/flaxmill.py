@@ -8,53 +8,51 @@ import jax
 import numpy as np
 
 from benchmarks.task import given, result
-from engine import loop, metrics
+from engine import loop
 from engine.config import Config, Hyper, durations
 from engine.data import Data, whole
+from engine.network import Functions
 from engine.program import Program
+from engine.setup import learner_of
 from engine.sources.dataset import Split
-from models import build
+from models.cnn import CNN
 
 task = given()
 data = jax.device_put(Data(
     whole(Split(task.x_train, task.y_train.astype(np.int32))),
     whole(Split(task.x_test, task.y_test.astype(np.int32))), 10,
 ))
+
+
+@dataclasses.dataclass(frozen=True)
+class Narrow:
+    """A model that computes in `dtype` from float32 parameters, and answers in float32."""
+
+    model: CNN
+    dtype: str
+
+    def init(self, key, inputs):
+        return self.model.init(key, inputs, train=False)["params"]
+
+    def apply(self, params, inputs):
+        params, inputs = jax.tree.map(lambda x: x.astype(self.dtype), (params, inputs))
+        return self.model.apply({"params": params}, inputs, train=False).astype("float32")
+
+
 config = Config(
     batch_size=task.batch, epochs=task.epochs, convolution=os.environ.get("CONVOLUTION", "auto")
 )
 micro, _ = loop.microbatch_for(config, jax.default_backend())
-config = dataclasses.replace(config, microbatch=micro)
-model, root = build("cnn", 10, config.convolution), jax.random.key(task.seed)
-hyper = jax.tree.map(np.float32, Hyper())
-state = loop.initial_state(config, hyper, root, data)
-
-
-def segment(**arguments):
-    return loop.segment(model, config, **arguments)
-
-
-def evaluate(variables, subset):
-    return loop.evaluate(model, variables, subset, 10)
-
-
-class Narrow:
-    """A model that computes in `dtype` from float32 parameters, and answers in float32."""
-
-    def __init__(self, model, dtype: str):
-        self._model, self._dtype = model, dtype
-
-    def apply(self, variables, images, **rest):
-        variables, images = jax.tree.map(lambda x: x.astype(self._dtype), (variables, images))
-        return self._model.apply(variables, images, **rest).astype("float32")
-
-
+learner = learner_of(dataclasses.replace(config, microbatch=micro), 10)
 if "DTYPE" in os.environ:
-    model = Narrow(model, os.environ["DTYPE"])
+    narrow = Functions(Narrow(CNN(10), os.environ["DTYPE"]))
+    learner = dataclasses.replace(learner, network=narrow)
+root, hyper = jax.random.key(task.seed), jax.tree.map(np.float32, Hyper())
+state = learner.create(hyper, root, data)
 steps = durations(config, len(task.y_train)).epoch
 given_always = {"hyper": hyper, "root": root, "order": root, "train": data.train}
-train = Program(segment, ("state",), **given_always, state=state, count=np.int32(1))
-test = Program(evaluate, variables=state.variables, subset=data.validation)
+train = Program(learner.segment, ("state",), **given_always, state=state, count=np.int32(1))
+test = Program(learner.evaluate, variables=state.variables, subset=data.validation)
 jax.block_until_ready(train(**given_always, state=jax.tree.map(np.array, state), count=np.int32(1)))
 first_step = time.time()
 rows = []
@@ -63,7 +61,7 @@ for _ in range(task.epochs):
     state = jax.block_until_ready(train(**given_always, state=state, count=np.int32(steps)))
     seconds = time.perf_counter() - began
     sums = test(variables=state.variables, subset=data.validation)
-    scores = metrics.summarise(sums, list("0123456789"))
-    rows.append({"seconds": seconds, "accuracy": float(state.tally.correct / state.tally.count),
-                 "val_accuracy": scores["accuracy"]})
+    found, judged = learner.task.row(state.tally), learner.task.row(sums.tally)
+    rows.append({"seconds": seconds, "accuracy": float(found["accuracy"]),
+                 "val_accuracy": float(judged["accuracy"])})
 result(first_step, rows, str(jax.devices()[0].device_kind), "jax", "jaxlib", "flax", "optax")

@@ -22,10 +22,10 @@ from engine.config import Config, Hyper, durations
 from engine.data import Data, whole
 from engine.devices import choose as devices
 from engine.program import Program
+from engine.setup import learner_of
 from engine.sources.dataset import Split
 from engine.sweep import population
 from engine.sweep.population import Layout
-from models import build
 
 WARM_STEPS = 100
 
@@ -34,18 +34,18 @@ data = jax.device_put(whole(Split(task.x_train, task.y_train.astype(np.int32))))
 config = Config(batch_size=task.batch, epochs=task.epochs,
                 convolution=way if way in ("direct", "product") else "auto")
 micro, _ = loop.microbatch_for(config, jax.default_backend())
-config = dataclasses.replace(config, microbatch=micro)
-model = build("cnn", 10, config.convolution)
+learner = learner_of(dataclasses.replace(config, microbatch=micro), 10)
+lengths = durations(config, len(task.y_train))
 seeds = np.arange(members, dtype=np.int32) + task.seed * members
 
 
 def alone():
     """Every member's first state; what trains them, one after another; their tallies."""
     hyper, roots = jax.tree.map(np.float32, Hyper()), [jax.random.key(seed) for seed in seeds]
-    create = jax.jit(partial(loop.initial_state, config))
+    create = jax.jit(learner.create)
     states = [create(hyper, root, Data(data, data, 10)) for root in roots]
     program = Program(
-        partial(loop.segment, model, config), ("state",), hyper=hyper, root=roots[0],
+        learner.segment, ("state",), hyper=hyper, root=roots[0],
         order=roots[0], train=data, state=states[0], count=np.int32(1),
     )
 
@@ -63,15 +63,14 @@ def alone():
 def together():
     """The same three of a population: its start, what trains it, its tallies."""
     create = jax.jit(partial(
-        population.create_all, model, config, image_HxWxC=data.image_shape,
-        num_train=len(task.y_train),
+        population.create_all, learner, input_shape=data.input_shape, lengths=lengths,
     ))
     hyper = Hyper(learning_rate=np.full(members, Hyper().learning_rate, np.float32))
     runs = create(hyper, seeds, np.zeros_like(seeds), np.arange(members, dtype=np.int32))
     order = jax.random.key(task.seed) if os.environ.get("SHARED") else None
     shared = {"order": order, "train_FxN": data._replace(rows=data.rows[None])}
     layout = Layout(block=1 if way == "sweep" else members)
-    program = population.program(model, config, layout, devices.cores(), population=runs, **shared,
+    program = population.program(learner, layout, devices.cores(), population=runs, **shared,
                                  count=np.int32(1))
 
     def train(runs, count):
@@ -85,7 +84,7 @@ turns = [list(start()) for start in ways]
 for states, train, _ in turns:
     for _ in range(4):  # so that a sweep has tried how many to compute at once
         train(jax.tree.map(jnp.copy, states), np.int32(WARM_STEPS))
-steps = np.int32(durations(config, len(task.y_train)).epoch)
+steps = np.int32(lengths.epoch)
 first_step = time.time()
 rows = []
 for _ in range(task.epochs):
