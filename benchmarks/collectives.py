@@ -22,8 +22,8 @@ from configs.article import config as ARTICLE
 from configs.article import hyper as HYPER
 from engine.config import Config
 from engine.devices.choose import spare_threads
-from engine.place import Place
 from engine.plan.chips import CHIPS
+from engine.request import Request
 
 EACH = 32  # examples of a batch on each device
 WAYS: tuple[dict[str, Any], ...] = ({"fsdp": False}, {"fsdp": True})
@@ -45,8 +45,8 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
         config = dataclasses.replace(config, convolution="direct")
     found, missing = topology.devices(CHIPS[chip], count) if chip else (here[:count], "")
     assert found, missing
-    quiet = host.Host(Place(), here[0], plain_console(quiet=True))
-    ready = setup.settle(config, HYPER, _blank(config), quiet)
+    quiet = host.Host(here[0], plain_console(quiet=True))
+    ready = setup.settle(Request(config, HYPER), _blank(config), quiet)
     text = plan.compiled_for(found, ready, **way).as_text() or ""
     return {"params": nbytes(ready.state_shapes.params),
             "read": collectives.read(collectives.step(text), count)}

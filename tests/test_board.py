@@ -8,6 +8,7 @@ from rich.console import Console
 from engine import folder
 from engine.config import Config, Hyper
 from engine.loggers.progress import plain_console
+from engine.request import Request
 from engine.sweep.board import SHOWN, Board
 from engine.sweep.events import FILE, Events
 from engine.sweep.space import Search, trials
@@ -20,7 +21,7 @@ def row(accuracy: float) -> dict[str, float]:
 def played(console: Console) -> str:
     """Two epochs of four runs, of which one diverges and the best is dropped."""
     console.file = file = io.StringIO()
-    runs = trials(Config(epochs=2), Hyper(), Search(("learning_rate=0.1,0.2",), seeds=2))
+    runs = trials(Request(Config(epochs=2), Hyper()), Search(("learning_rate=0.1,0.2",), seeds=2))
     with Board(runs, 8, console) as board:
         board.worked(2, 4.0)
         board.worked(2, 6.0)
@@ -53,7 +54,7 @@ def test_away_from_a_terminal_an_epoch_is_one_line_without_control_characters():
 def test_nothing_measured_has_neither_a_best_nor_a_speed():
     console = plain_console()
     console.file = io.StringIO()
-    with Board(trials(Config(), Hyper(), Search()), 10, console) as board:
+    with Board(trials(Request(Config(), Hyper()), Search()), 10, console) as board:
         board.judged(1, 10)
         board.left(0)
         board.judged(2, 10)
@@ -65,7 +66,7 @@ def test_nothing_measured_has_neither_a_best_nor_a_speed():
 def test_what_was_trained_before_counts_as_done_but_not_for_the_speed():
     console = plain_console()
     console.file = io.StringIO()
-    with Board(trials(Config(epochs=4), Hyper(), Search(seeds=2)), 8, console) as board:
+    with Board(trials(Request(Config(epochs=4), Hyper()), Search(seeds=2)), 8, console) as board:
         board.resumed(4)
         board.worked(2, 10.0)
         board.judged(3, 4)
@@ -108,7 +109,7 @@ def test_a_terminal_shows_a_table_of_who_is_alive_best_first(terminal):
 
 def test_a_terminal_shows_the_best_few_of_many(terminal):
     terminal.file = io.StringIO()
-    runs = trials(Config(), Hyper(), Search(("learning_rate=lin:0:1:12",)))
+    runs = trials(Request(Config(), Hyper()), Search(("learning_rate=lin:0:1:12",)))
     with Board(runs, 120, terminal) as board:
         for run in range(12):
             board.measured(run, row(run / 100), runs[run].values)
@@ -165,7 +166,7 @@ def test_forgetting_a_copy_brings_back_what_it_healed(tmp_path):
 def test_a_run_that_is_measured_again_is_alive_again():
     console = plain_console()
     console.file = io.StringIO()
-    with Board(trials(Config(), Hyper(), Search(seeds=2)), 20, console) as board:
+    with Board(trials(Request(Config(), Hyper()), Search(seeds=2)), 20, console) as board:
         board.measured(1, row(0.5), {"learning_rate": 0.1})
         board.left(0)
         board.judged(1, 10)

@@ -13,6 +13,7 @@ from PIL import Image
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.place import Place
+from engine.request import Request
 from engine.sweep import lr_find, space
 from engine.sweep.lr_find import Finding, picture, smoothed, suggest
 from engine.sweep.space import Search
@@ -105,7 +106,7 @@ def no_device(monkeypatch):
 ], ids=str)
 def test_it_sweeps_the_learning_rate_alone(search, no_device):
     with pytest.raises(RequestError, match="lr-find sweeps the learning rate alone"):
-        lr_find.run(Config(), Hyper(), search, Place())
+        lr_find.run(Request(), search)
 
 
 def test_what_is_too_high_lies_above_what_is_good():
@@ -117,17 +118,19 @@ def test_what_is_too_high_lies_above_what_is_good():
 @pytest.mark.parametrize("values", ["-0.1,0.1", "nan,0.1", "0.1,nan", "lin:-1:1:4", "0.1", "0,1"])
 def test_rates_that_cannot_be_compared_are_refused(values, no_device):
     with pytest.raises(RequestError, match="two learning rates or more, all above 0"):
-        lr_find.run(Config(), Hyper(), Search((f"learning_rate={values}",)), Place())
+        lr_find.run(Request(), Search((f"learning_rate={values}",)))
 
 
-ASKED = (Config(model=Tiny, batch_size=8, epochs=4), Hyper(),
-         Search(("learning_rate=log:1e-4:1e4:5",)))
+SEARCH = Search(("learning_rate=log:1e-4:1e4:5",))
 
 
 def started(path) -> Finding:
     split = random_split(64)
-    return lr_find.run(*ASKED, Place(device="cpu", compile_cache=False, run_dir=str(path)),
-                       {"train": split, "test": random_split(16, seed=1)})
+    return lr_find.run(Request(
+        Config(model=Tiny, batch_size=8, epochs=4), Hyper(),
+        Place(device="cpu", compile_cache=False, run_dir=str(path)),
+        {"train": split, "test": random_split(16, seed=1)},
+    ), SEARCH)
 
 
 def test_a_whole_one_tells_each_segment_and_keeps_its_curve(tmp_path, capsys):

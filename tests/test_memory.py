@@ -6,12 +6,12 @@ import pytest
 from conftest import Tiny, random_split
 
 from engine import compile, memory, setup
-from engine.config import Config, Hyper
+from engine.config import Config
 from engine.errors import RequestError
 from engine.host import Host
 from engine.loggers.progress import plain_console
 from engine.memory import Plan
-from engine.place import Place
+from engine.request import Request
 from engine.sources.dataset import Dataset
 
 
@@ -61,11 +61,11 @@ def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():
 
 def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypatch):
     """The room is what a batch of 8 needs and a byte; 32 and 16 need more."""
-    host = Host(Place(), jax.devices("cpu")[0], plain_console(quiet=True))
+    host = Host(jax.devices("cpu")[0], plain_console(quiet=True))
     parts = {"train": random_split(64), "test": random_split(8)}
     dataset = Dataset("small", tuple("abcd"), parts, "0")
     config = Config(model=Tiny, batch_size=32)
-    ready = setup.settle(config, Hyper(), dataset, host)
+    ready = setup.settle(Request(config), dataset, host)
     need = memory.extra(compile._plan_of(ready, 8)) + 1
     monkeypatch.setattr(memory, "free", lambda device: need)
     state = ready.state_shapes

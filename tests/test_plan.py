@@ -11,10 +11,10 @@ import launch as program
 from engine import flags
 from engine.config import Config, Hyper
 from engine.errors import RequestError
-from engine.place import Place
 from engine.plan import chips, collectives, plan
 from engine.plan.chips import CHIPS
 from engine.plan.plan import Plan, Way
+from engine.request import Request
 from engine.setup import learner_of
 from models.cnn import CNN
 
@@ -61,7 +61,7 @@ def test_a_batch_that_the_devices_cant_share_is_refused(capsys):
 
 def test_microbatches_are_refused(capsys):
     with pytest.raises(RequestError, match="leave --microbatch out"):
-        plan.settled(Config(dataset="digits", microbatch=2), Hyper(), Place(), 2, H100)
+        plan.settled(Request(Config(dataset="digits", microbatch=2)), 2, H100)
 
 
 def test_a_plan_is_for_train():
@@ -128,7 +128,7 @@ def test_compiling_tells_what_devices_send_each_other():
     what is split, the parameters gathered (twice, where the compiler leaves it so)."""
     config = Config(model=Tiny, dataset="digits", image_size=8, batch_size=64,
                     optimizer="sgd")
-    found = plan.settled(config, Hyper(), Place(), 2, CHIPS["v5e"])
+    found = plan.settled(Request(config), 2, CHIPS["v5e"])
     whole, split = 4 * (8 * 8 * 16 + 16 + 16 * 10 + 10), 4 * 8 * 8 * 16
     replicated, sharded = (way.traffic for way in found.ways)
     assert replicated == {"all-reduce": whole + 12}
@@ -138,7 +138,7 @@ def test_compiling_tells_what_devices_send_each_other():
     assert [way.kernels for way in found.ways] == [0, 0] and found.ways[0].temporary > 0
     assert found.data == 1797 * (8 * 8 + 4) + 4 * 1797  # pixels and labels, then rows
     with pytest.raises(RequestError, match="this process has 2 CPU devices, and a plan of 8"):
-        plan.settled(config, Hyper(), Place(), 8, CHIPS["v5e"])
+        plan.settled(Request(config), 8, CHIPS["v5e"])
 
 
 def test_a_plan_is_a_table():

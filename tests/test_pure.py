@@ -17,6 +17,7 @@ from engine.host import Host
 from engine.loggers.progress import plain_console
 from engine.place import Place
 from engine.pure import train
+from engine.request import Request
 from engine.setup import load, of_objects, settle
 
 CONFIG = Config(model=Tiny, batch_size=8, epochs=2)
@@ -47,10 +48,11 @@ def test_a_key_of_the_seed_gives_what_fit_computes(small):
     """And the seed itself isn't asked."""
     parts = {"train": small.train.split, "test": small.validation.split}
     given = {name: tuple(map(np.asarray, split)) for name, split in parts.items()}
-    host = Host(Place(), jax.devices("cpu")[0], plain_console(quiet=True))
+    host = Host(jax.devices("cpu")[0], plain_console(quiet=True))
     config = dataclasses.replace(CONFIG, seed=11)
-    dataset = load(config, host, given)
-    ready = settle(of_objects(config, dataset, host), HYPER, dataset, host)
+    request = Request(config, HYPER, Place(), given)
+    dataset = load(request, host)
+    ready = settle(of_objects(request, dataset, host), dataset, host)
     state = quickly(ready.learner.create)(ready.hyper, ready.root, ready.data)
     segment = quickly(ready.learner.segment)
     for _ in range(config.epochs):

@@ -5,6 +5,7 @@ import pytest
 
 from engine import flags
 from engine.config import Config, Hyper
+from engine.request import Request
 from engine.sweep import results
 from engine.sweep.space import Search, Study, Trial, axes, trials
 
@@ -14,9 +15,8 @@ HYPER = Hyper(learning_rate=0.000123457, weight_decay=0.0, momentum=1 / 3, clip_
 def study_of(config: Config, search: Search, hyper: Hyper | None = None) -> Study:
     """As sweep.run makes it."""
     hyper = hyper or Hyper()
-    made = {"path": None, "config": config, "hyper": hyper, "search": search,
-            "axes": axes(search), "trials": trials(config, hyper, search)}
-    return Study(**{name: made[name] for name in Study._fields})
+    request = Request(config, hyper)
+    return Study(None, request, search, axes(search), trials(request, search))
 
 
 def read_back(tmp_path, trial: Trial, command: str = "python launch.py sweep"):
@@ -52,7 +52,7 @@ def test_a_recipe_says_what_it_is_and_only_what_differs():
 
 
 def test_a_recipe_leaves_out_its_fold_and_keeps_its_order(tmp_path):
-    trial = trials(Config(epochs=3), Hyper(), Search(folds=3, same_data_order=True))[1]
+    trial = trials(Request(Config(epochs=3), Hyper()), Search(folds=3, same_data_order=True))[1]
     assert trial.fold == "2/3" and trial.config.order_seed == 0
     assert same(read_back(tmp_path, trial), (Config(epochs=3, order_seed=0), Hyper()))
 
@@ -74,7 +74,7 @@ def test_any_command_can_head_a_recipe(tmp_path, text):
     assert command in found["__doc__"]
 
 
-def typed_again(study: Study) -> flags.Request:
+def typed_again(study: Study) -> flags.Command:
     """The command of a report, copied into a shell."""
     return flags.parse(shlex.split(shlex.join(results._words(study))))
 
@@ -93,10 +93,10 @@ def typed_again(study: Study) -> flags.Request:
 ], ids=["default", "everything"])
 def test_the_command_typed_again_is_the_same_sweep(search, config):
     study = study_of(config, search)
-    request = typed_again(study)
-    assert (request.command, request.search) == ("sweep", search)
-    assert same((request.config, request.hyper), (config, Hyper()))
-    again = trials(request.config, request.hyper, request.search)
+    command = typed_again(study)
+    assert (command.name, command.search) == ("sweep", search)
+    assert same(command.request[:2], (config, Hyper()))
+    again = trials(command.request, command.search)
     assert len(again) == len(study.trials)
     assert all(same(a[1:3], b[1:3]) and a == b for a, b in zip(again, study.trials, strict=True))
 
@@ -104,4 +104,4 @@ def test_the_command_typed_again_is_the_same_sweep(search, config):
 def test_the_command_typed_again_has_the_values_that_all_runs_share():
     study = study_of(Config(optimizer="sgd"), Search(("momentum=0.8,0.9",)),
                      Hyper(0.01, clip_norm=1.0))
-    assert typed_again(study).hyper == Hyper(0.01, clip_norm=1.0)
+    assert typed_again(study).request.hyper == Hyper(0.01, clip_norm=1.0)

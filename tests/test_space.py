@@ -9,6 +9,7 @@ from engine import optim
 from engine.config import BELOW_ONE, Config, Hyper, check
 from engine.errors import RequestError
 from engine.place import Place
+from engine.request import Request
 from engine.sweep import space, sweep
 from engine.sweep.halving import rungs
 from engine.sweep.space import Search, axis, perturbed, trials
@@ -17,7 +18,8 @@ LOG, LIN = "learning_rate=log:1e-4:1e-1", "weight_decay=lin:1:3"
 
 
 def found(*axes: str, config: Config | None = None, **search) -> list[space.Trial]:
-    return trials(config or Config(), Hyper(clip_norm=1.0), Search(axes, **search))
+    request = Request(config or Config(), Hyper(clip_norm=1.0))
+    return trials(request, Search(axes, **search))
 
 
 @pytest.mark.parametrize("text, values", [

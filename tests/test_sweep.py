@@ -19,6 +19,7 @@ from engine.folder import history
 from engine.host import begin_alone
 from engine.place import Place
 from engine.report import pictures
+from engine.request import Request
 from engine.sources import arrays
 from engine.sweep import group as groups
 from engine.sweep import judge, results, sweep
@@ -40,7 +41,7 @@ def unreported(monkeypatch):
 def swept(path: Path, *axes: str, config=CONFIG, resume="", data=SETS, **search) -> Path:
     place = Place(device="cpu", run_dir="" if resume else str(path))
     asked = Search(**{"axes": axes} | search)
-    return sweep.run(config, Hyper(), asked, place, str(path) if resume else "", data)
+    return sweep.run(Request(config, Hyper(), place, data), asked, str(path) if resume else "")
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -178,10 +179,10 @@ def test_population_based_training_moves_from_the_best(tmp_path):
 
 def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
     """Whole though it is: what it had learned goes, its seed and number stay."""
-    found = trials(CONFIG, Hyper(), Search(("learning_rate=1e-2,1e-3,3e-3,1e-4",), seeds=1))
+    found = trials(Request(CONFIG, Hyper()), Search(("learning_rate=1e-2,1e-3,3e-3,1e-4",), seeds=1))
     found = [t._replace(config=dataclasses.replace(t.config, seed=t.number)) for t in found]
     host = begin_alone(Place(device="cpu"))
-    made = groups.assemble(0, found, arrays.of(SETS, "classes"), host)
+    made = groups.assemble(0, found, Request(CONFIG), arrays.of(SETS, "classes"), host)
     runs = groups.create(made)
     verdict = judge.Verdict([{}] * 4, [0, 1, 2, 3], [True] * 4, [2, 0, 3, 1])
     moved, copies = judge.exploited(made, runs, verdict, ["learning_rate"], 0)

@@ -15,6 +15,7 @@ from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.place import Place
 from engine.report import pictures
+from engine.request import Request
 from engine.sweep import results, space, sweep
 from engine.sweep.space import Search
 
@@ -70,7 +71,7 @@ def test_an_optimizer_of_the_users_sweeps_its_own_values_and_its_best_runs_again
     assert {row["status"] for row in rows} == {"done"}
     best = max(rows, key=lambda row: float(row["val_accuracy"]))
     command = ["--config", "s/best.py", "--device", "cpu", "--run_dir", "again"]
-    request = flags.parse(command)
+    request = flags.parse(command).request
     assert request.hyper._asdict() == {"rate": 3e-3, "slope": float(best["slope"])}
     assert program.main(command) == 0, capsys.readouterr().err
     again = [json.loads(line) for line in (own / "again/history.jsonl").read_text().splitlines()]
@@ -98,7 +99,7 @@ def test_networks_of_the_users_are_swept(own, capsys):
 def test_optimizers_of_different_values_are_no_axis(own):
     config = Config(model="my.py:Small", optimizer="adam")
     with pytest.raises(RequestError, match="adamax has the values rate, slope, and others learn"):
-        space.trials(config, Hyper(), Search(("optimizer=adam,my.py:adamax",)))
+        space.trials(Request(config, Hyper()), Search(("optimizer=adam,my.py:adamax",)))
 
 
 @pytest.mark.parametrize("pbt", [False, True])
@@ -109,8 +110,8 @@ def test_of_a_regression_the_lowest_error_is_the_best(own, capsys, pbt):
     targets = inputs @ np.float32([[1.0], [-2.0], [0.5]])
     config = Config(model=Tiny, task="regression", batch_size=8, epochs=3)
     search = Search(("learning_rate=1e-6,1e-2,1e-5",), pbt=pbt)
-    path = sweep.run(config, Hyper(), search, Place(device="cpu", run_dir="r"), "",
-                     {"train": (inputs[:32], targets[:32]), "test": (inputs[32:], targets[32:])})
+    data = {"train": (inputs[:32], targets[:32]), "test": (inputs[32:], targets[32:])}
+    path = sweep.run(Request(config, Hyper(), Place(device="cpu", run_dir="r"), data), search)
     rows, printed = table(path), capsys.readouterr().out
     errors = [float(row["val_mse"]) for row in rows]
     assert "val_accuracy" not in rows[0]
@@ -134,8 +135,11 @@ def test_a_sweep_of_an_optimizer_given_in_python_is_its_own_too(own, monkeypatch
     monkeypatch.syspath_prepend(own)
     import my  # as the user would
 
-    path = sweep.run(Config(model=Tiny, optimizer=my.adamax, batch_size=8, epochs=2), my.Values(),
-                     Search(("slope=0.1,0.8,0.9",), pbt=True), Place(device="cpu", run_dir="p"),
-                     "", {"train": random_split(32, side=8), "test": random_split(16, side=8)})
+    request = Request(
+        Config(model=Tiny, optimizer=my.adamax, batch_size=8, epochs=2), my.Values(),
+        Place(device="cpu", run_dir="p"),
+        {"train": random_split(32, side=8), "test": random_split(16, side=8)},
+    )
+    path = sweep.run(request, Search(("slope=0.1,0.8,0.9",), pbt=True))
     slopes = [float(row["slope"]) for row in table(path)]
     assert len(slopes) == 3 and set(slopes) != {0.1, 0.8, 0.9}

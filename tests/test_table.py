@@ -258,10 +258,11 @@ def test_the_command_line_names_a_csv(tmp_path, monkeypatch, capsys):
     digits = sources.load("digits", image_size=8)
     for split, content in digits.splits.items():
         export(tmp_path / f"digits/{split}.csv", content)
-    config = flags.parse(["--dataset", "csv:digits"]).config
+    request = flags.parse(["--dataset", "csv:digits"]).request
+    config = request.config
     assert sources.load(config.dataset, image_size=config.image_size).fingerprint \
         == digits.fingerprint  # fmt: skip
-    assert str(folder.create(config)) == "runs/csv-digits-cnn-1"
+    assert str(folder.create(request)) == "runs/csv-digits-cnn-1"
     (tmp_path / "digits/train.csv").write_text("label,p0\n5,300\n")
     assert program.main(["--dataset", "csv:digits", "--device", "cpu", "--nocompile_cache"]) == 2
     assert "line 2: its 'p0' is '300'" in capsys.readouterr().err

@@ -13,9 +13,9 @@ from jax.sharding import SingleDeviceSharding
 from engine import memory, mesh
 from engine.config import Config, Hyper
 from engine.memory import nbytes
-from engine.place import Place
 from engine.plan import collectives, plan, topology
 from engine.plan.chips import CHIPS
+from engine.request import Request
 from engine.setup import learner_of
 
 H100 = CHIPS["H100"]
@@ -92,7 +92,7 @@ def test_many_hosts_are_of_equal_size():
 @needs_the_compiler
 def test_the_articles_step_on_eight_gpus_sums_the_gradient_and_the_tally():
     config = Config(dataset="digits", image_size=32, batch_size=64)
-    found = plan.settled(config, Hyper(), Place(), 8, H100)
+    found = plan.settled(Request(config), 8, H100)
     assert found.source == "compiled for 8 × H100 by XLA"
     assert all(way.temporary > 0 and 40 < way.kernels < 80 for way in found.ways)
     whole = nbytes(found.state.params) + 12
