@@ -26,6 +26,7 @@ GENTLE = Config(model=Normed, batch_size=8, epochs=1, optimizer="sgd")
 RATE = Hyper(learning_rate=0.05)
 ROOT = jax.random.key(5)
 SIDE, COUNT = 4, 37
+quickly = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 class Plain(nn.Module):
@@ -76,11 +77,12 @@ def batches(split, steps: int):
 def in_linen(split):
     """The variables after 4 and 5 updates of one epoch, in Flax and Optax alone."""
     tx = optax.sgd(RATE.learning_rate)
-    kept = Plain().init(keys.stream(ROOT, "params"), jnp.zeros((1, SIDE, SIDE, 1)), train=False)
+    init = quickly(functools.partial(Plain().init, train=False))
+    kept = init(keys.stream(ROOT, "params"), jnp.zeros((1, SIDE, SIDE, 1)))
     params = kept.pop("params")
     opt_state, found = tx.init(params), []
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @quickly
     def update(params, kept, opt_state, images, labels, key):
         def loss(params):
             logits, changed = Plain().apply(
@@ -134,8 +136,8 @@ def test_a_plain_network_learns_as_in_plain_flax(model, devices, fsdp):
     where = mesh.everywhere(spread and spread.mesh, CPUS[0])
     hyper, root, train = mesh.put((jax.tree.map(np.float32, RATE), ROOT, data.train), where)
     learner = learner_of(dataclasses.replace(GENTLE, model=model), 4, spread)
-    segment = jax.jit(learner.segment, compiler_options=QUICK)
-    start = mesh.put(learner.create(RATE, ROOT, data), where)
+    segment = quickly(learner.segment)
+    start = mesh.put(jax.device_get(quickly(learner.create)(RATE, ROOT, data)), where)
     for steps, want in zip((4, 5), wanted(model), strict=True):
         state = segment(hyper, root, root, train, start, np.int32(steps))
         chex.assert_trees_all_close(jax.device_get(state.variables), want, atol=2e-5)
@@ -144,7 +146,7 @@ def test_a_plain_network_learns_as_in_plain_flax(model, devices, fsdp):
 
 
 def test_a_running_moment_that_is_no_number_stops_a_run(data):
-    state = learner_of(GENTLE, 4).create(RATE, jax.random.key(0), data)
+    state = quickly(learner_of(GENTLE, 4).create)(RATE, jax.random.key(0), data)
     assert training.finite(state)
     lost = jax.tree.map(lambda x: x * jnp.nan, state.batch_stats)
     assert not training.finite(state._replace(batch_stats=lost))
