@@ -124,10 +124,10 @@ X, Y = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32), np.aran
 HOLED = np.where(np.arange(40)[:, None] == 3, np.nan, X)
 
 
-class Listed(nn.Module):
-    """One with a list, which has no hash."""
+class Mutable(nn.Module):
+    """One with a set, which has no hash."""
 
-    widths: list
+    widths: set
 
     def __call__(self, x):
         return x
@@ -141,8 +141,8 @@ class Listed(nn.Module):
     ("labels of 40 of its 40 examples are negative", {}, (X, Y - 9)),
     ("labels of .*are no whole numbers", {}, (X, Y / 2)),
     (r"shape \(2, 3\) for 2 .*needs \(2, 4\)", {"model": Tiny(3)}, (X, Y)),
-    ("model: this Listed can't be hashed.*its widths is a list.*use tuples",
-     {"model": Listed([1])}, (X, Y)),
+    ("model: this Mutable can't be hashed.*its widths is a set.*use tuples",
+     {"model": Mutable({1})}, (X, Y)),
     ("optimizer int is a int", {"optimizer": 3}, (X, Y)),
     ("task Tiny is a Tiny", {"task": Tiny()}, (X, Y)),
 ])

@@ -179,7 +179,7 @@ def test_population_based_training_moves_from_the_best(tmp_path):
 
 def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
     """Whole though it is: what it had learned goes, its seed and number stay."""
-    found = trials(Request(CONFIG, Hyper()), Search(("learning_rate=1e-2,1e-3,3e-3,1e-4",), seeds=1))
+    found = trials(Request(CONFIG, Hyper()), Search(("learning_rate=1e-2,1e-3,3e-3,1e-4",)))
     found = [t._replace(config=dataclasses.replace(t.config, seed=t.number)) for t in found]
     host = begin_alone(Place(device="cpu"))
     made = groups.assemble(0, found, Request(CONFIG), arrays.of(SETS, "classes"), host)
