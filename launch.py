@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 
-from engine import flags
+from engine.command import flags
 from engine.errors import RequestError, RunError
 
 
@@ -29,7 +29,8 @@ def _carry_out(command: flags.Command) -> int:
     # Orbax warns of what we ask of it on purpose, and prints the errors that it raises.
     logging.set_verbosity(logging.FATAL)
     if command.summary:
-        from engine import host, summary
+        from engine.command import summary
+        from engine.job import host
 
         print(summary.summary(request, host.begin(request.place, quiet=True)))
     elif planned:
@@ -49,7 +50,7 @@ def _carry_out(command: flags.Command) -> int:
 
         evaluation.tell(request, command.checkpoint)
     elif command.name == "predict":
-        from engine import predictions
+        from engine.command import predictions
 
         predictions.tell(request, command.checkpoint, command.images)
     else:

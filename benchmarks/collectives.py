@@ -34,10 +34,11 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
     so many chips."""
     import jax
 
-    from engine import host, setup
+    from engine import setup
+    from engine.job import host
     from engine.loggers.progress import plain_console
-    from engine.memory import nbytes
     from engine.plan import collectives, plan, topology
+    from engine.programs.memory import nbytes
 
     here = jax.devices("cpu")
     config = dataclasses.replace(ARTICLE, batch_size=EACH * count)

@@ -28,7 +28,7 @@ import optax
 from flax import nnx
 
 from benchmarks.article import machine
-from engine.formulation import census, rewritten
+from engine.formulation.rewriting import census, rewritten
 from models import build
 
 CASES = (("cnn", 32, 32), ("cnn", 512, 32), ("resnet20", 32, 32), ("resnet20", 128, 128))

@@ -7,12 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.command.predictions import predict
     from engine.config import Config, Hyper
     from engine.data import Data, partition
     from engine.errors import RequestError, RunError
     from engine.evaluation import evaluate
     from engine.place import Place
-    from engine.predictions import predict
     from engine.pure import train
     from engine.run import fit
     from engine.sources.dataset import Dataset
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _FROM = {
     "Config": "config", "Hyper": "config", "Place": "place", "Data": "data",
     "partition": "data", "Dataset": "sources.dataset", "RequestError": "errors",
-    "RunError": "errors", "evaluate": "evaluation", "predict": "predictions", "train": "pure",
-    "fit": "run", "Run": "trained", "load": "trained", "Task": "task",
+    "RunError": "errors", "evaluate": "evaluation", "predict": "command.predictions",
+    "train": "pure", "fit": "run", "Run": "trained", "load": "trained", "Task": "task",
     "Classification": "tasks.classification", "Regression": "tasks.regression",
     "Multilabel": "tasks.multilabel",
 }

@@ -10,8 +10,8 @@ import numpy as np
 from jax.sharding import Sharding
 
 from engine.config import Config, Fold, held_out
+from engine.devices.mesh import put
 from engine.errors import RequestError, unknown
-from engine.mesh import put
 from engine.sources.dataset import Dataset, Split
 
 

@@ -8,15 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from engine import mesh, record
-from engine.checkpoint import Checkpoints
 from engine.config import Config, held_out
 from engine.data import Subset, named, whole
-from engine.host import begin
+from engine.devices import mesh
 from engine.job import processes
+from engine.job.host import begin
 from engine.place import Place
 from engine.request import Request
 from engine.setup import Setup, load, of_objects, settle
+from engine.store import record
+from engine.store.checkpoint import Checkpoints
 from engine.task import Judged
 
 

@@ -10,23 +10,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine import bring, folder, memory, mesh, profile, record
-from engine.checkpoint import Checkpoints
-from engine.compile import Programs, naming_a_batch_that_fits, programs
+from engine import bring
 from engine.config import Config, check, check_fields, durations
+from engine.devices import mesh
 from engine.errors import RequestError
 from engine.evaluation import judged
-from engine.host import begin
 from engine.job import processes
+from engine.job.host import begin
+from engine.job.signals import Interruption
 from engine.loggers.progress import Progress
 from engine.optim import schedule
 from engine.place import Place
+from engine.programs import memory, profile
+from engine.programs.compile import Programs, naming_a_batch_that_fits, programs
 from engine.report import run as report
 from engine.request import Request
 from engine.segments import watched
 from engine.setup import Setup, setup
-from engine.signals import Interruption
 from engine.state import State
+from engine.store import folder, record
+from engine.store.checkpoint import Checkpoints
 from engine.task import Task
 from engine.trained import Run
 from engine.training import Clock, Logger, Training

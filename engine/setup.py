@@ -7,15 +7,16 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import bring, data, fitting, loop, memory, mesh, network, sources
+from engine import bring, data, fitting, loop, network, sources
 from engine.config import Config, Durations, durations
 from engine.data import Data
-from engine.devices import choose
+from engine.devices import choose, mesh
+from engine.devices.mesh import Spread
 from engine.errors import RequestError
-from engine.formulation import census
-from engine.host import Host
+from engine.formulation.rewriting import census
+from engine.job.host import Host
 from engine.learners.gradient import Gradient
-from engine.mesh import Spread
+from engine.programs import memory
 from engine.request import Request
 from engine.sources import arrays
 from engine.sources.dataset import Dataset

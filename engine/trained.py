@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine import folder, record
-from engine.checkpoint import Checkpoints
 from engine.config import Config, Durations
 from engine.errors import RequestError
 from engine.learners.gradient import Gradient
 from engine.setup import learner_of
 from engine.state import State
+from engine.store import folder, record
+from engine.store.checkpoint import Checkpoints
 from engine.task import numbers
 
 BATCH = 128  # examples that predict holds on the device at a time

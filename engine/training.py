@@ -10,19 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine import folder
-from engine.checkpoint import Checkpoints
-from engine.compile import Programs
 from engine.config import Durations
 from engine.errors import RunError
 from engine.job import processes
+from engine.job.signals import Interruption
 from engine.loggers.progress import Progress
 from engine.optim import schedule
+from engine.programs.compile import Programs
 from engine.pure import history_row
 from engine.segments import Pace, rest_of_epoch, watched
 from engine.setup import Setup
-from engine.signals import Interruption
 from engine.state import State
+from engine.store import folder
+from engine.store.checkpoint import Checkpoints
 
 MOVES = 20  # of a terminal's line, an epoch
 STUCK_SECONDS = 600

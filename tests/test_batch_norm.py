@@ -16,8 +16,9 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 from test_mesh import trained
 
-from engine import keys, mesh, network, training
+from engine import keys, network, training
 from engine.config import Config, Hyper
+from engine.devices import mesh
 from engine.feed import epoch_order
 from engine.setup import learner_of
 

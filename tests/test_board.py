@@ -5,10 +5,10 @@ import re
 import pytest
 from rich.console import Console
 
-from engine import folder
 from engine.config import Config, Hyper
 from engine.loggers.progress import plain_console
 from engine.request import Request
+from engine.store import folder
 from engine.sweep.board import SHOWN, Board
 from engine.sweep.events import FILE, Events
 from engine.sweep.space import Search, trials

@@ -10,9 +10,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from engine.checkpoint import Checkpoints
-from engine.digests import digests
 from engine.errors import RequestError, RunError
+from engine.store.checkpoint import Checkpoints
+from engine.store.digests import digests
 
 
 class Small(NamedTuple):

@@ -8,11 +8,13 @@ import pytest
 from conftest import ROOT
 
 import launch as program
-from engine import bring, flags, folder, network, optim, record
+from engine import bring, network, optim
+from engine.command import flags
 from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durations, held_out
 from engine.errors import NEAR, RequestError, unknown
 from engine.place import Place
 from engine.request import Request
+from engine.store import folder, record
 from engine.sweep.space import SEARCH_HELP, Search
 
 

@@ -11,9 +11,9 @@ import jax
 import pytest
 from conftest import ROOT
 
-from engine import caches
 from engine.devices import choose, diagnosis
 from engine.errors import RequestError
+from engine.store import caches
 
 BARE = diagnosis.Machine(nvidia=False, driver="", plugins=(), platforms="", cuda_visible=None)
 PLUGIN = BARE._replace(plugins=("jax-cuda12-plugin",))

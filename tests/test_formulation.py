@@ -12,7 +12,7 @@ from conftest import QUICK
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from engine.formulation import census, rewritten
+from engine.formulation.rewriting import census, rewritten
 
 quickly = partial(jax.jit, compiler_options=QUICK)
 

@@ -20,13 +20,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine import config, flags, folder, record, sources
+from engine import config, sources
+from engine.command import flags
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.place import Place
 from engine.request import Request
 from engine.sources import builders, cache, image, tfds
 from engine.sources.dataset import Split
+from engine.store import folder, record
 from engine.sweep import space
 from engine.sweep.events import Events
 

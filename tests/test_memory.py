@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import pytest
 from conftest import Tiny, random_split
 
-from engine import compile, memory, setup
+from engine import setup
 from engine.config import Config
 from engine.errors import RequestError
-from engine.host import Host
+from engine.job.host import Host
 from engine.loggers.progress import plain_console
-from engine.memory import Plan
+from engine.programs import compile, memory
+from engine.programs.memory import Plan
 from engine.request import Request
 from engine.sources.dataset import Dataset
 

@@ -12,9 +12,10 @@ import optax
 import pytest
 from conftest import QUICK, Tiny, random_split
 
-from engine import mesh, setup
+from engine import setup
 from engine.config import Config, Hyper
 from engine.data import Data, whole
+from engine.devices import mesh
 from engine.devices.choose import spare_threads
 from engine.errors import RequestError
 from engine.feed import epoch_order

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, Tiny, data_of, random_split
 
 import launch as program
-from engine import flags
+from engine.command import flags
 from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.plan import chips, collectives, plan

@@ -13,10 +13,10 @@ import pytest
 from conftest import Tiny, data_of, on_devices, random_split
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from engine import memory
 from engine.config import Config, Hyper, durations
 from engine.data import Subset
 from engine.learners.gradient import Gradient
+from engine.programs import memory
 from engine.setup import learner_of
 from engine.sweep import population
 from engine.sweep.population import Layout, Population

@@ -4,7 +4,7 @@ import json
 import jax
 import jax.numpy as jnp
 
-from engine import profile
+from engine.programs import profile
 
 
 def test_a_trace_opens_and_its_dearest_operation_is_the_product(tmp_path):

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from engine.program import Program, RetraceWarning
+from engine.programs.program import Program, RetraceWarning
 
 
 def scaled(x, by):

@@ -13,7 +13,7 @@ from flax import nnx
 
 from engine.config import Config, Hyper
 from engine.errors import RequestError
-from engine.host import Host
+from engine.job.host import Host
 from engine.loggers.progress import plain_console
 from engine.place import Place
 from engine.pure import train

@@ -3,7 +3,7 @@ import shlex
 
 import pytest
 
-from engine import flags
+from engine.command import flags
 from engine.config import Config, Hyper
 from engine.request import Request
 from engine.sweep import results

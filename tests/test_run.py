@@ -22,10 +22,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import launch as program
-from engine import caches, trained
+from engine import trained
 from engine.report import run as report
 from engine.run import best_row
 from engine.state import State
+from engine.store import caches
 from engine.tasks.classification import Classification
 
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")

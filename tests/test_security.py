@@ -28,7 +28,8 @@ from test_report import EVIL, run, shown, wrong
 from test_sources import Squares
 from test_sweep_report import ENSEMBLES, population
 
-from engine import caches, folder, predictions, sources
+from engine import sources
+from engine.command import predictions
 from engine.config import Config
 from engine.errors import RequestError, RunError
 from engine.place import Place
@@ -36,6 +37,7 @@ from engine.report import run as report
 from engine.request import Request
 from engine.sources import builders, cache, download, image, prepare, tensorflow_child
 from engine.sources.dataset import Split
+from engine.store import caches, folder
 from engine.sweep import report as sweep_report
 from engine.tasks.classification import Classification
 

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 from conftest import Tiny, random_split
 
-from engine import flags, memory, run
+from engine import run
+from engine.command import flags
 from engine.config import Config, Hyper
 from engine.data import partition
 from engine.errors import RequestError, RunError
-from engine.folder import history
-from engine.host import begin_alone
+from engine.job.host import begin_alone
 from engine.place import Place
+from engine.programs import memory
 from engine.report import pictures
 from engine.request import Request
 from engine.sources import arrays
+from engine.store.folder import history
 from engine.sweep import group as groups
 from engine.sweep import judge, results, sweep
 from engine.sweep.lockstep import Lockstep

@@ -10,7 +10,7 @@ import pytest
 from conftest import Tiny, random_split
 
 import launch as program
-from engine import flags
+from engine.command import flags
 from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.place import Place

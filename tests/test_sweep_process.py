@@ -14,7 +14,7 @@ import pytest
 from conftest import ONE_DEVICE, ROOT, TWO_DEVICES
 from test_run import assert_same_bits
 
-from engine.flags import parse
+from engine.command.flags import parse
 
 pytestmark = pytest.mark.slow
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 import launch as program
-from engine import flags, folder, sources
+from engine import sources
+from engine.command import flags
 from engine.errors import RequestError
 from engine.sources import dataset, table
+from engine.store import folder
 
 HEADER = "label,p0,p1,p2,p3\n"
 SOUND = HEADER + "cat,0,1,2,3\ndog,255,254,253,252\n"

@@ -10,11 +10,12 @@ import pytest
 from conftest import data_of, random_split
 from jax.sharding import SingleDeviceSharding
 
-from engine import memory, mesh
 from engine.config import Config, Hyper
-from engine.memory import nbytes
+from engine.devices import mesh
 from engine.plan import collectives, plan, topology
 from engine.plan.chips import CHIPS
+from engine.programs import memory
+from engine.programs.memory import nbytes
 from engine.request import Request
 from engine.setup import learner_of
 

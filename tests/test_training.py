@@ -18,15 +18,15 @@ from conftest import Tiny, random_split
 
 from engine import segments, trained, training
 from engine.config import Config, Hyper
-from engine.digests import read_record
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate, held_for_evaluation
-from engine.host import begin
+from engine.job.host import begin
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.run import best_row, fit
 from engine.setup import setup
+from engine.store.digests import read_record
 from engine.task import Judged
 from engine.tasks.classification import Classification, mistakes
 from engine.tasks.regression import Regression

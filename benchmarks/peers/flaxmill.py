@@ -12,7 +12,7 @@ from engine import loop
 from engine.config import Config, Hyper, durations
 from engine.data import Data, whole
 from engine.network import Functions
-from engine.program import Program
+from engine.programs.program import Program
 from engine.setup import learner_of
 from engine.sources.dataset import Split
 from models.cnn import CNN

@@ -21,7 +21,7 @@ from engine import loop
 from engine.config import Config, Hyper, durations
 from engine.data import Data, whole
 from engine.devices import choose as devices
-from engine.program import Program
+from engine.programs.program import Program
 from engine.setup import learner_of
 from engine.sources.dataset import Split
 from engine.sweep import population

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine import caches
 from engine.devices import child, choose, diagnosis, nvidia
 from engine.devices.diagnosis import Machine, Row, fault, release
 from engine.errors import RequestError, one_line, unknown
+from engine.store import caches
 
 PROBE_SECONDS = 120.0
 CRASH_ADVICE = (

@@ -10,8 +10,8 @@ from jax import Array
 from engine import keys, loop
 from engine.config import Config, Durations, durations
 from engine.data import Data, Subset
-from engine.formulation import rewritten
-from engine.mesh import Spread
+from engine.devices.mesh import Spread
+from engine.formulation.rewriting import rewritten
 from engine.network import Network, Variables
 from engine.optim import optimizer
 from engine.state import State, sorted_out

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import jax
 
-from engine import compile, host, memory, mesh, setup
+from engine import setup
 from engine.data import Data
-from engine.devices import choose
+from engine.devices import choose, mesh
 from engine.errors import RequestError
+from engine.job import host
 from engine.loggers.progress import plain_console
-from engine.memory import nbytes
 from engine.plan import collectives, topology
 from engine.plan.chips import Chip
+from engine.programs import compile, memory
+from engine.programs.memory import nbytes
 from engine.request import Request
 from engine.setup import Setup
 from engine.state import State

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.bring import short
-from engine.folder import replace
 from engine.report import page, pictures
+from engine.store.folder import replace
 
 
 class Shown(NamedTuple):

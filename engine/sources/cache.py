@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine import caches as private
 from engine.sources.dataset import Dataset, Split
+from engine.store import caches as private
 
 FILES = "images", "labels"  # of a Split's inputs and targets
 

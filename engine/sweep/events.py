@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from engine import folder
+from engine.store import folder
 
 FILE = "events.jsonl"
 REFUSED = "refused"

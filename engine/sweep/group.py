@@ -9,17 +9,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from engine import checkpoint, memory
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.devices import choose
+from engine.devices.mesh import RUNS, everywhere, over_runs, size
 from engine.errors import RequestError
-from engine.host import Host
-from engine.mesh import RUNS, everywhere, over_runs, size
-from engine.program import Program
+from engine.job.host import Host
+from engine.programs import memory
+from engine.programs.program import Program
 from engine.request import Request
 from engine.setup import Setup, settle
 from engine.sources.dataset import Dataset
+from engine.store import checkpoint
 from engine.sweep import population
 from engine.sweep.population import Layout, Population
 from engine.sweep.space import Trial

@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from engine import checkpoint, folder
 from engine.errors import RequestError, RunError
-from engine.host import Host
+from engine.job.host import Host
+from engine.job.signals import Interruption
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.setup import Setup
-from engine.signals import Interruption
+from engine.store import checkpoint, folder
 from engine.sweep import halving, population
 from engine.sweep.board import Board
 from engine.sweep.ensembles import Standing

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine import folder
 from engine.config import Config
 from engine.errors import RequestError, RunError
-from engine.host import begin_alone
+from engine.job.host import begin_alone
+from engine.job.signals import Interruption
 from engine.report import pictures
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.setup import load, of_objects
-from engine.signals import Interruption
+from engine.store import folder
 from engine.sweep import space
 from engine.sweep.group import Group, Programs, assemble, compile_programs, create
 from engine.sweep.population import Population

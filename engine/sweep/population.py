@@ -15,12 +15,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from engine import memory
 from engine.config import Durations
 from engine.data import Subset
+from engine.devices.mesh import RUNS
 from engine.learners.gradient import Gradient
-from engine.mesh import RUNS
-from engine.program import Program
+from engine.programs import memory
+from engine.programs.program import Program
 from engine.state import State
 from engine.sweep.width import Width
 

@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from engine.folder import replace
 from engine.report import page
+from engine.store.folder import replace
 from engine.sweep import ranking
 from engine.sweep.plots import Histories, pictures
 from engine.sweep.ranking import Axes, Rows, Score

@@ -9,11 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from engine import bring, folder
+from engine import bring
 from engine.config import Config
 from engine.devices import choose
 from engine.errors import RunError
 from engine.setup import Setup
+from engine.store import folder
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
 from engine.sweep.ensembles import Standing, ensembles

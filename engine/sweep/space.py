@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import bring, record
+from engine import bring
 from engine.config import BELOW_ONE, Config, Hyper, check
 from engine.errors import RequestError, unknown
 from engine.request import Request
+from engine.store import record
 
 # Fields that have a flag of their own, or that would make runs of different data compare.
 UNSWEPT = {

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import jax
 
-from engine import bring, folder, memory, record
+from engine import bring
 from engine.devices import choose
 from engine.errors import RequestError
-from engine.host import Host, begin_alone
+from engine.job.host import Host, begin_alone
+from engine.job.signals import Interruption
+from engine.programs import memory
 from engine.request import Request
 from engine.setup import load, of_objects
-from engine.signals import Interruption
 from engine.sources.dataset import Dataset
+from engine.store import folder, record
 from engine.sweep import halving, results, space
 from engine.sweep.board import Board
 from engine.sweep.ensembles import Standing

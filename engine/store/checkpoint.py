@@ -20,10 +20,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.options import MultiprocessingOptions
 
-from engine import mesh
-from engine.digests import UNMEASURED, Record, digests, read_record
+from engine.devices import mesh
 from engine.errors import RequestError, RunError, one_line
 from engine.job import processes as job
+from engine.store.digests import UNMEASURED, Record, digests, read_record
 
 KEPT = 3  # the last two and the best
 

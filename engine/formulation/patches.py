@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import JaxprEqn
 
-from engine import pooling
+from engine.formulation import pooling
 
 
 def refusal(convolution: JaxprEqn) -> str:

@@ -7,7 +7,7 @@ from flax import nnx
 
 from engine import data, fitting
 from engine.errors import RequestError
-from engine.host import Host
+from engine.job.host import Host
 from engine.network import NNX, Linen, wanted
 from engine.request import Request
 from engine.setup import learner_of, load

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine import loop, memory
-from engine.program import Program
+from engine import loop
+from engine.programs import memory
+from engine.programs.program import Program
 from engine.setup import Setup
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine import bring, record
+from engine import bring
 from engine.errors import RequestError, RunError
 from engine.request import Request
 from engine.sources import short
+from engine.store import record
 
 # What tells that a folder is taken, by command.
 HOLDS = {"run": "config.json", "sweep": "sweep.json", "lr-find": "lr-find.png"}

@@ -29,8 +29,8 @@ from jax.extend.core import (
     primitives,
 )
 
-from engine import pooling
-from engine.patches import direct, product, refusal
+from engine.formulation import pooling
+from engine.formulation.patches import direct, product, refusal
 
 INNER = {  # the functions that an equation calls, where they may be rewritten
     primitives.jit_p: "jaxpr", primitives.scan_p: "jaxpr", primitives.while_p: "body_jaxpr",

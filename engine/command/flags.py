@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from engine import bring, record
+from engine import bring
 from engine.config import HYPER_HELP, Config, Hyper, check, check_fields
 from engine.errors import RequestError, unknown
 from engine.place import Place
 from engine.request import Request
+from engine.store import record
 from engine.sweep.space import SEARCH_HELP, Search
 
 COMMANDS = {

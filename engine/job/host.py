@@ -6,13 +6,13 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from engine import caches, mesh
-from engine.devices import choose
+from engine.devices import choose, mesh
+from engine.devices.mesh import Spread
 from engine.errors import RequestError
 from engine.job import presence, processes
 from engine.loggers.progress import plain_console
-from engine.mesh import Spread
 from engine.place import Place
+from engine.store import caches
 
 
 class Host(NamedTuple):

@@ -5,12 +5,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from engine import record
 from engine.config import Config
 from engine.devices import choose
 from engine.errors import RequestError
 from engine.request import Request
 from engine.sources import image
+from engine.store import record
 from engine.trained import BATCH, Run, load
 
 

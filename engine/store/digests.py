@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine import mesh
+from engine.devices import mesh
 
 UNMEASURED = -math.inf
 

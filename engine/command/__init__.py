@@ -1,0 +1,1 @@
+"""What is typed, and what is printed for it besides a run."""

@@ -1,0 +1,1 @@
+"""Any function's convolutions and max-poolings as what each platform runs fastest."""

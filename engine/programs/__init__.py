@@ -1,0 +1,1 @@
+"""Programs compiled ahead of time: what they need, where their time goes."""
