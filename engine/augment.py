@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine import bring
 from engine.config import Config
+from engine.doors import bring
 from engine.feed import scaled
 
 OWN = 2  # beside the two keys that a split makes: the user's function's

@@ -83,8 +83,7 @@ class Config:
     seed: int = option(0, "the root of every random number of the run", traced=False)
 
     def __post_init__(self) -> None:
-        """The lists of a Linen module, as in nn.Sequential([...]), become tuples: they have a
-        hash."""
+        """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash."""
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
             lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
                      if isinstance(value := getattr(self.model, f.name, None), list)}

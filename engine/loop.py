@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine import bring
 from engine.config import Config, durations
 from engine.data import Subset
+from engine.doors import bring
 from engine.errors import RequestError
 from engine.feed import batch_at, epoch_order
 from engine.sources.dataset import Split

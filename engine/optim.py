@@ -134,7 +134,7 @@ def optimizer(
     """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
     whose chain is taken as it is."""
     if not is_ours(config):
-        from engine import bring
+        from engine.doors import bring
 
         own = bring.value("optimizer", config.optimizer)
         return _with_standard_promotion(own(hyper, durations))

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine import bring
 from engine.config import Config, check, check_fields, durations
 from engine.devices import mesh
+from engine.doors import bring
 from engine.errors import RequestError
 from engine.evaluation import judged
 from engine.job import processes

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import bring, data, fitting, loop, network, sources
+from engine import data, loop, sources
 from engine.config import Config, Durations, durations
 from engine.data import Data
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
+from engine.doors import bring, fitting, network
 from engine.errors import RequestError
 from engine.formulation.rewriting import census
 from engine.job.host import Host

@@ -16,9 +16,10 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 from test_mesh import trained
 
-from engine import keys, network, training
+from engine import keys, training
 from engine.config import Config, Hyper
 from engine.devices import mesh
+from engine.doors import network
 from engine.feed import epoch_order
 from engine.setup import learner_of
 

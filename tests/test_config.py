@@ -8,9 +8,10 @@ import pytest
 from conftest import ROOT
 
 import launch as program
-from engine import bring, network, optim
+from engine import optim
 from engine.command import flags
 from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durations, held_out
+from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
 from engine.place import Place
 from engine.request import Request

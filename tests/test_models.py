@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from engine import network
+from engine.doors import network
 
 
 def build(name: str):

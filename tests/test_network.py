@@ -8,7 +8,7 @@ import pytest
 from conftest import Tiny
 from flax import nnx
 
-from engine import network
+from engine.doors import network
 from engine.errors import RequestError
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")

@@ -11,8 +11,8 @@ import pytest
 from conftest import QUICK
 from sklearn import metrics as reference
 
-from engine import bring
 from engine.config import Config, Hyper
+from engine.doors import bring
 from engine.errors import RequestError
 from engine.sweep.ensembles import calibration_error, disagreement
 from engine.task import Judged, add

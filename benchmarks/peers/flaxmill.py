@@ -11,7 +11,7 @@ from benchmarks.task import given, result
 from engine import loop
 from engine.config import Config, Hyper, durations
 from engine.data import Data, whole
-from engine.network import Functions
+from engine.doors.network import Functions
 from engine.programs.program import Program
 from engine.setup import learner_of
 from engine.sources.dataset import Split

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from engine import bring
 from engine.config import HYPER_HELP, Config, Hyper, check, check_fields
+from engine.doors import bring
 from engine.errors import RequestError, unknown
 from engine.place import Place
 from engine.request import Request

@@ -5,10 +5,11 @@ import jax
 import numpy as np
 from flax import nnx
 
-from engine import data, fitting
+from engine import data
+from engine.doors import fitting
+from engine.doors.network import NNX, Linen, wanted
 from engine.errors import RequestError
 from engine.job.host import Host
-from engine.network import NNX, Linen, wanted
 from engine.request import Request
 from engine.setup import learner_of, load
 

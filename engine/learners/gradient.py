@@ -11,8 +11,8 @@ from engine import keys, loop
 from engine.config import Config, Durations, durations
 from engine.data import Data, Subset
 from engine.devices.mesh import Spread
+from engine.doors.network import Network, Variables
 from engine.formulation.rewriting import rewritten
-from engine.network import Network, Variables
 from engine.optim import optimizer
 from engine.state import State, sorted_out
 from engine.task import Task

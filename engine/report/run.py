@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.bring import short
+from engine.doors.bring import short
 from engine.report import page, pictures
 from engine.store.folder import replace
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine import bring
+from engine.doors import bring
 from engine.errors import RequestError, RunError
 from engine.request import Request
 from engine.sources import short

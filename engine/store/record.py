@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import bring
 from engine.config import Config, Hyper
+from engine.doors import bring
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
 from engine.request import Request

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from engine import bring
 from engine.config import Config
 from engine.devices import choose
+from engine.doors import bring
 from engine.errors import RunError
 from engine.setup import Setup
 from engine.store import folder
@@ -92,7 +92,7 @@ def recipe(trial: Trial, command: str, score: str, value: float) -> str:
 def _importing(trial: Trial) -> str:
     """How a recipe finds the class of the traced values, in the file of the user's optimizer."""
     kind = type(trial.hyper)
-    return (f"from engine.bring import first_type\n\n{kind.__name__} = first_type("
+    return (f"from engine.doors.bring import first_type\n\n{kind.__name__} = first_type("
             f"{_literal(bring.written(trial.config.optimizer))}, None)\n")
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import bring
 from engine.config import BELOW_ONE, Config, Hyper, check
+from engine.doors import bring
 from engine.errors import RequestError, unknown
 from engine.request import Request
 from engine.store import record

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jax
 
-from engine import bring
 from engine.devices import choose
+from engine.doors import bring
 from engine.errors import RequestError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption

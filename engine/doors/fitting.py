@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from engine import bring, optim
+from engine import optim
 from engine.config import Durations
 from engine.data import Data
+from engine.doors import bring
 from engine.errors import RequestError, unknown
 from engine.feed import scaled
 from engine.learners.gradient import Gradient

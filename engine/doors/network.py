@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from engine.bring import called, parameters, short, value
+from engine.doors.bring import called, parameters, short, value
 from engine.errors import RequestError
 
 Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
