@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import bring
-from engine.config import Config, Hyper
+from engine.config import Config, Hyper, without_idle
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
 from engine.request import Request
@@ -65,6 +65,8 @@ def read(path: Path) -> Saved:
         if config.loss == _FIRST_LOSS:
             config = dataclasses.replace(config, loss="")
         hyper = typed(hyper_type(config), content["hyper"])
+        if "search" not in content:  # of a sweep's, what its own optimizer ignores others may use
+            config, hyper = without_idle(config, hyper)
         return Saved(Request(config, hyper, place), content)
     except FileNotFoundError:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
