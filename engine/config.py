@@ -223,6 +223,18 @@ def _check_effects(config: Config, hyper: Any) -> None:
                            "momentum: type --momentum 0.9.")
 
 
+def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
+    """Both without values that nothing uses, which runs of before were free to name."""
+    if isinstance(config.optimizer, str) and config.optimizer in optim.OPTIMIZERS:
+        idle = [n for n in HYPER_HELP if optim.users(n) and config.optimizer not in optim.users(n)]
+        hyper = hyper._replace(**dict.fromkeys(idle))
+        if config.optimizer not in optim.users("nesterov") or not hyper.momentum:
+            config = dataclasses.replace(config, nesterov=False)
+    if config.schedule != "warmup_cosine":
+        config = dataclasses.replace(config, warmup_epochs=Config.warmup_epochs)
+    return config, hyper
+
+
 class Fold(NamedTuple):
     """The `number`th of `count` parts, from 1."""
 

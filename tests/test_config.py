@@ -195,6 +195,39 @@ def test_a_record_of_before_reads(tmp_path):
     record.compare(tmp_path, Request(), {"fingerprint": "0"})
 
 
+def test_what_a_run_of_before_named_without_effect_keeps_nobody_from_it(tmp_path):
+    """Commit a58dec9 took --momentum beside adam; a record can't leave it out."""
+    idle = Request(Config(nesterov=True, warmup_epochs=2.0), Hyper(momentum=0.9, b1=0.8))
+    folder.write_config(tmp_path, record.to_json(idle))
+    for words in (["--resume", tmp_path], ["eval", "--run_dir", tmp_path]):
+        found = asked(*words)
+        assert (found.config, found.hyper) == (Config(), Hyper(b1=0.8))
+
+
+OWN = """
+from typing import NamedTuple
+
+
+class Values(NamedTuple):
+    beta: float = 0.9
+
+
+def chain(hyper: Values, durations):
+    pass
+"""
+
+
+def test_values_of_a_users_own_optimizer_are_read_wherever_they_are_saved(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    first = asked("--optimizer", f"{file}:chain", "--beta", "0.5")
+    folder.write_config(tmp_path, record.to_json(first))
+    for words in (["--resume", tmp_path], ["eval", "--run_dir", tmp_path],
+                  ["predict", f"--run_dir={tmp_path}", "a.png"],
+                  ["--config", tmp_path / "config.json"]):
+        assert asked(*words).hyper._asdict() == {"beta": 0.5}
+
+
 class Net:
     """An object that no file names."""
 

@@ -178,17 +178,18 @@ def _own_hyper(argv: list[str]) -> Any:
     given = {}
     for at, word in enumerate(argv):
         name, equals, text = word.lstrip("-").partition("=")
-        if word.startswith("-") and name in ("optimizer", "config", "resume"):
+        if word.startswith("-") and name in ("optimizer", "config", "resume", "run_dir"):
             given[name] = text if equals else next(iter(argv[at + 1 :]), "")
     if ".py:" in given.get("optimizer", ""):
         return bring.first_type(given["optimizer"], Hyper)
     if given.get("config", "").endswith(".py") and Path(given["config"]).is_file():
         return type(_recipe(given["config"]).hyper)
-    if given.get("resume"):
-        for name in ("config.json", "sweep.json"):
-            if (file := Path(given["resume"]) / name).is_file():
-                return type(record.read(file).request.hyper)
-    return Hyper
+    folder = given.get("resume") or ("predict" in argv or "eval" in argv) and given.get("run_dir")
+    files = [Path(folder) / name for name in ("config.json", "sweep.json")] if folder else []
+    if given.get("config", "").endswith(".json"):
+        files.insert(0, Path(given["config"]))
+    found = next((file for file in files if file.is_file()), None)
+    return type(record.read(found).request.hyper) if found else Hyper
 
 
 def parse(argv: list[str]) -> Command | None:

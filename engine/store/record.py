@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.config import Config, Hyper
+from engine.config import Config, Hyper, without_idle
 from engine.doors import bring
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
@@ -68,7 +68,10 @@ def read(path: Path, given: Config | None = None) -> Saved:
         kind = hyper_type(given or config)
         if kind is Hyper and {*content["hyper"]} - {*Hyper._fields}:
             bring.value("optimizer", config.optimizer)  # raises for what was an object
-        return Saved(Request(config, typed(kind, content["hyper"]), place), content)
+        hyper = typed(kind, content["hyper"])
+        if "search" not in content:  # of a sweep's, what its own optimizer ignores others may use
+            config, hyper = without_idle(config, hyper)
+        return Saved(Request(config, hyper, place), content)
     except FileNotFoundError:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
     except OSError as error:

@@ -22,7 +22,7 @@ from harness import (
 )
 from test_run import assert_same_bits, final_state, rows
 
-from models import resnet
+from models import resnet20
 
 pytestmark = pytest.mark.slow
 EPOCHS = 14  # 210 steps
@@ -56,7 +56,7 @@ def test_two_processes_equal_one_with_two_devices_bit_for_bit(by_two, tmp_path):
     assert rows(by_two) == rows(tmp_path / "run")
 
 
-SHALLOW = "from models import resnet; resnet.BLOCKS = 1"  # a third of the time to compile
+SHALLOW = "from models import resnet20; resnet20.BLOCKS = 1"  # a third of the time to compile
 
 
 def test_batch_statistics_of_two_processes_too(tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_batch_statistics_of_two_processes_too(tmp_path, monkeypatch):
     for process in job(2, *words, tmp_path / "two", **env):
         finished(process)
     finished(forced(2, *words, tmp_path / "forced", **env))
-    monkeypatch.setattr(resnet, "BLOCKS", 1)
+    monkeypatch.setattr(resnet20, "BLOCKS", 1)
     assert_same_bits(tmp_path / "two", tmp_path / "forced")
     assert rows(tmp_path / "two") == rows(tmp_path / "forced")
 

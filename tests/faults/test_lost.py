@@ -52,7 +52,7 @@ UNREADABLE = """
 import sys
 from engine import checkpoint
 
-read = checkpoint._read_record
+read = checkpoint.read_record
 
 
 def failing(folder):
@@ -61,7 +61,7 @@ def failing(folder):
     return read(folder)
 
 
-checkpoint._read_record = failing
+checkpoint.read_record = failing
 """
 
 
