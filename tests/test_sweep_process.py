@@ -25,7 +25,7 @@ SWEEP = ("sweep", *DIGITS, "--epochs", "3", "--seeds", "2",
 def launched(folder: Path, *words: object, env=ONE_DEVICE) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "launch.py"), *map(str, words)]
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | env
+        command, cwd=folder, capture_output=True, text=True, timeout=600, env=os.environ | env
     )
 
 
