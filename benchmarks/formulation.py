@@ -28,8 +28,8 @@ import optax
 from flax import nnx
 
 from benchmarks.article import machine
+from engine.doors import bring
 from engine.formulation.rewriting import census, rewritten
-from models import build
 
 CASES = (("cnn", 32, 32), ("cnn", 512, 32), ("resnet20", 32, 32), ("resnet20", 128, 128))
 BATCHES = 4  # that the steps take in turn
@@ -140,7 +140,7 @@ def segment(network: Network, batch: int, microbatch: int, steps: int) -> Callab
 
 def ways(name: str, asked: argparse.Namespace) -> dict[str, Network]:
     """What is compared, the first of which is the measure."""
-    apply, variables = of_linen(build(name, 10))
+    apply, variables = of_linen(bring.value("model", name)(10))
     found = {}
     if asked.against:
         with checkout(asked.against) as old:

@@ -64,7 +64,7 @@ top, cases = Path(sys.argv[1]), json.load(sys.stdin)
 (top / "jax_plugins").mkdir()  # jax looks for the package when it is imported
 sys.path.insert(0, str(top))
 import jax
-from engine import caches
+from engine.store import caches
 for name, (platforms, plugin, code) in cases.items():
     folder = top / name
     (folder / "jax_plugins/broken").mkdir(parents=True)

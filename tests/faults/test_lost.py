@@ -50,7 +50,7 @@ def test_a_lost_process_ends_the_others_within_the_heartbeat(tmp_path, which, nu
 
 UNREADABLE = """
 import sys
-from engine import checkpoint
+from engine.store import checkpoint
 
 read = checkpoint.read_record
 
@@ -104,7 +104,7 @@ def test_a_report_that_takes_long_is_waited_for(tmp_path):
 
 STUCK = """
 import time
-from engine import folder
+from engine.store import folder
 
 append = folder.append_history
 
