@@ -8,6 +8,7 @@ import pytest
 from engine import sources
 
 
+@pytest.mark.slow
 def test_a_sixth_of_an_epoch_on_real_cifar10(launch, tmp_path):
     where = sources.data_dir("")
     if "cifar10" not in sources.prepared(where):

@@ -170,6 +170,7 @@ def noisy(hyper: Rates, durations: Durations):
     return optax.GradientTransformation(lambda params: jax.random.key(7), update)
 
 
+@pytest.mark.slow
 def test_a_run_of_objects_is_gone_on_with_in_python(here, capsys):
     config = Config(model=Tiny(4), optimizer=noisy, epochs=2, batch_size=8)
     whole = fit(config, Rates(0.2), data=(X, Y), quiet=True)
@@ -228,6 +229,7 @@ def begun(two, monkeypatch):
     (folder / "net.py").write_text(NNX_NET)
 
 
+@pytest.mark.slow
 def test_two_epochs_of_nnx_are_one_and_one(two, begun):
     _, whole, again = two
     for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
@@ -237,6 +239,7 @@ def test_two_epochs_of_nnx_are_one_and_one(two, begun):
     assert (again.path / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_nnx_under_vmap_is_each_run_alone(two, begun):
     data = jax.device_put(partition(arrays.of((PIXELS, Y)), NNX))
     keys = jax.vmap(jax.random.key)(np.arange(2))

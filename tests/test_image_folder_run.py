@@ -1,3 +1,5 @@
+import pytest
+
 """Whole runs on a folder of pictures, by the command line."""
 
 import json
@@ -21,6 +23,7 @@ class Small(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_a_run_on_a_folder_from_training_to_predictions(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "DPI", 50)

@@ -192,7 +192,7 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
     monkeypatch.setattr(predictions, "_check_pictures", lambda path: None)
     monkeypatch.setattr(predictions, "load", lambda path, checkpoint: run)
     monkeypatch.setattr(predictions, "BATCH", 4)
-    predictions.tell(Place(device="cpu", run_dir=str(tmp_path)), "last", paths)
+    predictions.tell(Request(place=Place(device="cpu", run_dir=str(tmp_path))), "last", paths)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [path for path, _ in lines] == paths == seen
     assert [read_so_far for _, read_so_far in lines] == ["4"] * 4 + ["8"] * 4 + ["10"] * 2
@@ -207,7 +207,7 @@ def test_predict_asks_a_configuration_for_classes_a_shape_and_a_dtype(saved, tmp
     content = {"config": {}, "hyper": {}} | saved
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(RequestError, match="not a run's configuration: its"):
-        predictions.tell(Place(run_dir=str(tmp_path)), "last", ["a.png"])
+        predictions.tell(Request(place=Place(run_dir=str(tmp_path))), "last", ["a.png"])
 
 
 @pytest.mark.parametrize("shape, dtype", [([8, 8, 2], "uint8"), ([8, 8, 3], "float32"),
@@ -217,7 +217,7 @@ def test_predict_tells_of_a_run_on_what_no_picture_is(shape, dtype, tmp_path):
                "input_dtype": dtype}
     (tmp_path / "config.json").write_text(json.dumps(content))
     with pytest.raises(RequestError, match="which no image file is: predict in Python"):
-        predictions.tell(Place(run_dir=str(tmp_path)), "last", ["a.png"])
+        predictions.tell(Request(place=Place(run_dir=str(tmp_path))), "last", ["a.png"])
 
 
 # Data sets
@@ -421,7 +421,8 @@ def test_a_runs_report_shows_nasty_names_as_text(tmp_path):
     path = tmp_path / NASTY.replace("/", "∕")
     path.mkdir()
     config, history, scores = run([EVIL, NASTY, "plain"])
-    scores["split"] = config["config"]["model"] = config["device"] = NASTY
+    scores["split"] = config["device"] = NASTY
+    config["config"]["model"] = f"my.py:{NASTY}"
     report.write(path, config, history, scores, lambda: shown(scores, wrong(3, 3)))
     page = check_page(path)
     assert NASTY in page.text

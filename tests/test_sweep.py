@@ -136,6 +136,7 @@ def test_a_resumed_sweep_equals_one_never_interrupted(finished, tmp_path, monkey
         same_bits(finished / str(number), tmp_path / "sweep" / str(number))
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path, monkeypatch, capsys):
     """Three runs on two devices, where they are four, then on one, and back."""
     search = {"seeds": 3, "axes": ()}
@@ -201,6 +202,7 @@ def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[others], y[others]), after, before)
 
 
+@pytest.mark.slow
 def test_a_fold_is_judged_on_its_held_out_rows_and_a_static_field_is_a_program_each(
     tmp_path, capsys
 ):

@@ -63,6 +63,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_the_users_sweeps_its_own_values_and_its_best_runs_again(own, capsys):
     words = ("--model", "my.py:Small", "--optimizer", "my.py:adamax", *DIGITS)
     assert program.main(["sweep", *words, "--sweep", "slope=0.8,0.9", "--run_dir", "s"]) == 0

@@ -209,7 +209,7 @@ def test_adamw_without_a_decay_says_that_it_is_adam(data, tmp_path, capsys):
 
 def test_an_object_is_gone_on_with_where_it_is_given_again(whole, data):
     asked = json.loads((whole.path / "config.json").read_text())["config"]
-    assert asked["model"] == "<class 'conftest.Tiny'>"
+    assert asked["model"] == "<Tiny>"
     with pytest.raises(RequestError, match="was an object in Python"):
         trained.load(whole.path)
     again = trained.load(whole.path, CONFIG)

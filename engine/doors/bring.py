@@ -19,6 +19,7 @@ from typing import Any
 from engine.config import MODELS, TASKS, Config
 from engine.errors import RequestError, one_line, unknown
 
+MOST_WRITTEN = 300  # characters
 _OURS = {"model": (MODELS, "models"), "task": (TASKS, "engine.tasks")}
 
 
@@ -219,10 +220,11 @@ def written(word: Any) -> Any:
     its name, else its repr without addresses, which another process would have others of."""
     if word is None or isinstance(word, str | int | float | bool):
         return word
-    plain = dataclasses.is_dataclass(word) or isinstance(word, functools.partial)
-    text = re.sub(" at 0x[0-9a-f]+", "", repr(word)) if plain and not isinstance(word, type) \
-        else getattr(word, "__qualname__", type(word).__qualname__)
-    return f"<{' '.join(text.split())}>"
+    told = getattr(word, "__qualname__", "") or re.sub(" at 0x[0-9a-f]+", "", repr(word))
+    text = " ".join(told.split())
+    if len(text) > MOST_WRITTEN:  # an NNX module's has its weights
+        text = f"{type(word).__qualname__} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return text if text.startswith("<") else f"<{text}>"
 
 
 def absolute(config: Config) -> Config:
