@@ -258,6 +258,7 @@ def test_a_sweep_of_nnx_is_reported(begun, capsys):
     assert len((begun[0] / "swept/results.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_file_that_changed_is_refused_wherever_the_run_is_asked_for(begun, capsys):
     folder, path = begun
     Image.fromarray(PIXELS[0, :, :, 0]).save("a.png")

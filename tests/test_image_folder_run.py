@@ -1,10 +1,9 @@
-import pytest
-
 """Whole runs on a folder of pictures, by the command line."""
 
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 import launch as program

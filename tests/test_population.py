@@ -201,6 +201,7 @@ def test_selected_members_go_on_as_if_nothing_had_happened():
     assert np.asarray(on.members.number).tolist() == [3, 1, 1, 0]
 
 
+@pytest.mark.slow
 def test_folds_train_and_validate_on_their_own_rows():
     rows = jnp.stack([jnp.arange(0, 30), jnp.arange(7, 37)])
     held = jnp.stack([jnp.arange(30, 37), jnp.arange(0, 7)])

@@ -189,8 +189,8 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
     )
     read = image.read
     monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))
-    monkeypatch.setattr(predictions, "_check_pictures", lambda path: None)
-    monkeypatch.setattr(predictions, "load", lambda path, checkpoint: run)
+    monkeypatch.setattr(predictions, "_check_pictures", lambda path, config: None)
+    monkeypatch.setattr(predictions, "load", lambda path, config, checkpoint: run)
     monkeypatch.setattr(predictions, "BATCH", 4)
     predictions.tell(Request(place=Place(device="cpu", run_dir=str(tmp_path))), "last", paths)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]

@@ -153,6 +153,7 @@ def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path, monkeypatch, cap
         assert float(moved["val_loss"]) == pytest.approx(float(still["val_loss"]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_halving_drops_the_worse_and_trains_the_better_on(tmp_path):
     config = dataclasses.replace(CONFIG, epochs=4)
     path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-3,1e-2,1e30", config=config,
@@ -262,6 +263,7 @@ def test_a_population_too_large_is_refused_with_numbers(tmp_path, monkeypatch):
     assert not (tmp_path / "large/sweep.json").exists()
 
 
+@pytest.mark.slow
 def test_a_program_too_large_is_left_out_and_the_others_reported(tmp_path, monkeypatch, capsys):
     """Then there is room: the sweep goes on with what it lacks."""
     rooms, asked = [None], {"axes": ("batch_size=8,16",), "config": CONFIG, "seeds": 2}

@@ -85,6 +85,7 @@ def test_an_optimizer_of_the_users_sweeps_its_own_values_and_its_best_runs_again
     assert "my.py has changed since" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_networks_of_the_users_are_swept(own, capsys):
     words = ("sweep", *DIGITS, "--sweep", "model=my.py:Small,my.py:Other", "--run_dir", "nets")
     assert program.main(list(words)) == 0, capsys.readouterr().err
@@ -103,7 +104,7 @@ def test_optimizers_of_different_values_are_no_axis(own):
         space.trials(Request(config, Hyper()), Search(("optimizer=adam,my.py:adamax",)))
 
 
-@pytest.mark.parametrize("pbt", [False, True])
+@pytest.mark.parametrize("pbt", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_of_a_regression_the_lowest_error_is_the_best(own, capsys, pbt):
     """In the results, the recipe, what is printed, and among those whom others copy."""
     rng = np.random.default_rng(0)
@@ -131,6 +132,7 @@ def test_of_a_regression_the_lowest_error_is_the_best(own, capsys, pbt):
     assert json.loads((path / "ensembles.json").read_text()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_of_an_optimizer_given_in_python_is_its_own_too(own, monkeypatch):
     """Whose values are in no file: population-based training leaves them in the folders."""
     monkeypatch.syspath_prepend(own)

@@ -54,8 +54,9 @@ def _epochs(history: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[list
 def _again(run_dir: Path, saved: dict[str, Any]) -> str:
     """The commands that go on from here."""
     quoted = shlex.quote(str(run_dir))
-    asked = [str(value) for value in saved["config"].values()]
-    if any(text.startswith("<") for text in asked) or saved["config"]["dataset"] == "arrays":
+    asked = saved["config"]
+    objects = [str(asked.get(n)).startswith("<") for n in ("model", "task", "optimizer", "augment")]
+    if any(objects) or asked["dataset"] == "arrays":
         return (f"from flaxmill import fit, load\n\nrun = load({str(run_dir)!r}, config)\n"
                 f"run = fit(config, hyper, data=..., resume={str(run_dir)!r})")
     pictures = len(saved["image_shape"]) == 3 and saved.get("input_dtype", "uint8") == "uint8"
