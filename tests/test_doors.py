@@ -287,6 +287,7 @@ data = np.load("x.npy"), np.arange(40) % 4
 """
 
 
+@pytest.mark.slow
 def test_data_that_were_objects_are_given_again(two, begun, capsys):
     folder, path = begun
     for words in (["--resume"], ["eval", "--run_dir"]):

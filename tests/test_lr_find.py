@@ -148,6 +148,7 @@ def test_a_whole_one_tells_each_segment_and_keeps_its_curve(tmp_path, capsys):
         started(tmp_path / "rates")
 
 
+@pytest.mark.slow
 def test_interrupted_it_tells_what_it_knows(tmp_path, monkeypatch):
     def cut_short(advance, state, *rest):
         for segment in lr_find.rest(advance, state, *rest):

@@ -60,6 +60,7 @@ def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():
         memory.fitting_batch(8, 1, plan_of)
 
 
+@pytest.mark.slow
 def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypatch):
     """The room is what a batch of 8 needs and a byte; 32 and 16 need more."""
     host = Host(jax.devices("cpu")[0], plain_console(quiet=True))

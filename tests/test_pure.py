@@ -78,6 +78,7 @@ class Dropped(nnx.Module):
         return self.head(self.dropout(x))
 
 
+@pytest.mark.slow
 def test_an_nnx_run_multiplies_by_vmap_and_differentiates(small):
     config = dataclasses.replace(CONFIG, model=Dropped, optimizer="sgd", epochs=1)
 

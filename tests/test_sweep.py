@@ -225,6 +225,7 @@ def test_a_fold_is_judged_on_its_held_out_rows_and_a_static_field_is_a_program_e
     assert sorted(np.concatenate(seen[:2])) == list(range(64))
 
 
+@pytest.mark.slow
 def test_a_swept_number_of_epochs_is_the_one_asked_for(tmp_path):
     path = swept(tmp_path / "lengths", "epochs=1,2", "learning_rate=1e-3,1e30")
     assert [(r["epochs"], r["status"]) for r in table(path)] == [
