@@ -233,30 +233,3 @@ def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
     if config.schedule != "warmup_cosine":
         config = dataclasses.replace(config, warmup_epochs=Config.warmup_epochs)
     return config, hyper
-
-
-class Fold(NamedTuple):
-    """The `number`th of `count` parts, from 1."""
-
-    number: int
-    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
-
-
-def held_out(text: str) -> float | Fold | None:
-    """What --validation_split `text` takes from the training split; None where it names a split."""
-    value: float | Fold
-    try:
-        if "/" in text:
-            value = Fold(*map(int, text.split("/")))
-            sound = 1 <= value.number <= value.count >= 2
-        else:
-            value = float(text)
-            sound = 0 < value < 1
-    except (ValueError, TypeError):
-        return None
-    if not sound:
-        raise RequestError(
-            f"--validation_split {text}: type a fraction between 0 and 1, such as 0.1, a fold, "
-            "such as 2/5, or a split's name, such as test."
-        )
-    return value

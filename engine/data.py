@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine.config import Config, Fold, held_out
+from engine.config import Config
 from engine.devices.mesh import put
 from engine.errors import RequestError, unknown
 from engine.sources.dataset import Dataset, Split
@@ -60,6 +60,33 @@ def named(dataset: Dataset, name: str) -> Subset:
         start, stop = _bound(sliced[2], 0, count), _bound(sliced[3], count, count)
         subset = subset._replace(rows=subset.rows[start:stop])
     return subset
+
+
+class Fold(NamedTuple):
+    """The `number`th of `count` parts, from 1."""
+
+    number: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+
+
+def held_out(text: str) -> float | Fold | None:
+    """What --validation_split `text` takes from the training split; None where it names a split."""
+    value: float | Fold
+    try:
+        if "/" in text:
+            value = Fold(*map(int, text.split("/")))
+            sound = 1 <= value.number <= value.count >= 2
+        else:
+            value = float(text)
+            sound = 0 < value < 1
+    except (ValueError, TypeError):
+        return None
+    if not sound:
+        raise RequestError(
+            f"--validation_split {text}: type a fraction between 0 and 1, such as 0.1, a fold, "
+            "such as 2/5, or a split's name, such as test."
+        )
+    return value
 
 
 def _parted(subset: Subset, share: float | Fold) -> tuple[Subset, Subset]:

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from engine.config import Config, held_out
-from engine.data import Subset, named, whole
+from engine.config import Config
+from engine.data import Subset, held_out, named, whole
 from engine.devices import mesh
 from engine.job import processes
 from engine.job.host import begin

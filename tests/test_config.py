@@ -10,7 +10,8 @@ from conftest import ROOT
 import launch as program
 from engine import optim
 from engine.command import flags
-from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durations, held_out
+from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durations
+from engine.data import held_out
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
 from engine.place import Place
