@@ -85,7 +85,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_is_whole(tmp_path, ou
     began = time.monotonic()
     status, printed = ended(process)
     assert status == 130 and "Traceback" not in printed
-    assert time.monotonic() - began < 3 and "and saved" not in printed
+    assert time.monotonic() - began < 3  # whether or not it came before the save was done
     survived = int(final_state(folder).step) >= STEPS
     outcome("Ctrl-C twice", 1, survived, "the save in flight at most")
 
@@ -127,14 +127,14 @@ def test_more_epochs_are_the_one_change_that_a_resumed_run_takes(whole, tmp_path
 
 
 def test_a_run_that_diverges_late_keeps_its_best(tmp_path, outcome):
-    """The warm-up ends beyond what SGD can bear."""
+    """The warm-up ends where a decay of the weights multiplies them."""
     folder = tmp_path / "run"
     status, printed = ended(run(
         *DIGITS, "--epochs", 30, "--run_dir", folder, "--optimizer", "sgd", "--learning_rate", 30,
-        "--schedule", "warmup_cosine", "--warmup_epochs", 29,
+        "--schedule", "warmup_cosine", "--warmup_epochs", 29, "--weight_decay", 0.5,
     ))
     assert status == 3 and "not finite at step" in printed and "Traceback" not in printed
-    best = max(rows(folder), key=lambda row: row["val_accuracy"])
+    best = max(rows(folder), key=lambda row: (row["val_accuracy"], row["step"]))  # ties: the newest
     last, top = final_state(folder), final_state(folder, "best")
     finite = all(np.isfinite(x).all() for x in jax.tree.leaves((last.params, top.params)))
     outcome("a loss that is NaN", 1, int(top.step) == best["step"] and finite)
