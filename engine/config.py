@@ -225,7 +225,7 @@ def _check_effects(config: Config, hyper: Any) -> None:
 
 def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
     """Both without values that nothing uses, which runs of before were free to name."""
-    if isinstance(config.optimizer, str) and config.optimizer in optim.OPTIMIZERS:
+    if optim.is_ours(config):
         idle = [n for n in HYPER_HELP if optim.users(n) and config.optimizer not in optim.users(n)]
         hyper = hyper._replace(**dict.fromkeys(idle))
         if config.optimizer not in optim.users("nesterov") or not hyper.momentum:

@@ -111,7 +111,7 @@ def raised(error: BaseException, path: str = "") -> str:
 
 def _is_a_users(file: str) -> bool:
     """Whether a file is neither ours, nor Python's or a package's."""
-    path, own = Path(file), Path(__file__).parent
+    path, own = Path(file), Path(__file__).parents[1]  # engine/
     library = Path(inspect.__file__).parent
     return not ({"site-packages", "dist-packages"} & {*path.parts} or file.startswith("<")
                 or own in path.parents or own.with_name("models") == path.parent
