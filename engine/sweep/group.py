@@ -138,6 +138,11 @@ class Programs(NamedTuple):
     segment: Program | population.Separately
     evaluate: Program
 
+    def advance(self, group: Group, runs: Population, count: int) -> Population:
+        """The group's runs after so many more updates."""
+        return self.segment(population=runs, order=group.order, train_FxN=group.train,
+                            count=np.int32(count))
+
     @property
     def width(self) -> str:
         """How many runs at once went how fast, where that was tried."""

@@ -1,6 +1,7 @@
 """The host's loop over the epochs of many runs: train, judge, record, save, let go on who may."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,7 @@ class Lockstep:
     ) -> tuple[Population, float]:
         """The rest of the current epoch, or as far as a signal lets it go; its seconds."""
         steps, seconds = group.ready.lengths.epoch, 0.0
-
-        def advance(runs: Population, count: int) -> Population:
-            return programs.segment(population=runs, order=group.order, train_FxN=group.train,
-                                    count=np.int32(count))
-
+        advance = partial(programs.advance, group)
         for runs, count, took, _ in rest_of_epoch(  # noqa: B020  # it goes on from there
             advance, runs, int(runs.step) % steps, steps, lambda: self._pace.steps
         ):

@@ -139,11 +139,7 @@ def _trained(
     """After STEPS updates, or as many as a signal lets it make; a line tells of each segment."""
     pace, ready = Pace(), group.ready
     epoch, steps = ready.lengths.epoch, min(STEPS, ready.lengths.total)
-
-    def advance(runs: Population, count: int) -> Population:
-        return programs.segment(population=runs, order=group.order, train_FxN=group.train,
-                                count=np.int32(count))
-
+    advance = partial(programs.advance, group)
     while (done := int(runs.step)) < steps and not interruption.status:
         until = min(epoch, done % epoch + steps - done)
         for runs, count, seconds, _ in rest_of_epoch(  # noqa: B020  # it goes on from there
