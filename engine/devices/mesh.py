@@ -90,11 +90,15 @@ class Spread(NamedTuple):
     def gathering(self, function: Callable) -> Callable:
         """`function` of arrays that lie in parts, and are whole within: its gradient gathers them a
         second time rather than keep them, a layer's where it is needed, if the compiler finds
-        memory short."""
+        memory short. Held in parts just before, lest the partitioner takes "whole" further up,
+        through the checkpoint."""
         def kept(primitive: Any, *_: Any, **__: Any) -> bool:
             return primitive is not sharding_constraint_p
 
-        return jax.checkpoint(lambda tree: function(self.whole(tree)), policy=kept)
+        def of_parts(tree: Any) -> Any:
+            return function(self.whole(self.constrained(tree)))
+
+        return jax.checkpoint(of_parts, policy=kept)
 
 
 def spread(devices: list[jax.Device], fsdp: bool) -> Spread | None:
