@@ -13,7 +13,7 @@ import numpy as np
 from engine.config import Config, check, check_fields, durations
 from engine.devices import mesh
 from engine.doors import bring
-from engine.errors import RequestError
+from engine.errors import RequestError, one_line
 from engine.evaluation import judged
 from engine.job import processes
 from engine.job.host import begin
@@ -185,14 +185,16 @@ def _conclude(
         "best": {"epoch": best["epoch"], score: best[score]},
     }
     folder.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
-    report.write(path, saved, history, scores,
-                 lambda: ready.task.shown(scores, examples, ready.dataset.classes))
     speed = scores["examples_per_second"]
     kind = "images" if len(ready.data.train.input_shape) == 3 else "examples"
-    ready.host.console.print(
-        f"{scores['split']}: {ready.task.line(scores)}"
-        + (f"; {speed:,.0f} {kind}/s" if speed else "") + f"\nreport: {path / 'report.html'}",
-    )
+    ready.host.console.print(f"{scores['split']}: {ready.task.line(scores)}"
+                             + (f"; {speed:,.0f} {kind}/s" if speed else ""))
+    try:
+        report.write(path, saved, history, scores,
+                     lambda: ready.task.shown(scores, examples, ready.dataset.classes))
+        ready.host.console.print(f"report: {path / 'report.html'}")
+    except Exception as error:  # as fonts, backends and disks have it: the run itself is whole
+        ready.host.console.print(f"no report: {one_line(error)}")
     return scores
 
 

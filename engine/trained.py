@@ -2,7 +2,6 @@
 
 import functools
 import html
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +102,5 @@ def load(run: str | Path, config: Config | None = None, checkpoint: str = "last"
     ))
     with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
         state, _ = kept.restore(shapes, checkpoint)
-    file = path / "metrics.json"
-    metrics = json.loads(file.read_text()) if file.is_file() else {}
-    return Run(path, folder.history(path), metrics, jax.device_put(state), learner, classes, shape,
-               dtype)
+    return Run(path, folder.history(path), folder.metrics(path), jax.device_put(state), learner,
+               classes, shape, dtype)

@@ -10,7 +10,7 @@ from engine.loggers.progress import plain_console
 from engine.request import Request
 from engine.store import folder
 from engine.sweep.board import SHOWN, Board
-from engine.sweep.events import FILE, Events
+from engine.sweep.events import EVENT, FILE, Events
 from engine.sweep.space import Search, trials
 
 
@@ -149,7 +149,7 @@ def test_forgetting_drops_what_will_happen_again(tmp_path):
         events.add(group, step, run, "diverged")
     events.forget(1, 10)
     assert list(events.status()) == [0, 1, 2, 3, 5], "other groups are not forgotten"
-    assert len(folder.history(tmp_path, name=FILE)) == 5
+    assert len(folder.history(tmp_path, name=FILE, needed=EVENT)) == 5
     events.forget(1, 0)
     assert list(events.status()) == [0, 1, 5]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 
 from engine.errors import RequestError, RunError
 from engine.store.checkpoint import Checkpoints
-from engine.store.digests import digests
+from engine.store.digests import Record, digests
 
 
 class Small(NamedTuple):
@@ -140,6 +141,40 @@ def test_an_accuracy_or_seconds_changed_by_hand_do_not_pass(tmp_path):
     content["record"]["val_accuracy"] = 0.99
     file.write_text(json.dumps(content))
     assert same(restored(folder, "best")[0], state(1))
+
+
+def rewritten(folder, step: int, **changes: Any) -> None:
+    """A step's record with other values, and a digest that fits them."""
+    file = folder / str(step) / "record" / "metadata"
+    found = Record(**json.loads(file.read_text())["record"])._replace(**changes)
+    content = {"record": found._asdict(), "sha256": found.digest()}
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("changes", [
+    {"val_accuracy": "high"}, {"val_accuracy": 10**400}, {"seconds": None}, {"seconds": [1]},
+    {"leaves": []}, {"leaves": {".step": "<i4"}}, {"leaves": {".step": ["<i4", [-1], "0"]}},
+    {"leaves": {".step": ["nonsense", [], "0"]}}, {"leaves": {}},
+])
+def test_a_record_of_other_types_is_damaged_whatever_its_digest(changes, tmp_path, capsys):
+    folder = saved(tmp_path / "c", (1, 0.5), (2, 0.6))
+    rewritten(folder, 2, **changes)
+    assert same(restored(folder, "best")[0], state(1))
+    assert "checkpoints" not in capsys.readouterr().out
+
+
+def test_a_step_under_another_steps_name_is_put_aside(tmp_path, capsys):
+    """As by a copy, a swap or a rename, which would make every resume fail again."""
+    folder = saved(tmp_path / "c", (1, 0.9), (2, 0.7), (3, 0.6))
+    shutil.copytree(folder / "1", folder / "4")
+    (folder / "3").rename(folder / "x")
+    (folder / "2").rename(folder / "3")
+    (folder / "x").rename(folder / "2")
+    found, _ = restored(folder, read_only=False)
+    assert same(found, state(1)) and steps(folder) == {1}
+    told = capsys.readouterr().err
+    assert told.count("it holds another step") == 3
+    assert steps(tmp_path / "damaged-c") == {2, 3, 4}
 
 
 def test_none_whole_is_one_clear_sentence(tmp_path):

@@ -114,6 +114,13 @@ def test_a_file_that_is_refused(case, here, capsys):
     assert not (here / "runs").exists()
 
 
+@pytest.mark.parametrize("padding", [2**31 - 1, 32])
+def test_a_crop_that_leaves_nothing(padding, here, capsys):
+    said = refused(capsys, "--dataset", "digits", "--crop_padding", str(padding))
+    assert "would leave nothing of 32 × 32: type less than 32" in said
+    assert not (here / "runs").exists()
+
+
 def test_no_such_file(here, capsys):
     assert "nope.py: no such file" in refused(capsys, "--model", "nope.py:Net", "--dataset",
                                               "digits")
@@ -145,6 +152,8 @@ class Mutable(nn.Module):
      {"model": Mutable({1})}, (X, Y)),
     ("optimizer int is a int", {"optimizer": 3}, (X, Y)),
     ("task Tiny is a Tiny", {"task": Tiny()}, (X, Y)),
+    ("--flip is for pictures, .* and the inputs are 6: leave it out", {"flip": True}, (X, Y)),
+    ("--crop_padding 1 is for pictures", {"crop_padding": 1}, (X, Y)),
 ])
 def test_objects_that_are_refused(words, config, data, here):
     with pytest.raises(RequestError, match=words):

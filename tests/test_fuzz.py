@@ -30,7 +30,7 @@ from engine.sources import builders, cache, image, tfds
 from engine.sources.dataset import Split
 from engine.store import folder, record
 from engine.sweep import space
-from engine.sweep.events import Events
+from engine.sweep.events import EVENT, FILE, Events
 
 settings.register_profile(
     "ours", derandomize=True, deadline=None, database=None, max_examples=60,
@@ -179,7 +179,7 @@ def test_an_axis(name, values, between):
 def test_recorded_rows(place, lines):
     good = b'{"step": 1, "run": 0, "event": "diverged", "group": 0}\n'
     (place / "events.jsonl").write_bytes(good + b"".join(line + b"\n" for line in lines))
-    found = ours(folder.history, place, None, "events.jsonl")
+    found = ours(folder.history, place, None, FILE, EVENT)
     if lines in ([], [b'{"step": 3, "run": 0, "event": "pruned", "group": 0}']):
         assert [row["step"] for row in found] == [1, 3][: 1 + len(lines)]
     ours(Events(place).status)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from engine import optim
-from engine.config import Durations
+from engine.config import Config, Durations
 from engine.data import Data
 from engine.doors import bring
 from engine.errors import RequestError, unknown
@@ -26,6 +26,7 @@ def check(learner: Gradient, hyper: Any, lengths: Durations, data: Data) -> Shap
     inputs, targets = (jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
                        for x in data.train.split)
     inputs, hyper = jax.eval_shape(scaled, inputs), jax.tree.map(jnp.float32, hyper)
+    _of_pictures(learner.config, inputs.shape[1:])
     if learner.config.augment:
         _augmentation(learner.config.augment, inputs)
     variables, outputs = network(learner, inputs, data.num_outputs)
@@ -44,6 +45,17 @@ def _telling(what: str, instead: str = "") -> Iterator[None]:
         raise
     except Exception as error:  # it raises what it likes
         raise RequestError(f"{what}: {bring.raised(error)}.{instead}") from None
+
+
+def _of_pictures(config: Config, shape: tuple[int, ...]) -> None:
+    """Raise RequestError for augmentations that `shape` has no axes or no room for."""
+    asked = {"--flip": config.flip, f"--crop_padding {config.crop_padding}": config.crop_padding}
+    for flag in (flag for flag, value in asked.items() if value and len(shape) != 3):
+        raise RequestError(f"{flag} is for pictures, [height, width, channels], and the inputs are "
+                           f"{' × '.join(map(str, shape))}: leave it out.")
+    if config.crop_padding and config.crop_padding >= min(shape[:2]):
+        raise RequestError(f"--crop_padding {config.crop_padding} would leave nothing of "
+                           f"{shape[0]} × {shape[1]}: type less than {min(shape[:2])}.")
 
 
 def _augmentation(word: Any, inputs: Shapes) -> None:

@@ -13,6 +13,9 @@ import jax
 import numpy as np
 
 from engine.devices import mesh
+from engine.errors import one_line
+from engine.store import files
+from engine.store.files import is_count, is_number, is_text
 
 UNMEASURED = -math.inf
 
@@ -32,27 +35,51 @@ class Record(NamedTuple):
         return score if higher else -score
 
     def digest(self) -> str:
+        """Over all of it, so that what was changed by hand doesn't pass unnoticed."""
         return hashlib.sha256(json.dumps(self, sort_keys=True).encode()).hexdigest()
 
 
-def _leaf(array: np.ndarray) -> list[Any]:
+def leaf(array: np.ndarray) -> list[Any]:
+    """dtype, shape and SHA-256."""
     data = np.ascontiguousarray(array).data
     return [array.dtype.str, list(array.shape), hashlib.sha256(data).hexdigest()]
 
 
 def digests(state: Any) -> dict[str, list[Any]]:
-    """dtype, shape and SHA-256 of every leaf, by its path."""
+    """Of every leaf, by its path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path): _leaf(mesh.on_host(x)) for path, x in leaves}
+    return {jax.tree_util.keystr(path): leaf(mesh.on_host(x)) for path, x in leaves}
 
 
 def read_record(folder: Path) -> Record:
-    """A step's record. Raises ValueError where it is damaged, OSError where it is absent."""
-    content = json.loads((folder / "record" / "metadata").read_text())
+    """The record of the step that names the folder. Raises ValueError where it is damaged, or
+    another step's; OSError where it is absent."""
+    content = files.parsed(files.read(folder / "record" / "metadata"))
     try:
         record = Record(**content["record"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"its record is not one: {error}") from None
-    if record.digest() != content["sha256"]:
+        wrong = [name for name, value in zip(record._fields, record, strict=True)
+                 if not _KINDS[name](value)]
+        same = record.digest() == content["sha256"]
+        step = record.leaves[".step"]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"its record is not one: {one_line(error)}") from None
+    if wrong:
+        raise ValueError(f"its record is not one: {wrong[0]} is none")
+    if not same:
         raise ValueError("the checksum of its record differs")
+    if step != leaf(np.asarray(int(folder.name), np.int32)):
+        raise ValueError("it holds another step")
     return record
+
+
+def _is_leaves(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, list) and len(each) == 3 and is_text(each[0]) and is_text(each[2])
+        and isinstance(each[1], list) and all(map(is_count, each[1])) for each in value.values()
+    )
+
+
+_KINDS = {
+    "val_accuracy": lambda value: value is None or is_number(value),
+    "seconds": is_number, "leaves": _is_leaves,
+}

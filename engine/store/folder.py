@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,15 @@ from engine.doors import bring
 from engine.errors import RequestError, RunError
 from engine.request import Request
 from engine.sources import short
-from engine.store import record
+from engine.store import files, record
+from engine.store.files import is_count, is_number, replace
 
 # What tells that a folder is taken, by command.
 HOLDS = {"run": "config.json", "sweep": "sweep.json", "lr-find": "lr-find.png"}
 RESUMED = {"run": "--resume", "sweep": "sweep --resume"}
 VERSIONED = ("flaxmill", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy",
              "tensorflow-datasets")
-
-
-def replace(path: Path, content: str | bytes) -> None:
-    """Write `content` whole or not at all."""
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(draft, path)
+ROW = {"epoch": is_count, "step": is_count, "seconds": is_number, "val_loss": is_number}
 
 
 def _make(path: Path) -> bool:
@@ -73,18 +68,32 @@ def create(request: Request, kind: str = "") -> Path:
     return path
 
 
+def _refuse_links(path: Path) -> None:
+    """Raise RequestError for a link anywhere in the folder, which may come from elsewhere: what is
+    written or removed by way of it would be another's."""
+    for above, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            if os.path.islink(link := os.path.join(above, name)):
+                raise RequestError(f"{link} is a link, and none is followed within a run's folder: "
+                                   "put what it names in its place, or name another folder.")
+
+
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the folder's lock. Raises RequestError where another process has it.
+    """Hold the folder's lock. Raises RequestError where another process has it, or a link is in it.
 
     The lock goes with its process, however that ends.
     """
     _make(path)
-    with (path / ".lock").open("a+") as file:
+    _refuse_links(path)
+    try:
+        lock = files.opened(path / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise RequestError(f"{path}/.lock: {error.strerror}; name another folder.") from None
+    with open(lock, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             raise RequestError(f"{path} is in use by {file.read().strip() or 'another process'}: "
                                "wait for it, stop it, or name another folder.") from None
         except OSError as error:  # a file system without locks
@@ -131,31 +140,56 @@ def write_config(path: Path, content: dict[str, Any], file: str = "config.json")
 
 
 def history(
-    path: Path, up_to_step: int | None = None, name: str = "history.jsonl"
+    path: Path, up_to_step: int | None = None, name: str = "history.jsonl",
+    needed: Mapping[str, Callable[[Any], bool]] = ROW,
 ) -> list[dict[str, Any]]:
     """The run's epochs. Given a step, later ones (never checkpointed) are dropped from the file.
 
     A last line without its end is one whose writer was killed, and counts as never written. Raises
-    RunError for any other line that is no row.
+    RunError for any other line that is no row: with the fields that are `needed`, and besides them
+    numbers alone.
     """
     file = path / name
-    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-    rows = [_row(file, number, line) for number, line in enumerate(lines, 1)]
+    try:
+        lines = files.read(file).split(b"\n")[:-1]
+    except FileNotFoundError:
+        lines = []
+    except OSError as error:
+        raise RunError(f"{file} can't be read: {error.strerror}.") from None
+    rows = [_row(file, number, line, needed) for number, line in enumerate(lines, 1)]
     if up_to_step is not None:
         rows = [row for row in rows if row["step"] <= up_to_step]
         write_rows(file, rows)
     return rows
 
 
-def _row(file: Path, number: int, line: bytes) -> dict[str, Any]:
+def _row(file: Path, number: int, line: bytes, needed: Mapping[str, Callable]) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-        if isinstance(row["step"], int):
-            return row
-        problem: object = "its step is no whole number"
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        row = files.parsed(line)
+        if not isinstance(row, dict) or needed.keys() - row.keys():
+            raise ValueError(f"a row has {', '.join(needed)}")
+        for name, value in row.items():
+            if not (needed[name](value) if name in needed else value is None or is_number(value)):
+                raise ValueError(f"its {name} can't be {value!r:.40}")
+        return row
+    except ValueError as error:
+        raise RunError(
+            f"line {number} of {file} is damaged ({error}): delete that line to go on."
+        ) from None
+
+
+def metrics(path: Path) -> dict[str, Any]:
+    """metrics.json's content; {} of an unfinished run. Raises RunError where it is damaged."""
+    try:
+        found = files.parsed(files.read(path / "metrics.json"))
+        if isinstance(found, dict):
+            return found
+        problem: object = "it is no object"
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
         problem = error
-    raise RunError(f"line {number} of {file} is damaged ({problem}): delete that line to go on.")
+    raise RunError(f"{path}/metrics.json is damaged ({problem}): evaluate the run again.")
 
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -164,7 +198,4 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def append_history(path: Path, row: dict[str, Any], name: str = "history.jsonl") -> None:
-    with (path / name).open("a") as file:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # a checkpoint is never without its row
+    files.append(path / name, json.dumps(row))  # a checkpoint is never without its row

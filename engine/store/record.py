@@ -1,7 +1,6 @@
 """A run's config.json: what was asked for, written, read again and compared."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,8 @@ from engine.doors import bring
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
 from engine.request import Request
+from engine.store import files
+from engine.store.files import is_number, is_text
 
 GONE = ("model_parallel",)  # fields of before, which never decided what was computed
 _FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is the task's first
@@ -26,12 +27,10 @@ class Saved(NamedTuple):
 def _fits(value: Any, default: Any) -> bool:
     """Whether `value` may stand where `default` does; None stands for a number left out."""
     if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
-    if isinstance(value, bool) or isinstance(default, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if default is None or isinstance(default, float):
-        return isinstance(value, float | int) or (default is value is None)
-    return isinstance(value, type(default))
+        return isinstance(value, tuple) and all(map(is_text, value))
+    if default is None or type(default) is float:
+        return is_number(value) or default is value is None
+    return type(value) is type(default)
 
 
 def typed(kind: Any, values: dict[str, Any]) -> Any:
@@ -58,8 +57,8 @@ def read(path: Path, given: Config | None = None) -> Saved:
     """`given` tells the optimizer where the file can't, since it was an object in Python. Raises
     RequestError where the file is absent or not one of ours."""
     try:
-        content = json.loads(path.read_bytes())
-        both = {k: v for k, v in dict(content["config"]).items() if k not in GONE}
+        content = files.parsed(files.read(path))
+        both = {k: v for k, v in dict(content["config"]).items() if k not in (*GONE, *ADDRESS)}
         places = {f.name for f in dataclasses.fields(Place)}
         config = typed(Config, {k: v for k, v in both.items() if k not in places})
         place = typed(Place, {k: v for k, v in both.items() if k in places})
@@ -76,7 +75,7 @@ def read(path: Path, given: Config | None = None) -> Saved:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
     except OSError as error:
         raise RequestError(f"{path} can't be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path} is not a run's configuration: {error}.") from None
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.store import folder
+from engine.store.files import is_count, is_text
 
 FILE = "events.jsonl"
 REFUSED = "refused"
+EVENT = {"group": is_count, "step": is_count, "run": is_count, "event": is_text}
 
 
 class Events:
@@ -22,11 +24,14 @@ class Events:
     def forget(self, group: int, after_step: int) -> None:
         """Drop the group's events later than its checkpoint, which will happen again, and that it
         was refused, which may not."""
-        rows = [row for row in folder.history(self._path, name=FILE) if row["group"] != group
+        rows = [row for row in self._rows() if row["group"] != group
                 or row["step"] <= after_step and row["event"] != REFUSED]
         folder.write_rows(self._path / FILE, rows)
 
+    def _rows(self) -> list[dict[str, Any]]:
+        return folder.history(self._path, name=FILE, needed=EVENT)
+
     def status(self) -> dict[int, str]:
         """Of every run that didn't simply finish; a copied run is whole again."""
-        found = {row["run"]: row["event"] for row in folder.history(self._path, name=FILE)}
+        found = {row["run"]: row["event"] for row in self._rows()}
         return {run: event for run, event in found.items() if event != "copied"}
