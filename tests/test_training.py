@@ -4,6 +4,7 @@ and told, and when it stops."""
 import itertools
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
@@ -185,6 +186,14 @@ def test_a_state_that_is_not_finite_is_never_saved_whatever_the_loss(
     saved = {int(p.name) for p in (path / "checkpoints").iterdir()}
     assert saved == ({1, 8} if after else set())
     assert len((path / "history.jsonl").read_text().splitlines()) == after // 8
+
+
+def test_a_folder_that_is_removed_while_a_run_writes_there_ends_it(data, tmp_path):
+    """Orbax would make it anew, and a run without its first half would look whole."""
+    path = tmp_path / "run"
+    with pytest.raises(RunError, match="checkpoints is gone") as ended:
+        fit(CONFIG, HYPER, place(path), data, loggers=[lambda _: shutil.rmtree(path)])
+    assert ended.value.status == 1 and not (path / "metrics.json").exists()
 
 
 def test_a_longer_run_under_a_schedule_tells_both_rates(data, tmp_path, capsys):

@@ -81,6 +81,7 @@ class Checkpoints:
         )
         with _quietly():
             self._manager = ocp.CheckpointManager(self.folder, options=options)
+        self._inode = None if read_only else self.folder.stat().st_ino
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -139,11 +140,18 @@ class Checkpoints:
             raise RunError(f"step {step} was not saved: {self.folder} holds {self.latest()}.")
 
     def wait(self) -> None:
-        """Wait for the writer. Raises RunError where it failed."""
+        """Wait for the writer. Raises RunError where it failed, or where the folder is gone, which
+        Orbax would make anew."""
         try:
             self._manager.wait_until_finished()
+            there = self.folder.stat().st_ino == self._inode
+        except FileNotFoundError:
+            there = False
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
+        if not there:
+            raise RunError(f"{self.folder} is gone: somebody removed or moved it while the run was "
+                           "writing there, so nothing more is saved.")
 
     def _failed(self, error: Exception) -> RunError:
         lost = " (or another process of the job is gone)" if jax.process_count() > 1 else ""
