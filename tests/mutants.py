@@ -1,0 +1,175 @@
+"""Do the tests notice? Breaks the engine in small ways, one at a time, and runs the tests that
+ought to see it: python tests/mutants.py [words that a file or pattern contains].
+
+Each runs in a copy of the working tree, two at once. It ends with status 1 where a mutant survives
+that isn't explained, or where a pattern isn't found exactly once: then the code has moved on.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+AT_ONCE = 2
+SECONDS = 300
+
+
+class Mutant(NamedTuple):
+    """`was` in `file` becomes `now`; pytest's words name the tests that ought to fail. One that
+    `survives` says why no test can tell it."""
+
+    file: str
+    was: str
+    now: str
+    tests: str
+    survives: str = ""
+
+
+MUTANTS = (
+    # What a run computes
+    Mutant("augment", "jnp.where(mirrored_B", "jnp.where(mirrored_B & False", "test_augment.py"),
+    Mutant("augment", "0, 2 * padding + 1", "0, 2 * padding", "test_augment.py"),
+    Mutant("augment", "fold_in(key, OWN)", "fold_in(key, 0)", "test_augment.py test_doors.py",
+           "any key of the step's will do, and 0 is none of the two that a split makes"),
+    Mutant("step", '"augment", state.step', '"augment", 0', "test_augment.py"),
+    Mutant("step", '"dropout", state.step', '"dropout", 0', "test_pure.py"),
+    Mutant("step", "g / tally.count.astype(g.dtype)", "g", "test_augment.py test_loop.py"),
+    Mutant("step", "state.diverged_at < 0", "state.diverged_at < -1", "test_loop.py"),
+    Mutant("step", "jnp.where(bad, state.step,", "jnp.where(bad, state.step + 1,", "test_loop.py"),
+    Mutant("step", "fold_in(dropout, index)", "fold_in(dropout, 0)", "test_loop.py test_pure.py"),
+    Mutant("step", "variables, batch.inputs)\n    loss_B", "variables, batch.inputs) * 2\n    loss_B",
+           "test_loop.py test_mesh.py"),
+    Mutant("feed", "/ 255.0", "/ 256.0", "test_augment.py"),
+    Mutant("feed", 'keys.stream(key, "shuffle", epoch)', 'keys.stream(key, "shuffle", 0)',
+           "test_data.py test_loop.py"),
+    Mutant("feed", "slots_B < order_N.shape[0]", "slots_B <= order_N.shape[0]", "test_data.py"),
+    Mutant("loop", "state.step // lengths.epoch if", "state.step * 0 if", "test_loop.py"),
+    Mutant("loop", "order_N[-rest:]", "order_N[:rest]", "test_batch_norm.py"),
+    Mutant("loop", "jnp.where(position == 0,", "jnp.where(position < 0,", "test_loop.py"),
+    Mutant("keys", "STREAMS.index(name)), step", "STREAMS.index(name)), step * 0", "test_keys.py"),
+    Mutant("optim", "eps=KERAS_EPSILON, **_given(b1=b1, b2=b2, eps", "**_given(b1=b1, b2=b2, eps",
+           "test_optim.py"),
+    Mutant("optim", "momentum=momentum, nesterov=nesterov)\n\n\ndef rmsprop", "momentum=momentum)"
+           "\n\n\ndef rmsprop", "test_optim.py"),
+    Mutant("optim", "course(count)", "course(count + 1)", "test_optim.py"),
+    Mutant("optim", "p.ndim > 1", "p.ndim > 0", "test_optim.py"),
+    Mutant("optim", "1.0 / (warmup + 1)", "0.0", "test_optim.py"),
+    Mutant("optim", "chain.append(optax.clip", "(optax.clip", "test_optim.py"),
+    Mutant("tasks/classification", "(1.0 - smoothing) * loss_B + smoothing",
+           "(1.0 + smoothing) * loss_B - smoothing", "test_tasks.py"),
+    Mutant("tasks/classification", "(outputs > own_Bx1)", "(outputs >= own_Bx1)", "test_tasks.py"),
+    Mutant("tasks/classification", "cells.at[targets, predicted_B]", "cells.at[predicted_B, targets]",
+           "test_tasks.py"),
+    Mutant("tasks/classification", "np.argsort(-probability_N[wrong]", "np.argsort(probability_N[wrong]",
+           "test_tasks.py"),
+    Mutant("tasks/regression", "optax.huber_loss(off)", "optax.huber_loss(off, delta=2.0)",
+           "test_tasks.py"),
+    Mutant("tasks/multilabel", "(~said & there)", "(~said & ~there)", "test_tasks.py"),
+    Mutant("task", "jnp.where(mask, values, 0)", "jnp.where(mask, values, values)", "test_tasks.py"),
+    Mutant("formulation/patches", "corner * axis.stride" if False else "corner * self.stride",
+           "corner", "test_formulation.py"),
+    Mutant("formulation/pooling", "lax.select(b > a,", "lax.select(b >= a,", "test_formulation.py"),
+    Mutant("formulation/pooling", "uses[atom] == 1", "uses[atom] >= 1", "test_formulation.py"),
+    Mutant("doors/network", '"dropout": key}', '"dropout": jax.random.key(0)}', "test_pure.py"),
+    Mutant("doors/network", "jax.random.fold_in(key, at)", "key", "test_network.py"),
+    Mutant("doors/bring", "hashlib.sha256(file.read_bytes())", "hashlib.sha256(b'')",
+           "test_doors.py test_network.py"),
+    # What the host records, saves and tells
+    Mutant("training", "rate_at(ready, step - 1,", "rate_at(ready, step,", "test_training.py"),
+    Mutant("training", "and bool(finite(state))", "", "test_training.py"),
+    Mutant("training", "if due and position < epoch", "if False and position < epoch",
+           "test_training.py"),
+    Mutant("run", "Clock(seconds)", "Clock()", "test_training.py"),
+    Mutant("run", "return max(history", "return min(history", "test_training.py"),
+    Mutant("evaluation", 'return "test" in splits', 'return False and "test" in splits',
+           "test_training.py"),
+    Mutant("data", "order[share.number - 1 :: share.count]", "order[: len(order) // share.count]",
+           "test_data.py"),
+    Mutant("trained", "inputs.dtype == np.uint8) != (", "inputs.dtype == np.uint8) == (",
+           "test_doors.py test_training.py"),
+    Mutant("store/digests", "sha256(data)", "sha256(b'')", "test_checkpoint.py"),
+    Mutant("store/digests", 'if step != leaf(', 'if False and step != leaf(', "test_checkpoint.py"),
+    Mutant("store/checkpoint", "c.step == best", "c.step != best", "test_checkpoint.py"),
+    Mutant("store/checkpoint", "KEPT + 1 -", "KEPT -", "test_checkpoint.py"),
+    Mutant("store/files", "flags | os.O_NOFOLLOW", "flags", "test_folder.py"),
+    Mutant("store/files", "| os.O_NONBLOCK", "", "test_folder.py"),
+    Mutant("store/files", "MOST_BYTES + 1)", "MOST_BYTES)", "test_folder.py"),
+    Mutant("store/folder", "    _refuse_links(path)\n", "", "test_folder.py"),
+    Mutant("store/record", "(*GONE, *ADDRESS)", "GONE", "test_folder.py"),
+    Mutant("store/record", "if before.get(name) != found:", "if False:", "test_doors.py"),
+)
+
+
+def _place(file: str, tree: Path) -> Path:
+    return tree / ("" if file.startswith("models/") else "engine") / f"{file}.py"
+
+
+def _copy(tree: Path) -> Path:
+    names = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
+                           capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        if (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name)
+    return tree
+
+
+def tried(mutant: Mutant, tree: Path) -> str:
+    """"killed", "survived", or why it can't be told."""
+    file = _place(mutant.file, tree)
+    text = file.read_text()
+    if (found := text.count(mutant.was)) != 1:
+        return f"its pattern is there {found} times"
+    file.write_text(text.replace(mutant.was, mutant.now))
+    tests = [word if word.startswith("-") else f"tests/{word}" for word in mutant.tests.split()]
+    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", *tests]
+    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True,
+                              timeout=SECONDS)
+        return {0: "survived", 1: "killed"}.get(done.returncode, done.stdout[-300:])
+    except subprocess.TimeoutExpired:
+        return "killed"  # by hanging, which no suite would let pass
+    finally:
+        file.write_text(text)
+
+
+def main(words: list[str]) -> int:
+    chosen = [m for m in MUTANTS if all(re.search(word, f"{m.file} {m.was}") for word in words)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        trees: SimpleQueue[Path] = SimpleQueue()
+        for number in range(AT_ONCE):
+            trees.put(_copy(Path(folder) / str(number)))
+
+        def one(mutant: Mutant) -> str:
+            tree, began = trees.get(), time.monotonic()
+            try:
+                found = tried(mutant, tree)
+            finally:
+                trees.put(tree)
+            told = f"{found}, as {mutant.survives}" if found == "survived" and mutant.survives \
+                else found
+            print(f"{told:9} {time.monotonic() - began:4.0f} s  {mutant.file}: "
+                  f"{' '.join(mutant.was.split())}", flush=True)
+            return found
+
+        found = list(pool.map(one, chosen))
+    bad = [m for m, what in zip(chosen, found, strict=True)
+           if what != "killed" and not (what == "survived" and m.survives)]
+    explained = sum(what == "survived" for what in found) - sum(
+        what == "survived" and not m.survives for m, what in zip(chosen, found, strict=True))
+    print(f"{len(chosen)} mutants: {found.count('killed')} killed, {explained} explained, "
+          f"{len(bad)} not noticed")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
