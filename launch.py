@@ -1,14 +1,16 @@
 """flaxmill's command line: flags → Config → one engine call."""
 
+import contextlib
 import os
 import sys
 import traceback
+from typing import NoReturn
 
-from engine.command import flags
 from engine.errors import RequestError, RunError
+from engine.job.signals import STOPPED, Ending
 
 
-def _carry_out(command: flags.Command) -> int:
+def _carry_out(command) -> int:
     request = command.request
     if command.name == "doctor":
         from engine.devices import doctor
@@ -79,6 +81,8 @@ def _failed(error: RequestError | RunError, status: int) -> tuple[int, bool]:
 def _ended(argv: list[str]) -> tuple[int, bool]:
     """Exit status, and whether all processes of a job end so."""
     try:
+        from engine.command import flags
+
         command = flags.parse(argv)
         if command is None:
             print(flags.usage())
@@ -93,7 +97,7 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
             raise
         return _failed(RunError(f"{error}. What was saved before is kept."), 1)
     except KeyboardInterrupt:
-        return _failed(RunError("stopped; what was saved before is kept."), 130)
+        return _failed(RunError(STOPPED), 130)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -119,5 +123,25 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
+def process() -> NoReturn:
+    """`main` as a process: a signal has its status from the first moment on, and a failure ends it
+    whatever threads are left, since those of a save that couldn't begin wait for ever."""
+    with Ending() as ending:
+        try:
+            status = main()
+        except (Exception, KeyboardInterrupt):
+            status = 1
+            if ending.status:  # of which a library made an error of its own
+                print(f"flaxmill: {STOPPED}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        if status := ending.status or status:
+            os._exit(status)
+        sys.exit()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

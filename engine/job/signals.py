@@ -1,24 +1,37 @@
-"""Ctrl-C and SIGTERM as a wish that the loop grants between segments."""
+"""Ctrl-C, SIGTERM and SIGHUP: a wish that the loop grants between segments, elsewhere the end."""
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
+from typing import Any
+
+GRACE = 2.0  # seconds
+STOPPED = "stopped; what was saved before is kept."
+# Exit statuses; SIGHUP comes from a terminal that closes.
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGHUP: 75}
+
+
+def _handle(handler: Callable) -> dict[int, Any]:
+    """Give the signals to `handler`, but for those that are ignored, as nohup does; the handlers of
+    before. Only the main thread may handle any."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    heard = [number for number in STATUS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
 
 
 class Interruption:
     """A context in which the first signal is only noted; a second one leaves at once.
 
-    `status` is 0, or the exit status the signal asks for: 130 for Ctrl-C, 75 for SIGTERM.
+    `status` is 0, or the exit status that the first one asks for.
     """
 
-    STATUS = {signal.SIGINT: 130, signal.SIGTERM: 75}
-
-    def __init__(self) -> None:
-        self.status = 0
+    status = 0
 
     def __enter__(self) -> "Interruption":
-        main = threading.current_thread() is threading.main_thread()  # no other may handle any
-        self._before = {s: signal.signal(s, self._note) for s in self.STATUS if main}
+        self._before = _handle(self._note)
         return self
 
     def __exit__(self, *_) -> None:
@@ -27,5 +40,23 @@ class Interruption:
 
     def _note(self, number: int, _frame) -> None:
         if self.status:
-            os._exit(self.STATUS[signal.Signals(number)])
-        self.status = self.STATUS[signal.Signals(number)]
+            os._exit(self.status)
+        self.status = STATUS[signal.Signals(number)]
+
+
+class Ending(Interruption):
+    """The same where no loop listens: the first one raises KeyboardInterrupt, and where a library
+    swallows that, or takes its time, the process ends GRACE seconds later."""
+
+    def _note(self, number: int, _frame) -> None:
+        super()._note(number, _frame)
+        # Who swallows it would print it.
+        sys.unraisablehook = sys.excepthook = lambda *_: None
+        leaving = threading.Timer(GRACE, self._leave)
+        leaving.daemon = True
+        leaving.start()
+        raise KeyboardInterrupt
+
+    def _leave(self) -> None:
+        os.write(2, f"flaxmill: {STOPPED}\n".encode())
+        os._exit(self.status)

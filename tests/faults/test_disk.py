@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def test_a_disk_that_cannot_be_written_is_found_before_training(disk, outcome):
     status, printed = ended(run(*DIGITS, "--run_dir", disk / "run"))
     assert "Read-only file system" in printed and "Epoch" not in printed
     outcome("a read-only disk", 1, status == 2)
+
+
+@pytest.mark.parametrize("inodes", [6, 7, 8])
+def test_a_save_that_cannot_begin_ends_the_run_within_seconds(inodes, disk, outcome):
+    """Orbax's threads wait for a signal that never comes."""
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"nr_inodes={inodes}", "tmpfs", str(disk)]
+    subprocess.run(mount, check=True)
+    process = run(*DIGITS, "--epochs", 2, "--run_dir", disk / "run")
+    until(lambda: epochs(disk / "run") >= 1, process)
+    began = time.monotonic()
+    status, printed = ended(process)
+    assert status == 1 and "No space left on device" in printed.splitlines()[-1], printed
+    outcome("a save that cannot begin", 1, time.monotonic() - began < 20)
 
 
 def test_a_disk_that_fills_up_costs_the_save_in_flight(disk, tmp_path, outcome):

@@ -100,6 +100,44 @@ def test_a_signal_while_compiling_is_heard(tmp_path, outcome):
     outcome("SIGTERM while compiling", 1, int(final_state(folder).step) == 1)
 
 
+@pytest.mark.parametrize("number, wanted", [
+    (signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)])
+def test_a_signal_at_any_moment_of_a_start_has_its_status_and_one_line(
+    number, wanted, tmp_path, outcome
+):
+    """Libraries swallow an interrupt that comes while they are imported, or print it."""
+    heard = 0
+    for after in (0.3, 0.5, 0.7, 0.9, 1.1, 1.4, 1.8, 2.5):
+        process = run(*DIGITS, "--epochs", 500, "--run_dir", tmp_path / str(after))
+        time.sleep(after)
+        process.send_signal(number)
+        began = time.monotonic()
+        status, printed = ended(process)
+        if (status, printed) == (-number, ""):
+            continue  # Python itself wasn't up yet
+        heard += 1
+        assert status == wanted and "Traceback" not in printed, printed
+        told = [line for line in printed.splitlines() if line.startswith("flaxmill: ")]
+        assert len(told) == 1 and "stopped" in told[0], printed
+        assert time.monotonic() - began < 15
+    assert heard >= 3
+    outcome(f"{number.name} while starting", heard, heard)
+
+
+def test_a_terminal_that_closes_saves_as_sigterm_does_and_nohup_goes_on(tmp_path, outcome):
+    folder = tmp_path / "run"
+    process = run(*DIGITS, "--epochs", 500, "--run_dir", folder)
+    hurt(process, signal.SIGHUP, folder, after=2)
+    status, printed = ended(process)
+    assert status == 75 and "and saved. Go on with: python launch.py --resume" in printed
+    assert int(final_state(folder).step) >= 2 * STEPS
+    quiet = run(*DIGITS, "--epochs", 4, "--run_dir", tmp_path / "nohup", **patched(
+        tmp_path, "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"))
+    hurt(quiet, signal.SIGHUP, tmp_path / "nohup", after=1)
+    assert ended(quiet)[0] == 0 and epochs(tmp_path / "nohup") == 4
+    outcome("a terminal that closes", 2, 2)
+
+
 def test_two_runs_never_share_a_folder(tmp_path, outcome):
     folder = tmp_path / "run"
     first = run(*DIGITS, "--epochs", 500, "--run_dir", folder)
