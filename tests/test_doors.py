@@ -134,7 +134,7 @@ class Mutable(nn.Module):
 
 
 @pytest.mark.parametrize("words, config, data", [
-    ("40 inputs, but 39 targets", {}, (X, Y[:39])),
+    (r"inputs of shape \(40, 6\), but targets of \(39,\)", {}, (X, Y[:39])),
     ("inputs of 1 of its 40 examples are NaN .*at index 3", {}, (HOLED, Y)),
     ("targets of 1 of its 40 examples are NaN", {"task": "regression"},
      (X, np.where(Y == 9, 0, HOLED[:, 0]))),
