@@ -19,7 +19,7 @@ def nan(*places):
 
 GIVE = r"; give two arrays \(x, y\); a sequence of pairs \(input, target\), or of mappings"
 REFUSED = {
-    "lengths": (r"arrays:train: it has inputs of shape \(4, 3\), but targets of \(3,\)", (X, Y[:3])),
+    "lengths": (r"arrays:train: it has inputs of shape \(4, 3\), but targets of \(3", (X, Y[:3])),
     "one target": (r"it has inputs of shape \(4, 3\), but targets of \(\)", (X, 1)),
     "nan": (r"inputs of 2 of its 4 examples are NaN or infinite as float32, the first at index 1 "
             r"\(nan\); fill them in, or leave", (nan((1, 2), (3, 0), (3, 1)), Y)),
@@ -36,7 +36,7 @@ REFUSED = {
     "six": (r"shape \(4, 3, 1, 1, 1, 1\); give some, of 2 to 5 dimensions",
             (X[..., None, None, None, None], Y)),
     "one dimension of a sequence": (r"shape \(4,\); give some", pairs(X[:, 0])),
-    "digits lost": (rf"inputs of 1 of its 1 examples are whole numbers beyond 16,777,216, .*\({2**24 + 1}\)",
+    "digits lost": (rf"inputs of 1 of its 1 examples are whole numbers beyond .*\({2**24 + 1}\)",
                     ([[2**24 + 1]], [0])),
     "digits lost at the end": ("whole numbers beyond 16,777,216", ([[-(2**63)]], [0])),
     "digits lost in a sequence": ("inputs of 1 of its 2 examples are whole numbers .* index 1",
@@ -47,12 +47,13 @@ REFUSED = {
                        ((X, Y), (X, Y))),
     "a tensor elsewhere": (r"as arrays, it can't be read \(TypeError: move it to the host\)",
                            (X, Tensor(Y, TypeError("move it to the host")))),
-    "splits' shapes": (r"arrays:test: its examples are of shape \(2,\) .*, those of train of shape \(3,\)",
+    "splits' shapes": (r"arrays:test: its examples are of shape \(2,\) .* of train of shape \(3,\)",
                        {"train": (X, Y), "test": (X[:, :2], Y)}),
-    "splits' types": (r"arrays:test: its examples are of shape \(3,\) \(uint8\) .* \(not uint8\)", {"train": (X, Y), "test": (X.astype(np.uint8), Y)}),
+    "splits' types": (r"arrays:test: its examples are of shape \(3,\) \(uint8\) .* \(not uint8\)",
+                      {"train": (X, Y), "test": (X.astype(np.uint8), Y)}),
     "a sequence's shapes": (r"example 2 is of shape \(2,\) .*, example 0 of shape \(3,\)",
                             [*pairs()[:2], (X[2, :2], 0)]),
-    "a sequence's targets": (r"example 1 is .* a target of shape \(2,\), example 0 .* of shape \(\)",
+    "a sequence's targets": (r"example 1 is .* target of shape \(2,\), example 0 .* of shape \(\)",
                              [(X[0], 1), (X[0], [1, 2])]),
     "a sequence's types": (r"example 1 is of shape \(3,\) \(uint8\) .*, example 0 .* \(not uint8\)",
                            [(X[0], 1), (X[0].astype(np.uint8), 1)]),
@@ -86,8 +87,7 @@ def test_data_that_is_refused(words, data):
 
 
 TARGETS_REFUSED = {
-    "negative": (r"labels of 2 of its 4 examples are no whole numbers of 0 to 65,535, the first at index "
-                 r"1 \(-1\)",
+    "negative": (r"labels of 2 of its 4 examples are no whole numbers of 0 to 65,535, .* 1 \(-1\)",
                  [0, -1, 2, -1], "classes"),
     "one-hot": (r"labels are float64 of shape \(4, 3\); give .* y.argmax\(1\) of one-hot rows; "
                 "or kind='labels'", np.eye(4)[:, :3], "classes"),
@@ -99,14 +99,14 @@ TARGETS_REFUSED = {
             "classes"),
     "infinite": (r"labels of 1 of its 4 examples are no whole .*\(inf\)", [0, 1, np.inf, 0],
                  "classes"),
-    "many classes": (r"no whole numbers of 0 to 65,535, .*\(65536\.0|65536\); number the classes as "
-                     "np.unique", [0, 1, 65536, 0], "classes"),
+    "many classes": (r"no whole numbers of 0 to 65,535, .*\(65536\); number the classes as np",
+                     [0, 1, 65536, 0], "classes"),
     "complex": ("labels are complex128 of shape .* give one whole number or string each", Y * 1j,
                 "classes"),
     "bytes": ("labels are .S1 of shape", [b"a"] * 4, "classes"),
     "a missing name": ("labels are object of shape", ["a", None, "b", "a"], "classes"),
     "no name": ("the name ' ' comes twice, or can't be printed", ["a", " ", "b", "a"], "classes"),
-    "an escape": (r"the name 'a\\x1b\[2J' comes twice, or can't be printed", ["a\x1b[2J"] * 4, "classes"),
+    "an escape": (r"the name 'a\\x1b\[2J' comes twice, or can't", ["a\x1b[2J"] * 4, "classes"),
     "numbers nan": (r"targets of 1 of its 4 examples are NaN or infinite as float32, .* index 3",
                     [[0, 1], [1, 2], [1, 2], [0, np.nan]], "numbers"),
     "numbers of words": ("targets are of type <U1", list("abcd"), "numbers"),

@@ -30,6 +30,7 @@ from archives import (  # noqa: F401
     patience,
     server,
 )
+
 from engine import errors, sources
 from engine.sources import download, prepare
 from engine.sources.download import Archive
