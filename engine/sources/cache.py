@@ -1,9 +1,8 @@
 """Decoded splits on disk, each with a checksum that is verified on opening.
 
-One folder a split, ${XDG_CACHE_HOME:-~/.cache}/flaxmill/decoded/<key>/, holds images.npy,
-labels.npy and entry.json (class names, digest). A folder appears whole, by a rename, or not at
-all. Any of them may be deleted at any time. A checksum tells of damage, not of malice: where
-others may write, nothing is read or kept.
+One folder a split, decoded/<key>/, holds images.npy, labels.npy and entry.json (class names,
+digest). It appears whole, by a rename, or not at all, and may be deleted at any time. A checksum
+tells of damage, not of malice: where others may write, nothing is read or kept.
 """
 
 import functools

@@ -33,9 +33,8 @@ class Archive(NamedTuple):
 def fetch(archive: Archive, folder: Path) -> Path:
     """The verified archive at folder/archive.file, fetched unless it is there.
 
-    A broken transfer leaves a .part file that the next call resumes. A file that is an HTML page,
-    truncated or of the wrong checksum is removed. Raises RunError for these, and OSError where
-    `folder` can't be written.
+    A broken transfer leaves a .part file that the next call resumes. A file of another checksum is
+    removed. Raises RunError for these, and OSError where `folder` can't be written.
     """
     path = folder / archive.file
     found = path if path.exists() else path.with_name(path.name + ".part")
@@ -97,10 +96,7 @@ def _verified(found: Path, archive: Archive) -> str:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 == archive.sha256:
         return ""
-    size = found.stat().st_size
+    page = head.lstrip().lower().startswith((b"<!doctype", b"<html"))
+    what = f"{'an HTML page, ' * page}{_size(found):,} bytes of SHA-256 {sha256}"
     found.unlink()
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return "an HTML page came in place of the archive (a login or an error page?)"
-    if size < archive.size:
-        return f"the archive is truncated: {size:,} of {archive.size:,} bytes"
-    return f"wrong checksum: SHA-256 {sha256}, expected {archive.sha256}; the file is removed"
+    return f"{what}, came in place of {archive.size:,} bytes of {archive.sha256}, and is removed"

@@ -32,10 +32,7 @@ def channels(picture: Image.Image) -> int:
 
 
 def pixels(picture: Image.Image, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """uint8 [H, W, C] in Pillow's `mode`, brought to `size` (width, height) if given, bilinear.
-
-    The sides' ratio is not kept.
-    """
+    """uint8 [H, W, C] in Pillow's `mode`, brought to `size` (width, height) if given, bilinear."""
     if picture.mode != mode:
         picture = picture.convert(mode)
     if size and picture.size != size:

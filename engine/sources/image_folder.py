@@ -37,12 +37,13 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     root, pictures, folders = _tree(path)
     members, classes = _sorted_out(root, pictures, folders)
     numbers = {name: number for number, name in enumerate(classes)}
-    judge = functools.cache(functools.partial(_shape, root, [*pictures], image_size))
+    paths = [path for found in members.values() for path in found]
+    judge = functools.cache(functools.partial(_shape, root, paths, image_size))
 
     def decode(split: str) -> tuple[Split, tuple[str, ...]]:
         print(f"decoding {NAME} {split} from {path}", file=sys.stderr)
         labels = np.array([numbers[name] for name in members[split].values()], np.int32)
-        return Split(_decoded(root, [*members[split]], *judge()), labels), classes
+        return Split(_decoded([*members[split]], *judge()), labels), classes
 
     key = cache.key(NAME, pictures, _DECODER, image_size)
     return cache.dataset(NAME, key, asked(NAME, members, splits), decode)
@@ -101,7 +102,7 @@ def _check_link(root: str, name: str) -> None:
 def _sorted_out(
     root: str, pictures: Iterable[str], folders: list[str]
 ) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
-    """Split → picture → class, and all the classes. Raises RequestError."""
+    """Split → path of a picture → class, and all the classes. Raises RequestError."""
     depth = 1 if _SPLITS.isdisjoint(folders) else 2
     classes = {name.split("/")[-1] for name in folders if name.count("/") == depth - 1}
     members: dict[str, dict[str, str]] = {}
@@ -113,7 +114,7 @@ def _sorted_out(
             raise _refused(root, f"{name!r} lies in no class's folder",
                            f"put it in {'<split>/' * (depth - 1)}<class>/, or elsewhere")
         split = parts[0] if depth == 2 else "train"
-        members.setdefault(split, {})[name] = parts[depth - 1]
+        members.setdefault(split, {})[os.path.join(root, name)] = parts[depth - 1]
     empty = sorted(classes.difference(*(found.values() for found in members.values())))
     if empty or not members:
         what = f"the class {empty[0]!r}" if empty else "it"
@@ -122,12 +123,11 @@ def _sorted_out(
     return members, tuple(sorted(classes))
 
 
-def _shape(root: str, pictures: list[str], image_size: int) -> tuple[tuple[int, int, int], int]:
+def _shape(root: str, paths: list[str], image_size: int) -> tuple[tuple[int, int, int], int]:
     """[H, W, C] that all pictures decode to, and the pixels of the largest as it lies there.
 
     From their headers. Raises RequestError where they don't make one array.
     """
-    paths = [os.path.join(root, name) for name in pictures]
     shapes = _on_all_cores(image.check, paths, devices.cores())
     height, width, _ = shapes[0]
     for other in shapes:
@@ -141,16 +141,14 @@ def _shape(root: str, pictures: list[str], image_size: int) -> tuple[tuple[int, 
     return found, max(height * width for height, width, _ in shapes)
 
 
-def _decoded(
-    root: str, pictures: list[str], image_HxWxC: tuple[int, int, int], largest: int
-) -> np.ndarray:
+def _decoded(paths: list[str], image_HxWxC: tuple[int, int, int], largest: int) -> np.ndarray:
     """Their pixels [N, H, W, C]; none has more than `largest` before it is brought to that."""
-    images = np.empty((len(pictures), *image_HxWxC), np.uint8)
+    images = np.empty((len(paths), *image_HxWxC), np.uint8)
 
     def fill(row: int) -> None:
-        images[row] = image.read(os.path.join(root, pictures[row]), image_HxWxC)
+        images[row] = image.read(paths[row], image_HxWxC)
 
-    _on_all_cores(fill, range(len(pictures)), min(devices.cores(), _AT_ONCE // largest))
+    _on_all_cores(fill, range(len(paths)), min(devices.cores(), _AT_ONCE // largest))
     return images
 
 

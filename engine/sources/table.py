@@ -38,11 +38,11 @@ class _Lines:
     """
 
     def __init__(self, path: str, file: TextIO):
-        self.path, self.file, self.number, self.text = path, file, 0, ""
+        self.path, self.file, self.number = path, file, 0
 
     def up_to(self, most: int) -> Iterator[str]:
         while text := self.file.readline(_MOST_LINE + 1):
-            self.number, self.text = self.number + 1, text
+            self.number += 1
             if len(text) > _MOST_LINE or self.number > most:
                 raise self.refused("it, or the file, holds more than can be read", "split it")
             if text.count('"') % 2:  # it would swallow the lines that follow
@@ -128,11 +128,8 @@ def _parsed(lines: _Lines) -> Split:
                               quotechar='"', ndmin=1)
     except UserWarning:
         raise _refused(lines.path, "it has no rows below its header", "add some") from None
-    except (ValueError, Warning) as error:
-        fields = len(next(csv.reader([lines.text])))
-        fault = f"it has {fields:,} fields, and the header {len(names):,}"
-        if fields == len(names):  # NumPy names the cell and its column
-            fault = re.sub(r" at row \d+", "", _decoded(str(error))).rstrip(".")
+    except (ValueError, Warning) as error:  # which names the cell and its column, or counts them
+        fault = re.sub(r" at row \d+|; use .*|\.$", "", _decoded(str(error)))
         raise lines.refused(fault, "mend that line, or delete it; pixels are whole numbers of 0 to "
                             "255") from None
     images_NxP = np.concatenate([rows["before"], rows["after"]], axis=1)
@@ -145,18 +142,15 @@ def _decoded(text: str) -> str:
 
 
 def _header(lines: _Lines) -> tuple[list[str], int, tuple[int, int, int]]:
-    """The columns' names, which is the label's, and the shape [H, W, C] of a row's pixels.
-
-    Raises RequestError.
-    """
-    instead = "write one, such as label,pixel0,pixel1, in UTF-8"
-    text = _decoded(next(lines.up_to(1), ""))
+    """The columns' names, which of them is the label's, and the shape [H, W, C] of a picture."""
     try:
-        names = [name.strip() for name in next(csv.reader([text]), [])]
-    except csv.Error as error:
-        raise lines.refused(str(error), instead) from None
+        columns = next(csv.reader([_decoded(next(lines.up_to(1), ""))]), [])
+    except csv.Error:  # a field that is larger than a name is
+        columns = []
+    names = [name.strip() for name in columns]
     if not names or not all(map(str.isprintable, names)):
-        raise _refused(lines.path, "it begins with no header", instead)
+        raise _refused(lines.path, "it begins with no header",
+                       "write one, such as label,pixel0,pixel1, in UTF-8")
     if "label" not in names and names[1:] and all(map(_PIXEL.fullmatch, names[1:])):
         raise _refused(lines.path, "its first row holds numbers in place of the columns' names",
                        "write a header above it, or call its first column label")
