@@ -24,9 +24,8 @@ def data_dir(flag: str = "") -> Path:
 def short(name: str) -> str:
     """What to call a set's runs: its name; for csv:~/letters/all.csv, csv-all."""
     kind, _, path = name.partition(":")
-    if kind not in _FROM_PATHS:
-        return name
-    return "-".join(filter(None, (kind, Path(os.path.abspath(os.path.expanduser(path))).stem)))
+    stem = Path(os.path.abspath(os.path.expanduser(path))).stem
+    return "-".join(filter(None, (kind, stem))) if kind in _FROM_PATHS else name
 
 
 def load(

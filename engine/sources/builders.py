@@ -29,7 +29,7 @@ Examples = Iterator[tuple[int, dict[str, Any]]]  # each with tfds's own key
 def write(name: str, archives: Sequence[Path], root: Path) -> None:
     """Prepares one of the four sets from its `archives` into root/name/version, or not at all.
 
-    Raises RunError where an archive lacks what it should hold, or the folder can't be written.
+    Raises RunError.
     """
     builder: Any = tfds.builder(name, data_dir=root, file_format="array_record")
     splits = _cifar(builder, *archives) if name.startswith("cifar") else _mnist(archives)
@@ -46,14 +46,13 @@ def write(name: str, archives: Sequence[Path], root: Path) -> None:
 def _cifar(builder: Any, archive: Path) -> dict[str, Examples]:
     """By split; the class names go into the builder's features."""
     about = builder._cifar_info  # which files are what, and the order of a record's labels
-    files = {"train": about.train_files, "test": about.test_files}
-    names = [about.prefix + file for file in (*about.label_files, *sum(files.values(), []))]
-    found = {name.removeprefix(about.prefix): content
-             for name, content in members(archive, names).items()}
+    files = *about.label_files, *about.train_files, *about.test_files
+    held = members(archive, [about.prefix + file for file in files])
     for label, file in zip(about.label_keys, about.label_files, strict=True):
-        builder.info.features[label].names = found[file].decode().split()
-    return {split: _records(split, about.label_keys, b"".join(found[file] for file in own))
-            for split, own in files.items()}
+        builder.info.features[label].names = held[about.prefix + file].decode().split()
+    splits = {"train": about.train_files, "test": about.test_files}
+    return {split: _records(split, about.label_keys, b"".join(held[about.prefix + f] for f in own))
+            for split, own in splits.items()}
 
 
 def _records(split: str, labels: Sequence[str], records: bytes) -> Examples:
@@ -79,9 +78,8 @@ def _pairs(images: np.ndarray, labels: np.ndarray) -> Examples:
 def members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
     """The named files of a .tar.gz, read in memory: nothing is ever extracted to the disk.
 
-    So links, devices and names that lead elsewhere are passed over. Raises RunError where a name
-    is missing, comes twice or is no plain file, and where the archive is damaged or expands to
-    more than CIFAR's do.
+    So names that lead elsewhere are passed over. Raises RunError where one is missing, comes twice
+    or is no plain file, and where the archive is damaged or expands to more than CIFAR's do.
     """
     found: dict[str, bytes] = {}
     with _expanded(archive, _MOST_TAR) as data, tarfile.open(fileobj=data, mode="r:") as tar:

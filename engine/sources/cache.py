@@ -21,6 +21,7 @@ import numpy as np
 from engine.sources.dataset import Dataset, Split
 from engine.store import caches as private
 
+Decoded = tuple[Split, tuple[str, ...]]  # and the class names
 FILES = "images.npy", "labels.npy"  # of a Split's inputs and targets
 
 
@@ -38,7 +39,7 @@ def folder() -> Path:
 
 
 def entry(split: Split, classes: tuple[str, ...]) -> Entry:
-    """With a hex digest of the pixels, labels and class names: the same wherever they lie."""
+    """With a hex digest of all of it: the same wherever it lies."""
     shapes = [[array.shape, array.dtype.str] for array in split]
     total = hashlib.sha256(json.dumps([shapes, classes]).encode())
     for array in split:
@@ -47,10 +48,8 @@ def entry(split: Split, classes: tuple[str, ...]) -> Entry:
 
 
 def key(name: str, files: Mapping[str, os.stat_result], *of: Any) -> str:
-    """`name` and a digest of all that an entry depends on: files, and what is of JSON's types.
-
-    Of a file its time of change too, since programs set that of modification as they like.
-    """
+    """`name` and a digest of what an entry depends on. Of a file its time of change too, since
+    programs set that of modification as they like."""
     stamps = [(file, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
               for file, seen in files.items()]
     return f"{name}-{hashlib.sha256(json.dumps([*of, stamps]).encode()).hexdigest()[:32]}"
@@ -66,20 +65,16 @@ def together(name: str, entries: Mapping[str, Entry]) -> Dataset:
 
 
 def dataset(
-    name: str, key: str, splits: Sequence[str],
-    decode: Callable[[str], tuple[Split, tuple[str, ...]]],
+    name: str, key: str, splits: Sequence[str], decode: Callable[[str], Decoded]
 ) -> Dataset:
     """The set `name` of the entries `key`-split, or of what `decode` returns of a split's name."""
     return together(name, {split: kept(f"{key}-{split}", functools.partial(decode, split))
                            for split in splits})
 
 
-def kept(key: str, build: Callable[[], tuple[Split, tuple[str, ...]]]) -> Entry:
-    """The entry `key`, or what `build` returns, kept for the next time.
-
-    A damaged entry is rebuilt, and one that can't be written is returned all the same, each with
-    a word on stderr. Only `build` raises.
-    """
+def kept(key: str, build: Callable[[], Decoded]) -> Entry:
+    """The entry `key`, or what `build` returns, kept for the next time. Only `build` raises: what
+    can't be read is built anew, what can't be written is returned all the same."""
     path = folder() / key
     if problem := private.cache_problem(path.parent):
         print(f"decoded cache is not used: {problem}", file=sys.stderr)

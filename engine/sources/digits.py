@@ -25,11 +25,9 @@ def load(image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
     small_Nx8x8, labels_N = load_digits(return_X_y=True)
     bytes_Nx8x8x1 = np.rint(small_Nx8x8.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images, labels = image.resize(bytes_Nx8x8x1, image_size or IMAGE_SIZE), labels_N.astype("i4")
-    halves = train_test_split(
+    train, test = train_test_split(
         np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
     )
-    rows = dict(zip(("train", "test"), map(np.sort, halves), strict=True))
-    return cache.together(NAME, {
-        split: cache.entry(Split(images[rows[split]], labels[rows[split]]), _CLASSES)
-        for split in wanted
-    })
+    rows = {"train": np.sort(train), "test": np.sort(test)}
+    found = {split: Split(images[rows[split]], labels[rows[split]]) for split in wanted}
+    return cache.together(NAME, {name: cache.entry(one, _CLASSES) for name, one in found.items()})

@@ -49,8 +49,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
 
 
 def _transferred(archive: Archive, part: Path) -> str:
-    """Appends what is missing; asks again as long as that brings more bytes. Why it isn't the
-    archive, or ''."""
+    """Appends what is missing, as long as that brings more. Why it isn't the archive, or ''."""
     part.parent.mkdir(parents=True, exist_ok=True)
     columns = (*progress.Progress.get_default_columns(), progress.DownloadColumn())
     console, have = Console(stderr=True), _size(part)
@@ -96,7 +95,7 @@ def _verified(found: Path, archive: Archive) -> str:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 == archive.sha256:
         return ""
-    page = head.lstrip().lower().startswith((b"<!doctype", b"<html"))
-    what = f"{'an HTML page, ' * page}{_size(found):,} bytes of SHA-256 {sha256}"
+    page = "an HTML page, " if head.lstrip().lower().startswith((b"<!doctype", b"<html")) else ""
+    what = f"{page}{_size(found):,} bytes of SHA-256 {sha256}"
     found.unlink()
     return f"{what}, came in place of {archive.size:,} bytes of {archive.sha256}, and is removed"

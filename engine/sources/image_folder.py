@@ -36,13 +36,12 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     """
     root, pictures, folders = _tree(path)
     members, classes = _sorted_out(root, pictures, folders)
-    numbers = {name: number for number, name in enumerate(classes)}
     paths = [path for found in members.values() for path in found]
     judge = functools.cache(functools.partial(_shape, root, paths, image_size))
 
     def decode(split: str) -> tuple[Split, tuple[str, ...]]:
         print(f"decoding {NAME} {split} from {path}", file=sys.stderr)
-        labels = np.array([numbers[name] for name in members[split].values()], np.int32)
+        labels = np.searchsorted(classes, [*members[split].values()]).astype(np.int32)
         return Split(_decoded([*members[split]], *judge()), labels), classes
 
     key = cache.key(NAME, pictures, _DECODER, image_size)
@@ -84,10 +83,7 @@ def _tree(path: str) -> tuple[str, dict[str, os.stat_result], list[str]]:
 
 
 def _check_link(root: str, name: str) -> None:
-    """Raises RequestError unless the link leads to a file within `root`.
-
-    One to a folder may lead round in a circle, or count pictures twice.
-    """
+    """That the link leads to a file within `root`. One to a folder might lead round in a circle."""
     try:
         target = os.path.realpath(os.path.join(root, name), strict=True)
         wrong = "to a folder" if os.path.isdir(target) else ""
@@ -124,10 +120,8 @@ def _sorted_out(
 
 
 def _shape(root: str, paths: list[str], image_size: int) -> tuple[tuple[int, int, int], int]:
-    """[H, W, C] that all pictures decode to, and the pixels of the largest as it lies there.
-
-    From their headers. Raises RequestError where they don't make one array.
-    """
+    """[H, W, C] that all pictures decode to, and the pixels of the largest as it lies there, from
+    their headers. Raises RequestError where they don't make one array."""
     shapes = _on_all_cores(image.check, paths, devices.cores())
     height, width, _ = shapes[0]
     for other in shapes:

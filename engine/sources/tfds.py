@@ -81,23 +81,18 @@ def _newest(folder: Path, version: str | None = None) -> Path | None:
 
 
 def held(folder: Path) -> list[str]:
-    """The splits that hold examples, of dataset_info.json, in the set's order.
-
-    Raises RequestError where the records aren't array_record, or there are none.
-    """
+    """The splits that hold examples, of dataset_info.json, in the set's order."""
     try:
         info = json.loads((folder / "dataset_info.json").read_text())
-        stored = str(info.get("fileFormat", "tfrecord"))
+        stored = info.get("fileFormat", "tfrecord")
         present = [str(split["name"]) for split in info.get("splits", [])
                    if any(int(n) for n in split.get("shardLengths", []))]
     except Exception as error:  # whatever a stranger's JSON holds
         raise _unreadable(folder, error) from error
     if stored != "array_record":
-        raise RequestError(
-            f"{folder} is stored as {stored}, which can't be read without TensorFlow: prepare it "
-            "as array_record (tfds.builder(name, file_format='array_record')"
-            ".download_and_prepare()) in another --data_dir"
-        )
+        raise RequestError(f"{folder} is stored as {stored}, which can't be read without "
+                           "TensorFlow: prepare it with file_format='array_record' in another "
+                           "--data_dir")
     if not present:
         raise RequestError(f"the data set in {folder} holds no examples")
     return present
@@ -133,10 +128,7 @@ def _decode(name: str, folder: Path, size: int, split: str) -> tuple[Split, tupl
 
 
 def only_tfds_features(folder: Path) -> None:
-    """Raises RequestError where features.json names a class of another package, at any depth.
-
-    tfds would import any module that is named there.
-    """
+    """Raises RequestError where features.json names a class of others: tfds would import it."""
     named: list[Any] = []
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def numbers(split: str, what: str, given: np.ndarray) -> np.ndarray:
 
 def classes(given: By, names: tuple[str, ...] | None) -> Judged:
     """int32 [N] of class numbers or names; the classes are `names`, or those of all splits."""
-    named = {split: y.tolist() for split, y in given.items() if _is_text(y)}
+    named = {split: y.tolist() for split, y in given.items()
+             if y.ndim == 1 and all(isinstance(name, str) for name in y.tolist())}
     if not named:
         most = len(names) if names else MOST_CLASSES
         numbered = {split: _numbered(split, y, most) for split, y in given.items()}
@@ -101,11 +102,6 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
                                "each a text of its own.")
         seen.add(name)
     return tuple(map(str, names))
-
-
-def _is_text(y: np.ndarray) -> bool:
-    """Whether labels are names."""
-    return y.ndim == 1 and y.dtype.kind in "UTO" and all(isinstance(one, str) for one in y.tolist())
 
 
 def _numbered(split: str, y: np.ndarray, most: int) -> np.ndarray:
