@@ -32,10 +32,10 @@ def write(name: str, archives: Sequence[Path], root: Path) -> None:
     Raises RunError.
     """
     builder: Any = tfds.builder(name, data_dir=root, file_format="array_record")
-    splits = _cifar(builder, *archives) if name.startswith("cifar") else _mnist(archives)
-    builder._split_generators = lambda dl_manager: splits
     tfds.display_progress_bar(sys.stderr.isatty())
     try:
+        splits = _cifar(builder, *archives) if name.startswith("cifar") else _mnist(archives)
+        builder._split_generators = lambda dl_manager: splits
         # tfds prints to stdout, which belongs to the caller's own output.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()

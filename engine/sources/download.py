@@ -40,11 +40,9 @@ def fetch(archive: Archive, folder: Path) -> Path:
     found = path if path.exists() else path.with_name(path.name + ".part")
     problem = _verified(found, archive) if found is path else _transferred(archive, found)
     if problem:
-        raise RunError(
-            f"can't use {archive.url}: {problem}. Run again to go on; or --dataset digits, which "
-            "needs no network; or --data_dir FOLDER with the set prepared; or fetch the archive by "
-            f"hand and put it at {path}"
-        )
+        raise RunError(f"can't use {archive.url}: {problem}. Run again to go on; or --dataset "
+                       "digits, which needs no network; or --data_dir FOLDER with it; or fetch "
+                       f"the archive by hand and put it at {path}")
     return found.rename(path)
 
 

@@ -34,8 +34,9 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     1 where every picture is grey, else 3; alpha is dropped. Raises RequestError for what can't be
     had, such as sizes that vary without an `image_size`.
     """
-    root, pictures, folders = _tree(path)
-    members, classes = _sorted_out(root, pictures, folders)
+    root, pictures = _tree(path)
+    members = _members(root, pictures)
+    classes = tuple(sorted({name for found in members.values() for name in found.values()}))
     paths = [path for found in members.values() for path in found]
     judge = functools.cache(functools.partial(_shape, root, paths, image_size))
 
@@ -48,10 +49,10 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     return cache.dataset(NAME, key, asked(NAME, members, splits), decode)
 
 
-def _tree(path: str) -> tuple[str, dict[str, os.stat_result], list[str]]:
-    """The folder itself, and what lies in it but for names that begin with a dot: pictures, sorted,
-    and folders, by names relative to it, with slashes. Raises RequestError."""
-    pictures, folders, others, seen = {}, [], [], 0
+def _tree(path: str) -> tuple[str, dict[str, os.stat_result]]:
+    """The folder itself, and the pictures in it but for names that begin with a dot: sorted, by
+    names relative to it, with slashes. Raises RequestError."""
+    pictures, others, seen = {}, [], 0
     try:
         root, left = os.path.realpath(path, strict=True), [""]
         while left:
@@ -69,7 +70,6 @@ def _tree(path: str) -> tuple[str, dict[str, os.stat_result], list[str]]:
                         _check_link(root, name)
                     if entry.is_dir():
                         left.append(name)
-                        folders.append(name)
                     elif PurePosixPath(name).suffix.lower() in image.ENDINGS:
                         pictures[name] = entry.stat()
                     else:
@@ -79,7 +79,7 @@ def _tree(path: str) -> tuple[str, dict[str, os.stat_result], list[str]]:
     if others:
         print(f"{NAME}: {len(others)} files are no {', '.join(image.ENDINGS)} and left out: "
               f"{min(others)!r} is one", file=sys.stderr)  # fmt: skip
-    return root, dict(sorted(pictures.items())), folders
+    return root, dict(sorted(pictures.items()))
 
 
 def _check_link(root: str, name: str) -> None:
@@ -95,12 +95,9 @@ def _check_link(root: str, name: str) -> None:
         raise _refused(root, f"the link {name!r} leads {wrong}", "put the file itself there")
 
 
-def _sorted_out(
-    root: str, pictures: Iterable[str], folders: list[str]
-) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
-    """Split → path of a picture → class, and all the classes. Raises RequestError."""
-    depth = 1 if _SPLITS.isdisjoint(folders) else 2
-    classes = {name.split("/")[-1] for name in folders if name.count("/") == depth - 1}
+def _members(root: str, pictures: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Split → path of a picture → class. Raises RequestError."""
+    depth = 1 if _SPLITS.isdisjoint(name.split("/")[0] for name in pictures) else 2
     members: dict[str, dict[str, str]] = {}
     for name in pictures:
         *parts, _ = name.split("/")
@@ -111,12 +108,10 @@ def _sorted_out(
                            f"put it in {'<split>/' * (depth - 1)}<class>/, or elsewhere")
         split = parts[0] if depth == 2 else "train"
         members.setdefault(split, {})[os.path.join(root, name)] = parts[depth - 1]
-    empty = sorted(classes.difference(*(found.values() for found in members.values())))
-    if empty or not members:
-        what = f"the class {empty[0]!r}" if empty else "it"
-        raise _refused(root, f"{what} holds no {', '.join(image.ENDINGS)}",
+    if not members:
+        raise _refused(root, f"it holds no {', '.join(image.ENDINGS)}",
                        "put pictures in folders named after their classes")
-    return members, tuple(sorted(classes))
+    return members
 
 
 def _shape(root: str, paths: list[str], image_size: int) -> tuple[tuple[int, int, int], int]:

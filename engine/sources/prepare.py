@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
-from engine import errors
+from engine.errors import RequestError, RunError, unknown
 from engine.sources import builders, download
 from engine.sources.download import Archive
 
@@ -26,28 +26,24 @@ _CHILD = "engine.sources.prepare"
 def prepare(name: str, root: Path) -> None:
     """Writes the set `name` into `root`; one process at a time, and the second finds it done.
 
-    Archives stay in root/downloads/flaxmill/. Raises RequestError for an unknown name, a missing
-    TensorFlow or a folder that can't be written; RunError for a failed download or preparation.
+    Archives stay in root/downloads/flaxmill/. Raises RequestError for what can't be had, RunError
+    for what failed on the way.
     """
     if name in PLAIN:
         return _from_archives(name, root)
     known = tfds.list_builders(with_community_datasets=False)
     if name.split("/")[0].split(":")[0] not in known:
         near = difflib.get_close_matches(name.lower(), [*known, "digits"], cutoff=0.5)
-        raise errors.unknown("data set", name, near or [*PLAIN, "digits"])
+        raise unknown("data set", name, near or [*PLAIN, "digits"])
     if importlib.util.find_spec("tensorflow") is None:
-        raise errors.RequestError(
-            f"data set {name} isn't in {root}, and needs TensorFlow to be prepared: "
-            'pip install -e ".[tensorflow]", or pass --data_dir FOLDER with it prepared'
-        )
+        raise RequestError(f"data set {name} isn't in {root}, and needs TensorFlow to be prepared: "
+                           'pip install -e ".[tensorflow]", or pass --data_dir FOLDER with it')
     child = [sys.executable, "-m", _CHILD, name, str(root.absolute())]
     # tfds prints, and stdout is the caller's; the child must find this package wherever we are.
     status = subprocess.run(child, stdout=2, cwd=Path(__file__).parents[2]).returncode
     if status:
-        raise errors.RunError(
-            f"preparing {name} in a child process ended with status {status}: its own words are "
-            "above. --dataset digits needs neither network nor TensorFlow"
-        )
+        raise RunError(f"preparing {name} in a child process ended with status {status}: its own "
+                       "words are above. --dataset digits needs neither network nor TensorFlow")
 
 
 def archives(name: str) -> list[Archive]:
@@ -69,10 +65,8 @@ def _from_archives(name: str, root: Path) -> None:
             paths = [download.fetch(archive, folder) for archive in archives(name)]
             builders.write(name, paths, root)
     except OSError as error:
-        raise errors.RequestError(
-            f"data set {name} isn't in {root}, which can't be written ({error}): pass --data_dir "
-            "FOLDER with one that can, or that holds the set; or --dataset digits"
-        ) from error
+        raise RequestError(f"data set {name} isn't in {root}, which can't be written ({error}): "
+                           "pass --data_dir FOLDER, or --dataset digits") from error
 
 
 def pinned() -> Any:

@@ -47,10 +47,8 @@ def find(name: str, root: Path) -> Path | None:
     Raises RequestError where several configs are prepared and none is named.
     """
     if not (match := _NAME.fullmatch(name)):
-        raise RequestError(
-            f"data set {name!r} is no name: type digits, cifar10, image_folder:PATH, csv:PATH, or "
-            "a tfds set as name, name/config or name:1.0.0"
-        )
+        raise RequestError(f"data set {name!r} is no name: type digits, cifar10, image_folder:PATH,"
+                           " csv:PATH, or a tfds set as name, name/config or name:1.0.0")
     base, config, version = match.groups()
     direct = _newest(root / base / (config or ""), version)
     if direct or config:
@@ -102,12 +100,9 @@ def _files_digest(folder: Path) -> str:
     """Changes when the prepared files do: their text, and the records' names, sizes and times."""
     total = hashlib.sha256(f"decoder {_DECODER}".encode())
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        text, seen = path.suffix in (".json", ".txt"), path.stat()
         total.update(path.name.encode())
-        if path.suffix in (".json", ".txt"):
-            total.update(path.read_bytes())
-        else:
-            stat = path.stat()
-            total.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+        total.update(path.read_bytes() if text else f"{seen.st_size} {seen.st_mtime_ns}".encode())
     return total.hexdigest()[:16]
 
 
