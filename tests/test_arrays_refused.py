@@ -74,7 +74,7 @@ REFUSED = {
     "a generator": ("of type generator, it is no data", (one for one in pairs())),
     "three": ("of type tuple of 3, it is no data", (X, Y, Y)),
     "a split": ("arrays:test: of type NoneType, it is no data", {"train": (X, Y), "test": None}),
-    "no split": ("arrays: the mapping holds no split" + GIVE, {}),
+    "no split": ("arrays holds no examples", {}),
     "a split's name": (r"split 'train\[:5\]' has a name that can't be typed",
                        {"train[:5]": (X, Y)}),
     "a number for a split": ("split 0 has a name that can't be typed", {0: (X, Y)}),

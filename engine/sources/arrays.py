@@ -47,14 +47,13 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
     if kind not in _KINDS:
         raise unknown("kind of targets", str(kind), _KINDS)
     parts = data if isinstance(data, Mapping) and not _columns(data) else {"train": data}
-    if not parts:
-        raise RequestError(f"{NAME}: the mapping holds no split; {_GIVE}.")
     pairs = {split: _read(split, parts[split]) for split in asked(NAME, parts)}
     inputs = {split: values.numbers(split, "inputs", x) for split, (x, _) in pairs.items()}
-    first, *_ = forms = {split: values.form(*pair, 1) for split, pair in pairs.items()}
-    for split, form in forms.items():
-        if form != forms[first]:
-            raise values.refuse(split, f"its examples are {form}, those of {first} {forms[first]}",
+    forms = {split: values.form(*pair, 1) for split, pair in pairs.items()}
+    (first, expected), *others = forms.items()
+    for split, form in others:
+        if form != expected:
+            raise values.refuse(split, f"its examples are {form}, those of {first} {expected}",
                                 "give all splits one type and shape")
     told = {_class_names(part) for part in parts.values()} - {None}
     if names is None and kind == "classes" and told:
@@ -153,6 +152,5 @@ def _class_names(data: Any) -> tuple[str, ...] | None:
     features: Any = getattr(getattr(data, "dataset_info", data), "features", None)
     found = _columns(features) if hasattr(features, "keys") else None
     told = getattr(features[found[1]], "names", None) if found else getattr(data, "classes", None)
-    if not isinstance(told, list | tuple) or not all(isinstance(name, str) for name in told):
-        return None
-    return tuple(told) or None
+    texts = isinstance(told, list | tuple) and all(isinstance(name, str) for name in told)
+    return tuple(told) if told and texts else None

@@ -27,10 +27,7 @@ Examples = Iterator[tuple[int, dict[str, Any]]]  # each with tfds's own key
 
 
 def write(name: str, archives: Sequence[Path], root: Path) -> None:
-    """Prepares one of the four sets from its `archives` into root/name/version, or not at all.
-
-    Raises RunError.
-    """
+    """Prepares a set from its `archives` into root/name/version, or not at all. Raises RunError."""
     builder: Any = tfds.builder(name, data_dir=root, file_format="array_record")
     tfds.display_progress_bar(sys.stderr.isatty())
     try:
@@ -96,10 +93,8 @@ def members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def idx(path: Path, ndim: int) -> np.ndarray:
-    """The uint8 array of `ndim` axes in a gzipped IDX file.
-
-    Raises RunError for any other file, and for one that expands to more than MNIST's do.
-    """
+    """The uint8 array of `ndim` axes in a gzipped IDX file. Raises RunError for any other, and for
+    one that expands to more than MNIST's do."""
     with _expanded(path, _MOST_IDX) as file:
         data = file.getvalue()
         if data[:4] != bytes([0, 0, 8, ndim]):

@@ -64,9 +64,7 @@ def together(name: str, entries: Mapping[str, Entry]) -> Dataset:
     return Dataset(name, classes, splits, fingerprint)
 
 
-def dataset(
-    name: str, key: str, splits: Sequence[str], decode: Callable[[str], Decoded]
-) -> Dataset:
+def dataset(name: str, key: str, splits: Sequence[str], decode: Callable[..., Decoded]) -> Dataset:
     """The set `name` of the entries `key`-split, or of what `decode` returns of a split's name."""
     return together(name, {split: kept(f"{key}-{split}", functools.partial(decode, split))
                            for split in splits})

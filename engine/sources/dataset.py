@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from engine import errors
+from engine.errors import RequestError, unknown
 
 # Above ImageNet's 1,431,167 images, and its 16 GB at 64 × 64: they lie in memory, undivided.
 MOST_EXAMPLES = 2_000_000
@@ -39,16 +39,17 @@ class Dataset:
 
 
 def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None) -> list[str]:
-    """The split names to load: `splits`, else all. Raises RequestError for one not `present`, and
-    where one of those can't be typed."""
+    """The names to load: `splits`, else all that are `present`. Raises RequestError."""
     present = list(present)
+    if not present:
+        raise RequestError(f"{name} holds no examples.")
     for split in present:
         if not isinstance(split, str) or not _SPLIT.fullmatch(split):
-            raise errors.RequestError(f"{name}: the split {split!r} has a name that can't be typed;"
-                                      " name it with letters, digits, _, - and dots.")
+            raise RequestError(f"{name}: the split {split!r} has a name that can't be typed; name "
+                               "it with letters, digits, _, - and dots.")
     for split in splits or ():
         if split not in present:
-            raise errors.unknown(f"split of {name}", split, present)
+            raise unknown(f"split of {name}", split, present)
     return list(splits or present)
 
 
@@ -67,13 +68,13 @@ def regular(path: str, most: int) -> os.stat_result:
     return seen
 
 
-def refused(name: str, path: str, reason: object, instead: str) -> errors.RequestError:
+def refused(name: str, path: str, reason: object, instead: str) -> RequestError:
     """That a set of the user's own can't be had, and what to do."""
     reason = getattr(reason, "strerror", None) or reason  # an OSError's, without its path
-    return errors.RequestError(f"{name}:{path}: {reason}; {instead}.")
+    return RequestError(f"{name}:{path}: {reason}; {instead}.")
 
 
-def varying(name: str, first_HxW: tuple[int, ...], other_HxW: tuple[int, ...]) -> Exception:
+def varying(name: str, first_HxW: tuple[int, ...], other_HxW: tuple[int, ...]) -> RequestError:
     """The refusal of images that can't be one array."""
-    return errors.RequestError(f"the images of {name} vary in size ({first_HxW}, then {other_HxW}):"
-                               " pass --image_size, 64 for example")
+    return RequestError(f"the images of {name} vary in size ({first_HxW}, then {other_HxW}): pass "
+                        "--image_size, 64 for example")

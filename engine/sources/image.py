@@ -42,11 +42,8 @@ def pixels(picture: Image.Image, mode: str, size: tuple[int, int] | None = None)
 
 
 def decode(file: BinaryIO, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The `pixels` of an encoded picture.
-
-    Raises Unreadable for a format not in FORMATS, more than MOST_PIXELS, more than 8 bits, and
-    damaged or truncated content.
-    """
+    """The `pixels` of an encoded picture. Raises Unreadable for a format not in FORMATS, more than
+    MOST_PIXELS, more than 8 bits, and damaged or truncated content."""
     with _judged(file) as picture:
         return pixels(picture, mode, size)
 
@@ -59,10 +56,8 @@ def resize(images_NxHxWxC: np.ndarray, size: int) -> np.ndarray:
 
 
 def check(path: str) -> tuple[int, int, int]:
-    """The shape [H, W, C] of an image file, C 1 where it is grey and else 3; decodes nothing.
-
-    Raises RequestError unless it is a file whose header `read` accepts.
-    """
+    """The shape [H, W, C] of an image file, C as of `channels`, by its header. Raises RequestError
+    unless it is one that `read` accepts."""
     with _file(path) as file, _judged(file) as picture:
         return picture.height, picture.width, channels(picture)
 

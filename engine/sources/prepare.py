@@ -24,10 +24,9 @@ _CHILD = "engine.sources.prepare"
 
 
 def prepare(name: str, root: Path) -> None:
-    """Writes the set `name` into `root`; one process at a time, and the second finds it done.
+    """Writes the set `name` into `root`, archives into root/downloads/flaxmill/.
 
-    Archives stay in root/downloads/flaxmill/. Raises RequestError for what can't be had, RunError
-    for what failed on the way.
+    Raises RequestError for what can't be had, RunError for what failed on the way.
     """
     if name in PLAIN:
         return _from_archives(name, root)

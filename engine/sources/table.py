@@ -25,7 +25,6 @@ _SPLITS = ("train", "validation", "test")
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma
 _MOST_LINE = 1 << 24
 _MOST_LABEL = 63
-_INTEGER = re.compile(r"-?[0-9]+")
 _PIXEL = re.compile(r"1?[0-9]{1,2}|2[0-4][0-9]|25[0-5]")
 _DECODER = 1  # raise it when the same files would decode to other pixels
 _refused = functools.partial(refused, NAME)
@@ -61,7 +60,11 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     Raises RequestError for what can't be had.
     """
     try:
-        files = _files(path)
+        files = {"train": path}
+        if os.path.isdir(path):
+            all_files = {split: os.path.join(path, f"{split}.csv") for split in _SPLITS}
+            files = {split: file for split, file in all_files.items()
+                     if split == "train" or os.path.lexists(file)}
         seen = {split: regular(file, _MOST_FILE) for split, file in files.items()}
     except (OSError, ValueError) as error:
         raise _refused(path, error, "type the path of a CSV file, or of a folder that holds "
@@ -77,15 +80,6 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     return cache.dataset(NAME, key, asked(NAME, files, splits), decode)
 
 
-def _files(path: str) -> dict[str, str]:
-    """Split → file; of a folder, train.csv and those of the others that are there."""
-    if not os.path.isdir(path):
-        return {"train": path}
-    files = {split: os.path.join(path, f"{split}.csv") for split in _SPLITS}
-    return {split: file for split, file in files.items()
-            if split == "train" or os.path.lexists(file)}
-
-
 def _all(files: dict[str, str], image_size: int) -> tuple[dict[str, Split], tuple[str, ...]]:
     """Every split, and the class names. Raises RequestError."""
     tables = {split: _table(file) for split, file in files.items()}
@@ -96,7 +90,7 @@ def _all(files: dict[str, str], image_size: int) -> tuple[dict[str, Split], tupl
             raise _refused(file, f"its pictures are {shape}, those of train.csv {first}",
                            "write both alike, or pass --image_size where the sides alone differ")
     names = {label for table in tables.values() for label in table.targets.tolist()}
-    numeric = all(_INTEGER.fullmatch(name) for name in names)
+    numeric = all(re.fullmatch("-?[0-9]+", name) for name in names)
     classes = tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
     numbers = {name: number for number, name in enumerate(classes)}
     return {
@@ -107,33 +101,27 @@ def _all(files: dict[str, str], image_size: int) -> tuple[dict[str, Split], tupl
 
 
 def _table(path: str) -> Split:
-    """Images uint8 [N, H, W, C], and the label of each as it is written, [N], of a file in UTF-8
-    with or without a byte order mark. Raises RequestError."""
+    """Images uint8 [N, H, W, C], and labels as they are written, [N]. Raises RequestError."""
     try:
-        with open(path, encoding="latin-1") as file:
-            return _parsed(_Lines(path, file))
-    except OSError as error:
-        raise _refused(path, error, "name a file that can be read") from None
-
-
-def _parsed(lines: _Lines) -> Split:
-    names, place, shape = _header(lines)
-    # NumPy's reader fills a record a row, in C, and minds the number of its columns.
-    kind = np.dtype([("before", np.uint8, (place,)), ("label", f"U{_MOST_LABEL + 1}"),
-                     ("after", np.uint8, (len(names) - 1 - place,))])  # fmt: skip
-    try:
-        with warnings.catch_warnings():
+        with open(path, encoding="latin-1") as file, warnings.catch_warnings():
             warnings.simplefilter("error")
+            lines = _Lines(path, file)
+            names, place, shape = _header(lines)
+            # NumPy's reader fills a record a row, in C, and minds the number of its columns.
+            kind = np.dtype([("before", np.uint8, (place,)), ("label", f"U{_MOST_LABEL + 1}"),
+                             ("after", np.uint8, (len(names) - 1 - place,))])  # fmt: skip
             rows = np.loadtxt(lines.up_to(1 + room(shape)), kind, comments=None, delimiter=",",
                               quotechar='"', ndmin=1)
+    except OSError as error:
+        raise _refused(path, error, "name a file that can be read") from None
     except UserWarning:
-        raise _refused(lines.path, "it has no rows below its header", "add some") from None
+        raise _refused(path, "it has no rows below its header", "add some") from None
     except (ValueError, Warning) as error:  # which names the cell and its column, or counts them
         fault = re.sub(r" at row \d+|; use .*|\.$", "", _decoded(str(error)))
         raise lines.refused(fault, "mend that line, or delete it; pixels are whole numbers of 0 to "
                             "255") from None
     images_NxP = np.concatenate([rows["before"], rows["after"]], axis=1)
-    return Split(images_NxP.reshape(-1, *shape), _labels(lines.path, rows["label"]))
+    return Split(images_NxP.reshape(-1, *shape), _labels(path, rows["label"]))
 
 
 def _decoded(text: str) -> str:

@@ -119,9 +119,7 @@ def _numbered(split: str, y: np.ndarray, most: int) -> np.ndarray:
     return y.astype(np.int32)
 
 
-def _none(
-    split: str, what: str, given_Nx: np.ndarray, wrong_Nx: Any, why: str, instead: str
-) -> None:
+def _none(split: str, what: str, given_Nx: Any, wrong_Nx: Any, why: str, instead: str) -> None:
     """Refuses examples of which any number is `wrong`: how many they are, and the first."""
     wrong_N = wrong_Nx.reshape(len(given_Nx), -1).any(1)
     if wrong_N.any():
