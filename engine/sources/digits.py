@@ -14,9 +14,7 @@ _CLASSES = tuple("0123456789")
 
 def load(image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
     """Images NxSxSx1 uint8, S = `image_size` or 32; `test` is a stratified fifth, always the same.
-
-    Raises RequestError for a split other than train and test.
-    """
+    Raises RequestError for a split other than train and test."""
     # Imported late: scikit-learn takes a second that no other source should pay.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

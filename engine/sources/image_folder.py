@@ -31,9 +31,8 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     """Images NxHxWxC uint8 and labels N int32 of the folder `path`, in the order of their names.
 
     Classes are the names of the class folders in any split, sorted as text: 10 comes before 9. C is
-    1 where every picture is grey, else 3; alpha is dropped. Raises RequestError for what can't be
-    had, such as sizes that vary without an `image_size`.
-    """
+    1 where every picture is grey, else 3; alpha is dropped. Raises RequestError, as where sizes
+    vary without an `image_size`."""
     root, pictures = _tree(path)
     members = _members(root, pictures)
     classes = tuple(sorted({name for found in members.values() for name in found.values()}))

@@ -57,8 +57,7 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     train.csv, and validation.csv and test.csv where they are, in the folder `path`.
 
     Classes are the labels of all splits: sorted by value where all are integers, else as text.
-    Raises RequestError for what can't be had.
-    """
+    Raises RequestError."""
     try:
         files = {"train": path}
         if os.path.isdir(path):

@@ -43,9 +43,7 @@ def load(name: str, root: Path, image_size: int, splits: Sequence[str] | None) -
 
 def find(name: str, root: Path) -> Path | None:
     """The prepared folder of `name` in `root` (the newest version unless one is named), or None.
-
-    Raises RequestError where several configs are prepared and none is named.
-    """
+    Raises RequestError where several configs are prepared and none is named."""
     if not (match := _NAME.fullmatch(name)):
         raise RequestError(f"data set {name!r} is no name: type digits, cifar10, image_folder:PATH,"
                            " csv:PATH, or a tfds set as name, name/config or name:1.0.0")
