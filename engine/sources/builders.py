@@ -73,9 +73,9 @@ def _pairs(images: np.ndarray, labels: np.ndarray) -> Examples:
 
 
 def members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The named files of a .tar.gz, read in memory: nothing is ever extracted to the disk, and names
-    that lead elsewhere are passed over. Raises RunError where one is missing, comes twice or is no
-    plain file, and where the archive is damaged or expands to more than CIFAR's do."""
+    """The named files of a .tar.gz, read in memory: nothing is ever extracted to the disk, and what
+    leads elsewhere is passed over. Raises RunError where one is missing, comes twice or is no plain
+    file, and where the archive is damaged or expands to more than CIFAR's do."""
     found: dict[str, bytes] = {}
     with _expanded(archive, _MOST_TAR) as data, tarfile.open(fileobj=data, mode="r:") as tar:
         for member in tar:

@@ -24,8 +24,8 @@ _CHILD = "engine.sources.prepare"
 
 
 def prepare(name: str, root: Path) -> None:
-    """Writes the set `name` into `root`, archives into root/downloads/flaxmill/. Raises RequestError
-    for what can't be had, RunError for what failed on the way."""
+    """Writes the set `name` into `root`, archives into root/downloads/flaxmill/. RequestError tells
+    of what can't be had, RunError of what failed on the way."""
     if name in PLAIN:
         return _from_archives(name, root)
     known = tfds.list_builders(with_community_datasets=False)
