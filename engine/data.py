@@ -73,19 +73,13 @@ def held_out(text: str) -> float | Fold | None:
     """What --validation_split `text` takes from the training split; None where it names a split."""
     value: float | Fold
     try:
-        if "/" in text:
-            value = Fold(*map(int, text.split("/")))
-            sound = 1 <= value.number <= value.count >= 2
-        else:
-            value = float(text)
-            sound = 0 < value < 1
+        value = Fold(*map(int, text.split("/"))) if "/" in text else float(text)
     except (ValueError, TypeError):
         return None
+    sound = 1 <= value[0] <= value[1] >= 2 if isinstance(value, Fold) else 0 < value < 1
     if not sound:
-        raise RequestError(
-            f"--validation_split {text}: type a fraction between 0 and 1, such as 0.1, a fold, "
-            "such as 2/5, or a split's name, such as test."
-        )
+        raise RequestError(f"--validation_split {text}: type a fraction between 0 and 1, such as "
+                           "0.1, a fold, such as 2/5, or a split's name, such as test.")
     return value
 
 
@@ -124,15 +118,11 @@ def partition(dataset: Dataset, config: Config) -> Data:
         train, validation = _parted(train, share)
     for name, subset in (("train", train), ("validation", validation)):
         if not len(subset.rows):
-            raise RequestError(
-                f"--train_split {config.train_split} --validation_split "
-                f"{config.validation_split} leaves no {name} examples of {found}."
-            )
+            raise RequestError(f"--train_split {config.train_split} --validation_split "
+                               f"{config.validation_split} leaves no {name} examples of {found}.")
     if config.batch_size > len(train.rows):
-        raise RequestError(
-            f"--batch_size {config.batch_size} is larger than the {len(train.rows)} training "
-            f"examples of {dataset.name}: type {len(train.rows)} or less."
-        )
+        raise RequestError(f"--batch_size {config.batch_size} is larger than the {len(train.rows)} "
+                           f"training examples of {dataset.name}: type {len(train.rows)} or less.")
     return Data(train, validation, len(dataset.classes))
 
 
@@ -169,8 +159,7 @@ def _reshaped(dataset: Dataset, change: Any) -> Dataset:
 
 def place(data: Data, where: Sharding) -> Data:
     """On the device or devices, a split that both subsets share only once."""
-    train = put(data.train, where)
-    if data.validation.split is not data.train.split:
-        return Data(train, put(data.validation, where), data.num_outputs)
-    rows = put(data.validation.rows, where)
-    return Data(train, Subset(train.split, rows), data.num_outputs)
+    train, shared = put(data.train, where), data.validation.split is data.train.split
+    validation = (Subset(train.split, put(data.validation.rows, where)) if shared else
+                  put(data.validation, where))
+    return Data(train, validation, data.num_outputs)

@@ -73,7 +73,7 @@ def idx(array):
 
 def mnist_bodies():
     images, labels = GREYS[..., 0], np.arange(9)
-    return [idx(images[:6]), idx(labels[:6]), idx(images[6:]), idx(labels[6:])]
+    return [idx(images[6:]), idx(labels[6:]), idx(images[:6]), idx(labels[:6])]
 
 
 BODIES = {
@@ -117,12 +117,13 @@ def server(monkeypatch):
     table = {}
     for name, bodies in BODIES.items():
         small = []
-        for archive, body in zip(prepare.ARCHIVES[name], bodies, strict=True):
+        # In the order of their names, as the bodies are.
+        for archive, body in zip(sorted(prepare.archives(name)), bodies, strict=True):
             sha256 = hashlib.sha256(body).hexdigest()
             small.append(Archive(f"{address}/{archive.file}", archive.file, len(body), sha256))
             server.bodies[f"/{archive.file}"] = body
-        table[name] = tuple(small)
-    monkeypatch.setattr(prepare, "ARCHIVES", table)
+        table[name] = small
+    monkeypatch.setattr(prepare, "archives", table.get)
     yield server
     server.shutdown()
     server.server_close()
@@ -139,7 +140,7 @@ def moved_to(monkeypatch, url):
     archive = Archive(
         url, "cifar-10-binary.tar.gz", len(CIFAR10), hashlib.sha256(CIFAR10).hexdigest()
     )
-    monkeypatch.setattr(prepare, "ARCHIVES", {"cifar10": (archive,)})
+    monkeypatch.setattr(prepare, "archives", lambda name: [archive])
 
 
 def files(root):

@@ -141,11 +141,11 @@ class Mutable(nn.Module):
 
 
 @pytest.mark.parametrize("words, config, data", [
-    ("40 inputs, but 39 targets", {}, (X, Y[:39])),
+    (r"inputs of shape \(40, 6\), but targets of \(39,\)", {}, (X, Y[:39])),
     ("inputs of 1 of its 40 examples are NaN .*at index 3", {}, (HOLED, Y)),
     ("targets of 1 of its 40 examples are NaN", {"task": "regression"},
      (X, np.where(Y == 9, 0, HOLED[:, 0]))),
-    ("labels of 40 of its 40 examples are negative", {}, (X, Y - 9)),
+    ("labels of 40 of its 40 examples are no whole numbers", {}, (X, Y - 9)),
     ("labels of .*are no whole numbers", {}, (X, Y / 2)),
     (r"shape \(2, 3\) for 2 .*needs \(2, 4\)", {"model": Tiny(3)}, (X, Y)),
     ("model: this Mutable can't be hashed.*its widths is a set.*use tuples",

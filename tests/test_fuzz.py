@@ -192,8 +192,8 @@ INFO = {"fileFormat": "array_record", "splits": [{"name": "train", "shardLengths
 def described(path, info, features):
     (path / "dataset_info.json").write_text(json.dumps(info))
     (path / "features.json").write_text(json.dumps(features))
-    tfds._only_tfds_features("set", path)
-    return tfds._asked("set", tfds._counts(path), None)
+    tfds.only_tfds_features(path)
+    return tfds.held(path)
 
 
 @given(st.builds(lambda key, value: INFO | {key: value},

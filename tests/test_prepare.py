@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-import requests
 import tensorflow_datasets as tfds
 from archives import (  # noqa: F401
     AIRPLANES,
@@ -31,30 +30,21 @@ from archives import (  # noqa: F401
     patience,
     server,
 )
-from tensorflow_datasets.core.download import downloader
 
 from engine import errors, sources
-from engine.sources import builders, download, prepare, tensorflow_child
+from engine.sources import download, prepare
 from engine.sources.download import Archive
 
 
-def test_the_table_is_the_one_that_tfds_pins():
-    folder = Path(tfds.__file__).parent / "url_checksums"
-    for name, archives in prepare.ARCHIVES.items():
-        lines = [line.split("\t") for line in (folder / f"{name}.txt").read_text().splitlines()]
-        pinned = {url: (int(size), sha256) for url, size, sha256, _ in lines}
-        assert pinned == {a.url: (a.size, a.sha256) for a in archives}
-
-
-@pytest.mark.parametrize("kind", [builders.Cifar10, builders.Cifar100, builders.Mnist,
-                                  builders.FashionMnist])  # fmt: skip
-def test_versions_and_features_are_those_of_tfds(kind, tmp_path):
-    ours, official = kind([], data_dir=tmp_path), tfds.builder(kind.name, data_dir=tmp_path)
-    assert ours.info.full_name == official.info.full_name
-    assert ours.info.features.to_json() == official.info.features.to_json()
-    assert ours.info.supervised_keys == official.info.supervised_keys
-    if kind is builders.FashionMnist:
-        assert ours.info.features["label"].names == official.info.features["label"].names
+def test_the_archives_are_those_that_tfds_pins():
+    assert prepare.archives("cifar10") == [Archive(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz",
+        170052171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    )]
+    assert sorted(archive.file for archive in prepare.archives("mnist")) == [
+        f"mnist/{split}-{kind}-ubyte.gz" for split in ("t10k", "train")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
 
 
 def test_cifar10_is_prepared_and_plain_tfds_reads_it(server, tmp_path):
@@ -99,29 +89,29 @@ def test_idx_files_are_prepared(server, tmp_path, name):
 
 
 def fetch(root):
-    return download.fetch(prepare.ARCHIVES["cifar10"][0], root)
+    return download.fetch(prepare.archives("cifar10")[0], root)
 
 
 def test_a_broken_transfer_is_resumed(server, tmp_path):
-    server.breaks = [1000, 2000]
+    server.breaks = [8192, 16384]
     assert fetch(tmp_path).read_bytes() == CIFAR10
-    assert server.ranges == [None, "bytes=1000-", "bytes=3000-"]
+    assert server.ranges == [None, "bytes=8192-", "bytes=24576-"]
     assert files(tmp_path) == ["cifar-10-binary.tar.gz"]
 
 
 def test_the_next_run_resumes(server, tmp_path):
-    server.breaks = [1000, 0]
-    with pytest.raises(errors.RunError, match="broke off after 1,000 of"):
+    server.breaks = [8192, 0]
+    with pytest.raises(errors.RunError, match="8,192 of .* bytes came"):
         fetch(tmp_path)
     assert files(tmp_path) == ["cifar-10-binary.tar.gz.part"]
     assert fetch(tmp_path).read_bytes() == CIFAR10
-    assert server.ranges[-1] == "bytes=1000-"
+    assert server.ranges[-1] == "bytes=8192-"
 
 
 def test_a_server_that_ignores_ranges_starts_over(server, tmp_path):
-    server.breaks, server.resumes = [1000], False
+    server.breaks, server.resumes = [8192], False
     assert fetch(tmp_path).read_bytes() == CIFAR10
-    assert server.ranges == [None, "bytes=1000-"]
+    assert server.ranges == [None, "bytes=8192-"]
 
 
 def flipped(body):
@@ -131,11 +121,11 @@ def flipped(body):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (CIFAR10[:3000], f"truncated: 3,000 of {len(CIFAR10):,} bytes"),
-        (PAGE, "HTML page came in place"),
-        (PAGE + CIFAR10, "HTML page came in place"),
-        (flipped(CIFAR10), "wrong checksum: SHA-256 .* expected"),
-        (CIFAR10 + b"more", "wrong checksum"),
+        (CIFAR10[:3000], f"3,000 bytes of SHA-256 .* in place of {len(CIFAR10):,} bytes"),
+        (PAGE, "an HTML page, .* came in place"),
+        (PAGE + CIFAR10, "an HTML page, .* came in place"),
+        (flipped(CIFAR10), "bytes of SHA-256 .* came in place of"),
+        (CIFAR10 + b"more", "bytes of SHA-256 .* came in place of"),
     ],
     ids=["truncated", "page", "long page", "wrong", "longer"],
 )
@@ -159,7 +149,7 @@ def test_an_archive_fetched_by_hand_is_used(server, tmp_path):
 
 def test_a_missing_page_is_an_error(server, monkeypatch, tmp_path):
     monkeypatch.setattr(Handler, "do_GET", lambda self: self.send_error(404))
-    with pytest.raises(errors.RunError, match="can't download http.*Not Found"):
+    with pytest.raises(errors.RunError, match="can't use http.*Not Found"):
         fetch(tmp_path)
 
 
@@ -179,7 +169,7 @@ def test_a_host_that_never_answers(patience, monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         moved_to(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/a.tar.gz")
         words, seconds = refused(tmp_path)
-    assert "no answer within" in words or "timed out" in words
+    assert "timed out" in words
     assert seconds < 2
 
 
@@ -193,7 +183,7 @@ def test_a_host_that_falls_silent_in_the_middle(patience, server, monkeypatch, t
         time.sleep(1)
 
     monkeypatch.setattr(Handler, "do_GET", stall)
-    with pytest.raises(errors.RunError, match="nothing came for 0.3 s"):
+    with pytest.raises(errors.RunError, match="timed out"):
         fetch(tmp_path)
 
 
@@ -212,9 +202,9 @@ def test_a_failed_preparation_leaves_nothing(server, monkeypatch, tmp_path):
     for number, (body, words) in enumerate([(lacking, "holds no .*data_batch_5"),
                                             (bad_label, "preparing cifar10")]):  # fmt: skip
         server.bodies["/cifar-10-binary.tar.gz"] = body
-        old = prepare.ARCHIVES["cifar10"][0]
-        archive = Archive(old.url, old.file, len(body), hashlib.sha256(body).hexdigest())
-        monkeypatch.setitem(prepare.ARCHIVES, "cifar10", (archive,))
+        archive = prepare.archives("cifar10")[0]._replace(
+            size=len(body), sha256=hashlib.sha256(body).hexdigest())
+        monkeypatch.setattr(prepare, "archives", lambda name, archive=archive: [archive])
         root = tmp_path / str(number)
         with pytest.raises(errors.RunError, match=words):
             sources.load("cifar10", data_dir=str(root))
@@ -239,18 +229,6 @@ def test_tensorflow_is_named_where_it_is_needed(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(errors.RequestError, match=r'pip install -e "\.\[tensorflow\]"'):
         sources.load("kmnist", data_dir=str(tmp_path))
-
-
-def test_the_child_gives_up_on_a_silent_host(monkeypatch):
-    assert (1 + tensorflow_child.RETRIES) * download.WAIT_S < 15
-    monkeypatch.setattr(downloader, "MAX_RETRIES", downloader.MAX_RETRIES)  # restored afterwards
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", requests.adapters.HTTPAdapter.send)
-    monkeypatch.setattr(tensorflow_child, "WAIT_S", 0.2)
-    tensorflow_child.hurry()
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(requests.exceptions.ConnectionError, match="Max retries exceeded"):
-            with downloader._open_url(f"http://127.0.0.1:{silent.getsockname()[1]}/a.zip"):
-                pass
 
 
 def test_a_failed_child_is_an_error(monkeypatch, tmp_path, capfd):

@@ -35,7 +35,7 @@ from engine.errors import RequestError, RunError
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
-from engine.sources import builders, cache, download, image, prepare, tensorflow_child
+from engine.sources import builders, cache, download, image, prepare
 from engine.sources.dataset import Split
 from engine.store import caches, folder
 from engine.sweep import report as sweep_report
@@ -338,7 +338,7 @@ def fetched(server, target, folder, content=b"mine", url="/"):
 
 def test_a_redirection_is_followed_but_only_the_pinned_archive_is_kept(server, tmp_path):
     assert fetched(server, "http://localhost:{}/there", tmp_path).read_bytes() == b"mine"
-    with pytest.raises(RunError, match="wrong checksum"):
+    with pytest.raises(RunError, match="of SHA-256 .* came in place"):
         fetched(server, "http://localhost:{}/there", tmp_path / "other", content=b"ours")
     assert not list((tmp_path / "other").iterdir())
 
@@ -346,18 +346,18 @@ def test_a_redirection_is_followed_but_only_the_pinned_archive_is_kept(server, t
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1:{}/there",
                                     "data:,mine"])  # fmt: skip
 def test_no_other_scheme_is_followed_or_opened(target, server, tmp_path):
-    with pytest.raises(RunError, match="not allowed|unknown url type"):
+    with pytest.raises(RunError, match="No connection adapters"):
         fetched(server, target, tmp_path)
-    with pytest.raises(RunError, match="unknown url type"):
+    with pytest.raises(RunError, match="No connection adapters"):
         fetched(server, "", tmp_path, url=target.format(server.server_port))
     assert not list(tmp_path.iterdir())
 
 
 def test_every_address_is_registered_with_its_checksum():
-    for archive in (a for archives in prepare.ARCHIVES.values() for a in archives):
+    for archive in (archive for name in prepare.PLAIN for archive in prepare.archives(name)):
         assert archive.url.startswith(("https://", "http://"))
         assert len(bytes.fromhex(archive.sha256)) == 32 and archive.size > 0
-    asked = tensorflow_child.pinned()
+    asked = prepare.pinned()
     assert asked.force_checksums_validation and not asked.register_checksums
     assert not asked.try_download_gcs
 
@@ -367,7 +367,8 @@ def test_a_planted_link_in_place_of_the_lock_harms_no_file(tmp_path, monkeypatch
     victim.write_text("precious")
     (tmp_path / "downloads/flaxmill").mkdir(parents=True)
     (tmp_path / "downloads/flaxmill/cifar10.lock").symlink_to(victim)
-    monkeypatch.setattr(prepare, "_from_archives", lambda name, root: None)
+    monkeypatch.setattr(prepare, "archives", lambda name: [])
+    monkeypatch.setattr(builders, "write", lambda name, archives, root: None)
     prepare.prepare("cifar10", tmp_path)
     assert victim.read_text() == "precious"
 

@@ -4,9 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import errors
+from engine.errors import RequestError
 from engine.sources import digits, image_folder, table, tfds
 from engine.sources.dataset import Dataset, Split
+from engine.sources.tfds import prepared
 
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
 
@@ -20,17 +21,11 @@ def data_dir(flag: str = "") -> Path:
     return Path(chosen).expanduser().absolute()
 
 
-def prepared(data_dir: Path) -> list[str]:
-    """The names that `load` finds ready to read in `data_dir`, sorted. Never imports tfds."""
-    return tfds.prepared(data_dir)
-
-
 def short(name: str) -> str:
     """What to call a set's runs: its name; for csv:~/letters/all.csv, csv-all."""
     kind, _, path = name.partition(":")
-    if kind not in _FROM_PATHS:
-        return name
-    return "-".join(filter(None, (kind, Path(os.path.abspath(os.path.expanduser(path))).stem)))
+    stem = Path(os.path.abspath(os.path.expanduser(path))).stem
+    return "-".join(filter(None, (kind, stem))) if kind in _FROM_PATHS else name
 
 
 def load(
@@ -44,16 +39,15 @@ def load(
     that vary), RunError for what failed on the way (network, archive, damaged files).
     """
     if image_size < 0:
-        raise errors.RequestError(f"image_size is {image_size}: give 0 (the set's own) or more")
+        raise RequestError(f"image_size is {image_size}: give 0 (the set's own) or more")
+    kind, _, path = name.partition(":")
     if name == digits.NAME:
         return digits.load(image_size, splits)
-    kind, _, path = name.partition(":")
-    if kind in _FROM_PATHS:
-        if not path:
-            raise errors.RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
-        return _FROM_PATHS[kind](os.path.expanduser(path), image_size, splits)
-    return tfds.load(name, _root(data_dir), image_size, splits)
+    if kind not in _FROM_PATHS:
+        return tfds.load(name, _root(data_dir), image_size, splits)
+    if not path:
+        raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
+    return _FROM_PATHS[kind](os.path.expanduser(path), image_size, splits)
 
 
-# Inside `load` the parameter hides the function.
-_root = data_dir
+_root = data_dir  # inside `load` the parameter hides the function

@@ -1,29 +1,27 @@
-"""A user's own data as objects: arrays, or sequences of examples, become a `Dataset`."""
+"""A user's own data as objects: arrays, or sequences of examples, become a `Dataset`.
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+Sequences are PyTorch's, tfds's, Hugging Face's: nothing of theirs is imported, whatever has a
+length and gives an example for a number will do.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from engine.errors import RequestError, unknown
-from engine.sources import cache, sequence, values
-from engine.sources.dataset import Dataset, Split
+from engine.errors import RequestError, one_line, unknown
+from engine.sources import cache, image, values
+from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked
 
 NAME = values.NAME
-_KINDS = {"classes": values.classes, "numbers": values.quantities, "labels": values.labels}
-_SPLIT = re.compile(r"[\w.-]{1,64}")  # what --train_split can name
-_GIVE = ('give two arrays (x, y), a sequence of pairs (input, target), or one of these a split: '
+INPUTS = ("image", "images", "input", "inputs", "x", "pixel_values", "img", "features")
+TARGETS = ("label", "labels", "target", "targets", "y")
+_KINDS = "classes", "numbers", "labels"
+_GIVE = (f"give two arrays (x, y); a sequence of pairs (input, target), or of mappings with one of "
+         f"{', '.join(INPUTS)} and one of {', '.join(TARGETS)}; or one of these a split: "
          '{"train": (x, y), "test": (x, y)}')
-
-
-class Found(NamedTuple):
-    """A split's inputs, uint8 or float32 [N, ...], its targets [N, ...] as they came, and what the
-    data itself calls its classes."""
-
-    inputs: np.ndarray
-    targets: np.ndarray
-    names: tuple[str, ...] | None = None
 
 
 def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> Dataset:
@@ -31,9 +29,9 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
 
     `data` is a tuple (x, y) of arrays, or of what NumPy makes arrays of; or a list, or any object
     with a length and numbered examples, each a pair (input, target) or a mapping with one of each
-    (`sequence.INPUTS`, `sequence.TARGETS`), read once; or a mapping with those two arrays. That is
-    the split `train`; a mapping of names to such data is splits. So a tuple is always (x, y), a
-    list never. A `Dataset` is returned as it is.
+    (INPUTS, TARGETS), read once; or a mapping with those two arrays. That is the split `train`; a
+    mapping of names to such data is splits. So a tuple is always (x, y), a list never. A `Dataset`
+    is returned as it is.
 
     Inputs [N, ...] of 2 to 5 dimensions: uint8 stays (pictures, which the device scales to 0..1);
     any other number becomes float32 and is never scaled. Targets, by `kind`:
@@ -42,66 +40,117 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
         "0".."C-1" of all splits.
       numbers: [N] or [N, K] to be predicted → float32; `Dataset.classes` names the K.
       labels: [N, K] of 0 and 1, each label true or not → float32; `Dataset.classes` names the K.
-    Raises RequestError for what is no such data, for unequal lengths or shapes, NaN and infinity,
-    whole numbers that are no float32, and labels that are no class.
+    Raises RequestError for what is no such data, or would not be learned as it is.
     """
     if isinstance(data, Dataset):
         return data
     if kind not in _KINDS:
         raise unknown("kind of targets", str(kind), _KINDS)
-    found = {split: _read(split, part) for split, part in _splits(data).items()}
-    for split, part in found.items():
-        values.finite(split, "inputs", part.inputs)
-    values.alike({split: part.inputs for split, part in found.items()}, "inputs")
-    if names is None and kind == "classes":
-        names = _told(found)
-    targets, classes = _KINDS[kind](
-        {split: part.targets for split, part in found.items()},
-        None if names is None else values.checked(names),
-    )
-    splits = {split: Split(part.inputs, targets[split]) for split, part in found.items()}
-    digests = {split: cache.digest(part, classes) for split, part in splits.items()}
-    return Dataset(NAME, classes, splits, cache.fingerprint(digests))
+    parts = data if isinstance(data, Mapping) and not _columns(data) else {"train": data}
+    pairs = {split: _read(split, parts[split]) for split in asked(NAME, parts)}
+    inputs = {split: values.numbers(split, "inputs", x) for split, (x, _) in pairs.items()}
+    forms = {split: values.form(*pair, 1) for split, pair in pairs.items()}
+    (first, expected), *others = forms.items()
+    for split, form in others:
+        if form != expected:
+            raise values.refuse(split, f"its examples are {form}, those of {first} {expected}",
+                                "give all splits one type and shape")
+    told = {_class_names(part) for part in parts.values()} - {None}
+    if names is None and kind == "classes" and told:
+        if len(told) > 1:
+            raise RequestError(f"{NAME}: its splits call their classes differently; give names, "
+                               "which hold for all.")
+        names = told.pop()
+    called = None if names is None else values.checked(names)
+    given = {split: y for split, (_, y) in pairs.items()}
+    targets, classes = (values.classes(given, called) if kind == "classes" else
+                        values.outputs(kind, given, called))
+    return cache.together(NAME, {
+        split: cache.entry(Split(inputs[split], targets[split]), classes) for split in parts
+    })
 
 
-def _splits(data: Any) -> dict[str, Any]:
-    """Split → its data. Raises RequestError."""
-    if not isinstance(data, Mapping) or sequence.columns(data):
-        return {"train": data}
-    if not data:
-        raise RequestError(f"{NAME}: the mapping holds no split; {_GIVE}.")
-    for split in data:
-        if not isinstance(split, str) or not _SPLIT.fullmatch(split):
-            raise RequestError(f"{NAME}: the split {split!r} has a name that can't be typed; name "
-                               "it with letters, digits, _, - and dots.")
-    return dict(data)
+def _columns(keys: Any) -> tuple[Any, Any] | None:
+    """Which of a mapping's `keys` are the input's and the target's, if there is one of each."""
+    inputs, targets = ([name for name in names if name in keys] for names in (INPUTS, TARGETS))
+    return (inputs[0], targets[0]) if len(inputs) == len(targets) == 1 else None
 
 
-def _read(split: str, data: Any) -> Found:
-    """What a split's data holds. Raises RequestError."""
-    if sequence.is_sequence(data):
-        return Found(*sequence.read(split, data), sequence.class_names(data))
-    if isinstance(data, tuple) and len(data) == 2:
-        x, y = data
-    elif isinstance(data, Mapping) and (keys := sequence.columns(data)):
-        x, y = (data[key] for key in keys)
+def _pair(given: Any) -> tuple[Any, Any] | None:
+    """The input and the target, or the inputs and the targets, if it holds both."""
+    if isinstance(given, Mapping):
+        keys = _columns(given)
     else:
+        keys = (0, 1) if isinstance(given, tuple | list) and len(given) == 2 else None
+    return (given[keys[0]], given[keys[1]]) if keys else None
+
+
+@contextlib.contextmanager
+def _reading(split: str, what: str, instead: str) -> Iterator[None]:
+    """Around the user's own code, which raises what it likes: its faults as RequestError."""
+    try:
+        yield
+    except Exception as error:
+        told = ": ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])
+        raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
+
+
+def _read(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A split's inputs and targets [N, ...] as they came. Raises RequestError."""
+    if (hasattr(data, "__len__") and hasattr(data, "__getitem__")
+            and not isinstance(data, tuple | Mapping | str | bytes)):
+        return _stacked(split, data)
+    if not (pair := _pair(data)):
         length = f" of {len(data)}" if isinstance(data, tuple) else ""
         raise values.refuse(split, f"of type {type(data).__name__}{length}, it is no data", _GIVE)
-    x, y = values.array(split, "inputs", x), values.array(split, "targets", y)
+    with _reading(split, "as arrays, it", _GIVE):
+        x, y = map(np.asarray, pair)  # of jax, and of PyTorch on the CPU, without a copy
     if x.shape[:1] != y.shape[:1]:
-        inputs, targets = (f"{len(array):,}" if array.ndim else "no row of" for array in (x, y))
-        raise values.refuse(split, f"it has {inputs} inputs, but {targets} targets",
+        raise values.refuse(split, f"it has inputs of shape {x.shape}, but targets of {y.shape}",
                             "give one of each an example")
     values.check_shape(split, x.shape, x.dtype)
-    return Found(values.numbers(split, "inputs", x), y)
+    return x, y
 
 
-def _told(found: Mapping[str, Found]) -> tuple[str, ...] | None:
-    """What the splits call their classes. Raises RequestError where they differ."""
-    told = {part.names: split for split, part in found.items() if part.names}
-    if len(told) > 1:
-        (one, first), (other, second), *_ = told.items()
-        raise values.refuse(second, f"it calls its {len(other)} classes otherwise than {first} "
-                            f"its {len(one)}", "give names, which hold for all splits")
-    return next(iter(told), None)
+def _stacked(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Of a sequence, of which each example is asked for once. A PIL picture is uint8 [H, W, C], C 1
+    where it is grey and else 3, without alpha. Raises RequestError."""
+    with _reading(split, "its length", "give a sequence that knows it"):
+        count = len(data)
+    if not 0 < count <= MOST_EXAMPLES:
+        raise values.refuse(split, f"it holds {count:,} examples", f"give 1 to {MOST_EXAMPLES:,}")
+    inputs, targets, first = [], [], ""
+    for index in range(count):
+        with _reading(split, f"example {index}", "mend it, or leave it out"):
+            example = data[index]
+            pair = [_array(value) for value in _pair(example) or ()]
+        if not pair:
+            keys = f" of {[*example]}" if isinstance(example, Mapping) else ""
+            raise values.refuse(
+                split, one_line(f"example {index} is a {type(example).__name__}{keys}"), _GIVE)
+        x, y = pair
+        if not index:
+            first = values.form(x, y)
+            values.check_shape(split, (count, *x.shape), x.dtype)
+        if (form := values.form(x, y)) != first:
+            raise values.refuse(split, f"example {index} is {form}, example 0 {first}",
+                                "bring all to one shape and type")
+        inputs.append(x.copy())  # it may be used again
+        targets.append(y.copy())
+    return np.stack(inputs), np.stack(targets)
+
+
+def _array(value: Any) -> np.ndarray:
+    if not isinstance(value, Image.Image):
+        return np.asarray(value)
+    return image.pixels(value, image.MODES[image.channels(value)])
+
+
+def _class_names(data: Any) -> tuple[str, ...] | None:
+    """What a sequence itself calls its classes, if it does: Hugging Face and tfds in the features
+    of the target, torchvision as `classes`."""
+    features: Any = getattr(getattr(data, "dataset_info", data), "features", None)
+    found = _columns(features) if hasattr(features, "keys") else None
+    told = getattr(features[found[1]], "names", None) if found else getattr(data, "classes", None)
+    texts = isinstance(told, list | tuple) and all(isinstance(name, str) for name in told)
+    return tuple(told) if told and texts else None

@@ -1,17 +1,16 @@
-"""tfds builders of CIFAR and MNIST that need no TensorFlow.
+"""The archives of CIFAR and MNIST → tfds's standard folders, without TensorFlow.
 
-Names, versions, features, splits, keys and order are those of tfds's own builders, so that plain
-`tfds.data_source` reads what they write. They aren't registered: tfds's own keep the names.
+tfds's own builders say what a set is, so that plain `tfds.data_source` reads what is written. They
+would call TensorFlow to read an archive and to encode an image; here that is done for them.
 """
 
 import contextlib
 import gzip
 import io
-import math
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,177 +18,66 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from engine import errors
+from engine.errors import RunError
 
 # What the official archives expand to: CIFAR to 184 MB, MNIST's training images to 47,040,016 B.
 _MOST_TAR = 200_000_000
 _MOST_IDX = 48_000_000
-_FASHION_CLASSES = (
-    "T-shirt/top Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle_boot".split()
-)
+Examples = Iterator[tuple[int, dict[str, Any]]]  # each with tfds's own key
 
 
 def write(name: str, archives: Sequence[Path], root: Path) -> None:
-    """Prepares one of the four sets from its `archives` into root/name/version, or not at all.
-
-    Raises RunError where an archive lacks what it should hold, or the folder can't be written.
-    """
-    kinds = {kind.name: kind for kind in (Cifar10, Cifar100, Mnist, FashionMnist)}
-    builder = kinds[name](archives, data_dir=root, file_format="array_record")
-    print(f"writing {name} to {builder.data_dir}", file=sys.stderr)
+    """Prepares a set from its `archives` into root/name/version, or not at all. Raises RunError."""
+    builder: Any = tfds.builder(name, data_dir=root, file_format="array_record")
     tfds.display_progress_bar(sys.stderr.isatty())
     try:
+        splits = _cifar(builder, *archives) if name.startswith("cifar") else _mnist(archives)
+        builder._split_generators = lambda dl_manager: splits
         # tfds prints to stdout, which belongs to the caller's own output.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except (OSError, ValueError) as error:
-        raise errors.RunError(f"preparing {name} in {root} failed: {error}") from error
+        raise RunError(f"preparing {name} in {root} failed: {error}") from error
 
 
-class _ArchiveBuilder(tfds.core.GeneratorBasedBuilder):
-    """A builder whose archives are on the disk already."""
-
-    def __init_subclass__(cls, **kwargs: Any):
-        super().__init_subclass__(skip_registration=True, **kwargs)  # type: ignore[call-arg]
-
-    def __init__(self, archives: Sequence[Path], **kwargs: Any):
-        self._archives = archives
-        super().__init__(**kwargs)
-
-    def _describe(self, text: str, homepage: str, features: dict[str, Any]) -> Any:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=text,
-            features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "label"),
-            homepage=homepage,
-        )
+def _cifar(builder: Any, archive: Path) -> dict[str, Examples]:
+    """By split; the class names go into the builder's features."""
+    about = builder._cifar_info  # which files are what, and the order of a record's labels
+    files = *about.label_files, *about.train_files, *about.test_files
+    held = members(archive, [about.prefix + file for file in files])
+    for label, file in zip(about.label_keys, about.label_files, strict=True):
+        builder.info.features[label].names = held[about.prefix + file].decode().split()
+    splits = {"train": about.train_files, "test": about.test_files}
+    return {split: _records(split, about.label_keys, b"".join(held[about.prefix + f] for f in own))
+            for split, own in splits.items()}
 
 
-class Cifar10(_ArchiveBuilder):
-    """Records of one label byte and 3x32x32 pixels."""
-
-    VERSION = tfds.core.Version("3.0.2")
-    folder = "cifar-10-batches-bin"
-    files = {"train": [f"data_batch_{n}.bin" for n in range(1, 6)], "test": ["test_batch.bin"]}
-    # Label feature → the file of its names, in the order of a record's bytes.
-    labels = {"label": "batches.meta.txt"}
-    counts = {"label": 10}
-
-    def _info(self) -> Any:
-        features = {
-            "id": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(32, 32, 3)),
-            **{key: tfds.features.ClassLabel(num_classes=n) for key, n in self.counts.items()},
-        }
-        text = f"60,000 colour images of 32x32 pixels in {self.counts['label']} classes."
-        return self._describe(text, "https://www.cs.toronto.edu/~kriz/cifar.html", features)
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        wanted = [*self.labels.values(), *(file for files in self.files.values() for file in files)]
-        found = members(self._archives[0], [f"{self.folder}/{file}" for file in wanted])
-        for key, file in self.labels.items():
-            lines = found[f"{self.folder}/{file}"].decode().split("\n")
-            self.info.features[key].names = [line for line in lines if line]
-        return {
-            split: self._generate_examples(split, [found[f"{self.folder}/{f}"] for f in files])
-            for split, files in self.files.items()
-        }
-
-    def _generate_examples(self, split: str, batches: Iterable[bytes]) -> Iterator[tuple]:
-        index = 0
-        for batch in batches:
-            records = np.frombuffer(batch, np.uint8).reshape(-1, len(self.labels) + 3072)
-            for record in records:
-                classes = dict(zip(self.labels, record.tolist(), strict=False))
-                pixels_HxWxC = record[len(self.labels) :].reshape(3, 32, 32).transpose(1, 2, 0)
-                yield index, {"id": f"{split}_{index:05d}", "image": _png(pixels_HxWxC), **classes}
-                index += 1
+def _records(split: str, labels: Sequence[str], records: bytes) -> Examples:
+    """Of a byte a label, then 3 × 32 × 32 pixels."""
+    rows = np.frombuffer(records, np.uint8).reshape(-1, len(labels) + 3072)
+    for index, row in enumerate(rows):
+        classes = dict(zip(labels, row.tolist(), strict=False))
+        pixels_HxWxC = row[len(labels) :].reshape(3, 32, 32).transpose(1, 2, 0)
+        yield index, {"id": f"{split}_{index:05d}", "image": _png(pixels_HxWxC), **classes}
 
 
-class Cifar100(Cifar10):
-    """Records of a coarse label byte, a fine label byte and 3x32x32 pixels."""
-
-    VERSION = tfds.core.Version("3.0.2")
-    folder = "cifar-100-binary"
-    files = {"train": ["train.bin"], "test": ["test.bin"]}
-    labels = {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"}
-    counts = {"label": 100, "coarse_label": 20}
+def _mnist(archives: Sequence[Path]) -> dict[str, Examples]:
+    paths = {path.name.split("-idx")[0]: path for path in archives}
+    return {split: _pairs(idx(paths[f"{begin}-images"], 3), idx(paths[f"{begin}-labels"], 1))
+            for split, begin in (("train", "train"), ("test", "t10k"))}
 
 
-class Mnist(_ArchiveBuilder):
-    """Four IDX files: images and labels of train, then of test."""
-
-    VERSION = tfds.core.Version("3.0.1")
-    homepage = "http://yann.lecun.com/exdb/mnist/"
-    classes = [str(digit) for digit in range(10)]
-
-    def _info(self) -> Any:
-        features = {
-            "image": tfds.features.Image(shape=(28, 28, 1)),
-            "label": tfds.features.ClassLabel(names=self.classes),
-        }
-        return self._describe(
-            "70,000 grey images of 28x28 pixels in 10 classes.", self.homepage, features
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        train_images, train_labels, test_images, test_labels = map(
-            idx, self._archives, (3, 1, 3, 1)
-        )
-        return {
-            "train": self._generate_examples(train_images, train_labels),
-            "test": self._generate_examples(test_images, test_labels),
-        }
-
-    def _generate_examples(self, images: np.ndarray, labels: np.ndarray) -> Iterator[tuple]:
-        for index, (pixels_HxW, label) in enumerate(zip(images, labels, strict=True)):
-            yield index, {"image": _png(pixels_HxW), "label": int(label)}
-
-
-class FashionMnist(Mnist):
-    """The same four files, of clothes."""
-
-    VERSION = tfds.core.Version("3.0.1")
-    homepage = "https://github.com/zalandoresearch/fashion-mnist"
-    classes = [name.replace("_", " ") for name in _FASHION_CLASSES]
-
-
-class _Capped(gzip.GzipFile):
-    """What a .gz expands to. Raises ValueError once that is more than `most` bytes."""
-
-    def __init__(self, archive: Path, most: int):
-        super().__init__(archive, "rb")
-        self._most, self._left = most, most
-
-    def read(self, size: int | None = -1) -> bytes:
-        wanted = self._left + 1 if size is None or size < 0 else min(size, self._left + 1)
-        data = super().read(wanted)
-        self._left -= len(data)
-        if self._left < 0:
-            raise ValueError(f"it expands to more than {self._most:,} bytes")
-        return data
-
-
-@contextlib.contextmanager
-def _expanded(archive: Path, most: int) -> Iterator[_Capped]:
-    """What a .gz expands to; its faults, and those of what reads it, as RunError."""
-    try:
-        with _Capped(archive, most) as file:
-            yield file
-    except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
-        raise errors.RunError(f"{archive} can't be read: {error}") from error
+def _pairs(images: np.ndarray, labels: np.ndarray) -> Examples:
+    for index, (pixels_HxW, label) in enumerate(zip(images, labels, strict=True)):
+        yield index, {"image": _png(pixels_HxW), "label": int(label)}
 
 
 def members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The named files of a .tar.gz, read from the stream: nothing is ever extracted to the disk.
-
-    So links, devices and names that lead elsewhere are passed over. Raises RunError where a name
-    is missing, comes twice or is no plain file, and where the archive is damaged or expands to
-    more than CIFAR's do.
-    """
+    """The named files of a .tar.gz, read in memory: nothing is ever extracted to the disk, and what
+    leads elsewhere is passed over. Raises RunError where one is missing, comes twice or is no plain
+    file, and where the archive is damaged or expands to more than CIFAR's do."""
     found: dict[str, bytes] = {}
-    with _expanded(archive, _MOST_TAR) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+    with _expanded(archive, _MOST_TAR) as data, tarfile.open(fileobj=data, mode="r:") as tar:
         for member in tar:
             if member.name in names:
                 file = tar.extractfile(member) if member.isreg() else None
@@ -197,25 +85,33 @@ def members(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
                 if file is None or member.issparse() or member.name in found:
                     raise ValueError(f"{member.name} is no plain file, or comes twice")
                 found[member.name] = file.read()
-    if missing := sorted(set(names) - set(found)):
-        raise errors.RunError(f"{archive} holds no {', '.join(missing)}")
+        if missing := sorted(set(names) - set(found)):
+            raise ValueError(f"it holds no {', '.join(missing)}")
     return found
 
 
 def idx(path: Path, ndim: int) -> np.ndarray:
-    """The uint8 array of `ndim` axes in a gzipped IDX file.
-
-    Raises RunError for any other file, and for one that expands to more than MNIST's do.
-    """
-    with _expanded(path, _MOST_IDX) as stream:
-        data = stream.read()
-        head = 4 + 4 * ndim
-        if len(data) < head or data[:4] != bytes([0, 0, 8, ndim]):
+    """The uint8 array of `ndim` axes in a gzipped IDX file. Raises RunError for any other, and for
+    one that expands to more than MNIST's do."""
+    with _expanded(path, _MOST_IDX) as file:
+        data = file.getvalue()
+        if data[:4] != bytes([0, 0, 8, ndim]):
             raise ValueError(f"no IDX file of bytes in {ndim} axes: it begins {data[:4]!r}")
-        shape = np.frombuffer(data, ">i4", ndim, 4).tolist()
-        if math.prod(shape) != len(data) - head:
-            raise ValueError(f"it holds {len(data) - head:,} bytes, which are not {shape}")
-        return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
+        shape = np.frombuffer(data, ">i4", ndim, 4)
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+
+
+@contextlib.contextmanager
+def _expanded(archive: Path, most: int) -> Iterator[io.BytesIO]:
+    """What a .gz expands to, `most` bytes; its faults, and those of what reads it, as RunError."""
+    try:
+        with gzip.open(archive) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise ValueError(f"it expands to more than {most:,} bytes")
+        yield io.BytesIO(data)
+    except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
+        raise RunError(f"{archive} can't be read: {error}") from error
 
 
 def _png(pixels: np.ndarray) -> io.BytesIO:

@@ -1,9 +1,8 @@
 """Decoded splits on disk, each with a checksum that is verified on opening.
 
-One folder a split, ${XDG_CACHE_HOME:-~/.cache}/flaxmill/decoded/<key>/, holds images.npy,
-labels.npy and entry.json (class names, digest). A folder appears whole, by a rename, or not at
-all. Any of them may be deleted at any time. A checksum tells of damage, not of malice: where
-others may write, nothing is read or kept.
+One folder a split, decoded/<key>/, holds images.npy, labels.npy and entry.json (class names,
+digest). It appears whole, by a rename, or not at all, and may be deleted at any time. A checksum
+tells of damage, not of malice: where others may write, nothing is read or kept.
 """
 
 import functools
@@ -22,7 +21,8 @@ import numpy as np
 from engine.sources.dataset import Dataset, Split
 from engine.store import caches as private
 
-FILES = "images", "labels"  # of a Split's inputs and targets
+Decoded = tuple[Split, tuple[str, ...]]  # and the class names
+FILES = "images.npy", "labels.npy"  # of a Split's inputs and targets
 
 
 class Entry(NamedTuple):
@@ -38,102 +38,77 @@ def folder() -> Path:
     return private.cache_home() / "decoded"
 
 
-def digest(split: Split, classes: tuple[str, ...]) -> str:
-    """A hex digest of the pixels, labels and class names: the same wherever they lie."""
+def entry(split: Split, classes: tuple[str, ...]) -> Entry:
+    """With a hex digest of all of it: the same wherever it lies."""
     shapes = [[array.shape, array.dtype.str] for array in split]
     total = hashlib.sha256(json.dumps([shapes, classes]).encode())
     for array in split:
         total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()
+    return Entry(split, classes, total.hexdigest())
 
 
-def fingerprint(digests: Mapping[str, str]) -> str:
-    """One hex digest for a set, from split name → digest."""
-    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()[:16]
+def key(name: str, files: Mapping[str, os.stat_result], *of: Any) -> str:
+    """`name` and a digest of what an entry depends on. Of a file its time of change too, since
+    programs set that of modification as they like."""
+    stamps = [(file, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+              for file, seen in files.items()]
+    return f"{name}-{hashlib.sha256(json.dumps([*of, stamps]).encode()).hexdigest()[:32]}"
 
 
-def stamp(name: str, seen: os.stat_result) -> tuple[str, int, int, int]:
-    """Of a file, what changes where its content may have: the time of change too, since programs
-    set that of modification as they like."""
-    return name, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+def together(name: str, entries: Mapping[str, Entry]) -> Dataset:
+    """The set `name` of split → entry; its fingerprint is of their digests."""
+    digests = sorted((split, found.digest) for split, found in entries.items())
+    fingerprint = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+    classes, *_ = (found.classes for found in entries.values())
+    splits = {split: found.split for split, found in entries.items()}
+    return Dataset(name, classes, splits, fingerprint)
 
 
-def key(name: str, *of: Any) -> str:
-    """`name` and a digest of all that an entry depends on, of JSON's types."""
-    return f"{name}-{hashlib.sha256(json.dumps(of).encode()).hexdigest()[:32]}"
-
-
-def dataset(
-    name: str, key: str, splits: Sequence[str],
-    decode: Callable[[str], tuple[Split, tuple[str, ...]]],
-) -> Dataset:
+def dataset(name: str, key: str, splits: Sequence[str], decode: Callable[..., Decoded]) -> Dataset:
     """The set `name` of the entries `key`-split, or of what `decode` returns of a split's name."""
-    entries = {
-        split: kept(f"{key}-{split}", functools.partial(decode, split)) for split in splits
-    }
-    digests = {split: entry.digest for split, entry in entries.items()}
-    found = {split: entry.split for split, entry in entries.items()}
-    return Dataset(name, entries[splits[0]].classes, found, fingerprint(digests))
+    return together(name, {split: kept(f"{key}-{split}", functools.partial(decode, split))
+                           for split in splits})
 
 
-def kept(key: str, build: Callable[[], tuple[Split, tuple[str, ...]]]) -> Entry:
-    """The entry `key`, or what `build` returns, kept for the next time.
-
-    A damaged entry is rebuilt, and one that can't be written is returned all the same, each with
-    a word on stderr. Only `build` raises.
-    """
+def kept(key: str, build: Callable[[], Decoded]) -> Entry:
+    """The entry `key`, or what `build` returns, kept for the next time. Only `build` raises: what
+    can't be read is built anew, what can't be written is returned all the same."""
     path = folder() / key
-    try:
-        private.make(path.parent)
-        doubt = private.doubt(path.parent)
-    except OSError as error:
-        doubt = f"{path.parent}: {error.strerror or error}"
-    if doubt:
-        print(f"decoded cache is not used: {doubt}", file=sys.stderr)
-        return _entry(*build())
+    if problem := private.cache_problem(path.parent):
+        print(f"decoded cache is not used: {problem}", file=sys.stderr)
+        return entry(*build())
     if path.exists():
         try:
             return _read(path)
         except Exception as error:  # whatever bytes were damaged, they can be made anew
             print(f"decoded cache {path} is damaged ({error}): rebuilding it", file=sys.stderr)
             shutil.rmtree(path, ignore_errors=True)
-    entry = _entry(*build())
+    built = entry(*build())
     try:
-        _write(path, entry)
+        _write(path, built)
     except OSError as error:
         print(f"decoded cache {path} can't be written ({error}): going on", file=sys.stderr)
-    return entry
-
-
-def _entry(split: Split, classes: tuple[str, ...]) -> Entry:
-    return Entry(split, classes, digest(split, classes))
+    return built
 
 
 def _read(path: Path) -> Entry:
     """The entry at `path`; raises anything where it is damaged."""
     described = json.loads((path / "entry.json").read_text())
-    split = Split(*(_array(path / f"{name}.npy") for name in FILES))
-    entry = _entry(split, tuple(described["classes"]))
-    if entry.digest != described["digest"]:
+    split = Split(*(np.load(path / name, allow_pickle=False) for name in FILES))
+    found = entry(split, tuple(described["classes"]))
+    if found.digest != described["digest"]:
         raise ValueError("its checksum differs")
-    return entry
-
-
-def _array(path: Path) -> np.ndarray:
-    # np.load would take a damaged file for a zip or a pickle.
-    with path.open("rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    return found
 
 
 def _write(path: Path, entry: Entry) -> None:
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as partial:
+        whole = Path(partial) / path.name
+        whole.mkdir(mode=0o700)
         for name, array in zip(FILES, entry.split, strict=True):
-            np.save(partial / f"{name}.npy", array, allow_pickle=False)
+            np.save(whole / name, array, allow_pickle=False)
         described = {"classes": entry.classes, "digest": entry.digest}
-        (partial / "entry.json").write_text(json.dumps(described))
+        (whole / "entry.json").write_text(json.dumps(described))
         # Where another process was first, its entry holds the same bytes.
         if not path.exists():
-            partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            whole.rename(path)

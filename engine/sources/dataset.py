@@ -1,15 +1,19 @@
-"""What every source returns: inputs and targets on the host."""
+"""What every source returns: inputs and targets on the host; and what each asks first."""
 
 import math
+import os
+import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from engine import errors
+from engine.errors import RequestError, unknown
 
 # Above ImageNet's 1,431,167 images, and its 16 GB at 64 × 64: they lie in memory, undivided.
 MOST_EXAMPLES = 2_000_000
 MOST_BYTES = 18_000_000_000
+_SPLIT = re.compile(r"[\w.-]{1,64}")  # what --train_split can name
 
 
 class Split(NamedTuple):
@@ -34,12 +38,18 @@ class Dataset:
     fingerprint: str
 
 
-def asked(name: str, present: Iterable[str], splits: Sequence[str] | None) -> list[str]:
-    """The split names to load: `splits`, else all. Raises RequestError for one not `present`."""
+def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None) -> list[str]:
+    """The names to load: `splits`, else all that are `present`. Raises RequestError."""
     present = list(present)
+    if not present:
+        raise RequestError(f"{name} holds no examples.")
+    for split in present:
+        if not isinstance(split, str) or not _SPLIT.fullmatch(split):
+            raise RequestError(f"{name}: the split {split!r} has a name that can't be typed; name "
+                               "it with letters, digits, _, - and dots.")
     for split in splits or ():
         if split not in present:
-            raise errors.unknown(f"split of {name}", split, present)
+            raise unknown(f"split of {name}", split, present)
     return list(splits or present)
 
 
@@ -48,14 +58,23 @@ def room(shape: tuple[int, ...], itemsize: int = 1) -> int:
     return min(MOST_EXAMPLES, MOST_BYTES // (itemsize * math.prod(shape)))
 
 
-def refused(name: str, path: str, reason: object, instead: str) -> errors.RequestError:
+def regular(path: str, most: int) -> os.stat_result:
+    """Of a file that may be opened. Raises OSError, ValueError for no file, or too large a one."""
+    seen = os.stat(path)
+    if not stat.S_ISREG(seen.st_mode):  # opening a pipe would wait for its writer
+        raise ValueError("it is no regular file")
+    if seen.st_size > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return seen
+
+
+def refused(name: str, path: str, reason: object, instead: str) -> RequestError:
     """That a set of the user's own can't be had, and what to do."""
-    return errors.RequestError(f"{name}:{path}: {reason}; {instead}.")
+    reason = getattr(reason, "strerror", None) or reason  # an OSError's, without its path
+    return RequestError(f"{name}:{path}: {reason}; {instead}.")
 
 
-def varying(name: str, first_HxW: tuple[int, ...], other_HxW: tuple[int, ...]) -> Exception:
+def varying(name: str, first_HxW: tuple[int, ...], other_HxW: tuple[int, ...]) -> RequestError:
     """The refusal of images that can't be one array."""
-    return errors.RequestError(
-        f"the images of {name} vary in size ({first_HxW}, then {other_HxW}): pass --image_size, "
-        "64 for example"
-    )
+    return RequestError(f"the images of {name} vary in size ({first_HxW}, then {other_HxW}): pass "
+                        "--image_size, 64 for example")

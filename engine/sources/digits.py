@@ -9,33 +9,23 @@ from engine.sources.dataset import Dataset, Split, asked
 
 NAME = "digits"
 IMAGE_SIZE = 32
-_SPLITS = ("train", "test")
+_CLASSES = tuple("0123456789")
 
 
 def load(image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
     """Images NxSxSx1 uint8, S = `image_size` or 32; `test` is a stratified fifth, always the same.
-
-    Raises RequestError for a split other than train and test.
-    """
+    Raises RequestError for a split other than train and test."""
     # Imported late: scikit-learn takes a second that no other source should pay.
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    wanted = asked(NAME, _SPLITS, splits)
+    wanted = asked(NAME, ("train", "test"), splits)
     small_Nx8x8, labels_N = load_digits(return_X_y=True)
-    images = _enlarge(small_Nx8x8.reshape(-1, 8, 8), image_size or IMAGE_SIZE)
-    labels = labels_N.astype(np.int32)
+    bytes_Nx8x8x1 = np.rint(small_Nx8x8.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    images, labels = image.resize(bytes_Nx8x8x1, image_size or IMAGE_SIZE), labels_N.astype("i4")
     train, test = train_test_split(
         np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
     )
     rows = {"train": np.sort(train), "test": np.sort(test)}
-    classes = tuple(str(digit) for digit in range(10))
     found = {split: Split(images[rows[split]], labels[rows[split]]) for split in wanted}
-    digests = {split: cache.digest(data, classes) for split, data in found.items()}
-    return Dataset(NAME, classes, found, cache.fingerprint(digests))
-
-
-def _enlarge(small_Nx8x8: np.ndarray, size: int) -> np.ndarray:
-    """Values 0..16 as NxSxSx1 uint8 in 0..255, bilinear."""
-    bytes_Nx8x8 = np.rint(small_Nx8x8 * (255 / 16)).astype(np.uint8)
-    return image.resize(bytes_Nx8x8[..., None], size)
+    return cache.together(NAME, {name: cache.entry(one, _CLASSES) for name, one in found.items()})

@@ -9,36 +9,25 @@ import functools
 import math
 import os
 import re
-import shlex
-import stat
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 import numpy as np
 
 from engine.errors import RequestError, one_line
 from engine.sources import cache, image
-from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, refused, room, varying
+from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, refused, regular, room
 
 NAME = "csv"
 _SPLITS = ("train", "validation", "test")
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma
 _MOST_LINE = 1 << 24
 _MOST_LABEL = 63
-_INTEGER = re.compile(r"-?[0-9]+")
-_PIXEL = re.compile(r"\s*\+?0*([0-9]{1,3})\s*")
+_PIXEL = re.compile(r"1?[0-9]{1,2}|2[0-4][0-9]|25[0-5]")
 _DECODER = 1  # raise it when the same files would decode to other pixels
 _refused = functools.partial(refused, NAME)
-
-
-class Table(NamedTuple):
-    """images uint8 [N, H, W, C], and the label of each as it is written, [N]."""
-
-    images: np.ndarray
-    labels: np.ndarray
 
 
 class _Lines:
@@ -48,23 +37,16 @@ class _Lines:
     """
 
     def __init__(self, path: str, file: TextIO):
-        self.path, self.file, self.number, self.text, self.most = path, file, 0, "", 1
+        self.path, self.file, self.number = path, file, 0
 
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        self.text = self.file.readline(_MOST_LINE + 1)
-        if not self.text:
-            raise StopIteration
-        self.number += 1
-        if len(self.text) > _MOST_LINE:
-            raise self.refused(f"it has more than {_MOST_LINE:,} characters", "shorten it")
-        if self.text.count('"') % 2:  # it would swallow the lines that follow
-            raise self.refused("a quotation mark is not closed in it", "close it")
-        if self.number > self.most:
-            raise self.refused("the file holds more than can be read", "split it")
-        return self.text
+    def up_to(self, most: int) -> Iterator[str]:
+        while text := self.file.readline(_MOST_LINE + 1):
+            self.number += 1
+            if len(text) > _MOST_LINE or self.number > most:
+                raise self.refused("it, or the file, holds more than can be read", "split it")
+            if text.count('"') % 2:  # it would swallow the lines that follow
+                raise self.refused("a quotation mark is not closed in it", "close it")
+            yield text
 
     def refused(self, reason: str, instead: str) -> RequestError:
         return _refused(self.path, f"line {self.number}: {one_line(reason)}", instead)
@@ -75,91 +57,70 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     train.csv, and validation.csv and test.csv where they are, in the folder `path`.
 
     Classes are the labels of all splits: sorted by value where all are integers, else as text.
-    Raises RequestError for what can't be had: no such file, columns that make no square, rows that
-    are damaged.
-    """
-    files, stamps = _files(path)
+    Raises RequestError."""
+    try:
+        files = {"train": path}
+        if os.path.isdir(path):
+            all_files = {split: os.path.join(path, f"{split}.csv") for split in _SPLITS}
+            files = {split: file for split, file in all_files.items()
+                     if split == "train" or os.path.lexists(file)}
+        seen = {split: regular(file, _MOST_FILE) for split, file in files.items()}
+    except (OSError, ValueError) as error:
+        raise _refused(path, error, "type the path of a CSV file, or of a folder that holds "
+                       "train.csv") from None
     read = functools.cache(functools.partial(_all, files, image_size))
 
     def decode(split: str) -> tuple[Split, tuple[str, ...]]:
         print(f"reading {NAME} {split} from {files[split]}", file=sys.stderr)
-        tables, classes = read()
-        numbers = {name: number for number, name in enumerate(classes)}
-        labels = [numbers[label] for label in tables[split].labels.tolist()]
-        return Split(tables[split].images, np.array(labels, np.int32)), classes
+        found, classes = read()
+        return found[split], classes
 
-    key = cache.key(NAME, _DECODER, image_size, stamps)
+    key = cache.key(NAME, seen, _DECODER, image_size)
     return cache.dataset(NAME, key, asked(NAME, files, splits), decode)
 
 
-def _files(path: str) -> tuple[dict[str, str], list[tuple[str, int, int, int]]]:
-    """Split → file, and what changes where a file's content may have. Raises RequestError."""
-    files, stamps = {"train": path}, []
-    try:
-        if os.path.isdir(path):
-            all_files = {split: os.path.join(path, f"{split}.csv") for split in _SPLITS}
-            files = {split: file for split, file in all_files.items() if os.path.lexists(file)}
-            if "train" not in files:
-                raise _refused(path, "the folder holds no train.csv",
-                               "name the file, or call it that")
-        for split, file in files.items():
-            seen = os.stat(file)
-            if not stat.S_ISREG(seen.st_mode):  # opening a pipe would wait for its writer
-                raise _refused(file, "it is no regular file", "name a CSV file")
-            if seen.st_size > _MOST_FILE:
-                raise _refused(file, f"it has more than {_MOST_FILE:,} bytes", "split the file")
-            stamps.append(cache.stamp(split, seen))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise _refused(path, reason, "type the path of a CSV file") from None
-    return files, stamps
-
-
-def _all(files: dict[str, str], image_size: int) -> tuple[dict[str, Table], tuple[str, ...]]:
-    """Every split's table, and the class names. Raises RequestError."""
+def _all(files: dict[str, str], image_size: int) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """Every split, and the class names. Raises RequestError."""
     tables = {split: _table(file) for split, file in files.items()}
-    first, *others = (found.images.shape[1:] for found in tables.values())
-    for split, shape in zip(list(files)[1:], others, strict=True):
-        if shape[2] != first[2]:
-            raise _refused(files[split], "one of it and train.csv is grey, the other in colour",
-                           "write both alike")
-        if not image_size and shape != first:
-            raise varying(NAME, first[:2], shape[:2])
-    if image_size:
-        tables = {split: found._replace(images=image.resize(found.images, image_size))
-                  for split, found in tables.items()}
-    names = {label for found in tables.values() for label in found.labels.tolist()}
-    numeric = all(_INTEGER.fullmatch(name) for name in names)
-    return tables, tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
+    first = tables["train"].inputs.shape[1:]
+    for split, file in files.items():
+        shape = tables[split].inputs.shape[1:]
+        if shape[2] != first[2] or (shape != first and not image_size):
+            raise _refused(file, f"its pictures are {shape}, those of train.csv {first}",
+                           "write both alike, or pass --image_size where the sides alone differ")
+    names = {label for table in tables.values() for label in table.targets.tolist()}
+    numeric = all(re.fullmatch("-?[0-9]+", name) for name in names)
+    classes = tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
+    numbers = {name: number for number, name in enumerate(classes)}
+    return {
+        split: Split(image.resize(images, image_size) if image_size else images,
+                     np.array([numbers[label] for label in labels.tolist()], np.int32))
+        for split, (images, labels) in tables.items()
+    }, classes
 
 
-def _table(path: str) -> Table:
-    """The content of a CSV file, in UTF-8 with or without a byte order mark."""
+def _table(path: str) -> Split:
+    """Images uint8 [N, H, W, C], and labels as they are written, [N]. Raises RequestError."""
     try:
-        with open(path, encoding="latin-1") as file:
-            return _parsed(_Lines(path, file))
-    except OSError as error:
-        raise _refused(path, error.strerror, "name a file that can be read") from None
-
-
-def _parsed(lines: _Lines) -> Table:
-    names, place = _header(lines)
-    shape = _square(lines, names, place)
-    lines.most = lines.number + room(shape)
-    # NumPy's reader fills a record a row, in C, and minds the number of its columns.
-    kind = np.dtype([("before", np.uint8, (place,)), ("label", f"U{_MOST_LABEL + 1}"),
-                     ("after", np.uint8, (len(names) - 1 - place,))])  # fmt: skip
-    try:
-        with warnings.catch_warnings():
+        with open(path, encoding="latin-1") as file, warnings.catch_warnings():
             warnings.simplefilter("error")
-            rows = np.loadtxt(lines, kind, comments=None, delimiter=",", quotechar='"', ndmin=1)
+            lines = _Lines(path, file)
+            names, place, shape = _header(lines)
+            # NumPy's reader fills a record a row, in C, and minds the number of its columns.
+            kind = np.dtype([("before", np.uint8, (place,)), ("label", f"U{_MOST_LABEL + 1}"),
+                             ("after", np.uint8, (len(names) - 1 - place,))])  # fmt: skip
+            rows = np.loadtxt(lines.up_to(1 + room(shape)), kind, comments=None, delimiter=",",
+                              quotechar='"', ndmin=1)
+    except OSError as error:
+        raise _refused(path, error, "name a file that can be read") from None
     except UserWarning:
-        raise _refused(lines.path, "it has no rows below its header", "add some") from None
-    except (ValueError, Warning) as error:
-        fault = _fault(_decoded(lines.text), names, place) or str(error)
-        raise lines.refused(fault, "mend that line, or delete it") from None
+        raise _refused(path, "it has no rows below its header", "add some") from None
+    except (ValueError, Warning) as error:  # which names the cell and its column, or counts them
+        fault = re.sub(r" at row \d+|; use .*|\.$", "", _decoded(str(error)))
+        raise lines.refused(fault, "mend that line, or delete it; pixels are whole numbers of 0 to "
+                            "255") from None
     images_NxP = np.concatenate([rows["before"], rows["after"]], axis=1)
-    return Table(images_NxP.reshape(-1, *shape), _labels(lines.path, rows["label"]))
+    return Split(images_NxP.reshape(-1, *shape), _labels(path, rows["label"]))
 
 
 def _decoded(text: str) -> str:
@@ -167,56 +128,27 @@ def _decoded(text: str) -> str:
     return text.encode("latin-1").decode("utf-8-sig", "surrogateescape")
 
 
-def _header(lines: _Lines) -> tuple[list[str], int]:
-    """The columns' names, and which is the label's. Raises RequestError."""
+def _header(lines: _Lines) -> tuple[list[str], int, tuple[int, int, int]]:
+    """The columns' names, which of them is the label's, and the shape [H, W, C] of a picture."""
     try:
-        names = [name.strip() for name in next(csv.reader([_decoded(next(lines, ""))]), [])]
-    except csv.Error as error:
-        raise lines.refused(str(error), "write a header, such as label,pixel0,pixel1") from None
-    if not all(map(str.isprintable, names)):
-        raise _refused(lines.path, "its header is no text in UTF-8", "save it as CSV in UTF-8")
-    if not names:
+        columns = next(csv.reader([_decoded(next(lines.up_to(1), ""))]), [])
+    except csv.Error:  # a field that is larger than a name is
+        columns = []
+    names = [name.strip() for name in columns]
+    if not names or not all(map(str.isprintable, names)):
         raise _refused(lines.path, "it begins with no header",
-                       "write one, such as label,pixel0,pixel1")
-    if "label" not in names and names[1:] and all(map(_is_pixel, names[1:])):
-        above = f"1i label$(seq -s '' -f ,%g {len(names) - 1})"
+                       "write one, such as label,pixel0,pixel1, in UTF-8")
+    if "label" not in names and names[1:] and all(map(_PIXEL.fullmatch, names[1:])):
         raise _refused(lines.path, "its first row holds numbers in place of the columns' names",
-                       f'write a header above it (sed -i "{above}" {shlex.quote(lines.path)}), or '
-                       "call its first column label")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise lines.refused(f"{len(twice):,} names come more than once, such as {twice[0]!r}",
-                            "rename those columns")
-    return names, names.index("label") if "label" in names else 0
-
-
-def _square(lines: _Lines, names: list[str], place: int) -> tuple[int, int, int]:
-    """The shape [H, W, C] of a row's pixels. Raises RequestError."""
-    count = len(names) - 1
+                       "write a header above it, or call its first column label")
+    place, count = names.index("label") if "label" in names else 0, len(names) - 1
     for channels in (1, 3):
         side = math.isqrt(count // channels)
         if side and side * side * channels == count:
-            return side, side, channels
-    taken = "" if names[place] == "label" else " (the first, as none is called label)"
-    raise lines.refused(
-        f"it names {count:,} columns besides the label's, {names[place]!r}{taken}: neither n² for "
-        "grey pictures nor 3n² for colour", "keep the label and the pixels alone",
-    )
-
-
-def _is_pixel(text: str) -> bool:
-    found = _PIXEL.fullmatch(text)
-    return found is not None and int(found[1]) <= 255
-
-
-def _fault(text: str, names: list[str], place: int) -> str:
-    """What is wrong with a line that NumPy refused, or '' where that isn't seen."""
-    cells = next(csv.reader([text]))
-    if len(cells) != len(names):
-        return f"it has {len(cells):,} fields, and the header {len(names):,}"
-    wrong = (f"its {name!r} is {cell!r}, which is no whole number of 0 to 255"
-             for number, (name, cell) in enumerate(zip(names, cells, strict=True))
-             if number != place and not _is_pixel(cell))  # fmt: skip
-    return next(wrong, "")
+            return names, place, (side, side, channels)
+    raise lines.refused(f"it names {count:,} columns besides the label's, {names[place]!r}: neither"
+                        " n² for grey pictures nor 3n² for colour",
+                        "keep the label, called `label` or first, and the pixels alone")
 
 
 def _labels(path: str, written_N: np.ndarray) -> np.ndarray:
@@ -224,13 +156,7 @@ def _labels(path: str, written_N: np.ndarray) -> np.ndarray:
     names, rows, inverse_N = np.unique(written_N, return_index=True, return_inverse=True)
     labels = [_decoded(name).strip() for name in names.tolist()]
     for written, label, row in zip(names.tolist(), labels, rows.tolist(), strict=True):
-        if not label:
-            fault = "has no label"
-        elif len(written) > _MOST_LABEL:
-            fault = f"has a label of more than {_MOST_LABEL} bytes, {label!r}"
-        elif not label.isprintable():
-            fault = f"has a label that can't be printed, {label!r}"
-        else:
-            continue
-        raise _refused(path, f"row {row + 1} below the header {fault}", "label it with a word")
+        if not label or len(written) > _MOST_LABEL or not label.isprintable():
+            raise _refused(path, f"row {row + 1} below the header has the label {label!r}",
+                           f"label it with a word of {_MOST_LABEL} bytes at most")
     return np.array(labels)[inverse_N]

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from engine import errors
-from engine.sources import cache, image, prepare
+from engine.errors import RequestError, RunError
+from engine.sources import cache, image
 from engine.sources.dataset import Dataset, Split, asked, varying
 
 _NAME = re.compile(r"([a-zA-Z]\w*)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
@@ -30,108 +30,75 @@ def load(name: str, root: Path, image_size: int, splits: Sequence[str] | None) -
     """The set `name` (also name/config, name:version) of `root`; see `engine.sources.load`."""
     folder = find(name, root)
     if folder is None:
+        from engine.sources import prepare  # late: it imports tfds
+
         prepare.prepare(name, root)
         folder = find(name, root)
     if folder is None:
-        raise errors.RunError(f"{name} was prepared, but isn't in {root}")
-    wanted = _asked(name, _counts(folder), splits)
+        raise RunError(f"{name} was prepared, but isn't in {root}")
+    wanted = asked(name, held(folder), splits)
     key = f"{name.replace('/', '-').replace(':', '-')}-{_files_digest(folder)}-{image_size}"
     return cache.dataset(name, key, wanted, functools.partial(_decode, name, folder, image_size))
 
 
 def find(name: str, root: Path) -> Path | None:
     """The prepared folder of `name` in `root` (the newest version unless one is named), or None.
-
-    Raises RequestError where several configs are prepared and none is named.
-    """
+    Raises RequestError where several configs are prepared and none is named."""
     if not (match := _NAME.fullmatch(name)):
-        raise errors.RequestError(
-            f"data set {name!r} is no name: type digits, cifar10, image_folder:PATH, csv:PATH, or "
-            "a tfds set as name, name/config or name:1.0.0"
-        )
+        raise RequestError(f"data set {name!r} is no name: type digits, cifar10, image_folder:PATH,"
+                           " csv:PATH, or a tfds set as name, name/config or name:1.0.0")
     base, config, version = match.groups()
-    if config:
-        return _newest(root / base / config, version)
-    if (direct := _newest(root / base, version)) is not None:
+    direct = _newest(root / base / (config or ""), version)
+    if direct or config:
         return direct
     configs = [found for child in _children(root / base) if (found := _newest(child, version))]
     if len(configs) > 1:
         named = ", ".join(f"{base}/{found.parent.name}" for found in configs)
-        raise errors.RequestError(f"data set {base} has several configs: name one of {named}")
+        raise RequestError(f"data set {base} has several configs: name one of {named}")
     return configs[0] if configs else None
 
 
 def prepared(root: Path) -> list[str]:
     """The names of `root`'s prepared sets, `name/config` where a set has configs."""
-    names = []
-    for child in _children(root):
-        if _newest(child, None):
-            names.append(child.name)
-        names += [f"{child.name}/{sub.name}" for sub in _children(child) if _newest(sub, None)]
-    return names
+    below = [sub for child in _children(root) for sub in (child, *_children(child))]
+    return [path.relative_to(root).as_posix() for path in below if _newest(path)]
 
 
 def _children(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _newest(folder: Path, version: str | None) -> Path | None:
+def _newest(folder: Path, version: str | None = None) -> Path | None:
     """The version folder asked for, else the newest that is complete."""
     # tfds writes dataset_info.json last, into a folder of another name that it then renames.
-    complete = [
-        path
-        for path in _children(folder)
-        if _VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()
-    ]
-    if version:
-        return next((path for path in complete if path.name == version), None)
+    complete = [path for path in _children(folder) if _VERSION.fullmatch(path.name)
+                and version in (None, path.name) and (path / "dataset_info.json").is_file()]
     return max(complete, key=lambda path: [int(n) for n in path.name.split(".")], default=None)
 
 
-def _counts(folder: Path) -> dict[str, int]:
-    """Split name → number of examples, of dataset_info.json.
-
-    RequestError where the records aren't array_record.
-    """
+def held(folder: Path) -> list[str]:
+    """The splits that hold examples, of dataset_info.json, in the set's order."""
     try:
         info = json.loads((folder / "dataset_info.json").read_text())
         stored = info.get("fileFormat", "tfrecord")
-        counts = {
-            split["name"]: sum(int(n) for n in split.get("shardLengths", []))
-            for split in info.get("splits", [])
-        }
-        if not all(isinstance(split, str) for split in counts):
-            raise ValueError(f"splits named {list(counts)}")
-    except (OSError, ValueError, AttributeError, TypeError, KeyError, RuntimeError,
-            OverflowError) as error:
+        present = [str(split["name"]) for split in info.get("splits", [])
+                   if any(int(n) for n in split.get("shardLengths", []))]
+    except Exception as error:  # whatever a stranger's JSON holds
         raise _unreadable(folder, error) from error
     if stored != "array_record":
-        raise errors.RequestError(
-            f"{folder} is stored as {stored}, which can't be read without TensorFlow: prepare it "
-            "as array_record (tfds.builder(name, file_format='array_record')"
-            ".download_and_prepare()) in another --data_dir"
-        )
-    return counts
-
-
-def _asked(name: str, counts: dict[str, int], splits: Sequence[str] | None) -> list[str]:
-    """The split names to load, in the set's order unless they are given."""
-    present = [split for split, count in counts.items() if count]
-    if not present:
-        raise errors.RequestError(f"data set {name} holds no examples")
-    return asked(name, present, splits)
+        raise RequestError(f"{folder} is stored as {stored}, which can't be read without "
+                           "TensorFlow: prepare it with file_format='array_record' in another "
+                           "--data_dir")
+    return present
 
 
 def _files_digest(folder: Path) -> str:
     """Changes when the prepared files do: their text, and the records' names, sizes and times."""
     total = hashlib.sha256(f"decoder {_DECODER}".encode())
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        text, seen = path.suffix in (".json", ".txt"), path.stat()
         total.update(path.name.encode())
-        if path.suffix in (".json", ".txt"):
-            total.update(path.read_bytes())
-        else:
-            stat = path.stat()
-            total.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+        total.update(path.read_bytes() if text else f"{seen.st_size} {seen.st_mtime_ns}".encode())
     return total.hexdigest()[:16]
 
 
@@ -140,8 +107,8 @@ def _decode(name: str, folder: Path, size: int, split: str) -> tuple[Split, tupl
     import tensorflow_datasets as tfds
 
     print(f"decoding {name} {split} from {folder}", file=sys.stderr)
-    _only_tfds_features(name, folder)
     try:
+        only_tfds_features(folder)
         builder = tfds.builder_from_directory(folder)
         channels, classes = _features(name, builder.info.features)
         # tfds would decode with OpenCV where it is installed, and to slightly other pixels.
@@ -151,55 +118,40 @@ def _decode(name: str, folder: Path, size: int, split: str) -> tuple[Split, tupl
         raise _unreadable(folder, error) from error
 
 
-def _only_tfds_features(name: str, folder: Path) -> None:
-    """Raises RequestError where features.json names a class of another package.
+def only_tfds_features(folder: Path) -> None:
+    """Raises RequestError where features.json names a class of others: tfds would import it."""
+    named: list[Any] = []
 
-    tfds would import any module that is named there.
-    """
-    try:
-        named = _class_names(json.loads((folder / "features.json").read_text()))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(folder, error) from error
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # A feature of the set may be called `type` too: then it is described by a dict.
+        named.extend(value for key, value in pairs
+                     if key in ("pythonClassName", "type") and not isinstance(value, dict))
+        return dict(pairs)
+
+    json.loads((folder / "features.json").read_text(), object_pairs_hook=note)
     for found in named:
         if not str(found).startswith("tensorflow_datasets.core.features."):
-            raise errors.RequestError(
-                f"data set {name} can't be used: its features.json names {found}, which is not "
-                "tfds's own"
-            )
-
-
-def _class_names(described: Any) -> list[Any]:
-    """Every class that a features.json names, at any depth."""
-    if isinstance(described, list):
-        return [name for item in described for name in _class_names(item)]
-    if not isinstance(described, dict):
-        return []
-    # A feature of the set may be called `type` too: then it is described by a dict.
-    own = [described[key] for key in ("pythonClassName", "type") if key in described
-           and not isinstance(described[key], dict)]  # fmt: skip
-    return own + _class_names(list(described.values()))
+            raise RequestError(f"the data set in {folder} can't be used: its features.json names "
+                               f"{found}, which is not tfds's own")
 
 
 def _features(name: str, features: Any) -> tuple[int, tuple[str, ...]]:
     """(channels, class names); RequestError unless there are a uint8 image and a class label."""
-    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.features import ClassLabel, Image
 
     held: dict[str, Any] = dict(features) if hasattr(features, "keys") else {}
-    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
-    usable = all(isinstance(held.get(key), kind) for key, kind in kinds.items())
-    if not usable or held["image"].np_dtype != np.uint8:
-        raise errors.RequestError(
-            f"data set {name} can't be used: it needs an 8-bit feature `image` and a class "
-            f"feature `label`, and has {', '.join(sorted(held)) or 'no named features'}"
-        )
-    return held["image"].shape[-1] or 3, tuple(held["label"].names)
+    picture, label = held.get("image"), held.get("label")
+    if isinstance(picture, Image) and isinstance(label, ClassLabel):
+        if picture.np_dtype == np.uint8:
+            return picture.shape[-1] or 3, tuple(label.names)
+    raise RequestError(f"data set {name} can't be used: it needs an 8-bit feature `image` and a "
+                       f"class feature `label`, and has {', '.join(sorted(held)) or 'no names'}")
 
 
 def _pixels(name: str, source: Any, mode: str, size: int) -> Split:
     """Decoded images NxHxWxC uint8 and labels N int32 of a tfds data source."""
     sides = (size, size) if size else None
-    labels = np.empty(len(source), np.int32)
-    images = np.empty(0, np.uint8)
+    labels, images = np.empty(len(source), np.int32), np.empty(0, np.uint8)
     for start in range(0, len(source), _BLOCK):
         rows = range(start, min(start + _BLOCK, len(source)))
         for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
@@ -212,8 +164,6 @@ def _pixels(name: str, source: Any, mode: str, size: int) -> Split:
     return Split(images, labels)
 
 
-def _unreadable(folder: Path, error: Exception) -> errors.RunError:
-    return errors.RunError(
-        f"{folder} can't be read ({type(error).__name__}: {error}): remove that folder and run "
-        "again to prepare it anew"
-    )
+def _unreadable(folder: Path, error: Exception) -> RunError:
+    return RunError(f"{folder} can't be read ({type(error).__name__}: {error}): remove that folder "
+                    "and run again to prepare it anew")

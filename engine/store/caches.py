@@ -35,18 +35,17 @@ def doubt(path: Path) -> str:
 
 def compile_cache_dir() -> Path:
     """Where compiled programs are kept: jax's own variable, else the user's cache folder."""
-    if named := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return Path(named)
-    return cache_home() / "compiled"
+    named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    return Path(named) if named else cache_home() / "compiled"
 
 
 def cache_problem(path: Path) -> str:
-    """Create the compile cache's folder; why it can't be used, or ''."""
+    """Create a cache's folder; why it can't be used, or ''."""
     try:
         make(path)
         with tempfile.TemporaryFile(dir=path):
             pass
-        return doubt(path)  # what lies there is machine code that this process will run
+        return doubt(path)  # programs that lie there are run by this process
     except OSError as error:
         return f"{path}: {error.strerror or error}"
 
