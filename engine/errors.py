@@ -1,6 +1,7 @@
 """Errors a person reads: what was wrong, the value seen, what to type instead."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 NEAR = 0.72  # of two words' letters in common; a test holds some that are and some that aren't
@@ -31,6 +32,18 @@ def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
     near = difflib.get_close_matches(value, choices, n=3, cutoff=NEAR)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}."
     return RequestError(f"unknown {what} {value!r}: {hint}")
+
+
+def visible(text: object, kept: str = "\n") -> str:
+    """With control and format characters as escapes, but for those `kept`: a name that comes from a
+    file can't move a terminal's cursor, nor add a column or a line."""
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode()
+                   for c in str(text))
+
+
+def tell(text: object) -> None:
+    """A line on standard error, which isn't the result."""
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def one_line(error: object) -> str:

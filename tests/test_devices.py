@@ -50,7 +50,8 @@ FRESH = {
     "compiled": (
         "",
         "",
-        "assert caches.enable_compile_cache(folder / 'a/compiled')\n"
+        "os.environ['JAX_COMPILATION_CACHE_DIR'] = str(folder / 'a/compiled')\n"
+        "caches.use_compile_cache(True)\n"
         "jax.jit(lambda x: x * 3 + 1)(2.0)",
     ),
 }
@@ -218,12 +219,15 @@ def test_compiled_programs_are_kept_privately(fresh):
     assert any(folder.iterdir()), printed(fresh / "compiled")
 
 
-def test_a_cache_that_cannot_be_written_is_one_line_and_no_error(tmp_path, capsys):
+def test_a_cache_that_cannot_be_written_is_one_line_and_no_error(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    before = jax.config.jax_compilation_cache_dir
-    assert not caches.enable_compile_cache(tmp_path / "file" / "compiled")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "compiled"))
+    before, used = jax.config.jax_compilation_cache_dir, jax.config.jax_enable_compilation_cache
+    caches.use_compile_cache(True)
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert jax.config.jax_compilation_cache_dir == before
+    assert not jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", used)
 
 
 def test_a_cache_that_anyone_may_write_is_not_used(tmp_path):

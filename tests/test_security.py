@@ -489,12 +489,80 @@ def test_a_cache_that_others_may_write_is_neither_read_nor_kept(
     cache.folder().chmod(bits)
     found = cache.kept("key", lambda: (good, ("a",)))
     assert np.array_equal(found.split.inputs, good.inputs)
-    assert f"{who} may write there (chmod go-w {cache.folder()})" in capsys.readouterr().err
-    assert f"{who} may write there" in caches.cache_problem(cache.folder())
+    told = f"{cache.folder()}: {who} may write there; delete it, whose content may be another's"
+    assert told in capsys.readouterr().err
+    assert told == caches.cache_problem(cache.folder())
+    assert cache.kept("key", lambda: (good, ("a",))).digest == found.digest  # and none was written
+    cache.folder().chmod(0o700)
+    assert cache.kept("key", lambda: (good, ("a",))).digest != found.digest
 
 
-def test_a_cache_of_another_user_is_not_trusted(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
-    theirs = os.stat_result((0o40700, 0, 0, 0, 4321, 0, 0, 0, 0, 0))
-    monkeypatch.setattr(Path, "stat", lambda self, **_: theirs)
-    assert "belongs to another user" in caches.doubt(tmp_path)
+@pytest.mark.parametrize("whose", ["the folder", "an entry", "what lies above"])
+def test_a_cache_of_another_user_is_not_trusted(whose, tmp_path):
+    """As after a `chmod go-w` of what a stranger had filled."""
+    if os.getuid():
+        pytest.skip("needs root, to give a file away")
+    folder = tmp_path / "home" / "cache"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "entry").write_text("")
+    theirs = {"the folder": folder, "an entry": folder / "entry", "what lies above": folder.parent}
+    assert caches.doubt(folder) == ""
+    os.chown(theirs[whose], 4321, 4321)
+    assert f"{theirs[whose]}: belongs to another user" in caches.doubt(folder)
+
+
+def test_a_cache_below_what_others_may_write_is_not_trusted_but_for_such_as_tmp(tmp_path):
+    folder = tmp_path / "shared" / "cache"
+    folder.mkdir(parents=True, mode=0o700)
+    folder.parent.chmod(0o777)
+    assert "shared: anyone may write there; name another folder" in caches.doubt(folder)
+    folder.parent.chmod(0o1777)
+    assert caches.doubt(folder) == ""
+
+
+def test_a_cache_that_holds_a_link_or_what_others_can_change_is_not_trusted(tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "entry").write_text("")
+    (tmp_path / "entry").chmod(0o664)
+    assert "entry: its group may write there; delete" in caches.doubt(tmp_path)
+    tmp_path.chmod(0o700)  # which lets nobody near it
+    assert caches.doubt(tmp_path) == ""
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    assert "link: is a link" in caches.doubt(tmp_path)
+
+
+COMPILED = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = [{root!r}]
+from engine.store import caches
+caches.use_compile_cache({wanted})
+import jax
+jax.jit(lambda x: x * 3 + 1)(2.0)
+"""
+
+
+def compiled_in(folder: Path, wanted: bool = True) -> str:
+    """What a process that compiles says, where jax's own variable names the cache."""
+    script = COMPILED.format(root=str(ROOT), wanted=wanted)
+    env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder), "JAX_PLATFORMS": "cpu"}
+    return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True,
+                          check=True).stderr
+
+
+def test_programs_are_neither_written_nor_read_where_others_may_write(tmp_path):
+    tmp_path.chmod(0o777)
+    assert "compiled programs are not kept: " in compiled_in(tmp_path)
+    tmp_path.chmod(0o700)
+    compiled_in(tmp_path, wanted=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_program_is_compiled_and_kept_anew(tmp_path):
+    tmp_path.chmod(0o700)
+    compiled_in(tmp_path)
+    kept = [path for path in tmp_path.iterdir() if path.name.endswith("-cache")]
+    for path in kept:
+        path.write_bytes(b"damaged")
+    assert kept and compiled_in(tmp_path) == ""
+    assert all(path.read_bytes() != b"damaged" for path in kept)

@@ -43,8 +43,7 @@ def begin(place: Place, stderr: bool = False, quiet: bool = False) -> Host:
 
 def compute_on(device: jax.Device, compile_cache: bool) -> None:
     """Make it jax's default, and the compile cache ready where it is wanted."""
-    if compile_cache:
-        caches.enable_compile_cache(caches.compile_cache_dir())
+    caches.use_compile_cache(compile_cache)
     jax.config.update("jax_default_device", device)
 
 

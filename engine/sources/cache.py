@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.errors import tell
 from engine.sources.dataset import Dataset, Split
 from engine.store import caches as private
 
@@ -75,19 +75,19 @@ def kept(key: str, build: Callable[[], Decoded]) -> Entry:
     can't be read is built anew, what can't be written is returned all the same."""
     path = folder() / key
     if problem := private.cache_problem(path.parent):
-        print(f"decoded cache is not used: {problem}", file=sys.stderr)
+        tell(f"decoded cache is not used: {problem}")
         return entry(*build())
     if path.exists():
         try:
             return _read(path)
         except Exception as error:  # whatever bytes were damaged, they can be made anew
-            print(f"decoded cache {path} is damaged ({error}): rebuilding it", file=sys.stderr)
+            tell(f"decoded cache {path} is damaged ({error}): rebuilding it")
             shutil.rmtree(path, ignore_errors=True)
     built = entry(*build())
     try:
         _write(path, built)
     except OSError as error:
-        print(f"decoded cache {path} can't be written ({error}): going on", file=sys.stderr)
+        tell(f"decoded cache {path} can't be written ({error}): going on")
     return built
 
 

@@ -6,7 +6,6 @@ are the classes of the one split `train`. A class's pictures may lie in folders 
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import PurePosixPath
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.devices import choose as devices
-from engine.errors import RequestError
+from engine.errors import RequestError, tell
 from engine.sources import cache, image
 from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, refused, room, varying
 
@@ -40,7 +39,7 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     judge = functools.cache(functools.partial(_shape, root, paths, image_size))
 
     def decode(split: str) -> tuple[Split, tuple[str, ...]]:
-        print(f"decoding {NAME} {split} from {path}", file=sys.stderr)
+        tell(f"decoding {NAME} {split} from {path}")
         labels = np.searchsorted(classes, [*members[split].values()]).astype(np.int32)
         return Split(_decoded([*members[split]], *judge()), labels), classes
 
@@ -76,8 +75,8 @@ def _tree(path: str) -> tuple[str, dict[str, os.stat_result]]:
     except (OSError, ValueError) as error:
         raise _refused(path, error, "type the path of a folder of pictures") from None
     if others:
-        print(f"{NAME}: {len(others)} files are no {', '.join(image.ENDINGS)} and left out: "
-              f"{min(others)!r} is one", file=sys.stderr)  # fmt: skip
+        tell(f"{NAME}: {len(others)} files are no {', '.join(image.ENDINGS)} and left out: "
+              f"{min(others)!r} is one")  # fmt: skip
     return root, dict(sorted(pictures.items()))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
-from engine.errors import RequestError, RunError, unknown
+from engine.errors import RequestError, RunError, tell, unknown
 from engine.sources import builders, download
 from engine.sources.download import Archive
 
@@ -53,7 +53,7 @@ def archives(name: str) -> list[Archive]:
 
 def _from_archives(name: str, root: Path) -> None:
     folder = root / "downloads" / "flaxmill"
-    print(f"preparing {name} in {root}, after any other process that does", file=sys.stderr)
+    tell(f"preparing {name} in {root}, after any other process that does")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Opened to append: were it a link to another's file, nothing would be lost.

@@ -9,14 +9,14 @@ import functools
 import math
 import os
 import re
-import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import numpy as np
 
-from engine.errors import RequestError, one_line
+from engine.errors import RequestError, one_line, tell
 from engine.sources import cache, image
 from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, refused, regular, room
 
@@ -71,7 +71,7 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     read = functools.cache(functools.partial(_all, files, image_size))
 
     def decode(split: str) -> tuple[Split, tuple[str, ...]]:
-        print(f"reading {NAME} {split} from {files[split]}", file=sys.stderr)
+        tell(f"reading {NAME} {split} from {files[split]}")
         found, classes = read()
         return found[split], classes
 
@@ -138,6 +138,8 @@ def _header(lines: _Lines) -> tuple[list[str], int, tuple[int, int, int]]:
     if not names or not all(map(str.isprintable, names)):
         raise _refused(lines.path, "it begins with no header",
                        "write one, such as label,pixel0,pixel1, in UTF-8")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise _refused(lines.path, f"it names two columns {twice[0]!r}", "name each once")
     if "label" not in names and names[1:] and all(map(_PIXEL.fullmatch, names[1:])):
         raise _refused(lines.path, "its first row holds numbers in place of the columns' names",
                        "write a header above it, or call its first column label")

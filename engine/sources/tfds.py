@@ -9,14 +9,13 @@ import hashlib
 import io
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.errors import RequestError, RunError
+from engine.errors import RequestError, RunError, tell
 from engine.sources import cache, image
 from engine.sources.dataset import Dataset, Split, asked, varying
 
@@ -106,7 +105,7 @@ def _decode(name: str, folder: Path, size: int, split: str) -> tuple[Split, tupl
     """One split's images and labels, and the class names."""
     import tensorflow_datasets as tfds
 
-    print(f"decoding {name} {split} from {folder}", file=sys.stderr)
+    tell(f"decoding {name} {split} from {folder}")
     try:
         only_tfds_features(folder)
         builder = tfds.builder_from_directory(folder)

@@ -1,10 +1,18 @@
 """Folders of the user's own: closed to others when made, not trusted where others may write."""
 
+import functools
+import glob
 import importlib.util
 import os
-import sys
+import re
+import stat
 import tempfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from engine.errors import tell
 
 COMPILED_BYTES = 4 << 30
 
@@ -23,14 +31,33 @@ def make(path: Path) -> None:
 
 
 def doubt(path: Path) -> str:
-    """Why what lies in the folder `path` may be another's work, or ''. Raises OSError."""
+    """Why what lies in the folder `path` may be another's work, or ''. Judged are the folder, those
+    above it, and all that it holds. Raises OSError."""
+    path = path.resolve()
+    for above in path.parents:
+        seen = above.stat()
+        each_their_own = seen.st_mode & stat.S_ISVTX  # as in /tmp
+        if why := _others(seen, 0 if each_their_own else seen.st_mode):
+            return f"{above}: {why}; name another folder, by XDG_CACHE_HOME"
     seen = path.stat()
-    if hasattr(os, "getuid") and seen.st_uid not in (os.getuid(), 0):
-        return f"{path}: belongs to another user"
-    for bit, who in ((0o002, "anyone"), (0o020, "its group")):
-        if seen.st_mode & bit:
-            return f"{path}: {who} may write there (chmod go-w {path})"
+    if why := _others(seen, seen.st_mode):
+        return f"{path}: {why}; delete it, whose content may be another's"
+    closed = not seen.st_mode & (stat.S_IXGRP | stat.S_IXOTH)  # what others can't reach
+    for folder, names, files in os.walk(path):
+        for name in (*names, *files):
+            seen = os.lstat(inside := os.path.join(folder, name))
+            link = "is a link" if stat.S_ISLNK(seen.st_mode) else ""
+            if why := link or _others(seen, 0 if closed else seen.st_mode):
+                return f"{inside}: {why}; delete {path}, whose content may be another's"
     return ""
+
+
+def _others(seen: os.stat_result, mode: int) -> str:
+    """Who but this user and root may have written there, or ''."""
+    if seen.st_uid not in (os.getuid(), 0):
+        return "belongs to another user"
+    bits = {stat.S_IWOTH: "anyone", stat.S_IWGRP: "its group"}
+    return next((f"{who} may write there" for bit, who in bits.items() if mode & bit), "")
 
 
 def compile_cache_dir() -> Path:
@@ -50,15 +77,32 @@ def cache_problem(path: Path) -> str:
         return f"{path}: {error.strerror or error}"
 
 
-def enable_compile_cache(path: Path) -> bool:
-    """Keep compiled programs in `path` between runs; says so and goes on where it can't."""
+def use_compile_cache(wanted: bool) -> None:
+    """Keep compiled programs between runs, or don't: jax would of itself where its own variable
+    names a folder. Says so and goes on without where the folder can't be used."""
     import jax
 
-    if problem := cache_problem(path):
-        print(f"compiled programs are not kept: {problem}", file=sys.stderr)
-        return False
+    path = compile_cache_dir()
+    problem = cache_problem(path) if wanted else ""
+    if problem:
+        tell(f"compiled programs are not kept: {problem}")
+    jax.config.update("jax_enable_compilation_cache", wanted and not problem)
+    if not jax.config.jax_enable_compilation_cache:
+        return
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if importlib.util.find_spec("filelock"):  # jax refuses a limit without it
         jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
-    return True
+    if getattr(warnings.showwarning, "func", None) is not _shown:
+        warnings.showwarning = functools.partial(_shown, path, warnings.showwarning)
+
+
+_DAMAGED = re.compile(r"Error reading persistent compilation cache entry for '([\w.<>-]+)'")
+
+
+def _shown(path: Path, show: Callable, message: Any, *where: Any) -> None:
+    """jax warns of a damaged entry each time, as it never writes over one: delete it instead."""
+    if not (found := _DAMAGED.match(str(message))):
+        return show(message, *where)
+    for entry in path.glob(f"{glob.escape(found[1])}-*"):
+        entry.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from engine.devices import mesh
-from engine.errors import RequestError, RunError, one_line
+from engine.errors import RequestError, RunError, one_line, tell
 from engine.job import processes as job
 from engine.store.digests import UNMEASURED, Record, digests, read_record
 
@@ -221,8 +220,7 @@ class Checkpoints:
         moved = self.folder.with_name(f"damaged-{self.folder.name}") / str(step)
         where = "" if self.read_only else f"; it lies in {moved} now"
         if job.first_process():
-            print(f"checkpoint {path} is damaged ({problem}){where}. Taking the one before.",
-                  file=sys.stderr)
+            tell(f"checkpoint {path} is damaged ({problem}){where}. Taking the one before.")
             if not self.read_only:
                 shutil.rmtree(moved, ignore_errors=True)
                 moved.parent.mkdir(exist_ok=True)

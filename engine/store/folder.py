@@ -8,13 +8,12 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.doors import bring
-from engine.errors import RequestError, RunError
+from engine.errors import RequestError, RunError, tell
 from engine.request import Request
 from engine.sources import short
 from engine.store import files, record
@@ -97,8 +96,7 @@ def alone(path: Path) -> Iterator[None]:
             raise RequestError(f"{path} is in use by {file.read().strip() or 'another process'}: "
                                "wait for it, stop it, or name another folder.") from None
         except OSError as error:  # a file system without locks
-            print(f"{path} can't be locked ({error.strerror}): see that no other run writes there",
-                  file=sys.stderr)
+            tell(f"{path} can't be locked ({error.strerror}): see that no other run writes there")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
