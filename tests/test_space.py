@@ -11,8 +11,8 @@ from engine.errors import RequestError
 from engine.place import Place
 from engine.request import Request
 from engine.sweep import space, sweep
-from engine.sweep.halving import rungs
-from engine.sweep.space import Search, axis, perturbed, trials
+from engine.sweep.judge import perturbed, rungs
+from engine.sweep.space import Search, axis, trials
 
 LOG, LIN = "learning_rate=log:1e-4:1e-1", "weight_decay=lin:1:3"
 
@@ -122,7 +122,7 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
      "--pbt compares runs in one compiled program, and optimizer is static"),
     (["--pbt", "--seeds", "4"], "--pbt moves the swept values: type a --sweep"),
     (["--sweep", "b1=0.9", "--pbt"], "--pbt needs 2 runs or more"),
-    (["--seeds", "2", "--halving", "3"], "--halving 3 has 2 runs to choose from"),
+    (["--seeds", "2", "--halving", "3"], "--halving needs 3 runs or more, and has 2"),
     (["--folds", "3", "--validation_split", "validation"], "leave out --validation_split valid"),
     (["--sweep", "b1=0.9,1.5"], "--b1 1.5: type a number below 1."),
     (["--sweep", "momentum=0.8,0.9"], "--momentum 0.8 has no effect with --optimizer adam: sgd"),
@@ -214,12 +214,12 @@ def test_a_count_is_of_a_grid_and_samples_draw_between():
     (1, 3, 9, {}),
 ])
 def test_rungs_by_hand(count, factor, epochs, want):
-    assert rungs(count, factor, epochs) == want
+    assert rungs(Search(halving=factor), count, epochs) == want
 
 
 def test_rungs_are_later_and_smaller_one_by_one():
     for count, factor, epochs in itertools.product(range(1, 40), range(2, 6), range(1, 40)):
-        cuts, runs = rungs(count, factor, epochs), count
+        cuts, runs = rungs(Search(halving=factor), count, epochs), count
         assert list(cuts) == sorted(cuts) and all(1 <= epoch < epochs for epoch in cuts)
         for kept in cuts.values():
             assert 1 <= kept < runs and kept == math.ceil(runs / factor)

@@ -1,6 +1,5 @@
 """The members of a sweep together: the mean of their probabilities, judged. R runs, N examples."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ from engine.data import Subset
 from engine.evaluation import has_own_test, held_for_evaluation
 from engine.learners.gradient import Gradient
 from engine.setup import Setup
-from engine.sweep import population
+from engine.sweep.population import select
 from engine.sweep.space import Study
 
 
@@ -24,25 +23,19 @@ class Standing(NamedTuple):
 
 def _ensemble(
     name: str, numbers: set[int], standings: list[Standing], split: str, subset: Subset
-) -> dict[str, Any] | None:
-    """The mean of these members' probabilities, judged; None for fewer than two."""
-    total, predicted = 0.0, []
+) -> dict[str, Any]:
+    """The mean of these members' probabilities, judged."""
+    inputs, summed_NxC, predicted = subset.split.inputs[subset.rows], 0.0, []
     for learner, found, variables in standings:
-        chosen = np.array([at for at, number in enumerate(found) if number in numbers], int)
-        if len(chosen):
-            some = jax.tree.map(lambda x, chosen=chosen: x[chosen], variables)
-            summed_NxC, each_RxN = jax.device_get(
-                jax.jit(partial(population.predictions, learner))(some, subset)
-            )
-            total = total + summed_NxC
-            predicted.append(each_RxN)
-    if sum(map(len, predicted)) < 2:
-        return None
-    predicted_RxN = np.concatenate(predicted)
+        predict = jax.jit(learner.predict)
+        for at in (at for at, number in enumerate(found) if number in numbers):
+            own_NxC = np.asarray(predict(select(variables, at), inputs))
+            summed_NxC = summed_NxC + own_NxC
+            predicted.append(own_NxC.argmax(axis=1))  # not all, which would grow with their number
+    predicted_RxN, mean_NxC = np.stack(predicted), summed_NxC / len(predicted)
     labels_N = np.asarray(subset.split.targets)[np.asarray(subset.rows)]
-    mean_NxC = np.asarray(total) / len(predicted_RxN)
     return {
-        "name": name, "runs": len(predicted_RxN), "split": split,
+        "name": name, "runs": len(predicted), "split": split,
         "accuracy": float((mean_NxC.argmax(axis=1) == labels_N).mean()),
         "mean_accuracy": float((predicted_RxN == labels_N).mean()),
         "ece": calibration_error(mean_NxC, labels_N),
@@ -51,20 +44,18 @@ def _ensemble(
 
 
 def ensembles(
-    study: Study, standings: list[Standing], best: dict[str, Any], ready: Setup
+    study: Study, standings: list[Standing], best: list[int], ready: Setup
 ) -> list[dict[str, Any]]:
-    """All whole runs, and the best setting's; none where folds leave no common examples, nor of
-    what is no class."""
-    if ready.task.kind != "classes":
-        return []
-    if study.search.folds and not has_own_test(ready):
+    """All whole runs, and those of the `best` setting, of two or more; none where folds leave no
+    common examples, nor of what is no class."""
+    if ready.task.kind != "classes" or study.search.folds and not has_own_test(ready):
         return []
     everyone = {number for standing in standings for number in standing.numbers}
-    own = everyone & set(best["runs"])
+    own = everyone & {*best}
     asked = {"all runs": everyone} | ({"the best setting's": own} if own < everyone else {})
     judged = held_for_evaluation(ready)
-    found = [_ensemble(name, numbers, standings, *judged) for name, numbers in asked.items()]
-    return [e for e in found if e is not None]
+    return [_ensemble(name, numbers, standings, *judged) for name, numbers in asked.items()
+            if len(numbers) > 1]
 
 
 def calibration_error(probability_NxC: np.ndarray, labels_N: np.ndarray, bins: int = 15) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from rich.progress import Progress
 
 from engine.errors import RequestError, RunError
 from engine.job.host import Host
@@ -15,27 +16,12 @@ from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.setup import Setup
 from engine.store import checkpoint, folder
-from engine.sweep import halving, population
-from engine.sweep.board import Board
 from engine.sweep.ensembles import Standing
 from engine.sweep.events import REFUSED, Events
-from engine.sweep.group import (
-    Group,
-    Programs,
-    compile_programs,
-    create,
-    filled,
-    placed,
-    restored,
-)
-from engine.sweep.judge import Verdict, alive, exploited, rows, verdict
-from engine.sweep.population import Member, Population
+from engine.sweep.group import Group, alive, compile_programs, create, placed, restored
+from engine.sweep.judge import Judged, exploited, judged, rungs
+from engine.sweep.population import Member, Population, select
 from engine.sweep.space import Study, Trial
-
-
-def _hyper(member: Member) -> Any:
-    """A member's values as they would be typed: float32's shortest decimals, the same bits."""
-    return jax.tree.map(lambda x: float(str(x)), member.hyper)
 
 
 def _save_member(path: Path, step: int, member: Member, score: float) -> None:
@@ -56,8 +42,10 @@ def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
 class Lockstep:
     """The epochs of one group after another."""
 
-    def __init__(self, study: Study, board: Board, interruption: Interruption, host: Host):
-        self.study, self.board, self.console = study, board, host.console
+    def __init__(
+        self, study: Study, interruption: Interruption, host: Host, progress: Progress
+    ):
+        self.study, self.console, self.progress = study, host.console, progress
         self.interruption = interruption
         self.events = Events(study.path)
         self._pace = Pace()
@@ -71,140 +59,107 @@ class Lockstep:
         Raises RunError, everything saved, where a signal asks to stop; RequestError where the
         group doesn't fit the device.
         """
-        epochs, steps = group.ready.config.epochs, group.ready.lengths.epoch
-        cuts = halving.cuts(self.study.search, group.trials)
+        steps, total = group.ready.lengths.epoch, group.ready.lengths.total
+        name, programs = f"program {group.number + 1}", None
         with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
             runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
             self._begin(group, int(runs.step))
-            done, begun = divmod(int(runs.step), steps)
-            self.board.resumed(halving.run_epochs(len(group.trials), cuts, done)
-                               + alive(runs) * begun / steps)
-            programs = None
-            while int(runs.step) < epochs * steps:
-                if programs is None or programs.count != len(runs.members.seed):
+            bar = self.progress.add_task(name, total=total, completed=int(runs.step))
+            while (step := int(runs.step)) < total:
+                if programs is None or programs.members != len(runs.members.seed):
                     programs = compile_programs(group, runs)
-                runs, took = self._epoch(group, programs, runs)
-                seconds += took
-                if int(runs.step) % steps == 0:
-                    runs, seconds = self._judge(group, programs, runs, seconds, cuts), 0.0
+                for runs, count, took, position in rest_of_epoch(  # noqa: B020  # goes on from there
+                    partial(programs.advance, group), runs, step % steps, steps,
+                    lambda: self._pace.steps,
+                ):
+                    self._pace.learn(count, took)
+                    seconds += took
+                    self.progress.advance(bar, count)
+                    if self.interruption.status:
+                        break
+                if position == steps:
+                    ranking = judged(group, programs, runs, seconds)
+                    self._record(group, runs, ranking, seconds)
+                    runs, seconds = self._selected(group, runs, ranking), 0.0
                 saved.save(runs, None, seconds)
                 if self.interruption.status:
                     saved.wait()
                     raise RunError(
-                        f"stopped at step {int(runs.step)} of {epochs * steps} of program "
-                        f"{group.number + 1} and saved. Go on with: python launch.py sweep "
-                        f"--resume {self.study.path}", self.interruption.status,
+                        f"stopped at step {int(runs.step)} of {total} of {name} and saved. Go on "
+                        f"with: python launch.py sweep --resume {self.study.path}",
+                        self.interruption.status,
                     )
-        if programs and programs.width:
-            self.console.print(f"program {group.number + 1}: {programs.width}")
         return self._settle(group, runs)
 
     def _begin(self, group: Group, step: int) -> None:
         """A folder for every member; what was recorded after the checkpoint will come again."""
         self.events.forget(group.number, step)
-        gone = self.events.status()
         for trial in group.trials:
             _write_config(self._folder(trial.number), trial, group.ready)
-            rows = folder.history(self._folder(trial.number), up_to_step=step)
-            if rows:
-                self.board.measured(trial.number, rows[-1], trial.values)
-            if trial.number in gone:
-                self.board.left(trial.number)
+            folder.history(self._folder(trial.number), up_to_step=step)
 
-    def _epoch(
-        self, group: Group, programs: Programs, runs: Population
-    ) -> tuple[Population, float]:
-        """The rest of the current epoch, or as far as a signal lets it go; its seconds."""
-        steps, seconds = group.ready.lengths.epoch, 0.0
-        advance = partial(programs.advance, group)
-        for runs, count, took, _ in rest_of_epoch(  # noqa: B020  # it goes on from there
-            advance, runs, int(runs.step) % steps, steps, lambda: self._pace.steps
-        ):
-            self._pace.learn(count, took)
-            seconds += took
-            self.board.worked(alive(runs) * count / steps, took)
-            if self.interruption.status:
-                break
-        return runs, seconds
+    def _record(
+        self, group: Group, runs: Population, ranking: list[Judged], seconds: float
+    ) -> None:
+        """Every whole member's row, who diverged, and a line about the epoch."""
+        gone = self.events.status()
+        for one in sorted(ranking):
+            if one.whole:
+                folder.append_history(self._folder(one.number), one.row)
+            elif gone.get(one.number) != "diverged":
+                self.events.add(group.number, int(runs.step), one.number, "diverged")
+        best, runs_asked = ranking[0], len(self.study.trials)
+        line = (f"Epoch {best.row['epoch']}/{group.ready.config.epochs} {seconds:.1f}s - "
+                f"{runs_asked - len(self.events.status())} of {runs_asked} runs alive")
+        if best.whole:
+            score, hyper = f"val_{group.ready.task.score}", runs.members.hyper._asdict()
+            trial = next(t for t in group.trials if t.number == best.number)
+            values = {name: f"{hyper[name][best.at]:.6g}" if name in hyper else value
+                      for name, value in trial.values.items()}
+            line += f" - best {score} {best.row[score]:.4f} (run {best.number}" + "".join(
+                f", {name} {value}" for name, value in values.items()) + ")"
+        self.console.print(line)
+        self.console.file.flush()
 
-    def _judge(
-        self, group: Group, programs: Programs, runs: Population, seconds: float,
-        cuts: dict[int, int],
-    ) -> Population:
-        """Evaluate, record, and let go on who may."""
-        sums = programs.evaluate(members=runs.members, validation=group.validation)
-        found = verdict(runs, rows(group, runs, sums, seconds), group.ready.task)
-        epoch, epochs = found.rows[0]["epoch"], group.ready.config.epochs
-        self._record(group, runs, found)
-        self.board.judged(epoch, epochs)
+    def _selected(self, group: Group, runs: Population, ranking: list[Judged]) -> Population:
+        """The runs that go on. Those that are halved away keep what they have learned in their
+        folders."""
+        search, step, epoch = self.study.search, int(runs.step), ranking[0].row["epoch"]
+        cuts = rungs(search, len(group.trials), group.ready.config.epochs)
         if epoch in cuts:
-            return self._halve(group, runs, found, cuts[epoch])
-        if self.study.search.pbt and epoch < epochs:
-            return self._exploit(group, runs, found)
+            members, score = jax.device_get(runs.members), f"val_{group.ready.task.score}"
+            for at, number, row, _ in (one for one in ranking[cuts[epoch]:] if one.whole):
+                _save_member(self._folder(number), step, select(members, at), row[score])
+                self.events.add(group.number, step, number, "dropped")
+            kept = np.array(sorted(one.at for one in ranking[: cuts[epoch]]))
+            return placed(group, runs._replace(members=select(runs.members, kept)))
+        if search.pbt and epoch < group.ready.config.epochs:
+            names = [axis.name for axis in self.study.axes]
+            number = {one.at: one.number for one in ranking}
+            runs, copies = exploited(group, runs, ranking, names, self.study.request.config.seed)
+            for to, source in copies:
+                self.events.add(group.number, step, number[to], "copied", source=number[source])
         return runs
-
-    def _record(self, group: Group, runs: Population, verdict: Verdict) -> None:
-        gone, trials = self.events.status(), {t.number: t for t in group.trials}
-        hypers = jax.device_get(runs.members.hyper)
-        for at in sorted(verdict.ranking):
-            number = verdict.numbers[at]
-            if verdict.whole[at]:
-                folder.append_history(self._folder(number), verdict.rows[at])
-                values = {
-                    name: float(f"{getattr(hypers, name)[at]:.6g}") if name in hypers._fields else v
-                    for name, v in trials[number].values.items()
-                }
-                self.board.measured(number, verdict.rows[at], values)
-            elif gone.get(number) != "diverged":
-                self._leaves(group.number, int(runs.step), number, "diverged")
-
-    def _halve(self, group: Group, runs: Population, verdict: Verdict, count: int) -> Population:
-        """The best `count` members; the others keep what they have learned in their folders."""
-        members, step = jax.device_get(runs.members), int(runs.step)
-        for at in verdict.ranking[count:]:
-            if verdict.whole[at]:
-                number = verdict.numbers[at]
-                score = verdict.rows[at][f"val_{group.ready.task.score}"]
-                member = population.select(members, at)
-                _save_member(self._folder(number), step, member, score)
-                self._leaves(group.number, step, number, "dropped")
-        kept = np.array(filled(group, sorted(verdict.ranking[:count])))
-        return placed(group, Population(runs.step, population.select(runs.members, kept)))
-
-    def _exploit(self, group: Group, runs: Population, verdict: Verdict) -> Population:
-        names = [axis.name for axis in self.study.axes]
-        moved, copies = exploited(group, runs, verdict, names, self.study.request.config.seed)
-        for to, source in copies:
-            self.events.add(group.number, int(runs.step), verdict.numbers[to], "copied",
-                            source=verdict.numbers[source])
-        return moved
-
-    def _leaves(self, group: int, step: int, run: int, how: str) -> None:
-        self.events.add(group, step, run, how)
-        self.board.left(run)
 
     def refuse(self, group: int, trials: list[Trial], why: RequestError) -> None:
         """Go on without a group."""
         self.console.print(f"program {group + 1} is left out: {why}")
         for trial in trials:
-            self._leaves(group, 0, trial.number, REFUSED)
+            self.events.add(group, 0, trial.number, REFUSED)
 
     def _settle(self, group: Group, runs: Population) -> Standing:
         """Every member that is left, with the values it ended with; the whole ones saved."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
-        members, step = jax.device_get(runs.members), int(runs.step)
-        numbers = members.number.tolist()
-        whole = []
+        members = select(jax.device_get(runs.members), slice(alive(runs)))
+        numbers, whole = members.number.tolist(), []
         for at, number in enumerate(numbers):
-            if number in numbers[:at]:
-                continue
-            member = population.select(members, at)
-            trial = trials[number]._replace(hyper=_hyper(member))
-            _write_config(self._folder(number), trial, group.ready)
+            member, path = select(members, at), self._folder(number)
+            # As they would be typed: float32's shortest decimals, the same bits.
+            typed: Any = jax.tree.map(lambda x: float(str(x)), member.hyper)
+            _write_config(path, trials[number]._replace(hyper=typed), group.ready)
             if number not in gone:
-                last = folder.history(self._folder(number))[-1]
-                score = last[f"val_{group.ready.task.score}"]
-                _save_member(self._folder(number), step, member, score)
+                score = folder.history(path)[-1][f"val_{group.ready.task.score}"]
+                _save_member(path, int(runs.step), member, score)
                 whole.append(at)
-        variables = jax.tree.map(lambda x: x[np.array(whole, int)], members.state.variables)
+        variables = select(members.state.variables, np.array(whole, int))
         return Standing(group.ready.learner, [numbers[at] for at in whole], variables)

@@ -1,6 +1,6 @@
 """Many runs as one: a leading axis over runs in lockstep, in one compiled program.
 
-Legend: R runs, F folds, N examples, K outputs.
+Legend: R runs, F folds, N examples.
 """
 
 import time
@@ -59,23 +59,18 @@ class Layout(NamedTuple):
     mesh: Mesh | None = None
 
 
-def _mapped(layout: Layout, function: Callable, members: Member) -> Any:
-    """`function(member)` of every member, results stacked."""
-    return jax.lax.map(function, members, batch_size=layout.block if layout.block > 1 else None)
-
-
 def _over_members(layout: Layout, function: Callable, members: Member, *shared: Any) -> Any:
-    """`_mapped` of `function(member, *shared)`, each device its share."""
+    """`function(member, *shared)` of every member, results stacked; each device does its share."""
 
     def one_device(members, *shared):
-        return _mapped(layout, lambda member: function(member, *shared), members)
+        return jax.lax.map(lambda member: function(member, *shared), members,
+                           batch_size=layout.block if layout.block > 1 else None)
 
     if layout.mesh is None:
         return one_device(members, *shared)
-    runs, everywhere = PartitionSpec(RUNS), PartitionSpec()
-    specs = (runs, *(everywhere for _ in shared))
+    specs = (PartitionSpec(RUNS), *(PartitionSpec() for _ in shared))
     return jax.shard_map(
-        one_device, mesh=layout.mesh, in_specs=specs, out_specs=runs, check_vma=False
+        one_device, mesh=layout.mesh, in_specs=specs, out_specs=specs[0], check_vma=False
     )(members, *shared)
 
 
@@ -139,6 +134,11 @@ def select(members: Member, which: Any) -> Member:
 _at = jax.jit(select)
 
 
+def _of_member(at: int, population: Population, **shared: Any) -> dict[str, Any]:
+    # A step of its own for each, as the program is given the state to write over.
+    return _single(_at(population.members, np.int32(at)), jnp.array(population.step), **shared)
+
+
 @partial(jax.jit, donate_argnames="members")
 def _with_state(members: Member, at: Array | np.ndarray, state: State) -> Member:
     """The members, in place, the one at a position with another state."""
@@ -147,7 +147,7 @@ def _with_state(members: Member, at: Array | np.ndarray, state: State) -> Member
     )
 
 
-class Separately:
+class Separately(Program):
     """`segment` in a layout of single members on one device: an ordinary run's own program, which
     the host calls for each, in waves of as many at once as goes fastest on so many `cores`.
 
@@ -155,53 +155,33 @@ class Separately:
     """
 
     def __init__(self, learner: Gradient, cores: int, **first: Any):
-        self._program = Program(learner.segment, ("state",), **self._of_member(0, **first))
+        super().__init__(learner.segment, ("state",), **_of_member(0, **first))
         room = memory.free(jax.tree.leaves(first["population"])[0].device)
         need = max(memory.extra(memory.plan(self.compiled)), 1)
         self.width = Width(cores if room is None else max(min(cores, room // need), 1))
         self._threads = ThreadPoolExecutor(self.width.most)
 
-    @property
-    def compiled(self) -> Any:
-        return self._program.compiled
+    def _one(self, given: dict[str, Any]) -> State:
+        return jax.block_until_ready(super().__call__(**given))._replace(step=NOTHING)
 
-    @property
-    def seconds(self) -> float:
-        return self._program.seconds
-
-    @staticmethod
-    def _of_member(at: int, population: Population, **shared: Any) -> dict[str, Any]:
-        member = _at(population.members, np.int32(at))
-        # A step of its own for each, as the program is given the state to write over.
-        return _single(member, jnp.array(population.step), **shared)
-
-    def _wave(self, wave: list[dict[str, Any]]) -> list[State]:
-        """The state of each, all computed at once."""
-        began = time.perf_counter()
-        states = list(self._threads.map(
-            lambda given: jax.block_until_ready(self._program(**given)), wave
-        ))
-        steps = len(wave) * int(wave[0]["count"])
-        self.width.learn(len(wave), steps, time.perf_counter() - began)
-        return states
-
-    def __call__(self, population: Population, count: Any, **shared: Any) -> Population:
-        step, members = population.step, population.members
-        runs, at = members.seed.shape[0], 0
+    def __call__(  # type: ignore[override]  # the program's own arguments are a member's
+        self, population: Population, count: Any, **shared: Any
+    ) -> Population:
+        step, members = population
+        runs, at = len(members.seed), 0
         while at < runs:
             wave = range(at, at + self.width.choose(runs - at))
-            states = self._wave([
-                self._of_member(n, Population(step, members), count=count, **shared) for n in wave
-            ])
+            given = [_of_member(n, Population(step, members), count=count, **shared) for n in wave]
+            began = time.perf_counter()
+            states = list(self._threads.map(self._one, given))
+            self.width.learn(len(wave), len(wave) * int(count), time.perf_counter() - began)
             for n, state in zip(wave, states, strict=True):
-                members = _with_state(members, np.int32(n), state._replace(step=NOTHING))
+                members = _with_state(members, np.int32(n), state)
             at = wave.stop
         return Population(step + jnp.asarray(count, jnp.int32), members)
 
 
-def program(
-    learner: Gradient, layout: Layout, cores: int = 1, **first: Any
-) -> Program | Separately:
+def program(learner: Gradient, layout: Layout, cores: int = 1, **first: Any) -> Program:
     """`segment`, compiled for its arguments `first`: to be called with population=, order=,
     train_FxN= and count=. The population may be donated."""
     if layout == Layout():
@@ -218,19 +198,3 @@ def evaluate(
         return learner.evaluate(member.state.variables, _fold(validation, member.fold))
 
     return _over_members(layout, one, members, validation_FxN)
-
-
-def predictions(learner: Gradient, variables_R: Any, subset: Subset) -> tuple[Array, Array]:
-    """The members' summed predictions, float32 [N, K], and each one's likeliest, int32 [R, N].
-
-    One member after another, so that memory doesn't grow with their number.
-    """
-    inputs = subset.split.inputs[subset.rows]
-
-    def one(total_NxK, variables):
-        own_NxK = learner.predict(variables, inputs)
-        return total_NxK + own_NxK, jnp.argmax(own_NxK, axis=-1).astype(jnp.int32)
-
-    first = jax.tree.map(lambda x: x[0], variables_R)
-    shape = jax.eval_shape(learner.predict, first, inputs)
-    return jax.lax.scan(one, jnp.zeros(shape.shape, shape.dtype), variables_R)

@@ -1,12 +1,11 @@
 """What a sweep found: a row a run, ensembles, the best setting as a recipe, the report."""
 
-import csv
 import dataclasses
 import json
-import math
 import shlex
 from typing import Any
 
+import pandas
 from rich.console import Console
 
 from engine.config import Config
@@ -23,16 +22,11 @@ from engine.sweep.space import Search, Study, Trial
 from engine.task import Task
 
 
-def rows(
-    study: Study, task: Task
-) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
-    """A row a run, and every run's history."""
-    names = [name for name in task.row(task.zeros(2)) if name in ("loss", task.score)]
-    told = [*names, *(f"val_{name}" for name in names)]
+def rows(study: Study, task: Task, histories: dict[int, list]) -> list[dict[str, Any]]:
+    """A row a run."""
+    names = list(dict.fromkeys(("loss", task.score)))
     score, best = f"val_{task.score}", max if task.higher else min
-    gone = Events(study.path).status()
-    histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
-    found = []
+    gone, found = Events(study.path).status(), []
     for trial in study.trials:
         history = histories[trial.number]
         last = history[-1] if history else {}
@@ -41,24 +35,22 @@ def rows(
              "seed": trial.config.seed, "fold": trial.fold}
             | trial.values
             | {"epochs": len(history)}
-            | {name: last.get(name) for name in told}
+            | {name: last.get(name) for name in (*names, *(f"val_{name}" for name in names))}
             | {f"best_{score}": best((r[score] for r in history), default=None)}
             | trial.values  # again: a swept `epochs` stays the one asked for
         )
-    return found, histories
+    return found
 
 
 def _as_left(study: Study) -> Study:
     """The study with the values that population-based training left its runs with."""
-    if not study.search.pbt:
-        return study
     trials = []
-    for trial in study.trials:
+    for trial in study.trials if study.search.pbt else ():
         kept = json.loads((study.path / str(trial.number) / "config.json").read_text())
         hyper = trial.hyper._replace(**kept["hyper"])
         values = {name: float(f"{getattr(hyper, name):.4g}") for name in trial.values}
         trials.append(trial._replace(hyper=hyper, values=values))
-    return study._replace(trials=trials)
+    return study._replace(trials=trials or study.trials)
 
 
 def _literal(value: Any) -> str:
@@ -68,32 +60,33 @@ def _literal(value: Any) -> str:
 
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config."""
-    shown = trial.config
+    config, kind = trial.config, type(trial.hyper).__name__
     if trial.fold:
-        shown = dataclasses.replace(shown, validation_split=Config.validation_split)
-    static = {
-        f.name: bring.written(getattr(shown, f.name)) for f in dataclasses.fields(shown)
-        if getattr(shown, f.name) != f.default
-    }
+        config = dataclasses.replace(config, validation_split=Config.validation_split)
+    static = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)
+              if getattr(config, f.name) != f.default}
     traced = {k: v for k, v in trial.hyper._asdict().items() if v is not None}
-    kind = type(trial.hyper).__name__
-    both = [
-        f"{name} = {kind}(\n"
-        + "".join(f"    {k}={_literal(v)},\n" for k, v in values.items()) + ")\n"
-        for name, kind, values in (("config", "Config", static), ("hyper", kind, traced))
-    ]
     quoted = command.replace("\\", "\\\\").replace('"', '\\"')
-    header = f"The best setting of a sweep: {score.replace('_', ' ')} {value:.4f}.\n\n{quoted}\n"
-    own = "" if kind == "Hyper" else _importing(trial)
-    names = "Config, Hyper" if kind == "Hyper" else "Config"
-    return (f'"""{header}"""\n\nfrom engine.config import {names}\n{own}\n' + "".join(both))
+    imports = "from engine.config import Config, Hyper\n"
+    if kind != "Hyper":  # the class of the traced values is in the file of the user's optimizer
+        imports = ("from engine.config import Config\nfrom engine.doors.bring import first_type\n\n"
+                   f"{kind} = first_type({_literal(bring.written(config.optimizer))}, None)\n")
+    calls = [f"{name} = {made}(\n" + "".join(f"    {k}={_literal(v)},\n" for k, v in values.items())
+             for name, made, values in (("config", "Config", static), ("hyper", kind, traced))]
+    return (f'"""The best setting of a sweep: {score.replace("_", " ")} {value:.4f}.\n\n{quoted}\n'
+            f'"""\n\n{imports}\n{calls[0]})\n{calls[1]})\n')
 
 
-def _importing(trial: Trial) -> str:
-    """How a recipe finds the class of the traced values, in the file of the user's optimizer."""
-    kind = type(trial.hyper)
-    return (f"from engine.doors.bring import first_type\n\n{kind.__name__} = first_type("
-            f"{_literal(bring.written(trial.config.optimizer))}, None)\n")
+def command(study: Study) -> str:
+    """The search as it would be typed again."""
+    config, hyper, *_ = study.request
+    words = [word for text in study.search.axes for word in ("--sweep", text)]
+    static = {f.name: f.default for f in dataclasses.fields(config)}
+    for values, defaults in ((study.search, Search._field_defaults), (config, static),
+                             (hyper, type(hyper)._field_defaults)):
+        given = {name: bring.written(getattr(values, name)) for name in defaults if name != "axes"}
+        words += [f"--{name}={value}" for name, value in given.items() if value != defaults[name]]
+    return "python launch.py sweep " + shlex.join(words)
 
 
 def write(study: Study, standings: list[Standing], ready: Setup, console: Console) -> None:
@@ -101,63 +94,35 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
 
     Raises RunError where every run diverged.
     """
-    study, task = _as_left(study), ready.task
-    found, histories = rows(study, task)
+    study, task, config = _as_left(study), ready.task, study.request.config
+    histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
+    found = rows(study, task, histories)
     folder.write_rows(study.path / "results.jsonl", found)
-    with (study.path / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]))
-        writer.writeheader()
-        writer.writerows(found)
+    runs = pandas.DataFrame(found, dtype=object)
+    runs.to_csv(study.path / "results.csv", index=False, lineterminator="\r\n")
     axes = {a.name: list(dict.fromkeys(t.values[a.name] for t in study.trials))
             for a in study.axes}
     if study.search.samples or study.search.pbt:  # in any order
         axes = {name: sorted(values) for name, values in axes.items()}
-    score = f"val_{task.score}"
-    ranked = ranking.settings(axes, found, score, task.higher)
-    best = ranked[0]
-    if math.isnan(best["mean"]):
+    score = ranking.Score(f"val_{task.score}", task.higher)
+    settings = ranking.ranked(runs, axes, score)[1]
+    best = settings.iloc[0]
+    if not best["counted"]:
         raise RunError(f"all {len(found)} runs diverged: sweep smaller learning rates.", status=3)
+    typed = command(study)
+    name = "validation accuracy" if score.name == "val_accuracy" else score.name
     trial = next(t for t in study.trials if t.number == best["runs"][0])
-    command = "python launch.py " + shlex.join(_words(study))
-    name = "validation accuracy" if score == "val_accuracy" else score
-    folder.replace(study.path / "best.py", recipe(trial, command, name, best["mean"]))
-    together = ensembles(study, standings, best, ready)
+    folder.replace(study.path / "best.py", recipe(trial, typed, name, best["mean"]))
+    together = ensembles(study, standings, best["runs"], ready)
     folder.replace(study.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
-    config = study.request.config
     title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
-    sweep_report.write(study.path, title, choose.describe(ready.device), command, axes, found,
-                       histories, together, score, task.higher)
-    _print(study, task.score, ranked, together, console)
-
-
-def _words(study: Study) -> list[str]:
-    """The command line of the search, as it would be typed again."""
-    search, words = study.search, ["sweep"]
-    for text in search.axes:
-        words += ["--sweep", text]
-    for name, default in Search._field_defaults.items():
-        value = getattr(search, name)
-        if name != "axes" and value != default:
-            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    for f in dataclasses.fields(Config):
-        value = bring.written(getattr(study.request.config, f.name))
-        if value != f.default:
-            words += [f"--{f.name}={value}"]
-    for name, default in type(study.request.hyper)._field_defaults.items():
-        if (value := getattr(study.request.hyper, name)) != default:
-            words += [f"--{name}={value}"]
-    return words
-
-
-def _print(
-    study: Study, score: str, ranked: list[dict[str, Any]], together: list[dict[str, Any]],
-    console: Console,
-) -> None:
-    for place, setting in enumerate(ranked[:5], 1):
-        what = ", ".join(f"{a.name} {setting[a.name]}" for a in study.axes) or "every seed"
+    sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
+                       histories, together, *score)
+    for at, setting in settings[:5].iterrows():
+        what = ", ".join(f"{name} {setting[name]}" for name in axes) or "every seed"
         lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
         count = len(setting["runs"])
-        console.print(f"{place}. {what}: {score} {ranking.mean(setting)} "
+        console.print(f"{at + 1}. {what}: {task.score} {ranking.mean(setting)} "
                       f"({count} run{'s' if count > 1 else ''}{lost})")
     for e in together:
         console.print(

@@ -1,10 +1,9 @@
 """A sweep from request to results: the host's side of population.py."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+from rich.progress import Progress
 
 from engine.devices import choose
 from engine.doors import bring
@@ -16,24 +15,23 @@ from engine.request import Request
 from engine.setup import load, of_objects
 from engine.sources.dataset import Dataset
 from engine.store import folder, record
-from engine.sweep import halving, results, space
-from engine.sweep.board import Board
+from engine.sweep import results, space
 from engine.sweep.ensembles import Standing
 from engine.sweep.group import assemble, grouped
+from engine.sweep.judge import rungs
 from engine.sweep.lockstep import Lockstep
 from engine.sweep.space import Search, Study, Trial
 
 
 def _check(search: Search, trials: list[Trial]) -> None:
     """Raises RequestError for a search that its runs leave no room for."""
-    if search.halving and len(trials) < search.halving:
-        raise RequestError(f"--halving {search.halving} has {len(trials)} runs to choose from: "
-                           "type more --seeds, --samples or values.")
-    if search.halving and not halving.cuts(search, trials):
+    count, least = len(trials), 2 if search.pbt else search.halving
+    if count < least:
+        raise RequestError(f"--{'pbt' if search.pbt else 'halving'} needs {least} runs or more, and "
+                           f"has {count}: type more values, --samples or --seeds.")
+    if search.halving and not rungs(search, count, trials[0].config.epochs):
         raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
                            f"{search.halving} or more: type --epochs {search.halving} or more.")
-    if search.pbt and len(trials) < 2:
-        raise RequestError("--pbt needs 2 runs or more: type more values, --samples or --seeds.")
 
 
 def run(request: Request, search: Search, resume: str = "") -> Path:
@@ -46,8 +44,11 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
     trials = space.trials(request, search)
     groups = grouped(trials, dataset)
     path = Path(resume) if resume else folder.create(request, "sweep")
-    facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
-             "swept_files": _files(trials)}
+    swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
+    facts = {
+        "fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
+        "swept_files": {word: bring.digest(Path(word.rpartition(":")[0])) for word in sorted(swept)},
+    }
     with folder.alone(path):
         if resume:
             saved = record.compare(path, request, facts, "sweep.json")
@@ -58,58 +59,40 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
             folder.write_config(path, folder.described(
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
-        fixed = [a.name for a in axes if not a.traced]
-        programs = "one program" if len(groups) == 1 else (
-            f"{len(groups)} programs, compiled one by one for "
-            f"{' and '.join(fixed) or 'folds of two sizes'}"
-        )
+        fixed = " and ".join(a.name for a in axes if not a.traced) or "folds of two sizes"
+        programs = "one program" if len(groups) == 1 else \
+            f"{len(groups)} programs, compiled one by one for {fixed}"
         host.console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
         _carry_out(Study(path, request, search, axes, trials), groups, dataset, host)
     return path
-
-
-def _files(trials: list[Trial]) -> dict[str, str]:
-    """The SHA-256 of each file of the user's that is swept, by its word."""
-    words = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
-    return {word: bring.digest(Path(word.rpartition(":")[0])) for word in sorted(words)}
 
 
 def _carry_out(
     study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host
 ) -> None:
     """Train the groups one after another; then the results of all."""
-    total = sum(halving.run_epochs(len(members), halving.cuts(study.search, members),
-                                   members[0].config.epochs) for members in groups)
     standings: list[Standing] = []
     refusals: list[RequestError] = []
-    task = bring.task(study.request.config)
-    with (Board(study.trials, total, host.console, task.score, task.higher) as board,
+    with (Progress(console=host.console, disable=not host.console.is_terminal) as progress,
           Interruption() as interruption):
-        lockstep = Lockstep(study, board, interruption, host)
+        lockstep = Lockstep(study, interruption, host, progress)
         for number, members in enumerate(groups):
             try:
-                with _short_of_memory():
-                    group = assemble(number, members, study.request, dataset, host)
-                    standings.append(lockstep.train(group))
-                    ready = group.ready
-            except RequestError as refusal:
-                lockstep.refuse(number, members, refusal)
-                refusals.append(refusal)
+                group = assemble(number, members, study.request, dataset, host)
+                standings.append(lockstep.train(group))
+                ready = group.ready
+                continue
+            except RequestError as error:
+                refusals.append(error)
+            except jax.errors.JaxRuntimeError as error:
+                if not memory.exhausted(error):
+                    raise
+                refusals.append(RequestError("the device ran out of memory: sweep fewer runs at "
+                                             "once, or type a smaller --batch_size."))
+            lockstep.refuse(number, members, refusals[-1])
     if standings:
         results.write(study, standings, ready, host.console)
     elif not list(study.path.glob("checkpoints/[0-9]*/[0-9]*")):
         (study.path / folder.HOLDS["sweep"]).unlink()  # so that its folder is free for another
     if refusals:
         raise refusals[0]
-
-
-@contextlib.contextmanager
-def _short_of_memory() -> Iterator[None]:
-    """A lack of memory as a RequestError."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if not memory.exhausted(error):
-            raise
-        raise RequestError("the device ran out of memory: sweep fewer runs at once, or type a "
-                           "smaller --batch_size.") from None
