@@ -68,16 +68,14 @@ class Lockstep:
             while (step := int(runs.step)) < total:
                 if programs is None or programs.members != len(runs.members.seed):
                     programs = compile_programs(group, runs)
-                for runs, count, took, position in rest_of_epoch(  # noqa: B020  # goes on from there
-                    partial(programs.advance, group), runs, step % steps, steps,
-                    lambda: self._pace.steps,
-                ):
-                    self._pace.learn(count, took)
-                    seconds += took
-                    self.progress.advance(bar, count)
+                for part in rest_of_epoch(partial(programs.advance, group), runs, step % steps,
+                                          steps, lambda: self._pace.steps):
+                    runs, seconds = part.state, seconds + part.seconds
+                    self._pace.learn(part.steps, part.seconds)
+                    self.progress.advance(bar, part.steps)
                     if self.interruption.status:
                         break
-                if position == steps:
+                if part.position == steps:
                     ranking = judged(group, programs, runs, seconds)
                     self._record(group, runs, ranking, seconds)
                     runs, seconds = self._selected(group, runs, ranking), 0.0

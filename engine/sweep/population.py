@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from engine.programs.program import Program
 from engine.state import State
 from engine.sweep.width import Width
 
+T = TypeVar("T")
 NOTHING: Any = ()  # in place of a member's step, which the population has
 
 
@@ -125,7 +126,7 @@ def segment(
     return Population(population.step + jnp.asarray(count, jnp.int32), members)
 
 
-def select(members: Member, which: Any) -> Member:
+def select(members: T, which: Any) -> T:
     """The member at a position; or those at many, [R], in this order, repeats allowed: a gather on
     the run axis."""
     return jax.tree.map(lambda x: x[which], members)
