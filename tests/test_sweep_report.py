@@ -238,14 +238,6 @@ def test_the_page_of_a_score_of_which_less_is_better(tmp_path, figures):
     assert panel.get_ylabel() == "validation mse"
 
 
-def test_bad_runs_leave_the_good_ones_their_colours():
-    assert plots._scale([0.1, 0.62, 0.70, 0.71, 0.72], True) == (0.70, 0.72)
-    assert plots._scale([0.1, 0.68, 0.70, 0.71, 0.72], True) == (0.68, 0.72)
-    assert plots._scale([9.0, 3.0, 2.0, 1.0, 5.5], False) == (1.0, 9.0)
-    assert plots._scale([99.0, 3.0, 2.0, 1.0], False) == (1.0, 3.0)
-    assert plots._scale([0.5], True) == (0.5, 0.5)
-
-
 def drawn_lines(panel) -> dict[str, list]:
     return {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()
             if not line.get_label().startswith("_")}

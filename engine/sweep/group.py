@@ -1,8 +1,7 @@
 """The runs that one compiled program serves: their data, their population, their programs."""
 
 import dataclasses
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -116,39 +115,31 @@ def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, f
 
 
 class Programs(NamedTuple):
-    """segment(population, order, train_FxN, count) and evaluate(members, validation), for `members`
-    runs, repeats among them."""
+    """Of so many `members`, repeats among them: their runs after so many more updates, and the sums
+    of their evaluation; the bytes that both need, the seconds that they were compiled in."""
 
     members: int
-    segment: Program
-    evaluate: Program
-
-    def advance(self, group: Group, runs: Population, count: int) -> Population:
-        """The group's runs after so many more updates."""
-        return self.segment(population=runs, order=group.order, train_FxN=group.train,
-                            count=np.int32(count))
+    advance: Callable[[Population, int], Population]
+    evaluate: Callable[[Population], Any]
+    need: int
+    seconds: float
 
 
-def _compiled(group: Group, layout: Layout, runs: Population) -> tuple[Programs | None, float]:
-    """The programs in this layout, and the bytes that they need; None, infinitely many where the
-    compiler itself finds them too large."""
-    learner, device = group.ready.learner, group.ready.device
-
-    def evaluate(members, validation):
-        return population.evaluate(learner, layout, members, validation)
-
-    try:
-        segment = population.program(
-            learner, layout, choose.cores() if device.platform == "cpu" else 1, population=runs,
-            order=group.order, train_FxN=group.train, count=np.int32(1),
-        )
-        judge = Program(evaluate, members=runs.members, validation=group.validation)
-    except jax.errors.JaxRuntimeError as error:
-        if not memory.exhausted(error):
-            raise
-        return None, math.inf
-    need = max(memory.extra(memory.plan(p.compiled)) for p in (segment, judge))
-    return Programs(len(runs.members.seed), segment, judge), need
+def _compiled(group: Group, layout: Layout, runs: Population) -> Programs:
+    learner, shared = group.ready.learner, {"order": group.order, "train_FxN": group.train}
+    cores = choose.cores() if group.ready.device.platform == "cpu" else 1
+    segment = population.program(
+        learner, layout, cores, population=runs, count=np.int32(1), **shared
+    )
+    evaluate = Program(partial(population.evaluate, learner, layout), members=runs.members,
+                       validation_FxN=group.validation)
+    return Programs(
+        len(runs.members.seed),
+        lambda runs, steps: segment(population=runs, count=np.int32(steps), **shared),
+        lambda runs: evaluate(members=runs.members, validation_FxN=group.validation),
+        max(memory.extra(memory.plan(p.compiled)) for p in (segment, evaluate)),
+        segment.seconds + evaluate.seconds,
+    )
 
 
 def compile_programs(group: Group, runs: Population) -> Programs:
@@ -160,19 +151,22 @@ def compile_programs(group: Group, runs: Population) -> Programs:
         blocks, reason = [1], ("a CPU computes no batch of runs faster than its parts; as many "
                                "blocks at once as go fastest")
     for block in blocks:
-        programs, need = _compiled(group, Layout(block, group.mesh), runs)
-        room = memory.free(device)
-        if programs and (room is None or need <= room):
-            break
+        needed = "much"
+        try:
+            programs, room = _compiled(group, Layout(block, group.mesh), runs), memory.free(device)
+            if room is None or programs.need <= room:
+                break
+            needed = memory.mib(programs.need)
+        except jax.errors.JaxRuntimeError as error:
+            if not memory.exhausted(error):
+                raise
     else:
-        needed = "more than there is" if math.isinf(need) else f"{memory.mib(int(need))} more"
         raise RequestError(
-            f"{count} run{'s' * (count > 1)} need {needed} even one at a time, and the device has "
-            f"{memory.mib(room or 0)} free: sweep fewer at once, or type a smaller --batch_size."
+            f"{count} run{'s' * (count > 1)} need {needed} more even one at a time, and the device "
+            f"has {memory.mib(memory.free(device) or 0)} free: sweep fewer at once, or type a "
+            "smaller --batch_size."
         )
     where = f" on each of {devices} devices" if devices > 1 else ""
-    group.ready.host.console.print(
-        f"population: {count} runs in blocks of {block}{where} ({reason}); compiled in "
-        f"{programs.segment.seconds + programs.evaluate.seconds:.1f} s"
-    )
+    group.ready.host.console.print(f"population: {count} runs in blocks of {block}{where} "
+                                   f"({reason}); compiled in {programs.seconds:.1f} s")
     return programs

@@ -28,17 +28,16 @@ class Judged(NamedTuple):
 def judged(group: Group, programs: Programs, runs: Population, seconds: float) -> list[Judged]:
     """The members best first, those that aren't whole last; repeats that fill a mesh are none."""
     ready, step, count = group.ready, int(runs.step), alive(runs)
-    sums = programs.evaluate(members=runs.members, validation=group.validation)
-    tally, hyper, number, diverged_at = runs.members.state.tally, *jax.device_get(
-        (runs.members.hyper, runs.members.number, runs.members.state.diverged_at))
-    values = jax.device_get(jax.vmap(partial(history_row, ready.task))(tally, sums))
-    found = []
-    for at in range(count):
-        row = {"epoch": step // ready.lengths.epoch, "step": step,
-               "learning_rate": rate_at(ready, step - 1, select(hyper, at)),
-               "seconds": seconds / count} | {n: float(values[n][at]) for n in values}
-        whole = diverged_at[at] < 0 and math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
-        found.append(Judged(at, int(number[at]), row, bool(whole)))
+    row = jax.vmap(partial(history_row, ready.task))
+    values = jax.device_get(row(runs.members.state.tally, programs.evaluate(runs)))
+    hyper, numbers = jax.device_get((runs.members.hyper, runs.members.number))
+    whole = (np.asarray(runs.members.state.diverged_at) < 0) & np.isfinite(values["loss"]) \
+        & np.isfinite(values["val_loss"])
+    found = [Judged(at, int(numbers[at]), {
+        "epoch": step // ready.lengths.epoch, "step": step,
+        "learning_rate": rate_at(ready, step - 1, select(hyper, at)), "seconds": seconds / count,
+        **{name: float(column[at]) for name, column in values.items()},
+    }, bool(whole[at])) for at in range(count)]
     score, sign = f"val_{ready.task.score}", 1 if ready.task.higher else -1
     return sorted(found, key=lambda one: -sign * one.row[score] if one.whole else math.inf)
 

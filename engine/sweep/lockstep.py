@@ -1,7 +1,6 @@
 """The host's loop over the epochs of many runs: train, judge, record, save, let go on who may."""
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,8 @@ class Lockstep:
             while (step := int(runs.step)) < total:
                 if programs is None or programs.members != len(runs.members.seed):
                     programs = compile_programs(group, runs)
-                for part in rest_of_epoch(partial(programs.advance, group), runs, step % steps,
-                                          steps, lambda: self._pace.steps):
+                for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
+                                          lambda: self._pace.steps):
                     runs, seconds = part.state, seconds + part.seconds
                     self._pace.learn(part.steps, part.seconds)
                     self.progress.advance(bar, part.steps)
@@ -123,13 +122,14 @@ class Lockstep:
         """The runs that go on. Those that are halved away keep what they have learned in their
         folders."""
         search, step, epoch = self.study.search, int(runs.step), ranking[0].row["epoch"]
-        cuts = rungs(search, len(group.trials), group.ready.config.epochs)
-        if epoch in cuts:
+        keep = rungs(search, len(group.trials), group.ready.config.epochs).get(epoch)
+        if keep:
             members, score = jax.device_get(runs.members), f"val_{group.ready.task.score}"
-            for at, number, row, _ in (one for one in ranking[cuts[epoch]:] if one.whole):
-                _save_member(self._folder(number), step, select(members, at), row[score])
-                self.events.add(group.number, step, number, "dropped")
-            kept = np.array(sorted(one.at for one in ranking[: cuts[epoch]]))
+            for one in (one for one in ranking[keep:] if one.whole):
+                _save_member(self._folder(one.number), step, select(members, one.at),
+                             one.row[score])
+                self.events.add(group.number, step, one.number, "dropped")
+            kept = np.array(sorted(one.at for one in ranking[:keep]))
             return placed(group, runs._replace(members=select(runs.members, kept)))
         if search.pbt and epoch < group.ready.config.epochs:
             names = [axis.name for axis in self.study.axes]

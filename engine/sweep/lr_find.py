@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,8 +124,7 @@ def run(request: Request, search: Search) -> Finding:
 
 
 def _losses(group: Group, programs: Programs, runs: Population) -> list[float]:
-    sums = programs.evaluate(members=runs.members, validation=group.validation)
-    tally = jax.device_get(group.ready.task.judged_tally(sums))
+    tally = jax.device_get(group.ready.task.judged_tally(programs.evaluate(runs)))
     return (np.asarray(tally.loss_sum, np.float64) / tally.count)[: len(group.trials)].tolist()
 
 
@@ -138,8 +136,8 @@ def _trained(
     steps = min(STEPS, total)
     while (done := int(runs.step)) < steps and not interruption.status:
         at = done % epoch
-        for part in rest_of_epoch(partial(programs.advance, group), runs, at,
-                                  min(epoch, at + steps - done), lambda: pace.steps):
+        for part in rest_of_epoch(programs.advance, runs, at, min(epoch, at + steps - done),
+                                  lambda: pace.steps):
             runs = part.state
             pace.learn(part.steps, part.seconds)
             lost = int((np.asarray(runs.members.state.diverged_at) >= 0).sum())

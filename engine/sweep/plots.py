@@ -28,18 +28,6 @@ def _label(value: Any, length: int = 24) -> str:
     return plain(ranking.shown(value, length))
 
 
-def _scale(values: Any, higher: bool) -> tuple[float, float]:
-    """The lowest and highest score with a colour of their own, NaN left out.
-
-    Bad runs must not leave the good ones all in one colour, so none counts that is further from the
-    best than four times the median is.
-    """
-    found = pandas.Series(values, dtype=float).dropna()
-    away = abs(found - (found.max() if higher else found.min()))
-    near = found[away <= 4 * away.median()]
-    return (near.min(), near.max()) if len(found) else (0.0, 1.0)
-
-
 def _legend(drawn, panel) -> None:
     """One legend below the panels, in as many columns as the longest label leaves room for."""
     handles, labels = panel.get_legend_handles_labels()
@@ -57,33 +45,31 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
     """
     runs, settings = ranking.ranked(runs, axes, score)
     speaking = runs[runs["value"].notna()]
-    most, many = int(settings["counted"].max()), len(settings) > 1
-    band, share = ("quartiles", 50) if most >= QUARTILES_FROM else ("range", 100)
-    best = settings[settings["counted"] > 0][:COLOURED_SETTINGS]
     epochs = pandas.DataFrame([
         epoch | {"place": place}
         for run, place in zip(speaking["run"], speaking["place"], strict=True)
         for epoch in histories.get(run, [])
-    ])
+    ], columns=[*dict.fromkeys(("epoch", "place", "loss", "val_loss", score.metric, score.name))])
+    most, many = int(settings["counted"].max()), len(settings) > 1
+    band, share = ("quartiles", 50) if most >= QUARTILES_FROM else ("range", 100)
+    best = [_label(ranking.in_words(axes, setting), 90)
+            for _, setting in settings[:COLOURED_SETTINGS].iterrows()]
     drawn = figure(9, 3.3)
     import seaborn  # only now that `figure` has seen to MPLBACKEND
 
     names = list(dict.fromkeys(("loss", score.metric)))
     for panel, name in zip(drawn.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        lines = [(epochs, name, "training"), (epochs, f"val_{name}", "validation")]
-        colours: Any = [TRAINING, VALIDATION]
+        lines = [(name, epochs, "training", TRAINING),
+                 (f"val_{name}", epochs, "validation", VALIDATION)]
         if many:
-            lines = [(epochs[epochs["place"] == place], f"val_{name}",
-                      _label(ranking.in_words(axes, setting), 90))
-                     for place, setting in best.iterrows() if len(epochs)]
-            colours = seaborn.color_palette("deep", len(lines))
-        for (frame, column, label), colour in zip(lines, colours, strict=True):
-            if column in frame:
+            lines = [(f"val_{name}", epochs[epochs["place"] == at], label, f"C{at}")
+                     for at, label in enumerate(best)]
+        for column, frame, label, colour in lines:
+            if len(frame):
                 seaborn.lineplot(
-                    frame, x="epoch", y=column, ax=panel, estimator="median",
+                    frame, x="epoch", y=column, ax=panel, estimator="median", color=colour,
                     errorbar=("pi", share), err_kws={"alpha": 0.2, "lw": 0}, marker="o", ms=3.5,
-                    mew=0, color=colour, label=label, ls="--" if column == name else "-",
-                    legend=False,
+                    mew=0, ls="--" if column == name else "-", label=label, legend=False,
                 )
         panel.locator_params(axis="x", integer=True)
         which = f"validation {name} of the best" if many else name
@@ -99,7 +85,7 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
     # Cells are wider than high, so the longer axis goes down.
     (down, rising), (across, level) = sorted(axes.items(), key=lambda item: -len(item[1]))
     _, cells = ranking.ranked(runs, axes, score)
-    medians = cells.pivot(index=down, columns=across, values="median").reindex(rising, columns=level)
+    medians = cells.pivot(index=down, columns=across, values="median").loc[rising, level]
     corners = np.stack([cells[across].map(level.index), cells[down].map(rising.index)], axis=1)
     failed = cells["median"].isna()
     names = [[_label(value) for value in values] for values in (rising, level)]
@@ -109,7 +95,8 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
                    1.4 + max(2, height * len(rising)))
     import seaborn
 
-    low, high = _scale(cells["median"], score.higher)
+    # From the middle cell to the best, so that bad ones don't leave the good ones all in one colour.
+    low, high = cells["median"].quantile([0.5, 1.0] if score.higher else [0.0, 0.5]).fillna(0)
     panel = drawn.subplots()
     panel.set_facecolor("#eef0f3")
     seaborn.heatmap(
@@ -139,15 +126,15 @@ def _along(panel, name: str, values: list, runs: pandas.DataFrame, score: Score)
     for status, face in (("done", TRAINING), ("dropped", "white")):
         dots = runs[runs["status"].eq(status) & runs["value"].notna()]
         if len(dots):
-            panel.scatter(dots[name].map(places), dots["value"], s=24, facecolors=face,
-                          edgecolors=TRAINING, lw=0.8, alpha=0.7, zorder=3, label=f"a run, {status}")
+            panel.scatter(dots[name].map(places), dots["value"], s=24, facecolors=face, lw=0.8,
+                          edgecolors=TRAINING, alpha=0.7, zorder=3, label=f"a run, {status}")
     failed = runs[runs["value"].isna()]
     if len(failed):
         panel.plot(failed[name].map(places), [0.035] * len(failed), "x", c=GREY, ms=6, mew=1.4,
                    transform=panel.get_xaxis_transform(), label="a run, diverged or refused")
     if len(settings):
-        best, line = settings.iloc[0], settings.assign(x=settings[name].map(places)).sort_values("x")
-        panel.plot(line["x"], line["median"], c=TRAINING, lw=1.2, alpha=0.7, label="median")
+        best, line = settings.iloc[0], settings["median"].set_axis(settings[name].map(places))
+        panel.plot(line.sort_index(), c=TRAINING, lw=1.2, alpha=0.7, label="median")
         panel.scatter([places[best[name]]], [best["median"]], s=110, facecolors="none",
                       edgecolors=VALIDATION, lw=2, zorder=5, label="the best median")
         panel.set_title(f"{best['median']:.4g} at {_label(best[name])}", fontsize=10)

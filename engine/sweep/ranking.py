@@ -38,8 +38,8 @@ def ranked(
     runs: pandas.DataFrame, axes: Iterable[str], score: Score
 ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """The runs with their setting's `place` and, where they speak for it, their score as `value`;
-    a row a setting, best first, with the axes, runs (their numbers), counted (how many speak), mean,
-    sd (of a sample; 0 of one run), best, median, dropped and diverged.
+    a row a setting, best first, with the axes, runs (their numbers), counted (how many speak),
+    mean, sd (of a sample; 0 of one run), best, median, dropped and diverged.
 
     The done runs with a finite score speak for a setting, or where it has none its dropped ones;
     such settings come after the others, and those of which none speaks last, their numbers NaN.

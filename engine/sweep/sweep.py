@@ -27,8 +27,8 @@ def _check(search: Search, trials: list[Trial]) -> None:
     """Raises RequestError for a search that its runs leave no room for."""
     count, least = len(trials), 2 if search.pbt else search.halving
     if count < least:
-        raise RequestError(f"--{'pbt' if search.pbt else 'halving'} needs {least} runs or more, and "
-                           f"has {count}: type more values, --samples or --seeds.")
+        raise RequestError(f"--{'pbt' if search.pbt else 'halving'} needs {least} runs or more, "
+                           f"and has {count}: type more values, --samples or --seeds.")
     if search.halving and not rungs(search, count, trials[0].config.epochs):
         raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
                            f"{search.halving} or more: type --epochs {search.halving} or more.")
@@ -45,10 +45,8 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
     groups = grouped(trials, dataset)
     path = Path(resume) if resume else folder.create(request, "sweep")
     swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
-    facts = {
-        "fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
-        "swept_files": {word: bring.digest(Path(word.rpartition(":")[0])) for word in sorted(swept)},
-    }
+    facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
+             "swept_files": {w: bring.digest(Path(w.rpartition(":")[0])) for w in sorted(swept)}}
     with folder.alone(path):
         if resume:
             saved = record.compare(path, request, facts, "sweep.json")
