@@ -74,7 +74,7 @@ def test_what_is_no_gpu_and_a_missing_compiler_are_told(monkeypatch):
 
 
 @needs_the_compiler
-@pytest.mark.parametrize("chip", [chip for chip in CHIPS.values() if chip.cores],
+@pytest.mark.parametrize("chip", [chip for chip in CHIPS.values() if chip.multiprocessors],
                          ids=lambda chip: chip.name)
 def test_every_gpu_has_a_compiler(chip):
     (device,), _ = topology.devices(chip, 1)

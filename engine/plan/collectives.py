@@ -10,13 +10,7 @@ KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective
 _OPERATION = re.compile(
     rf"^\s*(?:ROOT )?%?\S+ = (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(", re.MULTILINE
 )
-_ARRAY = re.compile(r"\b[a-z]+(\d*)\w*\[([\d,]*)\]")
-
-
-def _array_bytes(text: str) -> list[int]:
-    """Bytes of every array in HLO's words for a type: f32[3,32]{1,0}, or a tuple of such."""
-    return [math.prod(map(int, filter(None, sizes.split(",")))) * int(bits or 8) // 8
-            for bits, sizes in _ARRAY.findall(text)]
+_ARRAY = re.compile(r"\b[a-z]+(\d*)\w*\[([\d,]*)\]")  # such as f32[3,32]{1,0}
 
 
 def step(text: str) -> str:
@@ -32,7 +26,8 @@ def read(text: str, devices: int) -> dict[str, list[int]]:
     """Bytes of every collective operation of a compiled text over `devices`, by kind."""
     found: dict[str, list[int]] = {}
     for result, kind, start in _OPERATION.findall(text):
-        arrays = _array_bytes(result)
+        arrays = [math.prod(map(int, filter(None, sizes.split(",")))) * int(bits or 8) // 8
+                  for bits, sizes in _ARRAY.findall(result)]
         # Operands stand beside the results; jaxlib 0.10 leaves them out of an all-reduce's.
         if start and (kind != "all-reduce" or result.startswith("((")):
             arrays = arrays[len(arrays) // 2:]
