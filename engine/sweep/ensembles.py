@@ -10,13 +10,15 @@ from engine.evaluation import has_own_test, held_for_evaluation
 from engine.learners.gradient import Gradient
 from engine.setup import Setup
 from engine.sweep.population import select
-from engine.sweep.space import Study
+from engine.sweep.space import Study, Trial
 
 
 class Standing(NamedTuple):
-    """What a group leaves: its learner; its whole members' numbers and stacked variables [R]."""
+    """What a group leaves: its learner; its runs with the values that they ended with; its whole
+    members' numbers and stacked variables [R]."""
 
     learner: Gradient
+    trials: list[Trial]
     numbers: list[int]
     variables: Any
 
@@ -25,8 +27,9 @@ def _ensemble(
     name: str, numbers: set[int], standings: list[Standing], split: str, subset: Subset
 ) -> dict[str, Any]:
     """The mean of these members' probabilities, judged."""
-    inputs, summed_NxC, predicted = subset.split.inputs[subset.rows], 0.0, []
-    for learner, found, variables in standings:
+    inputs, predicted = subset.split.inputs[subset.rows], []
+    summed_NxC: np.ndarray = np.float32(0)  # type: ignore[assignment]
+    for learner, _, found, variables in standings:
         predict = jax.jit(learner.predict)
         for at in (at for at, number in enumerate(found) if number in numbers):
             own_NxC = np.asarray(predict(select(variables, at), inputs))

@@ -116,7 +116,6 @@ class Lockstep:
             line += f" - best {score} {best.row[score]:.4f} (run {best.number}" + "".join(
                 f", {name} {value}" for name, value in values.items()) + ")"
         self.console.print(line)
-        self.console.file.flush()
 
     def _selected(self, group: Group, runs: Population, ranking: list[Judged]) -> Population:
         """The runs that go on. Those that are halved away keep what they have learned in their
@@ -149,15 +148,16 @@ class Lockstep:
         """Every member that is left, with the values it ended with; the whole ones saved."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
         members = select(jax.device_get(runs.members), slice(alive(runs)))
-        numbers, whole = members.number.tolist(), []
-        for at, number in enumerate(numbers):
+        left, whole = [], []
+        for at, number in enumerate(members.number.tolist()):
             member, path = select(members, at), self._folder(number)
             # As they would be typed: float32's shortest decimals, the same bits.
             typed: Any = jax.tree.map(lambda x: float(str(x)), member.hyper)
-            _write_config(path, trials[number]._replace(hyper=typed), group.ready)
+            left.append(trials[number]._replace(hyper=typed))
+            _write_config(path, left[at], group.ready)
             if number not in gone:
                 score = folder.history(path)[-1][f"val_{group.ready.task.score}"]
                 _save_member(path, int(runs.step), member, score)
                 whole.append(at)
         variables = select(members.state.variables, np.array(whole, int))
-        return Standing(group.ready.learner, [numbers[at] for at in whole], variables)
+        return Standing(group.ready.learner, left, [left[at].number for at in whole], variables)

@@ -95,7 +95,7 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
                    1.4 + max(2, height * len(rising)))
     import seaborn
 
-    # From the middle cell to the best, so that bad ones don't leave the good ones all in one colour.
+    # From the middle cell to the best: bad ones must not leave the good ones all in one colour.
     low, high = cells["median"].quantile([0.5, 1.0] if score.higher else [0.0, 0.5]).fillna(0)
     panel = drawn.subplots()
     panel.set_facecolor("#eef0f3")

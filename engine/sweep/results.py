@@ -42,17 +42,6 @@ def rows(study: Study, task: Task, histories: dict[int, list]) -> list[dict[str,
     return found
 
 
-def _as_left(study: Study) -> Study:
-    """The study with the values that population-based training left its runs with."""
-    trials = []
-    for trial in study.trials if study.search.pbt else ():
-        kept = json.loads((study.path / str(trial.number) / "config.json").read_text())
-        hyper = trial.hyper._replace(**kept["hyper"])
-        values = {name: float(f"{getattr(hyper, name):.4g}") for name in trial.values}
-        trials.append(trial._replace(hyper=hyper, values=values))
-    return study._replace(trials=trials or study.trials)
-
-
 def _literal(value: Any) -> str:
     """A value as Python source, strings in double quotes."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
@@ -94,7 +83,11 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
 
     Raises RunError where every run diverged.
     """
-    study, task, config = _as_left(study), ready.task, study.request.config
+    task, config = ready.task, study.request.config
+    if study.search.pbt:  # which has left its runs with other values
+        study = study._replace(trials=[
+            trial._replace(values={name: float(f"{getattr(trial.hyper, name):.4g}")
+                                   for name in trial.values}) for trial in standings[0].trials])
     histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
     found = rows(study, task, histories)
     folder.write_rows(study.path / "results.jsonl", found)

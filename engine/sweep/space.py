@@ -100,7 +100,7 @@ def _range(name: str, text: str) -> Axis:
     """log:LOW:HIGH[:COUNT] or lin:LOW:HIGH[:COUNT]."""
     scale, *numbers = text.split(":")
     try:
-        low, high, count = map(float, numbers if len(numbers) == 3 else [*numbers, 0])
+        low, high, count = map(float, numbers if len(numbers) == 3 else [*numbers, "0"])
         sound = low < high and (scale == "lin" or low > 0) and (
             count % 1 == 0 and 2 <= count <= MOST or count == 0)
     except ValueError:
@@ -147,7 +147,8 @@ def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
             raise RequestError(f"--{flag} {value}: type {least} or more.")
     settings = search.samples or math.prod(len(a.values) for a in found)
     runs = settings * search.seeds * max(1, search.folds)
-    chooser = "--pbt" if search.pbt else "--halving" if search.halving else ""
+    chooser, least = ("--pbt", 2) if search.pbt else ("--halving" * bool(search.halving),
+                                                      search.halving)
     for wrong, why in (
         (len({*names}) < len(names),
          f"--sweep {max(names, key=names.count, default='')} is given twice: put all its values in "
@@ -165,6 +166,8 @@ def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
          f"{' '.join(fixed)} is static: sweep {', '.join(hyper._fields)} only."),
         (search.pbt and not found, "--pbt moves the swept values: type a --sweep, such as "
          "learning_rate=log:1e-4:1e-2:16."),
+        (chooser and runs < least, f"{chooser} needs {least} runs or more, and has {runs}: type "
+         "more values, --samples or --seeds."),
     ):
         if wrong:
             raise RequestError(why)
@@ -191,6 +194,9 @@ def trials(request: Request, search: Search) -> list[Trial]:
     if search.folds and config.validation_split != Config.validation_split:
         raise RequestError("--folds holds parts of the training split out: leave out "
                            f"--validation_split {config.validation_split}.")
+    if search.halving > config.epochs:
+        raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
+                           f"{search.halving} or more: type --epochs {search.halving} or more.")
     parts = [f"{n}/{search.folds}" for n in range(1, search.folds + 1)] or [config.validation_split]
     seeds = range(config.seed, config.seed + search.seeds)
     shared = search.same_data_order and config.order_seed < 0

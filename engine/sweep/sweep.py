@@ -18,26 +18,14 @@ from engine.store import folder, record
 from engine.sweep import results, space
 from engine.sweep.ensembles import Standing
 from engine.sweep.group import assemble, grouped
-from engine.sweep.judge import rungs
 from engine.sweep.lockstep import Lockstep
 from engine.sweep.space import Search, Study, Trial
-
-
-def _check(search: Search, trials: list[Trial]) -> None:
-    """Raises RequestError for a search that its runs leave no room for."""
-    count, least = len(trials), 2 if search.pbt else search.halving
-    if count < least:
-        raise RequestError(f"--{'pbt' if search.pbt else 'halving'} needs {least} runs or more, "
-                           f"and has {count}: type more values, --samples or --seeds.")
-    if search.halving and not rungs(search, count, trials[0].config.epochs):
-        raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
-                           f"{search.halving} or more: type --epochs {search.halving} or more.")
 
 
 def run(request: Request, search: Search, resume: str = "") -> Path:
     """Carry a sweep out, or go on with the one in the folder `resume`; its folder."""
     axes = space.axes(search, request.hyper)
-    _check(search, space.trials(request, search))
+    space.trials(request, search)  # refused before a device is asked for
     host = begin_alone(request.place)
     dataset = load(request, host)
     request = of_objects(request, dataset, host)

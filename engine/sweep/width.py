@@ -26,8 +26,3 @@ class Width:
         """A wave of `width` runs, `steps` in all, took so long: steps a second, once."""
         if math.isinf(self._rates[width]) and seconds > LEAST_SECONDS:
             self._rates[width] = steps / seconds
-
-    def __str__(self) -> str:
-        """Those tried, the fastest first."""
-        tried = sorted((-rate, width) for width, rate in self._rates.items() if rate < math.inf)
-        return ", ".join(f"{width} at once {-rate:,.1f} steps/s" for rate, width in tried)
