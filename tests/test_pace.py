@@ -1,7 +1,7 @@
 import pytest
 
 from engine.segments import SECONDS, Pace
-from engine.sweep.width import LEAST_SECONDS, Width
+from engine.sweep.population import LEAST_SECONDS, Width
 
 
 def test_a_segment_grows_until_it_takes_its_time():

@@ -25,8 +25,8 @@ from engine.sources import arrays
 from engine.store.folder import history
 from engine.sweep import group as groups
 from engine.sweep import judge, results, sweep
-from engine.sweep.lockstep import Lockstep
 from engine.sweep.space import Search, trials
+from engine.sweep.sweep import Lockstep
 from engine.trained import load
 
 CONFIG = Config(model=Tiny, batch_size=8, epochs=3)
@@ -190,7 +190,7 @@ def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
     runs = groups.create(made)
     ranking = [judge.Judged(at, at, {}, True) for at in (2, 0, 3, 1)]
     moved, copies = judge.exploited(made, runs, ranking, ["learning_rate"], 0)
-    assert copies == [(1, 2)]
+    assert [(to.number, source.number) for to, source in copies] == [(1, 2)]
     before, after = (jax.device_get(x.members) for x in (runs, moved))
     at = partial(jax.tree.map, lambda x: x[1])
     jax.tree.map(np.testing.assert_array_equal, at(after.state),

@@ -75,9 +75,6 @@ def calibration_error(probability_NxC: np.ndarray, labels_N: np.ndarray, bins: i
 
 def disagreement(predicted_RxN: np.ndarray) -> float:
     """The share of examples on which two of R members differ, averaged over pairs of members."""
-    members = len(predicted_RxN)
-    votes_CxN = np.stack([
-        (predicted_RxN == label).sum(axis=0) for label in range(predicted_RxN.max() + 1)
-    ])
-    agreeing_N = (votes_CxN * (votes_CxN - 1)).sum(axis=0)
-    return float(1.0 - agreeing_N.mean() / (members * (members - 1)))
+    from scipy.spatial.distance import pdist
+
+    return float(pdist(predicted_RxN, "hamming").mean())

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.devices import choose
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
@@ -43,14 +44,15 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
 
     Raises RequestError where one of them can't be cut from the data set.
     """
-    sizes: dict[Any, tuple[int, int]] = {}
+    @cache
+    def sizes(config: Config, _part: str) -> tuple[int, int]:  # which no Config's equality counts
+        data = partition(dataset, config)
+        return len(data.train.rows), len(data.validation.rows)
+
     groups: dict[Any, list[Trial]] = {}
     for trial in trials:
-        part = trial.config, trial.config.validation_split
-        if part not in sizes:
-            data = partition(dataset, trial.config)
-            sizes[part] = len(data.train.rows), len(data.validation.rows)
-        groups.setdefault((trial.config, sizes[part]), []).append(trial)
+        key = trial.config, sizes(trial.config, trial.config.validation_split)
+        groups.setdefault(key, []).append(trial)
     return list(groups.values())
 
 

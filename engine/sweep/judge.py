@@ -66,26 +66,27 @@ def perturbed(name: str, value: float, up: bool) -> float:
 
 def exploited(
     group: Group, runs: Population, ranking: list[Judged], names: list[str], seed: int
-) -> tuple[Population, list[tuple[int, int]]]:
+) -> tuple[Population, list[tuple[Judged, Judged]]]:
     """Population-based training (Jaderberg et al. 2017): the worst fifth go on as copies of the
     best fifth, the values of `names` moved.
 
     Returns (to, from) of every copy; number, seed and fold stay.
     """
     draw, share = np.random.default_rng((seed, int(runs.step))), max(1, len(ranking) // 5)
-    sources = [one.at for one in ranking[:share] if one.whole]
+    sources = [one for one in ranking[:share] if one.whole]
     if not sources or len(ranking) < 2:
         return runs, []
     which = np.arange(len(ranking))
-    copies = [(one.at, int(draw.choice(sources))) for one in ranking[-share:]]
+    copies = [(to, sources[draw.choice(len(sources))]) for to in ranking[-share:]]
     for to, source in copies:
-        which[to] = source
+        which[to.at] = source.at
     own = select(jax.device_get(runs.members), slice(len(ranking)))
     members = select(own, which)
     hyper = members.hyper._asdict()
     for name in names:
         for to, _ in copies:
-            hyper[name][to] = perturbed(name, float(hyper[name][to]), bool(draw.random() < 0.5))
+            was = float(hyper[name][to.at])
+            hyper[name][to.at] = perturbed(name, was, bool(draw.random() < 0.5))
     members = members._replace(
         hyper=type(own.hyper)(**hyper), seed=own.seed, fold=own.fold, number=own.number
     )

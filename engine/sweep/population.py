@@ -3,6 +3,7 @@
 Legend: R runs, F folds, N examples.
 """
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,22 +23,20 @@ from engine.learners.gradient import Gradient
 from engine.programs import memory
 from engine.programs.program import Program
 from engine.state import State
-from engine.sweep.width import Width
 
+LEAST_SECONDS = 0.2  # of a wave that tells how fast it went
+WORTHWHILE = 1.1
 T = TypeVar("T")
 NOTHING: Any = ()  # in place of a member's step, which the population has
 
 
 class Member(NamedTuple):
-    """One run, or many with a leading axis [R] on every array.
-
-    `state` is a State whose step is empty: the population counts it. `fold` int32 picks rows of
-    the data, `seed` uint32 is the run's, `number` int32 says which run of the sweep it is.
-    """
+    """One run, or many with a leading axis [R] on every array. The population counts the state's
+    step; `fold` int32 picks rows of the data, `number` int32 says which run of the sweep it is."""
 
     state: State
     hyper: Any
-    seed: Array
+    seed: Array  # uint32
     fold: Array
     number: Array
 
@@ -50,11 +49,9 @@ class Population(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How members are computed: `block` of them at once under vmap, the blocks one after another.
-
-    With a `mesh`, each device of its axis "runs" does so with its share, and none speaks to
-    another. A block of 1 is a plain loop: each member's bits are those of the run alone.
-    """
+    """`block` members at once under vmap, the blocks one after another; on each device of a `mesh`
+    its share of them, and none speaks to another. A block of 1 is a plain loop: each member's bits
+    are those of the run alone."""
 
     block: int = 1
     mesh: Mesh | None = None
@@ -67,12 +64,11 @@ def _over_members(layout: Layout, function: Callable, members: Member, *shared: 
         return jax.lax.map(lambda member: function(member, *shared), members,
                            batch_size=layout.block if layout.block > 1 else None)
 
-    if layout.mesh is None:
-        return one_device(members, *shared)
-    specs = (PartitionSpec(RUNS), *(PartitionSpec() for _ in shared))
-    return jax.shard_map(
-        one_device, mesh=layout.mesh, in_specs=specs, out_specs=specs[0], check_vma=False
-    )(members, *shared)
+    if layout.mesh:
+        specs = (PartitionSpec(RUNS), *(PartitionSpec() for _ in shared))
+        one_device = jax.shard_map(one_device, mesh=layout.mesh, in_specs=specs,
+                                   out_specs=specs[0], check_vma=False)
+    return one_device(members, *shared)
 
 
 def _fold(subset_FxN: Subset, fold: Array) -> Subset:
@@ -120,15 +116,13 @@ def segment(
         state = learner.segment(**_single(member, *shared))
         return member._replace(state=state._replace(step=NOTHING))
 
-    members = _over_members(
-        layout, one, population.members, population.step, order, train_FxN, count
-    )
-    return Population(population.step + jnp.asarray(count, jnp.int32), members)
+    step, members = population
+    members = _over_members(layout, one, members, step, order, train_FxN, count)
+    return Population(step + jnp.asarray(count, jnp.int32), members)
 
 
 def select(members: T, which: Any) -> T:
-    """The member at a position; or those at many, [R], in this order, repeats allowed: a gather on
-    the run axis."""
+    """The member at a position, or those at many in this order: a gather on the run axis."""
     return jax.tree.map(lambda x: x[which], members)
 
 
@@ -141,19 +135,35 @@ def _of_member(at: int, population: Population, **shared: Any) -> dict[str, Any]
 
 
 @partial(jax.jit, donate_argnames="members")
-def _with_state(members: Member, at: Array | np.ndarray, state: State) -> Member:
+def _with_state(members: Member, at: Any, state: State) -> Member:
     """The members, in place, the one at a position with another state."""
-    return members._replace(
-        state=jax.tree.map(lambda x, new: x.at[at].set(new), members.state, state)
-    )
+    changed = jax.tree.map(lambda x, new: x.at[at].set(new), members.state, state)
+    return members._replace(state=changed)
+
+
+class Width:
+    """How many runs to compute at once: each power of two up to `most` is timed once, and the
+    fastest kept. Several have to be WORTHWHILE times as fast as one, or one goes after another."""
+
+    def __init__(self, most: int):
+        self.most = 1 << (most.bit_length() - 1)
+        self._rates = {2**n: math.inf for n in range(most.bit_length())}  # untried ones come first
+
+    def choose(self, left: int) -> int:
+        """The width of the next wave, where so many runs are left."""
+        return max((width for width in self._rates if width <= left),
+                   key=lambda width: self._rates[width] * (WORTHWHILE if width == 1 else 1))
+
+    def learn(self, width: int, steps: int, seconds: float) -> None:
+        """A wave of `width` runs, `steps` in all, took so long: steps a second, once."""
+        if math.isinf(self._rates[width]) and seconds > LEAST_SECONDS:
+            self._rates[width] = steps / seconds
 
 
 class Separately(Program):
     """`segment` in a layout of single members on one device: an ordinary run's own program, which
-    the host calls for each, in waves of as many at once as goes fastest on so many `cores`.
-
-    A small network may leave cores idle that another run can use. Of each the bits are the same.
-    """
+    the host calls for each, in waves of as many at once as goes fastest on so many `cores`, some of
+    which a small network may leave idle. Of each the bits are the same."""
 
     def __init__(self, learner: Gradient, cores: int, **first: Any):
         super().__init__(learner.segment, ("state",), **_of_member(0, **first))
@@ -163,7 +173,7 @@ class Separately(Program):
         self._threads = ThreadPoolExecutor(self.width.most)
 
     def _one(self, given: dict[str, Any]) -> State:
-        return jax.block_until_ready(super().__call__(**given))._replace(step=NOTHING)
+        return jax.block_until_ready(super().__call__(**given))
 
     def __call__(  # type: ignore[override]  # the program's own arguments are a member's
         self, population: Population, count: Any, **shared: Any
@@ -177,7 +187,7 @@ class Separately(Program):
             states = list(self._threads.map(self._one, given))
             self.width.learn(len(wave), len(wave) * int(count), time.perf_counter() - began)
             for n, state in zip(wave, states, strict=True):
-                members = _with_state(members, np.int32(n), state)
+                members = _with_state(members, np.int32(n), state._replace(step=NOTHING))
             at = wave.stop
         return Population(step + jnp.asarray(count, jnp.int32), members)
 
@@ -190,9 +200,7 @@ def program(learner: Gradient, layout: Layout, cores: int = 1, **first: Any) -> 
     return Program(partial(segment, learner, layout), ("population",), **first)
 
 
-def evaluate(
-    learner: Gradient, layout: Layout, members: Member, validation_FxN: Subset
-) -> Any:
+def evaluate(learner: Gradient, layout: Layout, members: Member, validation_FxN: Subset) -> Any:
     """`learner.evaluate` of every member: sums with a leading axis [R]."""
 
     def one(member: Member, validation: Subset) -> Any:

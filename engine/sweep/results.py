@@ -22,24 +22,16 @@ from engine.sweep.space import Search, Study, Trial
 from engine.task import Task
 
 
-def rows(study: Study, task: Task, histories: dict[int, list]) -> list[dict[str, Any]]:
-    """A row a run."""
-    names = list(dict.fromkeys(("loss", task.score)))
+def _row(trial: Trial, history: list[dict[str, Any]], status: str, task: Task) -> dict[str, Any]:
+    names = dict.fromkeys(("loss", task.score, "val_loss", f"val_{task.score}"))
     score, best = f"val_{task.score}", max if task.higher else min
-    gone, found = Events(study.path).status(), []
-    for trial in study.trials:
-        history = histories[trial.number]
-        last = history[-1] if history else {}
-        found.append(
-            {"run": trial.number, "status": gone.get(trial.number, "done"),
-             "seed": trial.config.seed, "fold": trial.fold}
-            | trial.values
-            | {"epochs": len(history)}
-            | {name: last.get(name) for name in (*names, *(f"val_{name}" for name in names))}
-            | {f"best_{score}": best((r[score] for r in history), default=None)}
-            | trial.values  # again: a swept `epochs` stays the one asked for
-        )
-    return found
+    last = history[-1] if history else {}
+    return (
+        {"run": trial.number, "status": status, "seed": trial.config.seed, "fold": trial.fold}
+        | trial.values | {"epochs": len(history)} | {name: last.get(name) for name in names}
+        | {f"best_{score}": best((row[score] for row in history), default=None)}
+        | trial.values  # again: a swept `epochs` stays the one asked for
+    )
 
 
 def _literal(value: Any) -> str:
@@ -47,13 +39,17 @@ def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
+def _differing(values: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    return {name: bring.written(getattr(values, name)) for name, default in defaults.items()
+            if getattr(values, name) != default}
+
+
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config."""
     config, kind = trial.config, type(trial.hyper).__name__
     if trial.fold:
         config = dataclasses.replace(config, validation_split=Config.validation_split)
-    static = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)
-              if getattr(config, f.name) != f.default}
+    static = _differing(config, {f.name: f.default for f in dataclasses.fields(config)})
     traced = {k: v for k, v in trial.hyper._asdict().items() if v is not None}
     quoted = command.replace("\\", "\\\\").replace('"', '\\"')
     imports = "from engine.config import Config, Hyper\n"
@@ -71,10 +67,9 @@ def command(study: Study) -> str:
     config, hyper, *_ = study.request
     words = [word for text in study.search.axes for word in ("--sweep", text)]
     static = {f.name: f.default for f in dataclasses.fields(config)}
-    for values, defaults in ((study.search, Search._field_defaults), (config, static),
-                             (hyper, type(hyper)._field_defaults)):
-        given = {name: bring.written(getattr(values, name)) for name in defaults if name != "axes"}
-        words += [f"--{name}={value}" for name, value in given.items() if value != defaults[name]]
+    for values, defaults in ((study.search._replace(axes=()), Search._field_defaults),
+                             (config, static), (hyper, type(hyper)._field_defaults)):
+        words += [f"--{name}={value}" for name, value in _differing(values, defaults).items()]
     return "python launch.py sweep " + shlex.join(words)
 
 
@@ -89,7 +84,8 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
             trial._replace(values={name: float(f"{getattr(trial.hyper, name):.4g}")
                                    for name in trial.values}) for trial in standings[0].trials])
     histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
-    found = rows(study, task, histories)
+    gone = Events(study.path).status()
+    found = [_row(t, histories[t.number], gone.get(t.number, "done"), task) for t in study.trials]
     folder.write_rows(study.path / "results.jsonl", found)
     runs = pandas.DataFrame(found, dtype=object)
     runs.to_csv(study.path / "results.csv", index=False, lineterminator="\r\n")

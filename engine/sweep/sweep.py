@@ -1,35 +1,49 @@
-"""A sweep from request to results: the host's side of population.py."""
+"""A sweep from request to results: the host's loop over the epochs of many runs."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 from rich.progress import Progress
 
 from engine.devices import choose
 from engine.doors import bring
-from engine.errors import RequestError
+from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption
 from engine.programs import memory
 from engine.request import Request
-from engine.setup import load, of_objects
+from engine.segments import Pace, rest_of_epoch
+from engine.setup import Setup, load, of_objects
 from engine.sources.dataset import Dataset
-from engine.store import folder, record
+from engine.store import checkpoint, folder, record
 from engine.sweep import results, space
 from engine.sweep.ensembles import Standing
-from engine.sweep.group import assemble, grouped
-from engine.sweep.lockstep import Lockstep
+from engine.sweep.events import REFUSED, Events
+from engine.sweep.group import (
+    Group,
+    alive,
+    assemble,
+    compile_programs,
+    create,
+    grouped,
+    placed,
+    restored,
+)
+from engine.sweep.judge import Judged, exploited, judged, rungs
+from engine.sweep.population import Member, Population, select
 from engine.sweep.space import Search, Study, Trial
 
 
 def run(request: Request, search: Search, resume: str = "") -> Path:
     """Carry a sweep out, or go on with the one in the folder `resume`; its folder."""
-    axes = space.axes(search, request.hyper)
-    space.trials(request, search)  # refused before a device is asked for
+    space.trials(request, search)  # what can't be is refused before a device is asked for
     host = begin_alone(request.place)
     dataset = load(request, host)
     request = of_objects(request, dataset, host)
-    trials = space.trials(request, search)
+    axes, trials = space.axes(search, request.hyper), space.trials(request, search)
     groups = grouped(trials, dataset)
     path = Path(resume) if resume else folder.create(request, "sweep")
     swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
@@ -53,15 +67,13 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
     return path
 
 
-def _carry_out(
-    study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host
-) -> None:
-    """Train the groups one after another; then the results of all."""
+def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host) -> None:
+    """Train the groups one after another, without those that don't fit; then the results of all."""
     standings: list[Standing] = []
     refusals: list[RequestError] = []
     with (Progress(console=host.console, disable=not host.console.is_terminal) as progress,
           Interruption() as interruption):
-        lockstep = Lockstep(study, interruption, host, progress)
+        lockstep = Lockstep(study, interruption, progress)
         for number, members in enumerate(groups):
             try:
                 group = assemble(number, members, study.request, dataset, host)
@@ -75,10 +87,135 @@ def _carry_out(
                     raise
                 refusals.append(RequestError("the device ran out of memory: sweep fewer runs at "
                                              "once, or type a smaller --batch_size."))
-            lockstep.refuse(number, members, refusals[-1])
+            host.console.print(f"program {number + 1} is left out: {refusals[-1]}")
+            for trial in members:
+                lockstep.events.add(number, 0, trial.number, REFUSED)
     if standings:
         results.write(study, standings, ready, host.console)
     elif not list(study.path.glob("checkpoints/[0-9]*/[0-9]*")):
         (study.path / folder.HOLDS["sweep"]).unlink()  # so that its folder is free for another
     if refusals:
         raise refusals[0]
+
+
+def _save_member(path: Path, step: int, member: Member, score: float) -> None:
+    """A member, on the host, as an ordinary run's checkpoint in its own folder."""
+    state = member.state._replace(step=np.int32(step))  # type: ignore[arg-type]  # on the host
+    with checkpoint.Checkpoints(path / "checkpoints") as saved:
+        if saved.latest() < step:  # else it was saved before the sweep was resumed
+            saved.save(state, score, 0.0)
+
+
+def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
+    path.mkdir(exist_ok=True)
+    place = dataclasses.replace(ready.request.place, run_dir=str(path))
+    request = Request(trial.config, trial.hyper, place)
+    folder.write_config(path, folder.described(request, **ready.facts))
+
+
+class Lockstep:
+    """The epochs of one group after another: train, judge, record, save, let go on who may."""
+
+    def __init__(self, study: Study, interruption: Interruption, progress: Progress):
+        self.study, self.interruption, self.progress = study, interruption, progress
+        self.events, self._pace = Events(study.path), Pace()
+
+    def _folder(self, number: int) -> Path:
+        return self.study.path / str(number)
+
+    def train(self, group: Group) -> Standing:
+        """Train a group to its end, from its newest checkpoint where there is one.
+
+        Raises RunError, everything saved, where a signal asks to stop; RequestError where the
+        group doesn't fit the device.
+        """
+        steps, total = group.ready.lengths.epoch, group.ready.lengths.total
+        name, programs = f"program {group.number + 1}", None
+        with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
+            runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
+            # What was recorded after the checkpoint will come again.
+            self.events.forget(group.number, int(runs.step))
+            for trial in group.trials:
+                _write_config(self._folder(trial.number), trial, group.ready)
+                folder.history(self._folder(trial.number), up_to_step=int(runs.step))
+            bar = self.progress.add_task(name, total=total, completed=int(runs.step))
+            while (step := int(runs.step)) < total:
+                if programs is None or programs.members != len(runs.members.seed):
+                    programs = compile_programs(group, runs)
+                for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
+                                          lambda: self._pace.steps):
+                    runs, seconds = part.state, seconds + part.seconds
+                    self._pace.learn(part.steps, part.seconds)
+                    self.progress.advance(bar, part.steps)
+                    if self.interruption.status:
+                        break
+                if part.position == steps:
+                    ranking = judged(group, programs, runs, seconds)
+                    self._record(group, runs, ranking, seconds)
+                    runs, seconds = self._selected(group, runs, ranking), 0.0
+                saved.save(runs, None, seconds)
+                if self.interruption.status:
+                    saved.wait()
+                    raise RunError(
+                        f"stopped at step {int(runs.step)} of {total} of {name} and saved. Go on "
+                        f"with: python launch.py sweep --resume {self.study.path}",
+                        self.interruption.status,
+                    )
+        return self._settle(group, runs)
+
+    def _record(
+        self, group: Group, runs: Population, ranking: list[Judged], seconds: float
+    ) -> None:
+        """Every whole member's row, who diverged, and a line about the epoch."""
+        gone = self.events.status()
+        for one in sorted(ranking):
+            if one.whole:
+                folder.append_history(self._folder(one.number), one.row)
+            elif gone.get(one.number) != "diverged":
+                self.events.add(group.number, int(runs.step), one.number, "diverged")
+        best, asked = ranking[0], len(self.study.trials)
+        line = (f"Epoch {best.row['epoch']}/{group.ready.config.epochs} {seconds:.1f}s - "
+                f"{asked - len(self.events.status())} of {asked} runs alive")
+        if best.whole:
+            score, hyper = f"val_{group.ready.task.score}", runs.members.hyper._asdict()
+            line += f" - best {score} {best.row[score]:.4f} (run {best.number}" + "".join(
+                f", {name} {f'{hyper[name][best.at]:.6g}' if name in hyper else value}"
+                for name, value in self.study.trials[best.number].values.items()) + ")"
+        group.ready.host.console.print(line)
+
+    def _selected(self, group: Group, runs: Population, ranking: list[Judged]) -> Population:
+        """The runs that go on. Those that are halved away keep what they have learned in their
+        folders."""
+        search, step, epoch = self.study.search, int(runs.step), ranking[0].row["epoch"]
+        if keep := rungs(search, len(group.trials), group.ready.config.epochs).get(epoch):
+            members, score = jax.device_get(runs.members), f"val_{group.ready.task.score}"
+            for at, number, row, whole in ranking[keep:]:
+                if whole:
+                    _save_member(self._folder(number), step, select(members, at), row[score])
+                    self.events.add(group.number, step, number, "dropped")
+            kept = np.array(sorted(one.at for one in ranking[:keep]))
+            return placed(group, runs._replace(members=select(runs.members, kept)))
+        if search.pbt and epoch < group.ready.config.epochs:
+            names = [axis.name for axis in self.study.axes]
+            runs, copies = exploited(group, runs, ranking, names, self.study.request.config.seed)
+            for to, source in copies:
+                self.events.add(group.number, step, to.number, "copied", source=source.number)
+        return runs
+
+    def _settle(self, group: Group, runs: Population) -> Standing:
+        """Every member that is left, with the values it ended with; the whole ones saved."""
+        gone, trials = self.events.status(), {t.number: t for t in group.trials}
+        members = select(jax.device_get(runs.members), slice(alive(runs)))
+        left, whole = [], []
+        for at, number in enumerate(members.number.tolist()):
+            member, path = select(members, at), self._folder(number)
+            # As they would be typed: float32's shortest decimals, the same bits.
+            typed: Any = jax.tree.map(lambda x: float(str(x)), member.hyper)
+            left.append(trials[number]._replace(hyper=typed))
+            _write_config(path, left[at], group.ready)
+            if number not in gone:
+                score = folder.history(path)[-1][f"val_{group.ready.task.score}"]
+                _save_member(path, int(runs.step), member, score)
+                whole.append(at)
+        variables = select(members.state.variables, np.array(whole, int))
+        return Standing(group.ready.learner, left, [left[at].number for at in whole], variables)
