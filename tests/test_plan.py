@@ -11,7 +11,7 @@ import launch as program
 from engine.command import flags
 from engine.config import Config, Hyper
 from engine.errors import RequestError
-from engine.plan import chips, collectives, plan
+from engine.plan import chips, plan
 from engine.plan.chips import CHIPS
 from engine.plan.plan import Plan, Way
 from engine.request import Request
@@ -99,7 +99,7 @@ def test_what_every_device_holds_is_the_shapes_own():
     ("  %f = f32[8]{0} fusion(%x), metadata={op_name=\"all-reduce(\"}", {}),
 ])
 def test_collectives_of_a_text_of_eight_devices_are_read(text, read):
-    assert collectives.read(text, 8) == read
+    assert plan.exchanged(text, 8) == read
 
 
 def test_a_step_is_the_longest_loop():
@@ -118,9 +118,9 @@ ENTRY %main (p: s32[]) -> s32[] {
   %x = (s32[]) while(%w), condition=%cond.2, body=%step.2, backend_config={}
 }
 """
-    step = collectives.step(text)
-    assert collectives.read(step, 8) == {"all-reduce": [8]} and step.count("fusion(") == 1
-    assert collectives.step("ENTRY %main {\n}\n") == "ENTRY %main {\n}\n"
+    step = plan.step(text)
+    assert plan.exchanged(step, 8) == {"all-reduce": [8]} and step.count("fusion(") == 1
+    assert plan.step("ENTRY %main {\n}\n") == "ENTRY %main {\n}\n"
 
 
 def test_compiling_tells_what_devices_send_each_other():

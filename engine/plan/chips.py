@@ -10,9 +10,8 @@ from engine.errors import RequestError, unknown
 
 
 class Chip(NamedTuple):
-    """Bytes of memory, bytes/s to it. Of a GPU's multiprocessors (0: it is none) how many; of each
-    the compute capability, float32 lanes, threads and bytes of shared memory; the bytes of the L2
-    cache, and the highest clock, GHz."""
+    """Bytes of memory, bytes/s to it. Of a GPU its multiprocessors; of each the compute capability,
+    float32 lanes, threads, bytes of shared memory; bytes of L2 cache; the highest clock, GHz."""
 
     name: str
     memory: float

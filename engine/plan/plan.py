@@ -5,6 +5,7 @@ many of this machine's CPU.
 """
 
 import dataclasses
+import math
 import re
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from engine.devices import choose, mesh
 from engine.errors import RequestError
 from engine.job import host
 from engine.loggers.progress import plain_console
-from engine.plan import collectives, topology
+from engine.plan import topology
 from engine.plan.chips import Chip
 from engine.programs import compile, memory
 from engine.programs.memory import nbytes
@@ -24,11 +25,40 @@ from engine.setup import Setup
 from engine.state import State
 
 TAKEN = 0.75  # of the memory: jax's share of a GPU, where XLA_PYTHON_CLIENT_MEM_FRACTION is unset
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_OPERATION = re.compile(
+    rf"^\s*(?:ROOT )?%?\S+ = (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(", re.MULTILINE
+)
+_ARRAY = re.compile(r"\b[a-z]+(\d*)\w*\[([\d,]*)\]")  # such as f32[3,32]{1,0}
+
+
+def step(text: str) -> str:
+    """The body of the longest loop in a compiled program, which is a step's; all of it where there
+    is no loop. `text` is `Compiled.as_text()`."""
+    names = re.findall(r" while\(.*body=%?([\w.-]+)", text)
+    bodies = (re.search(rf"^%?{re.escape(name)} .*?^}}", text, re.MULTILINE | re.DOTALL)
+              for name in names)
+    return max((body[0] for body in bodies if body), key=len, default=text)
+
+
+def exchanged(text: str, devices: int) -> dict[str, list[int]]:
+    """Bytes of every collective operation of a compiled text over `devices`, by kind: of the whole
+    array, which is an all-gather's result and a reduce-scatter's operand."""
+    found: dict[str, list[int]] = {}
+    for result, kind, start in _OPERATION.findall(text):
+        arrays = [math.prod(map(int, filter(None, sizes.split(",")))) * int(bits or 8) // 8
+                  for bits, sizes in _ARRAY.findall(result)]
+        # Operands stand beside the results; jaxlib 0.10 leaves them out of an all-reduce's.
+        if start and (kind != "all-reduce" or result.startswith("((")):
+            arrays = arrays[len(arrays) // 2:]
+        scale = devices if kind == "reduce-scatter" else 1
+        found.setdefault(kind, []).append(scale * sum(arrays))
+    return found
 
 
 class Way(NamedTuple):
-    """What a step takes on each device, replicated or with --fsdp: bytes of temporary memory, bytes
-    exchanged by kind, and kernels launched (0 where it was compiled for no GPU)."""
+    """A step on each device: bytes of temporary memory, bytes exchanged by kind, and kernels
+    launched (0 where it was compiled for no GPU)."""
 
     temporary: int
     traffic: dict[str, int]
@@ -60,8 +90,8 @@ def compiled_for(found: list[jax.Device], ready: Setup, fsdp: bool) -> jax.stage
     """The training program for devices that need not be here, without this CPU's microbatch."""
     spread = mesh.spread(found, fsdp)
     learner = dataclasses.replace(ready.learner, config=ready.config, spread=spread)
-    there = ready._replace(host=ready.host._replace(device=found[0]), spread=spread,
-                           learner=learner)
+    at = ready.host._replace(device=found[0])
+    there = ready._replace(host=at, spread=spread, learner=learner)
     there = there._replace(**{name: mesh.blank(getattr(ready, name), there.everywhere)
                               for name in ("data", "hyper", "root", "order")})
     return compile.segment(there, there.state_shapes).compiled
@@ -69,9 +99,9 @@ def compiled_for(found: list[jax.Device], ready: Setup, fsdp: bool) -> jax.stage
 
 def _way(found: list[jax.Device], ready: Setup, fsdp: bool) -> Way:
     program = compiled_for(found, ready, fsdp)
-    step = collectives.step(program.as_text() or "")
-    sent = {kind: sum(sizes) for kind, sizes in collectives.read(step, len(found)).items()}
-    launched = re.findall(r" = .* (?:fusion|custom-call|copy|sort)\(", step)
+    body = step(program.as_text() or "")
+    sent = {kind: sum(sizes) for kind, sizes in exchanged(body, len(found)).items()}
+    launched = re.findall(r" = .* (?:fusion|custom-call|copy|sort)\(", body)
     return Way(memory.plan(program).temp, sent, len(launched) * (found[0].platform == "gpu"))
 
 
@@ -111,7 +141,7 @@ def report(plan: Plan) -> str:
     rows["temporary of a step"] = [way.temporary for way in plan.ways]
     rows["in all"] = totals = [sum(each) for each in zip(*rows.values(), strict=True)]
     rows |= {f"{kind}, a step": [way.traffic.get(kind, 0) for way in plan.ways]
-             for kind in collectives.KINDS if any(kind in way.traffic for way in plan.ways)}
+             for kind in KINDS if any(kind in way.traffic for way in plan.ways)}
     if any(way.kernels for way in plan.ways):
         rows["kernels, a step (not bytes)"] = [way.kernels for way in plan.ways]
     lines = [["bytes on each device", "replicated", "--fsdp"], ["---"] * 3,

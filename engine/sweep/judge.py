@@ -16,8 +16,7 @@ from engine.training import rate_at
 
 
 class Judged(NamedTuple):
-    """A member's position and number, its epoch as history.jsonl has it, and whether its losses are
-    finite."""
+    """A member's position and number, its epoch's row of history.jsonl; are its losses finite?"""
 
     at: int
     number: int
@@ -43,12 +42,9 @@ def judged(group: Group, programs: Programs, runs: Population, seconds: float) -
 
 
 def rungs(search: Search, count: int, epochs: int) -> dict[int, int]:
-    """Successive halving: after which epoch how many of `count` runs go on, one in `halving` each
-    time (Jamieson & Talwalkar 2016).
-
-    Each rung keeps one run in so many and is as much longer: 27 runs, 3 and 9 epochs keep 9 after
-    epoch 1, 3 after epoch 3, and 3 to the end.
-    """
+    """Successive halving (Jamieson & Talwalkar 2016): after which epoch how many of `count` runs go
+    on. Each rung keeps one in `halving`, and is as much longer: 27 runs, 3 and 9 epochs keep 9
+    after epoch 1, 3 after epoch 3, and 3 to the end."""
     found: dict[int, int] = {}
     last = math.ceil(math.log(count, search.halving) - 1e-9) if search.halving else 0
     for rung in range(last, 0, -1):
@@ -68,10 +64,7 @@ def exploited(
     group: Group, runs: Population, ranking: list[Judged], names: list[str], seed: int
 ) -> tuple[Population, list[tuple[Judged, Judged]]]:
     """Population-based training (Jaderberg et al. 2017): the worst fifth go on as copies of the
-    best fifth, the values of `names` moved.
-
-    Returns (to, from) of every copy; number, seed and fold stay.
-    """
+    best fifth, the values of `names` moved; number, seed and fold stay. (to, from) of each copy."""
     draw, share = np.random.default_rng((seed, int(runs.step))), max(1, len(ranking) // 5)
     sources = [one for one in ranking[:share] if one.whole]
     if not sources or len(ranking) < 2:

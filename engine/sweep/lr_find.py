@@ -55,11 +55,10 @@ def suggest(rates: list[float], losses: list[float], start: float) -> Finding:
                        f"from {start:.3f}: try others, --sweep learning_rate=log:1e-8:1e-4:32.")
     curve = smoothed(losses, start)
     at = int(curve.argmin())
-    as_good = [r for loss, r in zip(curve, rates, strict=True) if loss <= curve[at] * (1 + CLOSE)]
+    good = [r for loss, r in zip(curve, rates, strict=True) if loss <= curve[at] * (1 + CLOSE)]
     enough = start - LEAST * (start - curve[at])
-    above = [r for loss, r in zip(losses, rates, strict=True)
-             if r > max(as_good) and not (math.isfinite(loss) and loss < enough)]
-    return Finding(rates[at], min(as_good), max(as_good), min(above, default=None))
+    above = [r for loss, r in zip(losses, rates, strict=True) if r > good[-1] and not loss < enough]
+    return Finding(rates[at], good[0], good[-1], min(above, default=None))
 
 
 def picture(
@@ -96,9 +95,7 @@ def _rates(search: Search) -> list[float]:
 def run(request: Request, search: Search) -> Finding:
     """Print and draw the suggested rate; lr-find.png and lr-find.json lie in the run's folder.
 
-    After a signal they are of the steps so far: raises RunError with its status once they are
-    written.
-    """
+    After a signal they are of the steps so far; then raises RunError with its status."""
     rates = _rates(search)
     if "learning_rate" not in request.hyper._fields:
         raise RequestError("lr-find needs an optimizer with a learning_rate.")
@@ -140,9 +137,8 @@ def _trained(
                                   lambda: pace.steps):
             runs = part.state
             pace.learn(part.steps, part.seconds)
-            lost = int((np.asarray(runs.members.state.diverged_at) >= 0).sum())
-            group.ready.host.console.print(f"step {int(runs.step)}/{steps} of {len(group.trials)} "
-                                           f"rates, {lost} diverged")
+            lost = (np.asarray(runs.members.state.diverged_at)[: len(group.trials)] >= 0).sum()
+            group.ready.host.console.print(f"step {int(runs.step)}/{steps}, {lost} rates diverged")
             if interruption.status:
                 break
     return runs
@@ -158,11 +154,9 @@ def _tell(
     told = {"steps": steps, "before": start, "rates": rates, "val_losses": losses}
     folder.replace(path / "lr-find.json", json.dumps(told | finding._asdict(), indent=2) + "\n")
     folder.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
-    beyond = f"; from {finding.too_high:.3g} on it learns less than half as much" \
-        if finding.too_high else ""
-    console.print(
-        f"suggested: --learning_rate {finding.rate:.3g}, the lowest of the smoothed validation "
-        f"losses after {steps} steps; {finding.low:.3g} to {finding.high:.3g} are within "
-        f"{CLOSE:.0%} of it{beyond}\npicture: {path / 'lr-find.png'}"
-    )
+    rate, low, high, too_high = finding
+    beyond = f"; from {too_high:.3g} on it learns less than half as much" if too_high else ""
+    console.print(f"suggested: --learning_rate {rate:.3g}, the lowest of the smoothed validation "
+                  f"losses after {steps} steps; {low:.3g} to {high:.3g} are within {CLOSE:.0%} of "
+                  f"it{beyond}\npicture: {path / 'lr-find.png'}")
     return finding

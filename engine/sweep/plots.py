@@ -38,11 +38,8 @@ def _legend(drawn, panel) -> None:
 
 
 def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score) -> bytes:
-    """Loss and score by epoch: a median line and a band for each setting.
-
-    Of one setting both training and validation; of many the best ones' validation. Runs that don't
-    speak for their setting, the diverged ones among them, are left out.
-    """
+    """Loss and score by epoch, of the runs that speak for their setting: a median line and a band.
+    Of one setting both training and validation; of many the best ones' validation."""
     runs, settings = ranking.ranked(runs, axes, score)
     speaking = runs[runs["value"].notna()]
     epochs = pandas.DataFrame([
@@ -80,8 +77,7 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
 
 
 def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
-    """Each cell's median score over a grid of two axes, the best outlined, a cross in those that
-    failed."""
+    """Each cell's median score over two axes, the best outlined, a cross in those that failed."""
     # Cells are wider than high, so the longer axis goes down.
     (down, rising), (across, level) = sorted(axes.items(), key=lambda item: -len(item[1]))
     _, cells = ranking.ranked(runs, axes, score)
@@ -91,8 +87,7 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
     names = [[_label(value) for value in values] for values in (rising, level)]
     few = medians.size <= COUNTED_CELLS
     width, height = (0.75, 0.36) if few else (0.25, 0.22)  # inches
-    drawn = figure(1.4 + 0.08 * max(map(len, names[0])) + max(4, width * len(level)),
-                   1.4 + max(2, height * len(rising)))
+    drawn = figure(3 + max(4, width * len(level)), 1.4 + max(2, height * len(rising)))
     import seaborn
 
     # From the middle cell to the best: bad ones must not leave the good ones all in one colour.
@@ -106,13 +101,12 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
     )
     panel.scatter(*(corners[failed] + 0.5).T, marker="x", s=20, c=DARK, lw=1)
     if not failed[0]:
-        x, y = corners[0]  # the best
-        panel.plot([x, x + 1, x + 1, x, x], [y, y, y + 1, y + 1, y], c=VALIDATION, lw=2.5,
-                   clip_on=False)
+        square = corners[0] + np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
+        panel.plot(*square.T, c=VALIDATION, lw=2.5, clip_on=False)
     panel.tick_params(labelsize=8)
     panel.tick_params(axis="y", rotation=0)
-    lost = "; × diverged or refused" if failed.any() else ""
-    panel.set_title(f"{plain(score.words)} (median), best outlined{lost}", fontsize=10)
+    panel.set_title(f"{plain(score.words)} (median), best outlined"
+                    + "; × diverged or refused" * any(failed), fontsize=10)
     panel.set(xlabel=_label(across), ylabel=_label(down))
     return png(drawn)
 

@@ -142,8 +142,8 @@ def _with_state(members: Member, at: Any, state: State) -> Member:
 
 
 class Width:
-    """How many runs to compute at once: each power of two up to `most` is timed once, and the
-    fastest kept. Several have to be WORTHWHILE times as fast as one, or one goes after another."""
+    """How many runs to compute at once: each power of two up to `most` is timed once, the fastest
+    kept. Several have to be WORTHWHILE times as fast as one, or one goes after another."""
 
     def __init__(self, most: int):
         self.most = 1 << (most.bit_length() - 1)

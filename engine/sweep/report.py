@@ -45,12 +45,9 @@ def write(
     histories: Histories, ensembles: list[dict[str, Any]], score: str = "val_accuracy",
     higher: bool = True,
 ) -> None:
-    """The pictures that the axes call for, and report.html, into `folder`.
-
-    `axes` has each swept field's distinct values, seed and fold left out; `rows` one row a run, at
-    least one; `histories` each run's epochs; `ensembles` what ensembles.json has. `score` is the
-    rows' column that they are ranked by, `higher` whether more of it is better.
-    """
+    """The pictures that the axes call for, and report.html, into `folder`. `rows` are those of
+    results.jsonl, `ensembles` of ensembles.json; `score` is the column that runs are ranked by,
+    `higher` whether more of it is better."""
     by, runs = Score(score, higher), pandas.DataFrame(rows)
     settings = ranking.ranked(runs, axes, by)[1]
     drawn = pictures(axes, runs, histories, by)

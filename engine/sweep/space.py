@@ -50,19 +50,21 @@ SEARCH_HELP = {
 
 
 class Axis(NamedTuple):
-    """A swept field: its values in order and, where it is a range, low, high and logarithmic."""
+    """A swept field: its values in order and, where it is a range, low, high and logarithmic. One
+    that is `traced` never recompiles."""
 
     name: str
     values: tuple[Any, ...]
     span: tuple[float, float, bool] | None = None
-    traced: bool = False  # a field of the traced values, which never recompiles
+    traced: bool = False
 
     def at(self, share: float) -> Any:
-        """The value at `share` in [0, 1) of the way along."""
+        """The value at `share` in [0, 1) of the way along; a range's rounded to six digits, so that
+        1e-3 is 0.001 in a table and in a recipe."""
         if self.span is None:
             return self.values[int(share * len(self.values))]
-        low, high, logarithmic = self.span
-        return low * (high / low) ** share if logarithmic else low + (high - low) * share
+        low, high, log = self.span
+        return float(f"{low * (high / low) ** share if log else low + (high - low) * share:.6g}")
 
 
 class Trial(NamedTuple):
@@ -110,18 +112,17 @@ def _range(name: str, text: str) -> Axis:
             f"--sweep {name}={text}: type {scale}:LOW:HIGH:COUNT, such as log:1e-4:1e-1:16, with "
             f"LOW below HIGH{', above 0' * (scale == 'log')} and a COUNT of 2 to {MOST:,}."
         )
-    axis = Axis(name, (), (low, high, scale == "log"))
-    # Rounded to six digits, so that 1e-3 is 0.001 in a table and in a recipe.
-    values = (float(f"{axis.at(i / max(1, count - 1)):.6g}") for i in range(int(count)))
-    return axis._replace(values=tuple(dict.fromkeys(values)))
+    span = Axis(name, (), (low, high, scale == "log"))
+    values = (span.at(i / max(1, count - 1)) for i in range(int(count)))
+    return span._replace(values=tuple(dict.fromkeys(values)))
 
 
 def axis(text: str, hyper: Any = Hyper()) -> Axis:  # noqa: B008  # a tuple, which none can change
     """An axis as typed, of a Config's fields and those of `hyper`. Raises RequestError for an
     unknown field or an empty range."""
     name, _, values = text.partition("=")
-    static = {f.name: type(f.default) for f in dataclasses.fields(Config)}
-    types, traced = static | dict.fromkeys(hyper._fields, float), name in hyper._fields
+    types = {f.name: type(f.default) for f in dataclasses.fields(Config)}
+    types |= dict.fromkeys(hyper._fields, float)
     if name in UNSWEPT:
         raise RequestError(f"--sweep {name}: {UNSWEPT[name]}.")
     if name not in types:
@@ -132,9 +133,11 @@ def axis(text: str, hyper: Any = Hyper()) -> Axis:  # noqa: B008  # a tuple, whi
         if types[name] is not float:
             raise RequestError(f"--sweep {text}: a range is only for numbers with a fraction: list "
                                f"{name}'s values.")
-        return _range(name, values)._replace(traced=traced)
-    listed = (_value(name, types[name], v.strip()) for v in values.split(",") if v.strip())
-    return Axis(name, tuple(dict.fromkeys(listed)), traced=traced)
+        found = _range(name, values)
+    else:
+        listed = (_value(name, types[name], v.strip()) for v in values.split(",") if v.strip())
+        found = Axis(name, tuple(dict.fromkeys(listed)))
+    return found._replace(traced=name in hyper._fields)
 
 
 def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
@@ -150,16 +153,15 @@ def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
     chooser, least = ("--pbt", 2) if search.pbt else ("--halving" * bool(search.halving),
                                                       search.halving)
     for wrong, why in (
-        (len({*names}) < len(names),
-         f"--sweep {max(names, key=names.count, default='')} is given twice: put all its values in "
-         "one."),
+        (len({*names}) < len(names), f"--sweep {max(names, key=names.count, default='')} is given "
+         "twice: put all its values in one."),
         (not settings, f"--sweep {' '.join(a.name for a in found if not a.values)}: a range needs "
          "a COUNT, or type --samples 16."),
-        (runs > MOST, f"a sweep of {runs:,} runs: type fewer values, --samples, --seeds or "
-         f"--folds, for {MOST:,} runs at most."),
+        (runs > MOST, f"{runs:,} runs: type fewer values, --samples, --seeds or --folds, for "
+         f"{MOST:,} runs at most."),
         (search.samples and not found, "--samples needs a --sweep to draw from."),
-        (search.halving and search.pbt,
-         "--halving drops runs and --pbt replaces them: type one of the two."),
+        (search.halving and search.pbt, "--halving drops runs, --pbt replaces them: type one of "
+         "the two."),
         (search.folds and chooser, f"{chooser} compares runs, and --folds measures each on other "
          "examples: type one of the two."),
         (fixed and chooser, f"{chooser} compares runs in one compiled program, and "
@@ -180,10 +182,8 @@ def _settings(found: list[Axis], search: Search, seed: int) -> Iterable[tuple[An
         return itertools.product(*(a.values for a in found))
     from scipy.stats import qmc
 
-    drawn = []
-    for point in qmc.Halton(len(found), rng=seed).random(search.samples):
-        values = (a.at(share) for a, share in zip(found, point, strict=True))
-        drawn.append(tuple(float(f"{v:.6g}") if isinstance(v, float) else v for v in values))
+    points = qmc.Halton(len(found), rng=seed).random(search.samples)
+    drawn = (tuple(a.at(share) for a, share in zip(found, point, strict=True)) for point in points)
     return dict.fromkeys(drawn)  # listed values alone can come twice
 
 

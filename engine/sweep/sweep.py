@@ -20,7 +20,6 @@ from engine.setup import Setup, load, of_objects
 from engine.sources.dataset import Dataset
 from engine.store import checkpoint, folder, record
 from engine.sweep import results, space
-from engine.sweep.ensembles import Standing
 from engine.sweep.events import REFUSED, Events
 from engine.sweep.group import (
     Group,
@@ -34,6 +33,7 @@ from engine.sweep.group import (
 )
 from engine.sweep.judge import Judged, exploited, judged, rungs
 from engine.sweep.population import Member, Population, select
+from engine.sweep.results import Standing
 from engine.sweep.space import Search, Study, Trial
 
 
