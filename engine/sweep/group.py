@@ -117,8 +117,8 @@ def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, f
 
 
 class Programs(NamedTuple):
-    """Of so many `members`, repeats among them: their runs after so many more updates, and the sums
-    of their evaluation; the bytes that both need, the seconds that they were compiled in."""
+    """Of so many `members`, repeats among them: the runs after so many more updates, the sums of
+    their evaluation; bytes that both need, seconds that both were compiled in."""
 
     members: int
     advance: Callable[[Population, int], Population]

@@ -69,9 +69,8 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
                     mew=0, ls="--" if column == name else "-", label=label, legend=False,
                 )
         panel.locator_params(axis="x", integer=True)
-        which = f"validation {name} of the best" if many else name
-        dress(panel, xlabel="epoch", ylabel="",
-              title=plain(which + f", median and {band}" * (most > 1)))
+        title = "validation " * many + name + f", median and {band}" * (most > 1)
+        dress(panel, xlabel="epoch", ylabel="", title=plain(title))
     _legend(drawn, panel)
     return png(drawn)
 
@@ -84,7 +83,6 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
     medians = cells.pivot(index=down, columns=across, values="median").loc[rising, level]
     corners = np.stack([cells[across].map(level.index), cells[down].map(rising.index)], axis=1)
     failed = cells["median"].isna()
-    names = [[_label(value) for value in values] for values in (rising, level)]
     few = medians.size <= COUNTED_CELLS
     width, height = (0.75, 0.36) if few else (0.25, 0.22)  # inches
     drawn = figure(3 + max(4, width * len(level)), 1.4 + max(2, height * len(rising)))
@@ -97,7 +95,7 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
     seaborn.heatmap(
         medians, ax=panel, cmap=COLOURS[score.higher], vmin=low, vmax=high, linewidths=0.5,
         annot=few, fmt=".3f" if high < 10 else ".4g", annot_kws={"size": 9}, cbar=not failed.all(),
-        xticklabels=names[1], yticklabels=names[0],
+        xticklabels=[*map(_label, level)], yticklabels=[*map(_label, rising)],
     )
     panel.scatter(*(corners[failed] + 0.5).T, marker="x", s=20, c=DARK, lw=1)
     if not failed[0]:
