@@ -31,11 +31,11 @@ from engine.task import Task
 
 
 class Standing(NamedTuple):
-    """What a group leaves: its learner; its runs with the values that they ended with; its whole
-    members' numbers and stacked variables [R]."""
+    """What a group leaves: its learner; the values that its runs ended with, by their numbers; its
+    whole members' numbers and stacked variables [R]."""
 
     learner: Gradient
-    trials: list[Trial]
+    hypers: dict[int, Any]
     numbers: list[int]
     variables: Any
 
@@ -155,9 +155,10 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
     """
     task, config = ready.task, study.request.config
     if study.search.pbt:  # which has left its runs with other values
-        study = study._replace(trials=[
-            trial._replace(values={name: float(f"{getattr(trial.hyper, name):.4g}")
-                                   for name in trial.values}) for trial in standings[0].trials])
+        left = standings[0].hypers
+        study = study._replace(trials=[t._replace(hyper=left[t.number], values={
+            name: float(f"{getattr(left[t.number], name):.4g}") for name in t.values
+        }) for t in study.trials])
     histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
     gone = Events(study.path).status()
     found = [_row(t, histories[t.number], gone.get(t.number, "done"), task) for t in study.trials]

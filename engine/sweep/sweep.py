@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -206,16 +205,15 @@ class Lockstep:
         """Every member that is left, with the values it ended with; the whole ones saved."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
         members = select(jax.device_get(runs.members), slice(alive(runs)))
-        left, whole = [], []
-        for at, number in enumerate(members.number.tolist()):
+        numbers, hypers, whole = members.number.tolist(), {}, []
+        for at, number in enumerate(numbers):
             member, path = select(members, at), self._folder(number)
             # As they would be typed: float32's shortest decimals, the same bits.
-            typed: Any = jax.tree.map(lambda x: float(str(x)), member.hyper)
-            left.append(trials[number]._replace(hyper=typed))
-            _write_config(path, left[at], group.ready)
+            hypers[number] = jax.tree.map(lambda x: float(str(x)), member.hyper)
+            _write_config(path, trials[number]._replace(hyper=hypers[number]), group.ready)
             if number not in gone:
                 score = folder.history(path)[-1][f"val_{group.ready.task.score}"]
                 _save_member(path, int(runs.step), member, score)
                 whole.append(at)
         variables = select(members.state.variables, np.array(whole, int))
-        return Standing(group.ready.learner, left, [left[at].number for at in whole], variables)
+        return Standing(group.ready.learner, hypers, [numbers[at] for at in whole], variables)
