@@ -37,7 +37,7 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
     from engine import setup
     from engine.job import host
     from engine.loggers.progress import plain_console
-    from engine.plan import collectives, plan, topology
+    from engine.plan import plan, topology
     from engine.programs.memory import nbytes
 
     here = jax.devices("cpu")
@@ -50,7 +50,7 @@ def measured(way: dict[str, Any], count: int, chip: str = "") -> dict[str, Any]:
     ready = setup.settle(Request(config, HYPER), _blank(config), quiet)
     text = plan.compiled_for(found, ready, **way).as_text() or ""
     return {"params": nbytes(ready.state_shapes.params),
-            "read": collectives.read(collectives.step(text), count)}
+            "read": plan.exchanged(plan.step(text), count)}
 
 
 def _blank(config: Config):

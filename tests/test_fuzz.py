@@ -160,8 +160,8 @@ def test_a_saved_search(place, search):
         assert found == space.Search(("learning_rate=1,2",), seeds=2)
 
 
-@given(st.sampled_from(sorted([*space._types(Hyper()), "", "x"])), st.lists(ODD, max_size=4),
-       st.sampled_from([",", ":"]))  # fmt: skip
+@given(st.sampled_from(sorted([*vars(Config()), *Hyper._fields, "", "x"])),
+       st.lists(ODD, max_size=4), st.sampled_from([",", ":"]))  # fmt: skip
 @example("learning_rate", ["0.1", "0.2"], ",")
 @example("learning_rate", ["log", "1e-4", "1", "99999999999"], ":")
 def test_an_axis(name, values, between):

@@ -30,7 +30,7 @@ RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
     ([0.5, 0.5, NAN, NAN, NAN], Finding(1e-4, 1e-4, 1e-4, 1e-2)),
 ])
 def test_the_suggested_rate_by_hand(losses, want):
-    assert suggest(RATES, losses, [2.2, 2.4]) == want
+    assert suggest(RATES, losses, 2.3) == want
 
 
 def test_the_smoothed_curve_by_hand():
@@ -51,7 +51,7 @@ def test_the_suggestion_stays_away_from_the_cliff():
     losses = np.where(np.arange(31) > cliff, NAN, valley)
     losses[cliff] = 0.2
     assert np.nanargmin(losses) == cliff
-    found = suggest(rates, losses.tolist(), [2.3])
+    found = suggest(rates, losses.tolist(), 2.3)
     assert found.rate == pytest.approx(1e-3, rel=0.4)
     assert found.high < rates[cliff - 2] and found.too_high > found.high
 
@@ -59,7 +59,7 @@ def test_the_suggestion_stays_away_from_the_cliff():
 @pytest.mark.parametrize("losses", [[NAN] * 5, [INF, NAN, 5.0, 2.3, 2.31]])
 def test_where_no_rate_learns_none_is_suggested(losses):
     with pytest.raises(RunError, match="no learning rate from 0.0001 to 1 lowered.* 2.300") as e:
-        suggest(RATES, losses, [2.2, 2.4])
+        suggest(RATES, losses, 2.3)
     assert e.value.status == 1
 
 
@@ -69,7 +69,7 @@ def test_the_suggestion_is_the_bottom_of_the_curve_and_inside_its_range(seed):
     losses = rng.uniform(0.3, 3.0, 5)
     losses[rng.random(5) < 0.2] = NAN
     losses[2] = 0.25
-    found, curve = suggest(RATES, losses.tolist(), [2.0]), smoothed(losses.tolist(), 2.0)
+    found, curve = suggest(RATES, losses.tolist(), 2.0), smoothed(losses.tolist(), 2.0)
     assert curve[RATES.index(found.rate)] == curve.min()
     assert found.low <= found.rate <= found.high
     for rate in (found.low, found.high):
@@ -80,7 +80,7 @@ def test_the_suggestion_is_the_bottom_of_the_curve_and_inside_its_range(seed):
 def test_the_suggestion_is_drawn_with_diverged_rates_left_out():
     drawn = []
     for losses in ([2.0, 0.51, 0.5, 1.0, NAN], [2.0, 0.5, 0.51, 400.0, INF]):
-        text = picture(RATES, losses, [2.3], suggest(RATES, losses, [2.3]), 200)
+        text = picture(RATES, losses, 2.3, suggest(RATES, losses, 2.3), 200)
         image = Image.open(io.BytesIO(text))
         assert image.format == "PNG" and image.width > 300 and image.height > 200
         low, high = image.convert("L").getextrema()
@@ -111,7 +111,7 @@ def test_it_sweeps_the_learning_rate_alone(search, no_device):
 
 def test_what_is_too_high_lies_above_what_is_good():
     """A rate that learns less than half as much, beyond the good ones: not the first, below."""
-    found = suggest(RATES, [2.2, 1.0, 0.5, 1.0, 2.0], [2.3])
+    found = suggest(RATES, [2.2, 1.0, 0.5, 1.0, 2.0], 2.3)
     assert found == Finding(1e-2, 1e-2, 1e-1, 1.0)
 
 
@@ -142,7 +142,7 @@ def test_a_whole_one_tells_each_segment_and_keeps_its_curve(tmp_path, capsys):
     kept = json.loads((tmp_path / "rates/lr-find.json").read_text())
     assert (kept["steps"], kept["rate"]) == (32, found.rate) and len(kept["val_losses"]) == 5
     assert kept["rates"] == pytest.approx([1e-4, 1e-2, 1, 100, 1e4])
-    assert suggest(kept["rates"], kept["val_losses"], [kept["before"]]) == found
+    assert suggest(kept["rates"], kept["val_losses"], kept["before"]) == found
     assert Image.open(tmp_path / "rates/lr-find.png").width > 300
     with pytest.raises(RequestError, match="already holds the files of a lr-find"):
         started(tmp_path / "rates")

@@ -149,7 +149,8 @@ def test_members_computed_at_once_are_each_the_run_alone(at_once, separately, mo
 def test_no_more_members_at_once_than_memory_holds(separately, monkeypatch):
     """Of the same program, in rooms of several sizes."""
     need = memory.extra(memory.plan(separately.compiled))
-    monkeypatch.setattr(population, "Program", lambda *_, **__: separately._program)
+    monkeypatch.setattr(population.Program, "__init__", lambda self, *_, **__: None)
+    monkeypatch.setattr(population.Separately, "compiled", separately.compiled, raising=False)
     for room, most in ((0, 1), (3 * need, 2), (100 * need, 8), (None, 8)):
         monkeypatch.setattr(memory, "free", lambda device, room=room: room)
         again = population.program(of(CONFIG), Layout(), cores=8, population=created(CONFIG),
@@ -228,18 +229,6 @@ def test_one_trace_serves_every_learning_rate():
     for rates in (RATES * 3, RATES[::-1].copy()):
         trained(CONFIG, Layout(), runs=created(CONFIG, rates=rates))
     assert len(TRACED) == before
-
-
-def test_probabilities_are_summed_over_members():
-    runs = trained(CONFIG, Layout())
-    total, predicted = population.predictions(
-        of(CONFIG), runs.members.state.variables, DATA.validation
-    )
-    images = np.asarray(DATA.validation.split.inputs, np.float32) / 255
-    each = [jax.nn.softmax(Tiny().apply(member(runs, at).variables, images, train=False))
-            for at in range(4)]
-    np.testing.assert_allclose(total, sum(each), rtol=1e-4)
-    np.testing.assert_array_equal(predicted, np.stack([e.argmax(-1) for e in each]))
 
 
 COLLECTIVES = r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"

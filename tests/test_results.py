@@ -76,7 +76,7 @@ def test_any_command_can_head_a_recipe(tmp_path, text):
 
 def typed_again(study: Study) -> flags.Command:
     """The command of a report, copied into a shell."""
-    return flags.parse(shlex.split(shlex.join(results._words(study))))
+    return flags.parse(shlex.split(results.command(study))[2:])
 
 
 @pytest.mark.parametrize("search", [

@@ -11,8 +11,8 @@ from engine.errors import RequestError
 from engine.place import Place
 from engine.request import Request
 from engine.sweep import space, sweep
-from engine.sweep.halving import rungs
-from engine.sweep.space import Search, axis, perturbed, trials
+from engine.sweep.judge import perturbed, rungs
+from engine.sweep.space import Search, axis, trials
 
 LOG, LIN = "learning_rate=log:1e-4:1e-1", "weight_decay=lin:1:3"
 
@@ -91,28 +91,28 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
     (["--sweep", "learning_rate=0.1,fast"], "--sweep learning_rate: 'fast' is not a number."),
     (["--sweep", "epochs=1.5"], "--sweep epochs: '1.5' is not a whole number."),
     (["--sweep", "nesterov=1"], "--sweep nesterov: '1' is not true or false."),
-    (["--sweep", "learning_rate=log"], "type log:LOW:HIGH:COUNT, such as log:1e-4:1e-1:16."),
+    (["--sweep", "learning_rate=log"], "type log:LOW:HIGH:COUNT, such as log:1e-4:1e-1:16"),
     (["--sweep", "learning_rate=lin:1"], "type lin:LOW:HIGH:COUNT"),
     (["--sweep", "learning_rate=log:1e-4:big:4"], "type log:LOW:HIGH:COUNT"),
     (["--sweep", "learning_rate=log:1e-4:1e-1:4.5"], "type log:LOW:HIGH:COUNT"),
     (["--sweep", "learning_rate=log:1e-4:1e-1:4:5"], "with LOW below HIGH"),
-    (["--sweep", "learning_rate=log:0.1:0.1:4"], "LOW below HIGH, above 0 and a COUNT of 2 or"),
+    (["--sweep", "learning_rate=log:0.1:0.1:4"], "LOW below HIGH, above 0 and a COUNT of 2 to"),
     (["--sweep", "learning_rate=log:0.1:0.01:4"], "with LOW below HIGH, above 0"),
     (["--sweep", "learning_rate=log:0:1:4"], "with LOW below HIGH, above 0"),
-    (["--sweep", "learning_rate=lin:2:1:4"], "with LOW below HIGH and a COUNT of 2 or more."),
+    (["--sweep", "learning_rate=lin:2:1:4"], "with LOW below HIGH and a COUNT of 2 to"),
     (["--sweep", "learning_rate=lin:nan:1:4"], "with LOW below HIGH"),
-    (["--sweep", "learning_rate=lin:0:1:1"], "a COUNT of 2 or more."),
-    (["--sweep", "learning_rate=lin:0:1:-3"], "a COUNT of 2 or more."),
+    (["--sweep", "learning_rate=lin:0:1:1"], "a COUNT of 2 to"),
+    (["--sweep", "learning_rate=lin:0:1:-3"], "a COUNT of 2 to"),
     (["--sweep", "batch_size=lin:16:64:4"], "only for numbers with a fraction: list batch_size's"),
     (["--sweep", LOG], "--sweep learning_rate: a range needs a COUNT, or type --samples 16."),
     (["--sweep", "momentum=0.9", "--sweep", "momentum=0.8"], "--sweep momentum is given twice"),
-    (["--sweep", "learning_rate=lin:0:1:100001"], "with a COUNT of 100,000 at most."),
+    (["--sweep", "learning_rate=lin:0:1:100001"], "a COUNT of 2 to 100,000."),
     (["--sweep", RANGE, "--seeds", "1000000"], "000,000 runs: type fewer values"),
     (["--seeds", "0"], "--seeds 0: type 1 or more."),
-    (["--samples", "-1"], "--samples -1: type 0 or more."),
-    (["--folds", "-2"], "--folds -2: type 0 or more."),
+    (["--samples", "-1"], "--samples -1: type 1 or more."),
+    (["--folds", "-2"], "--folds -2: type 2 or more."),
     (["--folds", "1"], "--folds 1: type 2 or more."),
-    (["--halving", "-2"], "--halving -2: type 0 or more."),
+    (["--halving", "-2"], "--halving -2: type 2 or more."),
     (["--halving", "1"], "--halving 1: type 2 or more."),
     (["--samples", "8"], "--samples needs a --sweep to draw from."),
     (["--sweep", RANGE, "--halving", "2", "--pbt"], "type one of the two"),
@@ -122,7 +122,7 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
      "--pbt compares runs in one compiled program, and optimizer is static"),
     (["--pbt", "--seeds", "4"], "--pbt moves the swept values: type a --sweep"),
     (["--sweep", "b1=0.9", "--pbt"], "--pbt needs 2 runs or more"),
-    (["--seeds", "2", "--halving", "3"], "--halving 3 has 2 runs to choose from"),
+    (["--seeds", "2", "--halving", "3"], "--halving needs 3 runs or more, and has 2"),
     (["--folds", "3", "--validation_split", "validation"], "leave out --validation_split valid"),
     (["--sweep", "b1=0.9,1.5"], "--b1 1.5: type a number below 1."),
     (["--sweep", "momentum=0.8,0.9"], "--momentum 0.8 has no effect with --optimizer adam: sgd"),
@@ -214,12 +214,12 @@ def test_a_count_is_of_a_grid_and_samples_draw_between():
     (1, 3, 9, {}),
 ])
 def test_rungs_by_hand(count, factor, epochs, want):
-    assert rungs(count, factor, epochs) == want
+    assert rungs(Search(halving=factor), count, epochs) == want
 
 
 def test_rungs_are_later_and_smaller_one_by_one():
     for count, factor, epochs in itertools.product(range(1, 40), range(2, 6), range(1, 40)):
-        cuts, runs = rungs(count, factor, epochs), count
+        cuts, runs = rungs(Search(halving=factor), count, epochs), count
         assert list(cuts) == sorted(cuts) and all(1 <= epoch < epochs for epoch in cuts)
         for kept in cuts.values():
             assert 1 <= kept < runs and kept == math.ceil(runs / factor)

@@ -25,8 +25,8 @@ from engine.sources import arrays
 from engine.store.folder import history
 from engine.sweep import group as groups
 from engine.sweep import judge, results, sweep
-from engine.sweep.lockstep import Lockstep
 from engine.sweep.space import Search, trials
+from engine.sweep.sweep import Lockstep
 from engine.trained import load
 
 CONFIG = Config(model=Tiny, batch_size=8, epochs=3)
@@ -114,15 +114,15 @@ def test_a_finished_sweep_resumed_says_the_same_again(finished):
 
 def stopped(path: Path, patch: pytest.MonkeyPatch, **search) -> None:
     """A sweep that a signal stops after the epoch that comes next."""
-    judged = Lockstep._judge
+    selected = Lockstep._selected
 
-    def judge(self, *rest):
-        runs = judged(self, *rest)
+    def select(self, *rest):
+        runs = selected(self, *rest)
         self.interruption.status = 75
         return runs
 
     with patch.context() as inner:
-        inner.setattr(Lockstep, "_judge", judge)
+        inner.setattr(Lockstep, "_selected", select)
         with pytest.raises(RunError, match="saved. Go on with: python launch.py sweep") as told:
             swept(path, **search)
     assert told.value.status == 75
@@ -188,9 +188,9 @@ def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
     host = begin_alone(Place(device="cpu"))
     made = groups.assemble(0, found, Request(CONFIG), arrays.of(SETS, "classes"), host)
     runs = groups.create(made)
-    verdict = judge.Verdict([{}] * 4, [0, 1, 2, 3], [True] * 4, [2, 0, 3, 1])
-    moved, copies = judge.exploited(made, runs, verdict, ["learning_rate"], 0)
-    assert copies == [(1, 2)]
+    ranking = [judge.Judged(at, at, {}, True) for at in (2, 0, 3, 1)]
+    moved, copies = judge.exploited(made, runs, ranking, ["learning_rate"], 0)
+    assert [(to.number, source.number) for to, source in copies] == [(1, 2)]
     before, after = (jax.device_get(x.members) for x in (runs, moved))
     at = partial(jax.tree.map, lambda x: x[1])
     jax.tree.map(np.testing.assert_array_equal, at(after.state),

@@ -6,6 +6,7 @@ import math
 import re
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
@@ -75,6 +76,11 @@ def cells(text: str) -> list[list[str]]:
     return [re.findall("<td>(.*?)</td>", line) for line in re.findall("<tr>(.*?)</tr>", text)]
 
 
+def ranked(axes, rows: list[dict], score=ranking.Score()) -> list[dict]:  # noqa: B008
+    """The settings, best first."""
+    return ranking.ranked(pandas.DataFrame(rows), axes, score)[1].to_dict("records")
+
+
 def summary(setting: dict, *axes: str) -> tuple:
     """A setting's axis values and its runs, mean, sd, best and number of diverged runs."""
     numbers = [round(setting[name], 12) for name in ("mean", "sd", "best")]
@@ -96,67 +102,65 @@ def test_settings_have_known_answers():
         row(9, "done", 0.75, rate=0.1, name="a"),
         row(10, "done", math.inf, rate=0.1, name="a"),
     ]
-    *ranked, last = ranking.settings(axes, rows)
+    *settings, last = ranked(axes, rows)
     # Equal means stay in the order of the runs. A sample's variance: 2 · 0.125² / 2 = 0.125².
-    assert [summary(setting, "rate", "name") for setting in ranked] == [
+    assert [summary(setting, "rate", "name") for setting in settings] == [
         (0.1, "a", [0, 3, 9, 10], 0.625, 0.125, 0.75, 0),
         (0.2, "a", [1, 4, 5], 0.625, 0.0, 0.625, 1),
         (0.3, "a", [2, 6], 0.875, round(0.125 * math.sqrt(2), 12), 1.0, 0),
     ]
-    assert [setting["counted"] for setting in ranked] == [3, 1, 2]
+    assert [setting["counted"] for setting in settings] == [3, 1, 2]
     assert (last["rate"], last["runs"], last["diverged"]) == (0.4, [7, 8], 2)
     assert all(math.isnan(last[name]) for name in ("mean", "sd", "best"))
 
 
 def test_the_best_mean_comes_first():
     rows = [row(run, "done", accuracy, rate=run) for run, accuracy in enumerate((0.25, 0.75, 0.5))]
-    ranked = ranking.settings({"rate": [0, 1, 2]}, rows)
-    assert [setting["rate"] for setting in ranked] == [1, 2, 0]
+    assert [setting["rate"] for setting in ranked(["rate"], rows)] == [1, 2, 0]
 
 
 def test_where_lower_is_better_the_order_turns_but_not_that_of_the_lost():
     scores = [("done", 0.5), ("diverged", 0.0), ("done", 0.25), ("dropped", 0.1), ("done", 0.125)]
     rows = [{"run": run, "status": status, "val_mse": score, "rate": run // 4 or run}
             for run, (status, score) in enumerate(scores)]
-    first, *others = ranking.settings({"rate": []}, rows, "val_mse", higher=False)
+    first, *others = ranked(["rate"], rows, ranking.Score("val_mse", higher=False))
     assert (first["rate"], first["runs"], first["best"]) == (1, [1, 4], 0.125)
     assert [setting["rate"] for setting in others] == [2, 0, 3]
 
 
 def test_without_axes_all_runs_are_one_setting():
     rows = [row(0, "done", 0.5), row(1, "done", 0.75)]
-    (setting,) = ranking.settings({}, rows)
+    (setting,) = ranked([], rows)
     assert summary(setting) == ([0, 1], 0.625, round(0.125 * math.sqrt(2), 12), 0.75, 0)
-    assert set(setting) == {"runs", "counted", "mean", "sd", "best", "diverged"}
 
 
 GRID = [(rate, decay) for rate in RATES for decay in DECAYS]
 MANY = {"rate": [10.0**-i for i in range(12)], "width": list(range(12))}
 CASES = {
     "seeds": ({}, [()], set()),
-    "one setting more": ({EVIL: ["$a", EVIL, ""]}, [("$a",), (EVIL,), ("",)], set()),
+    "one setting more": ({EVIL: ["$a", EVIL, ""]}, [("$a",), (EVIL,), ("",)], {"axis.png"}),
     "an axis": ({"rate": RATES}, [(rate,) for rate in RATES], {"axis.png"}),
     "integers": ({"width": [16, 32, 64]}, [(16,), (32,), (64,)], {"axis.png"}),
-    "switches": ({"flip": [False, True]}, [(False,), (True,)], set()),
-    "a grid": ({"rate": RATES, "decay": DECAYS}, GRID, {"heatmap.png"}),
+    "switches": ({"flip": [False, True]}, [(False,), (True,)], {"axis.png"}),
+    "a grid": ({"rate": RATES, "decay": DECAYS}, GRID, {"heatmap.png", "axis.png"}),
     "a grid of texts": (
         {EVIL: [EVIL, "$b"], "decay": DECAYS}, [(EVIL, 0.0), (EVIL, 0.01), ("$b", 0.0)],
-        {"heatmap.png"},
+        {"heatmap.png", "axis.png"},
     ),
     "a grid with half of it missing": (
-        {"rate": RATES, "decay": DECAYS}, GRID[:3], {"parallel.png"}
+        {"rate": RATES, "decay": DECAYS}, GRID[:3], {"axis.png"}
     ),
-    "samples": (MANY, list(zip(*MANY.values(), strict=True)), {"parallel.png"}),
+    "samples": (MANY, list(zip(*MANY.values(), strict=True)), {"axis.png"}),
     "three axes": (
         {"rate": RATES, EVIL: [EVIL, "$b"], "one": [3]},
-        [(rate, text, 3) for rate in RATES for text in (EVIL, "$b")], {"parallel.png"},
+        [(rate, text, 3) for rate in RATES for text in (EVIL, "$b")], {"axis.png"},
     ),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_axes_decide_the_pictures(tmp_path, monkeypatch, name):
-    for kind in ("curves", "heatmap", "parallel", "axis"):
+    for kind in ("curves", "heatmap", "along"):
         monkeypatch.setattr(plots, kind, lambda *_: b"PNG")
     axes, settings, expected = CASES[name]
     rows, histories = population(axes, settings)
@@ -177,11 +181,11 @@ def test_the_pictures_are_pictures(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("count", [41, 1])
-def test_a_grid_too_long_to_be_read_is_drawn_as_lines(tmp_path, figures, count):
+def test_a_grid_too_long_to_be_read_is_not_drawn(tmp_path, figures, count):
     axes = {"width": list(range(count)), "decay": [0.0]}
     rows, histories = population(axes, [(width, 0.0) for width in axes["width"]], seeds=1)
     names, _ = written(tmp_path, axes, rows, histories)
-    assert names == {"curves.png", "parallel.png" if count > 40 else "heatmap.png"}
+    assert names == {"curves.png", "axis.png"} | ({"heatmap.png"} if count < 40 else set())
 
 
 @pytest.mark.parametrize("axes", [{}, {"rate": RATES}, {"rate": RATES, "decay": DECAYS},
@@ -234,14 +238,6 @@ def test_the_page_of_a_score_of_which_less_is_better(tmp_path, figures):
     assert panel.get_ylabel() == "validation mse"
 
 
-def test_bad_runs_leave_the_good_ones_their_colours():
-    assert plots._scale([0.1, 0.62, 0.70, 0.71, 0.72], True) == (0.70, 0.72)
-    assert plots._scale([0.1, 0.68, 0.70, 0.71, 0.72], True) == (0.68, 0.72)
-    assert plots._scale([9.0, 3.0, 2.0, 1.0, 5.5], False) == (1.0, 9.0)
-    assert plots._scale([99.0, 3.0, 2.0, 1.0], False) == (1.0, 3.0)
-    assert plots._scale([0.5], True) == (0.5, 0.5)
-
-
 def drawn_lines(panel) -> dict[str, list]:
     return {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()
             if not line.get_label().startswith("_")}
@@ -254,7 +250,7 @@ def test_curves_are_medians_with_their_band(figures, count, low, high):
     rows = [row(run, "done", 0.5) for run in range(count)] + [row(count, "diverged", 0.9)]
     histories = {run: [{"epoch": 1, **dict.fromkeys(METRICS, value)}]
                  for run, value in enumerate([*values, 99.0])}
-    plots.curves({}, rows, histories, ranking.Score())
+    plots.curves({}, pandas.DataFrame(rows), histories, ranking.Score())
     _, panel = figures[0].axes
     assert drawn_lines(panel) == dict.fromkeys(("training", "validation"),
                                                [[1, float(np.median(values))]])
@@ -263,18 +259,16 @@ def test_curves_are_medians_with_their_band(figures, count, low, high):
     assert ("quartiles" in panel.get_title()) == (count == 5)
 
 
-def test_the_best_settings_are_in_colour_and_a_bad_loss_flattens_none(figures):
+def test_the_curves_of_many_settings_are_the_best_ones(figures):
     count = plots.COLOURED_SETTINGS + 2
     axes = {"rate": list(range(count))}
     rows = [row(run, "done", run / 10, rate=run) for run in range(count)]
-    histories = {run: [{"epoch": 1, "val_loss": 1000.0 if run < 2 else 1.0 + run / 10,
-                        "val_accuracy": run / 10}] for run in range(count)}
-    plots.curves(axes, rows, histories, ranking.Score())
-    loss, accuracy = figures[0].axes
-    assert list(drawn_lines(accuracy)) == [
-        *(f"rate={run}" for run in reversed(range(2, count))), "2 other settings"]
+    histories = {run: [{"epoch": 1, "val_loss": 1.0 + run / 10, "val_accuracy": run / 10}]
+                 for run in range(count)}
+    plots.curves(axes, pandas.DataFrame(rows), histories, ranking.Score())
+    _, accuracy = figures[0].axes
+    assert list(drawn_lines(accuracy)) == [f"rate={run}" for run in reversed(range(2, count))]
     assert drawn_lines(accuracy)[f"rate={count - 1}"] == [[1, (count - 1) / 10]]
-    assert loss.get_ylim()[1] < 10
 
 
 def test_a_heat_map_has_each_median_in_its_cell(figures):
@@ -284,7 +278,7 @@ def test_a_heat_map_has_each_median_in_its_cell(figures):
     for (rate, name), values in scores.items():
         rows += [row(len(rows) + i, "diverged" if value is None else "done", value, rate=rate,
                      name=name) for i, value in enumerate(values)]
-    plots.heatmap(axes, rows, ranking.Score())
+    plots.heatmap(axes, pandas.DataFrame(rows), ranking.Score())
     panel = figures[0].axes[0]
     nan = math.nan
     np.testing.assert_array_equal(
@@ -297,28 +291,18 @@ def test_a_heat_map_has_each_median_in_its_cell(figures):
 
 @pytest.mark.parametrize("higher, best", [(True, [0.01, 0.6]), (False, [0.1, 0.2])])
 def test_along_an_axis_the_line_is_of_medians_and_the_best_has_a_ring(figures, higher, best):
-    rows = [row(0, "done", 0.3, rate=1e-3), row(1, "done", 0.5, rate=1e-3),
-            row(2, "done", 0.6, rate=0.01), row(3, "dropped", 0.9, rate=0.01),
-            row(4, "done", 0.2, rate=0.1), row(5, "diverged", 0.1, rate=1.0)]
-    plots.axis({"rate": [0.1, 1e-3, 0.01, 1.0]}, rows, ranking.Score(higher=higher))
-    (panel,) = figures[0].axes
+    rows = [row(0, "done", 0.3, rate=1e-3, name="a"), row(1, "done", 0.5, rate=1e-3, name="a"),
+            row(2, "done", 0.6, rate=0.01, name="a"), row(3, "dropped", 0.9, rate=0.01, name="a"),
+            row(4, "done", 0.2, rate=0.1, name="b"), row(5, "diverged", 0.1, rate=1.0, name="b")]
+    axes = {"rate": [0.1, 1e-3, 0.01, 1.0], "name": ["b", "a"]}
+    plots.along(axes, pandas.DataFrame(rows), ranking.Score(higher=higher))
+    panel, other = figures[0].axes
     lines = drawn_lines(panel)
     np.testing.assert_allclose(lines["median"], [[1e-3, 0.4], [0.01, 0.6], [0.1, 0.2]])
-    assert lines["a run, diverged"] == [[1.0, 0.035]] and panel.get_xscale() == "log"
+    assert lines["a run, diverged or refused"] == [[1.0, 0.035]] and panel.get_xscale() == "log"
     dots = {found.get_label(): found.get_offsets().tolist() for found in panel.collections}
     assert dots["a run, dropped"] == [[0.01, 0.9]] and len(dots["a run, done"]) == 4
-    (ring,) = [where for label, where in dots.items() if label.startswith("best")]
+    (ring,) = [where for label, where in dots.items() if label == "the best median"]
     assert ring == [best]
-
-
-def test_parallel_lines_pass_their_values_and_end_at_their_score(figures):
-    axes = {"rate": [0.1, 1e-3, 0.01], "name": ["b", "a"]}
-    rows = [row(0, "done", 0.25, rate=1e-3, name="b"), row(1, "done", 0.5, rate=0.1, name="a"),
-            row(2, "done", 0.375, rate=0.01, name="a"), row(3, "refused", None, rate=0.1, name="b")]
-    plots.parallel(axes, rows, ranking.Score())
-    panel = figures[0].axes[0]
-    lines = [line.get_ydata() for line in panel.get_lines()[2:]]
-    np.testing.assert_allclose(np.concatenate(lines), [1, 0, 0, 0, 0, 0.5, 1, 0.5, 1, 1, 1])
-    (legend,) = figures[0].legends
-    assert legend.get_texts()[0].get_text() == "best: run 1, 0.5"
-    assert "refused" in [text.get_text() for text in legend.get_texts()]
+    np.testing.assert_allclose(drawn_lines(other)["median"], [[0, 0.2], [1, 0.5]])
+    assert [text.get_text() for text in other.get_xticklabels()] == ["b", "a"]

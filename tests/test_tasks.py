@@ -14,7 +14,7 @@ from sklearn import metrics as reference
 from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError
-from engine.sweep.ensembles import calibration_error, disagreement
+from engine.sweep.results import calibration_error, disagreement
 from engine.task import Judged, add
 from engine.tasks.classification import Classification, mistakes
 from engine.tasks.multilabel import Multilabel

@@ -12,7 +12,7 @@ from jax.sharding import SingleDeviceSharding
 
 from engine.config import Config, Hyper
 from engine.devices import mesh
-from engine.plan import collectives, plan, topology
+from engine.plan import plan, topology
 from engine.plan.chips import CHIPS
 from engine.programs import memory
 from engine.programs.memory import nbytes
@@ -74,7 +74,7 @@ def test_what_is_no_gpu_and_a_missing_compiler_are_told(monkeypatch):
 
 
 @needs_the_compiler
-@pytest.mark.parametrize("chip", [chip for chip in CHIPS.values() if chip.cores],
+@pytest.mark.parametrize("chip", [chip for chip in CHIPS.values() if chip.multiprocessors],
                          ids=lambda chip: chip.name)
 def test_every_gpu_has_a_compiler(chip):
     (device,), _ = topology.devices(chip, 1)
@@ -134,7 +134,7 @@ def test_predictions_gather_layer_by_layer_too():
 def test_gpus_exchange_nothing_unexpected(fsdp, kinds):
     program, _ = compiled(FOUR, Config(batch_size=32, convolution="direct"), fsdp)
     text = program.as_text()
-    assert set(collectives.read(text, 4)) == kinds
+    assert set(plan.exchanged(text, 4)) == kinds
     assert not re.search(r"all-to-all|collective-permute", text)
 
 

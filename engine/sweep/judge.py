@@ -7,85 +7,80 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from engine.config import BELOW_ONE
 from engine.pure import history_row
-from engine.sweep import space
-from engine.sweep.group import Group, placed
+from engine.sweep.group import Group, Programs, alive, placed
 from engine.sweep.population import Population, select
-from engine.task import Task
+from engine.sweep.space import Search
 from engine.training import rate_at
 
 
-def rows(
-    group: Group, runs: Population, sums: Any, seconds: float
-) -> list[dict[str, Any]]:
-    """This epoch of every member, as history.jsonl has it."""
-    ready, step, members = group.ready, int(runs.step), runs.members
-    row = partial(history_row, ready.task)
-    values = jax.device_get(jax.vmap(row)(members.state.tally, sums))
-    count = len(members.seed)
-    rates = [rate_at(ready, step - 1, select(jax.device_get(members.hyper), at))
-             for at in range(count)]
-    return [
-        {"epoch": step // ready.lengths.epoch, "step": step, "learning_rate": rates[at],
-         "seconds": seconds / count}
-        | {name: float(column[at]) for name, column in values.items()} for at in range(count)
-    ]
+class Judged(NamedTuple):
+    """A member's position and number, its epoch's row of history.jsonl; are its losses finite?"""
+
+    at: int
+    number: int
+    row: dict[str, Any]
+    whole: bool
 
 
-def alive(runs: Population) -> int:
-    """How many runs are in a population, without the repeats that fill a mesh."""
-    return len(np.unique(runs.members.number))
+def judged(group: Group, programs: Programs, runs: Population, seconds: float) -> list[Judged]:
+    """The members best first, those that aren't whole last; repeats that fill a mesh are none."""
+    ready, step, count = group.ready, int(runs.step), alive(runs)
+    row = jax.vmap(partial(history_row, ready.task))
+    values = jax.device_get(row(runs.members.state.tally, programs.evaluate(runs)))
+    hyper, numbers = jax.device_get((runs.members.hyper, runs.members.number))
+    whole = (np.asarray(runs.members.state.diverged_at) < 0) & np.isfinite(values["loss"]) \
+        & np.isfinite(values["val_loss"])
+    found = [Judged(at, int(numbers[at]), {
+        "epoch": step // ready.lengths.epoch, "step": step,
+        "learning_rate": rate_at(ready, step - 1, select(hyper, at)), "seconds": seconds / count,
+        **{name: float(column[at]) for name, column in values.items()},
+    }, bool(whole[at])) for at in range(count)]
+    score, sign = f"val_{ready.task.score}", 1 if ready.task.higher else -1
+    return sorted(found, key=lambda one: -sign * one.row[score] if one.whole else math.inf)
 
 
-class Verdict(NamedTuple):
-    """An epoch's outcome: every member's row, which are whole, and their positions, best first.
+def rungs(search: Search, count: int, epochs: int) -> dict[int, int]:
+    """Successive halving (Jamieson & Talwalkar 2016): after which epoch how many of `count` runs go
+    on. Each rung keeps one in `halving`, and is as much longer: 27 runs, 3 and 9 epochs keep 9
+    after epoch 1, 3 after epoch 3, and 3 to the end."""
+    found: dict[int, int] = {}
+    last = math.ceil(math.log(count, search.halving) - 1e-9) if search.halving else 0
+    for rung in range(last, 0, -1):
+        epoch = epochs // search.halving**rung
+        if epoch >= 1 and count > 1:
+            found[epoch] = count = math.ceil(count / search.halving)
+    return found
 
-    Repeats that fill a mesh are no positions of their own.
-    """
 
-    rows: list[dict[str, Any]]
-    numbers: list[int]
-    whole: list[bool]
-    ranking: list[int]
-
-
-def verdict(runs: Population, rows: list[dict[str, Any]], task: Task) -> Verdict:
-    """A member is whole while its losses are finite; one that isn't ranks last."""
-    numbers = np.asarray(runs.members.number).tolist()
-    steady = np.asarray(runs.members.state.diverged_at) < 0
-    whole = [bool(ok) and math.isfinite(row["loss"]) and math.isfinite(row["val_loss"])
-             for ok, row in zip(steady, rows, strict=True)]
-    once = [at for at, number in enumerate(numbers) if number not in numbers[:at]]
-    score, sign = f"val_{task.score}", 1 if task.higher else -1
-    ranking = sorted(once, key=lambda at: -sign * rows[at][score] if whole[at] else math.inf)
-    return Verdict(rows, numbers, whole, ranking)
+def perturbed(name: str, value: float, up: bool) -> float:
+    """Population-based training's step away from a copied value."""
+    moved = value * (1.2 if up else 0.8)
+    return min(moved, 0.999) if name in BELOW_ONE else moved
 
 
 def exploited(
-    group: Group, runs: Population, verdict: Verdict, names: list[str], seed: int
-) -> tuple[Population, list[tuple[int, int]]]:
-    """Population-based training: the worst fifth go on as moved copies of the best fifth.
-
-    Jaderberg et al. 2017. Returns (to, from) of every copy; number, seed and fold stay.
-    """
-    draw, ranking = np.random.default_rng((seed, int(runs.step))), verdict.ranking
-    share = max(1, len(ranking) // 5)
-    sources = [at for at in ranking[:share] if verdict.whole[at]]
+    group: Group, runs: Population, ranking: list[Judged], names: list[str], seed: int
+) -> tuple[Population, list[tuple[Judged, Judged]]]:
+    """Population-based training (Jaderberg et al. 2017): the worst fifth go on as copies of the
+    best fifth, the values of `names` moved; number, seed and fold stay. (to, from) of each copy."""
+    draw, share = np.random.default_rng((seed, int(runs.step))), max(1, len(ranking) // 5)
+    sources = [one for one in ranking[:share] if one.whole]
     if not sources or len(ranking) < 2:
         return runs, []
-    which = np.arange(len(verdict.numbers))
-    copies = [(to, int(draw.choice(sources))) for to in ranking[-share:]]
+    which = np.arange(len(ranking))
+    copies = [(to, sources[draw.choice(len(sources))]) for to in ranking[-share:]]
     for to, source in copies:
-        which[to] = source
-    members = jax.device_get(select(runs.members, which))
+        which[to.at] = source.at
+    own = select(jax.device_get(runs.members), slice(len(ranking)))
+    members = select(own, which)
     hyper = members.hyper._asdict()
     for name in names:
-        column = np.array(hyper[name])
         for to, _ in copies:
-            column[to] = space.perturbed(name, float(column[to]), bool(draw.random() < 0.5))
-        hyper[name] = column
-    own = runs.members
+            was = float(hyper[name][to.at])
+            hyper[name][to.at] = perturbed(name, was, bool(draw.random() < 0.5))
     members = members._replace(
-        hyper=type(members.hyper)(**hyper), seed=own.seed, fold=own.fold, number=own.number
+        hyper=type(own.hyper)(**hyper), seed=own.seed, fold=own.fold, number=own.number
     )
     return placed(group, Population(runs.step, members)), copies

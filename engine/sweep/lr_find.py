@@ -3,18 +3,18 @@
 import dataclasses
 import json
 import math
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from rich.console import Console
 
 from engine.config import Config
 from engine.errors import RequestError, RunError
 from engine.job.host import begin_alone
 from engine.job.signals import Interruption
-from engine.report import pictures
+from engine.report.pictures import TRAINING, VALIDATION, dress, figure, png
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.setup import load, of_objects
@@ -43,79 +43,67 @@ class Finding(NamedTuple):
 def smoothed(losses: list[float], start: float) -> np.ndarray:
     """Each loss with its neighbours' on the logarithmic scale; one that diverged has learned
     nothing, and counts as `start`, so that a rate next to the cliff is no good one."""
-    level = [min(loss, start) if math.isfinite(loss) else start for loss in losses]
+    level = np.fmin(np.where(np.isfinite(losses), losses, start), start)
     return np.convolve(level, WEIGHTS, "same") / np.convolve(np.ones(len(level)), WEIGHTS, "same")
 
 
-def suggest(rates: list[float], losses: list[float], before: list[float]) -> Finding:
-    """The rate at the bottom of the smoothed curve. `losses` after training, rising rates, `before`
-    it; not finite: diverged. Raises RunError where no rate learns."""
-    start = float(np.mean(before))
+def suggest(rates: list[float], losses: list[float], start: float) -> Finding:
+    """The rate at the bottom of the smoothed curve. `losses` after training, rising rates; `start`
+    before it; not finite: diverged. Raises RunError where no rate learns."""
     if not any(math.isfinite(loss) and loss < start for loss in losses):
         raise RunError(f"no learning rate from {rates[0]:.3g} to {rates[-1]:.3g} lowered the loss "
                        f"from {start:.3f}: try others, --sweep learning_rate=log:1e-8:1e-4:32.")
     curve = smoothed(losses, start)
     at = int(curve.argmin())
-    as_good = [r for loss, r in zip(curve, rates, strict=True) if loss <= curve[at] * (1 + CLOSE)]
+    good = [r for loss, r in zip(curve, rates, strict=True) if loss <= curve[at] * (1 + CLOSE)]
     enough = start - LEAST * (start - curve[at])
-    above = [r for loss, r in zip(losses, rates, strict=True)
-             if r > max(as_good) and not (math.isfinite(loss) and loss < enough)]
-    return Finding(rates[at], min(as_good), max(as_good), min(above, default=None))
+    above = [r for loss, r in zip(losses, rates, strict=True) if r > good[-1] and not loss < enough]
+    return Finding(rates[at], good[0], good[-1], min(above, default=None))
 
 
 def picture(
-    rates: list[float], losses: list[float], before: list[float], finding: Finding, steps: int
+    rates: list[float], losses: list[float], start: float, finding: Finding, steps: int
 ) -> bytes:
     """Validation loss by learning rate after `steps` updates, as PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
-    axes = figure.subplots()
-    start = float(np.mean(before))
+    drawn = figure(8, 4.2)
+    panel = drawn.subplots()
     shown = [min(loss, 1.5 * start) if math.isfinite(loss) else np.nan for loss in losses]
-    axes.axvspan(finding.low, finding.high, color=pictures.VALIDATION, alpha=0.12, lw=0,
-                 label=f"within {CLOSE:.0%} of the lowest")
-    axes.plot(rates, shown, "o", ms=4, c=pictures.TRAINING, label=f"after {steps} steps")
-    axes.plot(rates, smoothed(losses, start), c=pictures.TRAINING, lw=1.5, label="smoothed")
-    axes.axhline(start, c="gray", lw=1, ls=":", label="before training")
-    axes.axvline(finding.rate, c=pictures.VALIDATION, label=f"suggested: {finding.rate:.3g}")
-    axes.set(xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate",
-             ylabel="validation loss", title="Learning-rate range test")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    return pictures.png(figure)
+    panel.axvspan(finding.low, finding.high, color=VALIDATION, alpha=0.12, lw=0,
+                  label=f"within {CLOSE:.0%} of the lowest")
+    panel.plot(rates, shown, "o", ms=4, c=TRAINING, label=f"after {steps} steps")
+    panel.plot(rates, smoothed(losses, start), c=TRAINING, lw=1.5, label="smoothed")
+    panel.axhline(start, c="gray", lw=1, ls=":", label="before training")
+    panel.axvline(finding.rate, c=VALIDATION, label=f"suggested: {finding.rate:.3g}")
+    dress(panel, xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate",
+          ylabel="validation loss", title="Learning-rate range test")
+    panel.legend(frameon=False)
+    return png(drawn)
 
 
 def _rates(search: Search) -> list[float]:
     """The rates to try, rising. Raises RequestError for what can't be compared on a log scale."""
-    axis = space.axis(search.axes[0] if search.axes else AXIS)
-    values = sorted(axis.values or space.axis(f"{search.axes[0]}:32").values)
+    text, *others = search.axes or (AXIS,)
+    if others or not text.startswith("learning_rate=") or search._replace(axes=()) != Search():
+        raise RequestError("lr-find sweeps the learning rate alone: "
+                           "--sweep learning_rate=log:1e-6:1:48, or nothing.")
+    values = sorted(space.axis(text).values or space.axis(f"{text}:32").values)
     if len(values) < 2 or not all(0 < v < math.inf for v in values):
-        raise RequestError(f"--sweep {search.axes[0]}: type two learning rates or more, all above "
-                           "0.")
+        raise RequestError(f"--sweep {text}: type two learning rates or more, all above 0.")
     return values
 
 
 def run(request: Request, search: Search) -> Finding:
     """Print and draw the suggested rate; lr-find.png and lr-find.json lie in the run's folder.
 
-    After a signal they are of the steps so far: raises RunError with its status once they are
-    written.
-    """
-    asked = [text for text in search.axes if not text.startswith("learning_rate=")]
-    if asked or len(search.axes) > 1 or search._replace(axes=()) != Search():
-        raise RequestError("lr-find sweeps the learning rate alone: "
-                           "--sweep learning_rate=log:1e-6:1:48, or nothing.")
+    After a signal they are of the steps so far; then raises RunError with its status."""
+    rates = _rates(search)
     if "learning_rate" not in request.hyper._fields:
         raise RequestError("lr-find needs an optimizer with a learning_rate.")
-    request = request._replace(config=dataclasses.replace(
-        request.config, schedule="constant", warmup_epochs=Config.warmup_epochs
-    ))
-    rates = _rates(search)
     host = begin_alone(request.place)
     dataset = load(request, host)
-    config, hyper, *_ = request = of_objects(request, dataset, host)
+    config, hyper, *_ = request = of_objects(request._replace(config=dataclasses.replace(
+        request.config, schedule="constant", warmup_epochs=Config.warmup_epochs
+    )), dataset, host)
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
     path = folder.create(request, "lr-find")
@@ -123,61 +111,52 @@ def run(request: Request, search: Search) -> Finding:
         group = assemble(0, trials, request, dataset, host)
         runs = create(group)
         programs = compile_programs(group, runs)
-        losses = partial(_losses, group, programs)
-        before = losses(runs)[: len(rates)]
+        start = float(np.mean(_losses(group, programs, runs)))
         runs = _trained(group, programs, runs, interruption)
-    steps = int(runs.step)
-    finding = _tell(path, rates, losses(runs)[: len(rates)], before, steps, host.console)
+    losses, steps = _losses(group, programs, runs), int(runs.step)
+    finding = _tell(path, rates, losses, start, steps, host.console)
     if interruption.status:
         raise RunError(f"stopped after {steps} steps; what they tell is kept.", interruption.status)
     return finding
+
+
+def _losses(group: Group, programs: Programs, runs: Population) -> list[float]:
+    tally = jax.device_get(group.ready.task.judged_tally(programs.evaluate(runs)))
+    return (np.asarray(tally.loss_sum, np.float64) / tally.count)[: len(group.trials)].tolist()
 
 
 def _trained(
     group: Group, programs: Programs, runs: Population, interruption: Interruption
 ) -> Population:
     """After STEPS updates, or as many as a signal lets it make; a line tells of each segment."""
-    pace, ready = Pace(), group.ready
-    epoch, steps = ready.lengths.epoch, min(STEPS, ready.lengths.total)
-    advance = partial(programs.advance, group)
+    pace, (epoch, _, total) = Pace(), group.ready.lengths
+    steps = min(STEPS, total)
     while (done := int(runs.step)) < steps and not interruption.status:
-        until = min(epoch, done % epoch + steps - done)
-        for runs, count, seconds, _ in rest_of_epoch(  # noqa: B020  # it goes on from there
-            advance, runs, done % epoch, until, lambda: pace.steps
-        ):
-            pace.learn(count, seconds)
-            lost = int((np.asarray(runs.members.state.diverged_at) >= 0).sum())
-            ready.host.console.print(f"step {int(runs.step)}/{steps} of {len(group.trials)} rates, "
-                                     f"{lost} diverged")
+        at = done % epoch
+        for part in rest_of_epoch(programs.advance, runs, at, min(epoch, at + steps - done),
+                                  lambda: pace.steps):
+            runs = part.state
+            pace.learn(part.steps, part.seconds)
+            lost = (np.asarray(runs.members.state.diverged_at)[: len(group.trials)] >= 0).sum()
+            group.ready.host.console.print(f"step {int(runs.step)}/{steps}, {lost} rates diverged")
             if interruption.status:
                 break
     return runs
 
 
 def _tell(
-    path: Path, rates: list[float], losses: list[float], before: list[float], steps: int,
-    console: Any,
+    path: Path, rates: list[float], losses: list[float], start: float, steps: int, console: Console
 ) -> Finding:
     """Print the losses and the suggestion; write them and their picture."""
     for rate, loss in zip(rates, losses, strict=True):
         console.print(f"learning_rate {rate:<10.3g} val_loss {loss:.4f}")
-    finding = suggest(rates, losses, before)
-    told = {"steps": steps, "before": float(np.mean(before)), "rates": rates,
-            "val_losses": losses, **finding._asdict()}
-    folder.replace(path / "lr-find.json", json.dumps(told, indent=2) + "\n")
-    folder.replace(path / "lr-find.png", picture(rates, losses, before, finding, steps))
-    beyond = f"; from {finding.too_high:.3g} on it learns less than half as much" \
-        if finding.too_high else ""
-    console.print(
-        f"suggested: --learning_rate {finding.rate:.3g}, the lowest of the smoothed validation "
-        f"losses after {steps} steps; {finding.low:.3g} to {finding.high:.3g} are within "
-        f"{CLOSE:.0%} of it{beyond}\npicture: {path / 'lr-find.png'}"
-    )
+    finding = suggest(rates, losses, start)
+    told = {"steps": steps, "before": start, "rates": rates, "val_losses": losses}
+    folder.replace(path / "lr-find.json", json.dumps(told | finding._asdict(), indent=2) + "\n")
+    folder.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
+    rate, low, high, too_high = finding
+    beyond = f"; from {too_high:.3g} on it learns less than half as much" if too_high else ""
+    console.print(f"suggested: --learning_rate {rate:.3g}, the lowest of the smoothed validation "
+                  f"losses after {steps} steps; {low:.3g} to {high:.3g} are within {CLOSE:.0%} of "
+                  f"it{beyond}\npicture: {path / 'lr-find.png'}")
     return finding
-
-
-def _losses(group: Group, programs: Programs, runs: Population) -> list[float]:
-    sums = programs.evaluate(members=runs.members, validation=group.validation)
-    tally = jax.device_get(group.ready.task.judged_tally(sums))
-    return [float(loss) / int(count)
-            for loss, count in zip(tally.loss_sum, tally.count, strict=True)]

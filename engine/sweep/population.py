@@ -1,13 +1,14 @@
 """Many runs as one: a leading axis over runs in lockstep, in one compiled program.
 
-Legend: R runs, F folds, N examples, K outputs.
+Legend: R runs, F folds, N examples.
 """
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,21 +23,20 @@ from engine.learners.gradient import Gradient
 from engine.programs import memory
 from engine.programs.program import Program
 from engine.state import State
-from engine.sweep.width import Width
 
+LEAST_SECONDS = 0.2  # of a wave that tells how fast it went
+WORTHWHILE = 1.1
+T = TypeVar("T")
 NOTHING: Any = ()  # in place of a member's step, which the population has
 
 
 class Member(NamedTuple):
-    """One run, or many with a leading axis [R] on every array.
-
-    `state` is a State whose step is empty: the population counts it. `fold` int32 picks rows of
-    the data, `seed` uint32 is the run's, `number` int32 says which run of the sweep it is.
-    """
+    """One run, or many with a leading axis [R] on every array. The population counts the state's
+    step; `fold` int32 picks rows of the data, `number` int32 says which run of the sweep it is."""
 
     state: State
     hyper: Any
-    seed: Array
+    seed: Array  # uint32
     fold: Array
     number: Array
 
@@ -49,34 +49,26 @@ class Population(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How members are computed: `block` of them at once under vmap, the blocks one after another.
-
-    With a `mesh`, each device of its axis "runs" does so with its share, and none speaks to
-    another. A block of 1 is a plain loop: each member's bits are those of the run alone.
-    """
+    """`block` members at once under vmap, the blocks one after another; on each device of a `mesh`
+    its share of them, and none speaks to another. A block of 1 is a plain loop: each member's bits
+    are those of the run alone."""
 
     block: int = 1
     mesh: Mesh | None = None
 
 
-def _mapped(layout: Layout, function: Callable, members: Member) -> Any:
-    """`function(member)` of every member, results stacked."""
-    return jax.lax.map(function, members, batch_size=layout.block if layout.block > 1 else None)
-
-
 def _over_members(layout: Layout, function: Callable, members: Member, *shared: Any) -> Any:
-    """`_mapped` of `function(member, *shared)`, each device its share."""
+    """`function(member, *shared)` of every member, results stacked; each device does its share."""
 
     def one_device(members, *shared):
-        return _mapped(layout, lambda member: function(member, *shared), members)
+        return jax.lax.map(lambda member: function(member, *shared), members,
+                           batch_size=layout.block if layout.block > 1 else None)
 
-    if layout.mesh is None:
-        return one_device(members, *shared)
-    runs, everywhere = PartitionSpec(RUNS), PartitionSpec()
-    specs = (runs, *(everywhere for _ in shared))
-    return jax.shard_map(
-        one_device, mesh=layout.mesh, in_specs=specs, out_specs=runs, check_vma=False
-    )(members, *shared)
+    if layout.mesh:
+        specs = (PartitionSpec(RUNS), *(PartitionSpec() for _ in shared))
+        one_device = jax.shard_map(one_device, mesh=layout.mesh, in_specs=specs,
+                                   out_specs=specs[0], check_vma=False)
+    return one_device(members, *shared)
 
 
 def _fold(subset_FxN: Subset, fold: Array) -> Subset:
@@ -124,84 +116,83 @@ def segment(
         state = learner.segment(**_single(member, *shared))
         return member._replace(state=state._replace(step=NOTHING))
 
-    members = _over_members(
-        layout, one, population.members, population.step, order, train_FxN, count
-    )
-    return Population(population.step + jnp.asarray(count, jnp.int32), members)
+    step, members = population
+    members = _over_members(layout, one, members, step, order, train_FxN, count)
+    return Population(step + jnp.asarray(count, jnp.int32), members)
 
 
-def select(members: Member, which: Any) -> Member:
-    """The member at a position; or those at many, [R], in this order, repeats allowed: a gather on
-    the run axis."""
+def select(members: T, which: Any) -> T:
+    """The member at a position, or those at many in this order: a gather on the run axis."""
     return jax.tree.map(lambda x: x[which], members)
 
 
 _at = jax.jit(select)
 
 
+def _of_member(at: int, population: Population, **shared: Any) -> dict[str, Any]:
+    # A step of its own for each, as the program is given the state to write over.
+    return _single(_at(population.members, np.int32(at)), jnp.array(population.step), **shared)
+
+
 @partial(jax.jit, donate_argnames="members")
-def _with_state(members: Member, at: Array | np.ndarray, state: State) -> Member:
+def _with_state(members: Member, at: Any, state: State) -> Member:
     """The members, in place, the one at a position with another state."""
-    return members._replace(
-        state=jax.tree.map(lambda x, new: x.at[at].set(new), members.state, state)
-    )
+    changed = jax.tree.map(lambda x, new: x.at[at].set(new), members.state, state)
+    return members._replace(state=changed)
 
 
-class Separately:
+class Width:
+    """How many runs to compute at once: each power of two up to `most` is timed once, the fastest
+    kept. Several have to be WORTHWHILE times as fast as one, or one goes after another."""
+
+    def __init__(self, most: int):
+        self.most = 1 << (most.bit_length() - 1)
+        self._rates = {2**n: math.inf for n in range(most.bit_length())}  # untried ones come first
+
+    def choose(self, left: int) -> int:
+        """The width of the next wave, where so many runs are left."""
+        return max((width for width in self._rates if width <= left),
+                   key=lambda width: self._rates[width] * (WORTHWHILE if width == 1 else 1))
+
+    def learn(self, width: int, steps: int, seconds: float) -> None:
+        """A wave of `width` runs, `steps` in all, took so long: steps a second, once."""
+        if math.isinf(self._rates[width]) and seconds > LEAST_SECONDS:
+            self._rates[width] = steps / seconds
+
+
+class Separately(Program):
     """`segment` in a layout of single members on one device: an ordinary run's own program, which
-    the host calls for each, in waves of as many at once as goes fastest on so many `cores`.
-
-    A small network may leave cores idle that another run can use. Of each the bits are the same.
-    """
+    the host calls for each, in waves of as many at once as goes fastest on so many `cores`, some of
+    which a small network may leave idle. Of each the bits are the same."""
 
     def __init__(self, learner: Gradient, cores: int, **first: Any):
-        self._program = Program(learner.segment, ("state",), **self._of_member(0, **first))
+        super().__init__(learner.segment, ("state",), **_of_member(0, **first))
         room = memory.free(jax.tree.leaves(first["population"])[0].device)
         need = max(memory.extra(memory.plan(self.compiled)), 1)
         self.width = Width(cores if room is None else max(min(cores, room // need), 1))
         self._threads = ThreadPoolExecutor(self.width.most)
 
-    @property
-    def compiled(self) -> Any:
-        return self._program.compiled
+    def _one(self, given: dict[str, Any]) -> State:
+        return jax.block_until_ready(super().__call__(**given))
 
-    @property
-    def seconds(self) -> float:
-        return self._program.seconds
-
-    @staticmethod
-    def _of_member(at: int, population: Population, **shared: Any) -> dict[str, Any]:
-        member = _at(population.members, np.int32(at))
-        # A step of its own for each, as the program is given the state to write over.
-        return _single(member, jnp.array(population.step), **shared)
-
-    def _wave(self, wave: list[dict[str, Any]]) -> list[State]:
-        """The state of each, all computed at once."""
-        began = time.perf_counter()
-        states = list(self._threads.map(
-            lambda given: jax.block_until_ready(self._program(**given)), wave
-        ))
-        steps = len(wave) * int(wave[0]["count"])
-        self.width.learn(len(wave), steps, time.perf_counter() - began)
-        return states
-
-    def __call__(self, population: Population, count: Any, **shared: Any) -> Population:
-        step, members = population.step, population.members
-        runs, at = members.seed.shape[0], 0
+    def __call__(  # type: ignore[override]  # the program's own arguments are a member's
+        self, population: Population, count: Any, **shared: Any
+    ) -> Population:
+        step, members = population
+        runs, at = len(members.seed), 0
         while at < runs:
             wave = range(at, at + self.width.choose(runs - at))
-            states = self._wave([
-                self._of_member(n, Population(step, members), count=count, **shared) for n in wave
-            ])
+            given = [_of_member(n, Population(step, members), count=count, **shared) for n in wave]
+            began = time.perf_counter()
+            states = list(self._threads.map(self._one, given))
+            self.width.learn(len(wave), len(wave) * int(count), time.perf_counter() - began)
             for n, state in zip(wave, states, strict=True):
                 members = _with_state(members, np.int32(n), state._replace(step=NOTHING))
             at = wave.stop
         return Population(step + jnp.asarray(count, jnp.int32), members)
 
 
-def program(
-    learner: Gradient, layout: Layout, cores: int = 1, **first: Any
-) -> Program | Separately:
+def program(learner: Gradient, layout: Layout, cores: int = 1, **first: Any) -> Program:
     """`segment`, compiled for its arguments `first`: to be called with population=, order=,
     train_FxN= and count=. The population may be donated."""
     if layout == Layout():
@@ -209,28 +200,10 @@ def program(
     return Program(partial(segment, learner, layout), ("population",), **first)
 
 
-def evaluate(
-    learner: Gradient, layout: Layout, members: Member, validation_FxN: Subset
-) -> Any:
+def evaluate(learner: Gradient, layout: Layout, members: Member, validation_FxN: Subset) -> Any:
     """`learner.evaluate` of every member: sums with a leading axis [R]."""
 
     def one(member: Member, validation: Subset) -> Any:
         return learner.evaluate(member.state.variables, _fold(validation, member.fold))
 
     return _over_members(layout, one, members, validation_FxN)
-
-
-def predictions(learner: Gradient, variables_R: Any, subset: Subset) -> tuple[Array, Array]:
-    """The members' summed predictions, float32 [N, K], and each one's likeliest, int32 [R, N].
-
-    One member after another, so that memory doesn't grow with their number.
-    """
-    inputs = subset.split.inputs[subset.rows]
-
-    def one(total_NxK, variables):
-        own_NxK = learner.predict(variables, inputs)
-        return total_NxK + own_NxK, jnp.argmax(own_NxK, axis=-1).astype(jnp.int32)
-
-    first = jax.tree.map(lambda x: x[0], variables_R)
-    shape = jax.eval_shape(learner.predict, first, inputs)
-    return jax.lax.scan(one, jnp.zeros(shape.shape, shape.dtype), variables_R)

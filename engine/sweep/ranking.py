@@ -1,20 +1,20 @@
 """How the settings of a sweep did: which of their runs speak for them, and their order.
 
-A row is one run: run, status ("done", "diverged", "dropped" or "refused"), seed, fold, its value of
-every swept axis, epochs, and its metrics, the score that the runs are ranked by among them. A
-setting is one combination of axis values; its members differ in seed and fold only.
+A frame of runs has a row a run: run, status ("done", "diverged", "dropped" or "refused"), seed,
+fold, its value of every swept axis, epochs, and its metrics. A setting is one combination of axis
+values; its members differ in seed and fold only.
 """
 
-import math
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeGuard
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas
 
 from engine.report.pictures import short
 
-Axes = dict[str, list]
-Rows = list[dict[str, Any]]
+KINDS = {"done": 0, "dropped": 1}  # a dropped run's score is from fewer epochs
+SILENT = 2  # diverged, refused, or without a finite score
 
 
 class Score(NamedTuple):
@@ -33,81 +33,34 @@ class Score(NamedTuple):
         """As a plot's label."""
         return ("validation " * self.name.startswith("val_") + self.metric).replace("_", " ")
 
-    @property
-    def form(self) -> str:
-        """How a headline writes it."""
-        return ".2%" if "accuracy" in self.name else ".4g"
 
+def ranked(
+    runs: pandas.DataFrame, axes: Iterable[str], score: Score
+) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """The runs with their setting's `place` and, where they speak for it, their score as `value`;
+    a row a setting, best first, with the axes, runs (their numbers), counted (how many speak),
+    mean, sd (of a sample; 0 of one run), best, median, dropped and diverged.
 
-def finite(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
-
-
-def counted(members: Rows, score: Score) -> Rows:
-    """The rows that speak for a setting: its done runs, or where it has none its dropped ones."""
-    measured = [row for row in members if finite(row[score.name])]
-    done = [row for row in measured if row["status"] == "done"]
-    return done or [row for row in measured if row["status"] == "dropped"]
-
-
-def failures(rows: Rows, score: Score) -> str:
-    """What befell the rows that speak for nothing: diverged, refused."""
-    return " or ".join(sorted({row["status"] for row in rows if not counted([row], score)}))
-
-
-def values(members: Rows, score: Score) -> list[float]:
-    return [float(row[score.name]) for row in counted(members, score)]
-
-
-def median(members: Rows, score: Score) -> float:
-    """NaN where no run speaks."""
-    return float(np.median(values(members, score) or [math.nan]))
-
-
-def key(members: Rows, score: Score, centre: Callable = np.median) -> tuple[int, float]:
-    """A sorting key, best first: done, then dropped, whose score is from fewer epochs."""
-    speaking = counted(members, score)
-    if not speaking:
-        return 2, 0.0
-    middle = float(centre(values(members, score)))
-    return int(speaking[0]["status"] == "dropped"), -middle if score.higher else middle
-
-
-def groups(axes: Iterable[str], rows: Rows) -> dict[tuple, Rows]:
-    """The members of each setting, by its axis values."""
-    found: dict[tuple, Rows] = {}
-    for row in rows:
-        found.setdefault(tuple(row[axis] for axis in axes), []).append(row)
-    return found
-
-
-def _summary(members: Rows, score: Score) -> dict[str, Any]:
-    found = values(members, score) or [math.nan]
-    return {
-        "runs": [row["run"] for row in members],
-        "counted": len(counted(members, score)),
-        "mean": float(np.mean(found)),
-        "sd": float(np.std(found, ddof=min(1, len(found) - 1))),
-        "best": max(found) if score.higher else min(found),
-        "diverged": sum(row["status"] == "diverged" for row in members),
-    }
-
-
-def settings(
-    axes: Axes, rows: Rows, score: str = "val_accuracy", higher: bool = True
-) -> list[dict[str, Any]]:
-    """Each setting's axis values and its runs, counted, mean, sd, best and diverged, best first.
-
-    mean, sd (of a sample; 0.0 of one run) and best are of the finite scores of its done runs; of
-    its dropped runs where none is done, and such settings rank after the others; counted is how
-    many these are. Settings with neither come last, those three numbers NaN. A diverged run's score
-    never counts. `higher` says whether more of the score is better.
+    The done runs with a finite score speak for a setting, or where it has none its dropped ones;
+    such settings come after the others, and those of which none speaks last, their numbers NaN.
     """
-    by = Score(score, higher)
-    ranked = sorted(groups(axes, rows).items(), key=lambda item: key(item[1], by, np.mean))
-    return [
-        dict(zip(axes, chosen, strict=True)) | _summary(members, by) for chosen, members in ranked
-    ]
+    by = [runs[name] for name in axes] or [runs["status"].isna()]  # without axes, one setting
+    value = runs[score.name].astype(float)
+    kind = runs["status"].map(KINDS).where(np.isfinite(value)).fillna(SILENT)
+    heard = kind.lt(SILENT) & kind.eq(kind.groupby(by, dropna=False).transform("min"))
+    runs = runs.assign(value=value.where(heard), kind=kind)
+    setting = runs.groupby(by, sort=False, dropna=False).ngroup()
+    found = runs.assign(dropped=runs["status"].eq("dropped"), diverged=runs["status"].eq("diverged")
+                        ).groupby(setting).agg(
+        **{name: (name, "first") for name in axes}, runs=("run", list), counted=("value", "count"),
+        mean=("value", "mean"), sd=("value", "std"), median=("value", "median"),
+        best=("value", "max" if score.higher else "min"), dropped=("dropped", "sum"),
+        diverged=("diverged", "sum"), kind=("kind", "min"),
+    )
+    found["sd"] = found["sd"].where(found["counted"] != 1, 0.0)
+    found = found.sort_values(["kind", "mean"], ascending=[True, not score.higher])
+    place = pandas.Series(range(len(found)), found.index)
+    return runs.assign(place=setting.map(place)), found.reset_index(drop=True)
 
 
 def shown(value: Any, length: int = 24) -> str:
@@ -115,16 +68,12 @@ def shown(value: Any, length: int = 24) -> str:
     return short(f"{value:.4g}" if isinstance(value, float) else str(value), length)
 
 
-def in_words(axes: Axes, row: dict[str, Any]) -> str:
+def in_words(axes: Iterable[str], row: Any) -> str:
     """A setting in words, from its own row or any of its members'."""
     return ", ".join(f"{axis}={shown(row[axis])}" for axis in axes) or "all runs"
 
 
-def number(value: float | None, form: str = ".4f") -> str:
-    return f"{value:{form}}" if finite(value) else "–"
-
-
-def mean(setting: dict[str, Any], form: str = ".4f") -> str:
-    """The mean, with ± its standard deviation where at least two runs speak for it."""
+def mean(setting: Any, form: str = ".4f") -> str:
+    """The mean, with ± its standard deviation where at least two runs speak; a dash where none."""
     spread = f" ± {setting['sd']:{form}}" if setting["counted"] > 1 else ""
-    return number(setting["mean"], form) + spread
+    return f"{setting['mean']:{form}}{spread}" if setting["counted"] else "–"

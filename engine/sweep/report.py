@@ -1,97 +1,72 @@
 """The report of a sweep: its plots, and one self-contained HTML page."""
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
 
+import pandas
+
 from engine.report import page
 from engine.store.folder import replace
 from engine.sweep import ranking
-from engine.sweep.plots import Histories, pictures
-from engine.sweep.ranking import Axes, Rows, Score
+from engine.sweep.plots import Axes, Histories, pictures
+from engine.sweep.ranking import Score
 
 CAPTIONS = {
-    "curves.png": "By epoch",
-    "heatmap.png": "Over the grid",
-    "axis.png": "Along the axis",
-    "parallel.png": "Across the axes",
+    "curves.png": "By epoch", "heatmap.png": "Over the grid", "axis.png": "Along every axis",
 }
-ENSEMBLE_NUMBERS = ("accuracy", "mean_accuracy", "ece", "disagreement")
+ENSEMBLE = {"name": "ensemble", "split": "split", "runs": "runs", "accuracy": "accuracy",
+            "mean_accuracy": "mean accuracy", "ece": "ECE", "disagreement": "disagreement"}
 
 
-def _cards(axes: Axes, rows: Rows, best: dict[str, Any], score: Score) -> list[tuple[str, str]]:
-    statuses = [row["status"] for row in rows]
-    asked = ["done", "diverged", "dropped", *(["refused"] if "refused" in statuses else [])]
-    first = min(rows, key=lambda row: ranking.key([row], score))
-    found = ranking.counted([first], score)
+def _table(found: pandas.DataFrame, axes: Axes) -> tuple[list[str], list[list[Any]]]:
+    """The head and the rows; axis values as they are read, None for what is no number."""
+    found = found.replace([math.inf, -math.inf], math.nan).astype(object)
+    found = found.where(found.notna(), None)
+    return [*found], found.assign(
+        **{name: [ranking.shown(value, 60) for value in found[name]] for name in axes}
+    ).values.tolist()
+
+
+def _cards(axes: Axes, runs: pandas.DataFrame, best: Any, score: Score) -> list[tuple[str, str]]:
+    statuses = {"done": 0, "diverged": 0, "dropped": 0} | runs["status"].value_counts().to_dict()
+    form = ".2%" if "accuracy" in score.name else ".4g"
+    first = ranking.ranked(runs, ["run"], score)[1].iloc[0]
     return [
-        ("runs", str(len(rows))),
-        *((status, str(statuses.count(status))) for status in asked),
-        (f"best setting: {ranking.in_words(axes, best)}", ranking.mean(best, score.form)),
-        (f"best run: {first['run']}" if found else "best run",
-         ranking.number(first[score.name] if found else None, score.form)),
+        ("runs", str(len(runs))), *((status, str(n)) for status, n in statuses.items()),
+        (f"best setting: {ranking.in_words(axes, best)}", ranking.mean(best, form)),
+        ("best run" + f": {first['run']}" * bool(first["counted"]), ranking.mean(first, form)),
     ]
-
-
-def _settings(axes: Axes, rows: Rows, ranked: list[dict[str, Any]], score: Score) -> tuple:
-    """The head and the rows of the settings' table."""
-    dropped = {row["run"] for row in rows if row["status"] == "dropped"}
-    body = [
-        [*(ranking.shown(setting[name], 60) for name in axes), len(setting["runs"]),
-         ranking.mean(setting), ranking.number(setting["best"]),
-         len(dropped & set(setting["runs"])), setting["diverged"]]
-        for setting in ranked
-    ]
-    return [*axes, "runs", score.name, "best", "dropped", "diverged"], body
-
-
-def _runs(axes: Axes, rows: Rows, score: Score) -> tuple:
-    """The head and the rows of the runs' table."""
-    words = ["run", "status", "seed", *(["fold"] if any(row["fold"] for row in rows) else [])]
-    asked = dict.fromkeys(("val_loss", score.name, f"best_{score.name}"))
-    numbers = [name for name in asked if name in rows[0]]
-    body = [
-        [*(row[name] for name in words), *(ranking.shown(row[name], 60) for name in axes),
-         row["epochs"], *(ranking.number(row[name]) for name in numbers)]
-        for row in rows
-    ]
-    return [*words, *axes, "epochs", *numbers], body
-
-
-def _ensembles(ensembles: list[dict[str, Any]]) -> tuple:
-    """The head and the rows of the ensembles' table."""
-    body = [
-        [row["name"], row["split"], row["runs"],
-         *(ranking.number(row[name]) for name in ENSEMBLE_NUMBERS)]
-        for row in ensembles
-    ]
-    return ["ensemble", "split", "runs", "accuracy", "mean accuracy", "ECE", "disagreement"], body
 
 
 def write(
-    folder: Path, title: str, device: str, command: str, axes: Axes, rows: Rows,
+    folder: Path, title: str, device: str, command: str, axes: Axes, rows: list[dict[str, Any]],
     histories: Histories, ensembles: list[dict[str, Any]], score: str = "val_accuracy",
     higher: bool = True,
 ) -> None:
-    """The pictures that the axes call for, and report.html, into `folder`.
-
-    `axes` has each swept field's distinct values, seed and fold left out; `rows` one row a run, at
-    least one; `histories` each run's epochs; `ensembles` a row (name, split, runs, accuracy,
-    mean_accuracy, ece, disagreement) for each combination of runs. `score` is the rows' column that
-    they are ranked by, `higher` whether more of it is better.
-    """
-    by, ranked = Score(score, higher), ranking.settings(axes, rows, score, higher)
-    drawn = pictures(axes, rows, histories, by)
+    """The pictures that the axes call for, and report.html, into `folder`. `rows` are those of
+    results.jsonl, `ensembles` of ensembles.json; `score` is the column that runs are ranked by,
+    `higher` whether more of it is better."""
+    by, runs = Score(score, higher), pandas.DataFrame(rows)
+    settings = ranking.ranked(runs, axes, by)[1]
+    drawn = pictures(axes, runs, histories, by)
     for name, png in drawn.items():
         replace(folder / name, png)
-    best, recipe = folder / str(ranked[0]["runs"][0]), folder / "best.py"
+    means = [ranking.mean(setting) for _, setting in settings.iterrows()]
+    told = settings.assign(**{score: means, "runs": settings["runs"].map(len)})
+    asked = dict.fromkeys(("run", "status", "seed", "fold", *axes, "epochs", "val_loss", score,
+                           f"best_{score}"))
+    columns = [name for name in asked if name in runs and (name != "fold" or runs["fold"].any())]
+    quoted = [shlex.quote(str(folder / name)) for name in ("best.py", str(settings["runs"][0][0]))]
     text = page.render(
-        "sweep.html", title=title, device=device, cards=_cards(axes, rows, ranked[0], by),
-        pictures=[(CAPTIONS[name], drawn[name]) for name in CAPTIONS if name in drawn],
-        score=score, higher=higher, settings=_settings(axes, rows, ranked, by),
-        ensembles=_ensembles(ensembles), runs=_runs(axes, rows, by),
-        again=f"python launch.py --config {shlex.quote(str(recipe))}\n"
-        f"python launch.py eval --run_dir {shlex.quote(str(best))}",
-        command=command,
+        "sweep.html", title=title, device=device, cards=_cards(axes, runs, settings.iloc[0], by),
+        pictures=[(text, drawn[name]) for name, text in CAPTIONS.items() if name in drawn],
+        score=score, higher=higher,
+        settings=_table(told[[*axes, "runs", score, "best", "dropped", "diverged"]], axes),
+        ensembles=_table(pandas.DataFrame(ensembles, columns=[*ENSEMBLE]).rename(columns=ENSEMBLE),
+                         {}),
+        runs=_table(runs[columns], axes), command=command,
+        again=f"python launch.py --config {quoted[0]}\npython launch.py eval --run_dir {quoted[1]}",
     )
     replace(folder / "report.html", text)

@@ -1,64 +1,55 @@
-"""What a sweep found: a row a run, ensembles, the best setting as a recipe, the report."""
+"""What a sweep found: a row a run, the best setting as a recipe, ensembles, the report.
 
-import csv
+Legend: R runs, N examples, C classes.
+"""
+
 import dataclasses
 import json
-import math
 import shlex
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+import pandas
 from rich.console import Console
 
 from engine.config import Config
+from engine.data import Subset
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RunError
+from engine.evaluation import has_own_test, held_for_evaluation
+from engine.learners.gradient import Gradient
 from engine.setup import Setup
 from engine.store import folder
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
-from engine.sweep.ensembles import Standing, ensembles
 from engine.sweep.events import Events
+from engine.sweep.population import select
 from engine.sweep.space import Search, Study, Trial
 from engine.task import Task
 
 
-def rows(
-    study: Study, task: Task
-) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
-    """A row a run, and every run's history."""
-    names = [name for name in task.row(task.zeros(2)) if name in ("loss", task.score)]
-    told = [*names, *(f"val_{name}" for name in names)]
+class Standing(NamedTuple):
+    """What a group leaves: its learner; the values that its runs ended with, by their numbers; its
+    whole members' numbers and stacked variables [R]."""
+
+    learner: Gradient
+    hypers: dict[int, Any]
+    numbers: list[int]
+    variables: Any
+
+
+def _row(trial: Trial, history: list[dict[str, Any]], status: str, task: Task) -> dict[str, Any]:
+    names = dict.fromkeys(("loss", task.score, "val_loss", f"val_{task.score}"))
     score, best = f"val_{task.score}", max if task.higher else min
-    gone = Events(study.path).status()
-    histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
-    found = []
-    for trial in study.trials:
-        history = histories[trial.number]
-        last = history[-1] if history else {}
-        found.append(
-            {"run": trial.number, "status": gone.get(trial.number, "done"),
-             "seed": trial.config.seed, "fold": trial.fold}
-            | trial.values
-            | {"epochs": len(history)}
-            | {name: last.get(name) for name in told}
-            | {f"best_{score}": best((r[score] for r in history), default=None)}
-            | trial.values  # again: a swept `epochs` stays the one asked for
-        )
-    return found, histories
-
-
-def _as_left(study: Study) -> Study:
-    """The study with the values that population-based training left its runs with."""
-    if not study.search.pbt:
-        return study
-    trials = []
-    for trial in study.trials:
-        kept = json.loads((study.path / str(trial.number) / "config.json").read_text())
-        hyper = trial.hyper._replace(**kept["hyper"])
-        values = {name: float(f"{getattr(hyper, name):.4g}") for name in trial.values}
-        trials.append(trial._replace(hyper=hyper, values=values))
-    return study._replace(trials=trials)
+    last = history[-1] if history else {}
+    return (
+        {"run": trial.number, "status": status, "seed": trial.config.seed, "fold": trial.fold}
+        | trial.values | {"epochs": len(history)} | {name: last.get(name) for name in names}
+        | {f"best_{score}": best((row[score] for row in history), default=None)}
+        | trial.values  # again: a swept `epochs` stays the one asked for
+    )
 
 
 def _literal(value: Any) -> str:
@@ -66,34 +57,95 @@ def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
+def _differing(values: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    return {name: bring.written(getattr(values, name)) for name, default in defaults.items()
+            if getattr(values, name) != default}
+
+
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config."""
-    shown = trial.config
+    config, kind = trial.config, type(trial.hyper).__name__
     if trial.fold:
-        shown = dataclasses.replace(shown, validation_split=Config.validation_split)
-    static = {
-        f.name: bring.written(getattr(shown, f.name)) for f in dataclasses.fields(shown)
-        if getattr(shown, f.name) != f.default
-    }
+        config = dataclasses.replace(config, validation_split=Config.validation_split)
+    static = _differing(config, {f.name: f.default for f in dataclasses.fields(config)})
     traced = {k: v for k, v in trial.hyper._asdict().items() if v is not None}
-    kind = type(trial.hyper).__name__
-    both = [
-        f"{name} = {kind}(\n"
-        + "".join(f"    {k}={_literal(v)},\n" for k, v in values.items()) + ")\n"
-        for name, kind, values in (("config", "Config", static), ("hyper", kind, traced))
-    ]
     quoted = command.replace("\\", "\\\\").replace('"', '\\"')
-    header = f"The best setting of a sweep: {score.replace('_', ' ')} {value:.4f}.\n\n{quoted}\n"
-    own = "" if kind == "Hyper" else _importing(trial)
-    names = "Config, Hyper" if kind == "Hyper" else "Config"
-    return (f'"""{header}"""\n\nfrom engine.config import {names}\n{own}\n' + "".join(both))
+    imports = "from engine.config import Config, Hyper\n"
+    if kind != "Hyper":  # the class of the traced values is in the file of the user's optimizer
+        imports = ("from engine.config import Config\nfrom engine.doors.bring import first_type\n\n"
+                   f"{kind} = first_type({_literal(bring.written(config.optimizer))}, None)\n")
+    calls = [f"{name} = {made}(\n" + "".join(f"    {k}={_literal(v)},\n" for k, v in values.items())
+             for name, made, values in (("config", "Config", static), ("hyper", kind, traced))]
+    return (f'"""The best setting of a sweep: {score.replace("_", " ")} {value:.4f}.\n\n{quoted}\n'
+            f'"""\n\n{imports}\n{calls[0]})\n{calls[1]})\n')
 
 
-def _importing(trial: Trial) -> str:
-    """How a recipe finds the class of the traced values, in the file of the user's optimizer."""
-    kind = type(trial.hyper)
-    return (f"from engine.doors.bring import first_type\n\n{kind.__name__} = first_type("
-            f"{_literal(bring.written(trial.config.optimizer))}, None)\n")
+def command(study: Study) -> str:
+    """The search as it would be typed again."""
+    config, hyper, *_ = study.request
+    words = [word for text in study.search.axes for word in ("--sweep", text)]
+    static = {f.name: f.default for f in dataclasses.fields(config)}
+    for values, defaults in ((study.search._replace(axes=()), Search._field_defaults),
+                             (config, static), (hyper, type(hyper)._field_defaults)):
+        words += [f"--{name}={value}" for name, value in _differing(values, defaults).items()]
+    return "python launch.py sweep " + shlex.join(words)
+
+
+def _ensemble(
+    name: str, numbers: set[int], standings: list[Standing], split: str, subset: Subset
+) -> dict[str, Any]:
+    """The mean of these members' probabilities, judged."""
+    inputs, predicted = subset.split.inputs[subset.rows], []
+    summed_NxC: np.ndarray = np.float32(0)  # type: ignore[assignment]
+    for learner, _, found, variables in standings:
+        predict = jax.jit(learner.predict)
+        for at in (at for at, number in enumerate(found) if number in numbers):
+            own_NxC = np.asarray(predict(select(variables, at), inputs))
+            summed_NxC = summed_NxC + own_NxC
+            predicted.append(own_NxC.argmax(axis=1))  # not all, which would grow with their number
+    predicted_RxN, mean_NxC = np.stack(predicted), summed_NxC / len(predicted)
+    labels_N = np.asarray(subset.split.targets)[np.asarray(subset.rows)]
+    return {
+        "name": name, "runs": len(predicted), "split": split,
+        "accuracy": float((mean_NxC.argmax(axis=1) == labels_N).mean()),
+        "mean_accuracy": float((predicted_RxN == labels_N).mean()),
+        "ece": calibration_error(mean_NxC, labels_N),
+        "disagreement": disagreement(predicted_RxN),
+    }
+
+
+def ensembles(
+    study: Study, standings: list[Standing], best: list[int], ready: Setup
+) -> list[dict[str, Any]]:
+    """All whole runs, and those of the `best` setting, of two or more; none where folds leave no
+    common examples, nor of what is no class."""
+    if ready.task.kind != "classes" or study.search.folds and not has_own_test(ready):
+        return []
+    everyone = {number for standing in standings for number in standing.numbers}
+    own = everyone & {*best}
+    asked = {"all runs": everyone} | ({"the best setting's": own} if own < everyone else {})
+    judged = held_for_evaluation(ready)
+    return [_ensemble(name, numbers, standings, *judged) for name, numbers in asked.items()
+            if len(numbers) > 1]
+
+
+def calibration_error(probability_NxC: np.ndarray, labels_N: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: |accuracy - confidence| weighted over equal-width bins.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks". Probabilities sum to 1.
+    """
+    confidence_N = probability_NxC.max(axis=1)
+    hit_N = (probability_NxC.argmax(axis=1) == labels_N).astype(np.float64)
+    bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(bin_N, hit_N - confidence_N, minlength=bins)
+    return float(np.abs(gap).sum() / len(labels_N))
+
+
+def disagreement(predicted_RxN: np.ndarray) -> float:
+    """The share of examples on which two of R members differ, averaged over pairs of members."""
+    from scipy.spatial.distance import pdist
+
+    return float(pdist(predicted_RxN, "hamming").mean())
 
 
 def write(study: Study, standings: list[Standing], ready: Setup, console: Console) -> None:
@@ -101,63 +153,41 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
 
     Raises RunError where every run diverged.
     """
-    study, task = _as_left(study), ready.task
-    found, histories = rows(study, task)
+    task, config = ready.task, study.request.config
+    if study.search.pbt:  # which has left its runs with other values
+        left = standings[0].hypers
+        study = study._replace(trials=[t._replace(hyper=left[t.number], values={
+            name: float(f"{getattr(left[t.number], name):.4g}") for name in t.values
+        }) for t in study.trials])
+    histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
+    gone = Events(study.path).status()
+    found = [_row(t, histories[t.number], gone.get(t.number, "done"), task) for t in study.trials]
     folder.write_rows(study.path / "results.jsonl", found)
-    with (study.path / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(found[0]))
-        writer.writeheader()
-        writer.writerows(found)
+    runs = pandas.DataFrame(found, dtype=object)
+    runs.to_csv(study.path / "results.csv", index=False, lineterminator="\r\n")
     axes = {a.name: list(dict.fromkeys(t.values[a.name] for t in study.trials))
             for a in study.axes}
     if study.search.samples or study.search.pbt:  # in any order
         axes = {name: sorted(values) for name, values in axes.items()}
-    score = f"val_{task.score}"
-    ranked = ranking.settings(axes, found, score, task.higher)
-    best = ranked[0]
-    if math.isnan(best["mean"]):
+    score = ranking.Score(f"val_{task.score}", task.higher)
+    settings = ranking.ranked(runs, axes, score)[1]
+    best = settings.iloc[0]
+    if not best["counted"]:
         raise RunError(f"all {len(found)} runs diverged: sweep smaller learning rates.", status=3)
+    typed = command(study)
+    name = "validation accuracy" if score.name == "val_accuracy" else score.name
     trial = next(t for t in study.trials if t.number == best["runs"][0])
-    command = "python launch.py " + shlex.join(_words(study))
-    name = "validation accuracy" if score == "val_accuracy" else score
-    folder.replace(study.path / "best.py", recipe(trial, command, name, best["mean"]))
-    together = ensembles(study, standings, best, ready)
+    folder.replace(study.path / "best.py", recipe(trial, typed, name, best["mean"]))
+    together = ensembles(study, standings, best["runs"], ready)
     folder.replace(study.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
-    config = study.request.config
     title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
-    sweep_report.write(study.path, title, choose.describe(ready.device), command, axes, found,
-                       histories, together, score, task.higher)
-    _print(study, task.score, ranked, together, console)
-
-
-def _words(study: Study) -> list[str]:
-    """The command line of the search, as it would be typed again."""
-    search, words = study.search, ["sweep"]
-    for text in search.axes:
-        words += ["--sweep", text]
-    for name, default in Search._field_defaults.items():
-        value = getattr(search, name)
-        if name != "axes" and value != default:
-            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    for f in dataclasses.fields(Config):
-        value = bring.written(getattr(study.request.config, f.name))
-        if value != f.default:
-            words += [f"--{f.name}={value}"]
-    for name, default in type(study.request.hyper)._field_defaults.items():
-        if (value := getattr(study.request.hyper, name)) != default:
-            words += [f"--{name}={value}"]
-    return words
-
-
-def _print(
-    study: Study, score: str, ranked: list[dict[str, Any]], together: list[dict[str, Any]],
-    console: Console,
-) -> None:
-    for place, setting in enumerate(ranked[:5], 1):
-        what = ", ".join(f"{a.name} {setting[a.name]}" for a in study.axes) or "every seed"
+    sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
+                       histories, together, *score)
+    for at, setting in settings[:5].iterrows():
+        what = ", ".join(f"{name} {setting[name]}" for name in axes) or "every seed"
         lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
         count = len(setting["runs"])
-        console.print(f"{place}. {what}: {score} {ranking.mean(setting)} "
+        console.print(f"{at + 1}. {what}: {task.score} {ranking.mean(setting)} "
                       f"({count} run{'s' if count > 1 else ''}{lost})")
     for e in together:
         console.print(

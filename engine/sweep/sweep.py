@@ -1,53 +1,53 @@
-"""A sweep from request to results: the host's side of population.py."""
+"""A sweep from request to results: the host's loop over the epochs of many runs."""
 
-import contextlib
-from collections.abc import Iterator
+import dataclasses
 from pathlib import Path
 
 import jax
+import numpy as np
+from rich.progress import Progress
 
 from engine.devices import choose
 from engine.doors import bring
-from engine.errors import RequestError
+from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption
 from engine.programs import memory
 from engine.request import Request
-from engine.setup import load, of_objects
+from engine.segments import Pace, rest_of_epoch
+from engine.setup import Setup, load, of_objects
 from engine.sources.dataset import Dataset
-from engine.store import folder, record
-from engine.sweep import halving, results, space
-from engine.sweep.board import Board
-from engine.sweep.ensembles import Standing
-from engine.sweep.group import assemble, grouped
-from engine.sweep.lockstep import Lockstep
+from engine.store import checkpoint, folder, record
+from engine.sweep import results, space
+from engine.sweep.events import REFUSED, Events
+from engine.sweep.group import (
+    Group,
+    alive,
+    assemble,
+    compile_programs,
+    create,
+    grouped,
+    placed,
+    restored,
+)
+from engine.sweep.judge import Judged, exploited, judged, rungs
+from engine.sweep.population import Member, Population, select
+from engine.sweep.results import Standing
 from engine.sweep.space import Search, Study, Trial
-
-
-def _check(search: Search, trials: list[Trial]) -> None:
-    """Raises RequestError for a search that its runs leave no room for."""
-    if search.halving and len(trials) < search.halving:
-        raise RequestError(f"--halving {search.halving} has {len(trials)} runs to choose from: "
-                           "type more --seeds, --samples or values.")
-    if search.halving and not halving.cuts(search, trials):
-        raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
-                           f"{search.halving} or more: type --epochs {search.halving} or more.")
-    if search.pbt and len(trials) < 2:
-        raise RequestError("--pbt needs 2 runs or more: type more values, --samples or --seeds.")
 
 
 def run(request: Request, search: Search, resume: str = "") -> Path:
     """Carry a sweep out, or go on with the one in the folder `resume`; its folder."""
-    axes = space.axes(search, request.hyper)
-    _check(search, space.trials(request, search))
+    space.trials(request, search)  # what can't be is refused before a device is asked for
     host = begin_alone(request.place)
     dataset = load(request, host)
     request = of_objects(request, dataset, host)
-    trials = space.trials(request, search)
+    axes, trials = space.axes(search, request.hyper), space.trials(request, search)
     groups = grouped(trials, dataset)
     path = Path(resume) if resume else folder.create(request, "sweep")
+    swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
     facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
-             "swept_files": _files(trials)}
+             "swept_files": {w: bring.digest(Path(w.rpartition(":")[0])) for w in sorted(swept)}}
     with folder.alone(path):
         if resume:
             saved = record.compare(path, request, facts, "sweep.json")
@@ -58,43 +58,37 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
             folder.write_config(path, folder.described(
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
-        fixed = [a.name for a in axes if not a.traced]
-        programs = "one program" if len(groups) == 1 else (
-            f"{len(groups)} programs, compiled one by one for "
-            f"{' and '.join(fixed) or 'folds of two sizes'}"
-        )
+        fixed = " and ".join(a.name for a in axes if not a.traced) or "folds of two sizes"
+        programs = "one program" if len(groups) == 1 else \
+            f"{len(groups)} programs, compiled one by one for {fixed}"
         host.console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
         _carry_out(Study(path, request, search, axes, trials), groups, dataset, host)
     return path
 
 
-def _files(trials: list[Trial]) -> dict[str, str]:
-    """The SHA-256 of each file of the user's that is swept, by its word."""
-    words = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
-    return {word: bring.digest(Path(word.rpartition(":")[0])) for word in sorted(words)}
-
-
-def _carry_out(
-    study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host
-) -> None:
-    """Train the groups one after another; then the results of all."""
-    total = sum(halving.run_epochs(len(members), halving.cuts(study.search, members),
-                                   members[0].config.epochs) for members in groups)
+def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host) -> None:
+    """Train the groups one after another, without those that don't fit; then the results of all."""
     standings: list[Standing] = []
     refusals: list[RequestError] = []
-    task = bring.task(study.request.config)
-    with (Board(study.trials, total, host.console, task.score, task.higher) as board,
+    with (Progress(console=host.console, disable=not host.console.is_terminal) as progress,
           Interruption() as interruption):
-        lockstep = Lockstep(study, board, interruption, host)
+        lockstep = Lockstep(study, interruption, progress)
         for number, members in enumerate(groups):
             try:
-                with _short_of_memory():
-                    group = assemble(number, members, study.request, dataset, host)
-                    standings.append(lockstep.train(group))
-                    ready = group.ready
-            except RequestError as refusal:
-                lockstep.refuse(number, members, refusal)
-                refusals.append(refusal)
+                group = assemble(number, members, study.request, dataset, host)
+                standings.append(lockstep.train(group))
+                ready = group.ready
+                continue
+            except RequestError as error:
+                refusals.append(error)
+            except jax.errors.JaxRuntimeError as error:
+                if not memory.exhausted(error):
+                    raise
+                refusals.append(RequestError("the device ran out of memory: sweep fewer runs at "
+                                             "once, or type a smaller --batch_size."))
+            host.console.print(f"program {number + 1} is left out: {refusals[-1]}")
+            for trial in members:
+                lockstep.events.add(number, 0, trial.number, REFUSED)
     if standings:
         results.write(study, standings, ready, host.console)
     elif not list(study.path.glob("checkpoints/[0-9]*/[0-9]*")):
@@ -103,13 +97,123 @@ def _carry_out(
         raise refusals[0]
 
 
-@contextlib.contextmanager
-def _short_of_memory() -> Iterator[None]:
-    """A lack of memory as a RequestError."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if not memory.exhausted(error):
-            raise
-        raise RequestError("the device ran out of memory: sweep fewer runs at once, or type a "
-                           "smaller --batch_size.") from None
+def _save_member(path: Path, step: int, member: Member, score: float) -> None:
+    """A member, on the host, as an ordinary run's checkpoint in its own folder."""
+    state = member.state._replace(step=np.int32(step))  # type: ignore[arg-type]  # on the host
+    with checkpoint.Checkpoints(path / "checkpoints") as saved:
+        if saved.latest() < step:  # else it was saved before the sweep was resumed
+            saved.save(state, score, 0.0)
+
+
+def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
+    path.mkdir(exist_ok=True)
+    place = dataclasses.replace(ready.request.place, run_dir=str(path))
+    request = Request(trial.config, trial.hyper, place)
+    folder.write_config(path, folder.described(request, **ready.facts))
+
+
+class Lockstep:
+    """The epochs of one group after another: train, judge, record, save, let go on who may."""
+
+    def __init__(self, study: Study, interruption: Interruption, progress: Progress):
+        self.study, self.interruption, self.progress = study, interruption, progress
+        self.events, self._pace = Events(study.path), Pace()
+
+    def _folder(self, number: int) -> Path:
+        return self.study.path / str(number)
+
+    def train(self, group: Group) -> Standing:
+        """Train a group to its end, from its newest checkpoint where there is one.
+
+        Raises RunError, everything saved, where a signal asks to stop; RequestError where the
+        group doesn't fit the device.
+        """
+        steps, total = group.ready.lengths.epoch, group.ready.lengths.total
+        name, programs = f"program {group.number + 1}", None
+        with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
+            runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
+            # What was recorded after the checkpoint will come again.
+            self.events.forget(group.number, int(runs.step))
+            for trial in group.trials:
+                _write_config(self._folder(trial.number), trial, group.ready)
+                folder.history(self._folder(trial.number), up_to_step=int(runs.step))
+            bar = self.progress.add_task(name, total=total, completed=int(runs.step))
+            while (step := int(runs.step)) < total:
+                if programs is None or programs.members != len(runs.members.seed):
+                    programs = compile_programs(group, runs)
+                for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
+                                          lambda: self._pace.steps):
+                    runs, seconds = part.state, seconds + part.seconds
+                    self._pace.learn(part.steps, part.seconds)
+                    self.progress.advance(bar, part.steps)
+                    if self.interruption.status:
+                        break
+                if part.position == steps:
+                    ranking = judged(group, programs, runs, seconds)
+                    self._record(group, runs, ranking, seconds)
+                    runs, seconds = self._selected(group, runs, ranking), 0.0
+                saved.save(runs, None, seconds)
+                if self.interruption.status:
+                    saved.wait()
+                    raise RunError(
+                        f"stopped at step {int(runs.step)} of {total} of {name} and saved. Go on "
+                        f"with: python launch.py sweep --resume {self.study.path}",
+                        self.interruption.status,
+                    )
+        return self._settle(group, runs)
+
+    def _record(
+        self, group: Group, runs: Population, ranking: list[Judged], seconds: float
+    ) -> None:
+        """Every whole member's row, who diverged, and a line about the epoch."""
+        gone = self.events.status()
+        for one in sorted(ranking):
+            if one.whole:
+                folder.append_history(self._folder(one.number), one.row)
+            elif gone.get(one.number) != "diverged":
+                self.events.add(group.number, int(runs.step), one.number, "diverged")
+        best, asked = ranking[0], len(self.study.trials)
+        line = (f"Epoch {best.row['epoch']}/{group.ready.config.epochs} {seconds:.1f}s - "
+                f"{asked - len(self.events.status())} of {asked} runs alive")
+        if best.whole:
+            score, hyper = f"val_{group.ready.task.score}", runs.members.hyper._asdict()
+            line += f" - best {score} {best.row[score]:.4f} (run {best.number}" + "".join(
+                f", {name} {f'{hyper[name][best.at]:.6g}' if name in hyper else value}"
+                for name, value in self.study.trials[best.number].values.items()) + ")"
+        group.ready.host.console.print(line)
+
+    def _selected(self, group: Group, runs: Population, ranking: list[Judged]) -> Population:
+        """The runs that go on. Those that are halved away keep what they have learned in their
+        folders."""
+        search, step, epoch = self.study.search, int(runs.step), ranking[0].row["epoch"]
+        if keep := rungs(search, len(group.trials), group.ready.config.epochs).get(epoch):
+            members, score = jax.device_get(runs.members), f"val_{group.ready.task.score}"
+            for at, number, row, whole in ranking[keep:]:
+                if whole:
+                    _save_member(self._folder(number), step, select(members, at), row[score])
+                    self.events.add(group.number, step, number, "dropped")
+            kept = np.array(sorted(one.at for one in ranking[:keep]))
+            return placed(group, runs._replace(members=select(runs.members, kept)))
+        if search.pbt and epoch < group.ready.config.epochs:
+            names = [axis.name for axis in self.study.axes]
+            runs, copies = exploited(group, runs, ranking, names, self.study.request.config.seed)
+            for to, source in copies:
+                self.events.add(group.number, step, to.number, "copied", source=source.number)
+        return runs
+
+    def _settle(self, group: Group, runs: Population) -> Standing:
+        """Every member that is left, with the values it ended with; the whole ones saved."""
+        gone, trials = self.events.status(), {t.number: t for t in group.trials}
+        members = select(jax.device_get(runs.members), slice(alive(runs)))
+        numbers, hypers, whole = members.number.tolist(), {}, []
+        for at, number in enumerate(numbers):
+            member, path = select(members, at), self._folder(number)
+            # As they would be typed: float32's shortest decimals, the same bits.
+            hypers[number] = jax.tree.map(lambda x: float(str(x)), member.hyper)
+            _write_config(path, trials[number]._replace(hyper=hypers[number]), group.ready)
+            if number not in gone:
+                score = folder.history(path)[-1][f"val_{group.ready.task.score}"]
+                _save_member(path, int(runs.step), member, score)
+                whole.append(at)
+        variables = select(members.state.variables, np.array(whole, int))
+        return Standing(group.ready.learner, hypers, [numbers[at] for at in whole], variables)
