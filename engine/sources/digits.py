@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.sources import cache, image
-from engine.sources.dataset import Dataset, Split, asked
+from engine.sources.dataset import Dataset, Split, asked, fits
 
 NAME = "digits"
 IMAGE_SIZE = 32
@@ -22,7 +22,9 @@ def load(image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
     wanted = asked(NAME, ("train", "test"), splits)
     small_Nx8x8, labels_N = load_digits(return_X_y=True)
     bytes_Nx8x8x1 = np.rint(small_Nx8x8.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    images, labels = image.resize(bytes_Nx8x8x1, image_size or IMAGE_SIZE), labels_N.astype("i4")
+    size, labels = image_size or IMAGE_SIZE, labels_N.astype(np.int32)
+    fits(NAME, len(labels), (size, size, 1))
+    images = image.resize(bytes_Nx8x8x1, size)
     train, test = train_test_split(
         np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=0
     )

@@ -17,6 +17,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 # Above the 61 million of a full-frame camera. Decoding so many takes 250 to 500 MB, of WebP 1 GB.
 MOST_PIXELS = 64_000_000
+MOST_SIDE = 1 << 16  # Pillow keeps a pointer and more for every row
 MOST_BYTES = 8 * MOST_PIXELS  # four channels of 16 bits, uncompressed
 
 
@@ -79,6 +80,8 @@ def _judged(file: BinaryIO) -> Iterator[Image.Image]:
         with picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
+            if max(picture.size) > MOST_SIDE:
+                raise Unreadable(f"a side of it has more than {MOST_SIDE:,} pixels; shrink it")
             channels(picture)
             yield picture
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):

@@ -16,7 +16,7 @@ import numpy as np
 from engine.devices import choose as devices
 from engine.errors import RequestError, tell
 from engine.sources import cache, image
-from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, refused, room, varying
+from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, fits, refused, varying
 
 NAME = "image_folder"
 _SPLITS = {"train", "validation", "test"}
@@ -121,10 +121,7 @@ def _shape(root: str, paths: list[str], image_size: int) -> tuple[tuple[int, int
         if not image_size and other[:2] != (height, width):
             raise varying(NAME, (height, width), other[:2])
     found = (image_size or height, image_size or width, max(c for _, _, c in shapes))
-    if len(paths) > room(found):
-        raise _refused(root, f"its {len(paths):,} pictures of {' × '.join(map(str, found))} "
-                       f"are more than the {room(found):,} that can be held",
-                       "type a smaller --image_size, or name a smaller folder")
+    fits(f"{NAME}:{root}", len(paths), found)
     return found, max(height * width for height, width, _ in shapes)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.errors import RequestError, one_line, tell
 from engine.sources import cache, image
-from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, refused, regular, room
+from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, fits, refused, regular, room
 
 NAME = "csv"
 _SPLITS = ("train", "validation", "test")
@@ -88,6 +88,9 @@ def _all(files: dict[str, str], image_size: int) -> tuple[dict[str, Split], tupl
         if shape[2] != first[2] or (shape != first and not image_size):
             raise _refused(file, f"its pictures are {shape}, those of train.csv {first}",
                            "write both alike, or pass --image_size where the sides alone differ")
+    if image_size:
+        count = sum(len(table.targets) for table in tables.values())
+        fits(NAME, count, (image_size, image_size, first[2]))
     names = {label for table in tables.values() for label in table.targets.tolist()}
     numeric = all(re.fullmatch("-?[0-9]+", name) for name in names)
     classes = tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.errors import RequestError, RunError, tell
 from engine.sources import cache, image
-from engine.sources.dataset import Dataset, Split, asked, varying
+from engine.sources.dataset import Dataset, Split, asked, fits, varying
 
 _NAME = re.compile(r"([a-zA-Z]\w*)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -113,7 +113,9 @@ def _decode(name: str, folder: Path, size: int, split: str) -> tuple[Split, tupl
         # tfds would decode with OpenCV where it is installed, and to slightly other pixels.
         source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
         return _pixels(name, source, image.MODES[channels], size), classes
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+    except (RequestError, RunError):
+        raise
+    except Exception as error:  # whatever its records hold
         raise _unreadable(folder, error) from error
 
 
@@ -156,6 +158,7 @@ def _pixels(name: str, source: Any, mode: str, size: int) -> Split:
         for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
             pixels_HxWxC = image.decode(io.BytesIO(record["image"]), mode, sides)
             if row == 0:
+                fits(name, len(source), pixels_HxWxC.shape)
                 images = np.empty((len(source), *pixels_HxWxC.shape), np.uint8)
             if pixels_HxWxC.shape != images.shape[1:]:
                 raise varying(name, images.shape[1:3], pixels_HxWxC.shape[:2])

@@ -1,6 +1,7 @@
 """A run's config.json: what was asked for, written, read again and compared."""
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ from engine.errors import RequestError
 from engine.place import ADDRESS, Place
 from engine.request import Request
 from engine.store import files
-from engine.store.files import is_number, is_text
+from engine.store.files import is_count, is_number, is_text
 
+MOST_NUMBERS = 1 << 28  # of an input: a picture of 9,459 × 9,459 in colour
 GONE = ("model_parallel",)  # fields of before, which never decided what was computed
 _FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is the task's first
 
@@ -145,7 +147,7 @@ def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tup
     if not (isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)):
         raise RequestError(f"{file} is not a run's configuration: its classes are {classes!r}.")
     if not (isinstance(shape, list) and 1 <= len(shape) <= 4
-            and all(type(side) is int and 0 < side < 1 << 16 for side in shape)):
+            and all(map(is_count, shape)) and 0 < math.prod(shape) <= MOST_NUMBERS):
         raise RequestError(f"{file} is not a run's configuration: its image_shape is {shape!r}.")
     if dtype not in ("uint8", "float32"):
         raise RequestError(f"{file} is not a run's configuration: its input_dtype is {dtype!r}.")
