@@ -175,7 +175,7 @@ def test_a_backend_that_fails_to_start_leaves_the_cpu(device, started, fresh):
         (BARE._replace(nvidia=True, driver="470.82"), "is there, but no GPU pl", "update the NV"),
         (PLUGIN, "jax-cuda12-plugin is installed, but no NVIDIA GPU", "--gpus all"),
         (PLUGIN._replace(nvidia=True, driver="470.82.01"), "470.82.01 is too old", "to 525 or new"),
-        (PLUGIN._replace(nvidia=True, driver="550.54"), "jax sees no GPU: WORDS", "nvidia-smi"),
+        (PLUGIN._replace(nvidia=True, driver="550.54"), "jax sees no GPU: WORDS", "--device gpu"),
         (PLUGIN._replace(nvidia=True, platforms="cpu"), "JAX_PLATFORMS='cpu'", "unset JAX_PLAT"),
         (PLUGIN._replace(nvidia=True, cuda_visible=""), "CUDA_VISIBLE_DEVICES=''", "unset CUDA"),
         (PLUGIN._replace(nvidia=True, cuda_visible="-1"), "CUDA_VISIBLE_DEVICES='-1'", "unset"),

@@ -80,12 +80,6 @@ def test_the_driver_against_the_plugins_cuda(monkeypatch, driver, cuda, status, 
     assert (row.status, row.advice) == (status, advice)
 
 
-def test_a_gpu_without_a_plugin_gets_the_extra_for_its_driver(monkeypatch):
-    Library(monkeypatch, [H200], driver="580.65.06")
-    row, _ = nvidia.rows(GPU._replace(packages={}))
-    assert (row.status, row.advice) == ("warning", 'pip install -e ".[cuda13]"')
-
-
 def test_a_card_that_is_lost_or_silent(monkeypatch):
     silent, forbidden = pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NO_PERMISSION
     Library(monkeypatch, [H200, ("NVIDIA A100", forbidden, silent), (silent, silent, silent),

@@ -10,14 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Needs(NamedTuple):
-    """The oldest NVIDIA driver and the lowest compute capability that a CUDA runs on."""
-
-    driver: int
-    capability: tuple[int, int]
-
-
-CUDA = {12: Needs(525, (5, 2)), 13: Needs(580, (7, 5))}
+# What each major version of CUDA needs: the oldest driver, the lowest compute capability.
+OLDEST_DRIVER = {12: 525, 13: 580}
+CAPABILITY = {12: (5, 2), 13: (7, 5)}
 DRIVER = "NVIDIA driver"  # the name of its row
 KINDS = {"gpu": {"gpu", "cuda", "rocm"}, "tpu": {"tpu"}, "cpu": {"cpu"}}  # as JAX_PLATFORMS has it
 
@@ -95,25 +90,24 @@ def hides(name: str, seen: Machine) -> str:
 def too_old(driver: str, cuda: Iterable[int]) -> str:
     """Which CUDA of these an NVIDIA driver is too old for, in words, or ''; so for one unknown."""
     for version in cuda:
-        if driver and version in CUDA and int(driver.split(".")[0]) < CUDA[version].driver:
+        oldest = OLDEST_DRIVER.get(version, 0)
+        if driver and int(driver.split(".")[0]) < oldest:
             return (f"the NVIDIA driver {driver} is too old for CUDA {version}, which needs "
-                    f"{CUDA[version].driver} or newer")
+                    f"{oldest} or newer")
     return ""
 
 
 def install(driver: str) -> str:
     """What to type to have jax on an NVIDIA GPU with this driver ('' for unknown)."""
-    if not driver:
-        return 'pip install -e ".[cuda12]"'
-    fits = [version for version in CUDA if not too_old(driver, [version])]
+    fits = [cuda for cuda in OLDEST_DRIVER if not too_old(driver, [cuda])] if driver else [12]
     return f'pip install -e ".[cuda{max(fits)}]"' if fits else \
-        f"update the NVIDIA driver to {CUDA[12].driver} or newer"
+        f"update the NVIDIA driver to {OLDEST_DRIVER[12]} or newer"
 
 
 def why_none(name: str, seen: Machine, words: str) -> Unavailable:
     """Why jax gives no device of a kind, the likeliest cause first; `words` are what jax said."""
     hider, old = hides(name, seen), too_old(seen.driver, seen.cuda)
-    plugins = ", ".join(name for name in seen.packages if name.endswith("plugin"))
+    plugins = ", ".join(each for each in seen.packages if each.endswith("plugin"))
     gpu, advice = name == "gpu", install(seen.driver)
     rules = [
         (hider, f"{hider} hides every {name.upper()}", f"unset {hider.split('=')[0]}"),
@@ -126,7 +120,6 @@ def why_none(name: str, seen: Machine, words: str) -> Unavailable:
         (gpu and not seen.nvidia, f"{plugins} is installed, but no NVIDIA GPU is visible: no "
          "/dev/nvidia0", "nvidia-smi should list the GPU; a container needs --gpus all"),
         (gpu and old, old, advice),
-        (True, f"jax sees no {name.upper()}: {words}",
-         f"nvidia-smi, then python launch.py doctor --device {name}"),
+        (True, f"jax sees no {name.upper()}: {words}", f"python launch.py doctor --device {name}"),
     ]
     return next(Unavailable(found, advice) for holds, found, advice in rules if holds)

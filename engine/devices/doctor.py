@@ -18,8 +18,6 @@ from engine.errors import RequestError, one_line
 from engine.store import caches
 
 PROBE_SECONDS, NVML_SECONDS = 120.0, 20.0
-CRASHED = "unset XLA_FLAGS LD_LIBRARY_PATH; then the same again in a fresh virtual environment"
-STUCK = "nvidia-smi: does it answer? Else reinstall NVIDIA's driver and reboot"
 LIBRARIES = ("cudart", "cublas", "cudnn", "cufft", "nccl")
 SURPRISES = {
     "XLA_FLAGS": "changes what XLA compiles; an unknown flag ends the process",
@@ -34,7 +32,8 @@ def run(device: str, as_json: bool, data_dir: str) -> int:
     print(f"looking, and computing for {PROBE_SECONDS:g} s at most …", file=sys.stderr)
     rows, fault = child.listen("engine.devices.probe", device, seconds=PROBE_SECONDS)
     if fault or not rows:
-        rows.append(Row("child process", "failed", fault or "it found nothing", CRASHED))
+        rows.append(Row("child process", "failed", fault or "it found nothing", "unset XLA_FLAGS "
+                        "LD_LIBRARY_PATH; then the same again in a fresh virtual environment"))
     computed = all(row.status != "failed" for row in rows)
     rows = [*set_up(data_dir), *rows]
     if as_json:
@@ -52,7 +51,8 @@ def set_up(data_dir: str) -> list[Row]:
     """The rows that need no jax."""
     gpus, fault = child.listen("engine.devices.nvidia", seconds=NVML_SECONDS)
     if fault:
-        gpus.append(Row(DRIVER, "warning", f"NVML: {fault}", STUCK))
+        gpus.append(Row(DRIVER, "warning", f"NVML: {fault}", "nvidia-smi: does it answer? Else "
+                        "reinstall NVIDIA's driver and reboot"))
     seen = diagnosis.machine()
     return [
         Row("Python", "ok", f"{platform.python_version()} ({sys.executable})"),

@@ -12,11 +12,11 @@ import pynvml
 
 from engine.devices import diagnosis
 from engine.devices.child import emit
-from engine.devices.diagnosis import CUDA, DRIVER, Machine, Row
+from engine.devices.diagnosis import CAPABILITY, DRIVER, OLDEST_DRIVER, Machine, Row
 
 BROKEN = "sudo nvidia-smi, sudo dmesg | grep -i nvrm; then reinstall NVIDIA's driver and reboot"
 ADVICE = {
-    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: f"install NVIDIA's driver ({CUDA[12].driver} or newer); "
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: f"install NVIDIA's driver ({OLDEST_DRIVER[12]} or newer); "
                                          "a container needs --gpus all",
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "reboot: the driver was updated and the old one is "
                                                "still loaded",
@@ -37,20 +37,13 @@ def rows(seen: Machine) -> list[Row]:
     except pynvml.NVMLError as error:
         if not seen.nvidia:
             return [Row(DRIVER, "ok", f"no NVIDIA GPU here: NVML: {error}")]
-        found = f"NVML: {error}; the kernel's driver: {seen.driver or 'none'}"
-        return [Row(DRIVER, "warning", found, ADVICE.get(error.value, BROKEN))]
-    return [_driver(driver, count, seen.cuda), *(_card(i, seen.cuda) for i in range(count))]
-
-
-def _driver(driver: str, cards: int, cuda: list[int]) -> Row:
-    if not cards:
-        return Row(DRIVER, "warning", f"{driver} sees no GPU", BROKEN)
-    if not cuda:
-        found = f"{driver}, but no CUDA plugin is installed"
-        return Row(DRIVER, "warning", found, diagnosis.install(driver))
-    if old := diagnosis.too_old(driver, cuda):
-        return Row(DRIVER, "warning", old, diagnosis.install(driver))
-    return Row(DRIVER, "ok", f"{driver}, new enough for CUDA {', '.join(map(str, cuda))}")
+        told = f"NVML: {error}; the kernel's driver: {seen.driver or 'none'}"
+        return [Row(DRIVER, "warning", told, ADVICE.get(error.value, BROKEN))]
+    old = diagnosis.too_old(driver, seen.cuda)
+    found = Row(DRIVER, "warning", old, diagnosis.install(driver)) if old else \
+        Row(DRIVER, "ok", driver) if count else \
+        Row(DRIVER, "warning", f"{driver} sees no GPU", BROKEN)
+    return [found, *(_card(i, seen.cuda) for i in range(count))]
 
 
 def _card(index: int, cuda: list[int]) -> Row:
@@ -70,7 +63,7 @@ def _card(index: int, cuda: list[int]) -> Row:
         found += f", {memory.free / 2**30:.1f} GiB free of {memory.total / 2**30:.1f}"
     if capability := told(pynvml.nvmlDeviceGetCudaComputeCapability):
         found += ", compute capability " + ".".join(map(str, capability))
-        if short := [v for v in cuda if capability < CUDA[v].capability]:
+        if short := [v for v in cuda if capability < CAPABILITY.get(v, (0, 0))]:
             return Row(name, "warning", f"{found}; CUDA {short[0]} needs more",
                        'pip install -e ".[cuda12]" reaches back to 5.2')
     if memory and memory.free < memory.total / 10:
