@@ -121,10 +121,8 @@ def describe(device: jax.Device) -> str:
     """The device in words: 'NVIDIA H200', or 'cpu (2 cores, AMD EPYC)'."""
     if device.platform != "cpu":
         return str(device.device_kind)
-    try:
-        model = cpu_model(Path("/proc/cpuinfo").read_text())
-    except OSError:
-        model = ""
+    cpuinfo = Path("/proc/cpuinfo")  # Linux only, and not on every machine with a name
+    model = cpu_model(cpuinfo.read_text()) if cpuinfo.exists() else ""
     return f"cpu ({cores()} cores, {model or platform.processor() or platform.machine()})"
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-
 # What each major version of CUDA needs: the oldest driver, the lowest compute capability.
 OLDEST_DRIVER = {12: 525, 13: 580}
 CAPABILITY = {12: (5, 2), 13: (7, 5)}
