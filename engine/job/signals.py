@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 75}
+
 
 class Interruption:
     """A context in which the first signal is only noted; a second one leaves at once.
@@ -11,14 +13,11 @@ class Interruption:
     `status` is 0, or the exit status the signal asks for: 130 for Ctrl-C, 75 for SIGTERM.
     """
 
-    STATUS = {signal.SIGINT: 130, signal.SIGTERM: 75}
-
-    def __init__(self) -> None:
-        self.status = 0
+    status = 0
 
     def __enter__(self) -> "Interruption":
         main = threading.current_thread() is threading.main_thread()  # no other may handle any
-        self._before = {s: signal.signal(s, self._note) for s in self.STATUS if main}
+        self._before = {s: signal.signal(s, self._note) for s in STATUS if main}
         return self
 
     def __exit__(self, *_) -> None:
@@ -27,5 +26,5 @@ class Interruption:
 
     def _note(self, number: int, _frame) -> None:
         if self.status:
-            os._exit(self.STATUS[signal.Signals(number)])
-        self.status = self.STATUS[signal.Signals(number)]
+            os._exit(STATUS[signal.Signals(number)])
+        self.status = STATUS[signal.Signals(number)]
