@@ -207,8 +207,10 @@ def parse(argv: list[str]) -> Command | None:
         raise RequestError(f"--{name} has no effect with {bring.short(config.optimizer)}, "
                            f"whose values are {', '.join(kind._fields)}: leave it out.")
     hyper = hyper._replace(**typed(kind._fields))
-    axes = {"axes": tuple(values.sweep)} if values.sweep else {}
-    search = search._replace(**typed(SEARCH.keys() - {"sweep"}), **axes)
+    asked = typed(SEARCH)
+    if "sweep" in asked:
+        asked["axes"] = tuple(asked.pop("sweep"))
+    search = search._replace(**asked)
     config = bring.absolute(config)
     check(config, hyper)
     check_fields(place)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 OLDEST_DRIVER = {12: 525, 13: 580}
 CAPABILITY = {12: (5, 2), 13: (7, 5)}
 DRIVER = "NVIDIA driver"  # the name of its row
-KINDS = {"gpu": {"gpu", "cuda", "rocm"}, "tpu": {"tpu"}, "cpu": {"cpu"}}  # as JAX_PLATFORMS has it
+KINDS = {"gpu": {"gpu", "cuda", "rocm"}}  # as JAX_PLATFORMS has them, where not by the same word
 
 
 class Row(NamedTuple):
@@ -79,7 +79,8 @@ def jax_packages() -> dict[str, str]:
 
 def hides(name: str, seen: Machine) -> str:
     """The variable that keeps jax from every device of a kind, as NAME='value', or ''."""
-    if seen.platforms and not KINDS[name] & set(re.split(r"\s*,\s*", seen.platforms.strip())):
+    started = set(re.findall(r"[^\s,]+", seen.platforms))
+    if started and not started & KINDS.get(name, {name}):
         return f"JAX_PLATFORMS={seen.platforms!r}"
     if name == "gpu" and (seen.cuda_visible or "").strip() in ("", "-1", "none", "void"):
         return "" if seen.cuda_visible is None else f"CUDA_VISIBLE_DEVICES={seen.cuda_visible!r}"
