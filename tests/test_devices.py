@@ -115,12 +115,6 @@ def test_cpu_is_given_with_its_reason():
     assert choice.reason == "cpu: asked for with --device cpu"
 
 
-def test_a_device_that_jax_does_not_know_is_refused():
-    """On the command line, and by `fit`, its word is refused before, with the nearest."""
-    with pytest.raises(RequestError, match="--device gpus: jax sees no GPUS: "):
-        choose.choose("gpus")
-
-
 needs_no_gpu = pytest.mark.skipif(diagnosis.nvidia_visible(), reason="this machine has a GPU")
 
 

@@ -148,8 +148,8 @@ def test_a_batch_that_devices_cannot_share_is_refused_with_ones_they_can(changes
     ({"coordinator": ":12", "num_processes": 2, "process_id": 0}, "':12'.* type HOST:PORT"),
 ])
 def test_half_an_address_is_refused(changes, said):
-    with pytest.raises(RequestError, match=said):
-        job.join(Place(**changes))
+    with pytest.raises(RequestError, match=said), job.joining(Place(**changes)):
+        pass
 
 
 def test_the_coordinator_listens_where_it_was_told_to(monkeypatch):
@@ -159,7 +159,8 @@ def test_the_coordinator_listens_where_it_was_told_to(monkeypatch):
     for typed, bound in (("127.0.0.1:70", "127.0.0.1:70"), ("localhost:70", "127.0.0.1:70"),
                          ("10.0.0.3:70", "10.0.0.3:70")):
         place = Place(coordinator=typed, num_processes=2, process_id=1)
-        assert job.join(place) == f"the coordinator listens on {bound}"
+        with job.joining(place) as joined:
+            assert joined == f"the coordinator listens on {bound}"
         assert heard["coordinator_bind_address"] == bound
         assert heard["heartbeat_timeout_seconds"] == 3 * place.heartbeat_seconds
 

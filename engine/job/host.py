@@ -28,8 +28,7 @@ class Host(NamedTuple):
 
 def begin(place: Place, stderr: bool = False, quiet: bool = False) -> Host:
     """Join the job, choose the device, make the compile cache ready."""
-    joined = processes.join(place)
-    with processes.naming_the_lost(), processes.awaiting(place, joined):
+    with processes.joining(place) as joined:
         choice = choose.choose(place.device)
         console = plain_console(stderr, quiet or not processes.first_process())
         silence = processes.agreed(np.array([place.heartbeat_seconds]), np.max).item()

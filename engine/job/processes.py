@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -16,9 +16,7 @@ from jax.experimental import multihost_utils
 
 from engine.errors import RequestError, RunError, one_line
 from engine.job import presence
-
-if TYPE_CHECKING:
-    from engine.place import Place
+from engine.place import Place
 
 TEXT_BYTES = 4096  # of a text that processes tell each other
 SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all
@@ -36,7 +34,7 @@ def _launched(env) -> bool:
         rank in env and int(env.get(count, 1)) > 1 for rank, count in _LAUNCHERS.items())
 
 
-def _address(place: "Place") -> dict[str, Any]:
+def _address(place: Place) -> dict[str, Any]:
     """The typed flags as jax takes them. Raises RequestError for half of them."""
     host, _, port = place.coordinator.rpartition(":")
     if not (host and port.isdigit() and 0 <= place.process_id < place.num_processes):
@@ -53,36 +51,31 @@ def _address(place: "Place") -> dict[str, Any]:
     }
 
 
-def join(place: "Place") -> str:
-    """Join the job that this process is a part of, before jax is used; in words, or ''."""
+@contextlib.contextmanager
+def joining(place: Place) -> Iterator[str]:
+    """Join the job that this process is a part of, before jax is used; in words, or ''. The process
+    ends where the others don't come to the end of the block within --join_seconds."""
     typed = place.coordinator or place.num_processes or place.process_id >= 0
     if not typed and not _launched(os.environ):
-        return ""
+        yield ""
+        return
     address = _address(place) if typed else {}
     # It would swallow SIGTERM until somebody asks it; ours is asked after every segment.
     jax.config.update("jax_enable_preemption_service", False)
-    try:
-        with awaiting(place):
+    late = (f"the other processes did not come within {place.join_seconds} s: start all of them, "
+            "or type more --join_seconds.")
+    with presence.within(place.join_seconds, late), naming_the_lost():
+        try:
             jax.distributed.initialize(
                 **address, heartbeat_timeout_seconds=PATIENCE * place.heartbeat_seconds,
                 initialization_timeout=PATIENCE * place.join_seconds,
                 shutdown_timeout_seconds=SHUTDOWN_SECONDS,
             )
-    except (RuntimeError, ValueError) as error:
-        raise RunError(f"this process could not join the others: {one_line(error)}.") from None
-    return "the coordinator listens on " + address.get(
-        "coordinator_bind_address",
-        os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "every interface of its host"),
-    )
-
-
-def awaiting(place: "Place", several: object = True) -> contextlib.AbstractContextManager:
-    """End the process where `several` have to come to this block and don't within --join_seconds.
-    """
-    return presence.within(
-        place.join_seconds, f"the other processes did not come within {place.join_seconds} s: "
-        "start all of them, or type more --join_seconds."
-    ) if several else contextlib.nullcontext()
+        except (RuntimeError, ValueError) as error:
+            raise RunError(f"this process could not join the others: {one_line(error)}.") from None
+        yield "the coordinator listens on " + address.get(
+            "coordinator_bind_address",
+            os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "every interface of its host"))
 
 
 def first_process() -> bool:
@@ -100,9 +93,8 @@ def process_name() -> str:
 
 
 def leave(status: int, in_order: bool) -> NoReturn:
-    """End one of several processes: in order once all of them are about to, or else at once, of
-    which the others see the absence. Without Python's own end, which a waiting thread would turn
-    into an abort."""
+    """End one of several processes: in order once all of them are about to, or else at once, which
+    the others see. Without Python's own end, which a waiting thread would turn into an abort."""
     try:
         sys.stdout.flush()  # which raises where nobody reads it
         if in_order:
@@ -136,10 +128,8 @@ def _everyones(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def agreeing() -> Iterator[None]:
-    """What one process refuses in the block, with a RequestError or an OSError, all refuse.
-
-    Nothing within it may wait for other processes.
-    """
+    """What one process refuses in the block, with a RequestError or an OSError, all refuse. Nothing
+    within it may wait for other processes."""
     refusal = ""
     try:
         yield
