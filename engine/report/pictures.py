@@ -95,8 +95,9 @@ def confusion(matrix_CxC: np.ndarray, classes: Sequence[str]) -> bytes:
     few = count <= COUNTED_CLASSES
     named = range(0, count, math.ceil(count / NAMED_CLASSES))
     names, size = [plain(short(classes[i])) for i in named], 10 if few else 7
-    side = 2 + (0.55 if few else 0.12) * min(max(3, count), 2 * NAMED_CLASSES)
-    drawn = figure(side + 1, side)
+    longest = max(map(len, names))
+    side = 1.4 + 0.08 * longest + (0.55 if few else 0.12) * min(max(3, count), 2 * NAMED_CLASSES)
+    drawn = figure(side + 1.3, side)  # the bar of colours included
     panel = drawn.subplots()
     shares_CxC = matrix_CxC / np.maximum(matrix_CxC.sum(axis=1, keepdims=True), 1)
     image = panel.imshow(shares_CxC, cmap="Blues", vmin=0, vmax=1)
@@ -104,7 +105,7 @@ def confusion(matrix_CxC: np.ndarray, classes: Sequence[str]) -> bytes:
     for (row, column), number in np.ndenumerate(matrix_CxC) if few else ():
         colour = "white" if shares_CxC[row, column] > 0.5 else "black"
         panel.text(column, row, str(number), c=colour, size=8, ha="center", va="center")
-    panel.set_xticks(named, names, rotation=90 if max(map(len, names)) > 5 else 0, size=size)
+    panel.set_xticks(named, names, rotation=90 if longest > 5 else 0, size=size)
     panel.set_yticks(named, names, size=size)
     panel.set(xlabel="predicted", ylabel="true")
     return png(drawn)
