@@ -77,16 +77,6 @@ def jax_packages() -> dict[str, str]:
     return {name: found[name] for name in sorted(found) if pattern.fullmatch(name)}
 
 
-def hides(name: str, seen: Machine) -> str:
-    """The variable that keeps jax from every device of a kind, as NAME='value', or ''."""
-    started = set(re.findall(r"[^\s,]+", seen.platforms))
-    if started and not started & KINDS.get(name, {name}):
-        return f"JAX_PLATFORMS={seen.platforms!r}"
-    if name == "gpu" and (seen.cuda_visible or "").strip() in ("", "-1", "none", "void"):
-        return "" if seen.cuda_visible is None else f"CUDA_VISIBLE_DEVICES={seen.cuda_visible!r}"
-    return ""
-
-
 def too_old(driver: str, cuda: Iterable[int]) -> str:
     """Which CUDA of these an NVIDIA driver is too old for, in words, or ''; so for one unknown."""
     for version in cuda:
@@ -106,11 +96,16 @@ def install(driver: str) -> str:
 
 def why_none(name: str, seen: Machine, words: str) -> Unavailable:
     """Why jax gives no device of a kind, the likeliest cause first; `words` are what jax said."""
-    hider, old = hides(name, seen), too_old(seen.driver, seen.cuda)
+    started = set(re.findall(r"[^\s,]+", seen.platforms))
     plugins = ", ".join(each for each in seen.packages if each.endswith("plugin"))
-    gpu, advice = name == "gpu", install(seen.driver)
+    gpu, kind, advice = name == "gpu", name.upper(), install(seen.driver)
+    old = too_old(seen.driver, seen.cuda)
     rules = [
-        (hider, f"{hider} hides every {name.upper()}", f"unset {hider.split('=')[0]}"),
+        (started and not started & KINDS.get(name, {name}),
+         f"JAX_PLATFORMS={seen.platforms!r} hides every {kind}", "unset JAX_PLATFORMS"),
+        (gpu and seen.cuda_visible in ("", "-1", "none", "void"),
+         f"CUDA_VISIBLE_DEVICES={seen.cuda_visible!r} hides every GPU",
+         "unset CUDA_VISIBLE_DEVICES"),
         (name == "tpu" and "libtpu" not in seen.packages, "no TPU plugin is installed",
          'pip install -e ".[tpu]"'),
         (gpu and not plugins and seen.nvidia,
@@ -120,6 +115,6 @@ def why_none(name: str, seen: Machine, words: str) -> Unavailable:
         (gpu and not seen.nvidia, f"{plugins} is installed, but no NVIDIA GPU is visible: no "
          "/dev/nvidia0", "nvidia-smi should list the GPU; a container needs --gpus all"),
         (gpu and old, old, advice),
-        (True, f"jax sees no {name.upper()}: {words}", f"python launch.py doctor --device {name}"),
+        (True, f"jax sees no {kind}: {words}", f"python launch.py doctor --device {name}"),
     ]
     return next(Unavailable(found, advice) for holds, found, advice in rules if holds)

@@ -19,12 +19,6 @@ from engine.store import caches
 
 PROBE_SECONDS, NVML_SECONDS = 120.0, 20.0
 LIBRARIES = ("cudart", "cublas", "cudnn", "cufft", "nccl")
-SURPRISES = {
-    "XLA_FLAGS": "changes what XLA compiles; an unknown flag ends the process",
-    "JAX_DISABLE_JIT": "runs operation by operation, many times slower",
-    "JAX_ENABLE_X64": "doubles the width of new arrays",
-    "JAX_PLATFORM_NAME": "overrides the platform; JAX_PLATFORMS took its place",
-}
 
 
 def run(device: str, as_json: bool, data_dir: str) -> int:
@@ -80,14 +74,10 @@ def versions(seen: Machine) -> Row:
 
 
 def environment(env: Mapping[str, str], seen: Machine) -> list[Row]:
-    """Variables that change what jax does, a row each."""
-    rows = [Row(name, "warning", f"{env[name]!r}: {effect}",
-                f"unset {name}, unless you set it on purpose")
-            for name, effect in SURPRISES.items() if env.get(name)]
-    if hider := diagnosis.hides("gpu", seen):
-        name = hider.split("=")[0]
-        rows.append(Row(name, "warning" if seen.nvidia else "ok", f"{hider} hides every GPU",
-                        f"unset {name}"))
+    """Variables that change what jax does."""
+    names = sorted(n for n in env if n.startswith(("JAX_", "XLA_", "CUDA_VISIBLE_DEVICES")))
+    rows = [Row("environment", "warning", ", ".join(f"{name}={env[name]!r}" for name in names),
+                "unset what you didn't set on purpose")] if names else []
     for folder in filter(None, env.get("LD_LIBRARY_PATH", "").split(":")):
         if seen.cuda and any(any(Path(folder).glob(f"lib{name}*.so*")) for name in LIBRARIES):
             rows.append(Row("LD_LIBRARY_PATH", "warning", f"{folder} can shadow the CUDA libraries "

@@ -39,11 +39,12 @@ def rows(seen: Machine) -> list[Row]:
             return [Row(DRIVER, "ok", f"no NVIDIA GPU here: NVML: {error}")]
         told = f"NVML: {error}; the kernel's driver: {seen.driver or 'none'}"
         return [Row(DRIVER, "warning", told, ADVICE.get(error.value, BROKEN))]
-    old = diagnosis.too_old(driver, seen.cuda)
-    found = Row(DRIVER, "warning", old, diagnosis.install(driver)) if old else \
-        Row(DRIVER, "ok", driver) if count else \
-        Row(DRIVER, "warning", f"{driver} sees no GPU", BROKEN)
-    return [found, *(_card(i, seen.cuda) for i in range(count))]
+    first = Row(DRIVER, "ok", driver)
+    if old := diagnosis.too_old(driver, seen.cuda):
+        first = Row(DRIVER, "warning", old, diagnosis.install(driver))
+    elif not count:
+        first = Row(DRIVER, "warning", f"{driver} sees no GPU", BROKEN)
+    return [first, *(_card(i, seen.cuda) for i in range(count))]
 
 
 def _card(index: int, cuda: list[int]) -> Row:
