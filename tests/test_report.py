@@ -38,12 +38,12 @@ def run(classes: list[str]):
     return config, [row], scores
 
 
-def wrong(count: int, channels: int) -> pictures.Mistakes:
+def wrong(count: int, channels: int) -> tuple[np.ndarray, ...]:
     images = np.zeros((count, 8, 8, channels), np.uint8)
-    return pictures.Mistakes(images, np.zeros(count, int), np.ones(count, int), np.ones(count))
+    return images, np.zeros(count, int), np.ones(count, int), np.ones(count)
 
 
-def shown(scores: dict, mistakes: pictures.Mistakes) -> report.Shown:
+def shown(scores: dict, mistakes: tuple[np.ndarray, ...]) -> report.Shown:
     """What a classification shows, of classes that may have any name."""
     classes = list(scores["per_class"])
     return report.Shown(
@@ -52,7 +52,7 @@ def shown(scores: dict, mistakes: pictures.Mistakes) -> report.Shown:
         classes[0],
         [("confusion.png", f"Confusion: {classes[0]}",
           pictures.confusion(np.array(scores["confusion"]), classes)),
-         ("mistakes.png", classes[0], pictures.mistakes(mistakes, classes))],
+         ("mistakes.png", classes[0], pictures.mistakes(*mistakes, classes))],
     )
 
 
@@ -174,9 +174,8 @@ def test_of_many_classes_some_are_named_and_none_counted(figures):
 def test_mistakes_keep_their_order(figures, channels, kind):
     images = np.stack([np.full((8, 8, channels), i) for i in range(3)]).astype(kind)
     assert pictures.are_pictures(images) and not pictures.are_pictures(images[0])
-    told = pictures.Mistakes(images, np.array([0, 1, 2]), np.array([1, 2, 0]),
-                             np.array([0.9, 0.75, 0.5]))
-    pictures.mistakes(told, ["a", "b", "c"])
+    pictures.mistakes(images, np.array([0, 1, 2]), np.array([1, 2, 0]), np.array([0.9, 0.75, 0.5]),
+                      ["a", "b", "c"])
     (panel,) = figures[0].axes
     assert [text.get_text() for text in panel.texts] == [
         "a → b\n90.0%", "b → c\n75.0%", "c → a\n50.0%"]
@@ -187,7 +186,7 @@ def test_mistakes_keep_their_order(figures, channels, kind):
 def test_a_mistake_is_upright_keeps_its_shape_and_lies_below_its_title(figures):
     images = np.zeros((7, 8, 4, 3), np.uint8)
     images[:, 0] = 255
-    pictures.mistakes(wrong(7, 3)._replace(images_NxHxWxC=images), ["a", "b"])
+    pictures.mistakes(images, *wrong(7, 3)[1:], ["a", "b"])
     (panel,) = figures[0].axes
     panel.apply_aspect()  # as drawing does
     corners = panel.transData.transform
@@ -202,7 +201,7 @@ def test_a_mistake_is_upright_keeps_its_shape_and_lies_below_its_title(figures):
 
 
 def test_without_mistakes_the_picture_says_so(figures):
-    pictures.mistakes(wrong(0, 1), ["a"])
+    pictures.mistakes(*wrong(0, 1), ["a"])
     assert [text.get_text() for text in figures[0].axes[0].texts] == ["no mistakes"]
 
 

@@ -3,21 +3,9 @@
 import io
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-
-
-class Mistakes(NamedTuple):
-    """The most confident wrong answers: pictures of uint8 or floats, class numbers int [N], and
-    float probability [N] of the predicted class.
-    """
-
-    images_NxHxWxC: np.ndarray
-    true_N: np.ndarray
-    predicted_N: np.ndarray
-    probability_N: np.ndarray
-
 
 TRAINING, VALIDATION = "#2563eb", "#d97706"
 DPI = 120
@@ -125,17 +113,22 @@ def _visible(image_HxWxC: np.ndarray) -> np.ndarray:
     return image if low >= 0 and high <= 1 else (image - low) / (high - low or 1.0)
 
 
-def mistakes(wrong: Mistakes, classes: Sequence[str]) -> bytes:
-    """A grid of the most confident mistakes; a picture that says so where there is none."""
-    count, (_, high, wide, _) = len(wrong.true_N), wrong.images_NxHxWxC.shape
+def mistakes(
+    images_NxHxWxC: np.ndarray, true_N: np.ndarray, predicted_N: np.ndarray,
+    probability_N: np.ndarray, classes: Sequence[str],
+) -> bytes:
+    """A grid of wrong answers: pictures, their classes' numbers, the predicted ones with their
+    probability; a picture that says so where there is none."""
+    count, high, wide, _ = images_NxHxWxC.shape
     across = min(5, max(3, count))
     down = max(1, math.ceil(count / across))
     drawn = figure(CELL[0] * across, CELL[1] * down)
     panel = drawn.subplots()  # one for all: one for each takes four times as long
     scale = (CELL[0] - 0.15) / max(high, wide)
-    for i, (image, true, predicted, share) in enumerate(zip(*wrong, strict=True)):
+    for i, (image, true, predicted, share) in enumerate(
+            zip(images_NxHxWxC, true_N, predicted_N, probability_N, strict=True)):
         middle, top = (i % across + 0.5) * CELL[0], i // across * CELL[1] + 0.42
-        panel.imshow(_visible(np.asarray(image)), cmap="gray", extent=(
+        panel.imshow(_visible(image), cmap="gray", extent=(
             middle - wide * scale / 2, middle + wide * scale / 2, top + high * scale, top))
         title = " → ".join(plain(short(classes[int(j)], 13)) for j in (true, predicted))
         panel.text(middle, top - 0.04, f"{title}\n{share:.1%}", size=9, ha="center", va="bottom")
