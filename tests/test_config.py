@@ -90,7 +90,7 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
         (["sweep", "--sample", "3"], "Did you mean: samples"),
         (["sweep", "--seeds", "many"], "many"),
         (["sweep", "--resume", "nowhere"], "no run in nowhere: it holds no sweep.json"),
-        (["sweep", "--resume", "there", "--run_dir", "here"], "no run in there"),
+        (["sweep", "--resume", "there", "--run_dir", "here"], "leave --run_dir out"),
     ],
 )
 def test_a_bad_request_is_one_clear_line_and_status_2(words, said, capsys):
@@ -227,6 +227,9 @@ def test_values_of_a_users_own_optimizer_are_read_wherever_they_are_saved(tmp_pa
                   ["predict", f"--run_dir={tmp_path}", "a.png"],
                   ["--config", tmp_path / "config.json"]):
         assert asked(*words).hyper._asdict() == {"beta": 0.5}
+    for words in (["--beta", "0.7", "eval", "--run_dir", tmp_path],
+                  ["eval", "--beta", "0.7", "--run_dir", tmp_path]):
+        assert asked(*words).hyper._asdict() == {"beta": 0.7}
 
 
 class Net:
@@ -289,10 +292,10 @@ def test_a_sweeps_flags_are_its_search():
 
 @pytest.mark.parametrize("flag", SEARCH_WORDS)
 @pytest.mark.parametrize("command", [[], ["train"], ["doctor"]], ids=str)
-def test_a_sweeps_flag_elsewhere_says_what_to_type(command, flag, capsys):
+def test_a_sweeps_flag_elsewhere_says_where_it_belongs(command, flag, capsys):
     assert len(SEARCH_WORDS) == len(Search._fields)
     assert program.main([*command, *SEARCH_WORDS[flag]]) == 2
-    said = f"--{flag} is for sweeps: type python launch.py sweep --{flag} ..."
+    said = f"--{flag} is for sweep and lr-find, not for {' '.join(command) or 'train'}."
     assert said in capsys.readouterr().err
 
 

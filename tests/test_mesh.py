@@ -141,15 +141,15 @@ def test_a_batch_that_devices_cannot_share_is_refused_with_ones_they_can(changes
 
 
 @pytest.mark.parametrize("changes, said", [
-    ({"num_processes": 2}, "--process_id belong together"),
-    ({"coordinator": "h:1", "process_id": 0}, "belong together"),
-    ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "--process_id 2: type 0 to 1"),
-    ({"coordinator": "h", "num_processes": 2, "process_id": 0}, "type HOST:PORT"),
-    ({"coordinator": ":12", "num_processes": 2, "process_id": 0}, "type HOST:PORT"),
+    ({"num_processes": 2}, "--coordinator '', --num_processes 2 and --process_id -1 belong toget"),
+    ({"coordinator": "h:1", "process_id": 0}, "--num_processes 0 and --process_id 0 belong"),
+    ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "--process_id 2 .* 0 to that"),
+    ({"coordinator": "h", "num_processes": 2, "process_id": 0}, "--coordinator 'h'.* HOST:PORT"),
+    ({"coordinator": ":12", "num_processes": 2, "process_id": 0}, "':12'.* type HOST:PORT"),
 ])
 def test_half_an_address_is_refused(changes, said):
-    with pytest.raises(RequestError, match=said):
-        job.join(Place(**changes))
+    with pytest.raises(RequestError, match=said), job.joining(Place(**changes)):
+        pass
 
 
 def test_the_coordinator_listens_where_it_was_told_to(monkeypatch):
@@ -159,17 +159,19 @@ def test_the_coordinator_listens_where_it_was_told_to(monkeypatch):
     for typed, bound in (("127.0.0.1:70", "127.0.0.1:70"), ("localhost:70", "127.0.0.1:70"),
                          ("10.0.0.3:70", "10.0.0.3:70")):
         place = Place(coordinator=typed, num_processes=2, process_id=1)
-        assert job.join(place) == f"the coordinator listens on {bound}"
+        with job.joining(place) as joined:
+            assert joined == f"the coordinator listens on {bound}"
         assert heard["coordinator_bind_address"] == bound
         assert heard["heartbeat_timeout_seconds"] == 3 * place.heartbeat_seconds
 
 
 @pytest.mark.parametrize("env, found", [
-    ({}, ""), ({"SLURM_NTASKS": "4"}, ""), ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, ""),
-    ({"SLURM_NTASKS": "4", "SLURM_PROCID": "2"}, "SLURM"),
-    ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}, "OMPI"),
-    ({"KUBERNETES_SERVICE_HOST": "h"}, ""),
-    ({"KUBERNETES_SERVICE_HOST": "h", "JOB_COMPLETION_INDEX": "0"}, "Kubernetes"),
+    ({}, False), ({"SLURM_NTASKS": "4"}, False),
+    ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, False),
+    ({"SLURM_NTASKS": "4", "SLURM_PROCID": "2"}, True),
+    ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}, True),
+    ({"KUBERNETES_SERVICE_HOST": "h"}, False),
+    ({"KUBERNETES_SERVICE_HOST": "h", "JOB_COMPLETION_INDEX": "0"}, True),
 ])
 def test_a_launcher_is_one_that_started_several(env, found):
     assert job._launched(env) == found

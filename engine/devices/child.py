@@ -1,8 +1,10 @@
 """A module in a process of its own, which may crash or hang: what it found is kept.
 
-It prints one JSON object a line, as it is found; {"now": …} says what is about to be tried.
+It prints one JSON object a line, as it is found: {"row": …} a finding, {"now": …} what is about to
+be tried.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -10,17 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
-from typing import IO, Any, NamedTuple
 
+from engine.devices.diagnosis import Row
 from engine.errors import one_line
 
-
-class Told(NamedTuple):
-    """What a child told, in order; `fault` is how it failed to end well, in words, or ''."""
-
-    findings: list[dict[str, Any]]
-    fault: str = ""
+NOISE = re.compile(r"\s*$|[IW]\d{4} |WARNING: All log messages|\s*@\s+0x|\*\*\* ")
 
 
 def emit(**finding: object) -> None:
@@ -33,79 +29,44 @@ def command(module: str, *words: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *words]
 
 
-def listen(module: str, *words: str, seconds: float) -> Told:
-    """What `module` tells when it is run with these words, for so many seconds at most."""
+def listen(module: str, *words: str, seconds: float) -> tuple[list[Row], str]:
+    """The rows of `module`, run with these words for so many seconds at most; and how it failed to
+    end well, in words, or ''."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+           "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # a GPU's memory isn't taken in advance
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = subprocess.Popen(
-            command(module, *words), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            env=_environment(),
-        )  # fmt: skip
+        child = subprocess.Popen(command(module, *words), stdin=subprocess.DEVNULL, stdout=out,
+                                 stderr=err, env=env)
         try:
             status: int | None = child.wait(seconds)
         except subprocess.TimeoutExpired:
             status = None
-        finally:
-            _end(child)
-        texts = [_text(file) for file in (out, err)]
-    return read(texts[0], texts[1], status, seconds)
+            child.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(5)  # one that is stuck in a driver can't be waited for
+        out.seek(0)
+        err.seek(0)
+        return read(out.read().decode(errors="replace"), err.read().decode(errors="replace"),
+                    status, seconds)
 
 
-def _environment() -> dict[str, str]:
-    """This environment, with this engine importable and no GPU memory reserved in advance."""
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    path = os.pathsep.join(filter(None, paths))
-    return {**os.environ, "PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill a child that still runs; one stuck in a driver can't be waited for."""
-    if child.poll() is None:
-        child.kill()
-        try:
-            child.wait(5)
-        except subprocess.TimeoutExpired:
-            return
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
-
-
-def read(out: str, err: str, status: int | None, seconds: float) -> Told:
-    """What a child told in what it printed, and its fault (status None: it had to be killed)."""
-    findings, now = [], "starting"
+def read(out: str, err: str, status: int | None, seconds: float) -> tuple[list[Row], str]:
+    """What `listen` returns, of what a child printed (status None: it had to be killed)."""
+    rows, now = [], "starting"
     for line in out.splitlines():
-        try:
-            finding = json.loads(line)
-        except json.JSONDecodeError:  # a library's print, or a line the crash cut off
-            continue
-        if isinstance(finding, dict):
-            findings.append(finding)
-            now = finding.get("now", now)
-    return Told(findings, "" if status == 0 else _fault(now, err, status, seconds))
-
-
-def _fault(now: str, err: str, status: int | None, seconds: float) -> str:
-    if status is None:
-        found = f"no answer in {seconds:g} s while {now}"
-    elif status < 0:
-        found = f"{_signal_name(-status)} while {now}"
-    else:
-        found = f"exit status {status} while {now}"
-    last = last_words(err)
-    return f"{found}: {last}" if last else found
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        if line.startswith("{"):  # else it is a library's
+            with contextlib.suppress(json.JSONDecodeError):  # the crash cut it off
+                finding = json.loads(line)
+                now = finding.get("now", now)
+                rows += [Row(*finding["row"])] if "row" in finding else []
+    if status == 0:
+        return rows, ""
+    ended = f"no answer in {seconds:g} s" if status is None else \
+        f"exit status {status}" if status > 0 else f"{signal.strsignal(-status)}"
+    return rows, ": ".join(filter(None, (f"{ended} while {now}", last_words(err))))
 
 
 def last_words(err: str) -> str:
     """The last line of stderr that says something."""
-    noise = re.compile(r"\s*$|[IW]\d{4} |WARNING: All log messages|\s*@\s+0x|\*\*\* ")
-    lines = [line for line in err.splitlines() if not noise.match(line)]
+    lines = [line for line in err.splitlines() if not NOISE.match(line)]
     return one_line(lines[-1]) if lines else ""

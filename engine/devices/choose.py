@@ -9,17 +9,16 @@ import os
 import platform
 import re
 from collections.abc import Iterator, MutableMapping
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.devices import diagnosis
 from engine.devices.diagnosis import Unavailable
-from engine.errors import RequestError, one_line, unknown
+from engine.errors import RequestError, one_line
 
 if TYPE_CHECKING:
     import jax
-
-DEVICES = ("auto", "cpu", "gpu", "tpu")
 
 
 class Choice(NamedTuple):
@@ -31,12 +30,8 @@ class Choice(NamedTuple):
 
 def choose(device: str) -> Choice:
     """The device for `--device`: what was asked for or RequestError, never another in its place."""
-    if device not in DEVICES:
-        raise unknown("device", device, DEVICES)
-    if device == "auto":
-        return _automatic()
     try:
-        return Choice(find(device), f"{device}: asked for with --device {device}")
+        return pick(device)
     except Unavailable as missing:
         raise RequestError(
             f"--device {device}: {missing.found}.\n{missing.advice}\n"
@@ -44,44 +39,33 @@ def choose(device: str) -> Choice:
         ) from None
 
 
-def _automatic() -> Choice:
-    """The first of TPU, GPU and CPU that jax gives."""
+def pick(device: str) -> Choice:
+    """What `choose` gives, or Unavailable."""
+    if device != "auto":
+        return Choice(_find(device), f"{device}: asked for with --device {device}")
     for name in ("tpu", "gpu"):
         try:
-            return Choice(find(name), f"{name}: the fastest kind of device that jax sees here")
+            return Choice(_find(name), f"{name}: the fastest kind of device that jax sees here")
         except Unavailable as error:
             missing = error
-    try:
-        return Choice(find("cpu"), f"cpu: {missing.found} ({missing.advice})")
-    except Unavailable as none:
-        raise RequestError(
-            f"--device auto: jax gives no device at all: {none.found}.\n{none.advice}\n"
-            "The whole picture: python launch.py doctor"
-        ) from None
+    return Choice(_find("cpu"), f"cpu: {missing.found} ({missing.advice})")
 
 
-def find(name: str) -> jax.Device:
+def _find(name: str) -> jax.Device:
     """This process's first device of platform `name` (cpu, gpu, tpu), or Unavailable."""
     import jax
 
-    if name == "cpu":
-        _leave_accelerators_alone()
+    if name == "cpu" and not jax.config.jax_platforms:  # type: ignore[attr-defined]
+        # The CPU only: a GPU nobody asked for would lose memory to us, or fail to start.
+        with contextlib.suppress(RuntimeError):  # too late, jax has started: no harm done
+            jax.config.update("jax_platforms", "cpu")
     words = _start()
     try:
         with _jax_log():
             return jax.local_devices(backend=name)[0]
     except Exception as error:  # plugins raise what they like; an AssertionError among others
         words = words or one_line(error)
-    raise diagnosis.why_none(name, diagnosis.machine(os.environ), words)
-
-
-def _leave_accelerators_alone() -> None:
-    """Start the CPU only: a GPU nobody asked for would lose memory to us, or fail to start."""
-    import jax
-
-    if not jax.config.jax_platforms:  # type: ignore[attr-defined]
-        with contextlib.suppress(RuntimeError):  # too late, jax has started: no harm done
-            jax.config.update("jax_platforms", "cpu")
+    raise diagnosis.why_none(name, diagnosis.machine(), words)
 
 
 @functools.cache
@@ -89,29 +73,25 @@ def _start() -> str:
     """Start jax's platforms once; returns what it complained of, in one line."""
     import jax
 
+    raised: list[object] = []
     with _jax_log() as log:
         try:
             jax.devices()
         except Exception as error:
-            log.append(one_line(error))
-    return "; ".join(log)
+            raised.append(error)
+    told = [each.exc_info[1] if each.exc_info else each.getMessage() for each in log]
+    return "; ".join(map(one_line, [*told, *raised]))
 
 
 @contextlib.contextmanager
-def _jax_log() -> Iterator[list[str]]:
-    """Collect jax's log as one-line messages; it would print tracebacks otherwise."""
-    lines: list[str] = []
-
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            error = record.exc_info[1] if record.exc_info else None
-            lines.append(one_line(error or record.getMessage()))
-
-    logger = logging.getLogger("jax")
+def _jax_log() -> Iterator[list[logging.LogRecord]]:
+    """Collect jax's log; it would print tracebacks otherwise."""
+    logger, heard = logging.getLogger("jax"), BufferingHandler(capacity=1000)
+    heard.setLevel(logging.WARNING)
     before = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [Collect(logging.WARNING)], False
+    logger.handlers, logger.propagate = [heard], False
     try:
-        yield lines
+        yield heard.buffer
     finally:
         logger.handlers, logger.propagate = before
 
@@ -137,10 +117,8 @@ def describe(device: jax.Device) -> str:
     """The device in words: 'NVIDIA H200', or 'cpu (2 cores, AMD EPYC)'."""
     if device.platform != "cpu":
         return str(device.device_kind)
-    try:
-        model = cpu_model(Path("/proc/cpuinfo").read_text())
-    except OSError:
-        model = ""
+    cpuinfo = Path("/proc/cpuinfo")  # Linux only, and not on every machine with a name
+    model = cpu_model(cpuinfo.read_text()) if cpuinfo.exists() else ""
     return f"cpu ({cores()} cores, {model or platform.processor() or platform.machine()})"
 
 

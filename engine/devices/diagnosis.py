@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-# The oldest NVIDIA driver that each major version of CUDA runs on.
+# What each major version of CUDA needs: the oldest driver, the lowest compute capability.
 OLDEST_DRIVER = {12: 525, 13: 580}
+CAPABILITY = {12: (5, 2), 13: (7, 5)}
+DRIVER = "NVIDIA driver"  # the name of its row
+KINDS = {"gpu": {"gpu", "cuda", "rocm"}}  # as JAX_PLATFORMS has them, where not by the same word
 
 
 class Row(NamedTuple):
-    """One finding; status is ok, warning or failed."""
+    """One finding. `status` is ok, warning, or failed: the asked-for device did not compute."""
 
     name: str
     status: str
@@ -26,29 +30,29 @@ class Unavailable(Exception):
 
     def __init__(self, found: str, advice: str):
         super().__init__(found)
-        self.found = found
-        self.advice = advice
+        self.found, self.advice = found, advice
 
 
 class Machine(NamedTuple):
     """What can be known of accelerators without asking jax."""
 
-    nvidia: bool
-    driver: str
-    plugins: tuple[str, ...]
-    platforms: str
-    cuda_visible: str | None
+    nvidia: bool = False
+    driver: str = ""
+    packages: Mapping[str, str] = {}  # name → version
+    platforms: str = ""
+    cuda_visible: str | None = None
+
+    @property
+    def cuda(self) -> list[int]:
+        """The versions of CUDA that plugins are installed for."""
+        found = (re.fullmatch(r"jax-cuda(\d+)-plugin", name) for name in self.packages)
+        return sorted(int(match[1]) for match in found if match)
 
 
-def machine(env: Mapping[str, str]) -> Machine:
-    """What the operating system, the installed packages and `env` say of accelerators."""
-    return Machine(
-        nvidia=nvidia_visible(),
-        driver=kernel_driver(),
-        plugins=tuple(sorted(n for n in accelerator_packages() if n.endswith("plugin"))),
-        platforms=env.get("JAX_PLATFORMS", ""),
-        cuda_visible=env.get("CUDA_VISIBLE_DEVICES"),
-    )
+def machine() -> Machine:
+    """What the operating system, the installed packages and the environment say."""
+    return Machine(nvidia_visible(), kernel_driver(), jax_packages(),
+                   os.environ.get("JAX_PLATFORMS", ""), os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def nvidia_visible() -> bool:
@@ -65,91 +69,52 @@ def kernel_driver(path: str = "/proc/driver/nvidia/version") -> str:
     return found.group() if found else ""
 
 
-def accelerator_packages() -> dict[str, str]:
-    """Installed jax CUDA/ROCm plugins, their PJRT halves and libtpu: name → version."""
-    pattern = re.compile(r"jax-(cuda|rocm)\d+-(plugin|pjrt)|libtpu")
-    names = {
-        str(dist.metadata["Name"]).lower().replace("_", "-"): dist.version
-        for dist in importlib.metadata.distributions()
-    }
-    return {name: version for name, version in names.items() if pattern.fullmatch(name)}
+def jax_packages() -> dict[str, str]:
+    """jax, jaxlib and what of CUDA/ROCm plugins, their PJRT halves and libtpu is installed."""
+    pattern = re.compile(r"jax|jaxlib|jax-(cuda|rocm)\d+-(plugin|pjrt)|libtpu")
+    found = {str(each.metadata["Name"]).lower().replace("_", "-"): each.version
+             for each in importlib.metadata.distributions()}
+    return {name: found[name] for name in sorted(found) if pattern.fullmatch(name)}
 
 
-def hides_gpu(seen: Machine) -> str:
-    """The variable that keeps jax from any GPU, as NAME='value', or ''."""
-    kinds = {kind.strip() for kind in seen.platforms.split(",")}
-    if seen.platforms and not kinds & {"gpu", "cuda", "rocm"}:
-        return f"JAX_PLATFORMS={seen.platforms!r}"
-    if seen.cuda_visible is not None and seen.cuda_visible.strip() in ("", "-1", "none", "void"):
-        return f"CUDA_VISIBLE_DEVICES={seen.cuda_visible!r}"
+def too_old(driver: str, cuda: Iterable[int]) -> str:
+    """Which CUDA of these an NVIDIA driver is too old for, in words, or ''; so for one unknown."""
+    for version in cuda:
+        oldest = OLDEST_DRIVER.get(version, 0)
+        if driver and int(driver.split(".")[0]) < oldest:
+            return (f"the NVIDIA driver {driver} is too old for CUDA {version}, which needs "
+                    f"{oldest} or newer")
     return ""
 
 
-def suited_extra(driver: str) -> str:
-    """The extra to install for an NVIDIA driver's version, or '' where it is too old for any."""
-    if not driver:
-        return "cuda12"
-    fits = [cuda for cuda, oldest in OLDEST_DRIVER.items() if int(driver.split(".")[0]) >= oldest]
-    return f"cuda{max(fits)}" if fits else ""
-
-
-def install_advice(driver: str) -> str:
+def install(driver: str) -> str:
     """What to type to have jax on an NVIDIA GPU with this driver ('' for unknown)."""
-    extra = suited_extra(driver)
-    if not extra:
-        return f"update the NVIDIA driver: CUDA 12 needs {OLDEST_DRIVER[12]} or newer"
-    return f'pip install -e ".[{extra}]"'
+    fits = [cuda for cuda in OLDEST_DRIVER if not too_old(driver, [cuda])] if driver else [12]
+    return f'pip install -e ".[cuda{max(fits)}]"' if fits else \
+        f"update the NVIDIA driver to {OLDEST_DRIVER[12]} or newer"
 
 
 def why_none(name: str, seen: Machine, words: str) -> Unavailable:
-    """Why jax gives no device of platform `name`."""
-    if name == "gpu":
-        return why_no_gpu(seen, words)
-    if seen.platforms and name not in seen.platforms:
-        return Unavailable(f"JAX_PLATFORMS={seen.platforms!r} hides it", "unset JAX_PLATFORMS")
-    if name == "tpu" and "libtpu" not in accelerator_packages():
-        return Unavailable("no TPU plugin is installed", 'pip install -e ".[tpu]"')
-    return Unavailable(f"jax sees no {name.upper()}: {words}", "python launch.py doctor")
-
-
-def why_no_gpu(seen: Machine, words: str) -> Unavailable:
-    """Why jax sees no GPU, the likeliest cause first; `words` are what jax said."""
-    if hider := hides_gpu(seen):
-        return Unavailable(f"{hider} hides every GPU", f"unset {hider.split('=')[0]}")
-    if not seen.plugins:
-        here = "an NVIDIA GPU is there, but" if seen.nvidia else "no NVIDIA GPU is visible and"
-        advice = install_advice(seen.driver)
-        if not seen.nvidia:
-            advice = f"install NVIDIA's driver, then {advice}"
-        return Unavailable(f"{here} no GPU plugin is installed", advice)
-    plugin = ", ".join(seen.plugins)
-    if not seen.nvidia:
-        return Unavailable(
-            f"{plugin} is installed, but no NVIDIA GPU is visible: no /dev/nvidia0",
-            "nvidia-smi should list the GPU; a container needs --gpus all",
-        )
-    if seen.driver and not suited_extra(seen.driver):
-        return Unavailable(
-            f"the NVIDIA driver {seen.driver} is too old for {plugin}", install_advice(seen.driver)
-        )
-    return Unavailable(
-        f"an NVIDIA GPU is there, but jax sees none: {words}",
-        "nvidia-smi, then python launch.py doctor --device gpu",
-    )
-
-
-def fault(device: str) -> str:
-    """The status of what keeps a GPU from working: fatal only to who asked for one."""
-    return "failed" if device == "gpu" else "warning"
-
-
-def release(version: str) -> tuple[int, ...]:
-    """The dotted numbers that a version starts with."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(map(int, found.group().split("."))) if found else ()
-
-
-def cuda_majors(packages: Iterable[str]) -> list[int]:
-    """The major versions of CUDA that the installed plugins are built for."""
-    found = (re.fullmatch(r"jax-cuda(\d+)-plugin", name) for name in packages)
-    return sorted(int(match.group(1)) for match in found if match)
+    """Why jax gives no device of a kind, the likeliest cause first; `words` are what jax said."""
+    started = set(re.findall(r"[^\s,]+", seen.platforms))
+    plugins = ", ".join(each for each in seen.packages if each.endswith("plugin"))
+    gpu, kind, advice = name == "gpu", name.upper(), install(seen.driver)
+    old = too_old(seen.driver, seen.cuda)
+    rules = [
+        (started and not started & KINDS.get(name, {name}),
+         f"JAX_PLATFORMS={seen.platforms!r} hides every {kind}", "unset JAX_PLATFORMS"),
+        (gpu and seen.cuda_visible in ("", "-1", "none", "void"),
+         f"CUDA_VISIBLE_DEVICES={seen.cuda_visible!r} hides every GPU",
+         "unset CUDA_VISIBLE_DEVICES"),
+        (name == "tpu" and "libtpu" not in seen.packages, "no TPU plugin is installed",
+         'pip install -e ".[tpu]"'),
+        (gpu and not plugins and seen.nvidia,
+         "an NVIDIA GPU is there, but no GPU plugin is installed", advice),
+        (gpu and not plugins, "no NVIDIA GPU is visible and no GPU plugin is installed",
+         f"install NVIDIA's driver, then {advice}"),
+        (gpu and not seen.nvidia, f"{plugins} is installed, but no NVIDIA GPU is visible: no "
+         "/dev/nvidia0", "nvidia-smi should list the GPU; a container needs --gpus all"),
+        (gpu and old, old, advice),
+        (True, f"jax sees no {kind}: {words}", f"python launch.py doctor --device {name}"),
+    ]
+    return next(Unavailable(found, advice) for holds, found, advice in rules if holds)

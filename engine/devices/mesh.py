@@ -11,15 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.extend.core.primitives import sharding_constraint_p
-from jax.sharding import (
-    AbstractMesh,
-    AxisType,
-    Mesh,
-    NamedSharding,
-    PartitionSpec,
-    Sharding,
-    SingleDeviceSharding,
-)
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 DATA, RUNS = "data", "runs"
 WHOLE, CUT = PartitionSpec(), PartitionSpec(DATA)
@@ -27,14 +19,15 @@ SHARDED_FROM = 1024  # elements: below, splitting an array costs more than it sa
 T = TypeVar("T")
 
 
+def _line(axis: str, devices: list[jax.Device]) -> Mesh | None:
+    """These devices on one axis; None where there is one."""
+    return None if len(devices) == 1 else jax.make_mesh(
+        (len(devices),), (axis,), axis_types=(AxisType.Auto,), devices=devices)
+
+
 def over_runs(device: jax.Device) -> Mesh | None:
     """This process's devices of this one's platform on the axis "runs"; None where there is one."""
-    found = jax.local_devices(backend=device.platform)
-    return None if len(found) == 1 else _made((len(found),), (RUNS,), found)
-
-
-def _made(shape: tuple[int, ...], axes: tuple[str, ...], devices: list[jax.Device]) -> Mesh:
-    return jax.make_mesh(shape, axes, axis_types=(AxisType.Auto,) * len(axes), devices=devices)
+    return _line(RUNS, jax.local_devices(backend=device.platform))
 
 
 class Spread(NamedTuple):
@@ -60,18 +53,14 @@ class Spread(NamedTuple):
             return WHOLE
         return PartitionSpec(*[None] * max(even, key=lambda at: x.shape[at]), DATA)
 
-    def specs(self, tree: Any) -> Any:
-        """A PartitionSpec for every array, or shape of one, of `tree`."""
-        return jax.tree.map(self._spec, tree)
-
     def shardings(self, tree: Any) -> Any:
         """A NamedSharding for every array, or shape of one, of `tree`."""
         return jax.tree.map(lambda x: NamedSharding(self.mesh, self._spec(x)), tree)
 
-    def split(self, tree: Any, axis: str = DATA) -> int:
-        """Bytes of the arrays, or shapes of them, that lie in parts on `axis`."""
-        return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)
-                   if self.mesh.shape[axis] > 1 and axis in self._spec(x))
+    def split(self, tree: Any) -> int:
+        """Bytes of the arrays, or shapes of them, that lie in parts."""
+        return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree)
+                   if self._spec(x) != WHOLE)
 
     # Within a program, where each of these keeps an array:
 
@@ -103,9 +92,8 @@ class Spread(NamedTuple):
 
 def spread(devices: list[jax.Device], fsdp: bool) -> Spread | None:
     """A run's spread over `devices`, those of every process; None where there is one."""
-    if len(devices) == 1:
-        return None
-    return Spread(_made((len(devices),), (DATA,), devices), fsdp)
+    mesh = _line(DATA, devices)
+    return Spread(mesh, fsdp) if mesh else None
 
 
 def on_paper(count: int, fsdp: bool = False) -> Spread:
@@ -120,13 +108,13 @@ def size(mesh: Mesh | None) -> int:
 
 def everywhere(mesh: Mesh | AbstractMesh | None, device: jax.Device) -> Sharding:
     """Where to put what every device needs whole."""
-    return SingleDeviceSharding(device) if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, WHOLE) if mesh else jax.sharding.SingleDeviceSharding(device)
 
 
-def put(tree: T, where: Sharding | Any) -> T:
+def put(tree: T, where: Any) -> T:
     """Host arrays on the device or devices; every process holds the same ones already.
 
-    `where` may be a tree of shardings. `jax.device_put` would send each array around to see
+    `where` is a Sharding, or a tree of them. `jax.device_put` would send each array around to see
     whether the processes agree.
     """
     def one(x: Any, where: Sharding) -> jax.Array:
@@ -137,21 +125,14 @@ def put(tree: T, where: Sharding | Any) -> T:
         host = np.asarray(x)
         return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
 
-    if isinstance(where, Sharding):
-        return jax.tree.map(lambda x: one(x, where), tree)
-    return jax.tree.map(one, tree, where)
+    return jax.tree.map(one, tree, jax.tree.broadcast(where, tree))
 
 
-def blank(tree: T, where: Sharding | Any) -> T:
-    """Shapes and dtypes of the arrays of `tree`, each with its sharding: enough to compile for.
-
-    `where` may be a tree of shardings.
-    """
-    if isinstance(where, Sharding):
-        where = jax.tree.map(lambda _: where, tree)
-    return jax.tree.map(
-        lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), tree, where
-    )
+def blank(tree: T, where: Any) -> T:
+    """Shapes and dtypes of the arrays of `tree`, each with its sharding of `where`, as `put` takes
+    it: enough to compile for."""
+    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at),
+                        tree, jax.tree.broadcast(where, tree))
 
 
 def _in_parts(x: Any) -> bool:
@@ -161,13 +142,9 @@ def _in_parts(x: Any) -> bool:
 
 def on_host(x: Any) -> np.ndarray:
     """The whole array, fetched from other processes where they hold parts of it."""
-    if _in_parts(x):
-        return multihost_utils.process_allgather(x, tiled=True)
-    return np.asarray(x)
+    return multihost_utils.process_allgather(x, tiled=True) if _in_parts(x) else np.asarray(x)
 
 
 def snapshot(x: Any) -> Any:
     """A copy that outlives `x`: on the host, or in place where other processes hold parts."""
-    if _in_parts(x):
-        return jax.numpy.copy(x)
-    return np.array(x, copy=True)
+    return jax.numpy.copy(x) if _in_parts(x) else np.array(x, copy=True)

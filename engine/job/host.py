@@ -28,8 +28,7 @@ class Host(NamedTuple):
 
 def begin(place: Place, stderr: bool = False, quiet: bool = False) -> Host:
     """Join the job, choose the device, make the compile cache ready."""
-    joined = processes.join(place)
-    with processes.naming_the_lost(), processes.awaiting(place, joined):
+    with processes.joining(place) as joined:
         choice = choose.choose(place.device)
         console = plain_console(stderr, quiet or not processes.first_process())
         silence = processes.agreed(np.array([place.heartbeat_seconds]), np.max).item()
@@ -49,12 +48,9 @@ def compute_on(device: jax.Device, compile_cache: bool) -> None:
 
 def begin_alone(place: Place) -> Host:
     """`begin` of a population. Raises RequestError among several processes, and for --fsdp."""
-    if place.fsdp:
-        raise RequestError("--fsdp splits one run over the devices; a population has its runs on "
-                           "them, each whole: leave it out.")
     begun = begin(place)
-    if jax.process_count() > 1:
-        raise RequestError("a population lives in one process, on all of its devices: start one a "
-                           "host, each with its own part of the values and its own --run_dir.",
-                           shared=True)
+    if place.fsdp or jax.process_count() > 1:
+        raise RequestError("a population has its runs whole in one process, on all of its devices: "
+                           "leave --fsdp out, and start one process a host, each with its own part "
+                           "of the values and its own --run_dir.", shared=True)
     return begun

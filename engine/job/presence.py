@@ -43,10 +43,8 @@ def stop() -> None:
 
 
 def keep_meeting(seconds: float) -> None:
-    """Meet the others until `stop`; where one is silent for so long, end the process.
-
-    To be called by all of them, with the same seconds, once jax's devices are known.
-    """
+    """Meet the others until `stop`; where one is silent for so long, end the process. To be called
+    by all of them, with the same seconds, once jax's devices are known."""
     pause = seconds / MEETINGS
     words = (f"another process of the job has been silent for {seconds:g} s: it is lost or "
              "stopped. Start all of them again, with --resume.")
@@ -56,16 +54,12 @@ def keep_meeting(seconds: float) -> None:
         while not _leaving.wait(pause):
             # A timer of our own, as no answer ever comes from a coordinator that is stopped.
             with within(seconds - pause, words):
-                while not _met(barrier, seconds) and not _leaving.wait(RETRY_SECONDS):
-                    pass
+                while not _leaving.is_set():
+                    try:
+                        # One name for all: the coordinator remembers every name for ever.
+                        barrier(key="flaxmill presence", timeout_ms=int(1000 * seconds))
+                        break
+                    except Exception:  # jax's, where somebody stays away
+                        _leaving.wait(RETRY_SECONDS)
 
     threading.Thread(target=meet, name="presence", daemon=True).start()
-
-
-def _met(barrier, seconds: float) -> bool:
-    """Whether all came."""
-    with contextlib.suppress(Exception):  # jax's, where somebody stays away
-        # One name for all meetings: the coordinator remembers every name for ever.
-        barrier(key="flaxmill presence", timeout_ms=int(1000 * seconds))
-        return True
-    return False

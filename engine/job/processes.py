@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -16,9 +16,7 @@ from jax.experimental import multihost_utils
 
 from engine.errors import RequestError, RunError, one_line
 from engine.job import presence
-
-if TYPE_CHECKING:
-    from engine.place import Place
+from engine.place import Place
 
 TEXT_BYTES = 4096  # of a text that processes tell each other
 SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all
@@ -27,31 +25,24 @@ _LOST = re.compile("gloo|nccl|coordination|heartbeat|barrier|connection|socket",
 
 # How a job of many processes tells each its number; jax reads the rest itself.
 _LAUNCHERS = {"SLURM_PROCID": "SLURM_NTASKS", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
-_KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
+_KUBERNETES = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"}
 
 
-def _launched(env) -> str:
-    """The launcher that started this process as one of several, or ''."""
-    for rank, count in _LAUNCHERS.items():
-        if rank in env and int(env.get(count, 1)) > 1:
-            return count.split("_")[0]
-    return "Kubernetes" if all(name in env for name in _KUBERNETES) else ""
+def _launched(env) -> bool:
+    """Whether a launcher started this process as one of several."""
+    return _KUBERNETES <= set(env) or any(
+        rank in env and int(env.get(count, 1)) > 1 for rank, count in _LAUNCHERS.items())
 
 
-def _address(place: "Place") -> dict[str, Any]:
+def _address(place: Place) -> dict[str, Any]:
     """The typed flags as jax takes them. Raises RequestError for half of them."""
     host, _, port = place.coordinator.rpartition(":")
-    if not (place.coordinator and place.num_processes and place.process_id >= 0):
+    if not (host and port.isdigit() and 0 <= place.process_id < place.num_processes):
         raise RequestError(
-            "--coordinator HOST:PORT, --num_processes and --process_id belong together: type all "
-            "three, the first two the same in every process."
-        )
-    if place.process_id >= place.num_processes:
-        raise RequestError(f"--process_id {place.process_id}: type 0 to "
-                           f"{place.num_processes - 1}, --num_processes less one.")
-    if not (host and port.isdigit()):
-        raise RequestError(f"--coordinator {place.coordinator}: type HOST:PORT, such as "
-                           "127.0.0.1:8476.")
+            f"--coordinator {place.coordinator!r}, --num_processes {place.num_processes} and "
+            f"--process_id {place.process_id} belong together: type HOST:PORT, such as "
+            "127.0.0.1:8476, and the number of processes, both the same in every process, and 0 to "
+            "that number less one.")
     return {
         "coordinator_address": place.coordinator, "num_processes": place.num_processes,
         "process_id": place.process_id,
@@ -60,43 +51,31 @@ def _address(place: "Place") -> dict[str, Any]:
     }
 
 
-def join(place: "Place") -> str:
-    """Join the job that this process is a part of, before jax is used; in words, or ''.
-
-    Raises RequestError for half of an address. Ends the process where the others don't come within
-    --join_seconds.
-    """
-    typed = bool(place.coordinator or place.num_processes or place.process_id >= 0)
-    launcher = "" if typed else _launched(os.environ)
-    if not typed and not launcher:
-        return ""
-    address: dict[str, Any] = _address(place) if typed else {}
+@contextlib.contextmanager
+def joining(place: Place) -> Iterator[str]:
+    """Join the job that this process is a part of, before jax is used; in words, or ''. The process
+    ends where the others don't come to the end of the block within --join_seconds."""
+    typed = place.coordinator or place.num_processes or place.process_id >= 0
+    if not typed and not _launched(os.environ):
+        yield ""
+        return
+    address = _address(place) if typed else {}
     # It would swallow SIGTERM until somebody asks it; ours is asked after every segment.
     jax.config.update("jax_enable_preemption_service", False)
-    try:
-        with awaiting(place):
+    late = (f"the other processes did not come within {place.join_seconds} s: start all of them, "
+            "or type more --join_seconds.")
+    with presence.within(place.join_seconds, late), naming_the_lost():
+        try:
             jax.distributed.initialize(
                 **address, heartbeat_timeout_seconds=PATIENCE * place.heartbeat_seconds,
                 initialization_timeout=PATIENCE * place.join_seconds,
                 shutdown_timeout_seconds=SHUTDOWN_SECONDS,
             )
-    except (RuntimeError, ValueError) as error:
-        raise RunError(f"this process could not join the others: {one_line(error)}.") from None
-    return "the coordinator listens on " + address.get(
-        "coordinator_bind_address",
-        os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "every interface of its host"),
-    )
-
-
-def awaiting(place: "Place", several: object = True) -> contextlib.AbstractContextManager:
-    """End the process where `several` have to come to this block and don't within --join_seconds.
-    """
-    if not several:
-        return contextlib.nullcontext()
-    return presence.within(
-        place.join_seconds, f"the other processes did not come within {place.join_seconds} s: "
-        "start all of them, or type more --join_seconds."
-    )
+        except (RuntimeError, ValueError) as error:
+            raise RunError(f"this process could not join the others: {one_line(error)}.") from None
+        yield "the coordinator listens on " + address.get(
+            "coordinator_bind_address",
+            os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", "every interface of its host"))
 
 
 def first_process() -> bool:
@@ -114,9 +93,8 @@ def process_name() -> str:
 
 
 def leave(status: int, in_order: bool) -> NoReturn:
-    """End one of several processes: in order once all of them are about to, or else at once, of
-    which the others see the absence. Without Python's own end, which a waiting thread would turn
-    into an abort."""
+    """End one of several processes: in order once all of them are about to, or else at once, which
+    the others see. Without Python's own end, which a waiting thread would turn into an abort."""
     try:
         sys.stdout.flush()  # which raises where nobody reads it
         if in_order:
@@ -139,21 +117,19 @@ def agreed(values: np.ndarray, how: Any) -> np.ndarray:
     return how(multihost_utils.process_allgather(values), axis=0)
 
 
-def everyones(text: str) -> list[str]:
-    """Every process's text, in all of them; at most 4 kB of each."""
+def _everyones(text: str) -> list[str]:
+    """Every process's text, in all of them; at most TEXT_BYTES of each."""
     if jax.process_count() == 1:
         return [text]
     padded = np.frombuffer(text.encode()[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0"), np.uint8)
-    return [bytes(row).rstrip(b"\0").decode(errors="ignore")
-            for row in np.asarray(multihost_utils.process_allgather(padded))]
+    rows = np.asarray(multihost_utils.process_allgather(padded))
+    return [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in rows]
 
 
 @contextlib.contextmanager
 def agreeing() -> Iterator[None]:
-    """What one process refuses in the block, with a RequestError or an OSError, all refuse.
-
-    Nothing within it may wait for other processes.
-    """
+    """What one process refuses in the block, with a RequestError or an OSError, all refuse. Nothing
+    within it may wait for other processes."""
     refusal = ""
     try:
         yield
@@ -161,11 +137,9 @@ def agreeing() -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         refusal = str(error)
-    heard = everyones(refusal)
-    which = next((at for at, text in enumerate(heard) if text), None)
-    if which is not None:
-        lone = f"process {which}: " if which else ""  # the first one needs no name
-        raise RequestError(lone + heard[which], shared=True)
+    for which, heard in enumerate(_everyones(refusal)):
+        if heard:  # the first process needs no name
+            raise RequestError(f"process {which}: {heard}" if which else heard, shared=True)
 
 
 def first_tells(find: Callable[[], str]) -> str:
@@ -174,7 +148,7 @@ def first_tells(find: Callable[[], str]) -> str:
     with agreeing():
         if first_process():
             text = find()
-    return everyones(text)[0]
+    return _everyones(text)[0]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """HTML pages: the templates, how numbers are written in them, and pictures as part of the page."""
 
 import base64
-import functools
 import math
 from typing import Any
 
@@ -20,18 +19,11 @@ def _source(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-@functools.cache
-def _environment():
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    found = Environment(
-        loader=PackageLoader("engine.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )
-    found.filters |= {"number": number, "source": _source}
-    return found
-
-
 def render(template: str, **content: Any) -> str:
     """One HTML document without scripts or remote parts; every text in `content` is escaped."""
-    return _environment().get_template(template).render(content)
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(loader=PackageLoader("engine.report"), autoescape=True,
+                        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    pages.filters |= {"number": number, "source": _source}
+    return pages.get_template(template).render(content)

@@ -2,23 +2,10 @@
 
 import io
 import math
-import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-
-
-class Mistakes(NamedTuple):
-    """The most confident wrong answers: pictures of uint8 or floats, class numbers int [N], and
-    float probability [N] of the predicted class.
-    """
-
-    images_NxHxWxC: np.ndarray
-    true_N: np.ndarray
-    predicted_N: np.ndarray
-    probability_N: np.ndarray
-
 
 TRAINING, VALIDATION = "#2563eb", "#d97706"
 DPI = 120
@@ -27,13 +14,11 @@ NAMED_CLASSES = 60  # above this, only some of its rows are named
 POINTS = 3000  # above this, points hide each other and are counted in hexagons
 OUTPUTS = 4
 LABELS = 40
+CELL = 1.9, 2.3  # inches of a mistake, its title included
 
 
 def figure(width: float, height: float):
-    """An empty figure of so many inches. It needs no display, whatever MPLBACKEND names."""
-    # A figure without pyplot is Agg's, but a backend that doesn't exist would fail the import.
-    if not os.environ.get("MPLBACKEND", "module://").startswith("module://"):  # a notebook's
-        del os.environ["MPLBACKEND"]
+    """An empty figure of so many inches. It needs no display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -62,15 +47,12 @@ def plain(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def _panels(count: int):
-    """Panels in a figure, three in a row at most."""
-    across = max(1, min(3, count))
-    down = max(1, math.ceil(count / across))
-    drawn = figure(4.5 * max(2, across), 3.4 * down)
-    panels = drawn.subplots(down, across, squeeze=False).ravel()
-    for unused in panels[count:]:
-        unused.axis("off")
-    return drawn, panels[:count]
+def _panels(count: int, across: int, width: float, height: float):
+    """A figure and its panels, so many in a row at most, each of so many inches."""
+    columns = max(1, min(across, count))
+    rows = max(1, math.ceil(count / columns))
+    drawn = figure(width * columns, height * rows)
+    return drawn, [drawn.add_subplot(rows, columns, i + 1) for i in range(count)]
 
 
 def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:
@@ -78,7 +60,7 @@ def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:
 
     A row may lack either, or hold None or NaN.
     """
-    drawn, panels = _panels(len(names))
+    drawn, panels = _panels(len(names), 3, 4.5, 3.4)
     epochs = [row["epoch"] for row in history]
     for panel, name in zip(panels, names, strict=True):
         lines = ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION))
@@ -100,23 +82,19 @@ def confusion(matrix_CxC: np.ndarray, classes: Sequence[str]) -> bytes:
     count = len(classes)
     few = count <= COUNTED_CLASSES
     named = range(0, count, math.ceil(count / NAMED_CLASSES))
-    places, names = [i + 0.5 for i in named], [plain(short(classes[i])) for i in named]
+    names, size = [plain(short(classes[i])) for i in named], 10 if few else 7
     longest = max(map(len, names))
-    side = 1 + 0.08 * longest + (0.55 if few else 0.12) * min(max(3, count), 2 * NAMED_CLASSES)
-    drawn = figure(side + 1, side)
-    import seaborn  # only now that `figure` has seen to MPLBACKEND
-
-    matrix = np.asarray(matrix_CxC, np.float64)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 1.4 + 0.08 * longest + (0.55 if few else 0.12) * min(max(3, count), 2 * NAMED_CLASSES)
+    drawn = figure(side + 1.3, side)  # the bar of colours included
     panel = drawn.subplots()
-    seaborn.heatmap(
-        shares, ax=panel, cmap="Blues", vmin=0, vmax=1, square=True, xticklabels=False,
-        yticklabels=False, annot=matrix.astype(int) if few else None, fmt="d",
-        annot_kws={"size": 8}, cbar_kws={"label": "share of the true class", "shrink": 0.8},
-    )
-    size = 10 if few else 7
-    panel.set_xticks(places, names, rotation=90 if longest > 5 else 0, size=size)
-    panel.set_yticks(places, names, rotation=0, size=size)
+    shares_CxC = matrix_CxC / np.maximum(matrix_CxC.sum(axis=1, keepdims=True), 1)
+    image = panel.imshow(shares_CxC, cmap="Blues", vmin=0, vmax=1)
+    drawn.colorbar(image, ax=panel, label="share of the true class", shrink=0.8)
+    for (row, column), number in np.ndenumerate(matrix_CxC) if few else ():
+        colour = "white" if shares_CxC[row, column] > 0.5 else "black"
+        panel.text(column, row, str(number), c=colour, size=8, ha="center", va="center")
+    panel.set_xticks(named, names, rotation=90 if longest > 5 else 0, size=size)
+    panel.set_yticks(named, names, size=size)
     panel.set(xlabel="predicted", ylabel="true")
     return png(drawn)
 
@@ -129,30 +107,35 @@ def are_pictures(inputs: np.ndarray) -> bool:
 def _visible(image_HxWxC: np.ndarray) -> np.ndarray:
     """As matplotlib takes it: uint8 and floats from 0 to 1 as they are, others stretched to it."""
     if image_HxWxC.dtype == np.uint8:
-        return image_HxWxC.squeeze(-1) if image_HxWxC.shape[-1] == 1 else image_HxWxC
+        return image_HxWxC
     image = np.nan_to_num(image_HxWxC.astype(np.float64), posinf=0, neginf=0)
-    low, high = min(0.0, image.min()), max(1.0, image.max())
-    if (low, high) != (0.0, 1.0):
-        low, high = image.min(), image.max()
-    image = (image - low) / (high - low or 1.0)
-    return image.squeeze(-1) if image.shape[-1] == 1 else image
+    low, high = image.min(), image.max()
+    return image if low >= 0 and high <= 1 else (image - low) / (high - low or 1.0)
 
 
-def mistakes(wrong: Mistakes, classes: Sequence[str]) -> bytes:
-    """A grid of the most confident mistakes; a picture that says so where there is none."""
-    count = len(wrong.true_N)
-    across = max(1, min(5, count))
+def mistakes(
+    images_NxHxWxC: np.ndarray, true_N: np.ndarray, predicted_N: np.ndarray,
+    probability_N: np.ndarray, classes: Sequence[str],
+) -> bytes:
+    """A grid of wrong answers: pictures, their classes' numbers, the predicted ones with their
+    probability; a picture that says so where there is none."""
+    count, high, wide, _ = images_NxHxWxC.shape
+    across = min(5, max(3, count))
     down = max(1, math.ceil(count / across))
-    drawn = figure(max(5, 1.9 * across), 2.2 * down)
-    grid = drawn.subplots(down, across, squeeze=False).ravel()
-    for panel in grid:
-        panel.axis("off")
-    for panel, image, true, predicted, share in zip(grid, *wrong, strict=False):
-        panel.imshow(_visible(np.asarray(image)), cmap="gray")
-        title = " → ".join(plain(short(classes[int(i)])) for i in (true, predicted))
-        panel.set_title(f"{title}\n{share:.1%}", fontsize=9)
+    drawn = figure(CELL[0] * across, CELL[1] * down)
+    panel = drawn.subplots()  # one for all: one for each takes four times as long
+    scale = (CELL[0] - 0.15) / max(high, wide)
+    for i, (image, true, predicted, share) in enumerate(
+            zip(images_NxHxWxC, true_N, predicted_N, probability_N, strict=True)):
+        middle, top = (i % across + 0.5) * CELL[0], i // across * CELL[1] + 0.42
+        panel.imshow(_visible(image), cmap="gray", extent=(
+            middle - wide * scale / 2, middle + wide * scale / 2, top + high * scale, top))
+        title = " → ".join(plain(short(classes[int(j)], 13)) for j in (true, predicted))
+        panel.text(middle, top - 0.04, f"{title}\n{share:.1%}", size=9, ha="center", va="bottom")
+    panel.set(xlim=(0, CELL[0] * across), ylim=(CELL[1] * down, 0))
+    panel.axis("off")
     if not count:
-        grid[0].text(0.5, 0.5, "no mistakes", ha="center", va="center", fontsize=14)
+        panel.text(CELL[0] * across / 2, CELL[1] / 2, "no mistakes", ha="center", size=14)
     return png(drawn)
 
 
@@ -161,17 +144,11 @@ def predicted(true_NxK: np.ndarray, predicted_NxK: np.ndarray) -> bytes:
 
     Values that are not finite are left out.
     """
-    both = [np.asarray(a, np.float64).reshape(len(a), -1) for a in (true_NxK, predicted_NxK)]
-    outputs = both[0].shape[1]
-    shown = min(OUTPUTS, outputs)
-    across = 2 if shown > 1 else 1
-    drawn = figure(4.6 * across, 4.2 * math.ceil(shown / across))
-    panels = drawn.subplots(math.ceil(shown / across), across, squeeze=False).ravel()
-    for unused in panels[shown:]:
-        unused.axis("off")
-    for k, panel in enumerate(panels[:shown]):
-        pairs_Nx2 = np.stack([values[:, k] for values in both], axis=1)
-        true, guess = pairs_Nx2[np.isfinite(pairs_Nx2).all(axis=1)].T
+    both_KxNx2 = np.dstack([np.atleast_2d(np.transpose(a)) for a in (true_NxK, predicted_NxK)])
+    outputs = len(both_KxNx2)
+    drawn, panels = _panels(min(OUTPUTS, outputs), 2, 4.6, 4.2)
+    for k, panel in enumerate(panels):
+        true, guess = both_KxNx2[k][np.isfinite(both_KxNx2[k]).all(axis=1)].T
         if len(true) > POINTS:
             cells = panel.hexbin(true, guess, gridsize=40, bins="log", mincnt=1, cmap="Blues")
             drawn.colorbar(cells, ax=panel, label="examples")
@@ -189,26 +166,18 @@ def labels(names: Sequence[str], scores: dict[str, list[float]]) -> bytes:
 
     Of more than LABELS labels the highest and the lowest half of that are drawn.
     """
-    tables = {kind: np.asarray(values, np.float64) for kind, values in scores.items()}
-    leading = np.nan_to_num(next(iter(tables.values())), nan=-1.0)
-    order = np.argsort(-leading, kind="stable")
-    if cut := len(order) > LABELS:
-        order = np.concatenate([order[: LABELS // 2], order[-LABELS // 2 :]])
-    height = 0.8 / len(tables)
-    drawn = figure(7.5, 1.2 + (0.14 + 0.11 * len(tables)) * max(4, len(order)))
+    import pandas
+
+    frame = pandas.DataFrame(scores, index=[plain(short(name)) for name in names], dtype=float)
+    frame = frame.sort_values(frame.columns[0], ascending=False, kind="stable")
+    drawn = figure(7.5, 1.2 + (0.14 + 0.11 * len(scores)) * min(max(4, len(names)), LABELS))
     panel = drawn.subplots()
-    places = np.arange(len(order))
-    for i, (kind, colour) in enumerate(zip(tables, (TRAINING, VALIDATION, "gray"), strict=False)):
-        panel.barh(
-            places + (i - (len(tables) - 1) / 2) * height, tables[kind][order], height,
-            color=colour, label=plain(kind),
-        )
-    panel.set_yticks(places, [plain(short(names[i])) for i in order])
-    panel.margins(y=0.02)
-    panel.invert_yaxis()
-    if cut:
+    if len(names) > LABELS:
+        frame = pandas.concat([frame.head(LABELS // 2), frame.tail(LABELS // 2)])
         panel.axhline(LABELS / 2 - 0.5, c="gray", lw=1, ls=":")
-        panel.set_title(f"the {LABELS // 2} highest and lowest of {len(names)} labels", fontsize=10)
-    dress(panel, xlim=(0, 1))
+    frame.plot.barh(ax=panel, width=0.8, color=[TRAINING, VALIDATION, "gray"])
+    panel.invert_yaxis()
+    dress(panel, xlim=(0, 1), title="" if len(names) <= LABELS else
+          f"the {LABELS // 2} highest and lowest of {len(names)} labels")
     panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return png(drawn)

@@ -28,27 +28,12 @@ class Shown(NamedTuple):
     pictures: Sequence[tuple[str, str, bytes]] = ()
 
 
-def _cost(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """The cards of speed and time."""
-    speed = metrics["examples_per_second"]
-    return [
-        ("examples a second", f"{speed:,.0f}" if speed else "–"),
-        ("training", f"{metrics['seconds_train']:.1f} s"),
-        ("compilation", f"{metrics['seconds_compile']:.1f} s"),
-    ]
-
-
 def _epochs(history: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[list[str], list[list]]:
     """The head and the rows of the epochs' table; a column that no row has is left out."""
     both = [key for name in names for key in (name, f"val_{name}")]
-    head = [key for key in ("epoch", "step", *both) if any(key in row for row in history)]
-    rows = [[row.get(key) for key in head] for row in history]
-    if any(row.get("learning_rate") is not None for row in history):
-        head.append("learning_rate")
-        for line, row in zip(rows, history, strict=True):
-            rate = row.get("learning_rate")
-            line.append(None if rate is None else f"{rate:.3g}")
-    return head, rows
+    head = [key for key in ("epoch", "step", *both, "learning_rate")
+            if any(row.get(key) is not None for row in history)]
+    return head, [[row.get(key) for key in head] for row in history]
 
 
 def _again(run_dir: Path, saved: dict[str, Any]) -> str:
@@ -75,14 +60,16 @@ def write(
     line on stderr says what was wrong.
     """
     try:
-        shown = show()
+        shown, asked, speed = show(), saved["config"], metrics["examples_per_second"]
         curves = pictures.curves(history, shown.names)
-        asked = saved["config"]
+        cost = [("examples a second", f"{speed:,.0f}" if speed else "–"),
+                ("training", f"{metrics['seconds_train']:.1f} s"),
+                ("compilation", f"{metrics['seconds_compile']:.1f} s")]
         text = page.render(
             "run.html", title=f"{short(asked['model'])} on {asked['dataset']}",
             subtitle=f"{metrics['num_examples']:,} examples of {metrics['split']} · "
             f"{saved['device']}",
-            shown=shown._replace(cards=[*shown.cards, *_cost(metrics)]), curves=curves,
+            shown=shown._replace(cards=[*shown.cards, *cost]), curves=curves,
             epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
             configuration=json.dumps(saved, indent=2, ensure_ascii=False, default=str),
         )

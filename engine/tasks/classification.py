@@ -133,7 +133,7 @@ class Classification(Task):
         if pictures.are_pictures(judged.inputs(np.arange(1))):
             drawn.append((
                 "mistakes.png", "Most confident mistakes: true class → predicted class, and the "
-                "probability given to it", pictures.mistakes(mistakes(judged), list(names)),
+                "probability given to it", pictures.mistakes(*mistakes(judged), list(names)),
             ))
         table = [[name, *row.values()] for name, row in scores["per_class"].items()]
         return Shown(cards, ("loss", "accuracy"),
@@ -153,12 +153,11 @@ def _precision_recall_f1(confusion_CxC: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(("precision", "recall", "f1"), found[:3], strict=True))
 
 
-def mistakes(judged: Judged) -> Any:
-    """The most confident wrong answers, falling, as a pictures.Mistakes."""
-    from engine.report.pictures import Mistakes
-
+def mistakes(judged: Judged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The most confident wrong answers, falling: inputs, classes, predicted classes with their
+    probability [N]."""
     predicted_N, probability_N = judged.predicted.argmax(1), judged.predicted.max(1)
     wrong = np.flatnonzero(predicted_N != judged.targets)
     worst = wrong[np.argsort(-probability_N[wrong], kind="stable")][:MISTAKES]
-    return Mistakes(judged.inputs(worst), judged.targets[worst], predicted_N[worst],
-                    probability_N[worst])
+    return (judged.inputs(worst), judged.targets[worst], predicted_N[worst],
+            probability_N[worst])
