@@ -1,16 +1,20 @@
 """flaxmill's command line: flags → Config → one engine call."""
 
 import contextlib
+import io
 import os
 import sys
 import traceback
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from engine.errors import RequestError, RunError
+from engine.errors import RequestError, RunError, tell
 from engine.job.signals import STOPPED, Ending
 
+if TYPE_CHECKING:
+    from engine.command import flags
 
-def _carry_out(command) -> int:
+
+def _carry_out(command: "flags.Command") -> int:
     request = command.request
     if command.name == "doctor":
         from engine.devices import doctor
@@ -74,7 +78,7 @@ def _failed(error: RequestError | RunError, status: int) -> tuple[int, bool]:
     job = _job()
     name = job.process_name() if job else ""
     if not (name and error.shared):
-        print(f"flaxmill{name and f' ({name})'}: {error}", file=sys.stderr, flush=True)
+        tell(f"flaxmill{name and f' ({name})'}: {error}")
     return status, error.shared
 
 
@@ -126,13 +130,17 @@ def main(argv: list[str] | None = None) -> int:
 def process() -> NoReturn:
     """`main` as a process: a signal has its status from the first moment on, and a failure ends it
     whatever threads are left, since those of a save that couldn't begin wait for ever."""
+    os.environ["MPLBACKEND"] = "agg"  # notebooks hand down their own, which draws in them alone
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of a terminal that has no ×
     with Ending() as ending:
         try:
             status = main()
         except (Exception, KeyboardInterrupt):
             status = 1
             if ending.status:  # of which a library made an error of its own
-                print(f"flaxmill: {STOPPED}", file=sys.stderr)
+                tell(f"flaxmill: {STOPPED}")
             else:
                 traceback.print_exc()
         for stream in (sys.stdout, sys.stderr):

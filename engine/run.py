@@ -13,7 +13,7 @@ import numpy as np
 from engine.config import Config, check, check_fields, durations
 from engine.devices import mesh
 from engine.doors import bring
-from engine.errors import RequestError, one_line
+from engine.errors import RequestError
 from engine.evaluation import judged
 from engine.job import processes
 from engine.job.host import begin
@@ -23,6 +23,7 @@ from engine.optim import schedule
 from engine.place import Place
 from engine.programs import memory, profile
 from engine.programs.compile import Programs, naming_a_batch_that_fits, programs
+from engine.report import page
 from engine.report import run as report
 from engine.request import Request
 from engine.segments import watched
@@ -189,12 +190,10 @@ def _conclude(
     kind = "images" if len(ready.data.train.input_shape) == 3 else "examples"
     ready.host.console.print(f"{scores['split']}: {ready.task.line(scores)}"
                              + (f"; {speed:,.0f} {kind}/s" if speed else ""))
-    try:
+    with page.spared("the report"):
         report.write(path, saved, history, scores,
                      lambda: ready.task.shown(scores, examples, ready.dataset.classes))
         ready.host.console.print(f"report: {path / 'report.html'}")
-    except Exception as error:  # as fonts, backends and disks have it: the run itself is whole
-        ready.host.console.print(f"no report: {one_line(error)}")
     return scores
 
 

@@ -7,6 +7,7 @@ from conftest import Tiny, random_split
 
 from engine import setup
 from engine.config import Config
+from engine.devices import choose
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.loggers.progress import plain_console
@@ -16,9 +17,11 @@ from engine.request import Request
 from engine.sources.dataset import Dataset
 
 
-def test_host_memory_is_read():
+def test_host_memory_is_read(tmp_path):
     text = "MemTotal:       131923484 kB\nMemFree:  1 kB\nMemAvailable:   98765432 kB\n"
-    assert memory.host_memory(text) == (131923484 * 1024, 98765432 * 1024)
+    (tmp_path / "meminfo").write_text(text)
+    assert choose.host_memory(tmp_path / "meminfo") == (131923484 * 1024, 98765432 * 1024)
+    assert choose.host_memory(tmp_path / "absent") is None
 
 
 def test_the_plan_is_xlas_and_counts_donated_memory_once():

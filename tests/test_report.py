@@ -113,7 +113,8 @@ def test_a_report_serves_a_task_without_classes(tmp_path, figures):
 
 
 def test_a_report_that_fails_costs_a_line_and_not_the_run(tmp_path, capsys):
-    report.write(tmp_path, {}, [{}], {}, lambda: report.Shown([], ("loss",)))
+    with page.spared("the report"):
+        report.write(tmp_path, {}, [{}], {}, lambda: report.Shown([], ("loss",)))
     told = capsys.readouterr().err
     assert told.startswith("the report could not be written: KeyError") and told.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -130,6 +130,15 @@ def test_decompression_bombs_are_refused_in_little_memory(tmp_path):
     assert int(mebibytes) < 30
 
 
+@pytest.mark.parametrize("width, height", [(1, image.MOST_SIDE), (image.MOST_SIDE, 1)])
+def test_a_side_is_bounded_too(width, height):
+    """Pillow takes 34 bytes a row besides its pixels: 2.2 GB for a PNG of 1 × 64,000,000."""
+    assert image.decode(io.BytesIO(flat_png(width, height)), "L", (8, 8)).shape == (8, 8, 1)
+    longer = flat_png(width + (width > 1), height + (height > 1))
+    with pytest.raises(image.Unreadable, match="a side of it has more than 65,536 pixels"):
+        image.decode(io.BytesIO(longer), "L", (8, 8))
+
+
 def test_as_many_pixels_as_the_limit_are_read():
     assert image.MOST_PIXELS == 8_000 * 8_000
     assert image.decode(io.BytesIO(flat_png(8_000, 8_000)), "L", (8, 8)).shape == (8, 8, 1)
@@ -201,6 +210,7 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
 @pytest.mark.parametrize("saved", [
     {}, {"classes": ["a"], "image_shape": [8, 8, []]}, {"classes": [1], "image_shape": [8, 8, 3]},
     {"classes": ["a"], "image_shape": [8, 1e9, 3]}, {"classes": ["a"], "image_shape": [8] * 5},
+    {"classes": ["a"], "image_shape": [65535, 65535, 3]},
     {"classes": ["a"], "image_shape": [8, 8, 3], "input_dtype": "object"},
 ])  # fmt: skip
 def test_predict_asks_a_configuration_for_classes_a_shape_and_a_dtype(saved, tmp_path):

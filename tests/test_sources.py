@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from engine import errors, sources
-from engine.sources import cache, image
+from engine.sources import cache, dataset, image
 
 
 @pytest.fixture(autouse=True)
@@ -316,3 +316,14 @@ def test_grey_and_colour_pictures_are_brought_to_the_declared_channels():
     assert image.decode(io.BytesIO(png(palette)), "RGB").shape == (4, 4, 3)
     wide = io.BytesIO(png(Image.new("RGB", (4, 2))))
     assert image.decode(wide, "L", (3, 3)).shape == (3, 3, 1)
+
+
+def test_what_memory_cannot_hold_is_refused_before_it_is_made(monkeypatch):
+    """20,000² digits were a MemoryError after half a minute."""
+    said = "digits: its 1,797 pictures of 20000 × 20000 × 1 are more than the .* type a smaller"
+    with pytest.raises(errors.RequestError, match=said):
+        sources.load("digits", image_size=20_000)
+    monkeypatch.setattr(dataset, "host_memory", lambda: (10**9, 1797 * 64 * 64 - 1))
+    with pytest.raises(errors.RequestError, match="more than the 1,796 that can be held"):
+        sources.load("digits", image_size=64)
+    assert sources.load("digits", image_size=63).splits["test"].inputs.shape == (360, 63, 63, 1)

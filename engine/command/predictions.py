@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from engine.config import Config
 from engine.devices import choose
-from engine.errors import RequestError
+from engine.errors import RequestError, visible
+from engine.job.host import compute_on
 from engine.request import Request
 from engine.sources import image
 from engine.store import record
@@ -32,13 +32,14 @@ def tell(request: Request, checkpoint: str, files: list[str]) -> None:
     _check_pictures(path, config)
     for file in files:
         image.check(file)
-    with jax.default_device(choose.choose(request.place.device).device):
-        run = load(path, config, checkpoint)
-        for start in range(0, len(files), BATCH):
-            some = files[start : start + BATCH]
-            batch = np.stack([image.read(file, run.input_shape) for file in some])
-            for file, row in zip(some, run.predictor(batch), strict=True):
-                print(f"{file}\t{run.learner.task.told(row, run.classes)}")
+    compute_on(choose.choose(request.place.device).device, request.place.compile_cache)
+    run = load(path, config, checkpoint)
+    names = tuple(visible(name, "") for name in run.classes)
+    for start in range(0, len(files), BATCH):
+        some = files[start : start + BATCH]
+        batch = np.stack([image.read(file, run.input_shape) for file in some])
+        for file, row in zip(some, run.predictor(batch), strict=True):
+            print(f"{visible(file, '')}\t{run.learner.task.told(row, names)}")
 
 
 def _check_pictures(path: Path, config: Config) -> None:

@@ -113,6 +113,15 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def host_memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | None:
+    """Total and available bytes; None where nobody says."""
+    try:
+        fields = dict(re.findall(r"^(\w+):\s+(\d+) kB", meminfo.read_text(), re.MULTILINE))
+        return int(fields["MemTotal"]) * 1024, int(fields["MemAvailable"]) * 1024
+    except (OSError, KeyError):
+        return None
+
+
 def describe(device: jax.Device) -> str:
     """The device in words: 'NVIDIA H200', or 'cpu (2 cores, AMD EPYC)'."""
     if device.platform != "cpu":

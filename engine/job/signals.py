@@ -51,7 +51,8 @@ class Ending(Interruption):
     def _note(self, number: int, _frame) -> None:
         super()._note(number, _frame)
         # Who swallows it would print it.
-        sys.unraisablehook = sys.excepthook = lambda *_: None
+        sys.unraisablehook = lambda _: None
+        sys.excepthook = lambda *_: None
         leaving = threading.Timer(GRACE, self._leave)
         leaving.daemon = True
         leaving.start()

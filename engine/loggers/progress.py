@@ -1,13 +1,24 @@
 """One line an epoch, as Keras users know it: moving in a terminal, printed once elsewhere."""
 
+from typing import Any
+
 from rich.console import Console
+
+from engine.errors import visible
 
 BAR = 20
 
 
+class _Plain(Console):
+    """Names that come from files can't move the cursor: what it prints is text."""
+
+    def print(self, *texts: Any, **how: Any) -> None:
+        super().print(*(visible(x) if isinstance(x, str) else x for x in texts), **how)
+
+
 def plain_console(stderr: bool = False, quiet: bool = False) -> Console:
     """A console that prints text as it is: no mark-up, no colours for numbers, no wrapping."""
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
+    return _Plain(stderr=stderr, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
 
 
 class Progress:

@@ -1,13 +1,12 @@
 """What a compiled program needs, what a device has, and the batch that would fit."""
 
 import math
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from engine.devices.choose import host_memory
 from engine.errors import RequestError
 
 
@@ -44,23 +43,12 @@ def plan(compiled: Any) -> Plan:
                 found.output_size_in_bytes, found.alias_size_in_bytes)
 
 
-def host_memory(meminfo: str) -> tuple[int, int]:
-    """Total and available bytes in the text of /proc/meminfo."""
-    fields = {k: int(v) for k, v in re.findall(r"^(\w+):\s+(\d+) kB", meminfo, re.MULTILINE)}
-    return fields["MemTotal"] * 1024, fields["MemAvailable"] * 1024
-
-
 def total_and_free(device: jax.Device) -> tuple[int, int] | None:
     """Bytes that jax may take on `device`, in all and still; None where nobody says."""
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"], stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    if device.platform != "cpu":
-        return None
-    try:
-        return host_memory(Path("/proc/meminfo").read_text())
-    except (OSError, KeyError):
-        return None
+    return host_memory() if device.platform == "cpu" else None
 
 
 def free(device: jax.Device) -> int | None:

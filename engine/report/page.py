@@ -1,8 +1,12 @@
 """HTML pages: the templates, how numbers are written in them, and pictures as part of the page."""
 
 import base64
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
+
+from engine.errors import one_line, tell
 
 
 def number(value: Any) -> str:
@@ -27,3 +31,13 @@ def render(template: str, **content: Any) -> str:
                         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters |= {"number": number, "source": _source}
     return pages.get_template(template).render(content)
+
+
+@contextlib.contextmanager
+def spared(what: str) -> Iterator[None]:
+    """A finished run is not lost for what fonts, backends or disks refuse to draw or write: that
+    costs a line."""
+    try:
+        yield
+    except Exception as error:
+        tell(f"{what} could not be written: {type(error).__name__}: {one_line(error)}")

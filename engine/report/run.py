@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,25 +55,21 @@ def write(
     """curves.png, the task's pictures and report.html into `run_dir`.
 
     `saved` is config.json's content, `history` its epochs' rows, `metrics` metrics.json's; `show`
-    draws what the task has to show. Never raises: a finished run is not lost for its report, and a
-    line on stderr says what was wrong.
+    draws what the task has to show.
     """
-    try:
-        shown, asked, speed = show(), saved["config"], metrics["examples_per_second"]
-        curves = pictures.curves(history, shown.names)
-        cost = [("examples a second", f"{speed:,.0f}" if speed else "–"),
-                ("training", f"{metrics['seconds_train']:.1f} s"),
-                ("compilation", f"{metrics['seconds_compile']:.1f} s")]
-        text = page.render(
-            "run.html", title=f"{short(asked['model'])} on {asked['dataset']}",
-            subtitle=f"{metrics['num_examples']:,} examples of {metrics['split']} · "
-            f"{saved['device']}",
-            shown=shown._replace(cards=[*shown.cards, *cost]), curves=curves,
-            epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
-            configuration=json.dumps(saved, indent=2, ensure_ascii=False, default=str),
-        )
-        for name, _, png in [("curves.png", "", curves), *shown.pictures]:
-            replace(run_dir / name, png)
-        replace(run_dir / "report.html", text)
-    except Exception as error:
-        print(f"the report could not be written: {type(error).__name__}: {error}", file=sys.stderr)
+    shown, asked, speed = show(), saved["config"], metrics["examples_per_second"]
+    curves = pictures.curves(history, shown.names)
+    cost = [("examples a second", f"{speed:,.0f}" if speed else "–"),
+            ("training", f"{metrics['seconds_train']:.1f} s"),
+            ("compilation", f"{metrics['seconds_compile']:.1f} s")]
+    text = page.render(
+        "run.html", title=f"{short(asked['model'])} on {asked['dataset']}",
+        subtitle=f"{metrics['num_examples']:,} examples of {metrics['split']} · "
+        f"{saved['device']}",
+        shown=shown._replace(cards=[*shown.cards, *cost]), curves=curves,
+        epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
+        configuration=json.dumps(saved, indent=2, ensure_ascii=False, default=str),
+    )
+    for name, _, png in [("curves.png", "", curves), *shown.pictures]:
+        replace(run_dir / name, png)
+    replace(run_dir / "report.html", text)

@@ -6,11 +6,10 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.devices.choose import host_memory
 from engine.errors import RequestError, unknown
-from engine.programs.memory import host_memory
 
 # Above ImageNet's 1,431,167 images, and its 16 GB at 64 × 64: they lie in memory, undivided.
 MOST_EXAMPLES = 2_000_000
@@ -63,20 +62,13 @@ def room(shape: tuple[int, ...], itemsize: int = 1) -> int:
 def fits(name: str, count: int, shape: tuple[int, ...]) -> None:
     """Raise RequestError where so many pictures, uint8, can't be held, or not in the memory that is
     free now."""
-    each, free = math.prod(shape), available()
-    if count > room(shape) or free is not None and count * each > free:
-        most = room(shape) if free is None else min(room(shape), free // each)
+    most, memory = room(shape), host_memory()
+    if memory:
+        most = min(most, memory[1] // math.prod(shape))
+    if count > most:
         raise RequestError(f"{name}: its {count:,} pictures of {' × '.join(map(str, shape))} are "
                            f"more than the {most:,} that can be held: type a smaller --image_size, "
                            "or take a smaller set.")
-
-
-def available() -> int | None:
-    """Bytes of the host's memory that are free; None where nobody says."""
-    try:
-        return host_memory(Path("/proc/meminfo").read_text())[1]
-    except (OSError, KeyError):
-        return None
 
 
 def regular(path: str, most: int) -> os.stat_result:

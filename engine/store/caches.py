@@ -86,8 +86,9 @@ def use_compile_cache(wanted: bool) -> None:
     problem = cache_problem(path) if wanted else ""
     if problem:
         tell(f"compiled programs are not kept: {problem}")
-    jax.config.update("jax_enable_compilation_cache", wanted and not problem)
-    if not jax.config.jax_enable_compilation_cache:
+    used = wanted and not problem
+    jax.config.update("jax_enable_compilation_cache", used)
+    if not used:
         return
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

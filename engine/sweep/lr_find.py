@@ -14,6 +14,7 @@ from engine.config import Config
 from engine.errors import RequestError, RunError
 from engine.job.host import begin_alone
 from engine.job.signals import Interruption
+from engine.report import page
 from engine.report.pictures import TRAINING, VALIDATION, dress, figure, png
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
@@ -153,10 +154,12 @@ def _tell(
     finding = suggest(rates, losses, start)
     told = {"steps": steps, "before": start, "rates": rates, "val_losses": losses}
     folder.replace(path / "lr-find.json", json.dumps(told | finding._asdict(), indent=2) + "\n")
-    folder.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
     rate, low, high, too_high = finding
     beyond = f"; from {too_high:.3g} on it learns less than half as much" if too_high else ""
     console.print(f"suggested: --learning_rate {rate:.3g}, the lowest of the smoothed validation "
                   f"losses after {steps} steps; {low:.3g} to {high:.3g} are within {CLOSE:.0%} of "
-                  f"it{beyond}\npicture: {path / 'lr-find.png'}")
+                  f"it{beyond}")
+    with page.spared("the picture"):
+        folder.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
+        console.print(f"picture: {path / 'lr-find.png'}")
     return finding

@@ -52,7 +52,7 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
     best = [_label(ranking.in_words(axes, setting), 90)
             for _, setting in settings[:COLOURED_SETTINGS].iterrows()]
     drawn = figure(9, 3.3)
-    import seaborn  # only now that `figure` has seen to MPLBACKEND
+    import seaborn
 
     names = list(dict.fromkeys(("loss", score.metric)))
     for panel, name in zip(drawn.subplots(1, len(names), squeeze=False)[0], names, strict=True):

@@ -20,6 +20,7 @@ from engine.doors import bring
 from engine.errors import RunError
 from engine.evaluation import has_own_test, held_for_evaluation
 from engine.learners.gradient import Gradient
+from engine.report import page
 from engine.setup import Setup
 from engine.store import folder
 from engine.sweep import ranking
@@ -181,8 +182,6 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
     together = ensembles(study, standings, best["runs"], ready)
     folder.replace(study.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
     title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
-    sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
-                       histories, together, *score)
     for at, setting in settings[:5].iterrows():
         what = ", ".join(f"{name} {setting[name]}" for name in axes) or "every seed"
         lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
@@ -195,5 +194,8 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
             f"against {e['mean_accuracy']:.4f} of one, calibration error {e['ece']:.4f}, "
             f"disagreement {e['disagreement']:.4f}"
         )
-    console.print(f"best setting: {study.path / 'best.py'}\n"
-                  f"report: {study.path / 'report.html'}")
+    console.print(f"best setting: {study.path / 'best.py'}")
+    with page.spared("the report"):
+        sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
+                           histories, together, *score)
+        console.print(f"report: {study.path / 'report.html'}")
