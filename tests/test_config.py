@@ -14,6 +14,7 @@ from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durat
 from engine.data import held_out
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
+from engine.job import processes
 from engine.place import Place
 from engine.request import Request
 from engine.store import folder, record
@@ -356,3 +357,12 @@ def test_a_resumed_run_does_not_join_the_job_that_it_was_begun_in(tmp_path):
     assert asked("--resume", tmp_path).place == Place(run_dir=str(tmp_path))
     words = ("--resume", tmp_path, "--num_processes", "3", "--process_id", "0")
     assert asked(*words).place.num_processes == 3
+
+
+@pytest.mark.parametrize("count", ["x", "", "-1", "1.5"])
+def test_a_launcher_that_tells_no_number_is_refused_in_words(count, monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", count)
+    with pytest.raises(RequestError, match=f"SLURM_NTASKS is '{count}': .* to run alone"):
+        with processes.joining(Place()):
+            pass

@@ -223,6 +223,16 @@ def test_a_real_process_too_ends_with_the_status_and_one_line(launch, tmp_path):
     assert "Traceback" not in told.stderr and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
+def test_a_notebooks_backend_and_a_terminal_without_unicode_do_no_harm(launch, tmp_path):
+    """Which matplotlib knows in notebooks alone."""
+    env = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline",
+                        "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    told = launch(*DIGITS, "--epochs", "1", "--run_dir", tmp_path / "run", env=env)
+    assert told.returncode == 0 and "could not be written" not in told.stderr, told.stderr
+    assert r"18 \xd7 18 \xd7 1" in told.stdout and (tmp_path / "run" / "report.html").exists()
+
+
 def test_a_run_that_diverges_at_once_ends_with_status_3_and_has_saved_nothing(
     finished, tmp_path
 ):

@@ -31,7 +31,8 @@ from test_sweep_report import ENSEMBLES, population
 from engine import sources
 from engine.command import predictions
 from engine.config import Config
-from engine.errors import RequestError, RunError
+from engine.errors import RequestError, RunError, tell, visible
+from engine.loggers.progress import plain_console
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
@@ -576,3 +577,33 @@ def test_a_damaged_program_is_compiled_and_kept_anew(tmp_path):
         path.write_bytes(b"damaged")
     assert kept and compiled_in(tmp_path) == ""
     assert all(path.read_bytes() != b"damaged" for path in kept)
+
+
+ESCAPES = "\x1b[2Jred\tbird\n\u202eevil\x9b\udcff"
+SEEN = r"\x1b[2Jred\tbird\n\u202eevil\x9b\udcff"
+
+
+def test_control_characters_of_a_name_are_made_visible():
+    assert visible(ESCAPES, "") == SEEN and visible("é × 中 🙂") == "é × 中 🙂"
+    assert visible("two\nlines\x1b") == "two\nlines\\x1b"
+
+
+def test_what_is_printed_of_a_run_moves_no_cursor(capsys):
+    plain_console().print(ESCAPES)
+    tell(ESCAPES)
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err):
+        assert "\x1b" not in text and "\u202e" not in text and r"\x1b[2Jred\tbird" in text
+
+
+def test_a_name_forges_neither_a_column_nor_a_line_of_predict(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "a\tcat\t1.0000\nb.png"
+    file.write_bytes(flat_png(8, 8))
+    learner = SimpleNamespace(task=Classification())
+    found = SimpleNamespace(classes=("x\ty", ESCAPES), input_shape=(8, 8, 1), learner=learner)
+    found.predict = found.predictor = lambda x: np.array([[0.25, 0.75]] * len(x))
+    monkeypatch.setattr(predictions, "load", lambda *_: found)
+    monkeypatch.setattr(predictions, "_check_pictures", lambda *_: None)
+    predictions.tell(Request(place=Place(run_dir="run", device="cpu")), "last", [str(file)])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split("\t")[1:] == [SEEN, "0.7500"]
