@@ -37,12 +37,12 @@ class Network(Protocol):
         """Outputs [B, ...], and what a training call leaves of all but the params."""
 
 
-def wanted(call: Callable, train: bool, valid: Array | None) -> dict[str, Any]:
+def wanted(call: Callable, train: bool, valid: Array | None, **more: Any) -> dict[str, Any]:
     """Of what a call may ask for, what this one does."""
     on = dict.fromkeys(("train", "training", "is_training"), train)
     off = dict.fromkeys(("deterministic", "use_running_average"), not train)
     asked = inspect.signature(call).parameters
-    return {k: v for k, v in (on | off | {"valid": valid}).items() if k in asked}
+    return {k: v for k, v in (on | off | {"valid": valid} | more).items() if k in asked}
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,19 @@ class Linen:
 
 @dataclass(frozen=True)
 class NNX:
-    """What makes a flax.nnx module of random keys; a module itself begins, whatever the seed, with
-    its own values."""
+    """What makes a flax.nnx module of random keys; or a module, which begins, whatever the seed,
+    with its own values."""
 
-    make: Callable[[nnx.Rngs], nnx.Module]
+    source: Any
+    num_outputs: int
 
     KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat, "random": nnx.RngState,
              "variables": ...}  # the last are all others
+
+    def make(self, rngs: nnx.Rngs) -> nnx.Module:
+        if isinstance(self.source, nnx.Module):
+            return nnx.clone(self.source)
+        return _made(self.source, self.num_outputs, rngs=rngs)
 
     @functools.cached_property
     def _abstract(self) -> tuple[Any, dict[str, Any]]:
@@ -139,61 +145,31 @@ class Functions:
         return {"params": self.pair.init(key, inputs)}
 
     def apply(self, variables, inputs, train, key=None, valid=None):
-        how = wanted(self.pair.apply, train, valid)
-        if "key" in inspect.signature(self.pair.apply).parameters:
-            how["key"] = key
+        how = wanted(self.pair.apply, train, valid, key=key)
         return self.pair.apply(variables["params"], inputs, **how), {}
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """Makes a module like `module`, whatever the keys."""
-
-    module: nnx.Module
-
-    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
-        return nnx.clone(self.module)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """Makes a module by calling `factory` with what it asks for."""
-
-    factory: Callable
-    num_outputs: int
-
-    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
-        return called(f"model {short(self.factory)}", self.factory,
-                      _outputs(self.num_outputs) | {"rngs": rngs})
-
-
-def _outputs(count: int) -> dict[str, Any]:
-    return dict.fromkeys(("num_outputs", "num_classes"), count)
+def _made(factory: Callable, num_outputs: int, **more: Any) -> Any:
+    """What a class or function makes, called with what it asks for."""
+    handed = dict.fromkeys(("num_outputs", "num_classes"), num_outputs)
+    return called(f"model {short(factory)}", factory, handed | more)
 
 
 def of(model: Any, num_outputs: int) -> Network:
     """The network of a word or a value. Raises RequestError for what is none."""
     made = value("model", model)
+    is_function = callable(made) and not hasattr(made, "apply")
+    if isinstance(made, nnx.Module) or is_function and "rngs" in parameters(made):
+        return NNX(made, num_outputs)
+    makes = is_function or isinstance(made, type)
+    if makes:
+        made = _made(made, num_outputs)
     if isinstance(made, nnx.Module):
-        return NNX(_Copy(made))
-    if callable(made) and not isinstance(made, nn.Module) and not hasattr(made, "apply"):
-        return _called(made, num_outputs)
-    if isinstance(made, type):  # a Linen class
-        made = called(f"model {short(made)}", made, _outputs(num_outputs))
+        return NNX(made, num_outputs)
     if isinstance(made, nn.Module):
         return Linen(made)
     if hasattr(made, "init") and hasattr(made, "apply"):
         return Functions(made)
-    raise RequestError(f"model {short(model)} is a {type(made).__name__}: give a Linen or NNX "
-                       "module, its class, or an object with init and apply.")
-
-
-def _called(factory: Callable, num_outputs: int) -> Network:
-    """Of a function or an NNX class."""
-    if "rngs" in parameters(factory):
-        return NNX(_Made(factory, num_outputs))
-    made = called(f"model {short(factory)}", factory, _outputs(num_outputs))
-    if not isinstance(made, nnx.Module) and not hasattr(made, "apply"):
-        raise RequestError(f"model {short(factory)} gives a {type(made).__name__}, which is no "
-                           "network: give a Linen or NNX module.")
-    return of(made, num_outputs)
+    raise RequestError(f"model {short(model)} {'gives' if makes else 'is'} a {type(made).__name__},"
+                       " which is no network: give a Linen or NNX module, its class, or an object "
+                       "with init and apply.")

@@ -38,10 +38,10 @@ class Along(NamedTuple):
         """How many windows an axis of so many pixels has."""
         return ((pixels - (self.side - 1) * self.dilation - 1) // self.stride + 1) // self.window
 
-    def begins(self) -> list[list[int]]:
+    def begins(self) -> list[range]:
         """The first pixel of every corner and place in the kernel: [corner][place]"""
-        return [[corner * self.stride + place * self.dilation for place in range(self.side)]
-                for corner in range(self.window)]
+        return [range(first, first + self.side * self.dilation, self.dilation)
+                for first in range(0, self.window * self.stride, self.stride)]
 
 
 def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
@@ -51,28 +51,21 @@ def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
     own: [B, S', corners, K·C]. Pooling and its gradient then need no strided access, and what it
     drops at an odd edge is never made.
     """
-    sizes = [axis.size(n) for axis, n in zip(axes, x_BxSxC.shape[1:-1], strict=True)]
+    batch, *sides, channels = x_BxSxC.shape
     steps = [axis.stride * axis.window for axis in axes]
-    ends = [(size - 1) * step + 1 for size, step in zip(sizes, steps, strict=True)]
-    begins = [
-        begin for corner in itertools.product(*(axis.begins() for axis in axes))
-        for begin in itertools.product(*corner)
-    ]
+    ends = [(axis.size(side) - 1) * step + 1
+            for axis, side, step in zip(axes, sides, steps, strict=True)]
+    begins = [begin for corner in itertools.product(*(axis.begins() for axis in axes))
+              for begin in itertools.product(*corner)]
 
     def pixels(begin: tuple[int, ...]) -> Array:
-        stop = [b + end for b, end in zip(begin, ends, strict=True)]
-        batch, channels = x_BxSxC.shape[0], x_BxSxC.shape[-1]
+        stop = map(sum, zip(begin, ends, strict=True))
         return lax.slice(x_BxSxC, (0, *begin, 0), (batch, *stop, channels), (1, *steps, 1))
 
     once = {begin: pixels(begin) for begin in dict.fromkeys(begins)}
     flat = jnp.concatenate([once[begin] for begin in begins], axis=-1)
     corners = math.prod(axis.window for axis in axes)
     return flat.reshape(*flat.shape[:-1], corners, -1) if corners > 1 else flat
-
-
-def _spatial(given: Mapping[str, Any], sides: Sequence[int]) -> list[int]:
-    """Of a number for each axis of the result, those for the spatial ones."""
-    return [sides[axis] for axis in given["dimension_numbers"].out_spec[2:]]
 
 
 def product(
@@ -89,7 +82,7 @@ def product(
         none = (0, 0, 0)
         x_BxSxC = lax.pad(x_BxSxC, jnp.zeros((), x.dtype), [none, *around, none])
     sides, rank = kernel_KxCxF.shape[:-2], len(around)
-    window = _spatial(given, pool["window_dimensions"]) if pool else [1] * rank
+    window = [pool["window_dimensions"][axis] for axis in out[2:]] if pool else [1] * rank
     axes = list(map(Along, sides, given["window_strides"], given["rhs_dilation"], window))
     rows = patches(x_BxSxC, axes)
     # In two dimensions, so that its transposes are plain products too.

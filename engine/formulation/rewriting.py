@@ -12,6 +12,7 @@ own has a gradient that a GPU adds up in any order.
 """
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -35,6 +36,10 @@ from engine.formulation.patches import direct, product, refusal
 INNER = {  # the functions that an equation calls, where they may be rewritten
     primitives.jit_p: "jaxpr", primitives.scan_p: "jaxpr", primitives.while_p: "body_jaxpr",
     primitives.cond_p: "branches", primitives.remat_p: "jaxpr",
+}
+REFUSAL = {  # what is rewritten, and what says why one isn't
+    primitives.conv_general_dilated_p: refusal,
+    primitives.reduce_window_max_p: pooling.refusal,
 }
 
 
@@ -64,8 +69,6 @@ class Census(NamedTuple):
     poolings: int
 
     def __str__(self) -> str:
-        if not self.convolutions:
-            return "no convolutions"
         told = f"{self.products} of {self.convolutions} convolutions as products over patches"
         left = ", ".join(f"{count} {reason}" for reason, count in self.left.items())
         return f"{told}; left as they are: {left}" if left else told
@@ -73,13 +76,12 @@ class Census(NamedTuple):
 
 def census(function: Callable, *args: Any, **kwargs: Any) -> Census:
     """What `rewritten` does with it. Arguments may be shapes, jax.ShapeDtypeStruct."""
-    found = list(_found(_traced(function, args, kwargs)[0].jaxpr))
-    fates = Counter(fate for primitive, fate in found
-                    if primitive is primitives.conv_general_dilated_p)
-    done = fates.pop("", 0)
-    poolings = sum(not fate for primitive, fate in found
-                   if primitive is primitives.reduce_window_max_p)
-    return Census(done + fates.total(), done, dict(fates.most_common()), poolings)
+    fates: dict[Any, Counter[str]] = {p: Counter() for p in REFUSAL}
+    for primitive, fate in _found(_traced(function, args, kwargs)[0].jaxpr):
+        fates[primitive][fate] += 1
+    convolutions, poolings = fates.values()
+    count, done = convolutions.total(), convolutions.pop("", 0)
+    return Census(count, done, dict(convolutions.most_common()), poolings[""])
 
 
 def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, list[Array], Any]:
@@ -94,7 +96,7 @@ def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, li
         args, kwargs = jax.tree.unflatten(tree, all_leaves)
         return function(*args, **kwargs)
 
-    arrays = [x for t, x in zip(taken, leaves, strict=True) if t]
+    arrays = list(itertools.compress(leaves, taken))
     jaxpr, shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
     return jaxpr, arrays, jax.tree.structure(shape)
 
@@ -107,11 +109,7 @@ def _inner(eqn: JaxprEqn) -> list[Jaxpr]:
 
 def _fate(eqn: JaxprEqn) -> str | None:
     """Why it stays as it is, "" where it is rewritten, None where it is of no concern here."""
-    if eqn.primitive is primitives.conv_general_dilated_p:
-        return refusal(eqn)
-    if eqn.primitive is primitives.reduce_window_max_p:
-        return pooling.refusal(eqn)
-    return None
+    return REFUSAL[eqn.primitive](eqn) if eqn.primitive in REFUSAL else None
 
 
 def _found(jaxpr: Jaxpr, kept: str = "") -> Iterator[tuple[Any, str]]:
@@ -120,14 +118,8 @@ def _found(jaxpr: Jaxpr, kept: str = "") -> Iterator[tuple[Any, str]]:
         if (fate := _fate(eqn)) is not None:
             yield eqn.primitive, kept or fate
         inner = _inner(eqn)
-        for body in inner:
-            yield from _found(body, kept)
-        for body in () if inner else jaxprs_in_params(eqn.params):
-            yield from _found(body, kept or f"in {eqn.primitive}")
-
-
-def _rewrites(jaxpr: Jaxpr) -> bool:
-    return any(not fate for _, fate in _found(jaxpr))
+        for body in inner or jaxprs_in_params(eqn.params):
+            yield from _found(body, kept or ("" if inner else f"in {eqn.primitive}"))
 
 
 def _evaluated(
@@ -148,8 +140,7 @@ def _evaluated(
             continue
         with jax.named_scope(str(eqn.source_info.name_stack)), eqn.ctx.manager:
             if group := groups.get(id(eqn)):
-                values = map(read, group.convolution.invars)
-                y = _convolved(how, group.convolution, eqn, *values)
+                y = _convolved(how, group.convolution, eqn, *map(read, group.convolution.invars))
                 results = [group.after(y, read)]
             else:
                 results = _results(eqn, [read(atom) for atom in eqn.invars], how)
@@ -159,12 +150,11 @@ def _evaluated(
 
 def _results(eqn: JaxprEqn, values: list[Any], how: str) -> list[Any]:
     """One equation's, rewritten where it can be."""
-    fate = _fate(eqn)
-    if fate == "":
+    if _fate(eqn) == "":
         if eqn.primitive is primitives.reduce_window_max_p:
             return [pooling.pooled(values[0], eqn.params)]
         return [_convolved(how, eqn, None, *values)]
-    if any(map(_rewrites, _inner(eqn))):
+    if any(not fate for body in _inner(eqn) for _, fate in _found(body)):
         return _entered(eqn, values, how)
     return _bound(eqn, values)
 
