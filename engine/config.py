@@ -67,14 +67,6 @@ class Config:
     augment: Any = option("", "augment by a function (key, float32 inputs) → inputs", brought=True)
     seed: int = option(0, "the root of every random number of the run", traced=False)
 
-    def __post_init__(self) -> None:
-        """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash."""
-        if hasattr(self.model, "clone") and not isinstance(self.model, type):
-            lists = {name: tuple(value) for name, value in vars(self.model).items()
-                     if isinstance(value, list)}
-            if lists:
-                object.__setattr__(self, "model", self.model.clone(**lists))
-
 
 class Hyper(NamedTuple):
     """Traced scalars, float32 on the device; None leaves the term out of the program."""
@@ -175,13 +167,13 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
         yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
                f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
-    if not optim.is_ours(config):
+    if not optim.is_ours(config.optimizer):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
             yield f"{what} has no effect with an optimizer of your own: leave it out."
         return
     given = hyper._asdict() | {"nesterov": config.nesterov or None}
-    for name in _idle(config):
+    for name in _idle(config.optimizer):
         if given.get(name) is not None:
             shown = "" if name == "nesterov" else f" {given[name]}"
             yield (f"--{name}{shown} has no effect with --optimizer {config.optimizer}: "
@@ -191,16 +183,16 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
                "type --momentum 0.9.")
 
 
-def _idle(config: Config) -> list[str]:
+def _idle(optimizer: str) -> list[str]:
     """The values that the named optimizer doesn't use, and another one would."""
     return [name for name in (*Hyper._fields, "nesterov")
-            if (users := optim.users(name)) and config.optimizer not in users]
+            if (users := optim.users(name)) and optimizer not in users]
 
 
 def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
     """Both without values that nothing uses, which runs of before were free to name."""
-    if optim.is_ours(config):
-        idle = _idle(config)
+    if optim.is_ours(config.optimizer):
+        idle = _idle(config.optimizer)
         hyper = hyper._replace(**{name: None for name in idle if name != "nesterov"})
         if "nesterov" in idle or not hyper.momentum:
             config = dataclasses.replace(config, nesterov=False)

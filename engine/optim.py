@@ -102,15 +102,15 @@ def schedule(config: "Config", durations: "Durations") -> Any:
     return SCHEDULES[config.schedule](durations)
 
 
-def is_ours(config: "Config") -> bool:
-    """Whether the optimizer is named, and not the user's own."""
-    return isinstance(config.optimizer, str) and config.optimizer in OPTIMIZERS
+def is_ours(optimizer: Any) -> bool:
+    """Whether it is one by name, and not the user's own."""
+    return isinstance(optimizer, str) and optimizer in OPTIMIZERS
 
 
 def optimizer(config: "Config", hyper: Any, durations: "Durations") -> Any:
     """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
     whose chain is taken as it is. An optax.GradientTransformation."""
-    if not is_ours(config):
+    if not is_ours(config.optimizer):
         from engine.doors import bring
 
         own = bring.value("optimizer", config.optimizer)

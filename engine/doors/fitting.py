@@ -30,8 +30,8 @@ def check(learner: Gradient, hyper: Any, lengths: Durations, data: Data) -> Shap
         _augmentation(config.augment, inputs)
     variables, outputs = network(learner, inputs, data.num_outputs)
     _task(learner, outputs, targets, hyper)
-    if not optim.is_ours(config):
-        _optimizer(config, hyper, lengths, variables["params"])
+    if not optim.is_ours(config.optimizer):
+        _optimizer(learner, hyper, lengths, variables["params"])
     return variables
 
 
@@ -105,7 +105,8 @@ def _of_each(what: str, value: Any) -> None:
                            "number an example, such as a mean over the other axes, x.mean(-1).")
 
 
-def _optimizer(config: Config, hyper: Any, lengths: Durations, params: Shapes) -> None:
+def _optimizer(learner: Gradient, hyper: Any, lengths: Durations, params: Shapes) -> None:
+    config = learner.config
     what, own = f"optimizer {short(config.optimizer)}", value("optimizer", config.optimizer)
 
     def update(hyper, params):

@@ -4,13 +4,17 @@ What a network's call may ask for by name is handed over: `train`, `training` or
 `deterministic` or `use_running_average`, their opposite; `valid`, bool [B], false where an example
 only fills the batch up. What builds one may ask for `num_outputs` or `num_classes`, and of NNX
 `rngs`.
+
+init(key, inputs) → the variables before any update; apply(variables, inputs, train, key, valid) →
+the outputs [B, ...], and what a training call leaves of all but the params. Each is frozen and
+hashable: static under jit.
 """
 
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,19 +26,6 @@ from engine.doors.bring import called, parameters, short, value
 from engine.errors import RequestError
 
 Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
-
-
-class Network(Protocol):
-    """Frozen and hashable: static under jit."""
-
-    def init(self, key: Array, inputs: Array) -> Variables:
-        """The variables before any update."""
-
-    def apply(
-        self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
-        valid: Array | None = None,
-    ) -> tuple[Array, Variables]:
-        """Outputs [B, ...], and what a training call leaves of all but the params."""
 
 
 def wanted(call: Callable, train: bool, valid: Array | None, **more: Any) -> dict[str, Any]:
@@ -147,6 +138,9 @@ class Functions:
     def apply(self, variables, inputs, train, key=None, valid=None):
         how = wanted(self.pair.apply, train, valid, key=key)
         return self.pair.apply(variables["params"], inputs, **how), {}
+
+
+Network = Linen | NNX | Functions
 
 
 def _made(factory: Callable, num_outputs: int, **more: Any) -> Any:

@@ -20,7 +20,11 @@ from engine.task import Task
 
 @dataclass(frozen=True)
 class Gradient:
-    """Static under jit, and all that a program is compiled for: equal ones share one."""
+    """Static under jit, and all that a program is compiled for: equal ones share one.
+
+    Of whatever learns a run asks four functions, create, segment, evaluate and predict, and its
+    task. `hyper` is traced, `root` the key of the run, `order` that of its shuffles.
+    """
 
     config: Config
     network: Network
