@@ -20,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from engine.doors.bring import called, parameters, short, value
@@ -106,14 +107,11 @@ def _named(tree: Any) -> Any:
 
 
 def _filled(state: Any, tree: Any) -> Any:
-    """The template `state` with the values of `tree`."""
-    def numbered(template: Any, named: Any) -> Any:
-        if not isinstance(template, dict):
-            return named
-        return {k: numbered(v, named[str(k)]) for k, v in template.items()}
-
-    state = jax.tree.map(lambda x: x, state)
-    nnx.replace_by_pure_dict(state, numbered(nnx.to_pure_dict(state), tree))
+    """The template `state` with the values of `tree`, whose names are text."""
+    named, state = flatten_dict(tree), jax.tree.map(lambda x: x, state)
+    paths = flatten_dict(nnx.to_pure_dict(state))
+    values = {path: named[tuple(map(str, path))] for path in paths}
+    nnx.replace_by_pure_dict(state, unflatten_dict(values))
     return state
 
 

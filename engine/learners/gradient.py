@@ -9,7 +9,7 @@ from jax import Array
 
 from engine import keys, loop
 from engine.config import Config, Durations, durations
-from engine.data import Data, Subset
+from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors.network import Network, Variables
 from engine.formulation.rewriting import rewritten
@@ -58,14 +58,5 @@ class Gradient:
         inputs = jnp.zeros((1, *data.train.input_shape), jnp.float32)
         return self.begin(hyper, root, inputs, durations(self.config, len(data.train.rows)))
 
-    def segment(
-        self, hyper: Any, root: Array, order: Array, train: Subset, state: State,
-        count: Array | int,
-    ) -> State:
-        return loop.segment(self, hyper, root, order, train, state, count)
-
-    def evaluate(self, variables: Any, subset: Subset) -> Any:
-        return loop.evaluate(self, variables, subset)
-
-    def predict(self, variables: Any, inputs: Array) -> Array:
-        return loop.predict(self, variables, inputs)
+    # Whose first argument is the learner.
+    segment, evaluate, predict = loop.segment, loop.evaluate, loop.predict
