@@ -17,14 +17,11 @@ from jax.extend.core import Jaxpr, JaxprEqn, Var, primitives
 MOST_CORNERS = 4  # of a window that is pooled together with its convolution
 
 
-def refusal(pool: JaxprEqn) -> str:
-    """Why it can't be a maximum of slices, in a word; "" where it can."""
+def may_be_slices(pool: JaxprEqn) -> bool:
+    """Whether it is of floats, without dilation of what it pools, and not empty."""
     aval: Any = pool.outvars[0].aval
-    if not jnp.issubdtype(aval.dtype, jnp.floating):
-        return "of integers"
-    if any(dilation > 1 for dilation in pool.params["base_dilation"]):
-        return "dilated"
-    return "empty" if 0 in aval.shape else ""
+    return (jnp.issubdtype(aval.dtype, jnp.floating) and 0 not in aval.shape
+            and all(dilation == 1 for dilation in pool.params["base_dilation"]))
 
 
 @jax.custom_jvp
