@@ -125,9 +125,7 @@ def share_of(config: Config, count: int) -> int:
     return share
 
 
-def settle(
-    request: Request, dataset: Dataset, host: Host, spread: Spread | None = None
-) -> Setup:
+def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None = None) -> Setup:
     """The data cut as asked, on the devices; the network checked against its inputs."""
     config, tell = request.config, host.console.print
     cut = data.partition(dataset, config)

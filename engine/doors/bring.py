@@ -167,9 +167,8 @@ def first_type(word: Any, default: Any) -> Any:
         raise RequestError(f"optimizer {short(word)} is a {type(function).__name__}: give a "
                            "function of (hyper, durations) that returns an Optax chain.")
     try:
-        first = next(iter(inspect.signature(function).parameters))
-        hint = typing.get_type_hints(function).get(first)
-    except (TypeError, ValueError, NameError, StopIteration):
+        hint = typing.get_type_hints(function).get(next(iter(parameters(function)), ""))
+    except (TypeError, NameError):
         return default
     return hint if isinstance(hint, type) and hasattr(hint, "_fields") else default
 

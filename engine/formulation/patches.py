@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.extend.core import JaxprEqn
 
@@ -82,17 +83,14 @@ def product(
     axes = list(map(Along, sides, given["window_strides"], given["rhs_dilation"], window))
     rows = patches(x_BxSxC, axes)
     # In two dimensions, so that its transposes are plain products too.
-    y_NxF = lax.dot_general(
-        rows.reshape(-1, rows.shape[-1]),
-        kernel_KxCxF.reshape(-1, kernel_KxCxF.shape[-1]),
-        (((1,), (0,)), ((), ())),
+    y_NxF = lax.dot(
+        rows.reshape(-1, rows.shape[-1]), kernel_KxCxF.reshape(-1, kernel_KxCxF.shape[-1]),
         precision=given["precision"], preferred_element_type=given["preferred_element_type"],
     )
     y = y_NxF.reshape(*rows.shape[:-1], -1)
     if pool:
         y = pooling.maximum(y[..., corner, :] for corner in range(y.shape[-2]))
-    order = {axis: number for number, axis in enumerate((out[0], *out[2:], out[1]))}
-    return y.transpose(*(order[axis] for axis in range(rank + 2)))
+    return y.transpose(np.argsort((out[0], *out[2:], out[1])))
 
 
 def direct(

@@ -20,14 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import (
-    ClosedJaxpr,
-    Jaxpr,
-    JaxprEqn,
-    Literal,
-    jaxprs_in_params,
-    primitives,
-)
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params, primitives
 
 from engine.formulation import pooling
 from engine.formulation.patches import direct, may_be_product, product
@@ -90,9 +83,7 @@ def _rewrites(jaxpr: Jaxpr) -> bool:
     return any(_may(eqn) or any(map(_rewrites, _inner(eqn))) for eqn in jaxpr.eqns)
 
 
-def _evaluated(
-    jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], how: str
-) -> list[Any]:
+def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], how: str) -> list[Any]:
     """The results of a traced function, rewritten."""
     value = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 

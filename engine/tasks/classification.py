@@ -63,9 +63,7 @@ class Classification(Task):
         count = jnp.float32(tally.count)
         return {"loss": tally.loss_sum / count, "accuracy": jnp.float32(tally.correct) / count}
 
-    def measure(
-        self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array
-    ) -> Evaluation:
+    def measure(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Evaluation:
         classes = outputs.shape[-1]
         predicted_B = jnp.argmax(outputs, axis=-1)
         cells = jnp.zeros((classes, classes), jnp.int32)
