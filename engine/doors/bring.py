@@ -112,22 +112,19 @@ def _is_a_users(file: str) -> bool:
                 or any(map(path.is_relative_to, others)))
 
 
-def parameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """Of a function or of a class's __init__, which a metaclass may hide; {} of what tells none."""
+def parameters(function: Callable) -> list[str]:
+    """Of a function or of a class's __init__, which a metaclass may hide; [] of what tells none."""
+    own: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
     try:
-        if isinstance(function, type):
-            own = inspect.signature(function.__init__)  # type: ignore[misc]
-            return dict(list(own.parameters.items())[1:])
-        return dict(inspect.signature(function).parameters)
+        return [*inspect.signature(own).parameters]
     except (TypeError, ValueError):
-        return {}
+        return []
 
 
 def called(what: str, function: Callable, handed: dict[str, Any]) -> Any:
     """`function` of those of `handed` that its signature has. Raises RequestError where it wants
     others, or raises."""
-    asked = parameters(function)
-    given = {name: value for name, value in handed.items() if name in asked}
+    given = {name: handed[name] for name in parameters(function) if name in handed}
     with telling(what, f" It is called with what it asks for of {', '.join(handed)}."):
         return function(**given)
 
@@ -167,8 +164,8 @@ def first_type(word: Any, default: Any) -> Any:
         raise RequestError(f"optimizer {short(word)} is a {type(function).__name__}: give a "
                            "function of (hyper, durations) that returns an Optax chain.")
     try:
-        hint = typing.get_type_hints(function).get(next(iter(parameters(function)), ""))
-    except (TypeError, NameError):
+        hint = typing.get_type_hints(function).get(parameters(function)[0])
+    except (TypeError, NameError, IndexError):
         return default
     return hint if isinstance(hint, type) and hasattr(hint, "_fields") else default
 
