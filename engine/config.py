@@ -5,6 +5,7 @@ Imports nothing heavy, so that `launch.py --help` and a mistyped flag answer at 
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,21 +37,14 @@ class Config:
     `seed` is what `fit` makes its key of: fit's run is train(config, hyper, key(seed), data).
     """
 
-    dataset: str = option(
-        "cifar10",
-        "a tensorflow-datasets name, the embedded 'digits', image_folder:PATH or csv:PATH",
-        traced=False,
-    )
-    image_size: int = option(
-        0, "resize images to this side in pixels; 0 keeps the set's own", traced=False
-    )
-    train_split: str = option(
-        "train", "the split to train on, or a part: train[:10000]", traced=False
-    )
-    validation_split: str = option(
-        "test", "a split's name, the share of the training split to hold out (0.1), or a fold "
-        "(2/5)", traced=False,
-    )
+    dataset: str = option("cifar10", "a tensorflow-datasets name, the embedded 'digits', "
+                          "image_folder:PATH or csv:PATH", traced=False)
+    image_size: int = option(0, "resize images to this side in pixels; 0 keeps the set's own",
+                             traced=False)
+    train_split: str = option("train", "the split to train on, or a part: train[:10000]",
+                              traced=False)
+    validation_split: str = option("test", "a split's name, the share of the training split to "
+                                   "hold out (0.1), or a fold (2/5)", traced=False)
     model: Any = option("cnn", "the network", MODELS, brought=True)
     task: Any = option("classification", "what is learned", TASKS, brought=True)
     loss: str = option("", "the loss; by default the task's first")
@@ -61,34 +55,17 @@ class Config:
     warmup_epochs: float = option(1.0, "epochs of linear warm-up, for warmup_cosine")
     epochs: int = option(10, "passes over the training examples", least=1)
     batch_size: int = option(32, "examples an update, over all devices and processes", least=1)
-    shuffle: str = option(
-        "every_epoch",
-        "when to draw an order of the examples; once is Keras's fit after set_random_seed",
-        ("every_epoch", "once"),
-    )
-    order_seed: int = option(
-        -1, "the seed of the examples' order; -1 takes the run's seed", least=-1, traced=False
-    )
-    convolution: str = option(
-        "auto",
-        "how to compute convolutions; auto is product, over image patches, on a CPU, else direct",
-        ("auto", "product", "direct"),
-    )
+    shuffle: str = option("every_epoch", "when to draw an order of the examples; once is Keras's "
+                          "fit after set_random_seed", ("every_epoch", "once"))
+    order_seed: int = option(-1, "the seed of the examples' order; -1 takes the run's seed",
+                             least=-1, traced=False)
+    convolution: str = option("auto", "how to compute convolutions; auto is product, over image "
+                              "patches, on a CPU, else direct", ("auto", "product", "direct"))
     microbatch: int = option(0, "examples computed at once within an update; 0 chooses")
     flip: bool = option(False, "augment by random horizontal flips")
     crop_padding: int = option(0, "augment by random crops of images padded by so many pixels")
-    augment: Any = option(
-        "", "augment by a function (key, float32 inputs) → inputs", brought=True
-    )
+    augment: Any = option("", "augment by a function (key, float32 inputs) → inputs", brought=True)
     seed: int = option(0, "the root of every random number of the run", traced=False)
-
-    def __post_init__(self) -> None:
-        """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash."""
-        if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
-            lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
-                     if isinstance(value := getattr(self.model, f.name, None), list)}
-            if lists and not isinstance(self.model, type):
-                object.__setattr__(self, "model", self.model.clone(**lists))
 
 
 class Hyper(NamedTuple):
@@ -131,104 +108,93 @@ def durations(config: Config, num_train: int) -> Durations:
     return Durations(epoch, round(config.warmup_epochs * epoch), config.epochs * epoch)
 
 
-def _ours(value: Any) -> bool:
-    """Whether it is to be a word of ours: no object, nor one as a run's record has it, nor a file's
-    name."""
+def is_ours(value: Any) -> bool:
+    """Whether it is a word: no object, nor one as a run's record has it, nor a file's name."""
     return isinstance(value, str) and ".py:" not in value and not value.startswith("<")
 
 
 def check_fields(asked: Any) -> None:
     """Raise RequestError for a field of a Config or Place whose value is wrong by itself."""
     for f in dataclasses.fields(asked):
-        name, value = f.name, getattr(asked, f.name)
-        choices, least = f.metadata["choices"], f.metadata["least"]
-        if f.metadata["brought"] and not _ours(value):
+        value, choices, least = getattr(asked, f.name), f.metadata["choices"], f.metadata["least"]
+        if f.metadata["brought"] and not is_ours(value):
             continue
         if choices and value not in choices:
-            raise unknown(name, value, choices)
-        if isinstance(value, str | bool):
-            continue
-        if not value >= least:  # nor NaN
-            raise RequestError(f"--{name} {value}: type {least} or more.")
-        most, shown = (2**32, "2³²") if name.endswith("seed") else (2**31, "2³¹")
-        if value >= most:
-            raise RequestError(f"--{name} {value}: type less than {shown}.")
+            raise unknown(f.name, value, choices)
+        bits = 32 if f.name.endswith("seed") else 31
+        if not (isinstance(value, str | bool) or least <= value < 2**bits):  # nor NaN
+            bound = f"less than {2**bits}" if value >= 2**bits else f"{least} or more"
+            raise RequestError(f"--{f.name} {value}: type {bound}.")
 
 
 def check(config: Config, hyper: Any) -> None:
     """Raise RequestError for what is wrong whatever the data, or has no effect. The command line,
     `fit` and `train` all ask it; a traced value of `hyper` is taken as it is."""
     check_fields(config)
-    if config.microbatch and config.batch_size % config.microbatch:
-        raise RequestError(
-            f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
-        )
-    if not config.threshold < 1:
-        raise RequestError(f"--threshold {config.threshold}: type a number below 1.")
-    for name, value in hyper._asdict().items():
+    for name, value in vars(config).items():
+        try:
+            hash(value)
+        except TypeError as error:
+            raise RequestError(
+                f"{name}: this {type(value).__name__} can't be hashed ({one_line(error)}), and "
+                "equal Configs share a program by their hash: use tuples for lists, and frozen "
+                "dataclasses."
+            ) from None
+    for said in (*_impossible(config, hyper), *_without_effect(config, hyper)):
+        raise RequestError(said)
+
+
+def _impossible(config: Config, hyper: Any) -> Iterator[str]:
+    """What can't be meant, in words."""
+    for name, value in (*hyper._asdict().items(), ("threshold", config.threshold)):
         if not isinstance(value, float | int):
             continue
         if not (math.isfinite(value) and value >= 0):
-            raise RequestError(f"--{name} {value}: type a finite number of 0 or more.")
-        if name in BELOW_ONE and value >= 1:
-            raise RequestError(f"--{name} {value}: type a number below 1.")
+            yield f"--{name} {value}: type a finite number of 0 or more."
+        if name in (*BELOW_ONE, "threshold") and value >= 1:
+            yield f"--{name} {value}: type a number below 1."
         if name == "clip_norm" and not value:
-            raise RequestError("--clip_norm 0 would train nothing: type a norm above 0, such as 1, "
-                               "or leave it out.")
-    _check_effects(config, hyper)
-    for f in dataclasses.fields(config):
-        _check_hashable(f.name, getattr(config, f.name))
-
-
-def _check_hashable(name: str, value: Any) -> None:
-    """Raise RequestError for what can't be hashed: programs are kept by their Config."""
-    try:
-        hash(value)
-    except TypeError as error:
-        fields = vars(value).items() if dataclasses.is_dataclass(value) else ()
-        lists = [f"its {k} is a {type(v).__name__}" for k, v in fields
-                 if isinstance(v, list | dict | set)]
-        raise RequestError(
-            f"{name}: this {type(value).__name__} can't be hashed, and equal Configs share a "
-            f"program by their hash ({', '.join(lists) or one_line(error)}): use tuples for lists, "
-            "and frozen dataclasses."
-        ) from None
-
-
-def _check_effects(config: Config, hyper: Any) -> None:
-    """Raise RequestError for a value that nothing would use, naming what would."""
-    given = {k: v for k, v in hyper._asdict().items() if k in HYPER_HELP and v is not None}
-    if config.nesterov:
-        given["nesterov"] = True
-    if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
-        raise RequestError(f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
-                           f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
+            yield "--clip_norm 0 would train nothing: type a norm above 0, such as 1."
+    if config.microbatch and config.batch_size % config.microbatch:
+        yield f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
     if config.schedule == "warmup_cosine" and config.warmup_epochs >= config.epochs:
-        raise RequestError(f"--warmup_epochs {config.warmup_epochs} is as long as the run of "
-                           f"{config.epochs} epochs: type less, or more --epochs.")
-    if not optim.is_ours(config):
+        yield (f"--warmup_epochs {config.warmup_epochs} is as long as the run of {config.epochs} "
+               "epochs: type less, or more --epochs.")
+
+
+def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
+    """What nothing would use, naming what would."""
+    if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
+        yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
+               f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
+    if not optim.is_ours(config.optimizer):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
-            raise RequestError(f"{what} has no effect with an optimizer of your own: leave it out.")
+            yield f"{what} has no effect with an optimizer of your own: leave it out."
         return
-    for name, value in given.items():
-        users = optim.users(name)
-        if users and config.optimizer not in users:
-            raise RequestError(
-                f"--{name}{'' if value is True else f' {value}'} has no effect with --optimizer "
-                f"{config.optimizer}: {' and '.join(users)} would use it; leave it out."
-            )
+    given = hyper._asdict() | {"nesterov": config.nesterov or None}
+    for name in _idle(config.optimizer):
+        if given.get(name) is not None:
+            shown = "" if name == "nesterov" else f" {given[name]}"
+            yield (f"--{name}{shown} has no effect with --optimizer {config.optimizer}: "
+                   f"{' and '.join(optim.users(name))} would use it; leave it out.")
     if config.nesterov and not hyper.momentum:
-        raise RequestError(f"--nesterov has no effect with --optimizer {config.optimizer} without "
-                           "momentum: type --momentum 0.9.")
+        yield (f"--nesterov has no effect with --optimizer {config.optimizer} without momentum: "
+               "type --momentum 0.9.")
+
+
+def _idle(optimizer: str) -> list[str]:
+    """The values that the named optimizer doesn't use, and another one would."""
+    return [name for name in (*Hyper._fields, "nesterov")
+            if (users := optim.users(name)) and optimizer not in users]
 
 
 def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
     """Both without values that nothing uses, which runs of before were free to name."""
-    if optim.is_ours(config):
-        idle = [n for n in HYPER_HELP if optim.users(n) and config.optimizer not in optim.users(n)]
-        hyper = hyper._replace(**dict.fromkeys(idle))
-        if config.optimizer not in optim.users("nesterov") or not hyper.momentum:
+    if optim.is_ours(config.optimizer):
+        idle = _idle(config.optimizer)
+        hyper = hyper._replace(**{name: None for name in idle if name != "nesterov"})
+        if "nesterov" in idle or not hyper.momentum:
             config = dataclasses.replace(config, nesterov=False)
     if config.schedule != "warmup_cosine":
         config = dataclasses.replace(config, warmup_epochs=Config.warmup_epochs)

@@ -46,13 +46,10 @@ def microbatch_for(
         return 0, f"{WHOLE_BATCH}, which batch statistics are of"
     if config.microbatch:
         return config.microbatch, "as asked"
-    if platform != "cpu" or share <= CPU_MICROBATCH:
+    even = [d for d in range(CPU_MICROBATCH // 4, CPU_MICROBATCH + 1) if share % d == 0]
+    if platform != "cpu" or share <= CPU_MICROBATCH or not even:
         return 0, WHOLE_BATCH
-    best = max(d for d in range(1, CPU_MICROBATCH + 1) if share % d == 0)
-    if best < CPU_MICROBATCH // 4:
-        return 0, f"{share} has no divisor from {CPU_MICROBATCH // 4} to " \
-                  f"{CPU_MICROBATCH} that would fit the cache"
-    return best, f"image patches of {best} examples fit the processor's cache"
+    return even[-1], f"image patches of {even[-1]} examples fit the processor's cache"
 
 
 def _parted(config: Config) -> RequestError:

@@ -33,7 +33,7 @@ from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.task import Task
 from engine.trained import Run
-from engine.training import Clock, Logger, Training
+from engine.training import Logger, Training
 
 PROFILED = 20
 
@@ -66,7 +66,7 @@ def fit(
         path = Path(processes.first_tells(lambda: _folder(ready, str(resume), held)))
         host.console.print(f"run: {path}")
         checkpoints = held.enter_context(Checkpoints(path / "checkpoints", ready.task.higher))
-        state, clock = _start(ready, checkpoints, bool(resume))
+        state, seconds = _start(ready, checkpoints, bool(resume))
         with processes.agreeing():
             checkpoints.check_room(state)
             compiled = programs(ready, state)
@@ -80,11 +80,11 @@ def fit(
             host.console.print(_write_profile(ready, compiled, state, path / "profile"))
         with Progress(config.epochs, ready.lengths.epoch, host.console) as progress:
             training = Training(
-                ready, compiled, path, progress, clock, checkpoints, interruption, loggers
+                ready, compiled, path, progress, seconds, checkpoints, interruption, loggers
             )
             state = training.run(state)
         with watched(training.stuck_after):
-            metrics = _conclude(ready, compiled, state, path, saved, clock)
+            metrics = _conclude(training, state, saved)
             processes.all_agree(True)  # nobody leaves while the first one draws
     train = ready.data.train
     return Run(path, folder.history(path), metrics, state, ready.learner, ready.dataset.classes,
@@ -103,17 +103,16 @@ def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
 
 def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
     """Of a longer run under a schedule the rate jumps where it goes on: say so."""
-    history = folder.history(path)
-    if before.epochs == ready.config.epochs or not history or ready.config.schedule == "constant":
+    history, now = folder.history(path), ready.config
+    if before.epochs == now.epochs or not history or now.schedule == "constant":
         return
-    step, epoch = history[-1]["step"], ready.lengths.epoch
-    rates = [float(ready.hyper.learning_rate)
-             * float(schedule(config, durations(config, len(ready.data.train.rows)))(step))
-             for config in (before, ready.config)]
+    step, count = history[-1]["step"], len(ready.data.train.rows)
+    was, is_now = (ready.hyper.learning_rate * schedule(config, durations(config, count))(step)
+                   for config in (before, now))
     ready.host.console.print(
-        f"--epochs was {before.epochs}, now {ready.config.epochs}: at epoch {step // epoch + 1} "
-        f"--schedule {ready.config.schedule} had come to {rates[0]:.3g}, and goes on from "
-        f"{rates[1]:.3g}"
+        f"--epochs was {before.epochs}, now {now.epochs}: at epoch "
+        f"{step // ready.lengths.epoch + 1} --schedule {now.schedule} had come to {was:.3g}, and "
+        f"goes on from {is_now:.3g}"
     )
 
 
@@ -130,19 +129,20 @@ def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
     return saved
 
 
-def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State, Clock]:
-    """The newest whole checkpoint's state where there is one to resume, else a fresh one."""
+def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State, float]:
+    """The newest whole checkpoint's state where there is one to resume, else a fresh one; the
+    seconds that its epoch has had."""
     shapes = ready.state_shapes
     where = ready.where(shapes)
-    if resume and checkpoints.latest() >= 0:
-        state, seconds = checkpoints.restore(shapes)
-        done = int(state.step)
-        if done > ready.lengths.total:
-            raise RequestError(f"--epochs {ready.config.epochs}: the run has trained "
-                               f"{done // ready.lengths.epoch} already; type more.", shared=True)
-        return mesh.put(state, where), Clock(seconds)
-    fresh = jax.jit(ready.learner.create, out_shardings=where)
-    return fresh(ready.hyper, ready.root, ready.data), Clock()
+    if not resume or checkpoints.latest() < 0:
+        fresh = jax.jit(ready.learner.create, out_shardings=where)
+        return fresh(ready.hyper, ready.root, ready.data), 0.0
+    state, seconds = checkpoints.restore(shapes)
+    done = int(state.step)
+    if done > ready.lengths.total:
+        raise RequestError(f"--epochs {ready.config.epochs}: the run has trained "
+                           f"{done // ready.lengths.epoch} already; type more.", shared=True)
+    return mesh.put(state, where), seconds
 
 
 def _write_profile(ready: Setup, compiled: Programs, state: State, path: Path) -> str:
@@ -161,39 +161,30 @@ def _write_profile(ready: Setup, compiled: Programs, state: State, path: Path) -
             + profile.table(found, steps))
 
 
-def _timing(ready: Setup, compiled: Programs, clock: Clock) -> dict[str, Any]:
-    seen = clock.steps / ready.lengths.epoch * len(ready.data.train.rows)
-    return {
-        "seconds_compile": compiled.seconds,
-        "examples_per_second": seen / clock.total if clock.total else None,
-        "peak_device_bytes": memory.peak(ready.device),
-    }
-
-
-def _conclude(
-    ready: Setup, compiled: Programs, state: State, path: Path, saved: dict[str, Any], clock: Clock
-) -> dict[str, Any]:
+def _conclude(training: Training, state: State, saved: dict[str, Any]) -> dict[str, Any]:
     """metrics.json's content; it, the plots and report.html written."""
+    ready, compiled, path = training.ready, training.programs, training.path
     scores, examples = judged(ready, state.variables, compiled.evaluate)
     if not processes.first_process():
         return scores
-    history = folder.history(path)
-    best = best_row(history, ready.task)
-    score = f"val_{ready.task.score}"
-    scores |= _timing(ready, compiled, clock) | {
-        "seconds_train": sum(row["seconds"] for row in history),
-        "device": saved["device"],
+    task, train, tell = ready.task, ready.data.train, ready.host.console.print
+    history, score = folder.history(path), f"val_{task.score}"
+    best, speed = best_row(history, task), None
+    if training.seconds:
+        speed = training.steps / ready.lengths.epoch * len(train.rows) / training.seconds
+    scores |= {
+        "seconds_compile": compiled.seconds, "examples_per_second": speed,
+        "peak_device_bytes": (ready.device.memory_stats() or {}).get("peak_bytes_in_use"),
+        "seconds_train": sum(row["seconds"] for row in history), "device": saved["device"],
         "best": {"epoch": best["epoch"], score: best[score]},
     }
     folder.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
-    speed = scores["examples_per_second"]
-    kind = "images" if len(ready.data.train.input_shape) == 3 else "examples"
-    ready.host.console.print(f"{scores['split']}: {ready.task.line(scores)}"
-                             + (f"; {speed:,.0f} {kind}/s" if speed else ""))
+    kind = "images" if len(train.input_shape) == 3 else "examples"
+    tell(f"{scores['split']}: {task.line(scores)}" + (f"; {speed:,.0f} {kind}/s" if speed else ""))
     with page.spared("the report"):
         report.write(path, saved, history, scores,
-                     lambda: ready.task.shown(scores, examples, ready.dataset.classes))
-        ready.host.console.print(f"report: {path / 'report.html'}")
+                     lambda: task.shown(scores, examples, ready.dataset.classes))
+        tell(f"report: {path / 'report.html'}")
     return scores
 
 

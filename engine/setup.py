@@ -14,7 +14,6 @@ from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
 from engine.doors import bring, fitting, network
 from engine.errors import RequestError
-from engine.formulation.rewriting import census
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
 from engine.programs import memory
@@ -59,7 +58,7 @@ class Setup(NamedTuple):
 
     @property
     def everywhere(self) -> Sharding:
-        return _everywhere(self.spread, self.device)
+        return mesh.everywhere(self.spread.mesh if self.spread else None, self.device)
 
     def where(self, state: Any) -> Any:
         """A sharding for every array of a state."""
@@ -90,21 +89,17 @@ class Setup(NamedTuple):
         }
 
 
-def _everywhere(spread: Spread | None, device: jax.Device) -> Sharding:
-    return mesh.everywhere(spread.mesh if spread else None, device)
-
-
 def load(request: Request, host: Host) -> Dataset:
     """The set that is named, or given as objects; its targets as the task wants them."""
     config, task = request.config, bring.task(request.config)
-    if request.data is None and config.dataset == arrays.NAME:
+    if request.data is not None:
+        found = arrays.of(request.data, task.kind)
+    elif config.dataset != arrays.NAME:
+        found = sources.load(config.dataset, request.place.data_dir, config.image_size)
+    else:
         raise RequestError("its data were objects in Python: go on there, giving them again: "
                            "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
                            "--config FILE.py, a recipe that has them.")
-    if request.data is None:
-        found = sources.load(config.dataset, request.place.data_dir, config.image_size)
-    else:
-        found = arrays.of(request.data, task.kind)
     suited, told = data.suited(found, task.kind)
     if told:
         host.console.print(f"targets: {told}")
@@ -130,81 +125,52 @@ def share_of(config: Config, count: int) -> int:
     return share
 
 
-def _tell_spread(ready: Setup) -> None:
-    """How a run is spread, in words, and what of its parameters lies in parts."""
-    spread, tell = ready.spread, ready.host.console.print
-    if spread is None:
-        if ready.request.place.fsdp:
-            tell("mesh: one device, which has nothing to split")
-        return
-    batch, processes = ready.config.batch_size, jax.process_count()
-    told = f"mesh: {spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: " \
-           f"each computes {batch // spread.shares} of a batch's {batch} examples"
-    if spread.fsdp:
-        params = ready.state_shapes.params
-        told += (f"; parameters in parts: {spread.split(params):,} of {memory.nbytes(params):,} "
-                 "bytes over all that share a batch")
-    tell(told)
-
-
-def settle(
-    request: Request, dataset: Dataset, host: Host, spread: Spread | None = None
-) -> Setup:
+def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None = None) -> Setup:
     """The data cut as asked, on the devices; the network checked against its inputs."""
-    config = request.config
+    config, tell = request.config, host.console.print
     cut = data.partition(dataset, config)
     num_train, shape = len(cut.train.rows), cut.train.input_shape
-    host.console.print(
-        f"data: {dataset.name}, {num_train:,} training and {len(cut.validation.rows):,} "
-        f"validation {'images' if len(shape) == 3 else 'examples'} of {' × '.join(map(str, shape))}"
-    )
+    kind = "images" if len(shape) == 3 else "examples"
+    tell(f"data: {dataset.name}, {num_train:,} training and {len(cut.validation.rows):,} "
+         f"validation {kind} of {' × '.join(map(str, shape))}")
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
-        host.console.print("optimizer: adamw without --weight_decay is adam")
+        tell("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread)
     lengths = durations(config, num_train)
     variables = fitting.check(learner, request.hyper, lengths, cut)
-    _tell_formulation(learner, variables, shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
     if reason != loop.WHOLE_BATCH:
-        host.console.print(f"microbatch: {size or config.batch_size // shares} ({reason})")
+        tell(f"microbatch: {size or config.batch_size // shares} ({reason})")
+    learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=size))
     order = config.seed if config.order_seed < 0 else config.order_seed
-    where = _everywhere(spread, host.device)
-    return Setup(
-        request=request,
-        hyper=mesh.put(jax.tree.map(np.float32, request.hyper), where),
-        host=host,
-        spread=spread,
-        dataset=dataset,
-        data=_placed(cut, dataset, where),
-        learner=dataclasses.replace(
-            learner, config=dataclasses.replace(config, microbatch=size)
-        ),
-        lengths=lengths,
-        root=mesh.put(jax.random.key(config.seed), where),
-        order=mesh.put(jax.random.key(order), where),
+    ready = Setup(
+        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, cut, learner,
+        lengths, jax.random.key(config.seed), jax.random.key(order),
     )
-
-
-def _tell_formulation(
-    learner: Gradient, variables: Any, input_shape: tuple[int, ...], host: Host
-) -> None:
-    """How the convolutions of a network of the user's own are computed, in words."""
-    own = not isinstance(learner.config.model, str) or bring.is_file(learner.config.model)
-    if own and host.device.platform == "cpu" and learner.config.convolution != "direct":
-        inputs = jax.ShapeDtypeStruct((2, *input_shape), np.float32)
-        found = census(lambda v, x: learner.network.apply(v, x, False)[0], variables, inputs)
-        if found.convolutions:
-            host.console.print(f"formulation: {found}")
+    where = ready.everywhere
+    return ready._replace(data=_placed(cut, dataset, where), **{
+        name: mesh.put(getattr(ready, name), where) for name in ("hyper", "root", "order")
+    })
 
 
 def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
-    spread = host.spread(request.place.fsdp)
-    share_of(request.config, spread.shares if spread else 1)
+    spread, tell = host.spread(request.place.fsdp), host.console.print
+    share = share_of(request.config, spread.shares if spread else 1)
     dataset = load(request, host)
     ready = settle(of_objects(request, dataset, host), dataset, host, spread)
-    _tell_spread(ready)
+    if not spread:
+        if request.place.fsdp:
+            tell("mesh: one device, which has nothing to split")
+        return ready
+    parts, processes = "", jax.process_count()
+    if spread.fsdp:
+        params = ready.state_shapes.params
+        parts = (f"; parameters in parts: {spread.split(params):,} of {memory.nbytes(params):,} "
+                 "bytes over all that share a batch")
+    tell(f"mesh: {spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each "
+         f"computes {share} of a batch's {request.config.batch_size} examples{parts}")
     return ready
 
 

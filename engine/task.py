@@ -61,12 +61,14 @@ class Task:
     [B] int32 where `kind` is "classes", [B, K] float32 where it is "numbers" or "labels".
 
     `score` names what ranks checkpoints and runs, of `row` or "loss"; `higher` is whether more of
-    it is better.
+    it is better. `headline` are the scores on top of the report, () all; `note` explains its table.
     """
 
     kind: ClassVar[str] = "numbers"
     score: ClassVar[str] = "loss"
     higher: ClassVar[bool] = False
+    headline: ClassVar[tuple[str, ...]] = ()
+    note: ClassVar[str] = ""
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
         """Of each example, float32 [B]. `hyper` is the run's, or None where a model is judged."""
@@ -128,9 +130,21 @@ class Task:
         return ", ".join(f"{name} {value:.4f}" for name, value in numbers(scores).items())
 
     def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
-        """What the report shows, a report.run.Shown."""
+        """What the report shows, a report.run.Shown: `headline`, or every score that is a number;
+        the row's curves; a table of what the scores have as per_class or the like; `drawn`."""
         from engine.report.run import Shown
 
-        cards = [(name, f"{value:.4f}") for name, value in numbers(scores).items()]
-        tally = self.judged_tally(judged.sums)
-        return Shown(cards, tuple(self.row(tally)), None, "", [])
+        found = {name: scores.get(name) for name in self.headline} or numbers(scores)
+        cards = [(name.replace("_", " "), f"{value:.4g}") for name, value in found.items()
+                 if value is not None]
+        tables = [([key.removeprefix("per_"), *next(iter(rows.values()))],
+                   [[name, *row.values()] for name, row in rows.items()])
+                  for key, rows in scores.items() if key.startswith("per_")]
+        return Shown(cards, tuple(self.row(self.judged_tally(judged.sums))),
+                     next(iter(tables), None), self.note, self.drawn(scores, judged, names))
+
+    def drawn(
+        self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]
+    ) -> list[tuple[str, str, bytes]]:
+        """The report's pictures: file name, heading, PNG."""
+        return []

@@ -1,7 +1,6 @@
 """A run that was trained: what it left, and predictions of its model."""
 
 import functools
-import html
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from engine.setup import learner_of
 from engine.state import State
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
-from engine.task import numbers
 
 BATCH = 128  # examples that predict holds on the device at a time
 
@@ -48,36 +46,20 @@ class Run:
         if (inputs.dtype == np.uint8) != (self.input_dtype == "uint8"):
             raise RequestError(f"predict got {inputs.dtype} inputs: the run in {self.path} was "
                                f"trained on {self.input_dtype}, and only uint8 is scaled to 0..1.")
-        return self.predictor(inputs.astype(self.input_dtype))
-
-    def predictor(self, inputs: np.ndarray) -> np.ndarray:
-        """`predict` of inputs that fit."""
         # Of few sizes, so as to compile few programs.
         size = min(BATCH, 1 << (len(inputs) - 1).bit_length()) if len(inputs) else 1
-        parts = []
+        parts = [np.zeros((0, len(self.classes)), np.float32)]
         for start in range(0, len(inputs), size):
             batch = inputs[start : start + size]
-            full = np.zeros((size, *self.input_shape), batch.dtype)
+            full = np.zeros((size, *self.input_shape), self.input_dtype)
             full[: len(batch)] = batch
             told = _predicted(self.learner, self.state.variables, full)
             parts.append(np.asarray(told)[: len(batch)])
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), np.float32)
-
-    def _repr_html_(self) -> str:
-        """A table of its scores, for a notebook."""
-        rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.4f}</td></tr>"
-                       for k, v in numbers(self.metrics).items())
-        path = html.escape(str(self.path))
-        return (f"<b>{path}</b>: {len(self.history)} epochs, {html.escape(self.line)}"
-                f"<table>{rows}</table>{path}/report.html")
-
-    @property
-    def line(self) -> str:
-        """Its scores in a line."""
-        return self.learner.task.line(self.metrics) if self.metrics else "not finished"
+        return np.concatenate(parts)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}: {len(self.history)} epochs, {self.line})"
+        told = self.learner.task.line(self.metrics) if self.metrics else "not finished"
+        return f"Run({str(self.path)!r}: {len(self.history)} epochs, {told})"
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.config import Durations
 from engine.errors import RunError
 from engine.job import processes
 from engine.job.signals import Interruption
@@ -29,18 +28,6 @@ STUCK_SECONDS = 600
 Logger = Callable[[dict[str, Any]], Any]  # of an epoch's row; a true answer is a reason to stop
 
 
-class Clock:
-    """Seconds spent in training segments, this epoch's and this process's, and its steps."""
-
-    def __init__(self, epoch: float = 0.0):
-        self.epoch, self.total, self.steps = epoch, 0.0, 0
-
-    def add(self, seconds: float, steps: int) -> None:
-        self.epoch += seconds
-        self.total += seconds
-        self.steps += steps
-
-
 @jax.jit
 def finite(state: State) -> jax.Array:
     """Whether everything that the next step builds on is."""
@@ -52,40 +39,27 @@ def finite(state: State) -> jax.Array:
 def rate_at(ready: Setup, step: int, hyper: Any) -> float | None:
     """The learning rate of an update; None where an optimizer of the user's own has none."""
     peak = getattr(hyper, "learning_rate", None)
-    if peak is None:
-        return None
-    return float(peak) * float(schedule(ready.config, ready.lengths)(step))
-
-
-def _stop_if_diverged(
-    path: Path, state: State, lengths: Durations, row: dict[str, Any], saved: bool
-) -> None:
-    bad = int(state.diverged_at)
-    if bad < 0 and math.isfinite(row["val_loss"]) and bool(finite(state)):
-        return
-    step = row["step"] if bad < 0 else bad
-    kept = f"{path}/checkpoints keeps the last good state" if saved \
-        else "nothing was saved before it"
-    rate = row["learning_rate"]
-    there = "" if rate is None else f" ({rate:.3g} there)"
-    raise RunError(
-        f"the loss was not finite at step {step} (epoch {step // lengths.epoch + 1}): the run "
-        f"stops. {kept}. Lower --learning_rate{there}, or clip the gradient with --clip_norm 1.",
-        status=3, shared=True,
-    )
+    return None if peak is None else \
+        float(peak) * float(schedule(ready.config, ready.lengths)(step))
 
 
 class Training:
-    """The epochs of one run, of all its processes together; the first one writes the history."""
+    """The epochs of one run, of all its processes together; the first one writes the history.
+
+    `epoch_seconds` are those of training segments, this epoch's so far; `seconds` and `steps` are
+    this process's in all.
+    """
 
     def __init__(
-        self, ready: Setup, programs: Programs, path: Path, progress: Progress, clock: Clock,
-        checkpoints: Checkpoints, interruption: Interruption, loggers: Sequence[Logger] = (),
+        self, ready: Setup, programs: Programs, path: Path, progress: Progress,
+        epoch_seconds: float, checkpoints: Checkpoints, interruption: Interruption,
+        loggers: Sequence[Logger] = (),
     ):
         self.ready, self.programs, self.path = ready, programs, path
-        self.progress, self.clock, self.checkpoints = progress, clock, checkpoints
+        self.progress, self.checkpoints = progress, checkpoints
         self.interruption, self.loggers = interruption, loggers
-        self._pace, self._steps = Pace(), 1  # this process's own, and what all have agreed on
+        self.epoch_seconds, self.seconds, self.steps = epoch_seconds, 0.0, 0
+        self._pace, self._next = Pace(), 1  # this process's own, and what all have agreed on
         moves = math.ceil(ready.lengths.epoch / MOVES)
         self._most = moves if progress.interactive else ready.lengths.epoch
         self._saved_at = time.monotonic()
@@ -99,9 +73,8 @@ class Training:
         lengths, reason = self.ready.lengths, ""
         while int(state.step) < lengths.total and not reason:
             state, status = self._epoch(state)
-            step = int(state.step)
-            row = self._row(state)
-            _stop_if_diverged(self.path, state, lengths, row, self.checkpoints.latest() >= 0)
+            step, row = int(state.step), self._row(state)
+            self._stop_if_diverged(state, row)
             if step % lengths.epoch == 0:
                 self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
                 reason = self._record(row)
@@ -117,22 +90,26 @@ class Training:
             self.ready.host.console.print(f"stopped after step {int(state.step)}: {reason}")
         return state
 
-    def _advance(self, state: State, count: int) -> State:
-        return self.programs.segment(**self.ready.inputs, state=state, count=np.int32(count))
-
     def _epoch(self, state: State) -> tuple[State, int]:
         """The rest of the current epoch, or as far as a signal lets it go; the signal's status."""
-        epoch, status = self.ready.lengths.epoch, 0
+        ready, status = self.ready, 0
+        epoch = ready.lengths.epoch
         number, position = divmod(int(state.step), epoch)
+
+        def advance(state: State, count: int) -> State:
+            return self.programs.segment(**ready.inputs, state=state, count=np.int32(count))
+
         for state, steps, seconds, position in rest_of_epoch(  # noqa: B020  # it goes on from there
-            self._advance, state, position, epoch, lambda: self._steps, self.stuck_after
+            advance, state, position, epoch, lambda: self._next, self.stuck_after
         ):
             self._pace.learn(steps, seconds)
-            self.clock.add(seconds, steps)
+            self.epoch_seconds += seconds
+            self.seconds += seconds
+            self.steps += steps
             with watched(self.stuck_after):
-                self._steps, status, due = self._agree()
-            values = {k: float(v) for k, v in self.ready.task.row(state.tally).items()}
-            self.progress.update(number + 1, position, self.clock.epoch, values)
+                self._next, status, due = self._agree()
+            values = {k: float(v) for k, v in ready.task.row(state.tally).items()}
+            self.progress.update(number + 1, position, self.epoch_seconds, values)
             if status or int(state.diverged_at) >= 0:
                 break
             if due and position < epoch and bool(finite(state)):
@@ -154,7 +131,7 @@ class Training:
         row: dict[str, Any] = {
             "epoch": -(-step // ready.lengths.epoch), "step": step,
             "learning_rate": rate_at(ready, step - 1, ready.hyper),
-            "seconds": self.clock.epoch, "val_loss": 0.0,
+            "seconds": self.epoch_seconds, "val_loss": 0.0,
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:
             with watched(self.stuck_after):
@@ -165,6 +142,20 @@ class Training:
                         history_row(ready.task, state.tally, validation).items()}
         return row
 
+    def _stop_if_diverged(self, state: State, row: dict[str, Any]) -> None:
+        bad, rate = int(state.diverged_at), row["learning_rate"]
+        if bad < 0 and math.isfinite(row["val_loss"]) and bool(finite(state)):
+            return
+        step = row["step"] if bad < 0 else bad
+        kept = f"{self.path}/checkpoints keeps the last good state" \
+            if self.checkpoints.latest() >= 0 else "nothing was saved before it"
+        there = "" if rate is None else f" ({rate:.3g} there)"
+        raise RunError(
+            f"the loss was not finite at step {step} (epoch {step // self.ready.lengths.epoch + 1})"
+            f": the run stops. {kept}. Lower --learning_rate{there}, or clip the gradient with "
+            "--clip_norm 1.", status=3, shared=True,
+        )
+
     def _record(self, row: dict[str, Any]) -> str:
         """Write and tell a whole epoch; why a logger wants to stop, or ''."""
         if processes.first_process():
@@ -172,12 +163,12 @@ class Training:
         told = ("epoch", "step", "learning_rate", "seconds")
         shown = {k: v for k, v in row.items() if k not in told}
         trained = {k: v for k, v in shown.items() if not k.startswith("val_")}
-        self.progress.finish(row["epoch"], self.clock.epoch, trained | shown)
-        self.clock.epoch = 0.0
+        self.progress.finish(row["epoch"], self.epoch_seconds, trained | shown)
+        self.epoch_seconds = 0.0
         answers = [logger(dict(row)) for logger in self.loggers]
         return next(("a logger asked for it" if a is True else str(a) for a in answers if a), "")
 
     def _save(self, state: State, score: float | None) -> None:
         with watched(self.stuck_after):
-            self.checkpoints.save(state, score, self.clock.epoch)
+            self.checkpoints.save(state, score, self.epoch_seconds)
         self._saved_at = time.monotonic()

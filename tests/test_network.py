@@ -163,9 +163,9 @@ def test_a_function_makes_one():
 
 
 @pytest.mark.parametrize("model, said", [
-    (7, "model int is a int: give a Linen or NNX module"),
+    (7, "model int is a int, which is no network: give a Linen or NNX"),
     (lambda: 7, "gives a int|is a int"),
-    (lambda width: None, r"wants \(width\).*give width a default"),
+    (lambda width: None, "missing 1 .*: 'width'. It is called with what .* num_outputs"),
     (lambda: (lambda x: x), "gives a function, which is no network"),
 ])
 def test_what_is_no_network_is_refused(model, said):

@@ -195,7 +195,7 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
 
     run = SimpleNamespace(
         input_shape=(6, 6, 1), classes=("a", "b"), learner=SimpleNamespace(task=Told()),
-        predictor=lambda batch: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
+        predict=lambda batch: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
     )
     read = image.read
     monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))

@@ -265,3 +265,19 @@ def test_disagreement_is_the_mean_over_pairs_of_members(members, classes, count)
     predicted = np.random.default_rng(0).integers(0, classes, (members, count)).astype(np.int32)
     want = np.mean([(a != b).mean() for a, b in itertools.combinations(predicted, 2)])
     assert disagreement(predicted) == pytest.approx(want)
+
+
+@pytest.mark.parametrize("task, case, card, head", [
+    (*CASES[0], "accuracy", ["class", "precision", "recall", "f1", "support"]),
+    (*CASES[1], "mse", ["output", "mse", "mae", "r2"]),
+    (*CASES[2], "f1 micro", ["label", "f1", "average_precision", "support"]),
+])
+def test_a_report_has_the_headline_and_a_row_for_each(task, case, card, head, monkeypatch):
+    monkeypatch.setattr(type(task), "drawn", lambda *_: [])
+    found = judged(task, *case(count=12))
+    names = tuple("abcd"[:found.predicted.shape[1]])
+    scores = task.summarise(found, names)
+    shown = task.shown(scores, found, names)
+    assert shown.cards[0] == (card, f"{scores[card.replace(' ', '_')]:.4g}")
+    assert shown.table[0] == head and [row[0] for row in shown.table[1]] == list(names)
+    assert shown.names[0] == "loss" and task.score in shown.names

@@ -38,7 +38,7 @@ def tell(request: Request, checkpoint: str, files: list[str]) -> None:
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
         batch = np.stack([image.read(file, run.input_shape) for file in some])
-        for file, row in zip(some, run.predictor(batch), strict=True):
+        for file, row in zip(some, run.predict(batch), strict=True):
             print(f"{visible(file, '')}\t{run.learner.task.told(row, names)}")
 
 

@@ -25,6 +25,6 @@ def summary(request: Request, host: Host) -> str:
         case Linen(module):
             table = nn.tabulate(module, jax.random.key(0), compute_flops=True, console_kwargs=wide)
             return table(inputs, **wanted(module.__call__, False, None))
-        case NNX(make):
-            return nnx.tabulate(make(nnx.Rngs(0)), inputs, console_kwargs=wide)
+        case NNX() as made:
+            return nnx.tabulate(made.make(nnx.Rngs(0)), inputs, console_kwargs=wide)
     raise RequestError("--summary: only Linen and NNX modules tell their layers.")

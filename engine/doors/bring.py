@@ -3,6 +3,7 @@
 A user's file is the user's code, and runs as such. Nothing is registered anywhere.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -12,11 +13,11 @@ import re
 import sys
 import traceback
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.config import MODELS, TASKS, Config
+from engine.config import MODELS, TASKS, Config, is_ours
 from engine.errors import RequestError, one_line, unknown
 
 MOST_WRITTEN = 300  # characters
@@ -37,15 +38,19 @@ def value(kind: str, word: Any) -> Any:
         return word
     if is_file(word):
         file, _, name = word.rpartition(":")
-        return _named(kind, Path(file).expanduser(), name)
-    if word.startswith("<"):
+        found = names(f"--{kind}", Path(file).expanduser())
+        if name not in found:
+            own = [k for k, v in found.items() if not k.startswith("_")
+                   and getattr(v, "__module__", found["__name__"]) == found["__name__"]]
+            raise unknown(f"name in {file}", name, own)
+        return found[name]
+    if not is_ours(word):
         raise RequestError(f"{kind} {word} was an object in Python: go on there, giving it again: "
                            "fit(config, resume=path), load(path, config).")
-    names, package = _OURS.get(kind, ((), ""))
-    if word not in names:
-        raise RequestError(f"--{kind} {word}: {unknown(kind, word, names)} Your own is "
-                           f"--{kind} FILE.py:NAME." if names else
-                           f"--{kind} {word}: type FILE.py:NAME.")
+    words, package = _OURS.get(kind, ((), ""))
+    if word not in words:
+        hint = f"{unknown(kind, word, words)} Your own is --{kind}" if words else "type"
+        raise RequestError(f"--{kind} {word}: {hint} FILE.py:NAME.")
     module = importlib.import_module(f"{package}.{word}")
     return next(v for k, v in vars(module).items() if k.lower() == word.replace("_", ""))
 
@@ -53,23 +58,8 @@ def value(kind: str, word: Any) -> Any:
 def names(flag: str, file: Path) -> dict[str, Any]:
     """What a file of the user's defines. Raises RequestError where it raises."""
     found = digest(file)
-    try:
+    with telling(f"{flag} {file}"):
         return vars(_loaded(str(file.absolute()), found))
-    except _Raised as error:
-        raise RequestError(f"{flag} {file}: {error}.") from None
-
-
-class _Raised(Exception):
-    """In words, what a user's file raised."""
-
-
-def _named(kind: str, file: Path, name: str) -> Any:
-    module = names(f"--{kind}", file)
-    if name not in module:
-        own = [k for k, v in module.items() if not k.startswith("_")
-               and getattr(v, "__module__", module["__name__"]) == module["__name__"]]
-        raise unknown(f"name in {file}", name, own)
-    return module[name]
 
 
 def digest(file: Path) -> str:
@@ -91,104 +81,77 @@ def _loaded(path: str, _digest: str) -> Any:
     sys.path.insert(0, str(Path(path).parent))  # as `python FILE` would
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise _Raised(raised(error, path)) from None
     finally:
         sys.path.remove(str(Path(path).parent))
     return module
 
 
-def raised(error: BaseException, path: str = "") -> str:
-    """What a user's code raised, in a line: where in their file, and their error's own words."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: SyntaxError: {error.msg}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename == path or not path and _is_a_users(f.filename)]
-    said = one_line(next(iter(str(error).strip().splitlines()), "")).rstrip(".")
-    place = f"{own[-1].filename}, line {own[-1].lineno}: " if own else f"{path}: " if path else ""
-    return f"{place}{type(error).__name__}: {said}"
+@contextlib.contextmanager
+def telling(what: str, instead: str = "") -> Iterator[None]:
+    """What a user's code raises becomes a RequestError: in a line, with the file and line where it
+    was theirs, and their error's own words."""
+    try:
+        yield
+    except RequestError:
+        raise
+    except (Exception, SystemExit) as error:  # it raises what it likes
+        said = one_line(str(error).strip().partition("\n")[0] or error).rstrip(".")
+        own = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)
+               if _is_a_users(f.filename)]
+        if isinstance(error, SyntaxError):
+            own, said = [(error.filename or "", error.lineno)], error.msg
+        place = f"{own[-1][0]}, line {own[-1][1]}: " if own else ""
+        raise RequestError(f"{what}: {place}{type(error).__name__}: {said}.{instead}") from None
 
 
 def _is_a_users(file: str) -> bool:
     """Whether a file is neither ours, nor Python's or a package's."""
-    path, own = Path(file), Path(__file__).parents[1]  # engine/
-    library = Path(inspect.__file__).parent
-    return not ({"site-packages", "dist-packages"} & {*path.parts} or file.startswith("<")
-                or own in path.parents or own.with_name("models") == path.parent
-                or library in path.parents)
+    path, engine = Path(file), Path(__file__).parents[1]
+    others = engine, engine.with_name("models"), Path(inspect.__file__).parent
+    return not (file.startswith("<") or {"site-packages", "dist-packages"} & {*path.parts}
+                or any(map(path.is_relative_to, others)))
 
 
-def parameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """Of a function or of a class's __init__, which a metaclass may hide; {} of what tells none."""
+def parameters(function: Callable) -> list[str]:
+    """Of a function or of a class's __init__, which a metaclass may hide; [] of what tells none."""
+    own: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
     try:
-        if isinstance(function, type):
-            own = inspect.signature(function.__init__)  # type: ignore[misc]
-            return dict(list(own.parameters.items())[1:])
-        return dict(inspect.signature(function).parameters)
+        return [*inspect.signature(own).parameters]
     except (TypeError, ValueError):
-        return {}
+        return []
 
 
 def called(what: str, function: Callable, handed: dict[str, Any]) -> Any:
     """`function` of those of `handed` that its signature has. Raises RequestError where it wants
     others, or raises."""
-    asked = parameters(function)
-    lacking = [p.name for p in asked.values()
-               if p.name not in handed and p.default is p.empty
-               and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    if lacking:
-        found = ", ".join(map(str, asked.values()))
-        raise RequestError(f"{what} wants ({found}), and is called with {', '.join(handed)}, those "
-                           f"that it has: give {' and '.join(lacking)} a default.")
-    try:
-        return function(**{k: v for k, v in handed.items() if k in asked})
-    except RequestError:
-        raise
-    except Exception as error:
-        raise RequestError(f"{what}: {raised(error)}.") from None
-
-
-def check_call(what: str, function: Any, *handed: str) -> None:
-    """Raise RequestError for what can't be called with so many."""
-    if not callable(function):
-        raise RequestError(f"{what} is a {type(function).__name__}: give a function of "
-                           f"({', '.join(handed)}).")
-    try:
-        inspect.signature(function).bind(*handed)
-    except ValueError:  # it tells none
-        pass
-    except TypeError:
-        found = ", ".join(map(str, parameters(function).values()))
-        raise RequestError(f"{what} wants ({found}), and is called with "
-                           f"({', '.join(handed)}): give it these.") from None
+    given = {name: handed[name] for name in parameters(function) if name in handed}
+    with telling(what, f" It is called with what it asks for of {', '.join(handed)}."):
+        return function(**given)
 
 
 def task(config: Config) -> Any:
     """The task of a Config. Raises RequestError for a loss that it doesn't have."""
-    made = value("task", config.task)
-    object_itself = not isinstance(made, type)  # has its loss and threshold already
-    if not object_itself:
-        handed = {"loss_name": config.loss, "threshold": config.threshold}
-        made = called(f"task {short(config.task)}", made, handed)
     from engine.task import KINDS, Task
 
-    what = f"task {short(config.task)}"
+    name, made = short(config.task), value("task", config.task)
+    of_class = isinstance(made, type)  # an object has its loss and threshold already
+    if of_class:
+        handed = {"loss_name": config.loss, "threshold": config.threshold}
+        made = called(f"task {name}", made, handed)
     if not isinstance(made, Task):
-        raise RequestError(f"{what} is a {type(made).__name__}: give a subclass of flaxmill.Task.")
+        raise RequestError(f"task {name} is a {type(made).__name__}: give a subclass of "
+                           "flaxmill.Task.")
     if made.kind not in KINDS:
-        raise unknown(f"kind of {what}", str(made.kind), KINDS)
-    if type(made).loss is Task.loss:
-        raise RequestError(f"{what} has no loss: give it loss(self, outputs, targets, hyper), of "
-                           "each example, [B].")
-    losses = getattr(made, "losses", ())
-    if config.loss and (object_itself or config.loss not in losses):
-        if object_itself or not losses:
-            raise RequestError(f"--loss {config.loss} has no effect with a task of your own, which "
-                               "has its own: leave it out.")
-        raise unknown(f"loss of --task {short(config.task)}", config.loss, losses)
-    if config.threshold != Config.threshold and (object_itself or not hasattr(made, "threshold")):
-        raise RequestError(f"--threshold {config.threshold} has no effect with --task "
-                           f"{short(config.task)}: type --task multilabel, or leave it out.")
+        raise unknown(f"kind of task {name}", str(made.kind), KINDS)
+    losses = getattr(made, "losses", ()) if of_class else ()
+    if config.loss and not losses:
+        raise RequestError(f"--loss {config.loss} has no effect with a task of your own, which "
+                           "has its own: leave it out.")
+    if config.loss and config.loss not in losses:
+        raise unknown(f"loss of --task {name}", config.loss, losses)
+    if config.threshold != Config.threshold and not (of_class and hasattr(made, "threshold")):
+        raise RequestError(f"--threshold {config.threshold} has no effect with --task {name}: type "
+                           "--task multilabel, or leave it out.")
     return made
 
 
@@ -201,9 +164,8 @@ def first_type(word: Any, default: Any) -> Any:
         raise RequestError(f"optimizer {short(word)} is a {type(function).__name__}: give a "
                            "function of (hyper, durations) that returns an Optax chain.")
     try:
-        first = next(iter(inspect.signature(function).parameters))
-        hint = typing.get_type_hints(function).get(first)
-    except (TypeError, ValueError, NameError, StopIteration):
+        hint = typing.get_type_hints(function).get(parameters(function)[0])
+    except (TypeError, NameError, IndexError):
         return default
     return hint if isinstance(hint, type) and hasattr(hint, "_fields") else default
 
@@ -227,20 +189,21 @@ def written(word: Any) -> Any:
     return text if text.startswith("<") else f"<{text}>"
 
 
+def _files(config: Config) -> dict[str, tuple[Path, str]]:
+    """The user's files that a Config names, by its field, and the name in each."""
+    parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
+             if f.metadata["brought"] and is_file(getattr(config, f.name))}
+    return {field: (Path(word.rpartition(":")[0]).expanduser(), word.rpartition(":")[2])
+            for field, word in parts.items()}
+
+
 def absolute(config: Config) -> Config:
     """The same with files named from the root, so that a run is found again from any folder."""
-    changed: dict[str, Any] = {}
-    for f in dataclasses.fields(config):
-        word = getattr(config, f.name)
-        if f.metadata["brought"] and is_file(word):
-            file, _, name = word.rpartition(":")
-            changed[f.name] = f"{Path(file).expanduser().absolute()}:{name}"
-    return dataclasses.replace(config, **changed) if changed else config
+    found: dict[str, Any] = {field: f"{file.absolute()}:{name}"
+                             for field, (file, name) in _files(config).items()}
+    return dataclasses.replace(config, **found)
 
 
 def digests(config: Config) -> dict[str, str]:
     """The SHA-256 of each file of the user's that a Config names, by its field."""
-    words = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
-             if f.metadata["brought"]}
-    return {name: digest(Path(word.rpartition(":")[0])) for name, word in words.items()
-            if is_file(word)}
+    return {field: digest(file) for field, (file, _) in _files(config).items()}

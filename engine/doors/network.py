@@ -4,18 +4,23 @@ What a network's call may ask for by name is handed over: `train`, `training` or
 `deterministic` or `use_running_average`, their opposite; `valid`, bool [B], false where an example
 only fills the batch up. What builds one may ask for `num_outputs` or `num_classes`, and of NNX
 `rngs`.
+
+init(key, inputs) → the variables before any update; apply(variables, inputs, train, key, valid) →
+the outputs [B, ...], and what a training call leaves of all but the params. Each is frozen and
+hashable: static under jit.
 """
 
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from engine.doors.bring import called, parameters, short, value
@@ -24,25 +29,12 @@ from engine.errors import RequestError
 Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
 
 
-class Network(Protocol):
-    """Frozen and hashable: static under jit."""
-
-    def init(self, key: Array, inputs: Array) -> Variables:
-        """The variables before any update."""
-
-    def apply(
-        self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
-        valid: Array | None = None,
-    ) -> tuple[Array, Variables]:
-        """Outputs [B, ...], and what a training call leaves of all but the params."""
-
-
-def wanted(call: Callable, train: bool, valid: Array | None) -> dict[str, Any]:
+def wanted(call: Callable, train: bool, valid: Array | None, **more: Any) -> dict[str, Any]:
     """Of what a call may ask for, what this one does."""
     on = dict.fromkeys(("train", "training", "is_training"), train)
     off = dict.fromkeys(("deterministic", "use_running_average"), not train)
     asked = inspect.signature(call).parameters
-    return {k: v for k, v in (on | off | {"valid": valid}).items() if k in asked}
+    return {k: v for k, v in (on | off | {"valid": valid} | more).items() if k in asked}
 
 
 @dataclass(frozen=True)
@@ -69,13 +61,19 @@ class Linen:
 
 @dataclass(frozen=True)
 class NNX:
-    """What makes a flax.nnx module of random keys; a module itself begins, whatever the seed, with
-    its own values."""
+    """What makes a flax.nnx module of random keys; or a module, which begins, whatever the seed,
+    with its own values."""
 
-    make: Callable[[nnx.Rngs], nnx.Module]
+    source: Any
+    num_outputs: int
 
     KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat, "random": nnx.RngState,
              "variables": ...}  # the last are all others
+
+    def make(self, rngs: nnx.Rngs) -> nnx.Module:
+        if isinstance(self.source, nnx.Module):
+            return nnx.clone(self.source)
+        return _made(self.source, self.num_outputs, rngs=rngs)
 
     @functools.cached_property
     def _abstract(self) -> tuple[Any, dict[str, Any]]:
@@ -109,14 +107,11 @@ def _named(tree: Any) -> Any:
 
 
 def _filled(state: Any, tree: Any) -> Any:
-    """The template `state` with the values of `tree`."""
-    def numbered(template: Any, named: Any) -> Any:
-        if not isinstance(template, dict):
-            return named
-        return {k: numbered(v, named[str(k)]) for k, v in template.items()}
-
-    state = jax.tree.map(lambda x: x, state)
-    nnx.replace_by_pure_dict(state, numbered(nnx.to_pure_dict(state), tree))
+    """The template `state` with the values of `tree`, whose names are text."""
+    named, state = flatten_dict(tree), jax.tree.map(lambda x: x, state)
+    paths = flatten_dict(nnx.to_pure_dict(state))
+    values = {path: named[tuple(map(str, path))] for path in paths}
+    nnx.replace_by_pure_dict(state, unflatten_dict(values))
     return state
 
 
@@ -139,61 +134,34 @@ class Functions:
         return {"params": self.pair.init(key, inputs)}
 
     def apply(self, variables, inputs, train, key=None, valid=None):
-        how = wanted(self.pair.apply, train, valid)
-        if "key" in inspect.signature(self.pair.apply).parameters:
-            how["key"] = key
+        how = wanted(self.pair.apply, train, valid, key=key)
         return self.pair.apply(variables["params"], inputs, **how), {}
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """Makes a module like `module`, whatever the keys."""
-
-    module: nnx.Module
-
-    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
-        return nnx.clone(self.module)
+Network = Linen | NNX | Functions
 
 
-@dataclass(frozen=True)
-class _Made:
-    """Makes a module by calling `factory` with what it asks for."""
-
-    factory: Callable
-    num_outputs: int
-
-    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
-        return called(f"model {short(self.factory)}", self.factory,
-                      _outputs(self.num_outputs) | {"rngs": rngs})
-
-
-def _outputs(count: int) -> dict[str, Any]:
-    return dict.fromkeys(("num_outputs", "num_classes"), count)
+def _made(factory: Callable, num_outputs: int, **more: Any) -> Any:
+    """What a class or function makes, called with what it asks for."""
+    handed = dict.fromkeys(("num_outputs", "num_classes"), num_outputs)
+    return called(f"model {short(factory)}", factory, handed | more)
 
 
 def of(model: Any, num_outputs: int) -> Network:
     """The network of a word or a value. Raises RequestError for what is none."""
     made = value("model", model)
+    is_function = callable(made) and not hasattr(made, "apply")
+    if isinstance(made, nnx.Module) or is_function and "rngs" in parameters(made):
+        return NNX(made, num_outputs)
+    makes = is_function or isinstance(made, type)
+    if makes:
+        made = _made(made, num_outputs)
     if isinstance(made, nnx.Module):
-        return NNX(_Copy(made))
-    if callable(made) and not isinstance(made, nn.Module) and not hasattr(made, "apply"):
-        return _called(made, num_outputs)
-    if isinstance(made, type):  # a Linen class
-        made = called(f"model {short(made)}", made, _outputs(num_outputs))
+        return NNX(made, num_outputs)
     if isinstance(made, nn.Module):
         return Linen(made)
     if hasattr(made, "init") and hasattr(made, "apply"):
         return Functions(made)
-    raise RequestError(f"model {short(model)} is a {type(made).__name__}: give a Linen or NNX "
-                       "module, its class, or an object with init and apply.")
-
-
-def _called(factory: Callable, num_outputs: int) -> Network:
-    """Of a function or an NNX class."""
-    if "rngs" in parameters(factory):
-        return NNX(_Made(factory, num_outputs))
-    made = called(f"model {short(factory)}", factory, _outputs(num_outputs))
-    if not isinstance(made, nnx.Module) and not hasattr(made, "apply"):
-        raise RequestError(f"model {short(factory)} gives a {type(made).__name__}, which is no "
-                           "network: give a Linen or NNX module.")
-    return of(made, num_outputs)
+    raise RequestError(f"model {short(model)} {'gives' if makes else 'is'} a {type(made).__name__},"
+                       " which is no network: give a Linen or NNX module, its class, or an object "
+                       "with init and apply.")

@@ -9,21 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.extend.core import JaxprEqn
 
 from engine.formulation import pooling
 
 
-def refusal(convolution: JaxprEqn) -> str:
-    """Why it can't be a product over patches, in a word; "" where it can."""
-    given = convolution.params
-    if given["feature_group_count"] != 1 or given["batch_group_count"] != 1:
-        return "grouped"
-    if given["out_sharding"] is not None:
-        return "of a given sharding"
-    aval: Any = convolution.outvars[0].aval
-    return "empty" if 0 in aval.shape else ""
+def may_be_product(convolution: JaxprEqn) -> bool:
+    """Whether it is neither grouped, nor of a given sharding, nor empty."""
+    given, aval = convolution.params, convolution.outvars[0].aval
+    return (given["feature_group_count"] == given["batch_group_count"] == 1
+            and given["out_sharding"] is None and 0 not in aval.shape)  # type: ignore[attr-defined]
 
 
 class Along(NamedTuple):
@@ -38,10 +35,10 @@ class Along(NamedTuple):
         """How many windows an axis of so many pixels has."""
         return ((pixels - (self.side - 1) * self.dilation - 1) // self.stride + 1) // self.window
 
-    def begins(self) -> list[list[int]]:
+    def begins(self) -> list[range]:
         """The first pixel of every corner and place in the kernel: [corner][place]"""
-        return [[corner * self.stride + place * self.dilation for place in range(self.side)]
-                for corner in range(self.window)]
+        return [range(first, first + self.side * self.dilation, self.dilation)
+                for first in range(0, self.window * self.stride, self.stride)]
 
 
 def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
@@ -51,28 +48,21 @@ def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
     own: [B, S', corners, K·C]. Pooling and its gradient then need no strided access, and what it
     drops at an odd edge is never made.
     """
-    sizes = [axis.size(n) for axis, n in zip(axes, x_BxSxC.shape[1:-1], strict=True)]
+    batch, *sides, channels = x_BxSxC.shape
     steps = [axis.stride * axis.window for axis in axes]
-    ends = [(size - 1) * step + 1 for size, step in zip(sizes, steps, strict=True)]
-    begins = [
-        begin for corner in itertools.product(*(axis.begins() for axis in axes))
-        for begin in itertools.product(*corner)
-    ]
+    ends = [(axis.size(side) - 1) * step + 1
+            for axis, side, step in zip(axes, sides, steps, strict=True)]
+    begins = [begin for corner in itertools.product(*(axis.begins() for axis in axes))
+              for begin in itertools.product(*corner)]
 
     def pixels(begin: tuple[int, ...]) -> Array:
-        stop = [b + end for b, end in zip(begin, ends, strict=True)]
-        batch, channels = x_BxSxC.shape[0], x_BxSxC.shape[-1]
+        stop = map(sum, zip(begin, ends, strict=True))
         return lax.slice(x_BxSxC, (0, *begin, 0), (batch, *stop, channels), (1, *steps, 1))
 
     once = {begin: pixels(begin) for begin in dict.fromkeys(begins)}
     flat = jnp.concatenate([once[begin] for begin in begins], axis=-1)
     corners = math.prod(axis.window for axis in axes)
     return flat.reshape(*flat.shape[:-1], corners, -1) if corners > 1 else flat
-
-
-def _spatial(given: Mapping[str, Any], sides: Sequence[int]) -> list[int]:
-    """Of a number for each axis of the result, those for the spatial ones."""
-    return [sides[axis] for axis in given["dimension_numbers"].out_spec[2:]]
 
 
 def product(
@@ -89,21 +79,18 @@ def product(
         none = (0, 0, 0)
         x_BxSxC = lax.pad(x_BxSxC, jnp.zeros((), x.dtype), [none, *around, none])
     sides, rank = kernel_KxCxF.shape[:-2], len(around)
-    window = _spatial(given, pool["window_dimensions"]) if pool else [1] * rank
+    window = [pool["window_dimensions"][axis] for axis in out[2:]] if pool else [1] * rank
     axes = list(map(Along, sides, given["window_strides"], given["rhs_dilation"], window))
     rows = patches(x_BxSxC, axes)
     # In two dimensions, so that its transposes are plain products too.
-    y_NxF = lax.dot_general(
-        rows.reshape(-1, rows.shape[-1]),
-        kernel_KxCxF.reshape(-1, kernel_KxCxF.shape[-1]),
-        (((1,), (0,)), ((), ())),
+    y_NxF = lax.dot(
+        rows.reshape(-1, rows.shape[-1]), kernel_KxCxF.reshape(-1, kernel_KxCxF.shape[-1]),
         precision=given["precision"], preferred_element_type=given["preferred_element_type"],
     )
     y = y_NxF.reshape(*rows.shape[:-1], -1)
     if pool:
         y = pooling.maximum(y[..., corner, :] for corner in range(y.shape[-2]))
-    order = {axis: number for number, axis in enumerate((out[0], *out[2:], out[1]))}
-    return y.transpose(*(order[axis] for axis in range(rank + 2)))
+    return y.transpose(np.argsort((out[0], *out[2:], out[1])))
 
 
 def direct(

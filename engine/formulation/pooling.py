@@ -17,14 +17,11 @@ from jax.extend.core import Jaxpr, JaxprEqn, Var, primitives
 MOST_CORNERS = 4  # of a window that is pooled together with its convolution
 
 
-def refusal(pool: JaxprEqn) -> str:
-    """Why it can't be a maximum of slices, in a word; "" where it can."""
+def may_be_slices(pool: JaxprEqn) -> bool:
+    """Whether it is of floats, without dilation of what it pools, and not empty."""
     aval: Any = pool.outvars[0].aval
-    if not jnp.issubdtype(aval.dtype, jnp.floating):
-        return "of integers"
-    if any(dilation > 1 for dilation in pool.params["base_dilation"]):
-        return "dilated"
-    return "empty" if 0 in aval.shape else ""
+    return (jnp.issubdtype(aval.dtype, jnp.floating) and 0 not in aval.shape
+            and all(dilation == 1 for dilation in pool.params["base_dilation"]))
 
 
 @jax.custom_jvp
@@ -94,8 +91,16 @@ def _disjoint(pool: JaxprEqn, out_spec: tuple[int, ...]) -> bool:
     given = pool.params
     return (given["window_dimensions"] == given["window_strides"]
             and 1 < math.prod(given["window_dimensions"]) <= MOST_CORNERS
-            and not set(_compared(pool)) & set(out_spec[:2])
-            and set(given["window_dilation"]) == {1} and not any(map(any, given["padding"])))
+            and not {*_compared(pool)} & {*out_spec[:2]}
+            and {*given["window_dilation"]} == {1} and not any(map(any, given["padding"])))
+
+
+def _alike(atom: Any, pool: JaxprEqn, maker: JaxprEqn | None) -> bool:
+    """Whether what the equation `maker` made is the same throughout a window."""
+    shape, varying = atom.aval.shape, range(atom.aval.ndim)
+    if maker and maker.primitive is primitives.broadcast_in_dim_p:
+        varying = maker.params["broadcast_dimensions"]
+    return not shape or all(axis not in varying or shape[axis] == 1 for axis in _compared(pool))
 
 
 def _is_relu(eqn: JaxprEqn) -> bool:
@@ -116,26 +121,19 @@ def _is_relu(eqn: JaxprEqn) -> bool:
 def together(jaxpr: Jaxpr, may: Callable[[JaxprEqn], bool]) -> Iterator[Pooled]:
     """Every pooling that can be computed with the convolution before it, if it `may` be: nobody
     else uses what is between."""
-    uses = Counter(atom for eqn in jaxpr.eqns for atom in eqn.invars if isinstance(atom, Var))
-    uses.update(atom for atom in jaxpr.outvars if isinstance(atom, Var))
-    made = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
-
-    def alike(atom: Any, pool: JaxprEqn) -> bool:
-        """Whether it is the same throughout a window."""
-        shape, varying = atom.aval.shape, range(atom.aval.ndim)
-        maker = made.get(atom) if isinstance(atom, Var) else None
-        if maker and maker.primitive is primitives.broadcast_in_dim_p:
-            varying = maker.params["broadcast_dimensions"]
-        return not shape or all(axis not in varying or shape[axis] == 1 for axis in _compared(pool))
+    atoms = (*(atom for eqn in jaxpr.eqns for atom in eqn.invars), *jaxpr.outvars)
+    uses = Counter(atom for atom in atoms if isinstance(atom, Var))
+    made: dict[Any, JaxprEqn] = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
 
     def before(eqn: JaxprEqn, pool: JaxprEqn) -> tuple[Any, int | None] | None:
         """What a step between works on, and the number of its bias."""
         if _is_relu(eqn):
             return eqn.invars[0], None
         if eqn.primitive is primitives.add_p:
-            out: Any = eqn.outvars[0].aval
-            for number, x in ((1, eqn.invars[0]), (0, eqn.invars[1])):
-                if x.aval == out and alike(eqn.invars[number], pool):
+            for x, number in zip(eqn.invars, (1, 0), strict=True):
+                bias = eqn.invars[number]
+                maker = made.get(bias) if isinstance(bias, Var) else None
+                if x.aval == eqn.outvars[0].aval and _alike(bias, pool, maker):
                     return x, number
         return None
 

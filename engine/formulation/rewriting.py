@@ -12,29 +12,26 @@ own has a gradient that a GPU adds up in any order.
 """
 
 import functools
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import (
-    ClosedJaxpr,
-    Jaxpr,
-    JaxprEqn,
-    Literal,
-    jaxprs_in_params,
-    primitives,
-)
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params, primitives
 
 from engine.formulation import pooling
-from engine.formulation.patches import direct, product, refusal
+from engine.formulation.patches import direct, may_be_product, product
 
 INNER = {  # the functions that an equation calls, where they may be rewritten
     primitives.jit_p: "jaxpr", primitives.scan_p: "jaxpr", primitives.while_p: "body_jaxpr",
     primitives.cond_p: "branches", primitives.remat_p: "jaxpr",
+}
+MAY = {  # what is rewritten, where these say so
+    primitives.conv_general_dilated_p: may_be_product,
+    primitives.reduce_window_max_p: pooling.may_be_slices,
 }
 
 
@@ -54,39 +51,10 @@ def rewritten(function: Callable, how: str = "auto") -> Callable:
     return evaluated
 
 
-class Census(NamedTuple):
-    """Of a function: its convolutions, those rewritten as products, why the others are not, and
-    its max-poolings that are rewritten. A loop's body counts once."""
-
-    convolutions: int
-    products: int
-    left: dict[str, int]
-    poolings: int
-
-    def __str__(self) -> str:
-        if not self.convolutions:
-            return "no convolutions"
-        told = f"{self.products} of {self.convolutions} convolutions as products over patches"
-        left = ", ".join(f"{count} {reason}" for reason, count in self.left.items())
-        return f"{told}; left as they are: {left}" if left else told
-
-
-def census(function: Callable, *args: Any, **kwargs: Any) -> Census:
-    """What `rewritten` does with it. Arguments may be shapes, jax.ShapeDtypeStruct."""
-    found = list(_found(_traced(function, args, kwargs)[0].jaxpr))
-    fates = Counter(fate for primitive, fate in found
-                    if primitive is primitives.conv_general_dilated_p)
-    done = fates.pop("", 0)
-    poolings = sum(not fate for primitive, fate in found
-                   if primitive is primitives.reduce_window_max_p)
-    return Census(done + fates.total(), done, dict(fates.most_common()), poolings)
-
-
 def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, list[Array], Any]:
     """Its equations, the arrays among its arguments, and the tree of its result."""
     leaves, tree = jax.tree.flatten((args, kwargs))
-    taken = [isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
-             for x in leaves]
+    taken = [isinstance(x, jax.Array | np.ndarray | np.generic) for x in leaves]
 
     def of_arrays(*arrays: Array) -> Any:
         given = iter(arrays)
@@ -94,7 +62,7 @@ def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, li
         args, kwargs = jax.tree.unflatten(tree, all_leaves)
         return function(*args, **kwargs)
 
-    arrays = [x for t, x in zip(taken, leaves, strict=True) if t]
+    arrays = list(itertools.compress(leaves, taken))
     jaxpr, shape = jax.make_jaxpr(of_arrays, return_shape=True)(*arrays)
     return jaxpr, arrays, jax.tree.structure(shape)
 
@@ -105,42 +73,24 @@ def _inner(eqn: JaxprEqn) -> list[Jaxpr]:
     return list(jaxprs_in_params({"called": called}))
 
 
-def _fate(eqn: JaxprEqn) -> str | None:
-    """Why it stays as it is, "" where it is rewritten, None where it is of no concern here."""
-    if eqn.primitive is primitives.conv_general_dilated_p:
-        return refusal(eqn)
-    if eqn.primitive is primitives.reduce_window_max_p:
-        return pooling.refusal(eqn)
-    return None
-
-
-def _found(jaxpr: Jaxpr, kept: str = "") -> Iterator[tuple[Any, str]]:
-    """Primitive and fate of all convolutions and max-poolings, `kept` for the reason if given."""
-    for eqn in jaxpr.eqns:
-        if (fate := _fate(eqn)) is not None:
-            yield eqn.primitive, kept or fate
-        inner = _inner(eqn)
-        for body in inner:
-            yield from _found(body, kept)
-        for body in () if inner else jaxprs_in_params(eqn.params):
-            yield from _found(body, kept or f"in {eqn.primitive}")
+def _may(eqn: JaxprEqn) -> bool:
+    """Whether it is rewritten."""
+    return eqn.primitive in MAY and MAY[eqn.primitive](eqn)
 
 
 def _rewrites(jaxpr: Jaxpr) -> bool:
-    return any(not fate for _, fate in _found(jaxpr))
+    """Whether anything in it, or in what it calls, is rewritten."""
+    return any(_may(eqn) or any(map(_rewrites, _inner(eqn))) for eqn in jaxpr.eqns)
 
 
-def _evaluated(
-    jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], how: str
-) -> list[Any]:
+def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], how: str) -> list[Any]:
     """The results of a traced function, rewritten."""
     value = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else value[atom]
 
-    groups = {id(group.pool): group
-              for group in pooling.together(jaxpr, may=lambda eqn: _fate(eqn) == "")}
+    groups = {id(group.pool): group for group in pooling.together(jaxpr, _may)}
     waits = {id(eqn) for group in groups.values()
              for eqn in (group.convolution, *(step for step, _ in group.between))}
     for eqn in jaxpr.eqns:
@@ -148,8 +98,7 @@ def _evaluated(
             continue
         with jax.named_scope(str(eqn.source_info.name_stack)), eqn.ctx.manager:
             if group := groups.get(id(eqn)):
-                values = map(read, group.convolution.invars)
-                y = _convolved(how, group.convolution, eqn, *values)
+                y = _convolved(how, group.convolution, eqn, *map(read, group.convolution.invars))
                 results = [group.after(y, read)]
             else:
                 results = _results(eqn, [read(atom) for atom in eqn.invars], how)
@@ -159,8 +108,7 @@ def _evaluated(
 
 def _results(eqn: JaxprEqn, values: list[Any], how: str) -> list[Any]:
     """One equation's, rewritten where it can be."""
-    fate = _fate(eqn)
-    if fate == "":
+    if _may(eqn):
         if eqn.primitive is primitives.reduce_window_max_p:
             return [pooling.pooled(values[0], eqn.params)]
         return [_convolved(how, eqn, None, *values)]

@@ -9,7 +9,7 @@ from jax import Array
 
 from engine import keys, loop
 from engine.config import Config, Durations, durations
-from engine.data import Data, Subset
+from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors.network import Network, Variables
 from engine.formulation.rewriting import rewritten
@@ -20,7 +20,11 @@ from engine.task import Task
 
 @dataclass(frozen=True)
 class Gradient:
-    """Static under jit, and all that a program is compiled for: equal ones share one."""
+    """Static under jit, and all that a program is compiled for: equal ones share one.
+
+    Of whatever learns a run asks four functions, create, segment, evaluate and predict, and its
+    task. `hyper` is traced, `root` the key of the run, `order` that of its shuffles.
+    """
 
     config: Config
     network: Network
@@ -54,14 +58,5 @@ class Gradient:
         inputs = jnp.zeros((1, *data.train.input_shape), jnp.float32)
         return self.begin(hyper, root, inputs, durations(self.config, len(data.train.rows)))
 
-    def segment(
-        self, hyper: Any, root: Array, order: Array, train: Subset, state: State,
-        count: Array | int,
-    ) -> State:
-        return loop.segment(self, hyper, root, order, train, state, count)
-
-    def evaluate(self, variables: Any, subset: Subset) -> Any:
-        return loop.evaluate(self, variables, subset)
-
-    def predict(self, variables: Any, inputs: Array) -> Array:
-        return loop.predict(self, variables, inputs)
+    # Whose first argument is the learner.
+    segment, evaluate, predict = loop.segment, loop.evaluate, loop.predict

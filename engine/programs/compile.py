@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from engine import loop
+from engine.errors import RequestError
 from engine.programs import memory
 from engine.programs.program import Program
 from engine.setup import Setup
@@ -40,9 +41,7 @@ def programs(ready: Setup, state: Any) -> Programs:
     training = segment(ready, state)
     need, room = memory.extra(memory.plan(training.compiled)), memory.free(ready.device)
     if room is not None and need > room:
-        raise memory.too_large(
-            ready.config.batch_size, need, room, partial(_plan_of, ready), ready.shares
-        )
+        raise _too_large(ready, need)
     evaluate = Program(ready.learner.evaluate, variables=state.variables,
                        subset=ready.data.validation)
     return Programs(training, evaluate)
@@ -59,6 +58,12 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
     return memory.plan(segment(ready._replace(learner=learner), state).compiled)
 
 
+def _too_large(ready: Setup, need: int | None = None) -> RequestError:
+    room = memory.free(ready.device) or 0
+    return memory.too_large(ready.config.batch_size, need, room, partial(_plan_of, ready),
+                            ready.shares)
+
+
 @contextlib.contextmanager
 def naming_a_batch_that_fits(ready: Setup) -> Iterator[None]:
     """Turn jax's lack of memory into a RequestError. Never a retry: the state was donated."""
@@ -67,7 +72,4 @@ def naming_a_batch_that_fits(ready: Setup) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if not memory.exhausted(error):
             raise
-        room = memory.free(ready.device) or 0
-        raise memory.too_large(
-            ready.config.batch_size, None, room, partial(_plan_of, ready), ready.shares
-        ) from None
+        raise _too_large(ready) from None

@@ -57,19 +57,17 @@ def free(device: jax.Device) -> int | None:
     return found[1] if found else None
 
 
-def peak(device: jax.Device) -> int | None:
-    """The most bytes that were in use on `device` at once; None where nobody counts (a CPU)."""
-    return (device.memory_stats() or {}).get("peak_bytes_in_use")
-
-
 def extra(needed: Plan) -> int:
     """Bytes beyond the arguments, which are on the device already."""
     return needed.total - needed.arguments
 
 
-def fitting_batch(
-    batch: int, room: int, plan_of: Callable[[int], Plan], shares: int = 1
-) -> int:
+def exhausted(error: Exception) -> bool:
+    """Whether jax ran out of memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def fitting_batch(batch: int, room: int, plan_of: Callable[[int], Plan], shares: int = 1) -> int:
     """The largest batch, each share halved and halved, that fits in `room` bytes, or 0.
 
     `plan_of` compiles; a batch that the compiler itself finds too large does not fit.
@@ -85,17 +83,12 @@ def fitting_batch(
     return 0
 
 
-def exhausted(error: Exception) -> bool:
-    """Whether jax ran out of memory."""
-    return "RESOURCE_EXHAUSTED" in str(error)
-
-
 def too_large(
     batch: int, need: int | None, room: int, plan_of: Callable[[int], Plan], shares: int = 1
 ) -> RequestError:
     """The error that names a batch that fits. `need` is None where the compiler gave up."""
     fits = fitting_batch(batch, room, plan_of, shares)
-    needed = f"needs {mib(need)} more" if need is not None else "needs more than there is"
+    needed = "needs more than there is" if need is None else f"needs {mib(need)} more"
     advice = f"type --batch_size {fits}" if fits else "no batch fits: type a smaller --image_size"
     return RequestError(
         f"--batch_size {batch} {needed}, and the device has {mib(room)} free: {advice}."

@@ -32,28 +32,21 @@ def operations(xplane: Path, hlo: str) -> list[Operation]:
 
     Threads add up: on two cores, an operation that both work on counts both.
     """
-    sources = dict(re.findall(r'^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name="([^"]*)"', hlo, re.M))
+    # Of jax's path of an operation, the end: without the loop around it.
+    sources = dict(re.findall(
+        r'^\s*(?:ROOT )?%?([\w.-]+) = .*?op_name="(?:[^"]*(?:closed_call|body)/)?([^"]*)"',
+        hlo, re.MULTILINE))
     seconds: Counter[str] = Counter()
     with warnings.catch_warnings():
         # Python 3.12 and later warn as jax makes its types, which aborts where that is an error.
         warnings.simplefilter("ignore", DeprecationWarning)
-        planes = jax.profiler.ProfileData.from_file(str(xplane)).planes
-        events = [(event.name, event.duration_ns, dict(event.stats))
-                  for plane in planes for line in plane.lines for event in line.events]
-    for name, nanoseconds, stats in events:
-        # Loops and calls hold others' time, and CPU threads mark an operation's end.
-        if name == stats.get("hlo_op") and not _holds(name):
-            seconds[name] += nanoseconds / 1e9
-    return [Operation(name, s, _short(sources.get(name, ""))) for name, s in seconds.most_common()]
-
-
-def _holds(name: str) -> bool:
-    return re.match(r"(while|call|conditional|command_buffer)\b", name) is not None
-
-
-def _short(op_name: str) -> str:
-    """The end of jax's path of an operation, without the loop around it."""
-    return op_name.split("closed_call/")[-1].split("body/")[-1]
+        for plane in jax.profiler.ProfileData.from_file(str(xplane)).planes:
+            for event in (event for line in plane.lines for event in line.events):
+                # Loops and calls hold others' time, and CPU threads mark an operation's end.
+                if event.name == dict(event.stats).get("hlo_op") and not re.match(
+                        r"(while|call|conditional|command_buffer)\b", event.name):
+                    seconds[event.name] += event.duration_ns / 1e9
+    return [Operation(name, s, sources.get(name, "")) for name, s in seconds.most_common()]
 
 
 def table(found: list[Operation], steps: int) -> str:

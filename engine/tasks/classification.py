@@ -37,6 +37,9 @@ class Classification(Task):
     kind: ClassVar[str] = "classes"
     score: ClassVar[str] = "accuracy"
     higher: ClassVar[bool] = True
+    headline: ClassVar[tuple[str, ...]] = ("accuracy", "top5_accuracy", "loss", "precision_macro",
+                                           "recall_macro", "f1_macro")
+    note: ClassVar[str] = "A class never predicted has precision 0."
     losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy",)
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
@@ -60,9 +63,7 @@ class Classification(Task):
         count = jnp.float32(tally.count)
         return {"loss": tally.loss_sum / count, "accuracy": jnp.float32(tally.correct) / count}
 
-    def measure(
-        self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array
-    ) -> Evaluation:
+    def measure(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Evaluation:
         classes = outputs.shape[-1]
         predicted_B = jnp.argmax(outputs, axis=-1)
         cells = jnp.zeros((classes, classes), jnp.int32)
@@ -88,11 +89,18 @@ class Classification(Task):
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
         """A class never predicted has precision 0 and one without examples recall 0; macro means
         are over all of `names`. Raises ValueError for no examples."""
+        from sklearn.metrics import precision_recall_fscore_support
+
         evaluation = jax.device_get(judged.sums)
         confusion, count = np.asarray(evaluation.confusion), int(evaluation.tally.count)
         if not count:
             raise ValueError("no examples to evaluate")
-        columns = _precision_recall_f1(confusion)
+        true, predicted = np.nonzero(confusion)
+        *each, _ = precision_recall_fscore_support(
+            true, predicted, labels=np.arange(len(confusion)), zero_division=0,
+            sample_weight=confusion[true, predicted],
+        )
+        columns = dict(zip(("precision", "recall", "f1"), each, strict=True))
         support = confusion.sum(axis=1)
         scores: dict[str, Any] = {
             "accuracy": float(np.trace(confusion) / count),
@@ -103,12 +111,10 @@ class Classification(Task):
             scores[f"{name}_weighted"] = float(values @ support / count)
         if len(names) > 5:
             scores["top5_accuracy"] = int(evaluation.top5) / count
-        rows = np.column_stack([*columns.values()]).tolist()
+        columns["support"] = support
         return scores | {
-            "per_class": {
-                name: dict(zip(columns, row, strict=True)) | {"support": int(n)}
-                for name, row, n in zip(names, rows, support, strict=True)
-            },
+            "per_class": {name: dict(zip(columns, row, strict=True)) for name, *row in zip(
+                names, *(values.tolist() for values in columns.values()), strict=True)},
             "confusion": confusion.tolist(),
             "num_examples": count,
             "zero_division": 0.0,
@@ -119,15 +125,9 @@ class Classification(Task):
                 f"{scores['precision_macro']:.4f}, recall {scores['recall_macro']:.4f}, F1 "
                 f"{scores['f1_macro']:.4f} (macro)")
 
-    def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
+    def drawn(self, scores, judged, names):
         from engine.report import pictures
-        from engine.report.run import Shown
 
-        cards = [("accuracy", f"{scores['accuracy']:.2%}"), ("loss", f"{scores['loss']:.4f}")]
-        if "top5_accuracy" in scores:
-            cards.insert(1, ("top-5 accuracy", f"{scores['top5_accuracy']:.2%}"))
-        cards += [(f"{shown}, macro", f"{scores[f'{name}_macro']:.4f}") for shown, name in
-                  (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))]
         drawn = [("confusion.png", "Confusion matrix: rows true, columns predicted",
                   pictures.confusion(np.array(scores["confusion"]), list(names)))]
         if pictures.are_pictures(judged.inputs(np.arange(1))):
@@ -135,22 +135,7 @@ class Classification(Task):
                 "mistakes.png", "Most confident mistakes: true class → predicted class, and the "
                 "probability given to it", pictures.mistakes(*mistakes(judged), list(names)),
             ))
-        table = [[name, *row.values()] for name, row in scores["per_class"].items()]
-        return Shown(cards, ("loss", "accuracy"),
-                     (["class", "precision", "recall", "f1", "support"], table),
-                     "A class never predicted has precision 0.", drawn)
-
-
-def _precision_recall_f1(confusion_CxC: np.ndarray) -> dict[str, np.ndarray]:
-    """Of each class, float64 [C]; 0 where there is nothing to divide by."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    true, predicted = np.nonzero(confusion_CxC)
-    found = precision_recall_fscore_support(
-        true, predicted, labels=np.arange(len(confusion_CxC)), zero_division=0,
-        sample_weight=confusion_CxC[true, predicted],
-    )
-    return dict(zip(("precision", "recall", "f1"), found[:3], strict=True))
+        return drawn
 
 
 def mistakes(judged: Judged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

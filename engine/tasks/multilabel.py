@@ -31,6 +31,9 @@ class Multilabel(Task):
     threshold: float = 0.5
     kind: ClassVar[str] = "labels"
     score: ClassVar[str] = "f1_micro"
+    headline: ClassVar[tuple[str, ...]] = ("f1_micro", "f1_macro", "average_precision_macro",
+                                           "loss", "threshold")
+    note: ClassVar[str] = "A label counts as predicted from the threshold on."
     higher: ClassVar[bool] = True
     losses: ClassVar[tuple[str, ...]] = ("sigmoid_cross_entropy",)
 
@@ -67,10 +70,8 @@ class Multilabel(Task):
         there = judged.targets > 0.5
         said = judged.predicted >= self.threshold
         f1 = f1_score(there, said, average=None, zero_division=0)
-        precision = [
-            float(average_precision_score(there[:, at], judged.predicted[:, at]))
-            if there[:, at].any() else None for at in range(there.shape[1])
-        ]
+        precision = [float(average_precision_score(true, p)) if true.any() else None
+                     for true, p in zip(there.T, judged.predicted.T, strict=True)]
         known = [value for value in precision if value is not None]
         return super().summarise(judged, names) | {
             "f1_micro": float(f1_score(there, said, average="micro", zero_division=0)),
@@ -84,21 +85,12 @@ class Multilabel(Task):
             },
         }
 
-    def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
+    def drawn(self, scores, judged, names):
         from engine.report import pictures
-        from engine.report.run import Shown
 
-        cards = [(shown, f"{scores[name]:.4f}") for shown, name in
-                 (("F1, micro", "f1_micro"), ("F1, macro", "f1_macro"),
-                  ("average precision, macro", "average_precision_macro"), ("loss", "loss"),
-                  ("threshold", "threshold")) if scores[name] is not None]
-        rows = scores["per_label"]
-        table = [[name, *row.values()] for name, row in rows.items()]
+        rows = scores["per_label"].values()
         drawn = pictures.labels(list(names), {
-            "F1": [row["f1"] for row in rows.values()],
-            "average precision": [row["average_precision"] or 0.0 for row in rows.values()],
+            "F1": [row["f1"] for row in rows],
+            "average precision": [row["average_precision"] or 0.0 for row in rows],
         })
-        return Shown(cards, ("loss", "f1_micro"),
-                     (["label", "F1", "average precision", "support"], table),
-                     f"A label counts as predicted from a probability of {self.threshold:g} on.",
-                     [("labels.png", "F1 and average precision of each label", drawn)])
+        return [("labels.png", "F1 and average precision of each label", drawn)]

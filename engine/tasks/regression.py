@@ -19,6 +19,7 @@ class Regression(Task):
     loss_name: str = ""
     kind: ClassVar[str] = "numbers"
     score: ClassVar[str] = "mse"
+    headline: ClassVar[tuple[str, ...]] = ("mse", "mae", "r2", "loss")
     losses: ClassVar[tuple[str, ...]] = ("mean_squared", "mean_absolute", "huber")
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
@@ -42,29 +43,19 @@ class Regression(Task):
         """With R², uniformly averaged over the K numbers; null where there are under 2 examples."""
         from sklearn.metrics import r2_score
 
-        found = super().summarise(judged, names)
-        several = len(judged.targets) > 1
-        each = r2_score(judged.targets, judged.predicted, multioutput="raw_values") \
-            if several else np.full(judged.targets.shape[-1], np.nan)
+        each: list[Any] = [None] * len(names)
+        if len(judged.targets) > 1:
+            each = r2_score(judged.targets, judged.predicted, multioutput="raw_values").tolist()
         error = np.asarray(judged.predicted, np.float64) - judged.targets
-        return found | {
-            "r2": float(np.mean(each)) if several else None,
-            "per_output": {
-                name: {"mse": mse, "mae": mae, "r2": r2 if several else None}
-                for name, mse, mae, r2 in zip(
-                    names, np.square(error).mean(0).tolist(), np.abs(error).mean(0).tolist(),
-                    np.asarray(each).tolist(), strict=True)
-            },
+        columns = np.square(error).mean(0).tolist(), np.abs(error).mean(0).tolist(), each
+        return super().summarise(judged, names) | {
+            "r2": None if None in each else float(np.mean(each)),
+            "per_output": {name: dict(zip(("mse", "mae", "r2"), row, strict=True))
+                           for name, *row in zip(names, *columns, strict=True)},
         }
 
-    def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
+    def drawn(self, scores, judged, names):
         from engine.report import pictures
-        from engine.report.run import Shown
 
-        cards = [(shown, f"{scores[name]:.4g}") for shown, name in
-                 (("MSE", "mse"), ("MAE", "mae"), ("R²", "r2"), ("loss", "loss"))
-                 if scores[name] is not None]
-        table = [[name, *row.values()] for name, row in scores["per_output"].items()]
         drawn = pictures.predicted(judged.targets, judged.predicted)
-        return Shown(cards, ("loss", "mse", "mae"), (["output", "MSE", "MAE", "R²"], table), "",
-                     [("predicted.png", "Predicted against true", drawn)])
+        return [("predicted.png", "Predicted against true", drawn)]
