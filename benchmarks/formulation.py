@@ -29,7 +29,7 @@ from flax import nnx
 
 from benchmarks.article import machine
 from engine.doors import bring
-from engine.formulation.rewriting import rewritten
+from engine.formulation.rewriting import census, rewritten
 
 CASES = (("cnn", 32, 32), ("cnn", 512, 32), ("resnet20", 32, 32), ("resnet20", 128, 128))
 BATCHES = 4  # that the steps take in turn
@@ -146,6 +146,7 @@ def ways(name: str, asked: argparse.Namespace) -> dict[str, Network]:
         with checkout(asked.against) as old:
             found["against"] = of_linen(old(name, 10))
     found["rewritten"] = (rewritten(apply), variables)
+    print(f"{name}: {census(apply, variables, np.zeros((1, 32, 32, 3), np.float32))}")
     if name == "cnn":
         of_nnx_apply, of_nnx_variables = of_nnx()
         found["NNX, rewritten"] = (rewritten(of_nnx_apply), of_nnx_variables)

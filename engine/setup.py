@@ -8,12 +8,13 @@ import numpy as np
 from jax.sharding import Sharding
 
 from engine import data, loop, sources
-from engine.config import Config, Durations, durations
+from engine.config import Config, Durations, durations, is_ours
 from engine.data import Data
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
 from engine.doors import bring, fitting, network
 from engine.errors import RequestError
+from engine.formulation.rewriting import census
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
 from engine.programs import memory
@@ -138,6 +139,8 @@ def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None
     learner = learner_of(config, cut.num_outputs, spread)
     lengths = durations(config, num_train)
     variables = fitting.check(learner, request.hyper, lengths, cut)
+    if not is_ours(config.model):
+        _tell_formulation(learner, variables, shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
     if reason != loop.WHOLE_BATCH:
@@ -152,6 +155,17 @@ def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None
     return ready._replace(data=_placed(cut, dataset, where), **{
         name: mesh.put(getattr(ready, name), where) for name in ("hyper", "root", "order")
     })
+
+
+def _tell_formulation(
+    learner: Gradient, variables: Any, input_shape: tuple[int, ...], host: Host
+) -> None:
+    """How the convolutions of a network are computed, in words."""
+    if host.device.platform == "cpu" and learner.config.convolution != "direct":
+        inputs = jax.ShapeDtypeStruct((2, *input_shape), np.float32)
+        found = census(lambda v, x: learner.network.apply(v, x, False)[0], variables, inputs)
+        if found.convolutions:
+            host.console.print(f"formulation: {found}")
 
 
 def setup(request: Request, host: Host) -> Setup:

@@ -16,11 +16,15 @@ from jax.extend.core import JaxprEqn
 from engine.formulation import pooling
 
 
-def may_be_product(convolution: JaxprEqn) -> bool:
-    """Whether it is neither grouped, nor of a given sharding, nor empty."""
-    given, aval = convolution.params, convolution.outvars[0].aval
-    return (given["feature_group_count"] == given["batch_group_count"] == 1
-            and given["out_sharding"] is None and 0 not in aval.shape)  # type: ignore[attr-defined]
+def refusal(convolution: JaxprEqn) -> str:
+    """Why it can't be a product over patches, in a word; "" where it can."""
+    given = convolution.params
+    if given["feature_group_count"] != 1 or given["batch_group_count"] != 1:
+        return "grouped"
+    if given["out_sharding"] is not None:
+        return "of a given sharding"
+    aval: Any = convolution.outvars[0].aval
+    return "empty" if 0 in aval.shape else ""
 
 
 class Along(NamedTuple):

@@ -17,11 +17,14 @@ from jax.extend.core import Jaxpr, JaxprEqn, Var, primitives
 MOST_CORNERS = 4  # of a window that is pooled together with its convolution
 
 
-def may_be_slices(pool: JaxprEqn) -> bool:
-    """Whether it is of floats, without dilation of what it pools, and not empty."""
+def refusal(pool: JaxprEqn) -> str:
+    """Why it can't be a maximum of slices, in a word; "" where it can."""
     aval: Any = pool.outvars[0].aval
-    return (jnp.issubdtype(aval.dtype, jnp.floating) and 0 not in aval.shape
-            and all(dilation == 1 for dilation in pool.params["base_dilation"]))
+    if not jnp.issubdtype(aval.dtype, jnp.floating):
+        return "of integers"
+    if any(dilation > 1 for dilation in pool.params["base_dilation"]):
+        return "dilated"
+    return "empty" if 0 in aval.shape else ""
 
 
 @jax.custom_jvp

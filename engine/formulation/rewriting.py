@@ -13,9 +13,10 @@ own has a gradient that a GPU adds up in any order.
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,15 +24,15 @@ from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params, primitives
 
 from engine.formulation import pooling
-from engine.formulation.patches import direct, may_be_product, product
+from engine.formulation.patches import direct, product, refusal
 
 INNER = {  # the functions that an equation calls, where they may be rewritten
     primitives.jit_p: "jaxpr", primitives.scan_p: "jaxpr", primitives.while_p: "body_jaxpr",
     primitives.cond_p: "branches", primitives.remat_p: "jaxpr",
 }
-MAY = {  # what is rewritten, where these say so
-    primitives.conv_general_dilated_p: may_be_product,
-    primitives.reduce_window_max_p: pooling.may_be_slices,
+REFUSAL = {  # what is rewritten, and what says why one isn't
+    primitives.conv_general_dilated_p: refusal,
+    primitives.reduce_window_max_p: pooling.refusal,
 }
 
 
@@ -51,10 +52,36 @@ def rewritten(function: Callable, how: str = "auto") -> Callable:
     return evaluated
 
 
+class Census(NamedTuple):
+    """Of a function: its convolutions, those rewritten as products, why the others are not, and
+    its max-poolings that are rewritten. A loop's body counts once."""
+
+    convolutions: int
+    products: int
+    left: dict[str, int]
+    poolings: int
+
+    def __str__(self) -> str:
+        told = f"{self.products} of {self.convolutions} convolutions as products over patches"
+        left = ", ".join(f"{count} {reason}" for reason, count in self.left.items())
+        return f"{told}; left as they are: {left}" if left else told
+
+
+def census(function: Callable, *args: Any, **kwargs: Any) -> Census:
+    """What `rewritten` does with it. Arguments may be shapes, jax.ShapeDtypeStruct."""
+    fates: dict[Any, Counter[str]] = {p: Counter() for p in REFUSAL}
+    for primitive, fate in _found(_traced(function, args, kwargs)[0].jaxpr):
+        fates[primitive][fate] += 1
+    convolutions, poolings = fates.values()
+    count, done = convolutions.total(), convolutions.pop("", 0)
+    return Census(count, done, dict(convolutions.most_common()), poolings[""])
+
+
 def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, list[Array], Any]:
     """Its equations, the arrays among its arguments, and the tree of its result."""
     leaves, tree = jax.tree.flatten((args, kwargs))
-    taken = [isinstance(x, jax.Array | np.ndarray | np.generic) for x in leaves]
+    taken = [isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+             for x in leaves]
 
     def of_arrays(*arrays: Array) -> Any:
         given = iter(arrays)
@@ -73,14 +100,19 @@ def _inner(eqn: JaxprEqn) -> list[Jaxpr]:
     return list(jaxprs_in_params({"called": called}))
 
 
-def _may(eqn: JaxprEqn) -> bool:
-    """Whether it is rewritten."""
-    return eqn.primitive in MAY and MAY[eqn.primitive](eqn)
+def _fate(eqn: JaxprEqn) -> str | None:
+    """Why it stays as it is, "" where it is rewritten, None where it is of no concern here."""
+    return REFUSAL[eqn.primitive](eqn) if eqn.primitive in REFUSAL else None
 
 
-def _rewrites(jaxpr: Jaxpr) -> bool:
-    """Whether anything in it, or in what it calls, is rewritten."""
-    return any(_may(eqn) or any(map(_rewrites, _inner(eqn))) for eqn in jaxpr.eqns)
+def _found(jaxpr: Jaxpr, kept: str = "") -> Iterator[tuple[Any, str]]:
+    """Primitive and fate of all convolutions and max-poolings, `kept` for the reason if given."""
+    for eqn in jaxpr.eqns:
+        if (fate := _fate(eqn)) is not None:
+            yield eqn.primitive, kept or fate
+        inner = _inner(eqn)
+        for body in inner or jaxprs_in_params(eqn.params):
+            yield from _found(body, kept or ("" if inner else f"in {eqn.primitive}"))
 
 
 def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], how: str) -> list[Any]:
@@ -90,7 +122,8 @@ def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], how: st
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else value[atom]
 
-    groups = {id(group.pool): group for group in pooling.together(jaxpr, _may)}
+    groups = {id(group.pool): group
+              for group in pooling.together(jaxpr, may=lambda eqn: _fate(eqn) == "")}
     waits = {id(eqn) for group in groups.values()
              for eqn in (group.convolution, *(step for step, _ in group.between))}
     for eqn in jaxpr.eqns:
@@ -108,11 +141,11 @@ def _evaluated(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], how: st
 
 def _results(eqn: JaxprEqn, values: list[Any], how: str) -> list[Any]:
     """One equation's, rewritten where it can be."""
-    if _may(eqn):
+    if _fate(eqn) == "":
         if eqn.primitive is primitives.reduce_window_max_p:
             return [pooling.pooled(values[0], eqn.params)]
         return [_convolved(how, eqn, None, *values)]
-    if any(map(_rewrites, _inner(eqn))):
+    if any(not fate for body in _inner(eqn) for _, fate in _found(body)):
         return _entered(eqn, values, how)
     return _bound(eqn, values)
 
