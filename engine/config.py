@@ -67,6 +67,14 @@ class Config:
     augment: Any = option("", "augment by a function (key, float32 inputs) → inputs", brought=True)
     seed: int = option(0, "the root of every random number of the run", traced=False)
 
+    def __post_init__(self) -> None:
+        """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash."""
+        if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
+            lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
+                     if isinstance(value := getattr(self.model, f.name, None), list)}
+            if lists and not isinstance(self.model, type):
+                object.__setattr__(self, "model", self.model.clone(**lists))
+
 
 class Hyper(NamedTuple):
     """Traced scalars, float32 on the device; None leaves the term out of the program."""

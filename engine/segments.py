@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -23,13 +23,21 @@ class Pace:
         self.steps = max(1, round(steps * SECONDS / max(seconds, 1e-6)))
 
 
+class Segment(NamedTuple):
+    """What a segment left: the state; its steps, their seconds, the epoch's steps so far."""
+
+    state: Any
+    steps: int
+    seconds: float
+    position: int
+
+
 def rest_of_epoch(
     advance: Callable[[Any, int], Any], state: Any, position: int, epoch: int,
     most: Callable[[], int], stuck_after: float = 0,
-) -> Iterator[tuple[Any, int, float, int]]:
+) -> Iterator[Segment]:
     """`advance(state, count)` until the epoch's steps are done: each segment is waited for, and has
-    `most()` steps at most. Of each the state, its steps, their seconds, and the epoch's steps so
-    far. The caller may stop asking."""
+    `most()` steps at most. The caller may stop asking."""
     while position < epoch:
         count = min(most(), epoch - position)
         with watched(stuck_after):
@@ -37,7 +45,7 @@ def rest_of_epoch(
             state = jax.block_until_ready(advance(state, count))
             seconds = time.perf_counter() - began
         position += count
-        yield state, count, seconds, position
+        yield Segment(state, count, seconds, position)
 
 
 @contextmanager

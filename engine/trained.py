@@ -1,6 +1,7 @@
 """A run that was trained: what it left, and predictions of its model."""
 
 import functools
+import html
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from engine.setup import learner_of
 from engine.state import State
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
+from engine.task import numbers
 
 BATCH = 128  # examples that predict holds on the device at a time
 
@@ -60,6 +62,12 @@ class Run:
     def __repr__(self) -> str:
         told = self.learner.task.line(self.metrics) if self.metrics else "not finished"
         return f"Run({str(self.path)!r}: {len(self.history)} epochs, {told})"
+
+    def _repr_html_(self) -> str:
+        """A table of its scores, for a notebook."""
+        rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{value:.4f}</td></tr>"
+                       for name, value in numbers(self.metrics).items())
+        return f"{html.escape(repr(self))}<table>{rows}</table>"
 
 
 @functools.partial(jax.jit, static_argnums=0)
