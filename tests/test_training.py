@@ -28,8 +28,7 @@ from engine.request import Request
 from engine.run import best_row, fit
 from engine.setup import setup
 from engine.store.digests import read_record
-from engine.task import Judged
-from engine.tasks.classification import Classification, mistakes
+from engine.tasks.classification import Classification
 from engine.tasks.regression import Regression
 
 CONFIG = Config(model=Tiny, epochs=3, batch_size=16, schedule="linear")
@@ -223,11 +222,3 @@ def test_an_object_is_gone_on_with_where_it_is_given_again(whole, data):
         trained.load(whole.path)
     again = trained.load(whole.path, CONFIG)
     np.testing.assert_array_equal(again.predict(data["test"][0]), whole.predict(data["test"][0]))
-
-
-def test_mistakes_are_told_by_falling_probability():
-    predicted = np.array([[0.6, 0.4], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]], np.float32)
-    inputs = np.arange(4, dtype=np.uint8).reshape(4, 1)
-    found = mistakes(Judged(None, predicted, np.array([1, 0, 1, 0]), lambda at: inputs[at]))
-    assert found.probability_N.tolist() == pytest.approx([0.9, 0.7, 0.6])
-    assert found.images_NxHxWxC.ravel().tolist() == [1, 3, 0]
