@@ -169,6 +169,7 @@ def assert_devices_agree(devices: int, **changes) -> None:
     np.testing.assert_array_equal(judged_by_several().confusion, judged().confusion)
 
 
+@pytest.mark.slow
 def test_two_devices_equal_one():
     """In an epoch's last batch of five, as two devices have 16 of the 32."""
     assert_devices_agree(2, batch_size=32)

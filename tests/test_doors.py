@@ -16,6 +16,7 @@ from PIL import Image
 import launch
 from engine import Config, Hyper, RequestError, evaluate, fit, load, partition, train
 from engine.config import Durations
+from engine.doors import bring
 from engine.sources import arrays
 
 LINEN = """
@@ -113,6 +114,14 @@ def test_a_file_that_is_refused(case, here, capsys):
     said = refused(capsys, f"--{kind}", "mine.py:Mine", *model, "--dataset", "digits")
     assert re.search(words, said), said
     assert not (here / "runs").exists()
+
+
+def test_frames_of_ours_of_a_package_and_of_python_are_no_users():
+    """An error is told by the last line of the user's own file that led to it."""
+    for file in (bring.__file__, launch.__file__.replace("launch.py", "models/cnn.py"),
+                 jax.__file__, re.__file__, "<string>"):
+        assert not bring._is_a_users(file), file
+    assert bring._is_a_users(__file__) and bring._is_a_users("/home/me/engine/net.py")
 
 
 @pytest.mark.parametrize("padding", [2**31 - 1, 32])

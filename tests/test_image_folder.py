@@ -50,6 +50,7 @@ def refused(root, words, **kwargs):
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_cifar10_written_as_files_is_cifar10(tmp_path):
     where = sources.data_dir()
     if "cifar10" not in sources.prepared(where):

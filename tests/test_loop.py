@@ -220,7 +220,7 @@ def test_a_run_is_a_function_that_vmap_multiplies(data):
 
 
 @pytest.mark.parametrize("model, optimizer, rate, eps_root", [
-    (Tiny, "adam", 1e-4, 1e-8), (Normed, "sgd", 5e-4, None),
+    (Tiny, "adam", 1e-4, 1e-8), pytest.param(Normed, "sgd", 5e-4, None, marks=pytest.mark.slow),
 ])
 def test_the_hyper_gradient_is_the_slope_of_the_validation_loss(
     data, model, optimizer, rate, eps_root
@@ -242,6 +242,7 @@ def test_the_hyper_gradient_is_the_slope_of_the_validation_loss(
     np.testing.assert_allclose(slope, (above - below) / (2 * step), rtol=0.02)
 
 
+@pytest.mark.slow
 def test_the_hyper_gradient_reaches_through_the_convolutions():
     data = data_of(random_split(37, side=10), random_split(21, side=10, seed=1))
     config = Config(model=Small, batch_size=19, epochs=1, optimizer="sgd")

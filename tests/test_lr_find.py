@@ -133,6 +133,7 @@ def started(path) -> Finding:
     ), SEARCH)
 
 
+@pytest.mark.slow
 def test_a_whole_one_tells_each_segment_and_keeps_its_curve(tmp_path, capsys):
     found = started(tmp_path / "rates")
     printed = capsys.readouterr().out

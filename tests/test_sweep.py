@@ -170,6 +170,7 @@ def test_halving_drops_the_worse_and_trains_the_better_on(tmp_path):
     assert int(state.step) == 16
 
 
+@pytest.mark.slow
 def test_population_based_training_moves_from_the_best(tmp_path):
     path = swept(tmp_path / "pbt", "learning_rate=1e-2,1e-5,3e-3,1e30", pbt=True)
     first, *later = events(path)
