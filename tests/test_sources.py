@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -91,6 +92,7 @@ def test_digits_are_enlarged_and_always_the_same():
     images, labels = digits.splits["train"]
     assert (images.shape, images.dtype, labels.dtype) == ((1437, 32, 32, 1), np.uint8, np.int32)
     assert images.min() == 0 and images.max() == 255
+    assert digits.splits["test"].targets[:12].tolist() == [1, 4, 8, 6, 5, 9, 9, 1, 3, 2, 2, 2]
     assert digits.fingerprint == again.fingerprint
     assert digits.fingerprint != sources.load("digits", image_size=16).fingerprint
     assert list(sources.load("digits", splits=["test"]).splits) == ["test"]
@@ -327,3 +329,15 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_made(monkeypatch):
     with pytest.raises(errors.RequestError, match="more than the 1,796 that can be held"):
         sources.load("digits", image_size=64)
     assert sources.load("digits", image_size=63).splits["test"].inputs.shape == (360, 63, 63, 1)
+
+
+def test_records_that_are_no_examples_are_one_clear_sentence(squares, tmp_path):
+    """A protobuf that doesn't parse raises an error of its own kind."""
+    shutil.copytree(squares, tmp_path / "set")
+    (file,) = (tmp_path / "set").rglob("*train*array_record*")
+    writer = ArrayRecordWriter(str(file), "group_size:1")
+    for _ in range(6):
+        writer.write(b"\xff\xff\xffno example")
+    writer.close()
+    with pytest.raises(errors.RunError, match="can't be read .*: remove that folder and run again"):
+        load(tmp_path / "set")
