@@ -1,6 +1,7 @@
 """A strict session: two forced CPU devices, strict dtype promotion, and a cache of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ def forced(count: int) -> dict[str, str]:
 
 
 TWO_DEVICES = forced(2)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, and every child after it
 os.environ |= TWO_DEVICES
 os.environ["JAX_PLATFORMS"] = "cpu"
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it, and so share what it holds

@@ -14,12 +14,12 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGHUP: 75}
 
 
 def _handle(handler: Callable) -> dict[int, Any]:
-    """Give the signals to `handler`, but for those that are ignored, as nohup does; the handlers of
-    before. Only the main thread may handle any."""
+    """Give the signals to `handler`, but for a SIGHUP that is ignored, as nohup has it; the
+    handlers of before. Only the main thread may handle any."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    heard = [number for number in STATUS if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heard}
+    kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    return {number: signal.signal(number, handler) for number in STATUS.keys() - kept}
 
 
 class Interruption:
