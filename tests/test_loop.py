@@ -68,7 +68,7 @@ def test_exactly_n_updates(data, size):
     assert int(state.tally.count) == 37 and history["loss"].shape == (config.epochs,)
 
 
-@pytest.mark.parametrize("model", [Tiny, Normed])
+@pytest.mark.parametrize("model", [Tiny, pytest.param(Normed, marks=pytest.mark.slow)])
 def test_two_segments_equal_one_and_the_whole_run_bit_for_bit(data, model):
     config = dataclasses.replace(CONFIG, model=model)
     one = parts = start(config, data)

@@ -84,7 +84,8 @@ def test_the_gradient_is_the_mean_over_a_batchs_examples_on_two_devices_too():
 
 
 @pytest.mark.parametrize("changes, fsdp", [
-    ({}, False), ({"flip": True, "crop_padding": 2, "microbatch": 2}, False),
+    pytest.param({}, False, marks=pytest.mark.slow),
+    ({"flip": True, "crop_padding": 2, "microbatch": 2}, False),
     ({"optimizer": "muon", "microbatch": 2}, True),
 ])
 def test_two_devices_train_as_one_does(changes, fsdp):

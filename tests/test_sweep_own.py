@@ -104,7 +104,8 @@ def test_optimizers_of_different_values_are_no_axis(own):
         space.trials(Request(config, Hyper()), Search(("optimizer=adam,my.py:adamax",)))
 
 
-@pytest.mark.parametrize("pbt", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("pbt", [False, True])
 def test_of_a_regression_the_lowest_error_is_the_best(own, capsys, pbt):
     """In the results, the recipe, what is printed, and among those whom others copy."""
     rng = np.random.default_rng(0)
