@@ -1,6 +1,7 @@
 """What a user brings that can't be meant: by its words, with status 2, and nothing left behind."""
 
 import contextlib
+import hashlib
 import json
 import re
 from typing import NamedTuple
@@ -122,6 +123,12 @@ def test_frames_of_ours_of_a_package_and_of_python_are_no_users():
                  jax.__file__, re.__file__, "<string>"):
         assert not bring._is_a_users(file), file
     assert bring._is_a_users(__file__) and bring._is_a_users("/home/me/engine/net.py")
+
+
+def test_a_files_digest_is_the_sha256_of_its_bytes(tmp_path):
+    (tmp_path / "net.py").write_bytes(b"x = 1\n")
+    found = bring.digests(Config(model=f"{tmp_path}/net.py:Net"))
+    assert found == {"model": hashlib.sha256(b"x = 1\n").hexdigest()}
 
 
 @pytest.mark.parametrize("padding", [2**31 - 1, 32])

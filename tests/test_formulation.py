@@ -109,6 +109,14 @@ def test_a_convolution_with_bias_relu_and_pooling_is_laxs(how, side, image):
                 how=how)
 
 
+@pytest.mark.parametrize("strides, side", [((2, 2), 11), ((1, 3), 14)])
+def test_a_strided_convolution_with_its_pooling_is_laxs(strides, side):
+    def function(x, kernel):
+        return nn.max_pool(nn.relu(conv(x, kernel, strides=strides)), (2, 2), (2, 2))
+
+    assert_same(function, normal(0, 2, side, side, 3), normal(1, 3, 2, 3, 4), how="product")
+
+
 def test_pooling_with_its_convolution_makes_nothing_that_it_drops():
     x, kernel, bias = normal(0, 1, 15, 11, 3), normal(1, 3, 3, 3, 4), normal(2, 4)
     text = str(jax.make_jaxpr(rewritten(conv_pool, "product"))(x, kernel, bias))

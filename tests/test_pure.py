@@ -4,6 +4,7 @@ import dataclasses
 from functools import partial
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,8 @@ from engine.loggers.progress import plain_console
 from engine.place import Place
 from engine.pure import train
 from engine.request import Request
-from engine.setup import load, of_objects, settle
+from engine.setup import learner_of, load, of_objects, settle
+from engine.task import Task
 
 CONFIG = Config(model=Tiny, batch_size=8, epochs=2)
 HYPER = jax.tree.map(jnp.float32, Hyper(learning_rate=3e-3))
@@ -109,6 +111,39 @@ def test_dropout_masks_differ_by_step(small):
                                                  small)
     assert len(set(np.asarray(history["loss"]).tolist())) == 4
     assert len(set(np.asarray(history["val_loss"]).tolist())) == 1
+
+
+class Halved(nn.Module):
+    """Learns its outputs, of which some are dropped."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        scale = self.param("scale", nn.initializers.ones, (4,))
+        return nn.Dropout(0.5, deterministic=not train)(jnp.broadcast_to(scale, (len(x), 4)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Summed(Task):
+    kind = "classes"
+
+    def loss(self, outputs, targets, hyper):
+        return outputs.sum(-1)
+
+
+def test_dropout_masks_differ_within_a_batch_and_by_microbatch():
+    """The gradient of an output is the mean of its two examples' masks, over what is kept."""
+    data = data_of(random_split(2), random_split(2))
+    for microbatch in (0, 1):
+        config = Config(model=Halved, task=Summed(), batch_size=2, microbatch=microbatch,
+                        epochs=1, optimizer="sgd")
+        learner, step, moved = learner_of(config, 4), None, set()
+        for seed in range(8):
+            key, hyper = jax.random.key(seed), Hyper(learning_rate=jnp.float32(1))
+            state = learner.create(hyper, key, data)
+            step = step or quickly(learner.segment)
+            after = step(hyper, key, key, data.train, state, jnp.int32(1))
+            moved |= set((state.params["scale"] - after.params["scale"]).tolist())
+        assert moved == {0.0, 1.0, 2.0}
 
 
 def test_what_cannot_be_meant_is_refused_before_anything_is_traced(small):
