@@ -213,11 +213,15 @@ def test_half_written_ones_are_cleaned_by_who_writes(tmp_path):
 
 
 def test_too_little_room_is_found_beforehand(tmp_path, monkeypatch):
+    """One is there; three are kept, and one more is written beside them."""
     folder = saved(tmp_path / "c", (1, 0.5))
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("", (), {"free": 1000}))
-    with (Checkpoints(folder) as checkpoints,
-          pytest.raises(RequestError, match=r"0.0 MB free, and a run's checkpoints need 0.1")):
+    need = 3 * sum(x.nbytes for x in jax.tree.leaves(state(1)))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("", (), {"free": need}))
+    with Checkpoints(folder) as checkpoints:
         checkpoints.check_room(state(1))
+        monkeypatch.setattr("shutil.disk_usage", lambda _: type("", (), {"free": need - 1}))
+        with pytest.raises(RequestError, match=r"0.1 MB free, and a run's checkpoints need 0.1"):
+            checkpoints.check_room(state(1))
 
 
 def test_a_state_from_before_an_empty_field_is_read(tmp_path):

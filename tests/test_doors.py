@@ -19,6 +19,7 @@ from engine import Config, Hyper, RequestError, evaluate, fit, load, partition, 
 from engine.config import Durations
 from engine.doors import bring
 from engine.sources import arrays
+from engine.store import record
 
 LINEN = """
 import flax.linen as nn
@@ -127,8 +128,13 @@ def test_frames_of_ours_of_a_package_and_of_python_are_no_users():
 
 def test_a_files_digest_is_the_sha256_of_its_bytes(tmp_path):
     (tmp_path / "net.py").write_bytes(b"x = 1\n")
-    found = bring.digests(Config(model=f"{tmp_path}/net.py:Net"))
+    config = Config(model=f"{tmp_path}/net.py:Net")
+    found = bring.digests(config)
     assert found == {"model": hashlib.sha256(b"x = 1\n").hexdigest()}
+    record.same_files(tmp_path, config, {"files": found})
+    (tmp_path / "net.py").write_bytes(b"x = 2\n")
+    with pytest.raises(RequestError, match="net.py has changed since the run in .* began: put it"):
+        record.same_files(tmp_path, config, {"files": found})
 
 
 @pytest.mark.parametrize("padding", [2**31 - 1, 32])
