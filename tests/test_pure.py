@@ -55,6 +55,10 @@ def test_a_key_of_the_seed_gives_what_fit_computes(small):
     request = Request(config, HYPER, Place(), given)
     dataset = load(request, host)
     ready = settle(of_objects(request, dataset, host), dataset, host)
+    ordered = request._replace(config=dataclasses.replace(config, order_seed=3))
+    ordered = settle(of_objects(ordered, dataset, host), dataset, host)
+    for key, seed in ((ready.root, 11), (ready.order, 11), (ordered.root, 11), (ordered.order, 3)):
+        assert key == jax.random.key(seed)
     state = quickly(ready.learner.create)(ready.hyper, ready.root, ready.data)
     segment = quickly(ready.learner.segment)
     for _ in range(config.epochs):
