@@ -366,3 +366,11 @@ def test_a_launcher_that_tells_no_number_is_refused_in_words(count, monkeypatch)
     with pytest.raises(RequestError, match=f"SLURM_NTASKS is '{count}': .* to run alone"):
         with processes.joining(Place()):
             pass
+
+
+def test_one_process_that_a_launcher_started_is_alone(monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setattr(processes.presence, "within", lambda *_: pytest.fail("it waits for others"))
+    with processes.joining(Place()) as joined:
+        assert joined == ""
