@@ -29,7 +29,7 @@ from engine.request import Request
 from engine.segments import watched
 from engine.setup import Setup, setup
 from engine.state import State
-from engine.store import folder, record
+from engine.store import files, folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.task import Task
 from engine.trained import Run
@@ -178,7 +178,7 @@ def _conclude(training: Training, state: State, saved: dict[str, Any]) -> dict[s
         "seconds_train": sum(row["seconds"] for row in history), "device": saved["device"],
         "best": {"epoch": best["epoch"], score: best[score]},
     }
-    folder.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
+    files.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
     kind = "images" if len(train.input_shape) == 3 else "examples"
     tell(f"{scores['split']}: {task.line(scores)}" + (f"; {speed:,.0f} {kind}/s" if speed else ""))
     with page.spared("the report"):

@@ -223,12 +223,11 @@ def main(words: list[str]) -> int:
             return found
 
         found = list(pool.map(one, chosen))
-    bad = [m for m, what in zip(chosen, found, strict=True)
-           if what != "killed" and not (what == "survived" and m.survives)]
-    explained = sum(what == "survived" for what in found) - sum(
-        what == "survived" and not m.survives for m, what in zip(chosen, found, strict=True))
-    print(f"{len(chosen)} mutants: {found.count('killed')} killed, {explained} explained, "
-          f"{len(bad)} not noticed")
+    killed = found.count("killed")
+    explained = sum(what == "survived" and bool(m.survives)
+                    for m, what in zip(chosen, found, strict=True))
+    bad = len(chosen) - killed - explained
+    print(f"{len(chosen)} mutants: {killed} killed, {explained} explained, {bad} not noticed")
     return 1 if bad else 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from engine.devices import child, diagnosis
 from engine.devices.diagnosis import DRIVER, Machine, Row
-from engine.errors import RequestError, one_line
+from engine.errors import RequestError, one_line, tell
 from engine.store import caches
 
 PROBE_SECONDS, NVML_SECONDS = 120.0, 20.0
@@ -23,7 +23,7 @@ LIBRARIES = ("cudart", "cublas", "cudnn", "cufft", "nccl")
 
 def run(device: str, as_json: bool, data_dir: str) -> int:
     """Check everything, print it, and return the exit status: 0 if `device` really computed."""
-    print(f"looking, and computing for {PROBE_SECONDS:g} s at most …", file=sys.stderr)
+    tell(f"looking, and computing for {PROBE_SECONDS:g} s at most …")
     rows, fault = child.listen("engine.devices.probe", device, seconds=PROBE_SECONDS)
     if fault or not rows:
         rows.append(Row("child process", "failed", fault or "it found nothing", "unset XLA_FLAGS "

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from engine.doors.bring import short
 from engine.report import page, pictures
-from engine.store.folder import replace
+from engine.store.files import replace
 
 
 class Shown(NamedTuple):

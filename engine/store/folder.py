@@ -17,7 +17,7 @@ from engine.errors import RequestError, RunError, tell
 from engine.request import Request
 from engine.sources import short
 from engine.store import files, record
-from engine.store.files import is_count, is_number, replace
+from engine.store.files import is_count, is_number
 
 # What tells that a folder is taken, by command.
 HOLDS = {"run": "config.json", "sweep": "sweep.json", "lr-find": "lr-find.png"}
@@ -134,7 +134,7 @@ def described(request: Request, **found: Any) -> dict[str, Any]:
 
 
 def write_config(path: Path, content: dict[str, Any], file: str = "config.json") -> None:
-    replace(path / file, json.dumps(content, indent=2) + "\n")
+    files.replace(path / file, json.dumps(content, indent=2) + "\n")
 
 
 def history(
@@ -192,7 +192,7 @@ def metrics(path: Path) -> dict[str, Any]:
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
     """A line of JSON a row."""
-    replace(file, "".join(json.dumps(row) + "\n" for row in rows))
+    files.replace(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def append_history(path: Path, row: dict[str, Any], name: str = "history.jsonl") -> None:

@@ -19,7 +19,7 @@ from engine.report.pictures import TRAINING, VALIDATION, dress, figure, png
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.setup import load, of_objects
-from engine.store import folder
+from engine.store import files, folder
 from engine.sweep import space
 from engine.sweep.group import Group, Programs, assemble, compile_programs, create
 from engine.sweep.population import Population
@@ -153,13 +153,13 @@ def _tell(
         console.print(f"learning_rate {rate:<10.3g} val_loss {loss:.4f}")
     finding = suggest(rates, losses, start)
     told = {"steps": steps, "before": start, "rates": rates, "val_losses": losses}
-    folder.replace(path / "lr-find.json", json.dumps(told | finding._asdict(), indent=2) + "\n")
+    files.replace(path / "lr-find.json", json.dumps(told | finding._asdict(), indent=2) + "\n")
     rate, low, high, too_high = finding
     beyond = f"; from {too_high:.3g} on it learns less than half as much" if too_high else ""
     console.print(f"suggested: --learning_rate {rate:.3g}, the lowest of the smoothed validation "
                   f"losses after {steps} steps; {low:.3g} to {high:.3g} are within {CLOSE:.0%} of "
                   f"it{beyond}")
     with page.spared("the picture"):
-        folder.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
+        files.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
         console.print(f"picture: {path / 'lr-find.png'}")
     return finding

@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 
 from engine.report import page
-from engine.store.folder import replace
+from engine.store.files import replace
 from engine.sweep import ranking
 from engine.sweep.plots import Axes, Histories, pictures
 from engine.sweep.ranking import Score

@@ -22,7 +22,7 @@ from engine.evaluation import has_own_test, held_for_evaluation
 from engine.learners.gradient import Gradient
 from engine.report import page
 from engine.setup import Setup
-from engine.store import folder
+from engine.store import files, folder
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
 from engine.sweep.events import Events
@@ -178,9 +178,9 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
     typed = command(study)
     name = "validation accuracy" if score.name == "val_accuracy" else score.name
     trial = next(t for t in study.trials if t.number == best["runs"][0])
-    folder.replace(study.path / "best.py", recipe(trial, typed, name, best["mean"]))
+    files.replace(study.path / "best.py", recipe(trial, typed, name, best["mean"]))
     together = ensembles(study, standings, best["runs"], ready)
-    folder.replace(study.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
+    files.replace(study.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
     title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
     for at, setting in settings[:5].iterrows():
         what = ", ".join(f"{name} {setting[name]}" for name in axes) or "every seed"
