@@ -41,6 +41,19 @@ class Config:
                           "image_folder:PATH or csv:PATH", traced=False)
     image_size: int = option(0, "resize images to this side in pixels; 0 keeps the set's own",
                              traced=False)
+    background: str = option("white", "the colour behind transparent pictures", traced=False)
+    labels: str = option("", "a table of a folder's pictures: file, label and, optionally, split",
+                         traced=False)
+    skip_bad: bool = option(False, "leave damaged files out, counted", traced=False)
+    target: str = option("", "the table's column to learn; by default label, target, class or y, "
+                         "else the last", traced=False)
+    group: str = option("", "the table's column of groups that a held-out part doesn't divide",
+                        traced=False)
+    embed: bool = option(False, "learn an embedding of a column's words where there are many",
+                         traced=False)
+    pixels: bool = option(False, "the table's columns are the pixels of pictures", traced=False)
+    drop_unlabelled: bool = option(False, "leave examples without a label out, counted",
+                                   traced=False)
     train_split: str = option("train", "the split to train on, or a part: train[:10000]",
                               traced=False)
     validation_split: str = option("test", "a split's name, the share of the training split to "
@@ -67,6 +80,11 @@ class Config:
     augment: Any = option("", "augment by a function (key, float32 inputs) → inputs", brought=True)
     seed: int = option(0, "the root of every random number of the run", traced=False)
 
+    @property
+    def reading(self) -> "Reading":
+        """How its set is to be read."""
+        return Reading(*(getattr(self, name) for name in Reading._fields))
+
     def __post_init__(self) -> None:
         """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash."""
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
@@ -74,6 +92,19 @@ class Config:
                      if isinstance(value := getattr(self.model, f.name, None), list)}
             if lists and not isinstance(self.model, type):
                 object.__setattr__(self, "model", self.model.clone(**lists))
+
+
+class Reading(NamedTuple):
+    """How a set is to be read: fields of Config, which say what each is."""
+
+    image_size: int = 0
+    background: str = "white"
+    labels: str = ""
+    skip_bad: bool = False
+    target: str = ""
+    group: str = ""
+    embed: bool = False
+    pixels: bool = False
 
 
 class Hyper(NamedTuple):

@@ -22,7 +22,7 @@ from PIL import Image
 
 from engine import config, sources
 from engine.command import flags
-from engine.config import Config, Hyper
+from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError, RunError
 from engine.place import Place
 from engine.request import Request
@@ -376,7 +376,7 @@ def test_a_folder_of_pictures(place, things, size):
     planted(place / "folder", things)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = ours(sources.load, f"image_folder:{place / 'folder'}", "", size)
+        found = ours(sources.load, f"image_folder:{place / 'folder'}", "", Reading(size))
     if found is not None:
         checked(found)
         assert sum(len(split.targets) for split in found.splits.values()) <= len(things)
@@ -403,7 +403,7 @@ ROWS = st.lists(st.lists(CELLS, max_size=5).map(",".join), max_size=5)
 @example(b"label,p\n,0\n", 5)
 def test_a_table_of_pictures(place, content, size):
     (place / "table.csv").write_bytes(content)
-    found = ours(sources.load, f"csv:{place / 'table.csv'}", "", size)
+    found = ours(sources.load, f"csv:{place / 'table.csv'}", "", Reading(size))
     if found is not None:
         checked(found)
     if content == TABLE and not size:

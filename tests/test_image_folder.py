@@ -11,6 +11,7 @@ from PIL import Image
 from test_security import flat_png, picture
 
 from engine import sources
+from engine.config import Reading
 from engine.devices import choose as devices
 from engine.errors import RequestError
 from engine.sources import cache, dataset, image, image_folder
@@ -110,7 +111,7 @@ def test_sizes_that_vary_ask_for_image_size(tmp_path):
     wide = draw(tmp_path / "set/train/a/1.png", size=(9, 6))
     draw(tmp_path / "set/test/a/1.png", size=(5, 6))
     refused(tmp_path / "set", r"vary in size \(\(6, 5\), then \(6, 9\)\): pass --image_size, 64")
-    images, _ = load(tmp_path / "set", image_size=7).splits["train"]
+    images, _ = load(tmp_path / "set", reading=Reading(7)).splits["train"]
     resized = Image.open(wide).resize((7, 7), Image.Resampling.BILINEAR)
     assert np.array_equal(images[0], np.asarray(resized))
 
@@ -177,7 +178,7 @@ def test_a_folder_without_pictures_is_no_class(pets):
 def test_damaged_pictures_are_named(content, words, pets):
     (pets / "test/dog/7.png").write_bytes(content)
     refused(pets, f"test/dog/7.png is not an image that can be read: {words}.*. Mend it, or take",
-            image_size=6)  # fmt: skip
+            reading=Reading(6))  # fmt: skip
 
 
 def test_pixels_of_more_than_8_bits_are_refused(pets):
@@ -256,9 +257,9 @@ def test_as_many_pixels_as_four_of_the_largest_are_decoded_at_once(pets, monkeyp
     monkeypatch.setattr(image_folder, "ThreadPool", lambda n: threads.append(n) or pool(n))
     monkeypatch.setattr(devices, "cores", lambda: 64)
     draw(pets / "train/cat/large.png", size=(900, 1000))
-    load(pets, image_size=6)
+    load(pets, reading=Reading(6))
     monkeypatch.setattr(image_folder, "_AT_ONCE", 3 * 900 * 1000)
-    load(pets, image_size=5)
+    load(pets, reading=Reading(5))
     assert threads == [64, 64, 64, 64, 3, 3]
 
 

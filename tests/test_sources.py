@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from engine import errors, sources
+from engine.config import Reading
 from engine.sources import cache, dataset, image
 
 
@@ -71,7 +72,7 @@ def described(root, name, text="{}"):
 
 
 def test_digits_are_the_bundled_ones_and_split_by_class():
-    digits = sources.load("digits", image_size=8)
+    digits = sources.load("digits", reading=Reading(8))
     bundled_NxHxW, labels = load_digits(return_X_y=True)
     expected = np.rint(bundled_NxHxW.reshape(-1, 8, 8, 1) * 255 / 16).astype(np.uint8)
     train, test = digits.splits["train"], digits.splits["test"]
@@ -94,7 +95,7 @@ def test_digits_are_enlarged_and_always_the_same():
     assert images.min() == 0 and images.max() == 255
     assert digits.splits["test"].targets[:12].tolist() == [1, 4, 8, 6, 5, 9, 9, 1, 3, 2, 2, 2]
     assert digits.fingerprint == again.fingerprint
-    assert digits.fingerprint != sources.load("digits", image_size=16).fingerprint
+    assert digits.fingerprint != sources.load("digits", reading=Reading(16)).fingerprint
     assert list(sources.load("digits", splits=["test"]).splits) == ["test"]
 
 
@@ -137,7 +138,7 @@ def test_a_prepared_set_is_read(squares):
     assert sorted(values) == [0, 40, 80, 120, 160, 200]
     assert np.array_equal(images, np.broadcast_to(values[:, None, None, None], images.shape))
     assert np.array_equal(labels, values // 40 % 2)
-    assert load(squares, image_size=5).splits["test"].inputs.shape == (2, 5, 5, 1)
+    assert load(squares, reading=Reading(5)).splits["test"].inputs.shape == (2, 5, 5, 1)
     assert list(load(squares, splits=["test"]).splits) == ["test"]
 
 
@@ -145,7 +146,7 @@ def test_sizes_that_vary_ask_for_image_size(tmp_path):
     Squares([8, 6], data_dir=tmp_path).download_and_prepare()
     with pytest.raises(errors.RequestError, match="vary in size.*--image_size"):
         load(tmp_path)
-    assert load(tmp_path, image_size=7).splits["train"].inputs.shape == (6, 7, 7, 1)
+    assert load(tmp_path, reading=Reading(7)).splits["train"].inputs.shape == (6, 7, 7, 1)
 
 
 def test_a_set_without_classes_is_refused(tmp_path):
@@ -206,7 +207,7 @@ def test_unknown_splits_and_sizes_are_refused(squares):
     with pytest.raises(errors.RequestError, match="unknown split of digits 'validation'"):
         sources.load("digits", splits=["validation"])
     with pytest.raises(errors.RequestError, match="image_size is -1"):
-        sources.load("digits", image_size=-1)
+        sources.load("digits", reading=Reading(-1))
 
 
 @pytest.fixture
@@ -324,11 +325,12 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_made(monkeypatch):
     """20,000² digits were a MemoryError after half a minute."""
     said = "digits: its 1,797 pictures of 20000 × 20000 × 1 are more than the .* type a smaller"
     with pytest.raises(errors.RequestError, match=said):
-        sources.load("digits", image_size=20_000)
+        sources.load("digits", reading=Reading(20_000))
     monkeypatch.setattr(dataset, "host_memory", lambda: (10**9, 1797 * 64 * 64 - 1))
     with pytest.raises(errors.RequestError, match="more than the 1,796 that can be held"):
-        sources.load("digits", image_size=64)
-    assert sources.load("digits", image_size=63).splits["test"].inputs.shape == (360, 63, 63, 1)
+        sources.load("digits", reading=Reading(64))
+    found = sources.load("digits", reading=Reading(63))
+    assert found.splits["test"].inputs.shape == (360, 63, 63, 1)
 
 
 def test_records_that_are_no_examples_are_one_clear_sentence(squares, tmp_path):

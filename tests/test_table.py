@@ -9,6 +9,7 @@ from PIL import Image
 import launch as program
 from engine import sources
 from engine.command import flags
+from engine.config import Reading
 from engine.errors import RequestError
 from engine.sources import dataset, table
 from engine.store import folder
@@ -56,7 +57,7 @@ def export(path, split, names=None):
 
 
 def test_digits_written_as_csv_are_digits(tmp_path):
-    digits = sources.load("digits", image_size=8)
+    digits = sources.load("digits", reading=Reading(8))
     (tmp_path / "digits").mkdir()
     for split, content in digits.splits.items():
         export(tmp_path / f"digits/{split}.csv", content)
@@ -71,7 +72,7 @@ def test_digits_written_as_csv_are_digits(tmp_path):
     assert found.fingerprint == digits.fingerprint
     alone = load(tmp_path / "digits/test.csv")
     assert np.array_equal(alone.splits["train"].inputs, digits.splits["test"].inputs)
-    enlarged, expected = load(tmp_path / "digits", image_size=32), sources.load("digits")
+    enlarged, expected = load(tmp_path / "digits", reading=Reading(32)), sources.load("digits")
     assert enlarged.fingerprint == expected.fingerprint
     assert list(load(tmp_path / "digits", splits=["test"]).splits) == ["test"]
     with pytest.raises(RequestError, match="unknown split of csv 'tset'.*test"):
@@ -84,7 +85,8 @@ def test_colour_is_by_row_column_channel(read):
     found = read("label," + ",".join(map(str, range(75))) + f"\nx,{row}\n")
     assert np.array_equal(found.splits["train"].inputs, pixels_HxWxC[None])
     resized = Image.fromarray(pixels_HxWxC).resize((9, 9), Image.Resampling.BILINEAR)
-    found = read("label," + ",".join(map(str, range(75))) + f"\nx,{row}\n", image_size=9)
+    found = read("label," + ",".join(map(str, range(75))) + f"\nx,{row}\n",
+                 reading=Reading(9))
     assert np.array_equal(found.splits["train"].inputs[0], np.asarray(resized))
 
 
@@ -189,10 +191,10 @@ def test_files_of_a_folder_are_one_set(tmp_path):
     (tmp_path / "test.csv").write_text("label,p,q,r,s\n8,1,2,3,4\n")
     with pytest.raises(RequestError, match=r"test.csv: its pictures are \(2, 2, 1\), those of tr"):
         load(tmp_path)
-    assert load(tmp_path, image_size=3).splits["test"].inputs.shape == (1, 3, 3, 1)
+    assert load(tmp_path, reading=Reading(3)).splits["test"].inputs.shape == (1, 3, 3, 1)
     (tmp_path / "test.csv").write_text("label,p,q,r\n8,1,2,3\n")
     with pytest.raises(RequestError, match=r"test.csv: its pictures are \(1, 1, 3\), those of tr"):
-        load(tmp_path, image_size=3)
+        load(tmp_path, reading=Reading(3))
     (tmp_path / "train.csv").unlink()
     with pytest.raises(RequestError, match="No such file .* a folder that holds train.csv"):
         load(tmp_path)
@@ -243,12 +245,12 @@ def test_the_second_start_reads_nothing_unless_the_file_changed(tmp_path, monkey
 def test_the_command_line_names_a_csv(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
-    digits = sources.load("digits", image_size=8)
+    digits = sources.load("digits", reading=Reading(8))
     for split, content in digits.splits.items():
         export(tmp_path / f"digits/{split}.csv", content)
     request = flags.parse(["--dataset", "csv:digits"]).request
     config = request.config
-    assert sources.load(config.dataset, image_size=config.image_size).fingerprint \
+    assert sources.load(config.dataset, reading=Reading(config.image_size)).fingerprint \
         == digits.fingerprint  # fmt: skip
     assert str(folder.create(request)) == "runs/csv-digits-cnn-1"
     (tmp_path / "digits/train.csv").write_text("label,p0\n5,300\n")

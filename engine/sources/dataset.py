@@ -4,9 +4,11 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from engine.devices.choose import host_memory
 from engine.errors import RequestError, unknown
@@ -14,15 +16,20 @@ from engine.errors import RequestError, unknown
 # Above ImageNet's 1,431,167 images, and its 16 GB at 64 × 64: they lie in memory, undivided.
 MOST_EXAMPLES = 2_000_000
 MOST_BYTES = 18_000_000_000
+_HASHED = 1024  # examples at once
 _SPLIT = re.compile(r"[\w.-]{1,64}")  # what --train_split can name
 
 
 class Split(NamedTuple):
-    """inputs [N, ...], uint8 or float32; targets [N, ...], int32 classes or float32: NumPy on the
-    host, jax arrays on a device."""
+    """inputs [N, ...], uint8 or float32, or a table's columns, a pandas DataFrame of N rows;
+    targets [N, ...], int32 classes, of which UNLABELLED is none, or float32, NaN where there is
+    none: NumPy on the host, jax arrays on a device."""
 
     inputs: Any
     targets: Any
+
+
+UNLABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -30,13 +37,16 @@ class Dataset:
     """Named splits of one set; `fingerprint` changes when its bytes do.
 
     `classes` are the names of the classes that targets [N] number; else of the outputs, the columns
-    of targets [N, K].
+    of targets [N, K]. `notes` are sentences for the user: what its source understood, left out and
+    why. `groups` are int32 [N] by split, where examples of one group are never parted.
     """
 
     name: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
     fingerprint: str
+    notes: tuple[str, ...] = ()
+    groups: Mapping[str, Any] = field(default_factory=dict)
 
 
 def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None) -> list[str]:
@@ -52,6 +62,22 @@ def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None
         if split not in present:
             raise unknown(f"split of {name}", split, present)
     return list(splits or present)
+
+
+def content(inputs: np.ndarray) -> np.ndarray:
+    """A hash of each example's bytes, uint64 [N]: equal examples have equal ones, wherever they
+    lie. Not for a stranger's malice: whoever wants two that are alike finds them."""
+    width = -(-math.prod(inputs.shape[1:]) * inputs.dtype.itemsize // 8)
+    factors = np.random.default_rng(0).integers(0, 2**64, width, np.uint64) | np.uint64(1)
+    found = np.empty(len(inputs), np.uint64)
+    for start in range(0, len(inputs), _HASHED):
+        some = np.ascontiguousarray(inputs[start : start + _HASHED])
+        flat = some.reshape(len(some), -1).view(np.uint8)
+        words = np.zeros((len(some), 8 * width), np.uint8)
+        words[:, : flat.shape[1]] = flat
+        mixed = words.view(np.uint64) * factors
+        found[start : start + _HASHED] = (mixed ^ (mixed >> np.uint64(32))).sum(axis=1)
+    return found
 
 
 def room(shape: tuple[int, ...], itemsize: int = 1) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.config import Reading
 from engine.devices import choose as devices
 from engine.errors import RequestError, tell
 from engine.sources import cache, image
@@ -26,7 +27,7 @@ _DECODER = 1  # raise it when the same files would decode to other pixels
 _refused = functools.partial(refused, NAME)
 
 
-def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
+def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Dataset:
     """Images NxHxWxC uint8 and labels N int32 of the folder `path`, in the order of their names.
 
     Classes are the names of the class folders in any split, sorted as text: 10 comes before 9. C is
@@ -36,14 +37,14 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     members = _members(root, pictures)
     classes = tuple(sorted({name for found in members.values() for name in found.values()}))
     paths = [path for found in members.values() for path in found]
-    judge = functools.cache(functools.partial(_shape, root, paths, image_size))
+    judge = functools.cache(functools.partial(_shape, root, paths, reading.image_size))
 
     def decode(split: str) -> tuple[Split, tuple[str, ...]]:
         tell(f"decoding {NAME} {split} from {path}")
         labels = np.searchsorted(classes, [*members[split].values()]).astype(np.int32)
         return Split(_decoded([*members[split]], *judge()), labels), classes
 
-    key = cache.key(NAME, pictures, _DECODER, image_size)
+    key = cache.key(NAME, pictures, _DECODER, reading.image_size)
     return cache.dataset(NAME, key, asked(NAME, members, splits), decode)
 
 

@@ -16,6 +16,7 @@ from typing import TextIO
 
 import numpy as np
 
+from engine.config import Reading
 from engine.errors import RequestError, one_line, tell
 from engine.sources import cache, image
 from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, fits, refused, regular, room
@@ -52,7 +53,7 @@ class _Lines:
         return _refused(self.path, f"line {self.number}: {one_line(reason)}", instead)
 
 
-def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) -> Dataset:
+def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Dataset:
     """Images NxHxWxC uint8 and labels N int32 of the CSV file `path`, the split `train`; or of
     train.csv, and validation.csv and test.csv where they are, in the folder `path`.
 
@@ -68,14 +69,14 @@ def load(path: str, image_size: int = 0, splits: Sequence[str] | None = None) ->
     except (OSError, ValueError) as error:
         raise _refused(path, error, "type the path of a CSV file, or of a folder that holds "
                        "train.csv") from None
-    read = functools.cache(functools.partial(_all, files, image_size))
+    read = functools.cache(functools.partial(_all, files, reading.image_size))
 
     def decode(split: str) -> tuple[Split, tuple[str, ...]]:
         tell(f"reading {NAME} {split} from {files[split]}")
         found, classes = read()
         return found[split], classes
 
-    key = cache.key(NAME, seen, _DECODER, image_size)
+    key = cache.key(NAME, seen, _DECODER, reading.image_size)
     return cache.dataset(NAME, key, asked(NAME, files, splits), decode)
 
 

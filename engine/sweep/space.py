@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.config import Config, Hyper, check
+from engine.config import Config, Hyper, Reading, check
 from engine.doors import bring
 from engine.errors import RequestError, unknown
 from engine.request import Request
@@ -19,8 +19,8 @@ UNSWEPT = {
     "order_seed": "type --same_data_order instead",
     "validation_split": "type --folds 5 instead",
     "dataset": "start a sweep for each, since their accuracies don't compare",
-    "train_split": "start a sweep for each",
-    "image_size": "start a sweep for each",
+    **{name: "start a sweep for each"
+       for name in ("train_split", "drop_unlabelled", *Reading._fields)},
 }
 MOST = 100_000  # runs of a sweep, and values of a range
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
