@@ -16,7 +16,7 @@ from engine.job.host import begin
 from engine.place import Place
 from engine.request import Request
 from engine.setup import Setup, load, of_objects, settle
-from engine.store import record
+from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.task import Judged
 
@@ -66,13 +66,14 @@ def evaluate(
     saved = record.read(Path(run) / "config.json", config)
     config, place = config or saved.request.config, place or saved.request.place
     record.same_files(Path(run), config, saved.content)
+    columns = folder.columns(Path(run), saved.content)
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
         dataset = load(request, host)
         request = of_objects(request, dataset, host)
         # Over every device, which need not share a training batch.
-        ready = settle(request, dataset, host, host.spread(place.fsdp))
+        ready = settle(request, dataset, host, host.spread(place.fsdp), columns)
     with processes.naming_the_lost():
         with Checkpoints(Path(run) / "checkpoints", ready.task.higher, read_only=True) as kept:
             state, _ = kept.restore(ready.state_shapes, checkpoint)
