@@ -84,13 +84,14 @@ class Columns:
         """The set with every split's table as features, and a note on what they are."""
         splits = {name: split._replace(inputs=self.encode(split.inputs))
                   for name, split in dataset.splits.items()}
-        note = f"features: {len(self.names):,} of {features.described(self.columns)}"
+        note = (f"Its columns, {features.described(self.columns)}, became {len(self.names):,} "
+                "features")
         if some := [c.name for c in self.columns if c.missing]:
             note += f"; values are missing in {', '.join(some[:10])}{', ...' * (len(some) > 10)}"
         first, learned = next(iter(dataset.splits.values())), {c.name for c in self.columns}
         if left := [name for name in _named(first.inputs) if name not in learned]:
             note += f"; left out, without a value to learn from: {', '.join(left[:10])}"
-        return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, note))
+        return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, f"{note}."))
 
     @property
     def text(self) -> str:
@@ -141,7 +142,7 @@ def _is_flag(value: Any) -> bool:
 
 _TYPES: dict[str, Any] = {"Number": Number, "Words": Words}
 _FIELDS: dict[str, Callable[[Any], bool]] = {
-    "name": is_text, "kind": ("number", "date", "boolean").__contains__, "median": _is_finite,
+    "name": is_text, "kind": ("number", "date").__contains__, "median": _is_finite,
     "mean": _is_finite, "scale": lambda value: _is_finite(value) and value >= 0,
     "missing": _is_flag, "values": _is_values, "embedded": _is_flag,
 }

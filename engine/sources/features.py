@@ -1,5 +1,6 @@
 """A table's column as float32 features: numbers standardised, words one by one. N: rows."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -10,16 +11,18 @@ from engine.errors import RequestError, one_line, tell
 MOST_ONE_HOT = 32
 MOST_WORDS = 1 << 16
 # What pandas finds in a column of Python objects, and what it is here.
-_OBJECTS = {"boolean": "boolean", "integer": "number", "floating": "number", "decimal": "number",
+_OBJECTS = {"boolean": "number", "integer": "number", "floating": "number", "decimal": "number",
             "mixed-integer-float": "number", "date": "date", "datetime": "date",
-            "datetime64": "date", "string": "word", "mixed-integer": "word"}
+            "datetime64": "date", "string": "word",
+            "mixed-integer": "word"}
 
 
 class Number(NamedTuple):
-    """A column of numbers; of dates, as days since 1970; or of booleans, 0 and 1, which stay.
+    """A column of numbers, or of dates as days since 1970.
 
-    `mean` and `scale`, the standard deviation, are of the values that are there, and `scale` is 0
-    where all are the same. `missing`: some are not there, and a feature of its own says which.
+    `mean` and `scale`, the standard deviation, are of the values that are there, 0 and 1 where
+    these are zeros and ones, which stay; `scale` is 0 where all are the same. `missing`: some are
+    not there, and a feature of its own says which.
     """
 
     name: str
@@ -90,8 +93,8 @@ class Words(NamedTuple):
 def fitted(name: str, column: Any) -> Number | Words | None:
     """A column's features by its training part, a pandas Series; None where it holds no value.
 
-    Words are `embedded` where they are more than MOST_ONE_HOT. Raises RequestError for what is
-    neither numbers, booleans, dates nor words.
+    Booleans are zeros and ones. Words are `embedded` where they are more than MOST_ONE_HOT. Raises
+    RequestError for what is neither numbers, booleans, dates nor words.
     """
     if column.isna().all():
         return None
@@ -105,27 +108,27 @@ def fitted(name: str, column: Any) -> Number | Words | None:
     found_N = _numbers(name, kind, column)
     there = found_N[~np.isnan(found_N)]
     missing, median = len(there) < len(found_N), float(np.median(there))
-    if kind == "boolean":
+    if there.min() == there.max():
+        return Number(name, kind, median, median, 0.0, missing)
+    if np.isin(there, (0, 1)).all():
         return Number(name, kind, median, 0.0, 1.0, missing)
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = float(there.mean()), float(there.std())
     if not np.isfinite(scale):
         raise RequestError(f"column {name!r} holds numbers too large to standardise: scale them.")
-    return Number(name, kind, median, mean, scale if there.min() < there.max() else 0.0, missing)
+    return Number(name, kind, median, mean, scale, missing)
 
 
 def _kind(name: str, column: Any) -> str:
-    """number, date, boolean or word, of a column that holds some."""
+    """number, date or word, of a column that holds some."""
     from pandas.api import types
 
     dtype = column.dtype
     if isinstance(dtype, types.CategoricalDtype):
         return "word"
-    if types.is_bool_dtype(dtype):
-        return "boolean"
     if types.is_datetime64_any_dtype(dtype):
         return "date"
-    if types.is_any_real_numeric_dtype(dtype):
+    if types.is_bool_dtype(dtype) or types.is_any_real_numeric_dtype(dtype):
         return "number"
     found = types.infer_dtype(column, skipna=True)
     if found not in _OBJECTS:
@@ -141,7 +144,7 @@ def _numbers(name: str, kind: str, column: Any) -> np.ndarray:
     if column.isna().all():
         return np.full(len(column), np.nan)
     found = _kind(name, column)
-    if found != kind and {found, kind} != {"boolean", "number"}:
+    if found != kind:
         raise RequestError(f"column {name!r} holds {found}s, and {kind}s where it was fitted: "
                            "bring both to one type.")
     if kind == "date":
@@ -150,9 +153,6 @@ def _numbers(name: str, kind: str, column: Any) -> np.ndarray:
     found_N = column.to_numpy(np.float64, na_value=np.nan)
     if np.isinf(found_N).any():
         raise RequestError(f"column {name!r} holds an infinite number: mend it, or leave it out.")
-    if kind == "boolean" and not np.isin(found_N[~np.isnan(found_N)], (0, 1)).all():
-        raise RequestError(f"column {name!r} holds numbers besides 0 and 1, and booleans where it "
-                           "was fitted: bring both to one type.")
     return found_N
 
 
@@ -177,14 +177,8 @@ def _word(value: Any) -> str:
 
 
 def described(columns: Iterable[Number | Words]) -> str:
-    """What they became, in words: 3 numbers, 1 date, 2 of words (7 values)."""
-    columns = list(columns)
-    parts = []
-    for kind in ("number", "date", "boolean"):
-        if count := sum(isinstance(c, Number) and c.kind == kind for c in columns):
-            parts.append(f"{count} {kind}{'s' * (count > 1)}")
-    for embedded, told in ((False, "of words, a feature each"), (True, "of words, embedded")):
-        values = [len(c.values) for c in columns if isinstance(c, Words) and c.embedded is embedded]
-        if values:
-            parts.append(f"{len(values)} {told} ({sum(values):,} values)")
-    return ", ".join(parts)
+    """How many there are of each kind: 3 of numbers, 1 of dates, 2 of words, 1 of embedded words.
+    """
+    counts = Counter(c.kind if isinstance(c, Number) else "embedded word" * c.embedded or "word"
+                     for c in columns)
+    return ", ".join(f"{count} of {kind}s" for kind, count in counts.items())
