@@ -11,6 +11,7 @@ import numpy as np
 from engine.config import Config
 from engine.data import Subset, held_out, named, whole
 from engine.devices import mesh
+from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import begin
 from engine.place import Place
@@ -71,6 +72,9 @@ def evaluate(
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
         dataset = load(request, host)
+        if dataset.is_table and columns is None:
+            raise RequestError(f"the run in {run} learned from arrays, and {dataset.name} is a "
+                               "table: give arrays, such as table.to_numpy().")
         request = of_objects(request, dataset, host)
         # Over every device, which need not share a training batch.
         ready = settle(request, dataset, host, host.spread(place.fsdp), columns)

@@ -114,12 +114,12 @@ def load(request: Request, host: Host) -> Dataset:
 def cut(
     dataset: Dataset, config: Config, columns: Columns | None = None
 ) -> tuple[Dataset, Data, Columns | None]:
-    """The two subsets. A table becomes features: of its `columns` as a run has kept them, else as
-    they are fitted to the training examples alone."""
+    """The two subsets. A table becomes features, by the `columns` that a run has kept, else as they
+    are fitted to the training examples alone; what comes as arrays has become them already."""
     found = data.partition(dataset, config)
     split, rows = found.train
     if not is_frame(split.inputs):
-        return dataset, found, None
+        return dataset, found, columns
     if columns is None:
         numbers = bring.task(config).kind == "numbers"
         targets = split.targets[rows] if numbers else None

@@ -49,7 +49,7 @@ def entry(split: Split, classes: tuple[str, ...]) -> Entry:
 
 
 def _hashed(table: Any) -> np.ndarray:
-    """Hashes of the names of the columns C of a pandas DataFrame, and of its rows, uint64 [C + N]."""
+    """Hashes of the names of C columns of a pandas DataFrame, and of its rows, uint64 [C + N]."""
     from pandas import Series, util
 
     names = util.hash_pandas_object(Series(list(map(str, table.columns))), index=False).to_numpy()
