@@ -19,9 +19,10 @@ from engine.place import Place
 from engine.request import Request
 from engine.setup import Setup, learner_of, load, of_objects, settle
 from engine.sources import other
+from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset
 from engine.state import State
-from engine.store import record
+from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.store.record import Saved
 from engine.task import Judged, Task
@@ -94,16 +95,20 @@ def evaluate(
     saved = record.read(path / "config.json", config)
     config, place = config or saved.request.config, place or saved.request.place
     record.same_files(path, config, saved.content)
+    columns = folder.columns(path, saved.content)
     if data is None and config.dataset != saved.request.config.dataset:
         config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved))
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
         dataset = load(request, host)
+        if dataset.is_table and columns is None:
+            raise RequestError(f"the run in {run} learned from arrays, and {dataset.name} is a "
+                               "table: give arrays, such as table.to_numpy().")
         request = of_objects(request, dataset, host)
         own = dataset.fingerprint == saved.content.get("fingerprint")
-        judge = _on_own(request, dataset, host) if own else _on_other(path, saved, request, dataset,
-                                                                      host)
+        judge = (_on_own(request, dataset, host, columns) if own else
+                 _on_other(path, saved, request, dataset, host, columns))
     with processes.naming_the_lost():
         with Checkpoints(path / "checkpoints", judge.task.higher, read_only=True) as kept:
             state, _ = kept.restore(judge.shapes, checkpoint)
@@ -118,17 +123,21 @@ def _side(path: Path, saved: Saved) -> int:
     return shape[0] if square else 0
 
 
-def _on_own(request: Request, dataset: Dataset, host: Host) -> Judge:
+def _on_own(
+    request: Request, dataset: Dataset, host: Host, columns: Columns | None
+) -> Judge:
     """On what judged the run after its training."""
     # Nothing is trained, so that no batch is too large; and devices need not share one.
     config = dataclasses.replace(request.config, batch_size=1, microbatch=0)
-    ready = settle(request._replace(config=config), dataset, host, host.spread(request.place.fsdp))
+    ready = settle(request._replace(config=config), dataset, host,
+                   host.spread(request.place.fsdp), columns)
     return Judge(ready.task, ready.state_shapes, ready.where,
                  lambda variables: judged(ready, variables)[0])
 
 
 def _on_other(
-    path: Path, saved: Saved, request: Request, dataset: Dataset, host: Host
+    path: Path, saved: Saved, request: Request, dataset: Dataset, host: Host,
+    columns: Columns | None,
 ) -> Judge:
     """On another set, or on the run's own where that has changed since."""
     asked, before = request.config, saved.request.config
@@ -140,11 +149,11 @@ def _on_other(
             f"{asked.dataset} has changed since the run in {path} began, so that nobody knows what "
             "of it was trained on: judge on another split or set, by --validation_split or "
             "--dataset.")
-    found = other.examples(dataset, split, classes, shape, dtype)
+    found = other.examples(dataset, split, classes, shape, dtype, columns)
     for note in found.notes:
         host.console.print(note)
     spread = host.spread(request.place.fsdp)
-    learner = learner_of(asked, len(classes), spread)
+    learner = learner_of(asked, len(classes), spread, columns)
     everywhere = mesh.everywhere(spread.mesh if spread else None, host.device)
     subset = mesh.put(found.subset, everywhere)
 

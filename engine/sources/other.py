@@ -11,7 +11,8 @@ from PIL import Image
 from engine.data import Subset, held_out, named
 from engine.errors import RequestError
 from engine.sources import image
-from engine.sources.dataset import Dataset, Split
+from engine.sources.columns import Columns
+from engine.sources.dataset import Dataset, Split, is_frame
 
 _SHOWN = 10
 
@@ -42,11 +43,12 @@ def split_of(dataset: Dataset, asked: str, typed: bool) -> str:
 
 
 def examples(
-    dataset: Dataset, split: str, classes: tuple[str, ...], shape: tuple[int, ...], dtype: str
+    dataset: Dataset, split: str, classes: tuple[str, ...], shape: tuple[int, ...], dtype: str,
+    columns: Columns | None = None,
 ) -> Other:
     """Those examples of `split` whose class is one of a run's `classes`, numbered as it numbers
-    them, their inputs of its `shape` and `dtype`. Raises RequestError where there are none, and for
-    outputs or inputs that aren't the run's."""
+    them, their inputs of its `shape` and `dtype`, a table's made by its `columns`. Raises
+    RequestError where there are none, and for outputs or inputs that aren't the run's."""
     found = named(dataset, split)
     rows = np.asarray(found.rows)
     targets = np.asarray(found.split.targets)[rows]
@@ -59,7 +61,10 @@ def examples(
                                f"classes are {_listed(dataset.classes)}.")
     else:
         targets, left_out, notes = _reordered(targets, dataset, classes)
-    inputs, brought = _inputs(dataset.name, found.split.inputs, rows, shape, dtype)
+    inputs = found.split.inputs
+    if columns and is_frame(inputs):
+        inputs, rows = columns.encode(inputs.iloc[rows]), np.arange(len(rows))
+    inputs, brought = _inputs(dataset.name, inputs, rows, shape, dtype)
     kind = "images" if len(shape) == 3 else "examples"
     told = f"judged on {dataset.name}'s {split}, another set than the run's: {len(rows):,} {kind}"
     own = Split(inputs, targets)
