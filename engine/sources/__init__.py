@@ -48,7 +48,7 @@ def load(
     if name == digits.NAME:
         return digits.load(reading.image_size, splits)
     if kind not in _FROM_PATHS:
-        return tfds.load(name, _root(data_dir), reading.image_size, splits)
+        return tfds.load(name, _root(data_dir), reading, splits)
     if not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
     return _FROM_PATHS[kind](os.path.expanduser(path), reading, splits)

@@ -37,8 +37,8 @@ class Unreadable(ValueError):
 class Refused(RequestError):
     """A file that is no picture to read, and the `reason`."""
 
-    def __init__(self, path: str, reason: str):
-        super().__init__(f"{path} is not an image that can be read: {reason}.")
+    def __init__(self, path: str, reason: str, message: str = ""):
+        super().__init__(message or f"{path} is not an image that can be read: {reason}.")
         self.reason = reason
 
 
@@ -174,6 +174,6 @@ def _file(path: str) -> Iterator[BinaryIO]:
         with open(path, "rb") as file:
             yield file
     except FileNotFoundError:
-        raise RequestError(f"{path}: no such file.") from None
+        raise Refused(path, "no such file", f"{path}: no such file.") from None
     except (OSError, ValueError) as error:
         raise Refused(path, str(error)) from None
