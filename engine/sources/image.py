@@ -82,8 +82,9 @@ def pixels(
     """uint8 [H, W, C] in Pillow's `mode`: upright as its EXIF says, 16 bits x as round(x / 257), on
     `background` unless the mode has alpha itself; then, if given, brought to `size` (width,
     height), bilinear."""
-    if turn := _TURNS.get(_orientation(picture)):
-        picture = picture.transpose(turn)
+    orientation = _orientation(picture)
+    if orientation in _TURNS:
+        picture = picture.transpose(_TURNS[orientation])
     if picture.mode[0] == "I":
         scaled = (np.asarray(picture).astype(np.uint32) + 128) // 257
         picture = Image.fromarray(scaled.astype(np.uint8))

@@ -23,7 +23,7 @@ __all__ = ["NAME", "Listing", "listed", "load"]
 _BLOCK = 64
 _AT_ONCE = 4 * image.MOST_PIXELS  # pixels that all threads decode at the same time
 _TOLD = 10  # damaged files that are named
-_DECODER = 2  # raise it when the same files would decode to other pixels, or in another order
+DECODER = 2  # raise it when the same files would decode to other pixels, or in another order
 Faults = dict[str, str]  # a file's name → why it is no picture
 
 
@@ -44,7 +44,7 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
         return found, named.classes, (*sound.notes, *_left_out(split, own | worse))
 
     how = reading.image_size, reading.background, reading.skip_bad, reading.target, reading.labels
-    found = cache.dataset(NAME, cache.key(NAME, named.seen, _DECODER, *how), wanted, decode)
+    found = cache.dataset(NAME, cache.key(NAME, named.seen, DECODER, *how), wanted, decode)
     return dataclasses.replace(found, notes=(*named.notes, *found.notes))
 
 
