@@ -1,25 +1,22 @@
-"""Predict and eval as typed, on a small run on pictures of bars: v vertical, h horizontal, d a bright
+"""Predict and eval as typed, on a small run on pictures of bars: v vertical, h horizontal, d a
 square. What they say is compared with `load(run).predict`."""
 
 import contextlib
 import csv
 import io
 import json
-import os
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
-from conftest import QUICK
 from PIL import Image
 
 import launch as program
-from engine import Config, Hyper, Place, RequestError, evaluate, fit, load
-from engine.command import inputs, output, predictions, scores
+from engine import Config, Hyper, Place, evaluate, fit, load
+from engine.command import predictions
 from engine.report import run as report
 
 NETWORK = """

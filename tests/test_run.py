@@ -283,7 +283,8 @@ def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path, undrawn):
     means = final_state(whole).batch_stats["BatchNorm_0"]["mean"]
     assert means.shape == (8,) and np.abs(means).min() > 0
     scores = json.loads((parts / "metrics.json").read_text())
-    assert json.loads(done("eval", "--run_dir", parts, "--json"))["confusion"] == scores["confusion"]
+    again = json.loads(done("eval", "--run_dir", parts, "--json"))
+    assert again["confusion"] == scores["confusion"]
     assert scores["loss"] == pytest.approx(rows(parts)[-1]["val_loss"])
     file.write_text(NORMED.replace("Dense(8", "Dense(9"))
     for more in (("--resume", parts, "--epochs", "3"), ("eval", "--run_dir", parts)):
