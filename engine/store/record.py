@@ -125,6 +125,10 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
             f"(fingerprint {before}, now {facts['fingerprint']}). Put it back to resume, or start "
             "a new run in another --run_dir."
         )
+    if saved.content.get("columns") != facts.get("columns"):
+        raise RequestError(f"{path} holds a run whose table became other features: resume it with "
+                           "the versions that its config.json names, or start a new run in another "
+                           "--run_dir.")
     same_files(path, request.config, saved.content)
     same_draw(path, request.config, saved.content)
     return saved
