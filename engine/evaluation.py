@@ -15,10 +15,10 @@ from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import Host, begin
 from engine.learners.gradient import Gradient
+from engine.parts import other
 from engine.place import Place
 from engine.request import Request
 from engine.setup import Setup, learner_of, load, settle
-from engine.sources import other
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset
 from engine.state import State
@@ -95,7 +95,7 @@ def evaluate(
             raise RequestError(f"the run in {run} learned from arrays, and {dataset.name} is a "
                                "table: give arrays, such as table.to_numpy().")
         if own := dataset.fingerprint == saved.content.get("fingerprint"):
-            record.same_draw(path, request.config, saved.content)
+            record.same_draw(path, config.validation_split, saved.content)
         judge = (_on_own(request, dataset, host, columns) if own else
                  _on_other(path, saved, request, dataset, host, columns))
     with processes.naming_the_lost():
@@ -138,7 +138,8 @@ def _on_other(
             f"{asked.dataset} has changed since the run in {path} began, so that nobody knows what "
             "of it was trained on: judge on another split or set, by --validation_split or "
             "--dataset.")
-    found = other.examples(dataset, split, classes, shape, dtype, columns)
+    found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
+                           columns)
     for note in found.notes:
         host.console.print(note)
     spread = host.spread(request.place.fsdp)
