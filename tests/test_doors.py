@@ -169,7 +169,7 @@ class Mutable(nn.Module):
     ("targets of 1 of its 40 examples are NaN", {"task": "regression"},
      (X, np.where(Y == 9, 0, HOLED[:, 0]))),
     ("labels of 40 of its 40 examples are no whole numbers", {}, (X, Y - 9)),
-    ("labels of .*are no whole numbers", {}, (X, Y / 2)),
+    ("labels of .*are no whole numbers", {"task": "classification"}, (X, Y / 2)),
     (r"shape \(2, 3\) for 2 .*needs \(2, 4\)", {"model": Tiny(3)}, (X, Y)),
     ("model: this Mutable can't be hashed .*widths.*use tuples",
      {"model": Mutable({1})}, (X, Y)),
