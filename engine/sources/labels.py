@@ -52,7 +52,8 @@ def read(path: str, target: str, pictures: Iterable[str]) -> Table:
             file.seek(0)
             separator = max(",;\t|", key=first.count)
             rows = [[cell.strip() for cell in row]
-                    for row in csv.reader(_lines(file), delimiter=separator) if row]
+                    for row in csv.reader(_lines(file), delimiter=separator, skipinitialspace=True)
+                    if row]
     except (OSError, ValueError, csv.Error) as error:
         raise refused("labels", path, one_line(getattr(error, "strerror", None) or error),
                       "name a CSV file with the columns file and label") from None

@@ -50,7 +50,7 @@ def of(path: str, reading: Reading) -> Listing:
     for name in found.pictures:
         if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
             raise refuse(path, f"the name {ascii(name)} can't be printed", "rename it")
-    laid = layout.understood(path, [*found.pictures])
+    laid = layout.understood(path, sorted(found.pictures))
     names = tree.ordered(found.pictures, laid.inside)
     table = _table(found, laid, reading.labels)
     column, notes = "", Notes()
