@@ -16,7 +16,8 @@ from engine.setup import learner_of, load
 
 def summary(request: Request, host: Host) -> str:
     """Raises RequestError where the network does not fit the data."""
-    cut = data.partition(load(request, host), request.config)
+    request, dataset = load(request, host)
+    cut = data.partition(dataset, request.config)
     learner = learner_of(request.config, cut.num_outputs)
     inputs = np.zeros((1, *cut.train.input_shape), np.float32)
     fitting.network(learner, inputs, cut.num_outputs)

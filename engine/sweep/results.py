@@ -18,7 +18,7 @@ from engine.data import Subset
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RunError
-from engine.evaluation import has_own_test, held_for_evaluation
+from engine.evaluation import held_for_evaluation
 from engine.learners.gradient import Gradient
 from engine.report import page
 from engine.setup import Setup
@@ -120,7 +120,7 @@ def ensembles(
 ) -> list[dict[str, Any]]:
     """All whole runs, and those of the `best` setting, of two or more; none where folds leave no
     common examples, nor of what is no class."""
-    if ready.task.kind != "classes" or study.search.folds and not has_own_test(ready):
+    if ready.task.kind != "classes" or study.search.folds and ready.judged is None:
         return []
     everyone = {number for standing in standings for number in standing.numbers}
     own = everyone & {*best}
