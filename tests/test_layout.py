@@ -74,6 +74,14 @@ def test_a_set_has_the_same_order_wrapped_or_not(made, tmp_path):
     assert sources.load(f"image_folder:{tmp_path / 'zip'}").fingerprint == plain.fingerprint
 
 
+def test_any_slice_holds_every_class(made):
+    """In the order of names the first half of three classes had no picture of the third."""
+    root = made(*(f"{name}/{n}.png" for name in ("daisy", "rose", "tulip") for n in range(40)))
+    labels = sources.load(f"image_folder:{root}").splits["train"].targets
+    for half in (labels[:60], labels[60:]):
+        assert np.bincount(half, minlength=3).min() >= 10
+
+
 @pytest.mark.parametrize("train, validation, test", [
     ("train", "validation", "test"), ("Training", "valid", "Testing"), ("TRAIN", "Val", "eval"),
     ("train", "dev", "Evaluation"),
