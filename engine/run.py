@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.config import Config, check, check_fields, durations
+from engine.checks import check, check_fields
+from engine.config import Config, durations
 from engine.devices import mesh
 from engine.doors import bring
 from engine.errors import RequestError
@@ -88,7 +89,7 @@ def fit(
             processes.all_agree(True)  # nobody leaves while the first one draws
     train = ready.data.train
     return Run(path, folder.history(path), metrics, best, ready.learner, ready.dataset.classes,
-               train.input_shape, str(train.split.inputs.dtype))
+               train.input_shape, str(train.split.inputs.dtype), ready.columns)
 
 
 def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
@@ -121,6 +122,7 @@ def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
     devices = ready.spread.mesh.size if ready.spread else 1
     saved = folder.described(ready.request, devices=devices, **ready.facts)
     if processes.first_process():
+        folder.write_columns(path, ready.columns)
         folder.write_config(path, saved)
         kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch
         if kept < done:

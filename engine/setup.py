@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import data, inventory, loop, sources, splits
+from engine import data, loop, sources
 from engine.config import AUTO, Config, Durations, durations, is_ours
 from engine.data import Data, Subset
 from engine.devices import choose, mesh
@@ -15,22 +15,25 @@ from engine.devices.mesh import Spread
 from engine.doors import bring, fitting, network
 from engine.errors import RequestError
 from engine.formulation.rewriting import census
-from engine.inventory import Inventory
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
+from engine.parts import inventory, splits
+from engine.parts.inventory import Inventory
 from engine.programs import memory
 from engine.request import Request
 from engine.sources import arrays
-from engine.sources.dataset import Dataset
+from engine.sources.columns import Columns
+from engine.sources.dataset import Dataset, is_frame
 from engine.state import State
 from engine.task import Task
+from engine.tasks.regression import Regression
 
 
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
     several; `judged`, on the host, is what the trained model is scored on, called `judges`, or
     None where that is the validation; `root` is the key of the run, `order` that of its shuffles.
-    """
+    `columns` are those that a table's features were made of."""
 
     request: Request
     hyper: Any
@@ -45,6 +48,7 @@ class Setup(NamedTuple):
     lengths: Durations
     root: jax.Array
     order: jax.Array
+    columns: Columns | None
 
     @property
     def config(self) -> Config:
@@ -94,7 +98,7 @@ class Setup(NamedTuple):
             "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
             "fingerprint": self.dataset.fingerprint, "files": bring.digests(self.config),
             "data": self.inventory._asdict(), "held_out": splits.DRAWN,
-        }
+        } | ({"columns": self.columns.digest} if self.columns else {})
 
 
 def load(request: Request, host: Host) -> tuple[Request, Dataset]:
@@ -123,9 +127,32 @@ def load(request: Request, host: Host) -> tuple[Request, Dataset]:
     return request._replace(config=config), suited
 
 
-def learner_of(config: Config, num_outputs: int, spread: Spread | None = None) -> Gradient:
-    """What learns: the network and the task of a config. Raises RequestError for what is none."""
-    return Gradient(config, network.of(config.model, num_outputs), bring.task(config), spread)
+def cut(
+    dataset: Dataset, config: Config, columns: Columns | None = None
+) -> tuple[Dataset, Data, Columns | None]:
+    """The two subsets. A table becomes features, by the `columns` that a run has kept, else as they
+    are fitted to the training examples alone; what comes as arrays has become them already."""
+    found = data.partition(dataset, config)
+    split, rows = found.train
+    if not is_frame(split.inputs):
+        return dataset, found, columns
+    if columns is None:
+        numbers = bring.task(config).kind == "numbers"
+        targets = split.targets[rows] if numbers else None
+        columns = Columns.fit(split.inputs.iloc[rows], config.reading, targets)
+    dataset = columns.encoded(dataset)
+    return dataset, data.partition(dataset, config), columns
+
+
+def learner_of(
+    config: Config, num_outputs: int, spread: Spread | None = None, columns: Columns | None = None
+) -> Gradient:
+    """What learns: the network and the task of a config, as a table's `columns` want them. Raises
+    RequestError for what is none."""
+    task, embeddings = bring.task(config), columns.embeddings if columns else ()
+    if columns and type(task) is Regression:  # a subclass may have a loss of its own
+        task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
+    return Gradient(config, network.of(config.model, num_outputs, embeddings), task, spread)
 
 
 def share_of(config: Config, count: int) -> int:
@@ -142,21 +169,26 @@ def share_of(config: Config, count: int) -> int:
     return share
 
 
-def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None = None) -> Setup:
-    """The data cut as asked, on the devices; the network checked against its inputs."""
+def settle(
+    request: Request, dataset: Dataset, host: Host, spread: Spread | None = None,
+    columns: Columns | None = None,
+) -> Setup:
+    """The data cut as asked, on the devices, a table's by the `columns` of a run where there is
+    one; the network checked against its inputs."""
     config, tell = request.config, host.console.print
-    cut = data.partition(dataset, config)
-    judges, judged = data.judging(dataset, config)
-    found = inventory.taken(dataset, cut, f"validation: {data.told(dataset, config, judges)}")
+    dataset, parts, columns = cut(dataset, config, columns)
+    judges, judged = data.judging(dataset, config.parts)
+    told = data.told(dataset, config.parts, judges)
+    found = inventory.taken(dataset, parts, f"validation: {told}")
     for line in found.lines():
         tell(line)
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         tell("optimizer: adamw without --weight_decay is adam")
-    learner = learner_of(config, cut.num_outputs, spread)
-    lengths = durations(config, len(cut.train.rows))
-    variables = fitting.check(learner, request.hyper, lengths, cut)
+    learner = learner_of(config, parts.num_outputs, spread, columns)
+    lengths = durations(config, len(parts.train.rows))
+    variables = fitting.check(learner, request.hyper, lengths, parts)
     if not is_ours(config.model):
-        _tell_formulation(learner, variables, cut.train.input_shape, host)
+        _tell_formulation(learner, variables, parts.train.input_shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
     if reason != loop.WHOLE_BATCH:
@@ -164,11 +196,12 @@ def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None
     learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=size))
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
-        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, cut, found,
+        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, parts, found,
         judges, judged, learner, lengths, jax.random.key(config.seed), jax.random.key(order),
+        columns,
     )
     where = ready.everywhere
-    return ready._replace(data=_placed(cut, dataset, where), **{
+    return ready._replace(data=_placed(parts, dataset, where), **{
         name: mesh.put(getattr(ready, name), where) for name in ("hyper", "root", "order")
     })
 
@@ -203,10 +236,10 @@ def setup(request: Request, host: Host) -> Setup:
     return ready
 
 
-def _placed(cut: Data, dataset: Dataset, where: Sharding) -> Data:
+def _placed(parts: Data, dataset: Dataset, where: Sharding) -> Data:
     """The data on the device or devices. Raises RequestError where they don't fit."""
     try:
-        return data.place(cut, where)
+        return data.place(parts, where)
     except jax.errors.JaxRuntimeError as error:
         if not memory.exhausted(error):
             raise

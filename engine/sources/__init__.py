@@ -6,14 +6,15 @@ from pathlib import Path
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import digits, image, image_folder, table, tfds
+from engine.sources import digits, image, image_folder, tfds
 from engine.sources.dataset import Dataset, Split
 from engine.sources.tfds import prepared
 
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
 
-# Kinds of sets that lie where the user says, as in csv:PATH.
-_FROM_PATHS = {image_folder.NAME: image_folder.load, table.NAME: table.load}
+# Kinds of sets that lie where the user says, as in table:PATH.
+_FROM_PATHS = image_folder.NAME, "table", "csv"
+_SCIKIT = "iris", "wine", "breast_cancer", "diabetes"  # its own tables, embedded
 _PLAIN = Reading()
 
 
@@ -24,7 +25,7 @@ def data_dir(flag: str = "") -> Path:
 
 
 def short(name: str) -> str:
-    """What to call a set's runs: its name; for csv:~/letters/all.csv, csv-all."""
+    """What to call a set's runs: its name; for table:~/letters/all.csv, table-all."""
     kind, _, path = name.partition(":")
     stem = Path(os.path.abspath(os.path.expanduser(path))).stem
     return "-".join(filter(None, (kind, stem))) if kind in _FROM_PATHS else name
@@ -36,10 +37,10 @@ def load(
     """Inputs and targets of every split, or of those in `splits`: images NxHxWxC uint8 and labels N
     int32, or a table's columns.
 
-    `digits` is embedded; image_folder:PATH and csv:PATH are the user's own; any other name is a
-    tfds set, prepared first where it isn't yet. Raises RequestError for what can't be had as typed
-    (unknown name or split, no image or label, sizes that vary), RunError for what failed on the way
-    (network, archive, damaged files).
+    `digits` and scikit-learn's tables are embedded; image_folder:PATH and table:PATH (csv:PATH is
+    the same) are the user's own; any other name is a tfds set, prepared first where it isn't yet.
+    Raises RequestError for what can't be had as typed (unknown name or split, no image or label,
+    sizes that vary), RunError for what failed on the way (network, archive, damaged files).
     """
     if reading.image_size < 0:
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
@@ -47,11 +48,20 @@ def load(
     kind, _, path = name.partition(":")
     if name == digits.NAME:
         return digits.load(reading.image_size, splits)
+    if name in _SCIKIT:
+        from engine.sources import scikit  # late: it imports pandas
+
+        return scikit.load(name, splits)
     if kind not in _FROM_PATHS:
         return tfds.load(name, _root(data_dir), reading, splits)
     if not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
-    return _FROM_PATHS[kind](os.path.expanduser(path), reading, splits)
+    path = os.path.expanduser(path)
+    if kind == image_folder.NAME:
+        return image_folder.load(path, reading, splits)
+    from engine.sources import table  # late: it imports pandas
+
+    return table.load(path, reading, splits)
 
 
 _root = data_dir  # inside `load` the parameter hides the function

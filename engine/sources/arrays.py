@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine.errors import RequestError, one_line, unknown
 from engine.sources import cache, image, values
-from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked
+from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, is_frame
 
 NAME = values.NAME
 INPUTS = ("image", "images", "input", "inputs", "x", "pixel_values", "img", "features")
@@ -30,8 +30,9 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
     `data` is a tuple (x, y) of arrays, or of what NumPy makes arrays of; or a list, or any object
     with a length and numbered examples, each a pair (input, target) or a mapping with one of each
     (INPUTS, TARGETS), read once; or a mapping with those two arrays. That is the split `train`; a
-    mapping of names to such data is splits. So a tuple is always (x, y), a list never. A `Dataset`
-    is returned as it is.
+    mapping of names to such data is splits. So a tuple is always (x, y), a list never. An x that is
+    a pandas DataFrame is a table, whose columns become features once it is cut. A `Dataset` is
+    returned as it is.
 
     Inputs [N, ...] of 2 to 5 dimensions: uint8 stays (pictures, which the device scales to 0..1);
     any other number becomes float32 and is never scaled. Targets, by `kind`:
@@ -49,13 +50,15 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
         raise unknown("kind of targets", str(kind), _KINDS)
     parts = data if isinstance(data, Mapping) and not _columns(data) else {"train": data}
     pairs = {split: _read(split, parts[split]) for split in asked(NAME, parts)}
-    inputs = {split: values.numbers(split, "inputs", x) for split, (x, _) in pairs.items()}
+    inputs = {split: x if is_frame(x) else values.numbers(split, "inputs", x)
+              for split, (x, _) in pairs.items()}
     forms = {split: values.form(*pair, 1) for split, pair in pairs.items()}
     (first, expected), *others = forms.items()
     for split, form in others:
         if form != expected:
             raise values.refuse(split, f"its examples are {form}, those of {first} {expected}",
                                 "give all splits one type and shape")
+        values.same_columns(split, inputs[split], first, inputs[first])
     told = {_class_names(part) for part in parts.values()} - {None}
     if names is None and kind in ("", "classes") and told:
         if len(told) > 1:
@@ -67,9 +70,11 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
     kind = kind or values.kind(given)
     targets, classes = (values.classes(given, called) if kind == "classes" else
                         values.outputs(kind, given, called))
-    return cache.together(NAME, {
-        split: cache.entry(Split(inputs[split], targets[split]), classes) for split in parts
-    })
+    entries = {}
+    for split in parts:
+        with _reading(split, "its values", "give numbers, booleans, dates or words"):
+            entries[split] = cache.entry(Split(inputs[split], targets[split]), classes)
+    return cache.together(NAME, entries)
 
 
 def _columns(keys: Any) -> tuple[Any, Any] | None:
@@ -99,6 +104,9 @@ def _reading(split: str, what: str, instead: str) -> Iterator[None]:
 
 def _read(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
     """A split's inputs and targets [N, ...] as they came. Raises RequestError."""
+    if is_frame(data):
+        raise values.refuse(split, "it is a table alone", "give its columns to learn from and that "
+                            "to learn: (table.drop(columns='y'), table['y'])")
     if (hasattr(data, "__len__") and hasattr(data, "__getitem__")
             and not isinstance(data, tuple | Mapping | str | bytes)):
         return _stacked(split, data)
@@ -106,11 +114,12 @@ def _read(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
         length = f" of {len(data)}" if isinstance(data, tuple) else ""
         raise values.refuse(split, f"of type {type(data).__name__}{length}, it is no data", _GIVE)
     with _reading(split, "as arrays, it", _GIVE):
-        x, y = map(np.asarray, pair)  # of jax, and of PyTorch on the CPU, without a copy
+        # Of jax, and of PyTorch on the CPU, without a copy.
+        x, y = pair[0] if is_frame(pair[0]) else np.asarray(pair[0]), np.asarray(pair[1])
     if x.shape[:1] != y.shape[:1]:
         raise values.refuse(split, f"it has inputs of shape {x.shape}, but targets of {y.shape}",
                             "give one of each an example")
-    values.check_shape(split, x.shape, x.dtype)
+    values.check_shape(split, x.shape, np.dtype("f4") if is_frame(x) else x.dtype)
     return x, y
 
 

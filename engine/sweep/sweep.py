@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from rich.progress import Progress
 
-from engine import splits
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption
+from engine.parts import splits
 from engine.programs import memory
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
@@ -59,7 +59,8 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
             folder.write_config(path, folder.described(
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
-        fixed = " and ".join(a.name for a in axes if not a.traced) or "folds of two sizes"
+        fixed = " and ".join(a.name for a in axes if not a.traced) or (
+            "folds, each with its own features" if dataset.is_table else "folds of two sizes")
         programs = "one program" if len(groups) == 1 else \
             f"{len(groups)} programs, compiled one by one for {fixed}"
         host.console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
@@ -108,6 +109,7 @@ def _save_member(path: Path, step: int, member: Member, score: float) -> None:
 
 def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
     path.mkdir(exist_ok=True)
+    folder.write_columns(path, ready.columns)
     place = dataclasses.replace(ready.request.place, run_dir=str(path))
     request, facts = Request(trial.config, trial.hyper, place), ready.facts
     if trial.fold:  # whose examples are others than those of the first, which were counted
