@@ -129,7 +129,7 @@ MUTANTS = (
     Mutant("sources/image_folder", "    files.check_unchanged()\n", "", "test_image_folder.py"),
     Mutant("sources/labels", "members[name][1:] == row[1:]", "True", "test_labels.py"),
     Mutant("sources/layout", "if slash else \"\"", "if label else \"\"", "test_layout.py"),
-    Mutant("sources/listing", "classes.index(name) for", "0 for", "test_image_folder.py"),
+    Mutant("sources/listing", "numbers[called[label]] for", "0 for", "test_image_folder.py"),
     Mutant("sources/prepare", "os.path.samestat(", "bool(path.stat()) or (", "test_prepare.py"),
     Mutant("sources/tree", "_mixed(name.removeprefix(inside)), name", "name",
            "test_image_folder.py"),

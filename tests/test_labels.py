@@ -63,7 +63,7 @@ def test_a_table_is_found_by_itself(head, root):
 @pytest.mark.parametrize("written", [
     "label;file\n" + "\n".join(f"{label};img_{n}.png" for n, label in ALL.items()),
     "\ufefffile\tlabel\r\n" + "\r\n".join(row.replace(",", "\t") for row in ROWS),
-    '"file","label"\n' + "\n".join(f'"./img_{n}.png", "{label}"' for n, label in ALL.items()),
+    '"file","label"\n' + "\n".join(f'"./img_{n}.png","{label} "' for n, label in ALL.items()),
     "id,label\n" + "\n".join(row.replace(".png", "") for row in ROWS),
     "path,label\n" + "\n".join(f"set/{row}" for row in ROWS),
     "path,label\n" + "\n".join(f"set\\{row}" for row in ROWS),
@@ -131,6 +131,23 @@ def test_an_empty_label_is_none(empty, root):
     assert found == {"train": ALL | {0: None}}
 
 
+def test_groups_are_kept_apart(root):
+    rows = [f"{row},{patient}" for row, patient in zip(ROWS, "xyxzy", strict=True)]
+    (root / "labels.csv").write_text("\n".join(["file,label,patient", *rows]))
+    found = sources.load(f"image_folder:{root}", reading=Reading(group="patient"))
+    numbers = found.splits["train"].inputs[:, 0, 0, 0].tolist()
+    together = {}
+    for number, group in zip(numbers, found.groups["train"].tolist(), strict=True):
+        together.setdefault(group, set()).add(number)
+    assert sorted(map(sorted, together.values())) == [[0, 2], [1, 4], [3]]
+    refused(root, "--skip_bad leaves files out, and --group", group="patient", skip_bad=True)
+    (root / "labels.csv").unlink()
+    (root / "a").mkdir()
+    for path in root.glob("*.png"):
+        path.rename(root / "a" / path.name)
+    refused(root, "folders name its classes, and --group patient a column", group="patient")
+
+
 def test_fractions_are_quantities(root):
     table = "file,age\n" + "\n".join(f"img_{n}.png,{n + 0.5}" for n in range(4)) + "\nimg_4.png,\n"
     (root / "labels.csv").write_text(table)
@@ -155,13 +172,15 @@ def test_a_column_may_be_named(root):
     ("file,label\nC:\\x.png,cat\n", "leads out of the folder"),
     ("file,label\nimg_0.png,cat\nimg_0.png,dog\n", "'img_0.png' is 'cat' in one row and 'dog' in"),
     ("file,label\nother.png,cat\n", "it names none of the 5 pictures, such as 'other.png'; name"),
-    ("file,label\n", "it names none of the 5 pictures; name"),
-    ("file,label\nimg_0.png,cat,1\n", "row 2 has 3 columns, its first row 2; write as many"),
+    ("file,label\n", "it has no rows below its header"),
+    ("file,label\nimg_0.png,cat,1\n", "row 2, the header being 1: it has 3 cells, and the first"),
     ("a,b,c\n1,2,3\n", "its columns are a, b, c: which of them is the label, or the file, isn't p"),
-    ("file,file\nimg_0.png,cat\n", "two of its columns are called alike: file, file"),
-    ("\n", "it is empty; write a row a picture: file,label"),
-    ("file,label\nimg_0.png," + "x" * 70_000, "line 2: it, or the file, holds more than can be"),
-    ("\0\0\0", "names none|is empty|its columns are"),
+    ("file,file\nimg_0.png,cat\n", "it names two columns 'file'; name each once"),
+    ("\n", "it begins with no header"),
+    ("file,label\nimg_0.png,a\x1b[2J\n", "target 'label' has the label 'a.x1b.2J'; label with"),
+    ("file,label\nimg_0.png," + "x" * 201, "has the label 'xxx"),
+    ("file,label\nimg_0.png,\nimg_1.png,\n", "its target 'label' is empty in every row"),
+    ("\0\0\0", "it holds bytes of zero, as no text does"),
 ])  # fmt: skip
 def test_bad_tables_are_refused(table, words, root):
     (root / "labels.csv").write_text(table)
@@ -182,11 +201,8 @@ def test_a_name_of_several_pictures_is_refused(tmp_path):
 
 def test_a_table_is_bounded(root, monkeypatch):
     (root / "labels.csv").write_text("\n".join(["file,label", *ROWS]))
-    monkeypatch.setattr(labels, "MOST_EXAMPLES", 5)
     assert read(root)[0] == {"train": ALL}
-    monkeypatch.setattr(labels, "MOST_EXAMPLES", 4)
-    refused(root, "line 6: it, or the file, holds more than can be read")
-    monkeypatch.setattr(labels, "_MOST_FILE", 20)
+    monkeypatch.setattr(labels, "_MOST_BYTES", 20)
     refused(root, "it has more than 20 bytes")
 
 
@@ -194,7 +210,8 @@ def test_latin_1_is_read_and_told(root):
     text = "\n".join(["file,label", "img_0.png,caf\u00e9", *ROWS[1:]])
     (root / "labels.csv").write_bytes(text.encode("latin-1"))
     found, notes = read(root)
-    assert found["train"][0] == "caf\u00e9" and any("no UTF-8" in note for note in notes)
+    assert found["train"][0] == "caf\u00e9"
+    assert "labels.csv: it is in Latin-1 (Windows-1252)" in notes
 
 
 def test_a_changed_table_is_another_set(root):
