@@ -384,6 +384,25 @@ def test_a_folder_of_pictures(place, things, size):
         assert found.classes == ("cat", "dog") and found.splits["train"].targets.tolist() == [0, 1]
 
 
+LABELS = b"file,label,split\nx.png,cat,train\ny.png,dog,Test\n"
+
+
+@given(damaged(LABELS) | st.binary(max_size=60))
+@example(LABELS)
+@example(b"\xff\xfex.png,cat")
+@example(b"x.png,\"a")
+def test_a_table_of_labels(place, content):
+    shutil.rmtree(place / "flat", ignore_errors=True)
+    planted(place / "flat", {"x.png": PICTURES[0], "y.png": PICTURES[0]})
+    (place / "flat/labels.csv").write_bytes(content)
+    found = ours(sources.load, f"image_folder:{place / 'flat'}")
+    if found is not None:
+        assert sum(len(split.targets) for split in found.splits.values()) <= 2
+    if content == LABELS:
+        assert {split: found.classes[targets[0]] for split, (_, targets) in
+                found.splits.items()} == {"train": "cat", "test": "dog"}
+
+
 TABLE = b"label,p0,p1,p2,p3\ncat,0,1,2,3\ndog,255,254,253,252\n"
 CELLS = st.sampled_from(["label", "cat", "0", "255", "256", "-1", "1.5", "nan", "", " 7", '"',
                          '"a"', '"a""b"', "\U0010417d", "\0", "\ufeff", "é", "٣", "9" * 30,

@@ -67,7 +67,8 @@ def understood(root: str, names: list[str]) -> Layout:
             label, slash, _ = name[skipped:].partition("/")
             members[name] = splits.get(top, "train"), label if slash else ""
     if splits:
-        told = ", ".join(f"{split} from {inside + top!r}" for top, split in splits.items() if top)
+        told = ", ".join(f"{splits[top]} from {inside + top!r}" for top in
+                         sorted(filter(None, splits), key=lambda top: rank(splits[top])))
         notes.append(f"splits are named by folders: {told}")
     return Layout(members, inside, bool(splits), tuple(notes))
 
