@@ -7,7 +7,7 @@ or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty;
 import hashlib
 import itertools
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -52,9 +52,14 @@ def ordered(inputs: pd.DataFrame | np.ndarray, targets: np.ndarray) -> np.ndarra
 
 
 def taken(frame: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
-    """Its rows in that order, the frame emptied column after column, so that no second is held."""
-    return pd.DataFrame({name: frame.pop(name).array.take(order) for name in list(frame.columns)},
-                        copy=False)
+    """Its rows in that order, bytes as float64. The frame is emptied a column after the other, so
+    that no second one is held."""
+    return pd.DataFrame({name: _no_byte(frame.pop(name)).array.take(order)
+                         for name in list(frame.columns)}, copy=False)
+
+
+def _no_byte(column: pd.Series) -> pd.Series:
+    return column.astype(np.float64) if column.dtype == np.uint8 else column
 
 
 def entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
@@ -85,10 +90,15 @@ def kind(column: pd.Series) -> str:
     return "dates" if column.dtype.kind == "M" else "numbers"
 
 
+def numbers_of(words: Sequence[str]) -> np.ndarray:
+    """float64 [N], NaN for a word that is no number."""
+    return pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64)
+
+
 def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
     is_of, of_type = pa.types, column.type
     if is_of.is_dictionary(of_type) or is_of.is_string(of_type) or is_of.is_large_string(of_type):
-        return _words(column, text)
+        return _words(name, column, text)
     if is_of.is_timestamp(of_type) or is_of.is_date(of_type):
         return pd.Series(column.cast(pa.timestamp("us"), safe=False).to_numpy(), copy=False)
     if of_type == pa.uint8() and not column.null_count:
@@ -102,22 +112,24 @@ def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
         column = column.cast(pa.float64(), safe=False)
     numbers = column.to_numpy()
     if infinite := int(np.isinf(numbers).sum()):
-        raise Unreadable(f"its column {name!r} holds infinity in {infinite:,} rows",
+        raise Unreadable(f"its column {name!r} holds infinity in {infinite:,} of its rows",
                          "write a number, or leave those cells empty")
     return pd.Series(numbers, copy=False)
 
 
-def _words(column: pa.ChunkedArray, text: bool) -> pd.Series:
+def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
     """Without spaces around, sorted; numbers where every word is one, and unless `text`."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     found = column.to_pandas().cat
+    if any("\n" in word or "\r" in word for word in found.categories):
+        raise Unreadable(f"a cell of its column {name!r} has several lines",
+                         "close its quotation mark, or leave such text out")
     written = [word.strip() for word in found.categories]
     kept = sorted(set(written).difference(MISSING))
     place = {word: at for at, word in enumerate(kept)}
     codes = np.array([*(place.get(word, -1) for word in written), -1])[found.codes]
-    if not text:
-        numbers = pd.to_numeric(pd.Series(kept, dtype=object), errors="coerce").to_numpy(np.float64)
-        if np.isfinite(numbers).all():  # of no words too
-            return pd.Series(np.append(numbers, np.nan)[codes])
+    numbers = numbers_of(kept)
+    if not text and np.isfinite(numbers).all():  # of no words too
+        return pd.Series(np.append(numbers, np.nan)[codes])
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(kept, dtype=object)))

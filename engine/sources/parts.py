@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from engine.sources import frames
 from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
 
@@ -70,28 +71,21 @@ def groups(columns: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
     return dict(zip(columns, numbers, strict=True))
 
 
-def pictured(pictures: np.ndarray) -> str:
-    """What the pictures are."""
-    _, height, width, channels = pictures.shape
-    kinds = "whole numbers" if pictures.dtype == np.uint8 else "numbers of 0 to 1"
-    colours = "grey" if channels == 1 else "colour"
-    return (f"each row is a picture of {height} × {width} in {colours}: its "
-            f"{height * width * channels:,} columns are pixels, {kinds}")
-
-
 def doubtful(columns: pd.DataFrame) -> list[str]:
     """Of the columns that are learned from: how many of each kind, those of one value, and those
     that rise with the rows of the file, as an id does. Raises Unreadable for free text."""
     if columns.empty:
         raise Unreadable("it has no column besides the one that is learned", "add some")
     kinds = Counter(kind(columns[name]) for name in columns)
-    notes = ["it is learned from " + " and ".join(
-        f"{count:,} column{'s' if count > 1 else ''} of {what}" for what, count in kinds.items())]
+    notes = ["its columns: " + ", ".join(f"{count:,} of {what}" for what, count in kinds.items())]
     if texts := [name for name in columns if _is_text(columns[name])]:
         raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
                          f"{listed(texts)}", "leave it out of the table, or name the one to learn, "
                          "--target COLUMN")
-    if constant := [name for name in columns if columns[name].nunique() <= 1]:
+    for name in columns:
+        if stray := _stray(columns[name]):
+            notes.append(f"the column {name!r} is of words, as these are no numbers: {stray}")
+    if constant := [name for name in columns if _is_constant(columns[name])]:
         notes.append(f"columns of one value teach nothing: {listed(constant)}")
     rising = [f"{name!r} ({columns[name].iloc[0]:.15g} to {columns[name].iloc[-1]:.15g})"
               for name in columns if name not in constant and _rises(columns[name])]
@@ -99,6 +93,22 @@ def doubtful(columns: pd.DataFrame) -> list[str]:
         notes.append(f"columns that rise from row to row look like an id: {', '.join(rising[:5])}; "
                      "leave them out if they are")
     return notes
+
+
+def _is_constant(column: pd.Series) -> bool:
+    """Whether its cells that aren't empty have one value, or there are none."""
+    if kind(column) == "words":
+        return len(column.cat.categories) <= 1
+    return bool(column.isna().all() or column.min() == column.max())
+
+
+def _stray(column: pd.Series) -> str:
+    """Words of a column that are no numbers, where most are."""
+    if kind(column) != "words":
+        return ""
+    words = column.cat.categories
+    none = np.isnan(frames.numbers_of(words))
+    return listed(words[none]) if 2 * none.sum() <= len(words) else ""
 
 
 def _rises(column: pd.Series) -> bool:

@@ -5,7 +5,8 @@ PATH is one file, the split `train`; or a folder with a file a split: train, val
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -34,12 +35,11 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
     files = _files(path)
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
-    first = _read(files.pop("train"), reading, last=True)
-    learned = target.chosen(first.file, list(first.columns), reading.target)
-    found = {"train": first} | {split: _read(file, reading, learned)
-                                for split, file in files.items()}
+    first = _read(files.pop("train"), reading, lambda names: target.chosen(names, reading.target))
     try:
-        return _set(found, learned, reading, wanted)
+        learned = target.chosen(list(first.columns), reading.target)
+        others = {split: _read(file, reading, lambda _: learned) for split, file in files.items()}
+        return _set({"train": first} | others, learned, reading, wanted)
     except Unreadable as error:
         raise _refused(path, error, error.instead) from None
 
@@ -48,7 +48,7 @@ def _set(found: dict[str, Part], learned: str, reading: Reading, wanted: list[st
     """Of the parts as they were read. Raises Unreadable."""
     first, apart = found["train"], (learned, reading.group)
     if reading.group and reading.group not in first.columns:
-        raise target.lacking(first.file, list(first.columns), reading.group)
+        raise target.lacking(list(first.columns), reading.group)
     found = {split: alike(part, first, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
         learned, {split: part.columns.get(learned) for split, part in found.items()},
@@ -57,11 +57,11 @@ def _set(found: dict[str, Part], learned: str, reading: Reading, wanted: list[st
                            if reading.group in part.columns})  # fmt: skip
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
-    inputs = pixels.pictures(features, reading.pixels)
+    inputs, told = pixels.pictures(features, reading.pixels)
     order = {split: frames.ordered((inputs or features)[split], targets[split])
              for split in wanted}
-    notes = [*_told(found, learned, reading), *notes, *(
-        [parts.pictured(inputs["train"])] if inputs else parts.doubtful(features["train"]))]
+    notes = [*_told(found, learned, reading), *notes, *filter(None, [told]),
+             *([] if inputs else parts.doubtful(features["train"]))]
     if inputs:
         inputs = {split: _resized(x[order[split]], reading.image_size)
                   for split, x in inputs.items() if split in wanted}
@@ -83,7 +83,8 @@ def _told(found: Mapping[str, Part], learned: str, reading: Reading) -> list[str
     notes = [f"{split}: {note}" for split, part in found.items() for note in part.notes]
     names = list(found["train"].columns)
     how = ("as --target says" if reading.target else "by its name"
-           if target.named(names) == learned else f"as the last of {len(names):,} columns")
+           if target.named(names) == learned else f"as the last of {len(names):,} columns"
+           if names[-1] == learned else "as the one that is no pixel")
     notes.append(f"the column {learned!r} is learned, {how}")
     notes += [f"{split} has no column {learned!r}: its {len(part.columns):,} rows are unlabelled"
               for split, part in found.items() if learned not in part.columns]
@@ -103,7 +104,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
 def frame(path: str, reading: Reading) -> pd.DataFrame:
     """The columns of one file, its rows as they lie there, whether it has a target or not. Raises
     RequestError."""
-    return _read(path, reading).columns
+    return _read(path, reading, lambda names: target.named(names, reading.target)).columns
 
 
 def pictures(columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str) -> np.ndarray:
@@ -140,32 +141,21 @@ def _files(path: str) -> dict[str, str]:
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 
-def _read(path: str, reading: Reading, learned: str = "", last: bool = False) -> Part:
-    """One file. The column `learned`, else the one that is called a target, else the `last` if that
-    is so, is left as it is written. Raises RequestError."""
+def _read(path: str, reading: Reading, learned: Callable[[list[str]], str | None]) -> Part:
+    """One file. Of its columns that which is `learned`, and the groups, are left as they are
+    written. Raises RequestError."""
     try:
         before = regular(path, _MOST_FILE)
         # Not to wait, if it has become a pipe meanwhile.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if path.lower().endswith(parquet.ENDINGS) or file.read(4) == b"PAR1":
-                table, notes = parquet.read(file, frames.room()), []
-                text: set[str] = set()
-            else:
-                file.seek(0)
-                written = dialect.of(file, reading.target)
-                named = learned or target.named(written.names, reading.target)
-                text = {named or (written.names[-1] if last else ""), reading.group}
-                text.intersection_update(written.names)
-                others = [name for name in written.names if name not in text]
-                table, written = delimited.read(file, written, text,
-                                                others if pixels.likely(others) else (),
-                                                frames.room())  # fmt: skip
-                notes = written.notes()
+            is_parquet = path.lower().endswith(parquet.ENDINGS) or file.read(4) == b"PAR1"
+            file.seek(0)
+            columns, notes = ((frames.of(parquet.read(file, frames.room())), [])
+                              if is_parquet else _delimited(file, reading, learned))
             after = os.fstat(file.fileno())
-            if any(getattr(before, field) != getattr(after, field)
-                   for field in ("st_ino", "st_size", "st_mtime_ns")):
-                raise Unreadable("it changed while it was read", "try again once it is whole")
-            columns = frames.of(table, text)
+        if any(getattr(before, field) != getattr(after, field)
+               for field in ("st_ino", "st_size", "st_mtime_ns")):
+            raise Unreadable("it changed while it was read", "try again once it is whole")
     except Unreadable as error:
         raise _refused(path, one_line(error), error.instead) from None
     except (OSError, ValueError) as error:
@@ -174,14 +164,27 @@ def _read(path: str, reading: Reading, learned: str = "", last: bool = False) ->
     return Part(path, *_without_index(columns, notes))
 
 
+def _delimited(file: BinaryIO, reading: Reading,
+               learned: Callable[[list[str]], str | None]) -> tuple[pd.DataFrame, list[str]]:
+    """The columns of a CSV file, and how it is written. Raises Unreadable."""
+    written = dialect.of(file, reading.target)
+    named = learned(list(written.names))
+    text = {name for name in (named, reading.group) if name and name in written.names}
+    others = [name for name in written.names if name not in text]
+    may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
+    table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
+    return frames.of(table, text), written.notes()
+
+
 def _without_index(columns: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
     """Without columns that have no name and number the rows, or are empty."""
     for name in list(columns):
         if name.startswith(("Unnamed: ", "__index_level_")):
             values = columns[name]
-            if frames.kind(values) == "numbers" and (values.isna().all() or _counts(values)):
+            empty = bool(values.isna().all())
+            if empty or frames.kind(values) == "numbers" and _counts(values):
                 columns = columns.drop(columns=name)
-                what = "is empty" if values.isna().all() else "numbers the rows"
+                what = "is empty" if empty else "numbers the rows"
                 notes = [*notes, f"a column without a name {what} and is left out"]
     return columns, notes
 
