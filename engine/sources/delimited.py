@@ -1,5 +1,6 @@
 """A CSV file → a table of typed columns, read by pyarrow block after block."""
 
+import os
 import re
 from collections.abc import Collection
 from typing import BinaryIO
@@ -118,7 +119,8 @@ def _fault(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType],
             return Unreadable(f"{row}: a quotation mark is not closed in it", "close it")
         return Unreadable(f"{row}, the header being 1: it has {counts[2]} cells, and the first row "
                           f"{counts[1]}: {counts[3][:60]}", "mend that row, or delete it")
-    if "straddling" in told:
+    more_than_one = os.fstat(file.fileno()).st_size > _block(dialect)
+    if "straddling" in told or "Could not skip" in told and more_than_one:
         return Unreadable(f"a line has more than {_block(dialect):,} bytes",
                           "see whether it is a table")
     if "Could not skip" in told or "Empty CSV" in told:

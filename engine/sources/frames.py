@@ -4,6 +4,7 @@ Numbers and truths are float64 (or float32 as a Parquet file has them), NaN wher
 or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty; words `category`.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -52,14 +53,11 @@ def ordered(inputs: pd.DataFrame | np.ndarray, targets: np.ndarray) -> np.ndarra
 
 
 def taken(frame: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
-    """Its rows in that order, bytes as float64. The frame is emptied a column after the other, so
-    that no second one is held."""
-    return pd.DataFrame({name: _no_byte(frame.pop(name)).array.take(order)
-                         for name in list(frame.columns)}, copy=False)
-
-
-def _no_byte(column: pd.Series) -> pd.Series:
-    return column.astype(np.float64) if column.dtype == np.uint8 else column
+    """Its rows in that order, bytes as float64."""
+    return pd.DataFrame({
+        name: column.array.take(order).astype(np.float64 if column.dtype == np.uint8
+                                              else column.dtype, copy=False)
+        for name, column in frame.items()}, copy=False)  # fmt: skip
 
 
 def entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
@@ -95,6 +93,17 @@ def numbers_of(words: Sequence[str]) -> np.ndarray:
     return pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64)
 
 
+def _values(words: list[str]) -> np.ndarray | None:
+    """Numbers, truths or dates, and last the one that stands for none; None of other words."""
+    numbers = numbers_of(words)
+    if np.isfinite(numbers).all():  # of no words too
+        return np.append(numbers, np.nan)
+    for kind, none in ((pa.bool_(), np.nan), (pa.timestamp("us"), np.datetime64("NaT", "us"))):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return np.append(pa.array(words).cast(kind).to_numpy(zero_copy_only=False), none)
+    return None
+
+
 def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
     is_of, of_type = pa.types, column.type
     if is_of.is_dictionary(of_type) or is_of.is_string(of_type) or is_of.is_large_string(of_type):
@@ -118,7 +127,7 @@ def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
 
 
 def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
-    """Without spaces around, sorted; numbers where every word is one, and unless `text`."""
+    """Without spaces around, sorted; unless `text` numbers, truths or dates where all are."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     found = column.to_pandas().cat
@@ -129,7 +138,6 @@ def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
     kept = sorted(set(written).difference(MISSING))
     place = {word: at for at, word in enumerate(kept)}
     codes = np.array([*(place.get(word, -1) for word in written), -1])[found.codes]
-    numbers = numbers_of(kept)
-    if not text and np.isfinite(numbers).all():  # of no words too
-        return pd.Series(np.append(numbers, np.nan)[codes])
+    if not text and (values := _values(kept)) is not None:
+        return pd.Series(values[codes])
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(kept, dtype=object)))

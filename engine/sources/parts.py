@@ -13,6 +13,7 @@ from engine.sources import frames
 from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
 
+MOST_FEATURES = 1 << 14
 _LEAST_ROWS = 10  # of which fewer can rise by chance
 
 
@@ -76,6 +77,9 @@ def doubtful(columns: pd.DataFrame) -> list[str]:
     that rise with the rows of the file, as an id does. Raises Unreadable for free text."""
     if columns.empty:
         raise Unreadable("it has no column besides the one that is learned", "add some")
+    if columns.shape[1] > MOST_FEATURES:
+        raise Unreadable(f"it has {columns.shape[1]:,} columns that are no pixels, more than the "
+                         f"{MOST_FEATURES:,} that can be judged one by one", "leave some out")
     kinds = Counter(kind(columns[name]) for name in columns)
     notes = ["its columns: " + ", ".join(f"{count:,} of {what}" for what, count in kinds.items())]
     if texts := [name for name in columns if _is_text(columns[name])]:

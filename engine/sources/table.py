@@ -58,16 +58,16 @@ def _set(found: dict[str, Part], learned: str, reading: Reading, wanted: list[st
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
     inputs, told = pixels.pictures(features, reading.pixels)
-    order = {split: frames.ordered((inputs or features)[split], targets[split])
-             for split in wanted}
     notes = [*_told(found, learned, reading), *notes, *filter(None, [told]),
              *([] if inputs else parts.doubtful(features["train"]))]
-    if inputs:
-        inputs = {split: _resized(x[order[split]], reading.image_size)
-                  for split, x in inputs.items() if split in wanted}
-    elif reading.image_size:
+    if not inputs and reading.image_size:
         raise Unreadable("its columns are no pixels, which --image_size could resize",
                          "leave it out, or type --pixels if they are")
+    order = {split: frames.ordered((inputs or features)[split], targets[split])
+             for split in wanted}
+    if inputs:
+        inputs = {split: _resized(inputs[split][order[split]], reading.image_size)
+                  for split in wanted}
     else:
         inputs = {split: frames.taken(features[split], order[split]) for split in wanted}
     held = {split: Split(x, targets[split][order[split]]) for split, x in inputs.items()}
