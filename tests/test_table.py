@@ -172,7 +172,7 @@ def test_pixels_are_told_by_names_and_numbers(names, values, pictured, read):
     table = "\n".join([",".join([*names, "label"]), *lines])
     found = read(table)
     assert isinstance(found.splits["train"].inputs, np.ndarray) == pictured
-    assert any("each row is a picture" in note.lower() for note in found.notes) == pictured
+    assert any("each row is a picture" in note for note in found.notes) == pictured
     if pixels.shape(len(names)) and max(values) < 256 and all(map(float.is_integer,
                                                                   map(float, values))):
         asked = read(table, reading=Reading(pixels=True)).splits["train"].inputs
@@ -202,7 +202,7 @@ def test_files_of_a_folder_are_one_set(tmp_path):
     (tmp_path / "test.csv").write_text("p1,label,p3,p2,extra,p0\n2,8,4,3,9,1\n")
     found = load(tmp_path)
     assert found.splits["test"].inputs.ravel().tolist() == [1, 2, 3, 4]
-    assert "Test: columns that train.csv lacks are left out: 'extra'." in found.notes
+    assert "test: columns that train.csv lacks are left out: 'extra'" in found.notes
     (tmp_path / "Train.CSV").write_text("label,p0\n")
     with pytest.raises(RequestError, match="Train.CSV and train.csv are both its train split"):
         load(tmp_path)

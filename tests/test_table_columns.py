@@ -12,6 +12,7 @@ from sklearn import datasets
 
 from engine import sources
 from engine.config import Reading
+from engine.data import suited
 from engine.errors import RequestError
 from engine.sources import dataset, frames, table
 
@@ -54,7 +55,7 @@ def test_columns_have_the_types_of_their_cells(read):
     assert pd.isna(rows["born"][2]) and rows["town"][::2] == ["Ulm", "Bonn"]
     assert pd.isna(rows["town"][1]) and rows["target"] == [0, 1, 0]
     assert found.classes == ("x", "y")
-    assert "Its columns: 3 of numbers, 1 of dates, 1 of words." in found.notes
+    assert "its columns: 3 of numbers, 1 of dates, 1 of words" in found.notes
 
 
 def test_numbers_are_those_that_pandas_reads(tmp_path):
@@ -105,7 +106,7 @@ def test_late_cells_change_a_columns_type(read, monkeypatch):
     found = read(("a,b,label\n" + "1,x,1\n" * 2000 + "?,é,2\n").encode("latin-1"))
     assert found.splits["train"].inputs["b"].cat.categories.tolist() == ["x", "é"]
     found = read("a,b,label\n" + "".join(f"{n},2,1\n" for n in range(2000)) + "oops,3,2\n")
-    assert "The column 'a' is of words, as these are no numbers: 'oops'." in found.notes
+    assert "the column 'a' is of words, as these are no numbers: 'oops'" in found.notes
 
 
 @pytest.mark.parametrize("header, learned, how", [
@@ -116,7 +117,7 @@ def test_late_cells_change_a_columns_type(read, monkeypatch):
 def test_the_target_is_found_by_its_name_or_is_the_last(header, learned, how, read):
     found = read(f"{header}\n1,2,3\n2,3,4\n")
     assert list(found.splits["train"].inputs) == [n for n in header.split(",") if n != learned]
-    assert f"The column {learned!r} is learned, {how}." in found.notes
+    assert f"the column {learned!r} is learned, {how}" in found.notes
     asked = read(f"{header}\n1,2,3\n2,3,4\n", target=header.split(",")[0])
     assert list(asked.splits["train"].inputs) == header.split(",")[1:]
     assert any("as --target says" in note for note in asked.notes)
@@ -185,8 +186,8 @@ def test_splits_are_matched_by_name(tmp_path):
     assert by(found.splits["validation"], "a") == {"a": [5], "b": [6], "kind": ["v"], "target": [0]}
     test = by(found.splits["test"], "a")
     assert (test["a"], test["b"], test["target"]) == ([7], [8], [-1])
-    for note in ("Test has no column 'label': its 1 rows are unlabelled.",
-                 "Test: columns that Training.csv lacks are left out: 'more'.",
+    for note in ("test has no column 'label': its 1 rows are unlabelled",
+                 "test: columns that Training.csv lacks are left out: 'more'",
                  "Validation: it is separated by tabs."):  # fmt: skip
         assert note in found.notes
     (tmp_path / "VAL.tsv").write_text("label\tkind\tb\ta\nX\tv\tsix\t5\n")
@@ -218,10 +219,10 @@ def test_an_id_and_a_constant_are_told_and_an_index_left_out(read):
     rows = "".join(f"{n},{n + 5},{n * n % 7},4,{n % 2}\n" for n in range(20))
     found = read(f",id,a,b,label\n{rows}")
     assert list(found.splits["train"].inputs) == ["id", "a", "b"]
-    for note in ("Train: a column without a name numbers the rows and is left out.",
-                 "Columns of one value teach nothing: 'b'.",
-                 "Columns that rise from row to row look like an id: 'id' (5 to 24); leave them out"
-                 " if they are."):  # fmt: skip
+    for note in ("train: a column without a name numbers the rows and is left out",
+                 "columns of one value teach nothing: 'b'",
+                 "columns that rise from row to row look like an id: 'id' (5 to 24); leave them out"
+                 " if they are"):  # fmt: skip
         assert note in found.notes
     excel = read("a;label;\n1;x;\n2;y;\n")
     assert list(excel.splits["train"].inputs) == ["a"] and excel.classes == ("x", "y")
@@ -251,7 +252,7 @@ def test_a_file_without_a_header_is_understood_where_the_target_is_numbered(read
             read(rows)
         found = read(rows, target="4")
         assert len(found.splits["train"].targets) == 2
-        assert "Train: it has no header, so its columns are called 0 to 4." in found.notes
+        assert "train: it has no header, so its columns are called 0 to 4" in found.notes
         assert found.classes == tuple(sorted(row.split(",")[4] for row in rows.split()))
     assert read("5,0,0,0,3\n4,1,9,9,7\n", target="0").classes == ("4", "5")
     named = read("0,1,2,3\n7,8,8,a\n8,9,7,b\n")  # as pandas writes columns that nobody named
@@ -279,3 +280,19 @@ def test_scikit_learns_tables_are_sets_by_name(name):
     assert targets.dtype == (np.int32 if names else np.float32)
     with pytest.raises(RequestError, match=f"unknown split of {name} 'test'"):
         sources.load(name, splits=["test"])
+
+
+def test_a_task_takes_numbers_as_classes_and_classes_as_numbers(read):
+    numbers = read("p,q,y\n" + "".join(f"{n},{n % 3},{n}\n" for n in range(20, 60)) + "9,9,\n")
+    counted, told = suited(numbers, "classes")
+    assert told == "40 whole numbers are the classes" and counted.classes[:2] == ("20", "21")
+    rows = by(counted.splits["train"], "p")
+    assert rows["target"] == [dataset.UNLABELLED, *range(40)]
+    classes = read("p,q,y\n1,1,10\n2,1,20\n3,2,30\n4,3,\n")
+    assert classes.classes == ("10", "20", "30")
+    found, told = suited(classes, "numbers")
+    assert told == "class names are the numbers to predict"
+    np.testing.assert_equal(found.splits["train"].targets[classes.splits["train"].inputs["p"].argsort()],
+                            np.float32([[10], [20], [30], [np.nan]]))
+    with pytest.raises(RequestError, match="has numbers an example"):
+        suited(read("p,q,y\n1,1,1.5\n2,1,2\n"), "classes")

@@ -5,9 +5,7 @@ or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty;
 """
 
 import contextlib
-import hashlib
 import itertools
-import json
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -15,8 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from engine.devices.choose import host_memory
-from engine.sources import cache
-from engine.sources.dataset import MOST_BYTES, Split, content
+from engine.sources.dataset import MOST_BYTES, content
 from engine.sources.dialect import MISSING, Unreadable
 
 _SHOWN = 5
@@ -58,20 +55,6 @@ def taken(frame: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
         name: column.array.take(order).astype(np.float64 if column.dtype == np.uint8
                                               else column.dtype, copy=False)
         for name, column in frame.items()}, copy=False)  # fmt: skip
-
-
-def entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
-    """With a digest of the columns, of their names and types too, or of the pictures."""
-    if not isinstance(split.inputs, pd.DataFrame):
-        return cache.entry(split, classes)
-    total = hashlib.sha256(json.dumps([classes, split.targets.dtype.str]).encode())
-    total.update(split.targets.data)
-    for name, column in split.inputs.items():
-        words = list(column.cat.categories) if kind(column) == "words" else []
-        values = column.cat.codes.to_numpy() if words else column.to_numpy()
-        total.update(json.dumps([name, words, values.dtype.str]).encode())
-        total.update(np.ascontiguousarray(values).view(np.uint8).data)
-    return cache.Entry(split, classes, total.hexdigest())
 
 
 def listed(names: Iterable[object]) -> str:

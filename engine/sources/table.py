@@ -13,10 +13,10 @@ import pandas as pd
 
 from engine.config import Reading
 from engine.errors import RequestError, one_line, tell
-from engine.sources import cache, delimited, dialect, frames, image, parquet, parts, pixels, target
+from engine.sources import cache, delimited, dialect, frames, image, parquet, pixels, sheet, target
 from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, fits, refused, regular
 from engine.sources.dialect import Unreadable
-from engine.sources.parts import Part, alike
+from engine.sources.sheet import Sheet, alike
 
 NAME = "table"
 ENDINGS = (".csv", ".tsv", ".txt", *parquet.ENDINGS)
@@ -44,8 +44,8 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
         raise _refused(path, error, error.instead) from None
 
 
-def _set(found: dict[str, Part], learned: str, reading: Reading, wanted: list[str]) -> Dataset:
-    """Of the parts as they were read. Raises Unreadable."""
+def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[str]) -> Dataset:
+    """Of the files as they were read. Raises Unreadable."""
     first, apart = found["train"], (learned, reading.group)
     if reading.group and reading.group not in first.columns:
         raise target.lacking(list(first.columns), reading.group)
@@ -53,13 +53,13 @@ def _set(found: dict[str, Part], learned: str, reading: Reading, wanted: list[st
     targets, classes, notes = target.learned(
         learned, {split: part.columns.get(learned) for split, part in found.items()},
         {split: len(part.columns) for split, part in found.items()})  # fmt: skip
-    groups = parts.groups({split: part.columns[reading.group] for split, part in found.items()
+    groups = sheet.groups({split: part.columns[reading.group] for split, part in found.items()
                            if reading.group in part.columns})  # fmt: skip
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
     inputs, told = pixels.pictures(features, reading.pixels)
     notes = [*_told(found, learned, reading), *notes, *filter(None, [told]),
-             *([] if inputs else parts.doubtful(features["train"]))]
+             *([] if inputs else sheet.doubtful(features["train"]))]
     if not inputs and reading.image_size:
         raise Unreadable("its columns are no pixels, which --image_size could resize",
                          "leave it out, or type --pixels if they are")
@@ -71,15 +71,14 @@ def _set(found: dict[str, Part], learned: str, reading: Reading, wanted: list[st
     else:
         inputs = {split: frames.taken(features[split], order[split]) for split in wanted}
     held = {split: Split(x, targets[split][order[split]]) for split, x in inputs.items()}
-    whole = cache.together(NAME, {split: frames.entry(one, classes)
-                                  for split, one in held.items()})
+    whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
-        whole, notes=tuple(f"{note[0].upper()}{note[1:]}." for note in notes),
+        whole, notes=tuple(notes),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
 
-def _told(found: Mapping[str, Part], learned: str, reading: Reading) -> list[str]:
-    """How each part was read, and what of it is learned."""
+def _told(found: Mapping[str, Sheet], learned: str, reading: Reading) -> list[str]:
+    """How each file was read, and what of it is learned."""
     notes = [f"{split}: {note}" for split, part in found.items() for note in part.notes]
     names = list(found["train"].columns)
     how = ("as --target says" if reading.target else "by its name"
@@ -141,7 +140,7 @@ def _files(path: str) -> dict[str, str]:
     return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 
-def _read(path: str, reading: Reading, learned: Callable[[list[str]], str | None]) -> Part:
+def _read(path: str, reading: Reading, learned: Callable[[list[str]], str | None]) -> Sheet:
     """One file. Of its columns that which is `learned`, and the groups, are left as they are
     written. Raises RequestError."""
     try:
@@ -161,7 +160,7 @@ def _read(path: str, reading: Reading, learned: Callable[[list[str]], str | None
     except (OSError, ValueError) as error:
         raise _refused(path, error, "type the path of a CSV or Parquet file, or of a folder that "
                        "holds train.csv") from None
-    return Part(path, *_without_index(columns, notes))
+    return Sheet(path, *_without_index(columns, notes))
 
 
 def _delimited(file: BinaryIO, reading: Reading,

@@ -1,5 +1,5 @@
-"""The parts of a table, made alike: the same columns by name, of the same kinds, in the rows' order
-by content; and what to say of them."""
+"""The files of a table, made alike: the same columns by name, of the same kinds; and what to say of
+them."""
 
 import os
 from collections import Counter
@@ -17,7 +17,7 @@ MOST_FEATURES = 1 << 14
 _LEAST_ROWS = 10  # of which fewer can rise by chance
 
 
-class Part(NamedTuple):
+class Sheet(NamedTuple):
     """A file's columns, its rows as they lie there; and what to say of it."""
 
     file: str
@@ -25,26 +25,26 @@ class Part(NamedTuple):
     notes: list[str]
 
 
-def alike(part: Part, first: Part, apart: tuple[str, ...]) -> Part:
-    """The part with the columns of the `first` one, in its order, and those of `apart` that it has.
+def alike(sheet: Sheet, first: Sheet, apart: tuple[str, ...]) -> Sheet:
+    """The sheet with the columns of the `first` one, in its order, and those of `apart` it has.
     Raises Unreadable for columns that it lacks, or that are words or dates in one of both only."""
     wanted = [name for name in first.columns if name not in apart]
-    if missing := [name for name in wanted if name not in part.columns]:
-        raise Unreadable(f"{_name(part)} lacks {len(missing):,} of the {len(wanted):,} columns of "
+    if missing := [name for name in wanted if name not in sheet.columns]:
+        raise Unreadable(f"{_name(sheet)} lacks {len(missing):,} of the {len(wanted):,} columns of "
                          f"{_name(first)}: {listed(missing)}", "give both the same columns")
-    notes, columns = list(part.notes), part.columns
+    notes, columns = list(sheet.notes), sheet.columns
     if extra := [name for name in columns if name not in first.columns]:
         notes.append(f"columns that {_name(first)} lacks are left out: {listed(extra)}")
-    found = {name: _as(columns[name], first.columns[name], part) for name in wanted}
+    found = {name: _as(columns[name], first.columns[name], sheet) for name in wanted}
     found |= {name: columns[name] for name in apart if name in columns}
-    return Part(part.file, pd.DataFrame(found, copy=False), notes)
+    return Sheet(sheet.file, pd.DataFrame(found, copy=False), notes)
 
 
-def _name(part: Part) -> str:
-    return os.path.basename(part.file)
+def _name(sheet: Sheet) -> str:
+    return os.path.basename(sheet.file)
 
 
-def _as(column: pd.Series, like: pd.Series, part: Part) -> pd.Series:
+def _as(column: pd.Series, like: pd.Series, sheet: Sheet) -> pd.Series:
     """The column as one of the other's kind: empty cells are of any, and numbers may be words."""
     if kind(column) == kind(like):
         return column
@@ -53,7 +53,7 @@ def _as(column: pd.Series, like: pd.Series, part: Part) -> pd.Series:
     if kind(column) == "numbers" and kind(like) == "words":
         words = column.map(lambda x: np.nan if np.isnan(x) else f"{x:.15g}")
         return words.astype("category")
-    raise Unreadable(f"the column {column.name!r} of {_name(part)} holds {kind(column)}, and "
+    raise Unreadable(f"the column {column.name!r} of {_name(sheet)} holds {kind(column)}, and "
                      f"{kind(like)} in training", "write both alike")
 
 
