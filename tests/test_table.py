@@ -212,6 +212,10 @@ def test_files_of_a_folder_are_one_set(tmp_path):
         load(tmp_path)
     (tmp_path / "validation.csv").unlink()
     assert list(load(tmp_path).splits) == ["train"]  # the only table is the set
+    (tmp_path / "mnist_train.csv").write_text("label,p0,p1,p2,p3\n9,5,6,7,8\n")
+    (tmp_path / "test.csv").rename(tmp_path / "mnist_test.csv")
+    (tmp_path / "sample_submission.csv").write_text("another table")
+    assert list(load(tmp_path).splits) == ["train", "test"]
 
 
 def test_paths_that_are_no_files_are_refused(tmp_path, monkeypatch):

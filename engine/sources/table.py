@@ -13,15 +13,24 @@ import pandas as pd
 
 from engine.config import Reading
 from engine.errors import RequestError, one_line, tell
-from engine.sources import cache, delimited, dialect, frames, image, parquet, pixels, sheet, target
+from engine.sources import (
+    cache,
+    delimited,
+    dialect,
+    frames,
+    image,
+    layout,
+    parquet,
+    pixels,
+    sheet,
+    target,
+)
 from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, fits, refused, regular
 from engine.sources.dialect import Unreadable
 from engine.sources.sheet import Sheet, alike
 
 NAME = "table"
 ENDINGS = (".csv", ".tsv", ".txt", *parquet.ENDINGS)
-SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
-          "valid": "validation", "dev": "validation", "test": "test", "testing": "test"}
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma
 
 
@@ -123,21 +132,24 @@ def _files(path: str) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise _refused(path, error, "type the path of a table") from None
     tables = [name for name in inside if name.lower().endswith(ENDINGS) and name[0] != "."]
+    if len(tables) == 1:
+        return {"train": os.path.join(path, tables[0])}
+    stems = {name: os.path.splitext(name)[0] for name in tables}
+    called = {name: layout.split_of(stem) for name, stem in stems.items()}
+    if "train" not in called.values():  # as in mnist_train.csv
+        called = {name: layout.word_of(stem) for name, stem in stems.items()}
     found: dict[str, str] = {}
-    for name in tables:
-        split = SPLITS.get(os.path.splitext(name)[0].lower())
+    for name, split in called.items():
         if split in found:
             raise _refused(path, f"{os.path.basename(found[split])} and {name} are both its "
                            f"{split} split", "take one of them away")
         if split:
             found[split] = os.path.join(path, name)
-    if len(tables) == 1:
-        return {"train": os.path.join(path, tables[0])}
     if "train" not in found:
         told = f": it has {frames.listed(tables)}" if tables else ""
         raise _refused(path, f"it holds no train.csv or train.parquet{told}",
                        "call one so, or type the path of a file")
-    return {split: found[split] for split in ("train", "validation", "test") if split in found}
+    return dict(sorted(found.items(), key=lambda item: layout.rank(item[0])))
 
 
 def _read(path: str, reading: Reading, learned: Callable[[list[str]], str | None]) -> Sheet:
