@@ -188,7 +188,7 @@ def test_splits_are_matched_by_name(tmp_path):
     assert (test["a"], test["b"], test["target"]) == ([7], [8], [-1])
     for note in ("test has no column 'label': its 1 rows are unlabelled",
                  "test: columns that Training.csv lacks are left out: 'more'",
-                 "Validation: it is separated by tabs."):  # fmt: skip
+                 "validation: it is separated by tabs"):  # fmt: skip
         assert note in found.notes
     (tmp_path / "VAL.tsv").write_text("label\tkind\tb\ta\nX\tv\tsix\t5\n")
     with pytest.raises(RequestError, match="'b' of VAL.tsv holds words, and numbers in training"):
