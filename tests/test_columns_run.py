@@ -9,6 +9,8 @@ import pytest
 from test_columns import titanic
 
 from engine import Config, Hyper, RequestError, evaluate, fit, load, partition
+from engine.command.summary import summary
+from engine.job.host import begin
 from engine.place import Place
 from engine.request import Request
 from engine.setup import cut
@@ -185,3 +187,9 @@ def test_a_sweep_over_folds_is_each_folds_own_run(tmp_path):
         assert member.columns == alone.columns
         assert member.history[-1]["val_loss"] == pytest.approx(alone.history[-1]["val_loss"])
     assert load(path / "0").columns != load(path / "1").columns
+
+
+def test_a_summary_is_of_the_features():
+    host = begin(Place(device="cpu"), quiet=True)
+    told = summary(Request(config(), Hyper(), Place(), passengers()), host)
+    assert "Embed_0" in told and "float32[1,13]" in told
