@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from engine import optim
 from engine.errors import RequestError, one_line, unknown
 
+AUTO = "auto"
 _HERE = Path(__file__).parent
 MODELS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
 TASKS = tuple(sorted(p.stem for p in (_HERE / "tasks").glob("[!_]*.py")))
@@ -56,10 +57,12 @@ class Config:
                                    traced=False)
     train_split: str = option("train", "the split to train on, or a part: train[:10000]",
                               traced=False)
-    validation_split: str = option("test", "a split's name, the share of the training split to "
-                                   "hold out (0.1), or a fold (2/5)", traced=False)
+    validation_split: str = option(AUTO, "a split's name, the share of the training split to hold "
+                                   "out (0.1), or a fold (2/5); auto is the split validation, "
+                                   "else 0.1", traced=False)
     model: Any = option("cnn", "the network", MODELS, brought=True)
-    task: Any = option("classification", "what is learned", TASKS, brought=True)
+    task: Any = option(AUTO, "what is learned; auto is regression where targets are numbers, else "
+                       "classification", (AUTO, *TASKS), brought=True)
     loss: str = option("", "the loss; by default the task's first")
     threshold: float = option(0.5, "the probability from which a label counts, for multilabel")
     optimizer: Any = option("adam", "the optimizer", tuple(optim.OPTIMIZERS), brought=True)

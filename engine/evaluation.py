@@ -9,35 +9,24 @@ import jax
 import numpy as np
 
 from engine.config import Config
-from engine.data import Subset, held_out, named, whole
+from engine.data import Subset
 from engine.devices import mesh
 from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import begin
 from engine.place import Place
 from engine.request import Request
-from engine.setup import Setup, load, of_objects, settle
+from engine.setup import Setup, load, settle
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.task import Judged
 
 
-def has_own_test(ready: Setup) -> bool:
-    """Whether there is a split named test that training leaves alone."""
-    splits, trained = ready.dataset.splits, named(ready.dataset, ready.config.train_split)
-    return "test" in splits and trained.split is not splits["test"]
-
-
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
-    """What judges the model: the validation split named by the user; for a part of the training
-    split, a split named test where training left it alone, else that part.
-    """
-    name, splits = ready.config.validation_split, ready.dataset.splits
-    if held_out(name) is None:
-        return name, ready.data.validation
-    if has_own_test(ready):
-        return "test", mesh.put(whole(splits["test"]), ready.everywhere)
-    return f"validation ({name} of {ready.config.train_split})", ready.data.validation
+    """The name and the examples, on the device, of what judges the model."""
+    if ready.judged is None:
+        return ready.judges, ready.data.validation
+    return ready.judges, mesh.put(ready.judged, ready.everywhere)
 
 
 def judged(
@@ -67,15 +56,15 @@ def evaluate(
     saved = record.read(Path(run) / "config.json", config)
     config, place = config or saved.request.config, place or saved.request.place
     record.same_files(Path(run), config, saved.content)
+    record.same_draw(Path(run), config, saved.content)
     columns = folder.columns(Path(run), saved.content)
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
-        dataset = load(request, host)
+        request, dataset = load(request, host)
         if dataset.is_table and columns is None:
             raise RequestError(f"the run in {run} learned from arrays, and {dataset.name} is a "
                                "table: give arrays, such as table.to_numpy().")
-        request = of_objects(request, dataset, host)
         # Over every device, which need not share a training batch.
         ready = settle(request, dataset, host, host.spread(place.fsdp), columns)
     with processes.naming_the_lost():

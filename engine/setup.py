@@ -7,14 +7,15 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import data, loop, sources
-from engine.config import Config, Durations, durations, is_ours
-from engine.data import Data
+from engine import data, inventory, loop, sources, splits
+from engine.config import AUTO, Config, Durations, durations, is_ours
+from engine.data import Data, Subset
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
 from engine.doors import bring, fitting, network
 from engine.errors import RequestError
 from engine.formulation.rewriting import census
+from engine.inventory import Inventory
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
 from engine.programs import memory
@@ -29,20 +30,24 @@ from engine.tasks.regression import Regression
 
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
-    several; `root` is the key of the run, `order` that of its shuffles. `columns` are those that a
-    table's features were made of."""
+    several; `columns` are those that a table's features were made of; `judged`, on the host, is
+    what the trained model is scored on, called `judges`, or None where that is the validation;
+    `root` is the key of the run, `order` that of its shuffles."""
 
     request: Request
     hyper: Any
     host: Host
     spread: Spread | None
     dataset: Dataset
+    columns: Columns | None
     data: Data
+    inventory: Inventory
+    judges: str
+    judged: Subset | None
     learner: Gradient
     lengths: Durations
     root: jax.Array
     order: jax.Array
-    columns: Columns | None
 
     @property
     def config(self) -> Config:
@@ -91,41 +96,51 @@ class Setup(NamedTuple):
             "device": choose.describe(self.device), "classes": self.dataset.classes,
             "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
             "fingerprint": self.dataset.fingerprint, "files": bring.digests(self.config),
+            "data": self.inventory._asdict(), "held_out": splits.DRAWN,
         } | ({"columns": self.columns.digest} if self.columns else {})
 
 
-def load(request: Request, host: Host) -> Dataset:
-    """The set that is named, or given as objects; its targets as the task wants them."""
-    config, task = request.config, bring.task(request.config)
+def load(request: Request, host: Host) -> tuple[Request, Dataset]:
+    """The set that is named, or given as objects, its targets as the task wants them; and the
+    request, in which the data's name and the task that it asks for have settled."""
+    config = request.config
+    kind = "" if config.task == AUTO else bring.task(config).kind
     if request.data is not None:
-        found = arrays.of(request.data, task.kind)
+        found = arrays.of(request.data, kind)
     elif config.dataset != arrays.NAME:
         found = sources.load(config.dataset, request.place.data_dir, config.reading)
     else:
         raise RequestError("its data were objects in Python: go on there, giving them again: "
                            "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
                            "--config FILE.py, a recipe that has them.")
-    suited, told = data.suited(found, task.kind)
+    if not kind:
+        config = dataclasses.replace(config, task=data.natural_task(found))
+        kind = bring.task(config).kind
+        if config.task != data.CLASSIFICATION:
+            host.console.print(f"task: {config.task}, since the targets are numbers")
+    suited, told = data.suited(found, kind)
     if told:
         host.console.print(f"targets: {told}")
-    return suited
+    if request.data is not None:
+        config = dataclasses.replace(config, dataset=suited.name)
+    return request._replace(config=config), suited
 
 
-def cut(
-    dataset: Dataset, config: Config, columns: Columns | None = None
+def featured(
+    request: Request, dataset: Dataset, columns: Columns | None = None
 ) -> tuple[Dataset, Data, Columns | None]:
-    """The two subsets. A table becomes features, by the `columns` that a run has kept, else as they
-    are fitted to the training examples alone; what comes as arrays has become them already."""
-    found = data.partition(dataset, config)
-    split, rows = found.train
+    """The set and its two subsets. A table becomes features, by the `columns` that a run has kept,
+    else as they are fitted to the training examples alone; arrays have become them already."""
+    cut = data.partition(dataset, request.config)
+    split, rows = cut.train
     if not is_frame(split.inputs):
-        return dataset, found, columns
+        return dataset, cut, columns
     if columns is None:
-        numbers = bring.task(config).kind == "numbers"
+        numbers = bring.task(request.config).kind == "numbers"
         targets = split.targets[rows] if numbers else None
-        columns = Columns.fit(split.inputs.iloc[rows], config.reading, targets)
+        columns = Columns.fit(split.inputs.iloc[rows], request.config.reading, targets)
     dataset = columns.encoded(dataset)
-    return dataset, data.partition(dataset, config), columns
+    return dataset, data.partition(dataset, request.config), columns
 
 
 def learner_of(
@@ -160,18 +175,18 @@ def settle(
     """The data cut as asked, on the devices, a table's by the `columns` of a run where there is
     one; the network checked against its inputs."""
     config, tell = request.config, host.console.print
-    dataset, parts, columns = cut(dataset, config, columns)
-    num_train, shape = len(parts.train.rows), parts.train.input_shape
-    kind = "images" if len(shape) == 3 else "examples"
-    tell(f"data: {dataset.name}, {num_train:,} training and {len(parts.validation.rows):,} "
-         f"validation {kind} of {' × '.join(map(str, shape))}")
+    dataset, cut, columns = featured(request, dataset, columns)
+    judges, judged = data.judging(dataset, config)
+    found = inventory.taken(dataset, cut, f"validation: {data.told(dataset, config, judges)}")
+    for line in found.lines():
+        tell(line)
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         tell("optimizer: adamw without --weight_decay is adam")
-    learner = learner_of(config, parts.num_outputs, spread, columns)
-    lengths = durations(config, num_train)
-    variables = fitting.check(learner, request.hyper, lengths, parts)
+    learner = learner_of(config, cut.num_outputs, spread, columns)
+    lengths = durations(config, len(cut.train.rows))
+    variables = fitting.check(learner, request.hyper, lengths, cut)
     if not is_ours(config.model):
-        _tell_formulation(learner, variables, shape, host)
+        _tell_formulation(learner, variables, cut.train.input_shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
     if reason != loop.WHOLE_BATCH:
@@ -179,11 +194,11 @@ def settle(
     learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=size))
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
-        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, parts, learner,
-        lengths, jax.random.key(config.seed), jax.random.key(order), columns,
+        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, columns, cut,
+        found, judges, judged, learner, lengths, jax.random.key(config.seed), jax.random.key(order),
     )
     where = ready.everywhere
-    return ready._replace(data=_placed(parts, dataset, where), **{
+    return ready._replace(data=_placed(cut, dataset, where), **{
         name: mesh.put(getattr(ready, name), where) for name in ("hyper", "root", "order")
     })
 
@@ -203,8 +218,7 @@ def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
     spread, tell = host.spread(request.place.fsdp), host.console.print
     share = share_of(request.config, spread.shares if spread else 1)
-    dataset = load(request, host)
-    ready = settle(of_objects(request, dataset, host), dataset, host, spread)
+    ready = settle(*load(request, host), host, spread)
     if not spread:
         if request.place.fsdp:
             tell("mesh: one device, which has nothing to split")
@@ -219,23 +233,10 @@ def setup(request: Request, host: Host) -> Setup:
     return ready
 
 
-def of_objects(request: Request, dataset: Dataset, host: Host) -> Request:
-    """The request, its data without a name named; a tenth is held out where they have no part to
-    validate on."""
-    if request.data is None:
-        return request
-    config = dataclasses.replace(request.config, dataset=dataset.name)
-    if config.validation_split == Config.validation_split and "test" not in dataset.splits:
-        host.console.print("validation: a tenth of the training examples, held out, as there is no "
-                           "split named test")
-        config = dataclasses.replace(config, validation_split="0.1")
-    return request._replace(config=config)
-
-
-def _placed(parts: Data, dataset: Dataset, where: Sharding) -> Data:
+def _placed(cut: Data, dataset: Dataset, where: Sharding) -> Data:
     """The data on the device or devices. Raises RequestError where they don't fit."""
     try:
-        return data.place(parts, where)
+        return data.place(cut, where)
     except jax.errors.JaxRuntimeError as error:
         if not memory.exhausted(error):
             raise
