@@ -9,16 +9,16 @@ import jax
 import numpy as np
 
 from engine.config import Config
-from engine.data import Subset, held_out, named, whole
+from engine.data import Subset
 from engine.devices import mesh
 from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import Host, begin
 from engine.learners.gradient import Gradient
+from engine.parts import other
 from engine.place import Place
 from engine.request import Request
-from engine.setup import Setup, learner_of, load, of_objects, settle
-from engine.sources import other
+from engine.setup import Setup, learner_of, load, settle
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset
 from engine.state import State
@@ -29,22 +29,11 @@ from engine.task import Judged, Task
 from engine.trained import state_shapes
 
 
-def has_own_test(ready: Setup) -> bool:
-    """Whether there is a split named test that training leaves alone."""
-    splits, trained = ready.dataset.splits, named(ready.dataset, ready.config.train_split)
-    return "test" in splits and trained.split is not splits["test"]
-
-
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
-    """What judges the model: the validation split named by the user; for a part of the training
-    split, a split named test where training left it alone, else that part.
-    """
-    name, splits = ready.config.validation_split, ready.dataset.splits
-    if held_out(name) is None:
-        return name, ready.data.validation
-    if has_own_test(ready):
-        return "test", mesh.put(whole(splits["test"]), ready.everywhere)
-    return f"validation ({name} of {ready.config.train_split})", ready.data.validation
+    """The name and the examples, on the device, of what judges the model."""
+    if ready.judged is None:
+        return ready.judges, ready.data.validation
+    return ready.judges, mesh.put(ready.judged, ready.everywhere)
 
 
 def judged(
@@ -101,12 +90,12 @@ def evaluate(
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
-        dataset = load(request, host)
+        request, dataset = load(request, host)
         if dataset.is_table and columns is None:
             raise RequestError(f"the run in {run} learned from arrays, and {dataset.name} is a "
                                "table: give arrays, such as table.to_numpy().")
-        request = of_objects(request, dataset, host)
-        own = dataset.fingerprint == saved.content.get("fingerprint")
+        if own := dataset.fingerprint == saved.content.get("fingerprint"):
+            record.same_draw(path, config.validation_split, saved.content)
         judge = (_on_own(request, dataset, host, columns) if own else
                  _on_other(path, saved, request, dataset, host, columns))
     with processes.naming_the_lost():
@@ -149,8 +138,9 @@ def _on_other(
             f"{asked.dataset} has changed since the run in {path} began, so that nobody knows what "
             "of it was trained on: judge on another split or set, by --validation_split or "
             "--dataset.")
-    found = other.examples(dataset, split, classes, shape, dtype, columns)
-    for note in found.notes:
+    found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
+                           columns)
+    for note in (*dataset.notes, *found.notes):
         host.console.print(note)
     spread = host.spread(request.place.fsdp)
     learner = learner_of(asked, len(classes), spread, columns)

@@ -8,8 +8,8 @@ import numpy as np
 from jax.sharding import Sharding
 
 from engine import data, loop, sources
-from engine.config import Config, Durations, durations, is_ours
-from engine.data import Data
+from engine.config import AUTO, Config, Durations, durations, is_ours
+from engine.data import Data, Subset
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
 from engine.doors import bring, fitting, network
@@ -17,6 +17,8 @@ from engine.errors import RequestError
 from engine.formulation.rewriting import census
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
+from engine.parts import inventory, splits
+from engine.parts.inventory import Inventory
 from engine.programs import memory
 from engine.request import Request
 from engine.sources import arrays
@@ -29,8 +31,9 @@ from engine.tasks.regression import Regression
 
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
-    several; `root` is the key of the run, `order` that of its shuffles. `columns` are those that a
-    table's features were made of."""
+    several; `judged`, on the host, is what the trained model is scored on, called `judges`, or
+    None where that is the validation; `root` is the key of the run, `order` that of its shuffles.
+    `columns` are those that a table's features were made of."""
 
     request: Request
     hyper: Any
@@ -38,6 +41,9 @@ class Setup(NamedTuple):
     spread: Spread | None
     dataset: Dataset
     data: Data
+    inventory: Inventory
+    judges: str
+    judged: Subset | None
     learner: Gradient
     lengths: Durations
     root: jax.Array
@@ -91,24 +97,34 @@ class Setup(NamedTuple):
             "device": choose.describe(self.device), "classes": self.dataset.classes,
             "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
             "fingerprint": self.dataset.fingerprint, "files": bring.digests(self.config),
+            "data": self.inventory._asdict(), "held_out": splits.DRAWN,
         } | ({"columns": self.columns.digest} if self.columns else {})
 
 
-def load(request: Request, host: Host) -> Dataset:
-    """The set that is named, or given as objects; its targets as the task wants them."""
-    config, task = request.config, bring.task(request.config)
+def load(request: Request, host: Host) -> tuple[Request, Dataset]:
+    """The set that is named, or given as objects, its targets as the task wants them; and the
+    request, in which the data's name and the task that it asks for have settled."""
+    config = request.config
+    kind = "" if config.task == AUTO else bring.task(config).kind
     if request.data is not None:
-        found = arrays.of(request.data, task.kind)
+        found = arrays.of(request.data, kind)
     elif config.dataset != arrays.NAME:
         found = sources.load(config.dataset, request.place.data_dir, config.reading)
     else:
         raise RequestError("its data were objects in Python: go on there, giving them again: "
                            "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
                            "--config FILE.py, a recipe that has them.")
-    suited, told = data.suited(found, task.kind)
+    if not kind:
+        config = dataclasses.replace(config, task=data.natural_task(found))
+        kind = bring.task(config).kind
+        if config.task != data.CLASSIFICATION:
+            host.console.print(f"task: {config.task}, since the targets are numbers")
+    suited, told = data.suited(found, kind)
     if told:
         host.console.print(f"targets: {told}")
-    return suited
+    if request.data is not None:
+        config = dataclasses.replace(config, dataset=suited.name)
+    return request._replace(config=config), suited
 
 
 def cut(
@@ -161,17 +177,18 @@ def settle(
     one; the network checked against its inputs."""
     config, tell = request.config, host.console.print
     dataset, parts, columns = cut(dataset, config, columns)
-    num_train, shape = len(parts.train.rows), parts.train.input_shape
-    kind = "images" if len(shape) == 3 else "examples"
-    tell(f"data: {dataset.name}, {num_train:,} training and {len(parts.validation.rows):,} "
-         f"validation {kind} of {' × '.join(map(str, shape))}")
+    judges, judged = data.judging(dataset, config.parts)
+    told = data.told(dataset, config.parts, judges)
+    found = inventory.taken(dataset, parts, f"validation: {told}")
+    for line in found.lines():
+        tell(line)
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         tell("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, parts.num_outputs, spread, columns)
-    lengths = durations(config, num_train)
+    lengths = durations(config, len(parts.train.rows))
     variables = fitting.check(learner, request.hyper, lengths, parts)
     if not is_ours(config.model):
-        _tell_formulation(learner, variables, shape, host)
+        _tell_formulation(learner, variables, parts.train.input_shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
     if reason != loop.WHOLE_BATCH:
@@ -179,8 +196,9 @@ def settle(
     learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=size))
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
-        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, parts, learner,
-        lengths, jax.random.key(config.seed), jax.random.key(order), columns,
+        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, parts, found,
+        judges, judged, learner, lengths, jax.random.key(config.seed), jax.random.key(order),
+        columns,
     )
     where = ready.everywhere
     return ready._replace(data=_placed(parts, dataset, where), **{
@@ -203,8 +221,7 @@ def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
     spread, tell = host.spread(request.place.fsdp), host.console.print
     share = share_of(request.config, spread.shares if spread else 1)
-    dataset = load(request, host)
-    ready = settle(of_objects(request, dataset, host), dataset, host, spread)
+    ready = settle(*load(request, host), host, spread)
     if not spread:
         if request.place.fsdp:
             tell("mesh: one device, which has nothing to split")
@@ -217,19 +234,6 @@ def setup(request: Request, host: Host) -> Setup:
     tell(f"mesh: {spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each "
          f"computes {share} of a batch's {request.config.batch_size} examples{parts}")
     return ready
-
-
-def of_objects(request: Request, dataset: Dataset, host: Host) -> Request:
-    """The request, its data without a name named; a tenth is held out where they have no part to
-    validate on."""
-    if request.data is None:
-        return request
-    config = dataclasses.replace(request.config, dataset=dataset.name)
-    if config.validation_split == Config.validation_split and "test" not in dataset.splits:
-        host.console.print("validation: a tenth of the training examples, held out, as there is no "
-                           "split named test")
-        config = dataclasses.replace(config, validation_split="0.1")
-    return request._replace(config=config)
 
 
 def _placed(parts: Data, dataset: Dataset, where: Sharding) -> Data:

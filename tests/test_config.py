@@ -9,12 +9,13 @@ from conftest import ROOT
 
 import launch as program
 from engine import optim
+from engine.checks import check
 from engine.command import flags
-from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durations
-from engine.data import held_out
+from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, durations
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
 from engine.job import processes
+from engine.parts.splits import held_out
 from engine.place import Place
 from engine.request import Request
 from engine.store import folder, record

@@ -17,7 +17,8 @@ from sklearn.datasets import load_digits
 import launch as program
 from engine import Config, Hyper, Place, RequestError, fit, load
 from engine.command import output, printing, scores
-from engine.sources import other
+from engine.config import Parts
+from engine.parts import other
 from engine.sources.dataset import Dataset, Split
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
@@ -222,6 +223,7 @@ def test_scores_keep_to_80_cells_and_never_cut_a_number():
 
 # Another set, in a run's terms
 
+TEST = Parts(validation="test")
 PICTURES = np.zeros((6, 2, 2, 1), np.uint8)
 
 
@@ -245,7 +247,7 @@ def test_which_split_judges():
 
 
 def test_classes_are_numbered_as_the_run_does():
-    found = other.examples(set_of(["1.0", "zoo", "Rose"], test=[2, 0, 1, 2, 1]), "test",
+    found = other.examples(set_of(["1.0", "zoo", "Rose"], test=[2, 0, 1, 2, 1]), TEST,
                            ("rose", "1"), (2, 2, 1), "uint8")
     assert found.subset.split.targets.tolist() == [0, 1, 0] and found.left_out == {"zoo": 2}
     assert len(found.subset.split.inputs) == 3
@@ -254,11 +256,11 @@ def test_classes_are_numbered_as_the_run_does():
 def test_outputs_are_found_by_their_names():
     numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
     given = Dataset("set", ("a", "b", "c"), {"test": Split(PICTURES[:2], numbers)}, "")
-    found = other.examples(given, "test", ("c", "a"), (2, 2, 1), "uint8")
+    found = other.examples(given, TEST, ("c", "a"), (2, 2, 1), "uint8")
     assert found.subset.split.targets.tolist() == [[2, 0], [5, 3]]
     assert "the run doesn't predict b, left out" in found.notes
     with pytest.raises(RequestError, match="set lacks d, which the run predicts: it has a, b, c"):
-        other.examples(given, "test", ("d", "a"), (2, 2, 1), "uint8")
+        other.examples(given, TEST, ("d", "a"), (2, 2, 1), "uint8")
     with pytest.raises(RequestError, match="has uint8 inputs of 2 × 2 × 1, and the run was trained "
                                            "on float32 of 4"):
-        other.examples(given, "test", ("a",), (4,), "float32")
+        other.examples(given, TEST, ("a",), (4,), "float32")

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from engine.config import HYPER_HELP, Config, Hyper, check, check_fields
+from engine.checks import check, check_fields
+from engine.config import HYPER_HELP, Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError, unknown
 from engine.place import Place

@@ -15,7 +15,8 @@ from engine.setup import cut, learner_of, load
 
 def summary(request: Request, host: Host) -> str:
     """Raises RequestError where the network does not fit the data."""
-    _, data, columns = cut(load(request, host), request.config)
+    request, dataset = load(request, host)
+    _, data, columns = cut(dataset, request.config)
     learner = learner_of(request.config, data.num_outputs, columns=columns)
     inputs = np.zeros((1, *data.train.input_shape), np.float32)
     fitting.network(learner, inputs, data.num_outputs)

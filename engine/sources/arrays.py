@@ -18,7 +18,7 @@ from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, is_fram
 NAME = values.NAME
 INPUTS = ("image", "images", "input", "inputs", "x", "pixel_values", "img", "features")
 TARGETS = ("label", "labels", "target", "targets", "y")
-_KINDS = "classes", "numbers", "labels"
+_KINDS = "", "classes", "numbers", "labels"
 _GIVE = (f"give two arrays (x, y); a sequence of pairs (input, target), or of mappings with one of "
          f"{', '.join(INPUTS)} and one of {', '.join(TARGETS)}; or one of these a split: "
          '{"train": (x, y), "test": (x, y)}')
@@ -41,6 +41,7 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
         "0".."C-1" of all splits.
       numbers: [N] or [N, K] to be predicted → float32; `Dataset.classes` names the K.
       labels: [N, K] of 0 and 1, each label true or not → float32; `Dataset.classes` names the K.
+      "": classes, or numbers where any of them has a fraction.
     Raises RequestError for what is no such data, or would not be learned as it is.
     """
     if isinstance(data, Dataset):
@@ -59,13 +60,14 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
                                 "give all splits one type and shape")
         values.same_columns(split, inputs[split], first, inputs[first])
     told = {_class_names(part) for part in parts.values()} - {None}
-    if names is None and kind == "classes" and told:
+    if names is None and kind in ("", "classes") and told:
         if len(told) > 1:
             raise RequestError(f"{NAME}: its splits call their classes differently; give names, "
                                "which hold for all.")
         names = told.pop()
     called = None if names is None else values.checked(names)
     given = {split: y for split, (_, y) in pairs.items()}
+    kind = kind or values.kind(given)
     targets, classes = (values.classes(given, called) if kind == "classes" else
                         values.outputs(kind, given, called))
     entries = {}

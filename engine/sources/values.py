@@ -89,6 +89,13 @@ def classes(given: By, names: tuple[str, ...] | None) -> Judged:
             for split, text in named.items()}, known
 
 
+def kind(given: By) -> str:
+    """What targets are when nobody says: "numbers" where any has a fraction, else "classes"."""
+    fractions = [y for y in given.values() if y.dtype.kind == "f"
+                 and (np.isfinite(y) & (y != np.floor(y))).any()]
+    return "numbers" if fractions else "classes"
+
+
 def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Judged:
     """float32 [N] or [N, K] of K outputs to predict ("numbers"); [N, K] of 0 and 1 ("labels")."""
     found = {}

@@ -18,7 +18,7 @@ from engine.data import Subset
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RunError
-from engine.evaluation import has_own_test, held_for_evaluation
+from engine.evaluation import held_for_evaluation
 from engine.learners.gradient import Gradient
 from engine.report import page
 from engine.setup import Setup
@@ -120,7 +120,7 @@ def ensembles(
 ) -> list[dict[str, Any]]:
     """All whole runs, and those of the `best` setting, of two or more; none where folds leave no
     common examples, or a table's have features of their own, nor of what is no class."""
-    apart = study.search.folds and (ready.columns or not has_own_test(ready))
+    apart = study.search.folds and (ready.columns or ready.judged is None)
     if ready.task.kind != "classes" or apart:
         return []
     everyone = {number for standing in standings for number in standing.numbers}

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from engine.data import Subset, held_out, named
+from engine.config import Parts
+from engine.data import Subset, labelled, named
 from engine.errors import RequestError
+from engine.parts.splits import held_out
 from engine.sources import image, layout
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset, Split, is_frame
@@ -43,13 +45,14 @@ def split_of(dataset: Dataset, asked: str, typed: bool) -> str:
 
 
 def examples(
-    dataset: Dataset, split: str, classes: tuple[str, ...], shape: tuple[int, ...], dtype: str,
+    dataset: Dataset, parts: Parts, classes: tuple[str, ...], shape: tuple[int, ...], dtype: str,
     columns: Columns | None = None,
 ) -> Other:
-    """Those examples of `split` whose class is one of a run's `classes`, numbered as it numbers
-    them, their inputs of its `shape` and `dtype`, a table's made by its `columns`. Raises
-    RequestError where there are none, and for outputs or inputs that aren't the run's."""
-    found = named(dataset, split)
+    """Those examples of the validation split whose class is one of a run's `classes`, numbered as
+    it numbers them, their inputs of its `shape` and `dtype`, a table's made by its `columns`.
+    Raises RequestError where there are none, and for outputs or inputs that aren't the run's."""
+    split = parts.validation
+    found = labelled(named(dataset, split), split, parts.drop_unlabelled)
     rows = np.asarray(found.rows)
     targets = np.asarray(found.split.targets)[rows]
     if targets.ndim == 1:
