@@ -33,7 +33,10 @@ def lines(scores: dict[str, Any]) -> list[str]:
     at most WIDEST cells each."""
     found = [f"{scores['num_examples']:,} examples of {visible(scores['split'], '')}, by the "
              f"{scores['checkpoint']} checkpoint, of step {scores['step']:,}", ""]
-    found += _table(["score", "value"], [*numbers(scores).items()])
+    values = {name: value for name, value in numbers(scores).items() if name != "zero_division"}
+    found += _table(["score", "value"], [*values.items()])
+    if left_out := scores.get("classes_left_out"):
+        found[-1:] = [f"macro means are without {left_out:,} neither there nor predicted", ""]
     for key, rows in scores.items():
         if key.startswith("per_") and rows:
             heads = [key.removeprefix("per_"), *next(iter(rows.values()))]
