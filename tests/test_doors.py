@@ -98,12 +98,6 @@ WRONG = {
 }
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def refused(capsys, *words: str) -> str:
     """What a command line that can't be meant says."""
     assert launch.main([*words]) == 2
