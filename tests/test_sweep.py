@@ -85,9 +85,17 @@ def test_the_folder_holds_what_it_promises(finished):
 
 
 def test_the_best_setting_is_a_recipe(finished):
-    (finished / "named.py").write_text(
-        (finished / "best.py").read_text().replace(f'"<{Tiny!r}>"', '"cnn"'))
-    config, hyper = flags._recipe(str(finished / "named.py"))[:2]
+    """Of objects, which it says are to be put in, and refuses to run without."""
+    text = (finished / "best.py").read_text()
+    assert "\nPut in what was an object in Python: model and data.\n" in text
+    assert "\nmodel = ...  # <Tiny>\ndata = ...  # as for fit\n" in text
+    with pytest.raises(RequestError, match="model ellipsis is a ellipsis, which is no network"):
+        load(finished / "0", flags._recipe(str(finished / "best.py")).config)
+    for name, given in (("model", "from conftest import Tiny as model"), ("data", "data = 1, 2")):
+        text = text.replace(f"{name} = ...", given)
+    (finished / "whole.py").write_text(text)
+    config, hyper, _, data = flags._recipe(str(finished / "whole.py"))
+    assert config.model is Tiny and data == (1, 2)
     assert (config.epochs, config.batch_size) == (3, 8)
     means = {}
     for row in table(finished)[:4]:
