@@ -34,6 +34,19 @@ def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
     return RequestError(f"unknown {what} {value!r}: {hint}")
 
 
+_STARVED = ("can't start new thread", "failed to map segment", "Cannot allocate memory",
+            "bad_alloc")
+
+
+def starved(error: BaseException | None) -> bool:
+    """Whether the system, or a limit as of `ulimit -v`, denied memory or a thread."""
+    while error and not isinstance(error, MemoryError):
+        if any(words in str(error) for words in _STARVED):
+            return True
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def visible(text: object, kept: str = "\n") -> str:
     """With control and format characters as escapes, but for those `kept`: a name that comes from a
     file can't move a terminal's cursor, nor add a column or a line."""

@@ -51,10 +51,14 @@ MUTANTS = (
            "test_data.py test_loop.py"),
     Mutant("feed", "slots_B < order_N.shape[0]", "slots_B <= order_N.shape[0]", "test_data.py"),
     Mutant("loop", "state.step // lengths.epoch if", "state.step * 0 if", "test_loop.py"),
+    Mutant("loop", "state.step // lengths.epoch if", "(state.step + 1) // lengths.epoch if",
+           "test_loop.py test_data.py"),
     Mutant("loop", "order_N[-rest:]", "order_N[:rest]", "test_batch_norm.py"),
     Mutant("loop", "jnp.where(position == 0,", "jnp.where(position < 0,", "test_loop.py"),
     Mutant("keys", "STREAMS.index(name)), step", "STREAMS.index(name)), step * 0", "test_keys.py"),
     Mutant("optim", "eps=KERAS_EPSILON, **_given(b1=b1, b2=b2, eps", "**_given(b1=b1, b2=b2, eps",
+           "test_optim.py"),
+    Mutant("optim", "KERAS_EPSILON, **_given(b1=b1, b2=b2,", "KERAS_EPSILON, **_given(b2=b2,",
            "test_optim.py"),
     Mutant("optim", "momentum=momentum, nesterov=nesterov)\n\n\ndef rmsprop", "momentum=momentum)"
            "\n\n\ndef rmsprop", "test_optim.py"),
@@ -93,6 +97,8 @@ MUTANTS = (
     Mutant("run", "return max(history", "return min(history", "test_training.py"),
     Mutant("evaluation", 'return "test" in splits', 'return False and "test" in splits',
            "test_training.py"),
+    Mutant("data", "subset._replace(rows=subset.rows[out])",
+           "subset._replace(rows=subset.rows[~out])", "test_data.py"),
     Mutant("data", "order[share.number - 1 :: share.count]", "order[: len(order) // share.count]",
            "test_data.py"),
     Mutant("trained", "inputs.dtype == np.uint8) != (", "inputs.dtype == np.uint8) == (",
@@ -120,7 +126,8 @@ MUTANTS = (
     Mutant("sources/image", "max(picture.size) > MOST_SIDE", "False", "test_security.py"),
     Mutant("sources/cache", "if found.seal != described", "if not described",
            "test_sources.py test_fuzz.py"),
-    Mutant("sources/dataset", "if count > most:", "if False:", "test_sources.py"),
+    Mutant("sources/dataset", "if count > most:", "if count > most + 1:",
+           "test_sources.py -kmemory_cannot_hold"),
     Mutant("sources/digits", "random_state=0", "random_state=1", "test_sources.py"),
     Mutant("sources/target", "reversed(names)", "names", "test_table_columns.py"),
     Mutant("sources/frames", "sorted(inputs.columns)", "inputs.columns", "test_table_columns.py"),
@@ -150,12 +157,15 @@ MUTANTS = (
     Mutant("store/caches", "entry.unlink(missing_ok=True)", "pass", "test_security.py"),
     # Devices, jobs and programs
     Mutant("devices/doctor", "computed = all(", "computed = any(", "test_doctor.py"),
+    Mutant("devices/probe", "device.platform, TOLERANCE_ACCELERATOR)", "device.platform, 1e9)",
+           "test_doctor.py"),
     Mutant("devices/probe", "if not error <= limit:", "if False:", "test_doctor.py"),
     Mutant("devices/probe", "if output.devices() != {device}:", "if False:", "test_doctor.py"),
     Mutant("devices/diagnosis", '.split(".")[0]) < oldest', '.split(".")[0]) <= oldest',
            "test_devices.py test_nvidia.py"),
     Mutant("devices/mesh", "max(even, key=", "min(even, key=", "test_mesh.py test_plan.py"),
     Mutant("job/processes", "int(count) > 1", "int(count) > 0", "test_config.py test_devices.py"),
+    Mutant("job/signals", "if self.status:", "if False:", "test_signals.py"),
     Mutant("programs/memory", " - self.alias", "", "test_memory.py"),
     Mutant("programs/program", "donate_argnames=donate", "donate_argnames=()", "test_program.py"),
     Mutant("programs/profile", "(while|call|", "(call|", "test_profile.py"),
@@ -174,11 +184,16 @@ MUTANTS = (
            "test_results.py test_sweep_report.py"),
     Mutant("sweep/lr_find", "isfinite(losses), losses, start)", "isfinite(losses), losses, 0)",
            "test_lr_find.py"),
+    Mutant("sweep/group", "[p.validation.rows for p in parts]", "[p.train.rows for p in parts]",
+           "test_sweep.py -mslow -kheld_out"),
     Mutant("sweep/population", "rows[0] if rows.shape[0] == 1 else rows[fold]", "rows[0]",
-           "test_population.py"),
+           "test_population.py -mslow -kfolds_train"),
     Mutant("sweep/events", ' and row["event"] != REFUSED', "", "test_events.py"),
     # The report
     Mutant("report/page", "autoescape=True", "autoescape=False", "test_security.py"),
+    Mutant("report/pictures", "imshow(shares_CxC,", "imshow(shares_CxC.T,", "test_report.py"),
+    Mutant("report/pictures", "panel.text(column, row, str", "panel.text(row, column, str",
+           "test_report.py"),
     Mutant("report/pictures", "vmin=0, vmax=1)", "vmin=0, vmax=1, origin='lower')",
            "test_report.py"),
 )
@@ -210,7 +225,7 @@ def tried(mutant: Mutant, tree: Path) -> str:
     env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True,
-                              timeout=SECONDS)
+                              errors="replace", timeout=SECONDS)
         return {0: "survived", 1: "killed"}.get(done.returncode, done.stdout[-300:])
     except subprocess.TimeoutExpired:
         return "killed"  # by hanging, which no suite would let pass

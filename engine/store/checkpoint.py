@@ -6,10 +6,13 @@ a digest of all that.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from engine.job import processes as job
 from engine.store.digests import UNMEASURED, Record, digests, read_record
 
 KEPT = 3  # the last two and the best
+_FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
 def _parts(state: Any) -> dict[str, Any]:
@@ -41,6 +45,14 @@ class _Best(keep.PreservationPolicy):
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         best = max((c.step for c in checkpoints), key=self.rank, default=None)
         return [c.step == best for c in checkpoints]
+
+
+def _meet(key: str, timeout_ms: int) -> None:
+    """Wait for the other processes; of a save that failed here raise why. Orbax meets them on the
+    way out of it too, where they don't come for as long as it waits: twenty minutes."""
+    if failed := sys.exception():
+        raise failed
+    ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 @contextlib.contextmanager
@@ -68,6 +80,7 @@ class Checkpoints:
             preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _Best(self._rank)]),
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
+            async_options=ocp.AsyncOptions(barrier_sync_fn=_meet),
         )
         self._ranks: dict[int, float] = {}
         # Each process reads by itself, so that one that can't keeps nobody waiting.
@@ -134,9 +147,13 @@ class Checkpoints:
         content = {"record": record._asdict(), "sha256": record.digest()}
         self._ranks[step] = record.rank(self.higher)
         try:
-            saved = self._manager.save(step, args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_parts(own)), record=ocp.args.JsonSave(content),
-            ))
+            args = ocp.args.Composite(
+                state=ocp.args.StandardSave(_parts(own)), record=ocp.args.JsonSave(content)
+            )
+            # Where a save fails, threads of Orbax's wait on for minutes. What they inherit of this
+            # one, a daemon, is that the interpreter doesn't wait for them at its end.
+            with ThreadPool(1) as daemon:
+                saved = daemon.apply(self._manager.save, (step,), {"args": args})
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
         if not saved:  # Orbax's word for a step that is not its newest
@@ -159,8 +176,7 @@ class Checkpoints:
     def _failed(self, error: Exception) -> RunError:
         lost = " (or another process of the job is gone)" if jax.process_count() > 1 else ""
         # Which TensorStore says after more paths than a line has room for.
-        full = "No space left on device"
-        reason = f"{full}: {error}" if full in str(error) else error
+        reason = ": ".join([*(full for full in _FULL if full in str(error)), str(error)])
         return RunError(f"saving in {self.folder} failed{lost}: {one_line(reason)}. Earlier "
                         "checkpoints are whole: mend what is wrong, then go on with --resume.")
 

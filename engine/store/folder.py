@@ -95,7 +95,7 @@ def alone(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RequestError(f"{path} is in use by {file.read().strip() or 'another process'}: "
+            raise RequestError(f"{path} is in use by {_holder(path)}: "
                                "wait for it, stop it, or name another folder.") from None
         except OSError as error:  # a file system without locks
             tell(f"{path} can't be locked ({error.strerror}): see that no other run writes there")
@@ -103,6 +103,14 @@ def alone(path: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
         yield
+
+
+def _holder(path: Path) -> str:
+    """Who the folder's lock says it is; one that comes from elsewhere may hold anything."""
+    try:
+        return one_line(files.read(path / ".lock").decode(errors="replace") or "another process")
+    except OSError:
+        return "another process"
 
 
 def _version(package: str) -> str | None:
