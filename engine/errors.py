@@ -54,6 +54,16 @@ def visible(text: object, kept: str = "\n") -> str:
                    for c in str(text))
 
 
+def check_utf8(text: object) -> None:
+    """Raises RequestError for the name of a file in another encoding: it could be neither printed
+    nor saved, and no checkpoint written there."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        raise RequestError(f"{text} is a name that is not UTF-8: rename what it names, or name "
+                           "another.") from None
+
+
 def tell(text: object) -> None:
     """A line on standard error, which isn't the result."""
     print(visible(text), file=sys.stderr, flush=True)

@@ -23,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from engine.devices import mesh
-from engine.errors import RequestError, RunError, one_line, tell
+from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.job import processes as job
 from engine.store.digests import UNMEASURED, Record, digests, read_record
 
@@ -76,6 +76,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, higher: bool = True, read_only: bool = False):
         self.folder, self.higher, self.read_only = folder.absolute(), higher, read_only
+        check_utf8(self.folder)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _Best(self._rank)]),
             cleanup_tmp_directories=not read_only,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.doors import bring
-from engine.errors import RequestError, RunError, one_line, tell
+from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.request import Request
 from engine.sources import short
 from engine.sources.columns import FILE, Columns, read
@@ -34,6 +34,7 @@ def _make(path: Path) -> bool:
 
     Raises RequestError where nothing can be written.
     """
+    check_utf8(path.absolute())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
