@@ -53,7 +53,7 @@ def test_killed_again_and_again_at_random_times(whole, tmp_path, outcome):
     outcome("kill -9 at a random instant", KILLS, survived, "the save in flight at most")
 
 
-SWEEP = ("sweep", *DIGITS, "--epochs", 16, "--halving", 2, "--seeds", 2, "--sweep",
+SWEEP = ("sweep", *DIGITS, "--epochs", 40, "--halving", 2, "--seeds", 2, "--sweep",
          "learning_rate=1e-4,1e-3,3e-3,1e30")
 
 
