@@ -211,8 +211,8 @@ def test_sigterm_while_a_folder_of_pictures_is_decoded(tmp_path, place, monkeypa
         path = tmp_path / "pictures" / str(row % 2) / f"{row:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
-    words = ("--dataset", f"image_folder:{tmp_path}/pictures", *TRAINED, "--run_dir",
-             tmp_path / "run")
+    words = ("--dataset", f"image_folder:{tmp_path}/pictures", *TRAINED,
+             "--validation_split", 0.2, "--run_dir", tmp_path / "run")
     decoded = tmp_path / "xdg/flaxmill/decoded"
     stopped(run(*words, **place, **patched(tmp_path, READ_SLOWLY)), decoded.exists)
     assert not (tmp_path / "run").exists() and not list(decoded.iterdir())
