@@ -48,8 +48,8 @@ class _Best(keep.PreservationPolicy):
 
 
 def _meet(key: str, timeout_ms: int) -> None:
-    """Wait for the other processes; of a save that failed here raise why. Orbax meets them on the
-    way out of it too, where they don't come for as long as it waits: twenty minutes."""
+    """Wait for the other processes; on the way out of a save that failed here raise why, since they
+    don't come for twenty minutes."""
     if failed := sys.exception():
         raise failed
     ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
@@ -148,11 +148,9 @@ class Checkpoints:
         content = {"record": record._asdict(), "sha256": record.digest()}
         self._ranks[step] = record.rank(self.higher)
         try:
-            args = ocp.args.Composite(
-                state=ocp.args.StandardSave(_parts(own)), record=ocp.args.JsonSave(content)
-            )
-            # Where a save fails, threads of Orbax's wait on for minutes. What they inherit of this
-            # one, a daemon, is that the interpreter doesn't wait for them at its end.
+            parts, notes = ocp.args.StandardSave(_parts(own)), ocp.args.JsonSave(content)
+            args = ocp.args.Composite(state=parts, record=notes)
+            # A failed save's threads wait for minutes: of a daemon's, Python's end waits for none.
             with ThreadPool(1) as daemon:
                 saved = daemon.apply(self._manager.save, (step,), {"args": args})
         except (OSError, ValueError) as error:

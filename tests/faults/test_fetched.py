@@ -149,9 +149,9 @@ from engine.sources import image
 read = image.decode
 
 
-def slowly(*words):
+def slowly(*words, **more):
     time.sleep(0.5)
-    return read(*words)
+    return read(*words, **more)
 
 
 image.decode = slowly
@@ -197,9 +197,9 @@ from engine.sources import image
 read = image.read
 
 
-def slowly(*words):
+def slowly(*words, **more):
     time.sleep(0.3)
-    return read(*words)
+    return read(*words, **more)
 
 
 image.read = slowly
