@@ -161,6 +161,15 @@ def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path, monkeypatch, cap
         assert float(moved["val_loss"]) == pytest.approx(float(still["val_loss"]), rel=1e-4)
 
 
+def test_a_row_has_the_rate_of_its_last_update(tmp_path):
+    """Of a schedule that falls to 0 after all 8 updates of an epoch."""
+    config = dataclasses.replace(CONFIG, epochs=1, schedule="linear")
+    path = swept(tmp_path / "rates", "learning_rate=1e-3,1e-2", config=config)
+    for at, peak in enumerate((1e-3, 1e-2)):
+        (row,) = history(path / str(at))
+        assert row["learning_rate"] == pytest.approx(peak * (1 - 7 / 8))
+
+
 @pytest.mark.slow
 def test_halving_drops_the_worse_and_trains_the_better_on(tmp_path):
     config = dataclasses.replace(CONFIG, epochs=4)

@@ -17,7 +17,7 @@ SMALL = Path(__file__).with_name("small.py")
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu",
           "--model", f"{SMALL}:Small")
 STEPS = 15  # an epoch's
-SECONDS = 120
+SECONDS = 300
 
 
 def _started(words: Sequence[object], env: dict[str, str]) -> subprocess.Popen:
