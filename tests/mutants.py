@@ -131,6 +131,8 @@ MUTANTS = (
     Mutant("sources/dataset", "if count > most:", "if count > most + 1:",
            "test_sources.py -kmemory_cannot_hold"),
     Mutant("sources/digits", "random_state=0", "random_state=1", "test_sources.py"),
+    Mutant("sources/target", "label: -every[label]", "label: every[label]",
+           "test_table_columns.py"),
     Mutant("sources/target", "reversed(names)", "names", "test_table_columns.py"),
     Mutant("sources/frames", "sorted(inputs.columns)", "inputs.columns", "test_table_columns.py"),
     Mutant("sources/sheet", "for name in wanted}", "for name in list(sheet.columns)}",
