@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.sources import delimited, dialect, parts, target
+from engine.sources import delimited, dialect, sheet, target
 from engine.sources.dataset import refused, regular
 from engine.sources.layout import split_of
 
@@ -76,7 +76,7 @@ def _columns(
     """Those of the file, the label, the split and the group."""
     for asked in filter(None, (label, group)):
         if asked not in names:
-            raise target.lacking(path, names, asked)
+            raise target.lacking(names, asked)
     folded = {name.casefold(): name for name in reversed(names)}
     split = next((folded[word] for word in _SPLITS if word in folded), None)
     learned = target.named(names, label)
@@ -139,7 +139,7 @@ def learned(
         count = {split: len(own) for split, own in rows.items()}
         groups = {split: _words(row.group for row in own) for split, own in rows.items()}
         return (target.learned(table.column, labels, count),
-                parts.groups(groups if table.group else {}))
+                sheet.groups(groups if table.group else {}))
     except dialect.Unreadable as error:
         raise refused("labels", path, error, error.instead) from None
 
