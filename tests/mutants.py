@@ -146,7 +146,7 @@ MUTANTS = (
     Mutant("sources/image", "+ 128) // 257", "+ 0) // 257", "test_image.py"),
     Mutant("sources/image_folder", "    files.check_unchanged()\n", "", "test_image_folder.py"),
     Mutant("sources/labels", "members[name][1:] == row[1:]", "True", "test_labels.py"),
-    Mutant("sources/layout", "if slash else \"\"", "if label else \"\"", "test_layout.py"),
+    Mutant("sources/layout", "label if slash else", "label if label else", "test_layout.py"),
     Mutant("sources/listing", "numbers[called[label]] for", "0 for", "test_image_folder.py"),
     Mutant("sources/prepare", "os.path.samestat(", "bool(path.stat()) or (", "test_prepare.py"),
     Mutant("sources/tree", "_mixed(name.removeprefix(inside)), name", "name",
