@@ -35,8 +35,7 @@ def trained(learner, hyper, root, parts, count):
 def ours(config: Config, hyper: Hyper) -> tuple[float, data.Data]:
     """The score on the fold that is held out, and the rows of both parts."""
     host = begin(Place(device="cpu"), quiet=True)
-    request = Request(config, hyper, Place(), None)
-    dataset = load(request, host)
+    request, dataset = load(Request(config, hyper, Place(), None), host)
     ready = settle(request, dataset, host)
     variables = trained(ready.learner, ready.hyper, ready.root, ready.data, ready.lengths.total)
     split, rows = ready.data.validation
