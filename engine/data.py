@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import splits
-from engine.config import AUTO, Config
+from engine.config import AUTO, Config, Parts
 from engine.devices.mesh import put
 from engine.errors import RequestError
+from engine.parts import splits
+from engine.sources import values
 from engine.sources.dataset import UNLABELLED, Dataset, Split
 
 CLASSIFICATION = "classification"
@@ -104,10 +105,10 @@ def has_labels(dataset: Dataset, name: str) -> bool:
         np.asarray(dataset.splits[name].targets)).all()
 
 
-def validation_of(dataset: Dataset, config: Config) -> str:
+def validation_of(dataset: Dataset, parts: Parts) -> str:
     """--validation_split in words: where it is auto the split named validation, else a tenth."""
-    if config.validation_split != AUTO:
-        return config.validation_split
+    if parts.validation != AUTO:
+        return parts.validation
     return "validation" if has_labels(dataset, "validation") else "0.1"
 
 
@@ -121,11 +122,11 @@ def _groups(dataset: Dataset, text: str) -> np.ndarray | None:
     return np.concatenate([dataset.groups[name][rows] for name, rows in found])
 
 
-def _refuse_one_class(dataset: Dataset, config: Config, train: Subset) -> None:
+def _refuse_one_class(dataset: Dataset, text: str, train: Subset) -> None:
     targets = _targets(train)
     if targets.ndim == 1 and len(seen := np.unique(targets)) == 1:
         raise RequestError(
-            f"--train_split {config.train_split} of {dataset.name}: all {len(targets):,} training "
+            f"--train_split {text} of {dataset.name}: all {len(targets):,} training "
             f"examples are of one class, {dataset.classes[seen[0]]!r}, so that there is nothing to "
             "tell apart: look where the labels come from, or take another split."
         )
@@ -137,9 +138,9 @@ def partition(dataset: Dataset, config: Config) -> Data:
     Raises RequestError for unknown splits, empty ones, unlabelled examples unless the config drops
     them, a single class, and a batch larger than the set.
     """
-    text, drop = validation_of(dataset, config), config.drop_unlabelled
-    train, share = named(dataset, config.train_split), splits.held_out(text)
-    train = labelled(train, config.train_split, drop)
+    asked = config.parts
+    text, drop = validation_of(dataset, asked), asked.drop_unlabelled
+    train, share = labelled(named(dataset, asked.train), asked.train, drop), splits.held_out(text)
     found = len(train.rows)
     if share is None:
         try:
@@ -149,43 +150,40 @@ def partition(dataset: Dataset, config: Config) -> Data:
                                "--validation_split 0.1.") from None
         validation = labelled(validation, text, drop)
     else:
-        groups = _groups(dataset, config.train_split)
+        groups = _groups(dataset, asked.train)
         out = splits.parted(_targets(train), share,
                             None if groups is None else groups[train.rows])
         train, validation = (train._replace(rows=train.rows[~out]),
                              train._replace(rows=train.rows[out]))
     for name, subset in (("train", train), ("validation", validation)):
         if not len(subset.rows):
-            raise RequestError(f"--train_split {config.train_split} --validation_split {text} "
-                               f"leaves no {name} examples of {found}.")
-    _refuse_one_class(dataset, config, train)
+            raise RequestError(f"--train_split {asked.train} --validation_split {text} leaves no "
+                               f"{name} examples of {found}.")
+    _refuse_one_class(dataset, asked.train, train)
     if config.batch_size > len(train.rows):
         raise RequestError(f"--batch_size {config.batch_size} is larger than the {len(train.rows)} "
                            f"training examples of {dataset.name}: type {len(train.rows)} or less.")
     return Data(train, validation, len(dataset.classes))
 
 
-def judging(dataset: Dataset, config: Config) -> tuple[str, Subset | None]:
+def judging(dataset: Dataset, parts: Parts) -> tuple[str, Subset | None]:
     """What judges the trained model, in words, and its examples, None for those of the validation:
-    a split that the user named for it; else a split named test that training left alone."""
-    text = validation_of(dataset, config)
+    a split that the user named for it; else a labelled split named test that training left alone.
+    """
+    text = validation_of(dataset, parts)
     share = splits.held_out(text) is not None
-    if (share or config.validation_split == AUTO) and has_own_test(dataset, config):
-        return "test", labelled(whole(dataset.splits["test"]), "test", config.drop_unlabelled)
-    return (f"validation ({text} of {config.train_split})" if share else text), None
+    trained = {name for name, _ in _parts(dataset, parts.train)}
+    if (share or parts.validation == AUTO) and has_labels(dataset, "test") \
+            and "test" not in trained:
+        return "test", labelled(whole(dataset.splits["test"]), "test", parts.drop_unlabelled)
+    return (f"validation ({text} of {parts.train})" if share else text), None
 
 
-def has_own_test(dataset: Dataset, config: Config) -> bool:
-    """Whether there is a labelled split named test that training leaves alone."""
-    trained = {name for name, _ in _parts(dataset, config.train_split)}
-    return has_labels(dataset, "test") and "test" not in trained
-
-
-def told(dataset: Dataset, config: Config, judges: str) -> str:
+def told(dataset: Dataset, parts: Parts, judges: str) -> str:
     """What validates, and what it means for the score, in words."""
-    text = validation_of(dataset, config)
+    text = validation_of(dataset, parts)
     if splits.held_out(text) is not None:
-        text = f"{text} of {config.train_split}, held out"
+        text = f"{text} of {parts.train}, held out"
     if judges == "test" and text != "test":
         return f"{text}; the best epoch is scored on test, once, at the end"
     return f"{text}; the best epoch is chosen and scored on it, which flatters the score"
@@ -208,6 +206,8 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
     if kind == "classes":
         if classes and first.ndim == 1:
             return dataset, ""
+        if not classes and (found := values.counted(dataset)):
+            return found, f"{len(found.classes):,} whole numbers are the classes"
         raise RequestError(f"{dataset.name} has {'several labels' if classes else 'numbers'} an "
                            "example, and the task wants classes: type --task regression or "
                            "multilabel.")
@@ -217,10 +217,11 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
     if kind == "labels":
         rows = np.vstack([np.eye(count), np.full(count, np.nan)]).astype(np.float32)  # -1: the last
         return _reshaped(dataset, lambda y: rows[y]), f"each example has one of {count} labels"
-    return dataclasses.replace(
-        _reshaped(dataset, lambda y: np.where(y < 0, np.nan, y)[:, None].astype(np.float32)),
-        classes=("class",)
-    ), f"class numbers 0 to {count - 1} are the numbers to predict"
+    numbers = values.named(dataset.classes)
+    rows = np.append(numbers, np.nan).astype(np.float32)[:, None]  # -1: the last
+    told = "names" if (numbers != np.arange(count)).any() else f"numbers 0 to {count - 1}"
+    return dataclasses.replace(_reshaped(dataset, lambda y: rows[y]), classes=("class",)), (
+        f"class {told} are the numbers to predict")
 
 
 def _reshaped(dataset: Dataset, change: Any) -> Dataset:

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.config import Config, check, check_fields, durations
+from engine.checks import check, check_fields
+from engine.config import Config, durations
 from engine.devices import mesh
 from engine.doors import bring
 from engine.errors import RequestError

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import data, inventory, loop, sources, splits
+from engine import data, loop, sources
 from engine.config import AUTO, Config, Durations, durations, is_ours
 from engine.data import Data, Subset
 from engine.devices import choose, mesh
@@ -15,9 +15,10 @@ from engine.devices.mesh import Spread
 from engine.doors import bring, fitting, network
 from engine.errors import RequestError
 from engine.formulation.rewriting import census
-from engine.inventory import Inventory
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
+from engine.parts import inventory, splits
+from engine.parts.inventory import Inventory
 from engine.programs import memory
 from engine.request import Request
 from engine.sources import arrays
@@ -176,8 +177,9 @@ def settle(
     one; the network checked against its inputs."""
     config, tell = request.config, host.console.print
     dataset, cut, columns = featured(request, dataset, columns)
-    judges, judged = data.judging(dataset, config)
-    found = inventory.taken(dataset, cut, f"validation: {data.told(dataset, config, judges)}")
+    judges, judged = data.judging(dataset, config.parts)
+    told = data.told(dataset, config.parts, judges)
+    found = inventory.taken(dataset, cut, f"validation: {told}")
     for line in found.lines():
         tell(line)
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):

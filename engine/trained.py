@@ -88,8 +88,15 @@ def _predicted(learner: Gradient, variables: Any, inputs: jax.Array) -> jax.Arra
     return learner.predict(variables, inputs)
 
 
-def load(run: str | Path, config: Config | None = None, checkpoint: str = "last") -> Run:
-    """The run in the folder `run`, in any process; its `last` or `best` checkpoint.
+def state_shapes(learner: Gradient, hyper: Any, input_shape: tuple[int, ...]) -> State:
+    """The shapes and dtypes of a run's state, whatever it was trained on."""
+    return jax.eval_shape(lambda: learner.begin(
+        hyper, jax.random.key(0), jnp.zeros((1, *input_shape)), Durations(1, 0, 1)))
+
+
+def load(run: str | Path, config: Config | None = None, checkpoint: str = "best") -> Run:
+    """The run in the folder `run`, in any process; its `best` checkpoint by validation, or its
+    `last`, which a resumed run goes on from.
 
     `config` is needed where the run's own can't be read again: its network, task or optimizer were
     objects. Raises RequestError where there is no run, or a file of the user's has changed.
@@ -101,9 +108,7 @@ def load(run: str | Path, config: Config | None = None, checkpoint: str = "last"
     classes, shape, dtype = record.inputs_of(path, saved.content)
     columns = folder.columns(path, saved.content)
     learner = learner_of(config, len(classes), columns=columns)
-    shapes = jax.eval_shape(lambda: learner.begin(
-        saved.request.hyper, jax.random.key(0), jnp.zeros((1, *shape)), Durations(1, 0, 1)
-    ))
+    shapes = state_shapes(learner, saved.request.hyper, shape)
     with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
         state, _ = kept.restore(shapes, checkpoint)
     return Run(path, folder.history(path), folder.metrics(path), jax.device_put(state), learner,

@@ -9,12 +9,13 @@ from conftest import ROOT
 
 import launch as program
 from engine import optim
+from engine.checks import check
 from engine.command import flags
-from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durations
-from engine.data import held_out
+from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, durations
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
 from engine.job import processes
+from engine.parts.splits import held_out
 from engine.place import Place
 from engine.request import Request
 from engine.store import folder, record
@@ -40,7 +41,8 @@ def test_flags_override_a_recipe_and_leave_the_rest():
 def test_every_choice_is_there():
     choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(Config)}
     assert choices["model"] == MODELS == ("cnn", "linear", "mlp", "resnet20")
-    assert choices["task"] == TASKS == ("classification", "multilabel", "regression")
+    assert choices["task"] == ("auto", *TASKS)
+    assert TASKS == ("classification", "multilabel", "regression")
     assert all(network.of(name, 3) for name in MODELS)
     assert all(bring.task(Config(task=name)).loss for name in TASKS)
     assert set(choices["optimizer"]) == set(optim.OPTIMIZERS)
@@ -83,7 +85,9 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
          "--resume is for train and sweep, not for eval."),
         (["lr-find", "--resume", "there"], "--resume is for train and sweep, not for lr-find."),
         (["sweep", "--checkpoint", "best"], "--checkpoint is for eval and predict, not for sweep."),
-        (["--json"], "--json is for doctor, not for train."),
+        (["--json"], "--json is for doctor and eval, not for train."),
+        (["eval", "--run_dir", "here", "--top", "3"], "--top is for predict, not for eval."),
+        (["predict", "--run_dir", "here", "--top", "0", "a.png"], "--top 0: type 1 or more."),
         (["eval", "--run_dir", "here", "--checkpoint", "bets"], "did you mean best"),
         (["sweeep"], "did you mean sweep"),
         (["lr_find"], "did you mean lr-find"),

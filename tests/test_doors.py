@@ -169,7 +169,7 @@ class Mutable(nn.Module):
     ("targets of 1 of its 40 examples are NaN", {"task": "regression"},
      (X, np.where(Y == 9, 0, HOLED[:, 0]))),
     ("labels of 40 of its 40 examples are no whole numbers", {}, (X, Y - 9)),
-    ("labels of .*are no whole numbers", {}, (X, Y / 2)),
+    ("labels of .*are no whole numbers", {"task": "classification"}, (X, Y / 2)),
     (r"shape \(2, 3\) for 2 .*needs \(2, 4\)", {"model": Tiny(3)}, (X, Y)),
     ("model: this Mutable can't be hashed .*widths.*use tuples",
      {"model": Mutable({1})}, (X, Y)),
@@ -326,5 +326,5 @@ def test_data_that_were_objects_are_given_again(two, begun, capsys):
         said = refused(capsys, *words, path)
         assert "its data were objects in Python" in said and "resume=path" in said
     (folder / "all.py").write_text(RECIPE)
-    assert launch.main(["eval", "--run_dir", path, "--config", "all.py"]) == 0
+    assert launch.main(["eval", "--json", "--run_dir", path, "--config", "all.py"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == two[1].metrics["loss"]

@@ -22,7 +22,7 @@ from engine.request import Request
 from engine.setup import learner_of, load, settle
 from engine.task import Task
 
-CONFIG = Config(model=Tiny, batch_size=8, epochs=2)
+CONFIG = Config(model=Tiny, validation_split="test", batch_size=8, epochs=2)
 HYPER = jax.tree.map(jnp.float32, Hyper(learning_rate=3e-3))
 KEY = jax.random.key(5)
 quickly = partial(jax.jit, compiler_options=QUICK)

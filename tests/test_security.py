@@ -163,7 +163,7 @@ def test_every_format_is_read_whole_or_not_at_all(format, tmp_path):
             image.read(str(path), (40, 30, 3))
 
 
-@pytest.mark.parametrize("format", ["PPM", "ICO", "TGA", "EPS", "PDF", "JPEG2000"])
+@pytest.mark.parametrize("format", ["SGI", "ICO", "TGA", "EPS", "PDF", "JPEG2000"])
 def test_other_formats_are_refused_whatever_their_name(format, tmp_path):
     (tmp_path / "cat.png").write_bytes(picture(format))
     with pytest.raises(RequestError, match="its content is no PNG, JPEG"):
@@ -179,6 +179,11 @@ def test_only_regular_files_of_bounded_size_are_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(image, "MOST_BYTES", 50)
     with pytest.raises(RequestError, match="more than 50 bytes"):
         image.check(str(tmp_path / "large"))
+
+
+def trained_on(shape, dtype):
+    return {"config": {}, "hyper": {}, "classes": ["a"], "image_shape": shape,
+            "input_dtype": dtype}
 
 
 def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkeypatch, capsys):
@@ -198,8 +203,8 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
         predict=lambda batch: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
     )
     read = image.read
-    monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))
-    monkeypatch.setattr(predictions, "_check_pictures", lambda path, config: None)
+    monkeypatch.setattr(image, "read", lambda path, *how: seen.append(path) or read(path, *how))
+    (tmp_path / "config.json").write_text(json.dumps(trained_on([6, 6, 1], "uint8")))
     monkeypatch.setattr(predictions, "load", lambda path, config, checkpoint: run)
     monkeypatch.setattr(predictions, "BATCH", 4)
     predictions.tell(Request(place=Place(device="cpu", run_dir=str(tmp_path))), "last", paths)
@@ -224,11 +229,11 @@ def test_predict_asks_a_configuration_for_classes_a_shape_and_a_dtype(saved, tmp
 @pytest.mark.parametrize("shape, dtype", [([8, 8, 2], "uint8"), ([8, 8, 3], "float32"),
                                           ([64], "uint8")])
 def test_predict_tells_of_a_run_on_what_no_picture_is(shape, dtype, tmp_path):
-    content = {"config": {}, "hyper": {}, "classes": ["a"], "image_shape": shape,
-               "input_dtype": dtype}
-    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text(json.dumps(trained_on(shape, dtype)))
+    (tmp_path / "a.png").write_bytes(flat_png(8, 8))
     with pytest.raises(RequestError, match="which no image file is: predict in Python"):
-        predictions.tell(Request(place=Place(run_dir=str(tmp_path))), "last", ["a.png"])
+        predictions.tell(Request(place=Place(run_dir=str(tmp_path))), "last",
+                         [str(tmp_path / "a.png")])
 
 
 # Data sets
@@ -603,7 +608,8 @@ def test_a_name_forges_neither_a_column_nor_a_line_of_predict(tmp_path, monkeypa
     found = SimpleNamespace(classes=("x\ty", ESCAPES), input_shape=(8, 8, 1), learner=learner)
     found.predict = found.predictor = lambda x: np.array([[0.25, 0.75]] * len(x))
     monkeypatch.setattr(predictions, "load", lambda *_: found)
-    monkeypatch.setattr(predictions, "_check_pictures", lambda *_: None)
-    predictions.tell(Request(place=Place(run_dir="run", device="cpu")), "last", [str(file)])
+    (tmp_path / "config.json").write_text(json.dumps(trained_on([8, 8, 1], "uint8")))
+    predictions.tell(Request(place=Place(run_dir=str(tmp_path), device="cpu")), "last",
+                     [str(file)])
     (line,) = capsys.readouterr().out.splitlines()
     assert line.split("\t")[1:] == [SEEN, "0.7500"]

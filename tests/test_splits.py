@@ -6,12 +6,12 @@ import tensorflow_datasets as tfds
 from conftest import random_split
 from tensorflow_datasets.core.splits import SplitInfo
 
-from engine import inventory
-from engine.config import Config
+from engine.config import Config, Parts
 from engine.data import judging, named, partition, suited, told, unlabelled
 from engine.errors import RequestError
+from engine.parts import inventory
+from engine.parts.splits import Fold, chosen, parted
 from engine.sources.dataset import Dataset, Split
-from engine.splits import Fold, chosen, parted
 
 SPECS = ["train", "train[:10]", "train[10:]", "train[-5:]", "train[25%:50%]",
          "train[:10%]+train[50%:60%]", "train[:1_0] + test", "train+test[-3:]", "train[33%:34%]",
@@ -107,17 +107,17 @@ def test_what_validates_and_judges_by_default():
     assert len(partition(own, Config(**few)).validation.rows) == 2
     assert len(partition(plain, Config(**few)).validation.rows) == 3
     for found in (own, plain):
-        name, judged = judging(found, Config(**few))
+        name, judged = judging(found, Parts())
         assert name == "test" and judged.split is found.splits["test"]
-        assert "scored on test, once" in told(found, Config(**few), name)
-    name, judged = judging(alone, Config(**few))
+        assert "scored on test, once" in told(found, Parts(), name)
+    name, judged = judging(alone, Parts())
     assert name == "validation (0.1 of train)" and judged is None
-    named_test = Config(validation_split="test", **few)
+    named_test = Parts(validation="test")
     name, judged = judging(plain, named_test)
     assert name == "test" and judged is None
     assert "flatters the score" in told(plain, named_test, name)
     blank = dataset(train=MIXED, test=[-1, -1])  # Kaggle's, to be predicted
-    assert judging(blank, Config(**few))[0] == "validation (0.1 of train)"
+    assert judging(blank, Parts())[0] == "validation (0.1 of train)"
 
 
 def test_parts_of_several_splits_are_one():
@@ -136,9 +136,9 @@ def test_unlabelled_examples_are_refused_or_dropped_never_a_class():
     kept = partition(found, Config(drop_unlabelled=True, **few))
     assert len(kept.train.rows) + len(kept.validation.rows) == 30
     assert (found.splits["train"].targets[kept.train.rows] >= 0).all()
-    assert len(judging(found, Config(drop_unlabelled=True))[1].rows) == 1
+    assert len(judging(found, Parts(drop_unlabelled=True))[1].rows) == 1
     with pytest.raises(RequestError, match="test: 1 of its 2 examples have no label"):
-        judging(found, Config())
+        judging(found, Parts())
     with pytest.raises(RequestError, match="none of its 2 examples has a label"):
         partition(dataset(train=MIXED, test=[-1, -1]), Config(validation_split="test"))
     numbers = Split(np.zeros((3, 2), np.float32), np.array([[1.0], [np.nan], [2]], np.float32))

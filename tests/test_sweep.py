@@ -29,7 +29,7 @@ from engine.sweep.space import Search, trials
 from engine.sweep.sweep import Lockstep
 from engine.trained import load
 
-CONFIG = Config(model=Tiny, batch_size=8, epochs=3)
+CONFIG = Config(model=Tiny, validation_split="test", batch_size=8, epochs=3)
 SETS = {"train": random_split(64, side=8), "test": random_split(32, side=8, seed=1)}
 ASKED = {"axes": ("learning_rate=1e-3,1e-2,1e30",), "seeds": 2}
 

@@ -1,17 +1,23 @@
-"""Class and probability of image files, however many there are."""
+"""What a run says of pictures, or of the rows of a table, however many there are."""
 
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.cells import cell_len
 
-from engine.config import Config
+from engine.command import inputs, output, printing
+from engine.command.pictures import Pictures
 from engine.devices import choose
 from engine.errors import RequestError, visible
 from engine.job.host import compute_on
 from engine.request import Request
 from engine.sources import image
-from engine.store import record
+from engine.store import folder, record
 from engine.trained import BATCH, Run, load
+
+Batches = Iterable[tuple[Sequence[str], np.ndarray]]  # keys and inputs of BATCH examples at most
 
 
 def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
@@ -19,32 +25,58 @@ def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
     return run.predict(inputs)
 
 
-def tell(request: Request, checkpoint: str, files: list[str]) -> None:
-    """Print each file's class and probability, tab-separated, with BATCH images in memory at most;
-    every label from the threshold on where several are learned, or the numbers.
+def tell(
+    request: Request, checkpoint: str, words: Sequence[str], top: int = 0, file: str = ""
+) -> None:
+    """Print what the run says of what `words` name, of each the `top` likeliest classes if that is
+    not 0, and write all of it to `file` if that is given; with BATCH examples in memory at most.
 
-    Every header is checked before the first is decoded, so that a mistyped name is told at once.
-    Raises RequestError at a file that can't be decoded.
+    What is wrong with the words, a table or a picture's header is told before anything is computed.
+    Raises RequestError.
     """
-    if not files:
-        raise RequestError("predict needs image files: predict --run_dir R image.png ...")
     path, config = Path(request.place.run_dir), request.config
-    _check_pictures(path, config)
-    for file in files:
-        image.check(file)
+    saved = record.read(path / "config.json", config)
+    _, shape, dtype = record.inputs_of(path, saved.content)
+    columns = folder.columns(path, saved.content)
+    files = inputs.files(words, columns is not None)
+    if file:
+        output.check(file, files)
+    tabular = columns is not None or inputs.has_tables(files)
+    if not columns:
+        _check_pictures(path, shape, dtype, tabular)
+    if tabular:
+        from engine.command.rows import Rows  # late: it imports pandas
+
+        given: Rows | Pictures = Rows(files, config.reading, shape, dtype, columns)
+    else:
+        given = Pictures(files, shape, config.reading)
     compute_on(choose.choose(request.place.device).device, request.place.compile_cache)
     run = load(path, config, checkpoint)
-    names = tuple(visible(name, "") for name in run.classes)
-    for start in range(0, len(files), BATCH):
-        some = files[start : start + BATCH]
-        batch = np.stack([image.read(file, run.input_shape) for file in some])
-        for file, row in zip(some, run.predict(batch), strict=True):
-            print(f"{visible(file, '')}\t{run.learner.task.told(row, names)}")
+    if top and run.learner.task.kind == "numbers":
+        raise RequestError(f"--top {top}: {path} predicts numbers, of which none is likelier than "
+                           "another: leave it out.")
+    _predict(run, given.key, given.keys, given.batches(BATCH), top, file)
 
 
-def _check_pictures(path: Path, config: Config) -> None:
-    """Raises RequestError where the run in `path` was not trained on pictures."""
-    _, shape, dtype = record.inputs_of(path, record.read(path / "config.json", config).content)
-    if len(shape) != 3 or shape[2] not in image.MODES or dtype != "uint8":
+def _predict(
+    run: Run, key: str, keys: Sequence[str], batches: Batches, top: int, file: str
+) -> None:
+    """Print, and write to `file`, the predictions of `batches` as they come."""
+    task, names = run.learner.task, run.classes
+    longest = max((cell_len(visible(name, "")) for name in keys), default=0)
+    with contextlib.ExitStack() as held:
+        tellers = [printing.printer(task, key, longest, names, top)]
+        if file:
+            tellers.append(held.enter_context(output.writer(file, task, key, names)))
+        for some, batch in batches:
+            predicted = run.predict(batch)
+            for told in tellers:
+                told(some, predicted)
+
+
+def _check_pictures(path: Path, shape: tuple[int, ...], dtype: str, tabular: bool) -> None:
+    """Raises RequestError where the run in `path` was not trained on pictures: uint8, or those of a
+    table, which may have fractions."""
+    if len(shape) != 3 or shape[2] not in image.MODES or dtype != "uint8" and not tabular:
         raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
                            "is: predict in Python, load(path).predict(inputs).")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.doors.bring import short
-from engine.inventory import Inventory
+from engine.parts.inventory import Inventory
 from engine.report import page, pictures
 from engine.store.files import replace
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import digits, image_folder, tfds
+from engine.sources import digits, image, image_folder, tfds
 from engine.sources.dataset import Dataset, Split
 from engine.sources.tfds import prepared
 
@@ -44,6 +44,7 @@ def load(
     """
     if reading.image_size < 0:
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
+    image.colour(reading.background)
     kind, _, path = name.partition(":")
     if name == digits.NAME:
         return digits.load(reading.image_size, splits)
@@ -52,7 +53,7 @@ def load(
 
         return scikit.load(name, splits)
     if kind not in _FROM_PATHS:
-        return tfds.load(name, _root(data_dir), reading.image_size, splits)
+        return tfds.load(name, _root(data_dir), reading, splits)
     if not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
     path = os.path.expanduser(path)

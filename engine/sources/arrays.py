@@ -125,7 +125,7 @@ def _read(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _stacked(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
     """Of a sequence, of which each example is asked for once. A PIL picture is uint8 [H, W, C], C 1
-    where it is grey and else 3, without alpha. Raises RequestError."""
+    where it is grey and else 3, upright and on white as files are. Raises RequestError."""
     with _reading(split, "its length", "give a sequence that knows it"):
         count = len(data)
     if not 0 < count <= MOST_EXAMPLES:

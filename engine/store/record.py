@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.config import Config, Hyper, without_idle
+from engine.checks import without_idle
+from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
@@ -130,15 +131,15 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
                            "the versions that its config.json names, or start a new run in another "
                            "--run_dir.")
     same_files(path, request.config, saved.content)
-    same_draw(path, request.config, saved.content)
+    same_draw(path, request.config.validation_split, saved.content)
     return saved
 
 
-def same_draw(path: Path, config: Config, content: dict[str, Any]) -> None:
-    """Raises RequestError where a run's share was held out in another way than it would be now."""
-    from engine import splits  # late: it imports NumPy, and --help has no use for it
+def same_draw(path: Path, text: str, content: dict[str, Any]) -> None:
+    """Raises RequestError where the share `text` of a run's was held out in another way than it
+    would be now."""
+    from engine.parts import splits  # late: it imports NumPy, and --help has no use for it
 
-    text = config.validation_split
     if isinstance(splits.held_out(text), float) and content.get("held_out") != splits.DRAWN:
         raise RequestError(f"{path} is a run of an older flaxmill, which drew --validation_split "
                            f"{text} otherwise, so that what it was trained on would be among what "

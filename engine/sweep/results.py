@@ -14,7 +14,7 @@ import pandas
 from rich.console import Console
 
 from engine.config import Config
-from engine.data import Subset
+from engine.data import CLASSIFICATION, Subset
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RunError
@@ -63,12 +63,17 @@ def _differing(values: Any, defaults: dict[str, Any]) -> dict[str, Any]:
             if getattr(values, name) != default}
 
 
+def _defaults() -> dict[str, Any]:
+    """Of a Config; its task as it has settled, since auto would settle so again."""
+    return {f.name: f.default for f in dataclasses.fields(Config)} | {"task": CLASSIFICATION}
+
+
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config."""
     config, kind = trial.config, type(trial.hyper).__name__
     if trial.fold:
         config = dataclasses.replace(config, validation_split=Config.validation_split)
-    static = _differing(config, {f.name: f.default for f in dataclasses.fields(config)})
+    static = _differing(config, _defaults())
     traced = {k: v for k, v in trial.hyper._asdict().items() if v is not None}
     quoted = command.replace("\\", "\\\\").replace('"', '\\"')
     imports = "from engine.config import Config, Hyper\n"
@@ -85,9 +90,8 @@ def command(study: Study) -> str:
     """The search as it would be typed again."""
     config, hyper, *_ = study.request
     words = [word for text in study.search.axes for word in ("--sweep", text)]
-    static = {f.name: f.default for f in dataclasses.fields(config)}
     for values, defaults in ((study.search._replace(axes=()), Search._field_defaults),
-                             (config, static), (hyper, type(hyper)._field_defaults)):
+                             (config, _defaults()), (hyper, type(hyper)._field_defaults)):
         words += [f"--{name}={value}" for name, value in _differing(values, defaults).items()]
     return "python launch.py sweep " + shlex.join(words)
 

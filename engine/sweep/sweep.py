@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from rich.progress import Progress
 
-from engine import splits
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption
+from engine.parts import splits
 from engine.programs import memory
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch

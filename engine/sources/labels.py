@@ -1,0 +1,188 @@
+"""A table of pictures' labels: a column of files, one of labels, one of splits if there is one.
+
+Its names are only ever looked up among the pictures that were found: none is opened for it.
+"""
+
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.sources import delimited, dialect, sheet, target
+from engine.sources.dataset import refused, regular
+from engine.sources.layout import split_of
+
+_FILES = ("file", "filename", "file_name", "path", "filepath", "file_path", "image", "img",
+          "picture", "image_name", "image_path", "img_path", "image_id", "id_code",
+          "id")  # fmt: skip
+_SPLITS = ("split", "subset", "set", "partition")
+_MOST_BYTES = 1 << 30
+_INSTEAD = "name a CSV file with the columns file and label"
+
+
+class Row(NamedTuple):
+    """`label`, `split` and `group` are "" where there is none."""
+
+    file: str
+    label: str
+    split: str
+    group: str
+
+
+class Table(NamedTuple):
+    """Its rows, the label's column, that of groups or "", and sentences on how it was read."""
+
+    rows: list[Row]
+    column: str
+    group: str
+    notes: tuple[str, ...]
+
+
+def read(path: str, label: str, group: str, pictures: Iterable[str]) -> Table:
+    """The table at `path`: its column `label`, or one usually called so, is the label; its column
+    `group`, if that is asked for. The first row names the columns, unless it names one of the
+    `pictures`. Raises RequestError."""
+    known = {_plain(_stem(name)) for name in pictures}
+    try:
+        regular(path, _MOST_BYTES)
+        with open(path, "rb") as file:
+            written = dialect.of(file, label)
+            if any(_plain(_stem(name.replace("\\", "/"))) in known for name in written.names):
+                named = ("file", "label", "split")[: len(written.names)]
+                written = written._replace(header=False, names=named)
+            every, written = delimited.read(file, written, written.names, (), _MOST_BYTES)
+    except dialect.Unreadable as error:
+        raise refused("labels", path, error, error.instead) from None
+    except (OSError, ValueError) as error:
+        raise refused("labels", path, error, _INSTEAD) from None
+    places = _columns(path, list(written.names), label, group)
+    cells = [[""] * every.num_rows if name is None else
+             [(cell or "").strip() for cell in every.column(name).to_pylist()] for name in places]
+    rows = [Row(file.replace("\\", "/"), label, split_of(split) or split, group)
+            for file, label, split, group in zip(*cells, strict=True)]
+    told = f"labels are the column {places[1]!r} of {os.path.basename(path)}, files {places[0]!r}"
+    if not written.header:
+        told += " (it has no header: its first row names a picture)"
+    notes = [f"{os.path.basename(path)}: {note}" for note in written.notes() if written.header]
+    return Table(rows, places[1], group, (told, *notes))
+
+
+def _columns(
+    path: str, names: list[str], label: str, group: str
+) -> tuple[str, str, str | None, str | None]:
+    """Those of the file, the label, the split and the group."""
+    for asked in filter(None, (label, group)):
+        if asked not in names:
+            raise target.lacking(names, asked)
+    folded = {name.casefold(): name for name in reversed(names)}
+    split = next((folded[word] for word in _SPLITS if word in folded), None)
+    learned = target.named(names, label)
+    file = next((folded[word] for word in _FILES if folded.get(word, learned) != learned), None)
+    left = [name for name in names if name not in (file, learned, split, group)]
+    if file is None and left and (learned is None or names.index(left[0]) < names.index(learned)):
+        file = left.pop(0)
+    if learned is None and len(left) == 1:
+        learned = left.pop()
+    if file is None or learned is None:
+        raise refused("labels", path, f"its columns are {', '.join(names[:10])}: which of them is "
+                      "the label, or the file, isn't plain", "call them file and label, or type "
+                      "--target COLUMN for the label's")
+    return file, learned, split, group or None
+
+
+def matched(
+    path: str, table: Table, pictures: list[str], beside: str
+) -> tuple[dict[str, Row], tuple[str, ...]]:
+    """Picture → its row, and sentences for the user. A row's file is a name in the folder `beside`
+    it, or from the root, or the last part of one, with its ending or without, where that is
+    one picture's alone. Raises RequestError for rows that contradict each other, lead out of the
+    folder, or name none of the pictures."""
+    known, table_name = _known(pictures), os.path.basename(path)
+    members: dict[str, Row] = {}
+    missing, twice = [], 0
+    for row in table.rows:
+        name = _picture(path, row.file, known, beside)
+        if name is None:
+            missing.append(row.file)
+        elif name not in members:
+            members[name] = row
+        elif members[name][1:] == row[1:]:
+            twice += 1
+        else:
+            raise refused("labels", path, f"{row.file!r} is {members[name].label!r} in one row and "
+                          f"{row.label!r} in another, or in two splits", "keep one of them")
+    if not members:
+        some = f", such as {missing[0]!r}" if missing else ""
+        raise refused("labels", path, f"it names none of the {len(pictures):,} pictures{some}",
+                      "name them as they lie in the folder")
+    unlisted = [name for name in pictures if name not in members]
+    notes = [*table.notes]
+    for names, what in ((missing, "files of it are not there"),
+                        (unlisted, "pictures are not in it, and left out")):
+        if names:
+            notes.append(f"{table_name}: {len(names):,} {what}, {min(names)!r} for one")
+    if twice:
+        notes.append(f"{table_name}: {twice:,} rows repeat another")
+    return members, tuple(notes)
+
+
+def learned(
+    path: str, table: Table, rows: Mapping[str, list[Row]]
+) -> tuple[target.Learned, dict[str, np.ndarray]]:
+    """What the rows of each split teach, as a table's do; and their groups, {} without any. Raises
+    RequestError."""
+    try:
+        labels = {split: _words(row.label for row in own) for split, own in rows.items()}
+        count = {split: len(own) for split, own in rows.items()}
+        groups = {split: _words(row.group for row in own) for split, own in rows.items()}
+        return (target.learned(table.column, labels, count),
+                sheet.groups(groups if table.group else {}))
+    except dialect.Unreadable as error:
+        raise refused("labels", path, error, error.instead) from None
+
+
+def _words(cells: Iterable[str]) -> pd.Series:
+    return pd.Series([cell or None for cell in cells], dtype="category")
+
+
+def _known(pictures: list[str]) -> dict[str, str | None]:
+    """What each picture may be called → its name; None where several are. The longest come first,
+    so that a/x.png is itself, whatever lies in b/a/."""
+    known: dict[str, str | None] = {}
+    for shortened in (str, _unended, os.path.basename, _stem):
+        found: dict[str, str | None] = {}
+        for name in pictures:
+            short = _plain(shortened(name))
+            found[short] = None if short in found else name
+        known = {**found, **known}
+    return known
+
+
+def _picture(path: str, file: str, known: dict[str, str | None], beside: str) -> str | None:
+    """The one picture that `file` names, or None."""
+    if file.startswith("/") or file[1:2] == ":" or ".." in file.split("/"):
+        raise refused("labels", path, f"{file!r} leads out of the folder", "name files as they lie "
+                      "in it")
+    plain = _plain(file.removeprefix("./"))
+    for name in (_plain(beside) + plain, plain, os.path.basename(plain)):
+        if name in known:
+            if known[name] is None:
+                raise refused("labels", path, f"{file!r} may be several pictures",
+                              "name it with its folder and its ending")
+            return known[name]
+    return None
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _unended(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
+def _stem(name: str) -> str:
+    return _unended(os.path.basename(name))
