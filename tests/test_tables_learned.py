@@ -22,7 +22,7 @@ from engine.trained import _predicted
 FOLDS = 5
 # Set, model, its epochs; at a rate of 0.01 for `linear`, and the default 0.001 for `mlp`.
 CASES = [("iris", "linear", 200), ("wine", "linear", 100), ("breast_cancer", "linear", 100),
-         ("diabetes", "linear", 100), ("iris", "mlp", 100), ("wine", "mlp", 20),
+         ("diabetes", "linear", 100), ("iris", "mlp", 300), ("wine", "mlp", 20),
          ("breast_cancer", "mlp", 20)]
 
 
