@@ -55,6 +55,11 @@ WRONG = {
                               "does not fit 32 × 32 × 1 images: .*mine.py, line 8: NameError"),
     "a network that asks": ("model", LINEN + "x if x.sum() > 0 else -x",
                             "mine.py, line 8: TracerBoolConversionError: Attempted boolean"),
+    "a batch kept": ("model", LINEN.replace("(self, x)", "(self, x, train)").replace(
+        "x = x.resh", "kept = self.variable('cache', 'last', lambda: x)\n"
+        "        if train: kept.value = x\n        x = x.resh") + "nn.Dense(10)(x)",
+                     r"cache.last float32 \(1, 32, 32, 1\), and a training call leaves float32 "
+                     r"\(2, 32, 32, 1\): keep arrays"),
     "a call's arguments": ("model", LINEN.replace("(self, x)", "(self, x, mask)") + "x",
                            "missing 1 required positional argument: 'mask'"),
     "no optimizer": ("optimizer", "Mine = 3", r"give a function of \(hyper, durations\)"),
@@ -91,12 +96,6 @@ WRONG = {
     "one score for all": ("task", TASK + "outputs.mean(-1)\n    def scores(self, outputs, targets):"
                           " return {'a': outputs.mean()}", r"score a has the shape \(\)"),
 }
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def refused(capsys, *words: str) -> str:

@@ -215,7 +215,7 @@ SPLIT = Split(np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3), np.array([1, 0]
 
 
 def kept():
-    return cache.kept("set", lambda: (SPLIT, ("cat", "dog")))
+    return cache.kept(cache.usable(), "set", lambda: (SPLIT, ("cat", "dog")))
 
 
 kept_files = st.sampled_from(["images.npy", "labels.npy", "entry.json"])

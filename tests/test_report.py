@@ -160,6 +160,8 @@ def test_confusion_has_true_classes_down_and_predicted_ones_across(figures):
         across, down = text.get_position()
         read[down, across] = int(text.get_text())
     np.testing.assert_array_equal(read, matrix)
+    bottom, top = panel.get_ylim()
+    assert bottom > top  # the first class is the upmost
     shares = panel.images[0].get_array()
     np.testing.assert_allclose(shares, [[5 / 6, 1 / 6, 0], [2 / 13, 7 / 13, 4 / 13], [0, 0, 0]])
     assert (panel.get_xlabel(), panel.get_ylabel()) == ("predicted", "true")

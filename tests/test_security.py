@@ -271,16 +271,15 @@ def test_links_and_devices_never_stand_for_a_member(kind, tmp_path):
         builders.members(archive, ["a/b"])
 
 
-def test_names_that_lead_elsewhere_are_no_members_and_nothing_is_extracted(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = ["../a/b", "/a/b", "a/../a/b", "./a/b", "a//b", str(tmp_path / "b")]
-    archive = tarred(tmp_path / "a.tar.gz", *((n, tarfile.REGTYPE, b"bad") for n in names))
+def test_names_that_lead_elsewhere_are_no_members_and_nothing_is_extracted(here):
+    names = ["../a/b", "/a/b", "a/../a/b", "./a/b", "a//b", str(here / "b")]
+    archive = tarred(here / "a.tar.gz", *((n, tarfile.REGTYPE, b"bad") for n in names))
     with pytest.raises(RunError, match="holds no a/b"):
         builders.members(archive, ["a/b"])
     tarred(archive, *((n, tarfile.REGTYPE, b"bad") for n in names),
            ("a/b", tarfile.REGTYPE, b"good"))  # fmt: skip
     assert builders.members(archive, ["a/b"]) == {"a/b": b"good"}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+    assert [path.name for path in here.iterdir()] == ["a.tar.gz"]
 
 
 def test_a_member_that_comes_twice_is_refused(tmp_path):
@@ -488,7 +487,8 @@ def test_run_folders_are_private_and_their_parents_ordinary(tmp_path, monkeypatc
 def test_caches_are_private_all_the_way(tmp_path, monkeypatch, open_umask):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    cache.kept("key", lambda: (Split(np.zeros((1, 2, 2, 1), "u1"), np.zeros(1, "i4")), ("a",)))
+    black = Split(np.zeros((1, 2, 2, 1), "u1"), np.zeros(1, "i4"))
+    cache.kept(cache.usable(), "key", lambda: (black, ("a",)))
     assert caches.cache_problem(caches.compile_cache_dir()) == ""
     made = [tmp_path / "xdg", caches.cache_home(), cache.folder(), caches.compile_cache_dir()]
     assert [mode(path) for path in made] == [0o700] * 4
@@ -501,16 +501,20 @@ def test_a_cache_that_others_may_write_is_neither_read_nor_kept(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     good, planted = (Split(np.full((1, 2, 2, 1), n, "u1"), np.zeros(1, "i4")) for n in (1, 2))
-    cache.kept("key", lambda: (planted, ("a",)))
+
+    def kept(split: Split) -> cache.Entry:
+        return cache.kept(cache.usable(), "key", lambda: (split, ("a",)))
+
+    kept(planted)
     cache.folder().chmod(bits)
-    found = cache.kept("key", lambda: (good, ("a",)))
+    found = kept(good)
     assert np.array_equal(found.split.inputs, good.inputs)
     told = f"{cache.folder()}: {who} may write there; delete it, whose content may be another's"
     assert told in capsys.readouterr().err
     assert told == caches.cache_problem(cache.folder())
-    assert cache.kept("key", lambda: (good, ("a",))).digest == found.digest  # and none was written
+    assert kept(good).digest == found.digest  # and none was written
     cache.folder().chmod(0o700)
-    assert cache.kept("key", lambda: (good, ("a",))).digest != found.digest
+    assert kept(good).digest != found.digest
 
 
 @pytest.mark.parametrize("whose", ["the folder", "an entry", "what lies above"])
