@@ -139,8 +139,7 @@ def featured(
     if not is_frame(split.inputs):
         return dataset, cut, columns
     if columns is None:
-        numbers = bring.task(request.config).kind == "numbers"
-        targets = split.targets[rows] if numbers else None
+        targets = split.targets[rows] if bring.task(request.config).kind == "numbers" else None
         columns = Columns.fit(split.inputs.iloc[rows], request.config.reading, targets)
     dataset = columns.encoded(dataset)
     return dataset, data.partition(dataset, request.config), columns
