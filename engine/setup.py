@@ -31,10 +31,9 @@ from engine.tasks.regression import Regression
 
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
-    several; `columns` are those that a table's features were made of; `judged`, on the host, is
-    what the trained model is scored on, called `judges`, or None where that is the validation;
-    `files` has the SHA-256 of each file of the user's, by its field; `root` is the key of the run,
-    `order` that of its shuffles."""
+    several; a table's features were made of `columns`; `judged`, on the host, is what the trained
+    model is scored on, called `judges`, or None where that is the validation; `files` has the
+    SHA-256 of the user's, by field; `root` is the run's key, `order` that of its shuffles."""
 
     request: Request
     hyper: Any
