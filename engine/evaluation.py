@@ -18,6 +18,7 @@ from engine.request import Request
 from engine.setup import Setup, load, of_objects, settle
 from engine.store import record
 from engine.store.checkpoint import Checkpoints
+from engine.stream import judging
 from engine.task import Judged
 
 
@@ -29,14 +30,19 @@ def has_own_test(ready: Setup) -> bool:
 
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
     """What judges the model: the validation split named by the user; for a part of the training
-    split, a split named test where training left it alone, else that part.
+    split, a split named test where training left it alone, else that part. It is on the device, or
+    of a streamed set on the host.
     """
     name, splits = ready.config.validation_split, ready.dataset.splits
+    validation = ready.data.validation
+    if ready.stream:
+        validation = ready.stream.on_host(validation)
     if held_out(name) is None:
-        return name, ready.data.validation
+        return name, validation
     if has_own_test(ready):
-        return "test", mesh.put(whole(splits["test"]), ready.everywhere)
-    return f"validation ({name} of {ready.config.train_split})", ready.data.validation
+        test = whole(splits["test"])
+        return "test", test if ready.stream else mesh.put(test, ready.everywhere)
+    return f"validation ({name} of {ready.config.train_split})", validation
 
 
 def judged(
@@ -45,14 +51,17 @@ def judged(
     """metrics.json's scores, and what they are of. `evaluate` is compiled for the validation
     examples already, where a run was trained."""
     name, subset = held_for_evaluation(ready)
-    if evaluate is None or subset is not ready.data.validation:
-        evaluate = jax.jit(ready.learner.evaluate)
-    sums = evaluate(variables=variables, subset=subset)
-    inputs = subset.split.inputs[subset.rows]
-    predicted = jax.device_get(jax.jit(ready.learner.predict)(variables, inputs))
-    rows = np.asarray(subset.rows)
-    found = Judged(jax.device_get(sums), predicted, np.asarray(subset.split.targets)[rows],
-                   lambda which: np.asarray(inputs[which]))
+    if ready.stream:
+        sums, predicted = judging.judged(ready, ready.stream, variables, subset)
+    else:
+        if evaluate is None or subset is not ready.data.validation:
+            evaluate = jax.jit(ready.learner.evaluate)
+        sums = evaluate(variables=variables, subset=subset)
+        inputs = subset.split.inputs[subset.rows]
+        predicted = jax.jit(ready.learner.predict)(variables, inputs)
+    rows, inputs = np.asarray(subset.rows), subset.split.inputs
+    found = Judged(*jax.device_get((sums, predicted)), np.asarray(subset.split.targets)[rows],
+                   lambda which: np.asarray(inputs[rows[which]]))
     return ready.task.summarise(found, ready.dataset.classes) | {"split": name}, found
 
 

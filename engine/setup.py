@@ -22,12 +22,15 @@ from engine.request import Request
 from engine.sources import arrays
 from engine.sources.dataset import Dataset
 from engine.state import State
+from engine.stream import stream as streaming
+from engine.stream.stream import Stream
 from engine.task import Task
 
 
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
-    several; `root` is the key of the run, `order` that of its shuffles."""
+    several; `root` is the key of the run, `order` that of its shuffles. Where there is a `stream`,
+    the inputs of `data` are a chunk's shape alone."""
 
     request: Request
     hyper: Any
@@ -39,6 +42,7 @@ class Setup(NamedTuple):
     lengths: Durations
     root: jax.Array
     order: jax.Array
+    stream: Stream | None = None
 
     @property
     def config(self) -> Config:
@@ -70,8 +74,12 @@ class Setup(NamedTuple):
     @property
     def state_shapes(self) -> State:
         """The state's shapes and dtypes, each with its sharding: enough to compile for."""
-        state = jax.eval_shape(self.learner.create, self.hyper, self.root, self.data)
+        state = jax.eval_shape(self.create, self.hyper, self.root)
         return mesh.blank(state, self.where(state))
+
+    def create(self, hyper: Any, root: jax.Array) -> State:
+        """The state before the first update."""
+        return self.learner.create(hyper, root, self.data)
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -152,9 +160,14 @@ def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None
         lengths, jax.random.key(config.seed), jax.random.key(order),
     )
     where = ready.everywhere
-    return ready._replace(data=_placed(cut, dataset, where), **{
-        name: mesh.put(getattr(ready, name), where) for name in ("hyper", "root", "order")
-    })
+    streamed = streaming.chosen(ready)
+    if streamed:
+        tell(f"stream: {streamed}")
+    return ready._replace(
+        data=streamed.given(cut, where) if streamed else _placed(cut, dataset, where),
+        stream=streamed,
+        **{name: mesh.put(getattr(ready, name), where) for name in ("hyper", "root", "order")},
+    )
 
 
 def _tell_formulation(

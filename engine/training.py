@@ -22,6 +22,7 @@ from engine.setup import Setup
 from engine.state import State
 from engine.store import folder
 from engine.store.checkpoint import Checkpoints
+from engine.stream.stream import Feed
 
 MOVES = 20  # of a terminal's line, an epoch
 STUCK_SECONDS = 600
@@ -51,11 +52,11 @@ class Training:
     """
 
     def __init__(
-        self, ready: Setup, programs: Programs, path: Path, progress: Progress,
+        self, ready: Setup, feed: Feed, programs: Programs, path: Path, progress: Progress,
         epoch_seconds: float, checkpoints: Checkpoints, interruption: Interruption,
         loggers: Sequence[Logger] = (),
     ):
-        self.ready, self.programs, self.path = ready, programs, path
+        self.ready, self.feed, self.programs, self.path = ready, feed, programs, path
         self.progress, self.checkpoints = progress, checkpoints
         self.interruption, self.loggers = interruption, loggers
         self.epoch_seconds, self.seconds, self.steps = epoch_seconds, 0.0, 0
@@ -97,10 +98,14 @@ class Training:
         number, position = divmod(int(state.step), epoch)
 
         def advance(state: State, count: int) -> State:
-            return self.programs.segment(**ready.inputs, state=state, count=np.int32(count))
+            inputs = ready.inputs | {"train": self.feed.train(int(state.step))}
+            return self.programs.segment(**inputs, state=state, count=np.int32(count))
+
+        def most() -> int:
+            return min(self._next, self.feed.most(int(state.step)))
 
         for state, steps, seconds, position in rest_of_epoch(  # noqa: B020  # it goes on from there
-            advance, state, position, epoch, lambda: self._next, self.stuck_after
+            advance, state, position, epoch, most, self.stuck_after
         ):
             self._pace.learn(steps, seconds)
             self.epoch_seconds += seconds
@@ -135,8 +140,8 @@ class Training:
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:
             with watched(self.stuck_after):
-                validation = self.programs.evaluate(
-                    variables=state.variables, subset=ready.data.validation
+                validation = self.feed.evaluate(
+                    self.programs.evaluate, state.variables, row["epoch"] - 1
                 )
                 row |= {name: float(value) for name, value in
                         history_row(ready.task, state.tally, validation).items()}

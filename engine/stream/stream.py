@@ -1,0 +1,206 @@
+"""How a run's set is streamed, what its programs are given of it, and the feed itself."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+import jax
+import numpy as np
+from jax.sharding import Sharding
+
+from engine.data import Data, Subset
+from engine.devices import mesh
+from engine.errors import RequestError, RunError, one_line
+from engine.feed import Chunk, Resident, epoch_order
+from engine.loop import eval_batch
+from engine.sources.dataset import Split
+from engine.stream.pieces import Orders, Part, Pieces
+
+if TYPE_CHECKING:
+    from engine.setup import Setup
+
+
+class Stream(NamedTuple):
+    """The two parts of an epoch, read by so many `workers` (0: by this process), and why."""
+
+    train: Part
+    validation: Part
+    workers: int
+    reason: str
+
+    def __str__(self) -> str:
+        by = f"{self.workers} worker processes" if self.workers > 1 else \
+            "a worker process" if self.workers else "this process"
+        size = math.prod(self.train.shape) * self.train.inputs.dtype.itemsize
+        return (f"{self.reason}; {self.train.chunks:,} chunks an epoch of {size / 1e6:,.1f} MB, "
+                f"read by {by}")
+
+    def given(self, cut: Data, where: Sharding) -> Data:
+        """What the programs take for `cut`: rows and targets on the device, a chunk's shape."""
+        targets: dict[int, Any] = {}
+
+        def one(subset: Subset, part: Part) -> Subset:
+            split = subset.split
+            if id(split) not in targets:  # a split that both subsets share lies there once
+                targets[id(split)] = mesh.put(split.targets, where)
+            inputs = jax.ShapeDtypeStruct(part.shape, part.inputs.dtype, sharding=where)
+            chunk = Chunk(inputs, np.int32(0))
+            return Subset(Split(chunk, targets[id(split)]), mesh.put(subset.rows, where))
+
+        return Data(one(cut.train, self.train), one(cut.validation, self.validation),
+                    cut.num_outputs)
+
+
+    def on_host(self, validation: Subset) -> Subset:
+        """What `given` made of the validation examples, with their inputs."""
+        part = self.validation
+        return Subset(Split(part.inputs, np.asarray(validation.split.targets)), part.rows)
+
+
+CHUNK = 32 * 2**20  # bytes: of more, the first one is waited for longer
+
+
+def chosen(ready: "Setup") -> Stream | None:
+    """How the set of a run, cut and not yet on the device, is to be streamed; None where it lies on
+    the device whole."""
+    place, config, cut = ready.request.place, ready.config, ready.data
+    if not place.stream:
+        return None
+    reason = "as asked"
+    batch = config.batch_size
+    return Stream(part_of(ready, cut.train, batch), part_of(ready, cut.validation),
+                  max(place.workers, 0), reason)
+
+
+def part_of(ready: "Setup", subset: Subset, batch: int = 0) -> Part:
+    """Of examples to train on in batches, or of those of an evaluation."""
+    drawn, batch = batch > 0, batch or eval_batch(ready.learner)
+    inputs, count = subset.split.inputs, -(-len(subset.rows) // batch)
+    example = math.prod(inputs.shape[1:]) * inputs.dtype.itemsize
+    return Part(inputs, subset.rows, batch, min(max(1, CHUNK // (batch * example)), count), drawn)
+
+
+def holding(subset: Subset, inputs: Any, first: int) -> Subset:
+    """A subset with a chunk in it, from slot `first` on."""
+    chunk = Chunk(inputs, np.int32(first))
+    return subset._replace(split=subset.split._replace(inputs=chunk))
+
+
+@contextmanager
+def telling(what: str) -> Iterator[None]:
+    """Whatever goes wrong with reading becomes a RunError of one line."""
+    try:
+        yield
+    except (RequestError, RunError) as error:
+        raise RunError(f"{what} stopped: {error}") from None
+    except Exception as error:  # a worker's, Grain's, the user's own
+        raise RunError(f"{what} stopped: {one_line(error)}") from error
+
+
+Feed = Union[Resident, "Streamed"]
+
+
+def feed_of(ready: "Setup", step: int) -> Feed:
+    """The feed of a run that goes on from `step`. To be closed, as a context manager is."""
+    if ready.stream:
+        return Streamed(ready, ready.stream, step)
+    return Resident(ready.data.train, ready.data.validation)
+
+
+class Streamed:
+    """The feed of a run whose set is streamed: chunks in the order in which the run meets them.
+
+    `waited` are the seconds that the device had nothing to compute, as the next chunk wasn't there.
+    """
+
+    def __init__(self, ready: "Setup", stream: Stream, step: int):
+        from engine.stream.ahead import ahead  # late: it imports Grain
+
+        self._ready, self._stream, self.waited = ready, stream, 0.0
+        self._orders, self._order_of, self._drawn = Orders(), jax.jit(epoch_order), -1
+        pieces = Pieces((stream.train, stream.validation), ready.config.epochs, self._orders)
+        self._each = pieces.each
+        epoch, at = self._place(step)
+        self._number, self._chunk = epoch * self._each + at - 1, None
+        self._draw(epoch)
+        self._reader = ahead(pieces, self._number + 1, stream.workers, self._put)
+        self._reader.start_prefetch()
+
+    def __enter__(self) -> "Streamed":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._reader.close()
+        self._orders.close()
+
+    def most(self, step: int) -> int:
+        """How many updates the chunk that `step` is in has left."""
+        length, batches = self._ready.lengths.epoch, self._stream.train.batches
+        position = step % length
+        return min(length, (position // batches + 1) * batches) - position
+
+    def train(self, step: int) -> Subset:
+        """The training examples, with the chunk that `step` is in."""
+        epoch, at = self._place(step)
+        inputs = self._at(epoch, at)
+        return holding(self._ready.data.train, inputs, at * self._stream.train.shape[0])
+
+    def _place(self, step: int) -> tuple[int, int]:
+        """Epoch and chunk of an update."""
+        epoch, position = divmod(step, self._ready.lengths.epoch)
+        return epoch, position // self._stream.train.batches
+
+    def evaluate(self, evaluate: Any, variables: Any, epoch: int) -> Any:
+        """The sums of the validation examples, after `epoch` (from 0)."""
+        part, offset = self._stream.validation, self._stream.train.chunks
+        chunks = (self._at(epoch, offset + at) for at in range(part.chunks))
+        ready = self._ready
+        return summed(ready.learner, evaluate, variables, ready.data.validation, part, chunks)
+
+    def _at(self, epoch: int, at: int) -> jax.Array:
+        """The chunk `at` of an epoch, on the device: the one at hand, or the next."""
+        number = epoch * self._each + at
+        if number != self._number:
+            self._draw(epoch)
+            began = time.perf_counter()
+            self._chunk = None  # before the next one comes
+            with telling("reading the examples"):
+                self._chunk = jax.block_until_ready(next(self._reader))
+            self.waited += time.perf_counter() - began
+            self._number += 1
+        assert number == self._number
+        return self._chunk
+
+    def _put(self, inputs: np.ndarray) -> jax.Array:
+        return mesh.put(np.asarray(inputs), self._ready.everywhere)
+
+    def _draw(self, epoch: int) -> None:
+        """Write this epoch's order and the next one's, which is read ahead of it."""
+        for number in range(max(self._drawn + 1, epoch), epoch + 2):
+            drawn_in = number if self._ready.config.shuffle == "every_epoch" else 0
+            rows = self._order_of(self._ready.order, drawn_in, self._ready.data.train.rows)
+            self._orders.write(number, np.asarray(rows))
+            self._drawn = number
+
+
+def nothing(learner: Any, variables: Any, subset: Subset) -> dict[str, Any]:
+    """What `learner.evaluate` takes besides, of a subset in chunks: the sums of no batch."""
+    shapes = jax.eval_shape(learner.evaluate, variables, subset)
+    return {"sums": jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes),
+            "first": np.int32(0), "end": np.int32(0)}
+
+
+def summed(
+    learner: Any, evaluate: Any, variables: Any, subset: Subset, part: Part,
+    chunks: Iterator[jax.Array],
+) -> Any:
+    """The sums of a subset whose inputs come in chunks; `evaluate` is compiled for them."""
+    sums = nothing(learner, variables, subset)["sums"]
+    for at, inputs in enumerate(chunks):
+        first = at * part.batches
+        sums = evaluate(variables=variables, subset=holding(subset, inputs, at * part.shape[0]),
+                        sums=sums, first=np.int32(first),
+                        end=np.int32(min(first + part.batches, part.turns)))
+    return sums
