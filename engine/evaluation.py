@@ -60,7 +60,8 @@ def judged(
         inputs = subset.split.inputs[subset.rows]
         predicted = jax.jit(ready.learner.predict)(variables, inputs)
     rows, inputs = np.asarray(subset.rows), subset.split.inputs
-    found = Judged(*jax.device_get((sums, predicted)), np.asarray(subset.split.targets)[rows],
+    sums, predicted = jax.device_get((sums, predicted))
+    found = Judged(sums, predicted, np.asarray(subset.split.targets)[rows],
                    lambda which: np.asarray(inputs[rows[which]]))
     return ready.task.summarise(found, ready.dataset.classes) | {"split": name}, found
 

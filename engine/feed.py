@@ -39,12 +39,6 @@ class Resident:
     def __init__(self, train: Any, validation: Any):
         self._train, self._validation = train, validation
 
-    def __enter__(self) -> "Resident":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        pass
-
     def most(self, step: int) -> int:
         """How many updates, from `step` on, can be run at once, of an epoch's."""
         return 2**31 - 1

@@ -1,6 +1,7 @@
 """Data and learner of a request, settled before the first compilation, each choice told."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +22,9 @@ from engine.programs import memory
 from engine.request import Request
 from engine.sources import arrays
 from engine.sources.dataset import Dataset
+from engine.sources.stored import Stored
 from engine.state import State
-from engine.stream import stream as streaming
+from engine.stream import stream
 from engine.stream.stream import Stream
 from engine.task import Task
 
@@ -160,14 +162,33 @@ def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None
         lengths, jax.random.key(config.seed), jax.random.key(order),
     )
     where = ready.everywhere
-    streamed = streaming.chosen(ready)
-    if streamed:
-        tell(f"stream: {streamed}")
-    return ready._replace(
-        data=streamed.given(cut, where) if streamed else _placed(cut, dataset, where),
-        stream=streamed,
-        **{name: mesh.put(getattr(ready, name), where) for name in ("hyper", "root", "order")},
-    )
+    ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)
+                              for name in ("hyper", "root", "order")})
+    reason = _streamed(request, cut, host)
+    if not reason:
+        try:
+            return ready._replace(data=data.place(cut, where))
+        except jax.errors.JaxRuntimeError as error:
+            if not memory.exhausted(error):
+                raise
+            reason = "it doesn't fit the device's memory"
+    streamed = stream.stream_of(ready, reason)
+    tell(f"stream: {streamed}")
+    return ready._replace(data=streamed.given(cut, where), stream=streamed)
+
+
+def _streamed(request: Request, cut: Data, host: Host) -> str:
+    """Why the examples are to be streamed; '' where they are to lie on the device."""
+    splits = {id(part.split): part.split.inputs for part in (cut.train, cut.validation)}.values()
+    need = sum(math.prod(x.shape) * x.dtype.itemsize for x in splits) / 1e9
+    room = memory.free(host.device)
+    if request.place.stream:
+        return "as asked"
+    if isinstance(cut.train.split.inputs, Stored):
+        return cut.train.split.inputs.reason
+    if room is not None and need > room / 1e9:
+        return f"its {need:,.1f} GB don't fit the {room / 1e9:,.1f} GB that the device has free"
+    return ""
 
 
 def _tell_formulation(
@@ -212,16 +233,3 @@ def of_objects(request: Request, dataset: Dataset, host: Host) -> Request:
                            "split named test")
         config = dataclasses.replace(config, validation_split="0.1")
     return request._replace(config=config)
-
-
-def _placed(cut: Data, dataset: Dataset, where: Sharding) -> Data:
-    """The data on the device or devices. Raises RequestError where they don't fit."""
-    try:
-        return data.place(cut, where)
-    except jax.errors.JaxRuntimeError as error:
-        if not memory.exhausted(error):
-            raise
-        raise RequestError(
-            f"the examples of {dataset.name} don't fit the device's memory: type a smaller "
-            "--image_size, or a part of the split, such as --train_split 'train[:50%]'."
-        ) from None

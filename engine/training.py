@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from engine.setup import Setup
 from engine.state import State
 from engine.store import folder
 from engine.store.checkpoint import Checkpoints
-from engine.stream.stream import Feed
+from engine.stream.stream import Feed, Unfed
 
 MOVES = 20  # of a terminal's line, an epoch
 STUCK_SECONDS = 600
@@ -73,8 +74,9 @@ class Training:
         which nothing is saved."""
         lengths, reason = self.ready.lengths, ""
         while int(state.step) < lengths.total and not reason:
-            state, status = self._epoch(state)
-            step, row = int(state.step), self._row(state)
+            with self._naming_the_folder():
+                state, status = self._epoch(state)
+                step, row = int(state.step), self._row(state)
             self._stop_if_diverged(state, row)
             if step % lengths.epoch == 0:
                 self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
@@ -91,6 +93,15 @@ class Training:
             self.ready.host.console.print(f"stopped after step {int(state.step)}: {reason}")
         return state
 
+    @contextmanager
+    def _naming_the_folder(self) -> Iterator[None]:
+        """Of a feed that fails, where the run can go on from."""
+        try:
+            yield
+        except Unfed as error:
+            raise RunError(f"{error} What was saved is kept. Go on with: python launch.py --resume "
+                           f"{self.path}", shared=True) from error
+
     def _epoch(self, state: State) -> tuple[State, int]:
         """The rest of the current epoch, or as far as a signal lets it go; the signal's status."""
         ready, status = self.ready, 0
@@ -104,21 +115,27 @@ class Training:
         def most() -> int:
             return min(self._next, self.feed.most(int(state.step)))
 
-        for state, steps, seconds, position in rest_of_epoch(  # noqa: B020  # it goes on from there
-            advance, state, position, epoch, most, self.stuck_after
-        ):
-            self._pace.learn(steps, seconds)
-            self.epoch_seconds += seconds
-            self.seconds += seconds
-            self.steps += steps
-            with watched(self.stuck_after):
-                self._next, status, due = self._agree()
-            values = {k: float(v) for k, v in ready.task.row(state.tally).items()}
-            self.progress.update(number + 1, position, self.epoch_seconds, values)
-            if status or int(state.diverged_at) >= 0:
-                break
-            if due and position < epoch and bool(finite(state)):
+        try:
+            for state, steps, seconds, position in rest_of_epoch(  # noqa: B020  # it goes on there
+                advance, state, position, epoch, most, self.stuck_after
+            ):
+                self._pace.learn(steps, seconds)
+                self.epoch_seconds += seconds
+                self.seconds += seconds
+                self.steps += steps
+                with watched(self.stuck_after):
+                    self._next, status, due = self._agree()
+                values = {k: float(v) for k, v in ready.task.row(state.tally).items()}
+                self.progress.update(number + 1, position, self.epoch_seconds, values)
+                if status or int(state.diverged_at) >= 0:
+                    break
+                if due and position < epoch and bool(finite(state)):
+                    self._save(state, None)
+        except Unfed:
+            if position and bool(finite(state)):  # at 0 the epoch before is saved, with its score
                 self._save(state, None)
+                self.checkpoints.wait()
+            raise
         return state, status
 
     def _agree(self) -> tuple[int, int, bool]:

@@ -7,13 +7,12 @@ import numpy as np
 
 
 class Stored(ABC):
-    """Inputs [N, ...] of a split that lie elsewhere: `shape` and `dtype` as an array has them.
-
-    It can be pickled, and what is open stays behind.
-    """
+    """Inputs [N, ...] of a split that lie elsewhere: `shape` and `dtype` as an array has them, and
+    the `reason` why they do. It can be pickled; what is open stays behind."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    reason = "its source is read as it is needed"
 
     def __len__(self) -> int:
         return self.shape[0]

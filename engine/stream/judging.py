@@ -8,7 +8,7 @@ import numpy as np
 from engine.data import Data, Subset
 from engine.loop import EVAL_BATCH
 from engine.stream.pieces import Pieces
-from engine.stream.stream import Stream, part_of, summed, telling
+from engine.stream.stream import CHUNK, Stream, part_of, summed, telling
 
 if TYPE_CHECKING:
     from engine.setup import Setup
@@ -19,7 +19,7 @@ def judged(ready: "Setup", stream: Stream, variables: Any, subset: Subset) -> tu
     on the device."""
     from engine.stream.ahead import ahead  # late: it imports Grain
 
-    part, where = part_of(ready, subset), ready.everywhere
+    part, where = part_of(ready, subset, CHUNK), ready.everywhere
     given = stream._replace(train=part, validation=part).given(
         Data(subset, subset, ready.data.num_outputs), where).validation
     predicted = Predicted(ready, variables, len(subset.rows))

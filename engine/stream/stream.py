@@ -1,9 +1,11 @@
 """How a run's set is streamed, what its programs are given of it, and the feed itself."""
 
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import jax
@@ -11,16 +13,19 @@ import numpy as np
 from jax.sharding import Sharding
 
 from engine.data import Data, Subset
-from engine.devices import mesh
+from engine.devices import choose, mesh
 from engine.errors import RequestError, RunError, one_line
 from engine.feed import Chunk, Resident, epoch_order
 from engine.loop import eval_batch
 from engine.sources.dataset import Split
+from engine.sources.stored import Stored
 from engine.stream.pieces import Orders, Part, Pieces
 
 if TYPE_CHECKING:
     from engine.setup import Setup
 
+CHUNK = 32 * 2**20  # bytes: the first of larger ones is waited for longer
+WORKERS = 16
 
 class Stream(NamedTuple):
     """The two parts of an epoch, read by so many `workers` (0: by this process), and why."""
@@ -59,27 +64,38 @@ class Stream(NamedTuple):
         return Subset(Split(part.inputs, np.asarray(validation.split.targets)), part.rows)
 
 
-CHUNK = 32 * 2**20  # bytes: of more, the first one is waited for longer
+def stream_of(ready: "Setup", reason: str) -> Stream:
+    """How the set of a run, cut and on the host, is to be streamed. Raises RequestError among
+    several processes."""
+    if jax.process_count() > 1:
+        raise RequestError(f"{ready.dataset.name} would be streamed ({reason}), which one process "
+                           "alone can do, on all of its devices: start one.", shared=True)
+    cut, place, batch = ready.data, ready.request.place, ready.config.batch_size
+    workers = 0  # what lies in memory is read at once
+    if isinstance(cut.train.split.inputs, Stored):
+        workers = min(choose.cores() - 1 or 1, WORKERS) if place.workers < 0 else place.workers
+    most = min(CHUNK, _room(workers))
+    return Stream(part_of(ready, cut.train, most, batch), part_of(ready, cut.validation, most),
+                  workers, reason)
 
 
-def chosen(ready: "Setup") -> Stream | None:
-    """How the set of a run, cut and not yet on the device, is to be streamed; None where it lies on
-    the device whole."""
-    place, config, cut = ready.request.place, ready.config, ready.data
-    if not place.stream:
-        return None
-    reason = "as asked"
-    batch = config.batch_size
-    return Stream(part_of(ready, cut.train, batch), part_of(ready, cut.validation),
-                  max(place.workers, 0), reason)
+def _room(workers: int) -> int:
+    """Bytes of a chunk, of which so many are in memory at once: a quarter of what is free, and half
+    of what workers can hand over."""
+    memory, shared = choose.host_memory(), Path("/dev/shm")
+    found = [memory[1] // 4 // (2 * workers + 4)] if memory else []
+    if workers and shared.is_dir():
+        found.append(shutil.disk_usage(shared).free // 2 // (2 * workers + 4))
+    return min(found, default=CHUNK)
 
 
-def part_of(ready: "Setup", subset: Subset, batch: int = 0) -> Part:
-    """Of examples to train on in batches, or of those of an evaluation."""
+def part_of(ready: "Setup", subset: Subset, most: int, batch: int = 0) -> Part:
+    """Of examples to train on in batches, or of those of an evaluation: chunks of `most` bytes, and
+    of a batch at least."""
     drawn, batch = batch > 0, batch or eval_batch(ready.learner)
-    inputs, count = subset.split.inputs, -(-len(subset.rows) // batch)
+    inputs, turns = subset.split.inputs, -(-len(subset.rows) // batch)
     example = math.prod(inputs.shape[1:]) * inputs.dtype.itemsize
-    return Part(inputs, subset.rows, batch, min(max(1, CHUNK // (batch * example)), count), drawn)
+    return Part(inputs, subset.rows, batch, min(max(1, most // (batch * example)), turns), drawn)
 
 
 def holding(subset: Subset, inputs: Any, first: int) -> Subset:
@@ -88,25 +104,35 @@ def holding(subset: Subset, inputs: Any, first: int) -> Subset:
     return subset._replace(split=subset.split._replace(inputs=chunk))
 
 
+class Unfed(RunError):
+    """The examples that come next can't be had."""
+
+
 @contextmanager
 def telling(what: str) -> Iterator[None]:
-    """Whatever goes wrong with reading becomes a RunError of one line."""
+    """Whatever goes wrong with reading becomes an Unfed of one line."""
     try:
         yield
     except (RequestError, RunError) as error:
-        raise RunError(f"{what} stopped: {error}") from None
+        raise Unfed(f"{what} stopped: {error}") from None
     except Exception as error:  # a worker's, Grain's, the user's own
-        raise RunError(f"{what} stopped: {one_line(error)}") from error
+        raise Unfed(f"{what} stopped: {type(error).__name__}: {one_line(error)}.") from error
 
 
 Feed = Union[Resident, "Streamed"]
 
 
-def feed_of(ready: "Setup", step: int) -> Feed:
-    """The feed of a run that goes on from `step`. To be closed, as a context manager is."""
-    if ready.stream:
-        return Streamed(ready, ready.stream, step)
-    return Resident(ready.data.train, ready.data.validation)
+@contextmanager
+def feed_of(ready: "Setup", step: int) -> Iterator[Feed]:
+    """The feed of a run that goes on from `step`."""
+    if not ready.stream:
+        yield Resident(ready.data.train, ready.data.validation)
+        return
+    streamed = Streamed(ready, ready.stream, step)
+    try:
+        yield streamed
+    finally:
+        streamed.close()
 
 
 class Streamed:
@@ -128,10 +154,8 @@ class Streamed:
         self._reader = ahead(pieces, self._number + 1, stream.workers, self._put)
         self._reader.start_prefetch()
 
-    def __enter__(self) -> "Streamed":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
+    def close(self) -> None:
+        """End the workers."""
         self._reader.close()
         self._orders.close()
 
@@ -159,7 +183,7 @@ class Streamed:
         ready = self._ready
         return summed(ready.learner, evaluate, variables, ready.data.validation, part, chunks)
 
-    def _at(self, epoch: int, at: int) -> jax.Array:
+    def _at(self, epoch: int, at: int) -> Any:
         """The chunk `at` of an epoch, on the device: the one at hand, or the next."""
         number = epoch * self._each + at
         if number != self._number:
@@ -173,7 +197,7 @@ class Streamed:
         assert number == self._number
         return self._chunk
 
-    def _put(self, inputs: np.ndarray) -> jax.Array:
+    def _put(self, inputs: np.ndarray) -> Any:
         return mesh.put(np.asarray(inputs), self._ready.everywhere)
 
     def _draw(self, epoch: int) -> None:
