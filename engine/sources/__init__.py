@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import digits, image_folder, table, tfds
+from engine.sources import digits, image, image_folder, table, tfds
 from engine.sources.dataset import Dataset, Split
 from engine.sources.tfds import prepared
 
@@ -43,6 +43,7 @@ def load(
     """
     if reading.image_size < 0:
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
+    image.colour(reading.background)
     kind, _, path = name.partition(":")
     if name == digits.NAME:
         return digits.load(reading.image_size, splits)

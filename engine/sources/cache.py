@@ -1,8 +1,9 @@
 """Decoded splits on disk, each with a checksum that is verified on opening.
 
 One folder a split, decoded/<key>/, holds images.npy, labels.npy and entry.json (class names,
-digest). It appears whole, by a rename, or not at all, and may be deleted at any time. A checksum
-tells of damage, not of malice: where others may write, nothing is read or kept.
+digest, and what was found by decoding, in sentences). It appears whole, by a rename, or not at all,
+and may be deleted at any time. A checksum tells of damage, not of malice: where others may write,
+nothing is read or kept.
 """
 
 import functools
@@ -21,16 +22,23 @@ from engine.errors import tell
 from engine.sources.dataset import Dataset, Split
 from engine.store import caches as private
 
-Decoded = tuple[Split, tuple[str, ...]]  # and the class names
+Decoded = tuple[Split, tuple[str, ...]] | tuple[Split, tuple[str, ...], tuple[str, ...]]
 FILES = "images.npy", "labels.npy"  # of a Split's inputs and targets
 
 
 class Entry(NamedTuple):
-    """A decoded split, its class names, and the digest of both."""
+    """A decoded split, its class names, the digest of both; sentences for the user."""
 
     split: Split
     classes: tuple[str, ...]
     digest: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seal(self) -> str:
+        """A digest of all of it."""
+        noted = hashlib.sha256(json.dumps([self.digest, self.notes]).encode()).hexdigest()
+        return noted if self.notes else self.digest
 
 
 def folder() -> Path:
@@ -38,13 +46,13 @@ def folder() -> Path:
     return private.cache_home() / "decoded"
 
 
-def entry(split: Split, classes: tuple[str, ...]) -> Entry:
-    """With a hex digest of all of it: the same wherever it lies."""
+def entry(split: Split, classes: tuple[str, ...], notes: tuple[str, ...] = ()) -> Entry:
+    """With a hex digest of its arrays and names: the same wherever it lies."""
     shapes = [[array.shape, array.dtype.str] for array in split]
     total = hashlib.sha256(json.dumps([shapes, classes]).encode())
     for array in split:
         total.update(np.ascontiguousarray(array).data)
-    return Entry(split, classes, total.hexdigest())
+    return Entry(split, classes, total.hexdigest(), notes)
 
 
 def key(name: str, files: Mapping[str, os.stat_result], *of: Any) -> str:
@@ -61,7 +69,8 @@ def together(name: str, entries: Mapping[str, Entry]) -> Dataset:
     fingerprint = hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
     classes, *_ = (found.classes for found in entries.values())
     splits = {split: found.split for split, found in entries.items()}
-    return Dataset(name, classes, splits, fingerprint)
+    notes = dict.fromkeys(note for found in entries.values() for note in found.notes)
+    return Dataset(name, classes, splits, fingerprint, tuple(notes))
 
 
 def dataset(name: str, key: str, splits: Sequence[str], decode: Callable[..., Decoded]) -> Dataset:
@@ -95,8 +104,8 @@ def _read(path: Path) -> Entry:
     """The entry at `path`; raises anything where it is damaged."""
     described = json.loads((path / "entry.json").read_text())
     split = Split(*(np.load(path / name, allow_pickle=False) for name in FILES))
-    found = entry(split, tuple(described["classes"]))
-    if found.digest != described["digest"]:
+    found = entry(split, tuple(described["classes"]), tuple(described.get("notes", ())))
+    if found.seal != described["digest"]:
         raise ValueError("its checksum differs")
     return found
 
@@ -107,7 +116,7 @@ def _write(path: Path, entry: Entry) -> None:
         whole.mkdir(mode=0o700)
         for name, array in zip(FILES, entry.split, strict=True):
             np.save(whole / name, array, allow_pickle=False)
-        described = {"classes": entry.classes, "digest": entry.digest}
+        described = {"classes": entry.classes, "digest": entry.seal, "notes": entry.notes}
         (whole / "entry.json").write_text(json.dumps(described))
         # Where another process was first, its entry holds the same bytes.
         if not path.exists():

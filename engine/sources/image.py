@@ -1,39 +1,95 @@
 """An encoded picture → pixels. Its format and size are judged before anything is decoded."""
 
 import contextlib
+import difflib
+import functools
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageColor
 
-from engine.errors import RequestError
+from engine.errors import NEAR, RequestError, unknown
 from engine.sources.dataset import regular
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
 # Photographs; Pillow reads forty formats more, which nobody needs and few have tested.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-# Above the 61 million of a full-frame camera. Decoding so many takes 250 to 500 MB, of WebP 1 GB.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm",
+           ".pgm", ".pbm", ".pnm")  # fmt: skip
+# Above the 61 million of a full-frame camera. Decoding so many takes 250 MB to 1 GB.
 MOST_PIXELS = 64_000_000
 MOST_SIDE = 1 << 16  # Pillow keeps a pointer and more for every row
 MOST_BYTES = 8 * MOST_PIXELS  # four channels of 16 bits, uncompressed
+WHITE = "white"
+_TURNS = {  # EXIF's orientation → what brings it upright; from 5 on height and width change places
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 class Unreadable(ValueError):
     """A picture that is refused, and why."""
 
 
-def channels(picture: Image.Image) -> int:
-    """1 where it is grey, else 3: alpha is dropped. Raises Unreadable for more than 8 bits."""
-    if picture.mode[0] in "IF":
-        raise Unreadable("its 16 bits or more would be cut off at 255: save it with 8")
-    return 1 if picture.mode in ("1", "L", "LA") else 3
+class Refused(RequestError):
+    """A file that is no picture to read, and the `reason`."""
+
+    def __init__(self, path: str, reason: str):
+        super().__init__(f"{path} is not an image that can be read: {reason}.")
+        self.reason = reason
 
 
-def pixels(picture: Image.Image, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """uint8 [H, W, C] in Pillow's `mode`, brought to `size` (width, height) if given, bilinear."""
+class Header(NamedTuple):
+    """What is known of a picture before it is decoded: its `shape` [H, W, C] as it is seen, C as of
+    `channels`, and whether it has `frames` (or pages) besides the first, which alone is read."""
+
+    shape: tuple[int, int, int]
+    frames: bool
+
+
+@functools.cache
+def colour(background: str) -> tuple[int, ...]:
+    """Red, green and blue of a colour's name or #rrggbb, as Pillow knows them. Raises
+    RequestError."""
+    found: tuple[int, ...]
+    try:
+        found = ImageColor.getrgb(background)
+    except ValueError:
+        found = ()
+    if len(found) != 3:  # four are of a colour that itself lets light through
+        near = difflib.get_close_matches(background.lower(), ImageColor.colormap, cutoff=NEAR)
+        raise unknown("background", background, near or [WHITE, "black", "grey", "#rrggbb"])
+    return found
+
+
+def channels(picture: Image.Image, background: str = WHITE) -> int:
+    """1 where it is grey, on a background that is too if it lets one through; else 3. Raises
+    Unreadable for numbers without a known range."""
+    if picture.mode[0] == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
+        raise Unreadable("its 32 bits or floats have no known range: save it with 8 or 16 bits")
+    if picture.mode[0] not in "1LI":
+        return 3
+    red, green, blue = colour(background)
+    return 1 if red == green == blue or not picture.has_transparency_data else 3
+
+
+def pixels(
+    picture: Image.Image, mode: str, size: tuple[int, int] | None = None, background: str = WHITE
+) -> np.ndarray:
+    """uint8 [H, W, C] in Pillow's `mode`: upright as its EXIF says, 16 bits x as round(x / 257), on
+    `background` unless the mode has alpha itself; then, if given, brought to `size` (width,
+    height), bilinear."""
+    if turn := _TURNS.get(_orientation(picture)):
+        picture = picture.transpose(turn)
+    if picture.mode[0] == "I":
+        scaled = (np.asarray(picture).astype(np.uint32) + 128) // 257
+        picture = Image.fromarray(scaled.astype(np.uint8))
+    if mode != "RGBA" and picture.has_transparency_data:
+        above, picture = picture.convert("RGBA"), Image.new("RGB", picture.size, colour(background))
+        picture.paste(above, mask=above)
     if picture.mode != mode:
         picture = picture.convert(mode)
     if size and picture.size != size:
@@ -42,11 +98,23 @@ def pixels(picture: Image.Image, mode: str, size: tuple[int, int] | None = None)
     return found[..., None] if found.ndim == 2 else found
 
 
-def decode(file: BinaryIO, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's, where it stands before the pixels; 1 is upright. Pillow turns TIFF by itself."""
+    try:
+        # A PNG's own getexif would decode all of it, to look behind the pixels too.
+        found = Image.Image.getexif(picture).get(ExifTags.Base.Orientation)
+    except Exception:  # whatever is written there: the pixels are none the worse
+        return 1
+    return found if found in _TURNS and picture.format != "TIFF" else 1
+
+
+def decode(
+    file: BinaryIO, mode: str, size: tuple[int, int] | None = None, background: str = WHITE
+) -> np.ndarray:
     """The `pixels` of an encoded picture. Raises Unreadable for a format not in FORMATS, more than
-    MOST_PIXELS, more than 8 bits, and damaged or truncated content."""
+    MOST_PIXELS, numbers without a known range, and damaged or truncated content."""
     with _judged(file) as picture:
-        return pixels(picture, mode, size)
+        return pixels(picture, mode, size, background)
 
 
 def resize(images_NxHxWxC: np.ndarray, size: int) -> np.ndarray:
@@ -56,18 +124,22 @@ def resize(images_NxHxWxC: np.ndarray, size: int) -> np.ndarray:
     return np.stack([pixels(Image.fromarray(one), mode, (size, size)) for one in flat])
 
 
-def check(path: str) -> tuple[int, int, int]:
-    """The shape [H, W, C] of an image file, C as of `channels`, by its header. Raises RequestError
-    unless it is one that `read` accepts."""
+def check(path: str, background: str = WHITE) -> Header:
+    """The header of an image file. Raises Refused unless it is one that `read` accepts."""
     with _file(path) as file, _judged(file) as picture:
-        return picture.height, picture.width, channels(picture)
+        height, width = picture.height, picture.width
+        if _orientation(picture) > 4:
+            height, width = width, height
+        # A photograph's MPO has a preview or a second view besides, which is no frame.
+        frames = picture.format != "MPO" and getattr(picture, "is_animated", False)
+        return Header((height, width, channels(picture, background)), frames)
 
 
-def read(path: str, image_HxWxC: tuple[int, ...]) -> np.ndarray:
-    """An image file as uint8 [H, W, C], C one of MODES. Raises RequestError where it can't be."""
+def read(path: str, image_HxWxC: tuple[int, ...], background: str = WHITE) -> np.ndarray:
+    """An image file as uint8 [H, W, C], C one of MODES. Raises Refused where it can't be."""
     height, width, depth = image_HxWxC
     with _file(path) as file:
-        return decode(file, MODES[depth], (width, height))
+        return decode(file, MODES[depth], (width, height), background)
 
 
 @contextlib.contextmanager
@@ -88,7 +160,7 @@ def _judged(file: BinaryIO) -> Iterator[Image.Image]:
         raise Unreadable(f"it has more than {MOST_PIXELS:,} pixels; shrink it") from None
     except Image.UnidentifiedImageError:
         raise Unreadable(f"its content is no {', '.join(FORMATS)}") from None
-    except Unreadable:
+    except (Unreadable, RequestError):
         raise
     except Exception as error:  # Pillow's readers raise what they like
         raise Unreadable(f"it is damaged: {error or type(error).__name__}") from None
@@ -96,7 +168,7 @@ def _judged(file: BinaryIO) -> Iterator[Image.Image]:
 
 @contextlib.contextmanager
 def _file(path: str) -> Iterator[BinaryIO]:
-    """A regular file, open; its faults as RequestError."""
+    """A regular file, open; its faults as Refused."""
     try:
         regular(path, MOST_BYTES)
         with open(path, "rb") as file:
@@ -104,4 +176,4 @@ def _file(path: str) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise RequestError(f"{path}: no such file.") from None
     except (OSError, ValueError) as error:
-        raise RequestError(f"{path} is not an image that can be read: {error}.") from None
+        raise Refused(path, str(error)) from None

@@ -1,146 +1,266 @@
-"""A folder of pictures, PATH/<split>/<class>/… or PATH/<class>/…, whose folders' names say it all.
+"""A folder of pictures, whose folders' names or whose table of labels say it all.
 
-Where PATH holds a folder named train, validation or test, the folders in it are splits; else they
-are the classes of the one split `train`. A class's pictures may lie in folders of their own.
+`tree.py` finds the files, `layout.py` reads splits and classes from folders, `labels.py` from a
+table; here they become one set.
 """
 
+import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.pool import ThreadPool
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.config import Reading
 from engine.devices import choose as devices
-from engine.errors import RequestError, tell
-from engine.sources import cache, image
-from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, fits, refused, varying
+from engine.loggers.bar import bar
+from engine.sources import cache, image, labels, layout, tree
+from engine.sources.dataset import UNLABELLED, Dataset, Split, asked, fits, refused, varying
 
 NAME = "image_folder"
-_SPLITS = {"train", "validation", "test"}
-_BLOCK = 256
+_BLOCK = 64
 _AT_ONCE = 4 * image.MOST_PIXELS  # pixels that all threads decode at the same time
-_DECODER = 1  # raise it when the same files would decode to other pixels
+_TOLD = 10  # damaged files that are named
+_DECODER = 2  # raise it when the same files would decode to other pixels, or in another order
 _refused = functools.partial(refused, NAME)
+Notes = tuple[str, ...]
+Faults = dict[str, str]  # a file's name → why it is no picture
+
+
+class Listing(NamedTuple):
+    """The files of a set and what is to be learned from each, before a pixel is decoded.
+
+    `splits`: names relative to `root` in the set's fixed order, with targets as a Dataset has them.
+    `seen` is what the system said of each file. `shape` [H, W, C] is what all decode to, `largest`
+    the pixels of the largest as it lies there; both are 0 until headers are checked."""
+
+    root: str
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[list[str], np.ndarray]]
+    seen: dict[str, os.stat_result]
+    notes: Notes
+    shape: tuple[int, int, int] = (0, 0, 0)
+    largest: int = 0
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.root, name)
+
+    def check_unchanged(self) -> None:
+        """Raises RequestError where a file isn't as it was listed."""
+        tree.check_unchanged(NAME, self.root, self.seen)
 
 
 def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Dataset:
-    """Images NxHxWxC uint8 and labels N int32 of the folder `path`, in the order of their names.
+    """Images NxHxWxC uint8, labels N int32 (float32 where a table has fractions) of the folder
+    `path`, in an order drawn from their names.
 
-    Classes are the names of the class folders in any split, sorted as text: 10 comes before 9. C is
-    1 where every picture is grey, else 3; alpha is dropped. Raises RequestError, as where sizes
-    vary without an `image_size`."""
-    root, pictures = _tree(path)
-    members = _members(root, pictures)
-    classes = tuple(sorted({name for found in members.values() for name in found.values()}))
-    paths = [path for found in members.values() for path in found]
-    judge = functools.cache(functools.partial(_shape, root, paths, reading.image_size))
+    Classes are those of any split, sorted as text: 10 comes before 9. C is 1 where every picture is
+    grey, else 3. Raises RequestError, as where sizes vary without an `image_size`."""
+    named = _named(path, reading)
+    wanted = asked(NAME, named.splits, splits)
+    checked = functools.cache(functools.partial(_checked, named, reading))
 
-    def decode(split: str) -> tuple[Split, tuple[str, ...]]:
-        tell(f"decoding {NAME} {split} from {path}")
-        labels = np.searchsorted(classes, [*members[split].values()]).astype(np.int32)
-        return Split(_decoded([*members[split]], *judge()), labels), classes
+    def decode(split: str) -> tuple[Split, tuple[str, ...], Notes]:
+        listing, bad = checked()
+        found, worse = _decoded(listing, split, reading, f"decoding {NAME} {split} from {path}")
+        own = {name: bad[name] for name in named.splits[split][0] if name in bad}
+        return found, named.classes, (*listing.notes, *_left_out(split, own | worse))
 
-    key = cache.key(NAME, pictures, _DECODER, reading.image_size)
-    return cache.dataset(NAME, key, asked(NAME, members, splits), decode)
-
-
-def _tree(path: str) -> tuple[str, dict[str, os.stat_result]]:
-    """The folder itself, and the pictures in it but for names that begin with a dot: sorted, by
-    names relative to it, with slashes. Raises RequestError."""
-    pictures, others, seen = {}, [], 0
-    try:
-        root, left = os.path.realpath(path, strict=True), [""]
-        while left:
-            inside = left.pop()
-            with os.scandir(os.path.join(root, inside)) as entries:
-                for entry in entries:
-                    seen += 1
-                    if seen > MOST_EXAMPLES:
-                        raise _refused(path, f"it holds more than {MOST_EXAMPLES:,} files",
-                                       "name a smaller folder")
-                    name = os.path.join(inside, entry.name)
-                    if entry.name.startswith(".") or entry.name == "Thumbs.db":
-                        continue
-                    if entry.is_symlink():
-                        _check_link(root, name)
-                    if entry.is_dir():
-                        left.append(name)
-                    elif PurePosixPath(name).suffix.lower() in image.ENDINGS:
-                        pictures[name] = entry.stat()
-                    else:
-                        others.append(name)
-    except (OSError, ValueError) as error:
-        raise _refused(path, error, "type the path of a folder of pictures") from None
-    if others:
-        tell(f"{NAME}: {len(others)} files are no {', '.join(image.ENDINGS)} and left out: "
-              f"{min(others)!r} is one")  # fmt: skip
-    return root, dict(sorted(pictures.items()))
+    how = reading.image_size, reading.background, reading.skip_bad, reading.target, reading.labels
+    found = cache.dataset(NAME, cache.key(NAME, named.seen, _DECODER, *how), wanted, decode)
+    return dataclasses.replace(found, notes=(*named.notes, *found.notes))
 
 
-def _check_link(root: str, name: str) -> None:
-    """That the link leads to a file within `root`. One to a folder might lead round in a circle."""
-    try:
-        target = os.path.realpath(os.path.join(root, name), strict=True)
-        wrong = "to a folder" if os.path.isdir(target) else ""
-        if os.path.commonpath([root, target]) != root:
-            wrong = f"out of the folder, to {target!r}"
-    except OSError as error:
-        wrong = f"nowhere ({error.strerror})"
-    if wrong:
-        raise _refused(root, f"the link {name!r} leads {wrong}", "put the file itself there")
+def listed(path: str, reading: Reading) -> Listing:
+    """The set's files, every header checked, without those that `skip_bad` leaves out for it.
+    Raises RequestError."""
+    named = _named(path, reading)
+    listing, bad = _checked(named, reading)
+    notes = *named.notes, *listing.notes, *_left_out("the folder", bad)
+    return listing._replace(notes=notes)
 
 
-def _members(root: str, pictures: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Split → path of a picture → class. Raises RequestError."""
-    depth = 1 if _SPLITS.isdisjoint(name.split("/")[0] for name in pictures) else 2
-    members: dict[str, dict[str, str]] = {}
-    for name in pictures:
-        *parts, _ = name.split("/")
-        if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
-            raise _refused(root, f"the name {ascii(name)} can't be printed", "rename it")
-        if len(parts) < depth:
-            raise _refused(root, f"{name!r} lies in no class's folder",
-                           f"put it in {'<split>/' * (depth - 1)}<class>/, or elsewhere")
-        split = parts[0] if depth == 2 else "train"
-        members.setdefault(split, {})[os.path.join(root, name)] = parts[depth - 1]
-    if not members:
-        raise _refused(root, f"it holds no {', '.join(image.ENDINGS)}",
+def _named(path: str, reading: Reading) -> Listing:
+    """The set by its files' names, and its table's where there is one. Raises RequestError."""
+    found = tree.walk(NAME, path)
+    if not found.pictures:
+        raise _refused(path, f"it holds no {', '.join(image.ENDINGS)}",
                        "put pictures in folders named after their classes")
-    return members
+    for name in found.pictures:
+        if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
+            raise _refused(path, f"the name {ascii(name)} can't be printed", "rename it")
+    laid = layout.understood(NAME, path, [*found.pictures])
+    names = tree.ordered(found.pictures, laid.inside)
+    table = _table(found, laid, reading.labels)
+    column, notes = "", Notes()
+    if table:
+        read = labels.read(found.path(table), reading.target, names)
+        column, beside = read.column, os.path.dirname(table)
+        rows, notes = labels.matched(found.path(table), read, names,
+                                     laid.inside if os.path.isabs(table) else beside)
+        members = {name: (rows[name].split or laid.members[name][0], rows[name].label)
+                   for name in names if name in rows}
+    else:
+        layout.check_labelled(NAME, path, laid)
+        members = laid.members
+    seen = {name: found.pictures[name] for name in names if name in members}
+    splits: dict[str, list[str]] = {}
+    for name in sorted(seen, key=lambda name: layout.rank(members[name][0])):
+        splits.setdefault(members[name][0], []).append(name)
+    written = {split: [members[name][1] for name in own] for split, own in splits.items()}
+    classes, targets, spelled = _targets(written, column)
+    if table:
+        seen[table] = os.stat(found.path(table))
+    pairs = {split: (own, targets[split]) for split, own in splits.items()}
+    notes = (*laid.notes, *notes, *spelled, *_passed_by(found, table))
+    return Listing(found.root, classes, pairs, seen, notes)
 
 
-def _shape(root: str, paths: list[str], image_size: int) -> tuple[tuple[int, int, int], int]:
-    """[H, W, C] that all pictures decode to, and the pixels of the largest as it lies there, from
-    their headers. Raises RequestError where they don't make one array."""
-    shapes = _on_all_cores(image.check, paths, devices.cores())
-    height, width, _ = shapes[0]
-    for other in shapes:
-        if not image_size and other[:2] != (height, width):
-            raise varying(NAME, (height, width), other[:2])
-    found = (image_size or height, image_size or width, max(c for _, _, c in shapes))
-    fits(f"{NAME}:{root}", len(paths), found)
-    return found, max(height * width for height, width, _ in shapes)
+def _table(found: tree.Tree, laid: layout.Layout, typed: str) -> str:
+    """The table of labels: the one `typed`, from where the user is or within the folder, else
+    labels.csv where folders tell no classes apart; "" for none. Absolute where it lies outside."""
+    if typed:
+        path = os.path.realpath(os.path.expanduser(typed))
+        if not os.path.exists(path):
+            path = os.path.realpath(found.path(typed))
+        inside = os.path.relpath(path, found.root)
+        return path if inside.startswith("..") else inside
+    if len({label for _, label in laid.members.values()}) > 1:
+        return ""
+    named = [name for name in found.others if os.path.basename(name).casefold() == labels.NAME]
+    return min(named, key=len, default="")
 
 
-def _decoded(paths: list[str], image_HxWxC: tuple[int, int, int], largest: int) -> np.ndarray:
-    """Their pixels [N, H, W, C]; none has more than `largest` before it is brought to that."""
-    images = np.empty((len(paths), *image_HxWxC), np.uint8)
+def _passed_by(found: tree.Tree, table: str) -> Notes:
+    """Sentences on what is no picture."""
+    notes, others = [], [name for name in found.others if name != table]
+    if others:
+        notes.append(f"{len(others):,} files are no {', '.join(image.ENDINGS)}, and left out: "
+                     f"{min(others)!r} is one")
+    if found.hidden:
+        notes.append(f"{found.hidden:,} hidden files or folders, or a system's own, are left out")
+    return tuple(notes)
 
-    def fill(row: int) -> None:
-        images[row] = image.read(paths[row], image_HxWxC)
 
-    _on_all_cores(fill, range(len(paths)), min(devices.cores(), _AT_ONCE // largest))
-    return images
+def _targets(
+    written: Mapping[str, list[str]], column: str
+) -> tuple[tuple[str, ...], dict[str, np.ndarray], Notes]:
+    """(class names; split → their numbers int32 [N]; sentences) of labels as they are `written`.
+    Where a table's `column` holds fractions, these are the targets, float32 [N]."""
+    every = {label for own in written.values() for label in own if label}
+    if column and labels.fractions(every):
+        return (column,), {split: np.array([float(label or "nan") for label in own], np.float32)
+                           for split, own in written.items()}, ()
+    named, notes = layout.joined({split: {*own} - {""} for split, own in written.items()})
+    classes = tuple(sorted({*named.values()}))
+    number = {label: classes.index(name) for label, name in named.items()} | {"": UNLABELLED}
+    return classes, {split: np.array([number[label] for label in own], np.int32)
+                     for split, own in written.items()}, notes
 
 
-def _on_all_cores(work: Callable[[Any], Any], of: Iterable[Any], threads: int) -> list[Any]:
-    """What `work` returns of each: Pillow lets go of the lock. Its faults get a word of advice."""
-    try:
-        with ThreadPool(threads) as pool:
-            return list(pool.imap(work, of, _BLOCK))
-    except RequestError as error:
-        raise RequestError(f"{error} Mend it, or take it out of the folder.") from None
+def _checked(named: Listing, reading: Reading) -> tuple[Listing, Faults]:
+    """With the shape that all sound pictures decode to, from their headers, and what is to be said
+    of them; the faults of others. Raises RequestError where they don't make one array."""
+    names = [name for own, _ in named.splits.values() for name in own]
+    headers, bad = _each(named, lambda name: image.check(named.path(name), reading.background),
+                         names, devices.cores(), f"checking {named.root}", silent=True)
+    _judge(named, bad, reading)
+    splits = {split: _without(bad, *found) for split, found in named.splits.items()}
+    sides = [header.shape[:2] for header in headers.values()]
+    height, width = sides[0]
+    for other in sides:
+        if not reading.image_size and other != (height, width):
+            raise varying(NAME, (height, width), other)
+    depth = max(header.shape[2] for header in headers.values())
+    shape = reading.image_size or height, reading.image_size or width, depth
+    fits(f"{NAME}:{named.root}", len(headers), shape)
+    more = [name for name, header in headers.items() if header.frames]
+    notes = (f"{len(more):,} pictures have several frames or pages, of which the first is taken: "
+             f"{min(more)!r} is one",) if more else ()
+    return named._replace(splits=splits, shape=shape, notes=notes,
+                          largest=max(height * width for height, width in sides)), bad
+
+
+def _decoded(listing: Listing, split: str, reading: Reading, told: str) -> tuple[Split, Faults]:
+    """A split's sound pictures and their targets; the faults of others."""
+    names, targets = listing.splits[split]
+    images = np.empty((len(names), *listing.shape), np.uint8)
+    rows = {name: row for row, name in enumerate(names)}
+
+    def fill(name: str) -> None:
+        images[rows[name]] = image.read(listing.path(name), listing.shape, reading.background)
+
+    threads = min(devices.cores(), _AT_ONCE // listing.largest)
+    _, bad = _each(listing, fill, names, threads, told)
+    _judge(listing, bad, reading)
+    kept = [row for name, row in rows.items() if name not in bad]
+    for to, row in enumerate(kept):
+        if to < row:
+            images[to] = images[row]
+    return Split(images[: len(kept)], targets[kept]), bad
+
+
+def _each(
+    listing: Listing, work: Callable[[str], Any], names: list[str], threads: int, told: str,
+    silent: bool = False,
+) -> tuple[dict[str, Any], Faults]:
+    """What `work` returns of each name, and the faults of the others: Pillow lets go of the lock.
+    Raises RequestError where the files have changed since they were listed."""
+    found: dict[str, Any] = {}
+    bad: Faults = {}
+
+    def tried(name: str) -> tuple[Any, str]:
+        try:
+            return work(name), ""
+        except image.Refused as refusal:
+            return None, refusal.reason
+
+    with ThreadPool(threads) as pool, bar(told, len(names), silent) as moved:
+        for name, (result, fault) in zip(names, pool.imap(tried, names, _BLOCK), strict=True):
+            moved(1)
+            if fault:
+                bad[name] = fault
+            else:
+                found[name] = result
+    listing.check_unchanged()
+    return found, bad
+
+
+def _judge(listing: Listing, bad: Faults, reading: Reading) -> None:
+    """Raises RequestError for faults that may not be skipped, and then for all there are: what is
+    truncated is only found by decoding. For a split without a sound picture too."""
+    if not bad:
+        return
+    for split, (own, _) in listing.splits.items():
+        if bad.keys() >= {*own}:
+            raise _refused(listing.root, f"no picture of {split} can be read: {_some(bad)}", "look "
+                           "at one of them")
+    if reading.skip_bad:
+        return
+    names = [name for own, _ in listing.splits.values() for name in own]
+
+    def whole(name: str) -> None:
+        path = listing.path(name)
+        image.read(path, image.check(path).shape)
+
+    threads = min(devices.cores(), _AT_ONCE // image.MOST_PIXELS)
+    _, bad = _each(listing, whole, names, threads, "looking for all that are damaged")
+    raise _refused(listing.root, f"{len(bad):,} of its {len(names):,} pictures can't be read: "
+                   f"{_some(bad)}", "mend them, take them out, or leave them out by --skip_bad")
+
+
+def _some(bad: Faults) -> str:
+    """The first of them with their faults."""
+    told = [f"{name} ({bad[name]})" for name in sorted(bad)[:_TOLD]]
+    return ", ".join(told) + (f" and {len(bad) - _TOLD:,} more" if len(bad) > _TOLD else "")
+
+
+def _left_out(where: str, bad: Faults) -> Notes:
+    return (f"{len(bad):,} damaged files of {where} are left out: {_some(bad)}",) if bad else ()
+
+
+def _without(bad: Faults, names: list[str], targets: np.ndarray) -> tuple[list[str], np.ndarray]:
+    kept = [row for row, name in enumerate(names) if name not in bad]
+    return [names[row] for row in kept], targets[kept]
