@@ -106,7 +106,8 @@ def load(request: Request, host: Host) -> Dataset:
     if request.data is not None:
         found = arrays.of(request.data, task.kind)
     elif config.dataset != arrays.NAME:
-        found = sources.load(config.dataset, request.place.data_dir, config.reading)
+        found = sources.load(config.dataset, request.place.data_dir, config.reading,
+                             stream=request.place.stream)
     else:
         raise RequestError("its data were objects in Python: go on there, giving them again: "
                            "fit(config, data=..., resume=path), evaluate(path, data=...); or type "

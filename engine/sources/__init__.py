@@ -6,8 +6,8 @@ from pathlib import Path
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import digits, image, image_folder, table, tfds
-from engine.sources.dataset import Dataset, Split
+from engine.sources import digits, image, image_folder, pictures, records, table, tfds
+from engine.sources.dataset import Dataset, Split, TooLarge
 from engine.sources.tfds import prepared
 
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
@@ -31,10 +31,12 @@ def short(name: str) -> str:
 
 
 def load(
-    name: str, data_dir: str = "", reading: Reading = _PLAIN, splits: Sequence[str] | None = None
+    name: str, data_dir: str = "", reading: Reading = _PLAIN, splits: Sequence[str] | None = None,
+    stream: bool = False,
 ) -> Dataset:
     """Inputs and targets of every split, or of those in `splits`: images NxHxWxC uint8 and labels N
-    int32, or a table's columns.
+    int32, or a table's columns. With `stream`, and where they don't fit the memory, pictures are
+    `stored.Stored`: read as they are needed.
 
     `digits` is embedded; image_folder:PATH and csv:PATH are the user's own; any other name is a
     tfds set, prepared first where it isn't yet. Raises RequestError for what can't be had as typed
@@ -45,13 +47,35 @@ def load(
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
     image.colour(reading.background)
     kind, _, path = name.partition(":")
-    if name == digits.NAME:
-        return digits.load(reading.image_size, splits)
-    if kind not in _FROM_PATHS:
-        return tfds.load(name, _root(data_dir), reading.image_size, splits)
-    if not path:
+    if kind in _FROM_PATHS and not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
-    return _FROM_PATHS[kind](os.path.expanduser(path), reading, splits)
+    path, root = os.path.expanduser(path), _root(data_dir)
+    if not stream:
+        try:
+            return _whole(name, path, root, reading, splits)
+        except TooLarge as error:
+            reason, refusal = error.reason, error
+    else:
+        reason, refusal = "as asked", None
+    if kind == image_folder.NAME:
+        return pictures.load(path, reading, splits, reason)
+    if kind not in _FROM_PATHS and name != digits.NAME:
+        return records.load(name, root, reading.image_size, splits, reason)
+    if refusal:
+        raise refusal
+    return _whole(name, path, root, reading, splits)  # which is in memory anyway
 
 
 _root = data_dir  # inside `load` the parameter hides the function
+
+
+def _whole(
+    name: str, path: str, root: Path, reading: Reading, splits: Sequence[str] | None
+) -> Dataset:
+    """In memory. Raises TooLarge where that can't hold it."""
+    kind = name.partition(":")[0]
+    if name == digits.NAME:
+        return digits.load(reading.image_size, splits)
+    if kind in _FROM_PATHS:
+        return _FROM_PATHS[kind](path, reading, splits)
+    return tfds.load(name, root, reading.image_size, splits)

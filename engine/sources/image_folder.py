@@ -23,7 +23,7 @@ NAME = "image_folder"
 _BLOCK = 64
 _AT_ONCE = 4 * image.MOST_PIXELS  # pixels that all threads decode at the same time
 _TOLD = 10  # damaged files that are named
-_DECODER = 2  # raise it when the same files would decode to other pixels, or in another order
+DECODER = 2  # raise it when the same files would decode to other pixels, or in another order
 _refused = functools.partial(refused, NAME)
 Notes = tuple[str, ...]
 Faults = dict[str, str]  # a file's name → why it is no picture
@@ -60,7 +60,13 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
     grey, else 3. Raises RequestError, as where sizes vary without an `image_size`."""
     named = _named(path, reading)
     wanted = asked(NAME, named.splits, splits)
-    checked = functools.cache(functools.partial(_checked, named, reading))
+
+    @functools.cache
+    def checked() -> tuple[Listing, Faults]:
+        listing, bad = _checked(named, reading)
+        fits(f"{NAME}:{named.root}", sum(len(own) for own, _ in listing.splits.values()),
+             listing.shape)
+        return listing, bad
 
     def decode(split: str) -> tuple[Split, tuple[str, ...], Notes]:
         listing, bad = checked()
@@ -69,7 +75,7 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
         return found, named.classes, (*listing.notes, *_left_out(split, own | worse))
 
     how = reading.image_size, reading.background, reading.skip_bad, reading.target, reading.labels
-    found = cache.dataset(NAME, cache.key(NAME, named.seen, _DECODER, *how), wanted, decode)
+    found = cache.dataset(NAME, cache.key(NAME, named.seen, DECODER, *how), wanted, decode)
     return dataclasses.replace(found, notes=(*named.notes, *found.notes))
 
 
@@ -175,7 +181,6 @@ def _checked(named: Listing, reading: Reading) -> tuple[Listing, Faults]:
             raise varying(NAME, (height, width), other)
     depth = max(header.shape[2] for header in headers.values())
     shape = reading.image_size or height, reading.image_size or width, depth
-    fits(f"{NAME}:{named.root}", len(headers), shape)
     more = [name for name, header in headers.items() if header.frames]
     notes = (f"{len(more):,} pictures have several frames or pages, of which the first is taken: "
              f"{min(more)!r} is one",) if more else ()
