@@ -34,7 +34,7 @@ from engine.store.checkpoint import Checkpoints
 from engine.stream.stream import Feed, feed_of
 from engine.task import Task
 from engine.trained import Run
-from engine.training import Logger, Training
+from engine.training import MUCH, Logger, Training
 
 PROFILED = 20
 
@@ -187,6 +187,10 @@ def _conclude(training: Training, state: State, saved: dict[str, Any]) -> dict[s
     files.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
     kind = "images" if len(train.input_shape) == 3 else "examples"
     tell(f"{scores['split']}: {task.line(scores)}" + (f"; {speed:,.0f} {kind}/s" if speed else ""))
+    if ready.stream and training.seconds:
+        share = training.waited / training.seconds
+        tell(f"input: the device waited {share:.0%} of the training time for examples"
+             + ("; more --workers, faster storage or smaller files would help" * (share > MUCH)))
     with page.spared("the report"):
         report.write(path, saved, history, scores,
                      lambda: task.shown(scores, examples, ready.dataset.classes))

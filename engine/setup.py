@@ -104,7 +104,7 @@ def load(request: Request, host: Host) -> Dataset:
     """The set that is named, or given as objects; its targets as the task wants them."""
     config, task = request.config, bring.task(request.config)
     if request.data is not None:
-        found = arrays.of(request.data, task.kind)
+        found = arrays.of(request.data, task.kind, stream=request.place.stream)
     elif config.dataset != arrays.NAME:
         found = sources.load(config.dataset, request.place.data_dir, config.reading,
                              stream=request.place.stream)
@@ -209,6 +209,9 @@ def setup(request: Request, host: Host) -> Setup:
     share = share_of(request.config, spread.shares if spread else 1)
     dataset = load(request, host)
     ready = settle(of_objects(request, dataset, host), dataset, host, spread)
+    if ready.stream:  # which a resumed run is to do again, whatever memory it finds
+        place = dataclasses.replace(request.place, stream=True)
+        ready = ready._replace(request=ready.request._replace(place=place))
     if not spread:
         if request.place.fsdp:
             tell("mesh: one device, which has nothing to split")

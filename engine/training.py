@@ -25,6 +25,7 @@ from engine.store import folder
 from engine.store.checkpoint import Checkpoints
 from engine.stream.stream import Feed, Unfed
 
+MUCH = 0.1  # of an epoch's time, from which on waiting for the examples is told
 MOVES = 20  # of a terminal's line, an epoch
 STUCK_SECONDS = 600
 Logger = Callable[[dict[str, Any]], Any]  # of an epoch's row; a true answer is a reason to stop
@@ -49,7 +50,7 @@ class Training:
     """The epochs of one run, of all its processes together; the first one writes the history.
 
     `epoch_seconds` are those of training segments, this epoch's so far; `seconds` and `steps` are
-    this process's in all.
+    this process's in all. `waited` seconds of them the device waited for examples.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Training:
         self.progress, self.checkpoints = progress, checkpoints
         self.interruption, self.loggers = interruption, loggers
         self.epoch_seconds, self.seconds, self.steps = epoch_seconds, 0.0, 0
+        self.epoch_waited = self.waited = 0.0
         self._pace, self._next = Pace(), 1  # this process's own, and what all have agreed on
         moves = math.ceil(ready.lengths.epoch / MOVES)
         self._most = moves if progress.interactive else ready.lengths.epoch
@@ -109,7 +111,9 @@ class Training:
         number, position = divmod(int(state.step), epoch)
 
         def advance(state: State, count: int) -> State:
+            before = self.feed.waited
             inputs = ready.inputs | {"train": self.feed.train(int(state.step))}
+            self.epoch_waited += self.feed.waited - before
             return self.programs.segment(**inputs, state=state, count=np.int32(count))
 
         def most() -> int:
@@ -185,8 +189,11 @@ class Training:
         told = ("epoch", "step", "learning_rate", "seconds")
         shown = {k: v for k, v in row.items() if k not in told}
         trained = {k: v for k, v in shown.items() if not k.startswith("val_")}
-        self.progress.finish(row["epoch"], self.epoch_seconds, trained | shown)
-        self.epoch_seconds = 0.0
+        share = self.epoch_waited / max(self.epoch_seconds, 1e-9)
+        idle = {"waited": share} if share > MUCH else {}
+        self.progress.finish(row["epoch"], self.epoch_seconds, trained | shown | idle)
+        self.waited += self.epoch_waited
+        self.epoch_seconds = self.epoch_waited = 0.0
         answers = [logger(dict(row)) for logger in self.loggers]
         return next(("a logger asked for it" if a is True else str(a) for a in answers if a), "")
 

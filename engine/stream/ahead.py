@@ -5,9 +5,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from typing import Any
 
 import grain
+from absl import flags
 
 from engine.stream.pieces import Pieces
 
@@ -21,10 +23,23 @@ def ahead(
         grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
     )
     if workers:
+        if not flags.FLAGS.is_parsed():  # Grain asks absl's own for some of its, which ours are not
+            flags.FLAGS.mark_as_parsed()
+        _track_quietly()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
         read = read.mp_prefetch(options, worker_init_fn=_begin)
     ready = grain.experimental.ThreadPrefetchIterDataset(read.map(put), prefetch_buffer_size=1)
     return iter(ready)
+
+
+def _track_quietly() -> None:
+    """Start Python's process that cleans up after others, and tells a user that it had to."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker")))
+    resource_tracker.ensure_running()
+    del os.environ["PYTHONWARNINGS"]
+    if before is not None:
+        os.environ["PYTHONWARNINGS"] = before
 
 
 def _begin(_number: int, _count: int) -> None:

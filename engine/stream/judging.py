@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from engine.data import Data, Subset
+from engine.devices import mesh
 from engine.loop import EVAL_BATCH
 from engine.stream.pieces import Pieces
 from engine.stream.stream import CHUNK, Stream, part_of, summed, telling
@@ -23,7 +24,7 @@ def judged(ready: "Setup", stream: Stream, variables: Any, subset: Subset) -> tu
     given = stream._replace(train=part, validation=part).given(
         Data(subset, subset, ready.data.num_outputs), where).validation
     predicted = Predicted(ready, variables, len(subset.rows))
-    reader = ahead(Pieces((part,)), 0, stream.workers, lambda x: jax.device_put(x, where))
+    reader = ahead(Pieces((part,)), 0, stream.workers, lambda x: mesh.put(np.array(x), where))
     try:
         with telling("reading the examples that the model is judged on"):
             chunks = (predicted.heard(inputs) for inputs in reader)

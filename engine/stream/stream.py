@@ -1,6 +1,7 @@
 """How a run's set is streamed, what its programs are given of it, and the feed itself."""
 
 import math
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -116,6 +117,10 @@ def telling(what: str) -> Iterator[None]:
     except (RequestError, RunError) as error:
         raise Unfed(f"{what} stopped: {error}") from None
     except Exception as error:  # a worker's, Grain's, the user's own
+        if ended := re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error)):
+            raise Unfed(f"{what} stopped: a worker process was ended, with status {ended[1]} "
+                        "(-9: killed, as where memory is short; -7: /dev/shm is full); fewer "
+                        "--workers need less.") from None
         raise Unfed(f"{what} stopped: {type(error).__name__}: {one_line(error)}.") from error
 
 
@@ -156,6 +161,7 @@ class Streamed:
 
     def close(self) -> None:
         """End the workers."""
+        self._chunk = None
         self._reader.close()
         self._orders.close()
 
@@ -198,7 +204,7 @@ class Streamed:
         return self._chunk
 
     def _put(self, inputs: np.ndarray) -> Any:
-        return mesh.put(np.asarray(inputs), self._ready.everywhere)
+        return mesh.put(np.array(inputs), self._ready.everywhere)  # what workers share goes back
 
     def _draw(self, epoch: int) -> None:
         """Write this epoch's order and the next one's, which is read ahead of it."""
