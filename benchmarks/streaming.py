@@ -97,7 +97,8 @@ def _stepper(place, data, rows: int) -> Callable[[], float]:
         nonlocal state
         began, end = time.perf_counter(), int(state.step) + STEPS
         while (step := int(state.step)) < end:
-            count = min(end - step, feed.most(step), ready.lengths.epoch - step % ready.lengths.epoch)
+            epoch = ready.lengths.epoch
+            count = min(end - step, feed.most(step), epoch - step % epoch)
             inputs = ready.inputs | {"train": feed.train(step)}
             state = jax.block_until_ready(
                 program(**inputs, state=state, count=np.int32(count)))

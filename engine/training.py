@@ -75,6 +75,9 @@ class Training:
         RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
         which nothing is saved."""
         lengths, reason = self.ready.lengths, ""
+        if int(state.step) < lengths.total:
+            with self._naming_the_folder():
+                self.feed.train(int(state.step))  # the first chunk is in no epoch's time
         while int(state.step) < lengths.total and not reason:
             with self._naming_the_folder():
                 state, status = self._epoch(state)

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -27,7 +28,7 @@ def ahead(
             flags.FLAGS.mark_as_parsed()
         _track_quietly()
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
-        read = read.mp_prefetch(options, worker_init_fn=_begin)
+        read = read.mp_prefetch(options, worker_init_fn=partial(_begin, pieces.orders))
     ready = grain.experimental.ThreadPrefetchIterDataset(read.map(put), prefetch_buffer_size=1)
     return iter(ready)
 
@@ -42,15 +43,17 @@ def _track_quietly() -> None:
         os.environ["PYTHONWARNINGS"] = before
 
 
-def _begin(_number: int, _count: int) -> None:
+def _begin(orders: Any, _number: int, _count: int) -> None:
     """In a worker: the run's process answers signals, and takes the worker with it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+        threading.Thread(target=_follow, args=(parent, orders), daemon=True).start()
 
 
-def _follow(parent: Any) -> None:
+def _follow(parent: Any, orders: Any) -> None:
     parent.join()
+    if orders:
+        orders.close()
     os._exit(1)

@@ -1,6 +1,7 @@
 """Which examples are read together: an epoch's batches in chunks, then those of its evaluation."""
 
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -39,29 +40,47 @@ class Part(NamedTuple):
         return (self.batch * self.batches, *self.inputs.shape[1:])
 
 
-class Orders:
-    """An order of the examples for each epoch, int32 [N], in a folder where workers find it."""
+class Closed(Exception):
+    """The run is over: its next order won't come."""
 
-    def __init__(self) -> None:
-        self._kept = tempfile.TemporaryDirectory(prefix="flaxmill-orders-")
-        self.folder = self._kept.name
+
+class Orders:
+    """An order of the examples for each epoch, int32 [N], written by the run's process: in its
+    memory, and where there are workers in a folder too, in which they find it."""
+
+    def __init__(self, shared: bool) -> None:
+        self._kept = tempfile.TemporaryDirectory(prefix="flaxmill-orders-") if shared else None
+        self._here: dict[int, np.ndarray] = {}
+        self._closed = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Written, (self.folder,)
+        assert self._kept
+        return Written, (self._kept.name,)
 
     def write(self, epoch: int, rows: np.ndarray) -> None:
         """This one; what came two before it is met no more."""
-        path = _path(self.folder, epoch)
-        with open(f"{path}.partial", "wb") as file:
-            np.save(file, rows)
-        os.replace(f"{path}.partial", path)
-        _path(self.folder, epoch - 2).unlink(missing_ok=True)
+        self._here[epoch] = rows
+        self._here.pop(epoch - 2, None)
+        if self._kept:
+            path = _path(self._kept.name, epoch)
+            with open(f"{path}.partial", "wb") as file:
+                np.save(file, rows)
+            os.replace(f"{path}.partial", path)
+            _path(self._kept.name, epoch - 2).unlink(missing_ok=True)
 
     def __call__(self, epoch: int) -> np.ndarray:
-        return Written(self.folder)(epoch)
+        """Waits, in a thread that reads ahead, until it is written; raises Closed."""
+        while epoch not in self._here:
+            if self._closed:
+                raise Closed
+            time.sleep(WAIT)
+        return self._here[epoch]
 
     def close(self) -> None:
-        self._kept.cleanup()
+        """Nobody waits any longer."""
+        self._closed = True
+        if self._kept:
+            self._kept.cleanup()
 
 
 class Written(NamedTuple):
@@ -70,11 +89,17 @@ class Written(NamedTuple):
     folder: str
 
     def __call__(self, epoch: int) -> np.ndarray:
-        """Waits until it is written, which the run's process does before it needs it."""
+        """Waits until it is written, as Orders does."""
         path = _path(self.folder, epoch)
-        while not path.exists() and os.path.isdir(self.folder):
+        while not path.exists():
+            if not os.path.isdir(self.folder):
+                raise Closed
             time.sleep(WAIT)
         return np.load(path, mmap_mode="r")
+
+    def close(self) -> None:
+        """Where the run's process is no more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _path(folder: str, epoch: int) -> Path:

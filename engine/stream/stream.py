@@ -150,7 +150,8 @@ class Streamed:
         from engine.stream.ahead import ahead  # late: it imports Grain
 
         self._ready, self._stream, self.waited = ready, stream, 0.0
-        self._orders, self._order_of, self._drawn = Orders(), jax.jit(epoch_order), -1
+        self._orders, self._drawn = Orders(shared=stream.workers > 0), -1
+        self._order_of = jax.jit(epoch_order)
         pieces = Pieces((stream.train, stream.validation), ready.config.epochs, self._orders)
         self._each = pieces.each
         epoch, at = self._place(step)
@@ -162,8 +163,8 @@ class Streamed:
     def close(self) -> None:
         """End the workers."""
         self._chunk = None
+        self._orders.close()  # first, as a reader that waits for one can't end
         self._reader.close()
-        self._orders.close()
 
     def most(self, step: int) -> int:
         """How many updates the chunk that `step` is in has left."""
