@@ -109,11 +109,12 @@ def test_chunks_hold_the_order_whatever_their_size(batches):
 def test_a_batch_of_a_chunk_is_the_one_of_the_whole_split():
     """Its masked slots too; and where an order lacks its beginning."""
     split = random_split(37)
-    order = np.random.default_rng(0).permutation(37).astype(np.int32)
+    order = jax.numpy.asarray(np.random.default_rng(0).permutation(37), np.int32)
     padded = np.append(order, [order[-1]] * 11)
     for position in range(5):
         first = position // 2 * 16
-        chunk = split._replace(inputs=Chunk(split.inputs[padded[first : first + 16]], first))
+        inputs = jax.numpy.asarray(split.inputs[padded[first : first + 16]])
+        chunk = jax.device_put(split)._replace(inputs=Chunk(inputs, np.int32(first)))
         whole, part = (batch_at(x, order, position, 8) for x in (jax.device_put(split), chunk))
         jax.tree.map(np.testing.assert_array_equal, whole, part)
     last = [batch_at(after(x, 32), order[32:], 0, 5) for x in (jax.device_put(split), chunk)]
