@@ -52,13 +52,13 @@ def _carry_out(command: "flags.Command") -> int:
 
         lr_find.run(request, command.search)
     elif command.name == "eval":
-        from engine import evaluation
+        from engine.command import scores
 
-        evaluation.tell(request, command.checkpoint)
+        scores.tell(request, command.checkpoint, command.json)
     elif command.name == "predict":
         from engine.command import predictions
 
-        predictions.tell(request, command.checkpoint, command.images)
+        predictions.tell(request, command.checkpoint, command.inputs, command.top, command.output)
     else:
         from engine import run
 

@@ -85,7 +85,7 @@ def _stepper(place, data, rows: int) -> Callable[[], float]:
     from engine.request import Request
     from engine.run import _start
     from engine.setup import setup
-    from engine.stream.stream import feed_of
+    from engine.stream.streamed import feed_of
 
     config = Config(batch_size=32, epochs=1000, train_split=f"train[:{rows}]",
                     validation_split="test[:64]")

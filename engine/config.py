@@ -5,14 +5,13 @@ Imports nothing heavy, so that `launch.py --help` and a mistyped flag answer at 
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import optim
-from engine.errors import RequestError, one_line, unknown
 
+AUTO = "auto"
 _HERE = Path(__file__).parent
 MODELS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
 TASKS = tuple(sorted(p.stem for p in (_HERE / "tasks").glob("[!_]*.py")))
@@ -56,10 +55,12 @@ class Config:
                                    traced=False)
     train_split: str = option("train", "the split to train on, or a part: train[:10000]",
                               traced=False)
-    validation_split: str = option("test", "a split's name, the share of the training split to "
-                                   "hold out (0.1), or a fold (2/5)", traced=False)
+    validation_split: str = option(AUTO, "a split's name, the share of the training split to hold "
+                                   "out (0.1), or a fold (2/5); auto is the split validation, "
+                                   "else 0.1", traced=False)
     model: Any = option("cnn", "the network", MODELS, brought=True)
-    task: Any = option("classification", "what is learned", TASKS, brought=True)
+    task: Any = option(AUTO, "what is learned; auto is regression where targets are numbers, else "
+                       "classification", (AUTO, *TASKS), brought=True)
     loss: str = option("", "the loss; by default the task's first")
     threshold: float = option(0.5, "the probability from which a label counts, for multilabel")
     optimizer: Any = option("adam", "the optimizer", tuple(optim.OPTIMIZERS), brought=True)
@@ -85,6 +86,11 @@ class Config:
         """How its set is to be read."""
         return Reading(*(getattr(self, name) for name in Reading._fields))
 
+    @property
+    def parts(self) -> "Parts":
+        """Which parts of its set are learnt from and validated on."""
+        return Parts(self.train_split, self.validation_split, self.drop_unlabelled)
+
     def __post_init__(self) -> None:
         """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash."""
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
@@ -105,6 +111,14 @@ class Reading(NamedTuple):
     group: str = ""
     embed: bool = False
     pixels: bool = False
+
+
+class Parts(NamedTuple):
+    """train_split, validation_split and drop_unlabelled of a Config, which says what each is."""
+
+    train: str = "train"
+    validation: str = AUTO
+    drop_unlabelled: bool = False
 
 
 class Hyper(NamedTuple):
@@ -150,91 +164,3 @@ def durations(config: Config, num_train: int) -> Durations:
 def is_ours(value: Any) -> bool:
     """Whether it is a word: no object, nor one as a run's record has it, nor a file's name."""
     return isinstance(value, str) and ".py:" not in value and not value.startswith("<")
-
-
-def check_fields(asked: Any) -> None:
-    """Raise RequestError for a field of a Config or Place whose value is wrong by itself."""
-    for f in dataclasses.fields(asked):
-        value, choices, least = getattr(asked, f.name), f.metadata["choices"], f.metadata["least"]
-        if f.metadata["brought"] and not is_ours(value):
-            continue
-        if choices and value not in choices:
-            raise unknown(f.name, value, choices)
-        bits = 32 if f.name.endswith("seed") else 31
-        if not (isinstance(value, str | bool) or least <= value < 2**bits):  # nor NaN
-            bound = f"less than {2**bits}" if value >= 2**bits else f"{least} or more"
-            raise RequestError(f"--{f.name} {value}: type {bound}.")
-
-
-def check(config: Config, hyper: Any) -> None:
-    """Raise RequestError for what is wrong whatever the data, or has no effect. The command line,
-    `fit` and `train` all ask it; a traced value of `hyper` is taken as it is."""
-    check_fields(config)
-    for name, value in vars(config).items():
-        try:
-            hash(value)
-        except TypeError as error:
-            raise RequestError(
-                f"{name}: this {type(value).__name__} can't be hashed ({one_line(error)}), and "
-                "equal Configs share a program by their hash: use tuples for lists, and frozen "
-                "dataclasses."
-            ) from None
-    for said in (*_impossible(config, hyper), *_without_effect(config, hyper)):
-        raise RequestError(said)
-
-
-def _impossible(config: Config, hyper: Any) -> Iterator[str]:
-    """What can't be meant, in words."""
-    for name, value in (*hyper._asdict().items(), ("threshold", config.threshold)):
-        if not isinstance(value, float | int):
-            continue
-        if not (math.isfinite(value) and value >= 0):
-            yield f"--{name} {value}: type a finite number of 0 or more."
-        if name in (*BELOW_ONE, "threshold") and value >= 1:
-            yield f"--{name} {value}: type a number below 1."
-        if name == "clip_norm" and not value:
-            yield "--clip_norm 0 would train nothing: type a norm above 0, such as 1."
-    if config.microbatch and config.batch_size % config.microbatch:
-        yield f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
-    if config.schedule == "warmup_cosine" and config.warmup_epochs >= config.epochs:
-        yield (f"--warmup_epochs {config.warmup_epochs} is as long as the run of {config.epochs} "
-               "epochs: type less, or more --epochs.")
-
-
-def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
-    """What nothing would use, naming what would."""
-    if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
-        yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
-               f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
-    if not optim.is_ours(config.optimizer):
-        if config.schedule != Config.schedule or config.nesterov:
-            what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
-            yield f"{what} has no effect with an optimizer of your own: leave it out."
-        return
-    given = hyper._asdict() | {"nesterov": config.nesterov or None}
-    for name in _idle(config.optimizer):
-        if given.get(name) is not None:
-            shown = "" if name == "nesterov" else f" {given[name]}"
-            yield (f"--{name}{shown} has no effect with --optimizer {config.optimizer}: "
-                   f"{' and '.join(optim.users(name))} would use it; leave it out.")
-    if config.nesterov and not hyper.momentum:
-        yield (f"--nesterov has no effect with --optimizer {config.optimizer} without momentum: "
-               "type --momentum 0.9.")
-
-
-def _idle(optimizer: str) -> list[str]:
-    """The values that the named optimizer doesn't use, and another one would."""
-    return [name for name in (*Hyper._fields, "nesterov")
-            if (users := optim.users(name)) and optimizer not in users]
-
-
-def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
-    """Both without values that nothing uses, which runs of before were free to name."""
-    if optim.is_ours(config.optimizer):
-        idle = _idle(config.optimizer)
-        hyper = hyper._replace(**{name: None for name in idle if name != "nesterov"})
-        if "nesterov" in idle or not hyper.momentum:
-            config = dataclasses.replace(config, nesterov=False)
-    if config.schedule != "warmup_cosine":
-        config = dataclasses.replace(config, warmup_epochs=Config.warmup_epochs)
-    return config, hyper

@@ -1,7 +1,6 @@
 """The parts of a set that a run learns from and is validated on. N: examples."""
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,10 +8,14 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine.config import Config
+from engine.config import AUTO, Config, Parts
 from engine.devices.mesh import put
-from engine.errors import RequestError, unknown
-from engine.sources.dataset import Dataset, Split
+from engine.errors import RequestError
+from engine.parts import splits
+from engine.sources.dataset import UNLABELLED, Dataset, Split
+from engine.sources.stored import Joined, Stored
+
+CLASSIFICATION = "classification"
 
 
 class Subset(NamedTuple):
@@ -41,89 +44,157 @@ def whole(split: Split) -> Subset:
     return Subset(split, np.arange(len(split.targets), dtype=np.int32))
 
 
-def _bound(text: str | None, default: int, count: int) -> int:
-    if not text:
-        return default
-    value = round(count * int(text[:-1]) / 100) if text.endswith("%") else int(text)
-    return min(max(value + count if value < 0 else value, 0), count)
+def _parts(dataset: Dataset, text: str) -> list[tuple[str, np.ndarray]]:
+    """The splits and their rows int32 that the words of --train_split stand for."""
+    sizes = {name: len(split.targets) for name, split in dataset.splits.items()}
+    return splits.chosen(text, sizes, dataset.name)
 
 
-def named(dataset: Dataset, name: str) -> Subset:
-    """A split, or a slice of one in tensorflow-datasets' words: train[:10000], train[-20%:]."""
-    sliced = re.fullmatch(r"([^\[]+)\[(-?\d{1,18}%?)?:(-?\d{1,18}%?)?\]", name)
-    plain = sliced[1] if sliced else name
-    if plain not in dataset.splits:
-        raise unknown(f"split of {dataset.name}", plain, dataset.splits)
-    subset = whole(dataset.splits[plain])
-    if sliced:
-        count = len(subset.rows)
-        start, stop = _bound(sliced[2], 0, count), _bound(sliced[3], count, count)
-        subset = subset._replace(rows=subset.rows[start:stop])
-    return subset
+def named(dataset: Dataset, text: str) -> Subset:
+    """A split, or parts of some in tensorflow-datasets' words: train[:10000], train[-20%:]+test."""
+    found = _parts(dataset, text)
+    names = {name for name, _ in found}
+    if len(names) == 1:
+        return Subset(dataset.splits[names.pop()], np.concatenate([rows for _, rows in found]))
+    return whole(_joined([(dataset.splits[name], rows) for name, rows in found]))
 
 
-class Fold(NamedTuple):
-    """The `number`th of `count` parts, from 1."""
+def _joined(parts: list[tuple[Split, np.ndarray]]) -> Split:
+    """One split of rows of several, copied."""
+    targets = np.concatenate([split.targets[rows] for split, rows in parts])
+    if isinstance(parts[0][0].inputs, np.ndarray):
+        return Split(np.concatenate([split.inputs[rows] for split, rows in parts]), targets)
+    if isinstance(parts[0][0].inputs, Stored):
+        return Split(Joined([(split.inputs, rows) for split, rows in parts]), targets)
+    import pandas
 
-    number: int
-    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
-
-
-def held_out(text: str) -> float | Fold | None:
-    """What --validation_split `text` takes from the training split; None where it names a split."""
-    value: float | Fold
-    try:
-        value = Fold(*map(int, text.split("/"))) if "/" in text else float(text)
-    except (ValueError, TypeError):
-        return None
-    sound = 1 <= value[0] <= value[1] >= 2 if isinstance(value, Fold) else 0 < value < 1
-    if not sound:
-        raise RequestError(f"--validation_split {text}: type a fraction between 0 and 1, such as "
-                           "0.1, a fold, such as 2/5, or a split's name, such as test.")
-    return value
+    columns = [split.inputs.iloc[rows] for split, rows in parts]
+    return Split(pandas.concat(columns, ignore_index=True), targets)
 
 
-def _parted(subset: Subset, share: float | Fold) -> tuple[Subset, Subset]:
-    """(rest, held out). The same examples whatever the run's seed, so that runs compare.
+def _targets(subset: Subset) -> np.ndarray:
+    return np.asarray(subset.split.targets)[subset.rows]
 
-    Folds hold the same share of every class, and differ in size by one example at most.
-    """
-    order = np.random.default_rng(0).permutation(len(subset.rows))
-    if isinstance(share, Fold):
-        targets = np.asarray(subset.split.targets)[subset.rows[order]]
-        if targets.ndim == 1:  # classes, of which every fold gets its share
-            order = order[np.argsort(targets, kind="stable")]
-        held = order[share.number - 1 :: share.count]
+
+def unlabelled(targets: np.ndarray) -> np.ndarray:
+    """Which of targets [N, ...] are none, bool [N]."""
+    if np.issubdtype(targets.dtype, np.integer):
+        missing = targets == UNLABELLED
     else:
-        held = order[: round(share * len(order))]
-    out = np.zeros(len(order), bool)
-    out[held] = True
-    return (subset._replace(rows=subset.rows[~out]), subset._replace(rows=subset.rows[out]))
+        missing = np.isnan(targets)
+    return missing.reshape(len(targets), -1).any(axis=1)
+
+
+def labelled(subset: Subset, what: str, drop: bool) -> Subset:
+    """The subset without its unlabelled examples. Raises RequestError unless they may be dropped,
+    and where nothing is left."""
+    missing = unlabelled(_targets(subset))
+    count, found = int(missing.sum()), len(missing)
+    if not count:
+        return subset
+    if count == found:
+        raise RequestError(f"{what}: none of its {found:,} examples has a label, so that nothing "
+                           "can be learnt from it or scored on it: name another split.")
+    if not drop:
+        raise RequestError(f"{what}: {count:,} of its {found:,} examples have no label: type "
+                           "--drop_unlabelled to leave them out, or label them.")
+    return subset._replace(rows=subset.rows[~missing])
+
+
+def has_labels(dataset: Dataset, name: str) -> bool:
+    """Whether there is a split of that name with an example to score."""
+    return name in dataset.splits and not unlabelled(
+        np.asarray(dataset.splits[name].targets)).all()
+
+
+def validation_of(dataset: Dataset, parts: Parts) -> str:
+    """--validation_split in words: where it is auto the split named validation, else a tenth."""
+    if parts.validation != AUTO:
+        return parts.validation
+    return "validation" if has_labels(dataset, "validation") else "0.1"
+
+
+def _groups(dataset: Dataset, text: str) -> np.ndarray | None:
+    """The group of every row of the split in `named`'s subset, if the set has groups."""
+    if not dataset.groups:
+        return None
+    found = _parts(dataset, text)
+    if len({name for name, _ in found}) == 1:
+        return np.asarray(dataset.groups[found[0][0]])
+    return np.concatenate([dataset.groups[name][rows] for name, rows in found])
+
+
+def _refuse_one_class(dataset: Dataset, text: str, train: Subset) -> None:
+    targets = _targets(train)
+    if targets.ndim == 1 and len(seen := np.unique(targets)) == 1:
+        raise RequestError(
+            f"--train_split {text} of {dataset.name}: all {len(targets):,} training "
+            f"examples are of one class, {dataset.classes[seen[0]]!r}, so that there is nothing to "
+            "tell apart: look where the labels come from, or take another split."
+        )
 
 
 def partition(dataset: Dataset, config: Config) -> Data:
     """The run's two subsets, on the host.
 
-    Raises RequestError for unknown splits, empty ones, and a batch larger than the set.
+    Raises RequestError for unknown splits, empty ones, unlabelled examples unless the config drops
+    them, a single class, and a batch larger than the set.
     """
-    train, share = named(dataset, config.train_split), held_out(config.validation_split)
+    asked = config.parts
+    text, drop = validation_of(dataset, asked), asked.drop_unlabelled
+    train, share = labelled(named(dataset, asked.train), asked.train, drop), splits.held_out(text)
     found = len(train.rows)
     if share is None:
         try:
-            validation = named(dataset, config.validation_split)
+            validation = named(dataset, text)
         except RequestError as error:
             raise RequestError(f"{error} Or hold out a part of the training split: type "
                                "--validation_split 0.1.") from None
+        validation = labelled(validation, text, drop)
     else:
-        train, validation = _parted(train, share)
+        groups = _groups(dataset, asked.train)
+        out = splits.parted(_targets(train), share,
+                            None if groups is None else groups[train.rows])
+        train, validation = (train._replace(rows=train.rows[~out]),
+                             train._replace(rows=train.rows[out]))
     for name, subset in (("train", train), ("validation", validation)):
         if not len(subset.rows):
-            raise RequestError(f"--train_split {config.train_split} --validation_split "
-                               f"{config.validation_split} leaves no {name} examples of {found}.")
+            raise RequestError(f"--train_split {asked.train} --validation_split {text} leaves no "
+                               f"{name} examples of {found}.")
+    _refuse_one_class(dataset, asked.train, train)
     if config.batch_size > len(train.rows):
         raise RequestError(f"--batch_size {config.batch_size} is larger than the {len(train.rows)} "
                            f"training examples of {dataset.name}: type {len(train.rows)} or less.")
     return Data(train, validation, len(dataset.classes))
+
+
+def judging(dataset: Dataset, parts: Parts) -> tuple[str, Subset | None]:
+    """What judges the trained model, in words, and its examples, None for those of the validation:
+    a split that the user named for it; else a labelled split named test that training left alone.
+    """
+    text = validation_of(dataset, parts)
+    share = splits.held_out(text) is not None
+    trained = {name for name, _ in _parts(dataset, parts.train)}
+    if (share or parts.validation == AUTO) and has_labels(dataset, "test") \
+            and "test" not in trained:
+        return "test", labelled(whole(dataset.splits["test"]), "test", parts.drop_unlabelled)
+    return (f"validation ({text} of {parts.train})" if share else text), None
+
+
+def told(dataset: Dataset, parts: Parts, judges: str) -> str:
+    """What validates, and what it means for the score, in words."""
+    text = validation_of(dataset, parts)
+    if splits.held_out(text) is not None:
+        text = f"{text} of {parts.train}, held out"
+    if judges == "test" and text != "test":
+        return f"{text}; the best epoch is scored on test, once, at the end"
+    return f"{text}; the best epoch is chosen and scored on it, which flatters the score"
+
+
+def natural_task(dataset: Dataset) -> str:
+    """The task that its targets ask for."""
+    targets = next(iter(dataset.splits.values())).targets
+    return CLASSIFICATION if np.issubdtype(targets.dtype, np.integer) else "regression"
 
 
 def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
@@ -144,10 +215,11 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
         return _reshaped(dataset, lambda y: y.reshape(len(y), -1)), ""
     count = len(dataset.classes)
     if kind == "labels":
-        eye = np.eye(count, dtype=np.float32)
-        return _reshaped(dataset, lambda y: eye[y]), f"each example has one of {count} labels"
+        rows = np.vstack([np.eye(count), np.full(count, np.nan)]).astype(np.float32)  # -1: the last
+        return _reshaped(dataset, lambda y: rows[y]), f"each example has one of {count} labels"
     return dataclasses.replace(
-        _reshaped(dataset, lambda y: y[:, None].astype(np.float32)), classes=("class",)
+        _reshaped(dataset, lambda y: np.where(y < 0, np.nan, y)[:, None].astype(np.float32)),
+        classes=("class",)
     ), f"class numbers 0 to {count - 1} are the numbers to predict"
 
 

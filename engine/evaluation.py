@@ -1,48 +1,42 @@
 """Scores of a trained model: after its training, and again from a checkpoint."""
 
-import json
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from engine.config import Config
-from engine.data import Subset, held_out, named, whole
+from engine.data import Subset
 from engine.devices import mesh
+from engine.errors import RequestError
 from engine.job import processes
-from engine.job.host import begin
+from engine.job.host import Host, begin
+from engine.learners.gradient import Gradient
+from engine.parts import other
 from engine.place import Place
 from engine.request import Request
-from engine.setup import Setup, load, of_objects, settle
-from engine.store import record
+from engine.setup import Setup, learner_of, load, settle
+from engine.sources.columns import Columns
+from engine.sources.dataset import Dataset
+from engine.state import State
+from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
+from engine.store.record import Saved
 from engine.stream import judging
-from engine.task import Judged
-
-
-def has_own_test(ready: Setup) -> bool:
-    """Whether there is a split named test that training leaves alone."""
-    splits, trained = ready.dataset.splits, named(ready.dataset, ready.config.train_split)
-    return "test" in splits and trained.split is not splits["test"]
+from engine.task import Judged, Task
+from engine.trained import state_shapes
 
 
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
-    """What judges the model: the validation split named by the user; for a part of the training
-    split, a split named test where training left it alone, else that part. It is on the device, or
-    of a streamed set on the host.
-    """
-    name, splits = ready.config.validation_split, ready.dataset.splits
-    validation = ready.data.validation
-    if ready.stream:
-        validation = ready.stream.on_host(validation)
-    if held_out(name) is None:
-        return name, validation
-    if has_own_test(ready):
-        test = whole(splits["test"])
-        return "test", test if ready.stream else mesh.put(test, ready.everywhere)
-    return f"validation ({name} of {ready.config.train_split})", validation
+    """The name and the examples of what judges the model, on the device, or of a streamed set on
+    the host."""
+    if ready.judged is None:
+        subset = ready.data.validation
+        return ready.judges, ready.stream.on_host(subset) if ready.stream else subset
+    return ready.judges, ready.judged if ready.stream else mesh.put(ready.judged, ready.everywhere)
 
 
 def judged(
@@ -52,47 +46,116 @@ def judged(
     examples already, where a run was trained."""
     name, subset = held_for_evaluation(ready)
     if ready.stream:
-        sums, predicted = judging.judged(ready, ready.stream, variables, subset)
+        found = judging.judged(ready, ready.stream, variables, subset)
     else:
         if evaluate is None or subset is not ready.data.validation:
             evaluate = jax.jit(ready.learner.evaluate)
-        sums = evaluate(variables=variables, subset=subset)
-        inputs = subset.split.inputs[subset.rows]
-        predicted = jax.jit(ready.learner.predict)(variables, inputs)
-    rows, inputs = np.asarray(subset.rows), subset.split.inputs
-    sums, predicted = jax.device_get((sums, predicted))
-    found = Judged(sums, predicted, np.asarray(subset.split.targets)[rows],
-                   lambda which: np.asarray(inputs[rows[which]]))
+        found = _judged(ready.learner, variables, subset, evaluate)
     return ready.task.summarise(found, ready.dataset.classes) | {"split": name}, found
 
 
+def _judged(
+    learner: Gradient, variables: Any, subset: Subset, evaluate: Callable[..., Any]
+) -> Judged:
+    sums = evaluate(variables=variables, subset=subset)
+    inputs = subset.split.inputs[subset.rows]
+    predicted = jax.device_get(jax.jit(learner.predict)(variables, inputs))
+    return Judged(jax.device_get(sums), predicted,
+                  np.asarray(subset.split.targets)[np.asarray(subset.rows)],
+                  lambda which: np.asarray(inputs[which]))
+
+
+class Judge(NamedTuple):
+    """What scores a run's state: its arrays' `shapes`, `where` they lie, and a function of its
+    variables."""
+
+    task: Task
+    shapes: State
+    where: Callable[[Any], Any]
+    scores: Callable[[Any], dict[str, Any]]
+
+
 def evaluate(
-    run: str | Path, data: Any = None, checkpoint: str = "last", config: Config | None = None,
+    run: str | Path, data: Any = None, checkpoint: str = "best", config: Config | None = None,
     place: Place | None = None,
 ) -> dict[str, Any]:
-    """Scores of the `last` or `best` checkpoint of the run in the folder `run`, as metrics.json has
-    them. `data` as `fit` takes it, where the run had objects; `config` where its own can't be read
-    again, since its network was one. Raises RequestError where there is nothing to judge."""
-    saved = record.read(Path(run) / "config.json", config)
+    """Scores of the `best` checkpoint by validation, or the `last`, of the run in the folder `run`,
+    as metrics.json has them. `data` as `fit` takes it, where the run had objects; `config` where
+    its own can't be read again, since its network was one.
+
+    The classes of another set than the run's are found by their names: examples of those that the
+    run doesn't know are counted in `left_out`, and not scored. Raises RequestError where there is
+    nothing to judge."""
+    path = Path(run)
+    saved = record.read(path / "config.json", config)
     config, place = config or saved.request.config, place or saved.request.place
-    record.same_files(Path(run), config, saved.content)
+    record.same_files(path, config, saved.content)
+    columns = folder.columns(path, saved.content)
+    if data is None and config.dataset != saved.request.config.dataset:
+        config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved))
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
-        dataset = load(request, host)
-        request = of_objects(request, dataset, host)
-        # Over every device, which need not share a training batch.
-        ready = settle(request, dataset, host, host.spread(place.fsdp))
+        request, dataset = load(request, host)
+        if dataset.is_table and columns is None:
+            raise RequestError(f"the run in {run} learned from arrays, and {dataset.name} is a "
+                               "table: give arrays, such as table.to_numpy().")
+        if own := dataset.fingerprint == saved.content.get("fingerprint"):
+            record.same_draw(path, config.validation_split, saved.content)
+        judge = (_on_own(request, dataset, host, columns) if own else
+                 _on_other(path, saved, request, dataset, host, columns))
     with processes.naming_the_lost():
-        with Checkpoints(Path(run) / "checkpoints", ready.task.higher, read_only=True) as kept:
-            state, _ = kept.restore(ready.state_shapes, checkpoint)
-        scores, _ = judged(ready, mesh.put(state.variables, ready.where(state.variables)))
+        with Checkpoints(path / "checkpoints", judge.task.higher, read_only=True) as kept:
+            state, _ = kept.restore(judge.shapes, checkpoint)
+        scores = judge.scores(mesh.put(state.variables, judge.where(state.variables)))
     return scores | {"checkpoint": checkpoint, "step": int(state.step)}
 
 
-def tell(request: Request, checkpoint: str) -> None:
-    """`evaluate` the run in the request's folder, printed as JSON."""
-    config, _, place, data = request
-    scores = evaluate(place.run_dir, data, checkpoint, config, place)
-    if processes.first_process():
-        print(json.dumps(scores, indent=2))
+def _side(path: Path, saved: Saved) -> int:
+    """To which another set's pictures are resized: the side of a run's that are square, else 0."""
+    _, shape, dtype = record.inputs_of(path, saved.content)
+    square = len(shape) == 3 and shape[0] == shape[1] and dtype == "uint8"
+    return shape[0] if square else 0
+
+
+def _on_own(
+    request: Request, dataset: Dataset, host: Host, columns: Columns | None
+) -> Judge:
+    """On what judged the run after its training."""
+    # Nothing is trained, so that no batch is too large; and devices need not share one.
+    config = dataclasses.replace(request.config, batch_size=1, microbatch=0)
+    ready = settle(request._replace(config=config), dataset, host,
+                   host.spread(request.place.fsdp), columns)
+    return Judge(ready.task, ready.state_shapes, ready.where,
+                 lambda variables: judged(ready, variables)[0])
+
+
+def _on_other(
+    path: Path, saved: Saved, request: Request, dataset: Dataset, host: Host,
+    columns: Columns | None,
+) -> Judge:
+    """On another set, or on the run's own where that has changed since."""
+    asked, before = request.config, saved.request.config
+    classes, shape, dtype = record.inputs_of(path, saved.content)
+    split = other.split_of(dataset, asked.validation_split,
+                           asked.validation_split != before.validation_split)
+    if request.data is None and asked.dataset == before.dataset and split == before.train_split:
+        raise RequestError(
+            f"{asked.dataset} has changed since the run in {path} began, so that nobody knows what "
+            "of it was trained on: judge on another split or set, by --validation_split or "
+            "--dataset.")
+    found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
+                           columns)
+    for note in found.notes:
+        host.console.print(note)
+    spread = host.spread(request.place.fsdp)
+    learner = learner_of(asked, len(classes), spread, columns)
+    everywhere = mesh.everywhere(spread.mesh if spread else None, host.device)
+    subset = mesh.put(found.subset, everywhere)
+
+    def scores(variables: Any) -> dict[str, Any]:
+        told = _judged(learner, variables, subset, jax.jit(learner.evaluate))
+        return learner.task.summarise(told, classes) | {"split": split, "left_out": found.left_out}
+
+    return Judge(learner.task, state_shapes(learner, saved.request.hyper, shape),
+                 spread.shardings if spread else lambda _: everywhere, scores)

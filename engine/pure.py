@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine.config import Config, check, durations
+from engine.checks import check
+from engine.config import Config, durations
 from engine.data import Data
 from engine.setup import learner_of
 from engine.task import Task

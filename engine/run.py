@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.config import Config, check, check_fields, durations
+from engine.checks import check, check_fields
+from engine.config import Config, durations
 from engine.devices import mesh
 from engine.doors import bring
 from engine.errors import RequestError
@@ -31,8 +32,8 @@ from engine.setup import Setup, setup
 from engine.state import State
 from engine.store import files, folder, record
 from engine.store.checkpoint import Checkpoints
-from engine.stream.stream import Feed, feed_of
-from engine.task import Task
+from engine.stream.streamed import Feed, feed_of
+from engine.task import numbers
 from engine.trained import Run
 from engine.training import MUCH, Logger, Training
 
@@ -86,11 +87,11 @@ def fit(
             )
             state = training.run(state)
         with watched(training.stuck_after):
-            metrics = _conclude(training, state, saved)
+            best, metrics = _conclude(training, state, saved)
             processes.all_agree(True)  # nobody leaves while the first one draws
     train = ready.data.train
-    return Run(path, folder.history(path), metrics, state, ready.learner, ready.dataset.classes,
-               train.input_shape, str(train.split.inputs.dtype))
+    return Run(path, folder.history(path), metrics, best, ready.learner, ready.dataset.classes,
+               train.input_shape, str(train.split.inputs.dtype), ready.columns)
 
 
 def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
@@ -123,6 +124,7 @@ def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
     devices = ready.spread.mesh.size if ready.spread else 1
     saved = folder.described(ready.request, devices=devices, **ready.facts)
     if processes.first_process():
+        folder.write_columns(path, ready.columns)
         folder.write_config(path, saved)
         kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch
         if kept < done:
@@ -167,26 +169,35 @@ def _write_profile(
             + profile.table(found, steps))
 
 
-def _conclude(training: Training, state: State, saved: dict[str, Any]) -> dict[str, Any]:
-    """metrics.json's content; it, the plots and report.html written."""
+def _conclude(
+    training: Training, state: State, saved: dict[str, Any]
+) -> tuple[State, dict[str, Any]]:
+    """The best state and metrics.json's content; it, the plots and report.html written."""
     ready, compiled, path = training.ready, training.programs, training.path
     scores, examples = judged(ready, state.variables, compiled.evaluate)
+    last, best = {"epoch": _epoch(ready, state)} | numbers(scores), state
+    if training.checkpoints.best() != int(state.step):
+        found, _ = training.checkpoints.restore(ready.state_shapes, "best")
+        best = mesh.put(found, ready.where(found))
+        scores, examples = judged(ready, best.variables, compiled.evaluate)
     if not processes.first_process():
-        return scores
+        return best, scores
     task, train, tell = ready.task, ready.data.train, ready.host.console.print
-    history, score = folder.history(path), f"val_{task.score}"
-    best, speed = best_row(history, task), None
+    history, epoch, speed = folder.history(path), _epoch(ready, best), None
     if training.seconds:
         speed = training.steps / ready.lengths.epoch * len(train.rows) / training.seconds
+    validated = {f"val_{task.score}": history[epoch - 1][f"val_{task.score}"]}
     scores |= {
+        "checkpoint": "best", "epoch": epoch, "step": int(best.step),
+        "best": {"epoch": epoch} | validated | numbers(scores), "last": last,
         "seconds_compile": compiled.seconds, "examples_per_second": speed,
         "peak_device_bytes": (ready.device.memory_stats() or {}).get("peak_bytes_in_use"),
         "seconds_train": sum(row["seconds"] for row in history), "device": saved["device"],
-        "best": {"epoch": best["epoch"], score: best[score]},
     }
     files.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
     kind = "images" if len(train.input_shape) == 3 else "examples"
-    tell(f"{scores['split']}: {task.line(scores)}" + (f"; {speed:,.0f} {kind}/s" if speed else ""))
+    tell(f"{scores['split']}: {task.line(scores)}; epoch {epoch} of {len(history)}, the best"
+         + (f"; {speed:,.0f} {kind}/s" if speed else ""))
     if ready.stream and training.seconds:
         share = training.waited / training.seconds
         tell(f"input: the device waited {share:.0%} of the training time for examples"
@@ -195,10 +206,9 @@ def _conclude(training: Training, state: State, saved: dict[str, Any]) -> dict[s
         report.write(path, saved, history, scores,
                      lambda: task.shown(scores, examples, ready.dataset.classes))
         tell(f"report: {path / 'report.html'}")
-    return scores
+    return best, scores
 
 
-def best_row(history: list[dict[str, Any]], task: Task) -> dict[str, Any]:
-    """The best epoch by the task's score; of equal ones the newest, as among the checkpoints."""
-    sign = 1 if task.higher else -1
-    return max(history, key=lambda row: (sign * row[f"val_{task.score}"], row["step"]))
+def _epoch(ready: Setup, state: State) -> int:
+    """The number of the epoch that it is the end of, from 1."""
+    return int(state.step) // ready.lengths.epoch

@@ -1,7 +1,6 @@
 """Data and learner of a request, settled before the first compilation, each choice told."""
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +8,8 @@ import numpy as np
 from jax.sharding import Sharding
 
 from engine import data, loop, sources
-from engine.config import Config, Durations, durations, is_ours
-from engine.data import Data
+from engine.config import AUTO, Config, Durations, durations, is_ours
+from engine.data import Data, Subset
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
 from engine.doors import bring, fitting, network
@@ -18,21 +17,26 @@ from engine.errors import RequestError
 from engine.formulation.rewriting import census
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
+from engine.parts import inventory, splits
+from engine.parts.inventory import Inventory
 from engine.programs import memory
 from engine.request import Request
 from engine.sources import arrays
-from engine.sources.dataset import Dataset
-from engine.sources.stored import Stored
+from engine.sources.columns import Columns
+from engine.sources.dataset import Dataset, is_frame
 from engine.state import State
-from engine.stream import stream
-from engine.stream.stream import Stream
+from engine.stream import choice
+from engine.stream.choice import Stream
 from engine.task import Task
+from engine.tasks.regression import Regression
 
 
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
-    several; `root` is the key of the run, `order` that of its shuffles. Where there is a `stream`,
-    the inputs of `data` are a chunk's shape alone."""
+    several; `judged`, on the host, is what the trained model is scored on, called `judges`, or
+    None where that is the validation; `root` is the key of the run, `order` that of its shuffles.
+    `columns` are those that a table's features were made of. Where there is a `stream`, the inputs
+    of `data` are a chunk's shape alone."""
 
     request: Request
     hyper: Any
@@ -40,10 +44,14 @@ class Setup(NamedTuple):
     spread: Spread | None
     dataset: Dataset
     data: Data
+    inventory: Inventory
+    judges: str
+    judged: Subset | None
     learner: Gradient
     lengths: Durations
     root: jax.Array
     order: jax.Array
+    columns: Columns | None
     stream: Stream | None = None
 
     @property
@@ -97,14 +105,17 @@ class Setup(NamedTuple):
             "device": choose.describe(self.device), "classes": self.dataset.classes,
             "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
             "fingerprint": self.dataset.fingerprint, "files": bring.digests(self.config),
-        }
+            "data": self.inventory._asdict(), "held_out": splits.DRAWN,
+        } | ({"columns": self.columns.digest} if self.columns else {})
 
 
-def load(request: Request, host: Host) -> Dataset:
-    """The set that is named, or given as objects; its targets as the task wants them."""
-    config, task = request.config, bring.task(request.config)
+def load(request: Request, host: Host) -> tuple[Request, Dataset]:
+    """The set that is named, or given as objects, its targets as the task wants them; and the
+    request, in which the data's name and the task that it asks for have settled."""
+    config = request.config
+    kind = "" if config.task == AUTO else bring.task(config).kind
     if request.data is not None:
-        found = arrays.of(request.data, task.kind, stream=request.place.stream)
+        found = arrays.of(request.data, kind, stream=request.place.stream)
     elif config.dataset != arrays.NAME:
         found = sources.load(config.dataset, request.place.data_dir, config.reading,
                              stream=request.place.stream)
@@ -112,15 +123,45 @@ def load(request: Request, host: Host) -> Dataset:
         raise RequestError("its data were objects in Python: go on there, giving them again: "
                            "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
                            "--config FILE.py, a recipe that has them.")
-    suited, told = data.suited(found, task.kind)
+    if not kind:
+        config = dataclasses.replace(config, task=data.natural_task(found))
+        kind = bring.task(config).kind
+        if config.task != data.CLASSIFICATION:
+            host.console.print(f"task: {config.task}, since the targets are numbers")
+    suited, told = data.suited(found, kind)
     if told:
         host.console.print(f"targets: {told}")
-    return suited
+    if request.data is not None:
+        config = dataclasses.replace(config, dataset=suited.name)
+    return request._replace(config=config), suited
 
 
-def learner_of(config: Config, num_outputs: int, spread: Spread | None = None) -> Gradient:
-    """What learns: the network and the task of a config. Raises RequestError for what is none."""
-    return Gradient(config, network.of(config.model, num_outputs), bring.task(config), spread)
+def cut(
+    dataset: Dataset, config: Config, columns: Columns | None = None
+) -> tuple[Dataset, Data, Columns | None]:
+    """The two subsets. A table becomes features, by the `columns` that a run has kept, else as they
+    are fitted to the training examples alone; what comes as arrays has become them already."""
+    found = data.partition(dataset, config)
+    split, rows = found.train
+    if not is_frame(split.inputs):
+        return dataset, found, columns
+    if columns is None:
+        numbers = bring.task(config).kind == "numbers"
+        targets = split.targets[rows] if numbers else None
+        columns = Columns.fit(split.inputs.iloc[rows], config.reading, targets)
+    dataset = columns.encoded(dataset)
+    return dataset, data.partition(dataset, config), columns
+
+
+def learner_of(
+    config: Config, num_outputs: int, spread: Spread | None = None, columns: Columns | None = None
+) -> Gradient:
+    """What learns: the network and the task of a config, as a table's `columns` want them. Raises
+    RequestError for what is none."""
+    task, embeddings = bring.task(config), columns.embeddings if columns else ()
+    if columns and type(task) is Regression:  # a subclass may have a loss of its own
+        task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
+    return Gradient(config, network.of(config.model, num_outputs, embeddings), task, spread)
 
 
 def share_of(config: Config, count: int) -> int:
@@ -137,21 +178,26 @@ def share_of(config: Config, count: int) -> int:
     return share
 
 
-def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None = None) -> Setup:
-    """The data cut as asked, on the devices; the network checked against its inputs."""
+def settle(
+    request: Request, dataset: Dataset, host: Host, spread: Spread | None = None,
+    columns: Columns | None = None,
+) -> Setup:
+    """The data cut as asked, on the devices, a table's by the `columns` of a run where there is
+    one; the network checked against its inputs."""
     config, tell = request.config, host.console.print
-    cut = data.partition(dataset, config)
-    num_train, shape = len(cut.train.rows), cut.train.input_shape
-    kind = "images" if len(shape) == 3 else "examples"
-    tell(f"data: {dataset.name}, {num_train:,} training and {len(cut.validation.rows):,} "
-         f"validation {kind} of {' × '.join(map(str, shape))}")
+    dataset, parts, columns = cut(dataset, config, columns)
+    judges, judged = data.judging(dataset, config.parts)
+    told = data.told(dataset, config.parts, judges)
+    found = inventory.taken(dataset, parts, f"validation: {told}")
+    for line in found.lines():
+        tell(line)
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         tell("optimizer: adamw without --weight_decay is adam")
-    learner = learner_of(config, cut.num_outputs, spread)
-    lengths = durations(config, num_train)
-    variables = fitting.check(learner, request.hyper, lengths, cut)
+    learner = learner_of(config, parts.num_outputs, spread, columns)
+    lengths = durations(config, len(parts.train.rows))
+    variables = fitting.check(learner, request.hyper, lengths, parts)
     if not is_ours(config.model):
-        _tell_formulation(learner, variables, shape, host)
+        _tell_formulation(learner, variables, parts.train.input_shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
     if reason != loop.WHOLE_BATCH:
@@ -159,37 +205,14 @@ def settle(request: Request, dataset: Dataset, host: Host, spread: Spread | None
     learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=size))
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
-        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, cut, learner,
-        lengths, jax.random.key(config.seed), jax.random.key(order),
+        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, parts, found,
+        judges, judged, learner, lengths, jax.random.key(config.seed), jax.random.key(order),
+        columns,
     )
     where = ready.everywhere
     ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)
                               for name in ("hyper", "root", "order")})
-    reason = _streamed(request, cut, host)
-    if not reason:
-        try:
-            return ready._replace(data=data.place(cut, where))
-        except jax.errors.JaxRuntimeError as error:
-            if not memory.exhausted(error):
-                raise
-            reason = "it doesn't fit the device's memory"
-    streamed = stream.stream_of(ready, reason)
-    tell(f"stream: {streamed}")
-    return ready._replace(data=streamed.given(cut, where), stream=streamed)
-
-
-def _streamed(request: Request, cut: Data, host: Host) -> str:
-    """Why the examples are to be streamed; '' where they are to lie on the device."""
-    splits = {id(part.split): part.split.inputs for part in (cut.train, cut.validation)}.values()
-    need = sum(math.prod(x.shape) * x.dtype.itemsize for x in splits) / 1e9
-    room = memory.free(host.device)
-    if request.place.stream:
-        return "as asked"
-    if isinstance(cut.train.split.inputs, Stored):
-        return cut.train.split.inputs.reason
-    if room is not None and need > room / 1e9:
-        return f"its {need:,.1f} GB don't fit the {room / 1e9:,.1f} GB that the device has free"
-    return ""
+    return choice.laid(ready)
 
 
 def _tell_formulation(
@@ -207,8 +230,7 @@ def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
     spread, tell = host.spread(request.place.fsdp), host.console.print
     share = share_of(request.config, spread.shares if spread else 1)
-    dataset = load(request, host)
-    ready = settle(of_objects(request, dataset, host), dataset, host, spread)
+    ready = settle(*load(request, host), host, spread)
     if ready.stream:  # which a resumed run is to do again, whatever memory it finds
         place = dataclasses.replace(request.place, stream=True)
         ready = ready._replace(request=ready.request._replace(place=place))
@@ -226,14 +248,3 @@ def setup(request: Request, host: Host) -> Setup:
     return ready
 
 
-def of_objects(request: Request, dataset: Dataset, host: Host) -> Request:
-    """The request, its data without a name named; a tenth is held out where they have no part to
-    validate on."""
-    if request.data is None:
-        return request
-    config = dataclasses.replace(request.config, dataset=dataset.name)
-    if config.validation_split == Config.validation_split and "test" not in dataset.splits:
-        host.console.print("validation: a tenth of the training examples, held out, as there is no "
-                           "split named test")
-        config = dataclasses.replace(config, validation_split="0.1")
-    return request._replace(config=config)

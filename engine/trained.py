@@ -14,6 +14,8 @@ from engine.config import Config, Durations
 from engine.errors import RequestError
 from engine.learners.gradient import Gradient
 from engine.setup import learner_of
+from engine.sources.columns import Columns
+from engine.sources.dataset import is_frame
 from engine.state import State
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
@@ -25,7 +27,8 @@ BATCH = 128  # examples that predict holds on the device at a time
 @dataclass(frozen=True)
 class Run:
     """`history` has a row an epoch, `metrics` is metrics.json's content ({} of an unfinished run),
-    `state` the last one, `classes` the names of classes, labels or numbers."""
+    `state` the last one, `classes` the names of classes, labels or numbers, `columns` what makes a
+    table's features, or None."""
 
     path: Path
     history: list[dict[str, Any]]
@@ -35,12 +38,14 @@ class Run:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     input_dtype: str
+    columns: Columns | None = None
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Of each of `inputs` [N, ...], as the run was trained on them: all probabilities float32
-        [N, C] (classes, labels), or the numbers [N, K]. Raises RequestError for other shapes or
-        dtypes."""
-        inputs = np.asarray(inputs)
+        [N, C] (classes, labels), or the numbers [N, K]. Of a table they are a pandas DataFrame, its
+        columns found by name, or features that `columns.encode` made. Raises RequestError for other
+        shapes or dtypes, and for columns that are missing."""
+        inputs = np.asarray(self._encoded(inputs))
         if inputs.shape[1:] != self.input_shape:
             wanted = ", ".join(map(str, ("N", *self.input_shape)))
             raise RequestError(f"predict got inputs of shape {inputs.shape}: the run in "
@@ -59,6 +64,14 @@ class Run:
             parts.append(np.asarray(told)[: len(batch)])
         return np.concatenate(parts)
 
+    def _encoded(self, inputs: Any) -> Any:
+        if not is_frame(inputs):
+            return inputs
+        if self.columns is None:
+            raise RequestError(f"predict got a table: the run in {self.path} learned from "
+                               f"{self.input_dtype} arrays of {self.input_shape}; give those.")
+        return self.columns.encode(inputs)
+
     def __repr__(self) -> str:
         told = self.learner.task.line(self.metrics) if self.metrics else "not finished"
         return f"Run({str(self.path)!r}: {len(self.history)} epochs, {told})"
@@ -75,8 +88,15 @@ def _predicted(learner: Gradient, variables: Any, inputs: jax.Array) -> jax.Arra
     return learner.predict(variables, inputs)
 
 
-def load(run: str | Path, config: Config | None = None, checkpoint: str = "last") -> Run:
-    """The run in the folder `run`, in any process; its `last` or `best` checkpoint.
+def state_shapes(learner: Gradient, hyper: Any, input_shape: tuple[int, ...]) -> State:
+    """The shapes and dtypes of a run's state, whatever it was trained on."""
+    return jax.eval_shape(lambda: learner.begin(
+        hyper, jax.random.key(0), jnp.zeros((1, *input_shape)), Durations(1, 0, 1)))
+
+
+def load(run: str | Path, config: Config | None = None, checkpoint: str = "best") -> Run:
+    """The run in the folder `run`, in any process; its `best` checkpoint by validation, or its
+    `last`, which a resumed run goes on from.
 
     `config` is needed where the run's own can't be read again: its network, task or optimizer were
     objects. Raises RequestError where there is no run, or a file of the user's has changed.
@@ -86,11 +106,10 @@ def load(run: str | Path, config: Config | None = None, checkpoint: str = "last"
     config = config or saved.request.config
     record.same_files(path, config, saved.content)
     classes, shape, dtype = record.inputs_of(path, saved.content)
-    learner = learner_of(config, len(classes))
-    shapes = jax.eval_shape(lambda: learner.begin(
-        saved.request.hyper, jax.random.key(0), jnp.zeros((1, *shape)), Durations(1, 0, 1)
-    ))
+    columns = folder.columns(path, saved.content)
+    learner = learner_of(config, len(classes), columns=columns)
+    shapes = state_shapes(learner, saved.request.hyper, shape)
     with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
         state, _ = kept.restore(shapes, checkpoint)
     return Run(path, folder.history(path), folder.metrics(path), jax.device_put(state), learner,
-               classes, shape, dtype)
+               classes, shape, dtype, columns)

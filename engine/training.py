@@ -23,7 +23,7 @@ from engine.setup import Setup
 from engine.state import State
 from engine.store import folder
 from engine.store.checkpoint import Checkpoints
-from engine.stream.stream import Feed, Unfed
+from engine.stream.streamed import Feed, Unfed
 
 MUCH = 0.1  # of an epoch's time, from which on waiting for the examples is told
 MOVES = 20  # of a terminal's line, an epoch

@@ -9,12 +9,13 @@ from conftest import ROOT
 
 import launch as program
 from engine import optim
+from engine.checks import check
 from engine.command import flags
-from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, check, durations
-from engine.data import held_out
+from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, durations
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
 from engine.job import processes
+from engine.parts.splits import held_out
 from engine.place import Place
 from engine.request import Request
 from engine.store import folder, record
@@ -39,7 +40,7 @@ def test_flags_override_a_recipe_and_leave_the_rest():
 
 def test_every_choice_is_there():
     choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(Config)}
-    assert choices["model"] == MODELS == ("cnn", "resnet20")
+    assert choices["model"] == MODELS == ("cnn", "linear", "mlp", "resnet20")
     assert choices["task"] == TASKS == ("classification", "multilabel", "regression")
     assert all(network.of(name, 3) for name in MODELS)
     assert all(bring.task(Config(task=name)).loss for name in TASKS)
@@ -59,7 +60,7 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
     "words, said",
     [
         (["--modle", "cnn"], "model"),
-        (["--model", "cnm"], "choose from cnn, resnet20"),
+        (["--model", "cnm"], "choose from cnn, linear, mlp, resnet20"),
         (["--optimizer", "adamm"], "did you mean adam"),
         (["--schedule", "cosin"], "did you mean cosine"),
         (["--device", "cuda"], "choose from auto, cpu, gpu, tpu"),
@@ -83,7 +84,9 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
          "--resume is for train and sweep, not for eval."),
         (["lr-find", "--resume", "there"], "--resume is for train and sweep, not for lr-find."),
         (["sweep", "--checkpoint", "best"], "--checkpoint is for eval and predict, not for sweep."),
-        (["--json"], "--json is for doctor, not for train."),
+        (["--json"], "--json is for doctor and eval, not for train."),
+        (["eval", "--run_dir", "here", "--top", "3"], "--top is for predict, not for eval."),
+        (["predict", "--run_dir", "here", "--top", "0", "a.png"], "--top 0: type 1 or more."),
         (["eval", "--run_dir", "here", "--checkpoint", "bets"], "did you mean best"),
         (["sweeep"], "did you mean sweep"),
         (["lr_find"], "did you mean lr-find"),
@@ -270,7 +273,7 @@ def test_help_version_and_mistyped_words_answer_before_anything_heavy_is_importe
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^flaxmill(, not installed| \d+\.\d+\.\d+)$", done.stdout, re.M)
-    assert "--learning_rate" in done.stdout and "cnn, resnet20, FILE.py:NAME" in done.stdout
+    assert "--learning_rate" in done.stdout and f"{', '.join(MODELS)}, FILE.py:NAME" in done.stdout
 
 
 SEARCH_WORDS = {

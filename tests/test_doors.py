@@ -326,5 +326,5 @@ def test_data_that_were_objects_are_given_again(two, begun, capsys):
         said = refused(capsys, *words, path)
         assert "its data were objects in Python" in said and "resume=path" in said
     (folder / "all.py").write_text(RECIPE)
-    assert launch.main(["eval", "--run_dir", path, "--config", "all.py"]) == 0
+    assert launch.main(["eval", "--json", "--run_dir", path, "--config", "all.py"]) == 0
     assert json.loads(capsys.readouterr().out)["loss"] == two[1].metrics["loss"]

@@ -1,8 +1,10 @@
 """Folders of pictures: known answers, what is refused and in which words."""
 
+import hashlib
 import io
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from engine import sources
 from engine.config import Reading
 from engine.devices import choose as devices
 from engine.errors import RequestError
-from engine.sources import cache, dataset, image, image_folder
+from engine.sources import cache, dataset, image, image_folder, tree
 
 
 @pytest.fixture(autouse=True)
@@ -64,25 +66,42 @@ def test_cifar10_written_as_files_is_cifar10(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[row]).save(path)
     found = load(tmp_path / "cifar")
-    assert found.classes == whole.classes and list(found.splits) == ["test", "train"]
+    assert found.classes == whole.classes and list(found.splits) == ["train", "test"]
     for split, rows in parts.items():
-        ordered = rows[0] + np.argsort(labels[rows], kind="stable")  # by class, then by name
+        names = {f"{split}/{whole.classes[labels[row]]}/{row:03}.png": row for row in rows}
+        ordered = [names[name] for name in sorted(names, key=mixed)]
         assert np.array_equal(found.splits[split].inputs, images[ordered])
         assert np.array_equal(found.splits[split].targets, labels[ordered])
         assert found.splits[split].inputs.dtype == np.uint8
         assert found.splits[split].targets.dtype == np.int32
 
 
-def test_jpegs_are_what_pillow_reads_in_the_order_of_their_names(tmp_path):
-    names = ["9/b.jpg", "10/x/deep/a.JPEG", "10/a.jpg", "9/a.jpg"]
+def mixed(name: str) -> str:
+    """What pictures are sorted by: not their class."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def test_jpegs_are_what_pillow_reads_in_an_order_drawn_from_their_names(tmp_path):
+    names = ["9/b.jpg", "10/x/deep/a.JPEG", "10/a.jpg", "9/a.jpg", "9/c.jpg", "10/é.jfif"]
     for n, name in enumerate(names):
         draw(tmp_path / "set" / name, n)
     found = load(tmp_path / "set")
     images, labels = found.splits["train"]
-    ordered = ["10/a.jpg", "10/x/deep/a.JPEG", "9/a.jpg", "9/b.jpg"]
+    ordered = sorted(names, key=mixed)
     expected = [np.asarray(Image.open(tmp_path / "set" / name)) for name in ordered]
     assert found.classes == ("10", "9")  # as text
-    assert np.array_equal(images, expected) and labels.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(images, expected)
+    assert labels.tolist() == [int(name.startswith("9")) for name in ordered]
+    assert labels.tolist() == [1, 0, 0, 1, 0, 1]  # the same on every machine
+
+
+def test_the_order_is_the_same_where_accents_are_written_apart(tmp_path):
+    """As macOS keeps them."""
+    for form in ("NFC", "NFD"):
+        for n in range(12):
+            draw(tmp_path / form / "é" / unicodedata.normalize(form, f"é{n}.png"), n)
+    apart, together = (load(tmp_path / form).splits["train"].inputs for form in ("NFD", "NFC"))
+    assert np.array_equal(apart, together)
 
 
 def test_classes_are_those_of_all_splits(tmp_path):
@@ -99,24 +118,29 @@ def test_pictures_are_grey_where_all_are(tmp_path):
     draw(tmp_path / "set/a/2.png", mode="1")
     draw(tmp_path / "set/b/3.png", mode="LA")
     assert load(tmp_path / "set").splits["train"].inputs.shape == (3, 6, 6, 1)
-    clear = draw(tmp_path / "set/b/4.png", mode="RGBA")
+    draw(tmp_path / "set/b/4.png", mode="RGBA")
     images, _ = load(tmp_path / "set").splits["train"]
     assert images.shape == (4, 6, 6, 3)
-    assert np.array_equal(images[3], np.asarray(Image.open(clear))[..., :3])
     grey = np.asarray(Image.open(tmp_path / "set/a/1.png"))
-    assert np.array_equal(images[0], np.stack([grey] * 3, -1))
+    row = sorted(["a/1.png", "a/2.png", "b/3.png", "b/4.png"], key=mixed).index("a/1.png")
+    assert np.array_equal(images[row], np.stack([grey] * 3, -1))
+    for path in (tmp_path / "set/b").iterdir():
+        path.unlink()
+    draw(tmp_path / "set/b/3.png", mode="LA")
+    coloured = load(tmp_path / "set", reading=Reading(background="red"))
+    assert coloured.splits["train"].inputs.shape == (3, 6, 6, 3)
 
 
 def test_sizes_that_vary_ask_for_image_size(tmp_path):
     wide = draw(tmp_path / "set/train/a/1.png", size=(9, 6))
     draw(tmp_path / "set/test/a/1.png", size=(5, 6))
-    refused(tmp_path / "set", r"vary in size \(\(6, 5\), then \(6, 9\)\): pass --image_size, 64")
+    refused(tmp_path / "set", r"vary in size \(\(6, 9\), then \(6, 5\)\): pass --image_size, 64")
     images, _ = load(tmp_path / "set", reading=Reading(7)).splits["train"]
     resized = Image.open(wide).resize((7, 7), Image.Resampling.BILINEAR)
     assert np.array_equal(images[0], np.asarray(resized))
 
 
-def test_what_is_no_picture_is_left_out_and_told_in_a_line(pets, capfd):
+def test_what_is_no_picture_is_left_out_and_told_in_a_note(pets, capfd):
     sound = load(pets).fingerprint
     capfd.readouterr()
     for name in (".DS_Store", "train/Thumbs.db", "train/.hidden/x.png", "train/cat/.x.png"):
@@ -126,9 +150,11 @@ def test_what_is_no_picture_is_left_out_and_told_in_a_line(pets, capfd):
     assert load(pets).fingerprint == sound and capfd.readouterr().err == ""
     (pets / "README").write_text("Pets.")
     (pets / "train/cat/notes.txt").write_text("A cat.")
-    assert load(pets).fingerprint == sound
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "2 files are no .png, .jpg" in line and "'README' is one" in line
+    found = load(pets)
+    assert found.fingerprint == sound and capfd.readouterr().err == ""
+    (line,) = [note for note in found.notes if "no .png, .jpg" in note]
+    assert line.startswith("2 files are") and "'README' is one" in line
+    assert "5 hidden files or folders, or a system's own, are left out" in found.notes
 
 
 def test_a_tilde_is_the_home(pets, monkeypatch):
@@ -177,21 +203,105 @@ def test_a_folder_without_pictures_is_no_class(pets):
 ])  # fmt: skip
 def test_damaged_pictures_are_named(content, words, pets):
     (pets / "test/dog/7.png").write_bytes(content)
-    refused(pets, f"test/dog/7.png is not an image that can be read: {words}.*. Mend it, or take",
-            reading=Reading(6))  # fmt: skip
+    refused(pets, f"1 of its 8 pictures can't be read: test/dog/7.png .{words}.*.; mend them, take "
+            "them out, or leave them out by --skip_bad", reading=Reading(6))  # fmt: skip
+    assert not list(cache.folder().glob("*"))
 
 
-def test_pixels_of_more_than_8_bits_are_refused(pets):
-    Image.fromarray(np.full((6, 6), 60_000, np.uint16)).save(pets / "train/cat/0.png")
-    refused(pets, "cat/0.png is not an image.*16 bits or more would be cut off at 255")
+def spoil(pets: Path) -> None:
+    """One file that its header tells of, and one that decoding does, in each split."""
+    for split, names in (("train", ("cat/0.png", "dog/1.png")), ("test", ("cat/6.png",))):
+        (pets / split / names[0]).write_bytes(b"")
+        for name in names[1:]:
+            whole = (pets / split / name).read_bytes()
+            (pets / split / name).write_bytes(whole[: len(whole) // 2])
 
 
-def test_every_header_is_judged_before_a_pixel_is_decoded(pets, monkeypatch):
+def test_all_damaged_pictures_are_named_at_once(pets):
+    spoil(pets)
+    named = r"test/cat/6.png .its content is no.*, train/cat/0.png .its.*, train/dog/1.png .it"
+    refused(pets, f"3 of its 8 pictures can't be read: {named}")
+    refused(pets, f"3 of its 8 pictures can't be read: {named}", splits=["test"])
+    for name in ("train/cat/0.png", "test/cat/6.png"):
+        draw(pets / name)
+    refused(pets, "1 of its 8 pictures can't be read: train/dog/1.png .it is damaged: .*truncated")
+
+
+def test_ten_damaged_pictures_are_named_of_many(tmp_path):
+    for n in range(25):
+        draw(tmp_path / f"set/{n % 2}/{n:02}.png").write_bytes(b"")
+    draw(tmp_path / "set/0/sound.png")
+    refused(tmp_path / "set", "25 of its 26 pictures can't be read: 0/00.png .* 0/18.png .* and 15")
+
+
+def test_damaged_pictures_are_left_out_where_that_is_asked_for(pets, monkeypatch):
+    whole = load(pets)
+    spoil(pets)
+    left = load(pets, reading=Reading(skip_bad=True))
+    for split, bad in (("train", ("cat/0.png", "dog/1.png")), ("test", ("cat/6.png",))):
+        paths = {"train": [f"{('cat', 'dog')[n % 2]}/{n}.png" for n in range(6)],
+                 "test": ["cat/6.png", "dog/7.png"]}[split]
+        kept = [not path.endswith(bad) for path in
+                sorted((f"{split}/{path}" for path in paths), key=mixed)]
+        for found, before in zip(left.splits[split], whole.splits[split], strict=True):
+            assert np.array_equal(found, before[kept])
+        (note,) = [note for note in left.notes if f" of {split} are left out" in note]
+        assert note.startswith(f"{len(bad)} damaged files") and all(name in note for name in bad)
     monkeypatch.setattr(image, "read", lambda *_: pytest.fail("it decodes"))
-    (pets / "test/dog/7.png").write_bytes(flat_png(8_001, 8_000))
-    refused(pets, "more than 64,000,000 pixels")
+    again = load(pets, reading=Reading(skip_bad=True))
+    assert (again.notes, again.fingerprint) == (left.notes, left.fingerprint)
+
+
+def test_a_split_without_a_sound_picture_is_refused(pets):
+    for path in (pets / "test").rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:-60])
+    refused(pets, "no picture of test can be read: test/cat/6.png .it is damaged",
+            reading=Reading(skip_bad=True))
+    for path in (pets / "test").rglob("*.png"):
+        path.write_bytes(b"")
+    refused(pets, "no picture of test can be read", reading=Reading(skip_bad=True))
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+@pytest.mark.parametrize("what", ["vanish", "change"])
+@pytest.mark.parametrize("when", ["check", "read"])
+def test_a_folder_that_changes_while_it_is_read_is_told(when, what, skip_bad, pets, monkeypatch):
+    before, path = getattr(image, when), pets / "train/dog/3.png"
+
+    def changing(*args):
+        if what == "vanish":
+            path.unlink(missing_ok=True)
+        else:
+            draw(path, 9)
+        return before(*args)
+
+    monkeypatch.setattr(image, when, changing)
+    refused(pets, "1 of 8 files changed or vanished while it was read, 'train/dog/3.png' for one; "
+            "run again when nothing writes there", reading=Reading(skip_bad=skip_bad))
+    assert not cache.folder().exists() or not list(cache.folder().glob("*"))
+
+
+def test_a_set_that_cannot_be_one_array_is_refused_before_a_pixel_is_decoded(pets, monkeypatch):
+    monkeypatch.setattr(image, "read", lambda *_: pytest.fail("it decodes"))
     draw(pets / "test/dog/7.png", size=(6, 5))
     refused(pets, "vary in size")
+    refused(pets, "unknown background 'wite': did you mean white",
+            reading=Reading(background="wite"))
+
+
+def test_the_first_frame_is_taken_and_that_is_told(tmp_path):
+    frames = [Image.new("L", (6, 6), value) for value in (10, 200)]
+    (tmp_path / "set/a").mkdir(parents=True)
+    for ending in ("gif", "webp", "png", "tif"):
+        frames[0].convert("RGB").save(tmp_path / f"set/a/x.{ending}", save_all=True, lossless=True,
+                                      append_images=[frames[1].convert("RGB")])
+    draw(tmp_path / "set/b/1.gif")
+    for _ in range(2):  # decoded, then kept
+        found = load(tmp_path / "set")
+        assert ("4 pictures have several frames or pages, of which the first is taken: 'a/x.gif' "
+                "is one") in found.notes
+        images, labels = found.splits["train"]
+        assert (images[labels == 0] == 10).all()
 
 
 def test_a_link_may_lead_to_a_file_inside(pets):
@@ -223,14 +333,14 @@ def test_other_links_are_refused(target, words, pets, tmp_path):
 
 def test_a_pipe_is_not_waited_for(pets):
     os.mkfifo(pets / "train/cat/x.png")
-    refused(pets, "train/cat/x.png is not an image that can be read: it is no regular file")
+    refused(pets, "1 of its 9 pictures can't be read: train/cat/x.png .it is no regular file")
 
 
 def test_a_folder_that_may_not_be_read_is_told(pets, monkeypatch):
     def scandir(path):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(image_folder.os, "scandir", scandir)
+    monkeypatch.setattr(tree.os, "scandir", scandir)
     refused(pets, "pets: Permission denied; type the path")
 
 
@@ -238,7 +348,7 @@ def test_numbers_of_files_and_of_bytes_are_bounded(pets, monkeypatch):
     monkeypatch.setattr(dataset, "MOST_BYTES", 8 * 6 * 6 * 3 - 1)
     monkeypatch.setattr(image, "read", lambda *_: pytest.fail("it decodes"))
     refused(pets, "its 8 pictures of 6 × 6 × 3 are more than the 7 that can be held: type a small")
-    monkeypatch.setattr(image_folder, "MOST_EXAMPLES", 13)  # and six folders
+    monkeypatch.setattr(tree, "MOST_EXAMPLES", 13)  # and six folders
     refused(pets, "it holds more than 13 files; name a smaller folder")
 
 
@@ -260,7 +370,7 @@ def test_as_many_pixels_as_four_of_the_largest_are_decoded_at_once(pets, monkeyp
     load(pets, reading=Reading(6))
     monkeypatch.setattr(image_folder, "_AT_ONCE", 3 * 900 * 1000)
     load(pets, reading=Reading(5))
-    assert threads == [64, 64, 64, 64, 3, 3]
+    assert threads == [64, 64, 64, 64, 3, 3]  # headers, two splits; and again
 
 
 def test_the_second_start_decodes_nothing(pets, monkeypatch, capfd):

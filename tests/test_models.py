@@ -2,11 +2,13 @@ import functools
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import QUICK
 
 from engine.doors import network
+from models.mlp import MLP
 
 
 def build(name: str):
@@ -140,3 +142,58 @@ def test_an_image_that_is_too_small_is_a_value_error():
     with pytest.raises(ValueError, match="need 18 × 18 pixels, got 17 × 40"):
         jax.eval_shape(init, jax.random.key(0), np.zeros((1, 17, 40, 3), "f4"))
     assert jax.eval_shape(init, jax.random.key(0), np.zeros((1, 18, 18, 3), "f4"))
+
+
+def test_linear_begins_at_zero_and_is_a_product():
+    model, x = network.of("linear", 3).module, np.random.default_rng(0).normal(size=(4, 2, 3))
+    variables = model.init(jax.random.key(0), x.astype("f4"))
+    assert jax.tree.map(jnp.shape, variables["params"]) == {"Dense_0": {"kernel": (6, 3),
+                                                                        "bias": (3,)}}
+    assert not any(p.any() for p in jax.tree.leaves(variables))
+    kernel, bias = np.arange(18.0).reshape(6, 3), np.array([1.0, 2.0, 3.0])
+    layer = {"kernel": jnp.float32(kernel), "bias": jnp.float32(bias)}
+    got = model.apply({"params": {"Dense_0": layer}}, x.astype("f4"))
+    np.testing.assert_allclose(got, x.reshape(4, 6) @ kernel + bias, rtol=1e-5)
+
+
+def initial(model, x):
+    init = jax.jit(partial(model.init, train=False), compiler_options=QUICK)
+    return init(jax.random.key(0), x.astype("f4"))
+
+
+def test_mlp_equals_an_independent_one():
+    """Of two numbers and two columns of codes, 5 and 3 of them."""
+    model = network.of(partial(MLP, hidden=(6, 4)), 2, (5, 3)).module
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=(7, 2)), rng.integers(0, 5, 7), rng.integers(0, 3, 7)])
+    variables = initial(model, x)
+    params = jax.tree.map(np.asarray, variables["params"])
+    assert {name: p["embedding"].shape for name, p in params.items() if "Embed" in name} == \
+        {"Embed_0": (5, 4), "Embed_1": (3, 3)}  # 1.6 · 5^0.56 = 3.94, 1.6 · 3^0.56 = 2.96
+    want = np.concatenate([x[:, :2], params["Embed_0"]["embedding"][x[:, 2].astype(int)],
+                           params["Embed_1"]["embedding"][x[:, 3].astype(int)]], axis=1)
+    for name in ("Dense_0", "Dense_1", "Dense_2"):
+        want = want @ params[name]["kernel"] + params[name]["bias"]
+        want = want if name == "Dense_2" else np.maximum(want, 0)
+    np.testing.assert_allclose(model.apply(variables, x.astype("f4"), train=False), want, atol=1e-5)
+
+
+def test_mlp_takes_pictures_and_drops_out_in_training_alone():
+    model = MLP(2, hidden=(512,), dropout=0.25)
+    x = np.random.default_rng(0).random((2, 4, 4, 3), dtype=np.float32)
+    variables = initial(model, x)
+    still = model.apply(variables, x, train=False)
+    np.testing.assert_array_equal(still, MLP(2, hidden=(512,)).apply(variables, x, train=True))
+    _, kept = model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)},
+                          capture_intermediates=True)
+    dropped = np.asarray(kept["intermediates"]["Dropout_0"]["__call__"][0])
+    active = np.maximum(np.asarray(kept["intermediates"]["Dense_0"]["__call__"][0]), 0)
+    share = (dropped[active > 0] == 0).mean()
+    assert 0.18 < share < 0.32
+    np.testing.assert_allclose(dropped[dropped > 0], active[dropped > 0] / 0.75, rtol=1e-6)
+
+
+def test_mlps_kernels_are_he_normal():
+    params = initial(MLP(3), np.zeros((1, 300)))["params"]
+    for name, fan in (("Dense_0", 300), ("Dense_1", 128)):
+        assert np.asarray(params[name]["kernel"]).std() == pytest.approx((2 / fan) ** 0.5, rel=0.03)

@@ -1,5 +1,7 @@
 """Networks of every kind as two pure functions, against what their own libraries compute."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -171,3 +173,43 @@ def test_a_function_makes_one():
 def test_what_is_no_network_is_refused(model, said):
     with pytest.raises(RequestError, match=said):
         network.of(model, 3)
+
+
+class Embeds(nn.Module):
+    """Of its inputs, the last are codes."""
+
+    num_outputs: int
+    embeddings: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, x):
+        codes = x[:, x.shape[1] - len(self.embeddings):].astype(int)
+        parts = [nn.Embed(count, 2)(codes[:, at]) for at, count in enumerate(self.embeddings)]
+        return nn.Dense(self.num_outputs)(jnp.concatenate([x[:, :1], *parts], axis=1))
+
+
+class EmbedsNNX(nnx.Module):
+    def __init__(self, num_outputs, embeddings=(), *, rngs):
+        self.embed = nnx.Embed(embeddings[0] if embeddings else 1, num_outputs, rngs=rngs)
+
+    def __call__(self, x):
+        return self.embed(x[:, -1].astype(int))
+
+
+@pytest.mark.parametrize("model", [
+    Embeds, EmbedsNNX, partial(Embeds, num_outputs=3), Embeds(3, (7,)),
+    lambda num_outputs, embeddings: Embeds(num_outputs, embeddings),
+])
+def test_a_network_is_handed_how_many_codes_it_embeds(model):
+    made = network.of(model, 3, (7,))
+    variables = jax.eval_shape(made.init, KEY, X)
+    assert 7 in {leaf.shape[0] for leaf in jax.tree.leaves(variables["params"])}
+    outputs = jax.eval_shape(lambda v: made.apply(v, X, False)[0], variables)
+    assert outputs.shape == (6, 3)
+
+
+@pytest.mark.parametrize("model", ["linear", "cnn", Tiny, Tiny(3), Embeds(3, (6,)), Layers, Pair()])
+def test_a_network_that_embeds_nothing_is_refused_where_there_are_codes(model):
+    network.of(model, 3)
+    with pytest.raises(RequestError, match="embeds nothing, .*: type --model mlp, or let"):
+        network.of(model, 3, (7,))

@@ -3,6 +3,7 @@
 # ruff: noqa: F811  # fixtures that come from archives.py
 
 import concurrent.futures
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -162,6 +163,7 @@ def refused(root):
                   str(root / "downloads/flaxmill/cifar-10-binary.tar.gz")):  # fmt: skip
         assert words in str(error.value)
     assert files(root) == []
+    assert not root.exists() or not any(root.iterdir())
     return str(error.value), time.perf_counter() - start
 
 
@@ -193,6 +195,33 @@ def test_no_network(monkeypatch, tmp_path):
     moved_to(monkeypatch, f"http://127.0.0.1:{port}/a.tar.gz")
     words, seconds = refused(tmp_path)
     assert "refused" in words and seconds < 2
+    refused(tmp_path / "new/folder")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    refused(tmp_path / "mine")
+    assert (tmp_path / "mine").exists()
+
+
+def test_a_missing_archive_leaves_no_folder(server, tmp_path):
+    server.bodies["/cifar-10-binary.tar.gz"] = PAGE
+    with pytest.raises(errors.RunError, match="an HTML page"):
+        sources.load("cifar10", data_dir=str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_lock_that_was_taken_away_is_none(tmp_path):
+    """One waits for it; whoever has it takes it away, and a third makes another."""
+    path, held = tmp_path / "a.lock", contextlib.ExitStack()
+    with held, contextlib.ExitStack() as other:
+        assert prepare._locked(path, other)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            waiting = pool.submit(prepare._locked, path, held)
+            time.sleep(0.1)
+            path.unlink()
+            path.touch()
+            other.close()
+            assert waiting.result() is False
+        assert prepare._locked(path, held)
 
 
 def test_a_failed_preparation_leaves_nothing(server, monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ from engine.loggers.progress import plain_console
 from engine.place import Place
 from engine.pure import train
 from engine.request import Request
-from engine.setup import learner_of, load, of_objects, settle
+from engine.setup import learner_of, load, settle
 from engine.task import Task
 
 CONFIG = Config(model=Tiny, batch_size=8, epochs=2)
@@ -53,10 +53,10 @@ def test_a_key_of_the_seed_gives_what_fit_computes(small):
     host = Host(jax.devices("cpu")[0], plain_console(quiet=True))
     config = dataclasses.replace(CONFIG, seed=11)
     request = Request(config, HYPER, Place(), given)
-    dataset = load(request, host)
-    ready = settle(of_objects(request, dataset, host), dataset, host)
-    ordered = request._replace(config=dataclasses.replace(config, order_seed=3))
-    ordered = settle(of_objects(ordered, dataset, host), dataset, host)
+    request, dataset = load(request, host)
+    ready = settle(request, dataset, host)
+    ordered = request._replace(config=dataclasses.replace(request.config, order_seed=3))
+    ordered = settle(ordered, dataset, host)
     for key, seed in ((ready.root, 11), (ready.order, 11), (ordered.root, 11), (ordered.order, 3)):
         assert key == jax.random.key(seed)
     state = quickly(ready.learner.create)(ready.hyper, ready.root, ready.data)

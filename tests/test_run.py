@@ -168,8 +168,8 @@ def test_a_run_is_never_overwritten(finished):
 
 
 def test_eval_repeats_the_runs_scores(finished):
-    again, first = json.loads(done("eval", "--run_dir", finished)), json.loads(
-        (finished / "metrics.json").read_text())
+    again = json.loads(done("eval", "--run_dir", finished, "--json", "--checkpoint", "last"))
+    first = json.loads((finished / "metrics.json").read_text())
     assert (again["checkpoint"], again["step"]) == ("last", 45)
     assert {k: again[k] for k in ("accuracy", "loss", "confusion", "per_class", "split")} == \
         {k: first[k] for k in ("accuracy", "loss", "confusion", "per_class", "split")}
@@ -283,7 +283,8 @@ def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path, undrawn):
     means = final_state(whole).batch_stats["BatchNorm_0"]["mean"]
     assert means.shape == (8,) and np.abs(means).min() > 0
     scores = json.loads((parts / "metrics.json").read_text())
-    assert json.loads(done("eval", "--run_dir", parts))["confusion"] == scores["confusion"]
+    again = json.loads(done("eval", "--run_dir", parts, "--json"))
+    assert again["confusion"] == scores["confusion"]
     assert scores["loss"] == pytest.approx(rows(parts)[-1]["val_loss"])
     file.write_text(NORMED.replace("Dense(8", "Dense(9"))
     for more in (("--resume", parts, "--epochs", "3"), ("eval", "--run_dir", parts)):
@@ -296,7 +297,7 @@ def test_a_run_of_before_is_judged_predicts_and_goes_on(finished, tmp_path, undr
     run_dir = tmp_path / "run"
     shutil.copytree(OLD, run_dir)
     first = json.loads((OLD / "metrics.json").read_text())
-    again = json.loads(done("eval", "--run_dir", run_dir))
+    again = json.loads(done("eval", "--run_dir", run_dir, "--json"))
     assert again["confusion"] == first["confusion"]
     assert again["loss"] == pytest.approx(first["loss"], rel=1e-5)
     told = done("predict", "--run_dir", run_dir, *pictures(tmp_path, 50)).splitlines()

@@ -199,7 +199,7 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
     )
     read = image.read
     monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))
-    monkeypatch.setattr(predictions, "_check_pictures", lambda path, config: None)
+    monkeypatch.setattr(predictions, "_shape", lambda request: run.input_shape)
     monkeypatch.setattr(predictions, "load", lambda path, config, checkpoint: run)
     monkeypatch.setattr(predictions, "BATCH", 4)
     predictions.tell(Request(place=Place(device="cpu", run_dir=str(tmp_path))), "last", paths)
@@ -603,7 +603,7 @@ def test_a_name_forges_neither_a_column_nor_a_line_of_predict(tmp_path, monkeypa
     found = SimpleNamespace(classes=("x\ty", ESCAPES), input_shape=(8, 8, 1), learner=learner)
     found.predict = found.predictor = lambda x: np.array([[0.25, 0.75]] * len(x))
     monkeypatch.setattr(predictions, "load", lambda *_: found)
-    monkeypatch.setattr(predictions, "_check_pictures", lambda *_: None)
+    monkeypatch.setattr(predictions, "_shape", lambda request: found.input_shape)
     predictions.tell(Request(place=Place(run_dir="run", device="cpu")), "last", [str(file)])
     (line,) = capsys.readouterr().out.splitlines()
     assert line.split("\t")[1:] == [SEEN, "0.7500"]

@@ -6,7 +6,8 @@ import pytest
 
 import launch as program
 from engine import optim
-from engine.config import BELOW_ONE, Config, Hyper, check
+from engine.checks import check
+from engine.config import BELOW_ONE, Config, Hyper
 from engine.errors import RequestError
 from engine.place import Place
 from engine.request import Request

@@ -21,7 +21,7 @@ from engine.run import fit
 from engine.setup import settle
 from engine.sources import arrays, image_folder, pictures
 from engine.sources.dataset import Dataset, Split
-from engine.stream import stream
+from engine.stream import choice
 from engine.stream.pieces import Closed, Orders, Part, Pieces
 from engine.sweep import group
 from engine.sweep.space import Trial
@@ -62,7 +62,7 @@ def assert_same_runs(a, b) -> None:
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Of two batches of eight."""
-    monkeypatch.setattr(stream, "CHUNK", 2 * 8 * SIDE * SIDE)
+    monkeypatch.setattr(choice, "CHUNK", 2 * 8 * SIDE * SIDE)
 
 
 @pytest.mark.parametrize("model, validation", [

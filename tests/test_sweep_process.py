@@ -59,7 +59,7 @@ def test_a_member_is_the_ordinary_run_bit_for_bit_and_lives_on_as_one(finished, 
     assert done.returncode == 0, done.stderr
     assert_same_bits(tmp_path / "run", finished / "3")
     alone = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    again = launched(tmp_path, "eval", "--run_dir", finished / "3")
+    again = launched(tmp_path, "eval", "--json", "--run_dir", finished / "3")
     assert json.loads(again.stdout)["confusion"] == alone["confusion"]
     resumed = launched(tmp_path, "--resume", finished / "3")
     assert resumed.returncode == 0, resumed.stderr

@@ -182,6 +182,27 @@ def test_regressions_scores_equal_scikit_learns(outputs):
     np.testing.assert_array_equal(found.predicted, predicted)
 
 
+@pytest.mark.parametrize("loss", Regression.losses)
+def test_standardised_targets_are_learned_and_scored_in_their_own_units(loss):
+    """Two outputs of other sizes: the loss is that of standardised targets, whatever their units;
+    predictions and scores are in these."""
+    outputs, small = numbers(5, 60, 2)
+    mean, scale = np.array([150.0, -2.0]), np.array([70.0, 0.01])
+    targets = (small * scale + mean).astype("f4")
+    task = Regression(loss, tuple(mean), tuple(scale))
+    found = judged(task, outputs, targets)
+    np.testing.assert_allclose(found.predicted, outputs * scale + mean, rtol=1e-5)
+    np.testing.assert_allclose(task.loss(outputs, targets, None),
+                               Regression(loss).loss(outputs, small, None), rtol=5e-3, atol=1e-3)
+    ours = task.summarise(found, ("a", "b"))
+    assert ours["mse"] == pytest.approx(reference.mean_squared_error(targets, found.predicted),
+                                        rel=1e-5)
+    assert ours["mae"] == pytest.approx(reference.mean_absolute_error(targets, found.predicted),
+                                        rel=1e-5)
+    row = task.row(found.sums)
+    assert float(row["mse"]) == pytest.approx(ours["mse"], rel=1e-5)
+
+
 def test_r2_of_one_example_is_no_number():
     ours = Regression().summarise(judged(Regression(), *numbers(6, 1, 2)), ("a", "b"))
     assert ours["r2"] is None and ours["per_output"]["b"]["r2"] is None and ours["mse"] > 0

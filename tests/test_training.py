@@ -25,13 +25,11 @@ from engine.job.host import begin
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
-from engine.run import best_row, fit
+from engine.run import fit
 from engine.setup import setup
 from engine.store.digests import read_record
-from engine.tasks.classification import Classification
-from engine.tasks.regression import Regression
 
-CONFIG = Config(model=Tiny, epochs=3, batch_size=16, schedule="linear")
+CONFIG = Config(model=Tiny, validation_split="test", epochs=3, batch_size=16, schedule="linear")
 HYPER = Hyper(learning_rate=0.003)
 EPOCH, TOTAL = 8, 24  # updates
 
@@ -94,19 +92,39 @@ def test_best_is_the_highest_row_which_is_not_the_last(data, tmp_path):
     assert kept["accuracy"] == pytest.approx(max(scores))
 
 
-def test_of_equal_rows_the_newest_is_best_and_of_errors_the_lowest():
-    def of(name, *values):
-        return [{f"val_{name}": v, "epoch": e, "step": 8 * e} for e, v in enumerate(values, 1)]
+def ruin(hyper, durations):
+    """Learns for an epoch, and unlearns from then on."""
+    return optax.sgd(lambda step: jnp.where(step < durations.epoch, 0.03, -0.05))
 
-    assert best_row(of("accuracy", 0.5, 0.9, 0.9, 0.1), Classification())["epoch"] == 3
-    assert best_row(of("mse", 0.5, 0.1, 0.1, 0.9), Regression())["epoch"] == 3
+
+def test_the_best_epoch_is_what_is_scored_and_the_last_stands_beside_it(data, tmp_path, capsys):
+    """Each by scikit-learn, of what the checkpoint of that name predicts."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    config = Config(model=Tiny, epochs=3, batch_size=16, optimizer=ruin)
+    run = fit(config, None, place(tmp_path / "run"), data)
+    written = json.loads((run.path / "metrics.json").read_text())
+    x, y = data["test"]
+    for name, epoch in (("best", 1), ("last", 3)):
+        predicted = trained.load(run.path, config, name).predict(x).argmax(1)
+        assert written[name]["epoch"] == epoch
+        assert written[name]["accuracy"] == pytest.approx(accuracy_score(y, predicted))
+        assert written[name]["f1_macro"] == pytest.approx(f1_score(y, predicted, average="macro"))
+    assert written["best"]["accuracy"] > written["last"]["accuracy"] + 0.2
+    assert written["best"]["val_accuracy"] == run.history[0]["val_accuracy"]
+    assert written["accuracy"] == written["best"]["accuracy"] and written["split"] == "test"
+    assert (written["checkpoint"], written["epoch"], written["step"]) == ("best", 1, 8)
+    assert np.array_equal(run.predict(x), trained.load(run.path, config, "best").predict(x))
+    told = capsys.readouterr().out
+    assert f"test: accuracy {written['accuracy']:.4f}" in told and "epoch 1 of 3, the best" in told
 
 
 def test_what_judges_a_run_is_the_sets_own_test_split_where_it_has_one(data, tmp_path):
     at, held = place(tmp_path), replace(CONFIG, validation_split="0.1")
     for given, config, name, count in (
         (data, CONFIG, "test", 40), (data, held, "test", 40),
-        (data["train"], CONFIG, "validation (0.1 of train)", 13),
+        (data["train"], held, "validation (0.1 of train)", 13),
+        (data, replace(CONFIG, validation_split="auto"), "test", 40),
         (data, replace(held, train_split="test"), "validation (0.1 of test)", 4),
     ):
         ready = setup(Request(config, HYPER, at, given), begin(at, quiet=True))

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from engine.config import HYPER_HELP, Config, Hyper, check, check_fields
+from engine.checks import check, check_fields
+from engine.config import HYPER_HELP, Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError, unknown
 from engine.place import Place
@@ -20,7 +21,7 @@ COMMANDS = {
     "sweep": "train a population: --sweep learning_rate=log:1e-4:1e-1:16 --seeds 4",
     "lr-find": "train briefly at 32 learning rates at once; draw and suggest",
     "eval": "evaluate a run's checkpoint again: eval --run_dir R",
-    "predict": "classify image files: predict --run_dir R image.png ...",
+    "predict": "what a run says of pictures or of a table: predict --run_dir R image.png ...",
     "doctor": "check that the accelerator really computes",
 }
 
@@ -34,13 +35,16 @@ class Option(NamedTuple):
 
 OPTIONS = {
     "resume": Option("", "go on with the run in this folder", ("train", "sweep")),
-    "checkpoint": Option("last", "for eval and predict: last or best; default last",
+    "checkpoint": Option("best", "for eval and predict: best (by validation) or last; default best",
                          ("eval", "predict")),
+    "top": Option(0, "predict: the so many likeliest classes of each", ("predict",)),
+    "output": Option("", "predict: all probabilities, too, into this file.csv or file.json",
+                     ("predict",)),
     "plan": Option("", "tell what a run needs on such devices, and stop: 8xH100", ("train",)),
     "summary": Option(False, "print the model's layers and stop", ("train",)),
     "memory": Option(False, "print the compiled program's memory plan before it runs", ("train",)),
     "profile": Option(False, "trace some steps first, and print where their time goes", ("train",)),
-    "json": Option(False, "doctor: print for machines", ("doctor",)),
+    "json": Option(False, "doctor and eval: print for machines", ("doctor", "eval")),
 }
 SEARCH = {"sweep" if name == "axes" else name:
           Option(default, f"sweep: {SEARCH_HELP[name]}", ("sweep", "lr-find"))
@@ -61,9 +65,11 @@ class Command(NamedTuple):
     name: str
     request: Request
     search: Search
-    images: list[str]
+    inputs: list[str]
     resume: str
     checkpoint: str
+    top: int
+    output: str
     plan: str
     summary: bool
     memory: bool
@@ -172,6 +178,8 @@ def _check(values: flags.FlagValues, command: str) -> None:
         raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
     if values.checkpoint not in ("last", "best"):
         raise unknown("checkpoint", values.checkpoint, ("last", "best"))
+    if values["top"].present and values.top < 1:
+        raise RequestError(f"--top {values.top}: type 1 or more.")
     if values.resume and values["run_dir"].present:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
 

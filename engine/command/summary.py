@@ -5,21 +5,21 @@ import jax
 import numpy as np
 from flax import nnx
 
-from engine import data
 from engine.doors import fitting
 from engine.doors.network import NNX, Linen, wanted
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.request import Request
-from engine.setup import learner_of, load
+from engine.setup import cut, learner_of, load
 
 
 def summary(request: Request, host: Host) -> str:
     """Raises RequestError where the network does not fit the data."""
-    cut = data.partition(load(request, host), request.config)
-    learner = learner_of(request.config, cut.num_outputs)
-    inputs = np.zeros((1, *cut.train.input_shape), np.float32)
-    fitting.network(learner, inputs, cut.num_outputs)
+    request, dataset = load(request, host)
+    _, data, columns = cut(dataset, request.config)
+    learner = learner_of(request.config, data.num_outputs, columns=columns)
+    inputs = np.zeros((1, *data.train.input_shape), np.float32)
+    fitting.network(learner, inputs, data.num_outputs)
     wide = {"width": 130, "force_terminal": False}
     match learner.network:
         case Linen(module):

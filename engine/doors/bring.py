@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.config import MODELS, TASKS, Config, is_ours
+from engine.config import AUTO, MODELS, TASKS, Config, is_ours
 from engine.errors import RequestError, one_line, unknown
 
 MOST_WRITTEN = 300  # characters
@@ -130,10 +130,12 @@ def called(what: str, function: Callable, handed: dict[str, Any]) -> Any:
 
 
 def task(config: Config) -> Any:
-    """The task of a Config. Raises RequestError for a loss that it doesn't have."""
+    """The task of a Config, classification where no data has decided. Raises RequestError for a
+    loss that it doesn't have."""
     from engine.task import KINDS, Task
 
-    name, made = short(config.task), value("task", config.task)
+    word = "classification" if config.task == AUTO else config.task
+    name, made = short(word), value("task", word)
     of_class = isinstance(made, type)  # an object has its loss and threshold already
     if of_class:
         handed = {"loss_name": config.loss, "threshold": config.threshold}

@@ -67,9 +67,11 @@ def network(learner: Gradient, inputs: Shapes, num_outputs: int) -> tuple[Shapes
         trained, _ = learner.network.apply(variables, inputs, True, key, valid)
         return variables, learner.network.apply(variables, inputs, False)[0], trained
 
-    larger = " Enlarge them, for example with --image_size 32." if is_ours(model) else ""
+    instead = "Enlarge them, for example with --image_size 32." if len(shape) == 3 else \
+        "Type --model mlp or linear, which are for any inputs."
+    instead = f" {instead}" if is_ours(model) else ""
     with telling(f"model {short(model)} does not fit {' × '.join(map(str, shape))} "
-                 f"{'images' if len(shape) == 3 else 'inputs'}", larger):
+                 f"{'images' if len(shape) == 3 else 'inputs'}", instead):
         variables, *both = jax.eval_shape(forward, inputs, jax.random.key(0))
     for outputs in both:
         found = getattr(outputs, "shape", f"a {type(outputs).__name__}")

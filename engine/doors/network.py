@@ -2,8 +2,9 @@
 
 What a network's call may ask for by name is handed over: `train`, `training` or `is_training`;
 `deterministic` or `use_running_average`, their opposite; `valid`, bool [B], false where an example
-only fills the batch up. What builds one may ask for `num_outputs` or `num_classes`, and of NNX
-`rngs`.
+only fills the batch up. What builds one may ask for `num_outputs` or `num_classes`; of NNX `rngs`;
+and `embeddings`, a tuple: the last of its inputs [B, F] are whole numbers, codes to embed, and of
+each it says how many there are.
 
 init(key, inputs) → the variables before any update; apply(variables, inputs, train, key, valid) →
 the outputs [B, ...], and what a training call leaves of all but the params. Each is frozen and
@@ -66,6 +67,7 @@ class NNX:
 
     source: Any
     num_outputs: int
+    embeddings: tuple[int, ...] = ()
 
     KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat, "random": nnx.RngState,
              "variables": ...}  # the last are all others
@@ -73,7 +75,7 @@ class NNX:
     def make(self, rngs: nnx.Rngs) -> nnx.Module:
         if isinstance(self.source, nnx.Module):
             return nnx.clone(self.source)
-        return _made(self.source, self.num_outputs, rngs=rngs)
+        return _made(self.source, self.num_outputs, self.embeddings, rngs=rngs)
 
     @functools.cached_property
     def _abstract(self) -> tuple[Any, dict[str, Any]]:
@@ -141,21 +143,28 @@ class Functions:
 Network = Linen | NNX | Functions
 
 
-def _made(factory: Callable, num_outputs: int, **more: Any) -> Any:
+def _made(factory: Callable, num_outputs: int, embeddings: tuple[int, ...], **more: Any) -> Any:
     """What a class or function makes, called with what it asks for."""
-    handed = dict.fromkeys(("num_outputs", "num_classes"), num_outputs)
+    handed: dict[str, Any] = dict.fromkeys(("num_outputs", "num_classes"), num_outputs)
+    handed |= {"embeddings": embeddings} if embeddings else {}
     return called(f"model {short(factory)}", factory, handed | more)
 
 
-def of(model: Any, num_outputs: int) -> Network:
-    """The network of a word or a value. Raises RequestError for what is none."""
+def of(model: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> Network:
+    """The network of a word or a value, for inputs of which the last are codes of so many
+    `embeddings`. Raises RequestError for what is none."""
     made = value("model", model)
     is_function = callable(made) and not hasattr(made, "apply")
-    if isinstance(made, nnx.Module) or is_function and "rngs" in parameters(made):
-        return NNX(made, num_outputs)
     makes = is_function or isinstance(made, type)
+    embeds = "embeddings" in parameters(made) if makes else \
+        getattr(made, "embeddings", ()) == embeddings
+    if embeddings and not embeds:
+        raise RequestError(f"model {short(model)} embeds nothing, and the table has columns of "
+                           "codes to embed: type --model mlp, or let yours ask for `embeddings`.")
+    if isinstance(made, nnx.Module) or is_function and "rngs" in parameters(made):
+        return NNX(made, num_outputs, embeddings)
     if makes:
-        made = _made(made, num_outputs)
+        made = _made(made, num_outputs, embeddings)
     if isinstance(made, nnx.Module):
         return NNX(made, num_outputs)
     if isinstance(made, nn.Module):

@@ -122,7 +122,7 @@ def settled(request: Request, count: int, chip: Chip) -> Plan:
     if config.convolution == "auto":
         config = dataclasses.replace(config, convolution="direct")
     request = request._replace(config=config)
-    ready = setup.settle(request, setup.load(request, here), here)
+    ready = setup.settle(*setup.load(request, here), here)
     train, validation = ready.data.train, ready.data.validation
     splits = [train.split] if validation.split is train.split else [train.split, validation.split]
     ways = [_way(found or jax.devices("cpu")[:count], ready, fsdp) for fsdp in (False, True)]

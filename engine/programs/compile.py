@@ -14,7 +14,7 @@ from engine.errors import RequestError
 from engine.programs import memory
 from engine.programs.program import Program
 from engine.setup import Setup
-from engine.stream.stream import nothing
+from engine.stream.streamed import nothing
 
 
 class Programs(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.doors.bring import short
+from engine.parts.inventory import Inventory
 from engine.report import page, pictures
 from engine.store.files import replace
 
@@ -33,6 +34,13 @@ def _epochs(history: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[list
     head = [key for key in ("epoch", "step", *both, "learning_rate")
             if any(row.get(key) is not None for row in history)]
     return head, [[row.get(key) for key in head] for row in history]
+
+
+def _understood(data: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """What the inventory in config.json says, and a row a class: its name and examples."""
+    found = Inventory(**data)
+    rows = [[name, count, found.validation[name]] for name, count in found.train.items()]
+    return found.lines(), rows
 
 
 def _again(run_dir: Path, saved: dict[str, Any]) -> str:
@@ -64,8 +72,9 @@ def write(
             ("compilation", f"{metrics['seconds_compile']:.1f} s")]
     text = page.render(
         "run.html", title=f"{short(asked['model'])} on {asked['dataset']}",
-        subtitle=f"{metrics['num_examples']:,} examples of {metrics['split']} · "
-        f"{saved['device']}",
+        subtitle=f"{metrics['num_examples']:,} examples of {metrics['split']} · epoch "
+        f"{metrics['epoch']} of {len(history)}, the best by validation · {saved['device']}",
+        understood=_understood(saved["data"]),
         shown=shown._replace(cards=[*shown.cards, *cost]), curves=curves,
         epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
         configuration=json.dumps(saved, indent=2, ensure_ascii=False, default=str),

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import digits, image, image_folder, pictures, records, table, tfds
+from engine.sources import digits, image, image_folder, tfds
 from engine.sources.dataset import Dataset, Split, TooLarge
 from engine.sources.tfds import prepared
 
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
 
-# Kinds of sets that lie where the user says, as in csv:PATH.
-_FROM_PATHS = {image_folder.NAME: image_folder.load, table.NAME: table.load}
+# Kinds of sets that lie where the user says, as in table:PATH.
+_FROM_PATHS = image_folder.NAME, "table", "csv"
+_SCIKIT = "iris", "wine", "breast_cancer", "diabetes"  # its own tables, embedded
 _PLAIN = Reading()
 
 
@@ -24,7 +25,7 @@ def data_dir(flag: str = "") -> Path:
 
 
 def short(name: str) -> str:
-    """What to call a set's runs: its name; for csv:~/letters/all.csv, csv-all."""
+    """What to call a set's runs: its name; for table:~/letters/all.csv, table-all."""
     kind, _, path = name.partition(":")
     stem = Path(os.path.abspath(os.path.expanduser(path))).stem
     return "-".join(filter(None, (kind, stem))) if kind in _FROM_PATHS else name
@@ -38,10 +39,10 @@ def load(
     int32, or a table's columns. With `stream`, and where they don't fit the memory, pictures are
     `stored.Stored`: read as they are needed.
 
-    `digits` is embedded; image_folder:PATH and csv:PATH are the user's own; any other name is a
-    tfds set, prepared first where it isn't yet. Raises RequestError for what can't be had as typed
-    (unknown name or split, no image or label, sizes that vary), RunError for what failed on the way
-    (network, archive, damaged files).
+    `digits` and scikit-learn's tables are embedded; image_folder:PATH and table:PATH (csv:PATH is
+    the same) are the user's own; any other name is a tfds set, prepared first where it isn't yet.
+    Raises RequestError for what can't be had as typed (unknown name or split, no image or label,
+    sizes that vary), RunError for what failed on the way (network, archive, damaged files).
     """
     if reading.image_size < 0:
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
@@ -50,20 +51,21 @@ def load(
     if kind in _FROM_PATHS and not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
     path, root = os.path.expanduser(path), _root(data_dir)
-    if not stream:
+    embedded = name == digits.NAME or name in _SCIKIT
+    stored = not embedded and (kind == image_folder.NAME or kind not in _FROM_PATHS)
+    reason = "as asked"
+    if not (stream and stored):  # what else there is lies in memory anyway
         try:
             return _whole(name, path, root, reading, splits)
         except TooLarge as error:
-            reason, refusal = error.reason, error
-    else:
-        reason, refusal = "as asked", None
+            if not stored:
+                raise
+            reason = error.reason
+    from engine.sources import pictures, records  # late: few sets are streamed
+
     if kind == image_folder.NAME:
         return pictures.load(path, reading, splits, reason)
-    if kind not in _FROM_PATHS and name != digits.NAME:
-        return records.load(name, root, reading.image_size, splits, reason)
-    if refusal:
-        raise refusal
-    return _whole(name, path, root, reading, splits)  # which is in memory anyway
+    return records.load(name, root, reading, splits, reason)
 
 
 _root = data_dir  # inside `load` the parameter hides the function
@@ -76,6 +78,14 @@ def _whole(
     kind = name.partition(":")[0]
     if name == digits.NAME:
         return digits.load(reading.image_size, splits)
-    if kind in _FROM_PATHS:
-        return _FROM_PATHS[kind](path, reading, splits)
-    return tfds.load(name, root, reading.image_size, splits)
+    if name in _SCIKIT:
+        from engine.sources import scikit  # late: it imports pandas
+
+        return scikit.load(name, splits)
+    if kind not in _FROM_PATHS:
+        return tfds.load(name, root, reading, splits)
+    if kind == image_folder.NAME:
+        return image_folder.load(path, reading, splits)
+    from engine.sources import table  # late: it imports pandas
+
+    return table.load(path, reading, splits)

@@ -15,13 +15,13 @@ from PIL import Image
 from engine.devices.choose import host_memory
 from engine.errors import RequestError, one_line, unknown
 from engine.sources import cache, image, values
-from engine.sources.dataset import MOST_BYTES, MOST_EXAMPLES, Dataset, Split, asked
+from engine.sources.dataset import MOST_BYTES, MOST_EXAMPLES, Dataset, Split, asked, is_frame
 from engine.sources.stored import Stored
 
 NAME = values.NAME
 INPUTS = ("image", "images", "input", "inputs", "x", "pixel_values", "img", "features")
 TARGETS = ("label", "labels", "target", "targets", "y")
-_KINDS = "classes", "numbers", "labels"
+_KINDS = "", "classes", "numbers", "labels"
 _GIVE = (f"give two arrays (x, y); a sequence of pairs (input, target), or of mappings with one of "
          f"{', '.join(INPUTS)} and one of {', '.join(TARGETS)}; or one of these a split: "
          '{"train": (x, y), "test": (x, y)}')
@@ -37,8 +37,9 @@ def of(
     `data` is a tuple (x, y) of arrays, or of what NumPy makes arrays of; or a list, or any object
     with a length and numbered examples, each a pair (input, target) or a mapping with one of each
     (INPUTS, TARGETS), read once; or a mapping with those two arrays. That is the split `train`; a
-    mapping of names to such data is splits. So a tuple is always (x, y), a list never. A `Dataset`
-    is returned as it is.
+    mapping of names to such data is splits. So a tuple is always (x, y), a list never. An x that is
+    a pandas DataFrame is a table, whose columns become features once it is cut. A `Dataset` is
+    returned as it is.
 
     Inputs [N, ...] of 2 to 5 dimensions: uint8 stays (pictures, which the device scales to 0..1);
     any other number becomes float32 and is never scaled. Targets, by `kind`:
@@ -47,6 +48,7 @@ def of(
         "0".."C-1" of all splits.
       numbers: [N] or [N, K] to be predicted → float32; `Dataset.classes` names the K.
       labels: [N, K] of 0 and 1, each label true or not → float32; `Dataset.classes` names the K.
+      "": classes, or numbers where any of them has a fraction.
     Raises RequestError for what is no such data, or would not be learned as it is.
     """
     if isinstance(data, Dataset):
@@ -55,7 +57,8 @@ def of(
         raise unknown("kind of targets", str(kind), _KINDS)
     parts = data if isinstance(data, Mapping) and not _columns(data) else {"train": data}
     pairs = {split: _read(split, parts[split], stream) for split in asked(NAME, parts)}
-    inputs = {split: x if isinstance(x, Stored) else values.numbers(split, "inputs", x)
+    inputs = {split: x if is_frame(x) or isinstance(x, Stored) else
+              values.numbers(split, "inputs", x)
               for split, (x, _) in pairs.items()}
     forms = {split: values.form(*pair, 1) for split, pair in pairs.items()}
     (first, expected), *others = forms.items()
@@ -63,19 +66,23 @@ def of(
         if form != expected:
             raise values.refuse(split, f"its examples are {form}, those of {first} {expected}",
                                 "give all splits one type and shape")
+        values.same_columns(split, inputs[split], first, inputs[first])
     told = {_class_names(part) for part in parts.values()} - {None}
-    if names is None and kind == "classes" and told:
+    if names is None and kind in ("", "classes") and told:
         if len(told) > 1:
             raise RequestError(f"{NAME}: its splits call their classes differently; give names, "
                                "which hold for all.")
         names = told.pop()
     called = None if names is None else values.checked(names)
     given = {split: y for split, (_, y) in pairs.items()}
+    kind = kind or values.kind(given)
     targets, classes = (values.classes(given, called) if kind == "classes" else
                         values.outputs(kind, given, called))
-    return cache.together(NAME, {
-        split: _entry(Split(inputs[split], targets[split]), classes) for split in parts
-    })
+    entries = {}
+    for split in parts:
+        with _reading(split, "its values", "give numbers, booleans, dates or words"):
+            entries[split] = _entry(Split(inputs[split], targets[split]), classes)
+    return cache.together(NAME, entries)
 
 
 def _entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
@@ -113,6 +120,9 @@ def _reading(split: str, what: str, instead: str) -> Iterator[None]:
 
 def _read(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
     """A split's inputs and targets [N, ...] as they came. Raises RequestError."""
+    if is_frame(data):
+        raise values.refuse(split, "it is a table alone", "give its columns to learn from and that "
+                            "to learn: (table.drop(columns='y'), table['y'])")
     if (hasattr(data, "__len__") and hasattr(data, "__getitem__")
             and not isinstance(data, tuple | Mapping | str | bytes)):
         return _stacked(split, data, stream)
@@ -120,11 +130,12 @@ def _read(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
         length = f" of {len(data)}" if isinstance(data, tuple) else ""
         raise values.refuse(split, f"of type {type(data).__name__}{length}, it is no data", _GIVE)
     with _reading(split, "as arrays, it", _GIVE):
-        x, y = map(np.asarray, pair)  # of jax, and of PyTorch on the CPU, without a copy
+        # Of jax, and of PyTorch on the CPU, without a copy.
+        x, y = pair[0] if is_frame(pair[0]) else np.asarray(pair[0]), np.asarray(pair[1])
     if x.shape[:1] != y.shape[:1]:
         raise values.refuse(split, f"it has inputs of shape {x.shape}, but targets of {y.shape}",
                             "give one of each an example")
-    values.check_shape(split, x.shape, x.dtype)
+    values.check_shape(split, x.shape, np.dtype("f4") if is_frame(x) else x.dtype)
     return x, y
 
 

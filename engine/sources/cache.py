@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.errors import tell
-from engine.sources.dataset import Dataset, Split
+from engine.sources.dataset import Dataset, Split, is_frame
 from engine.store import caches as private
 
 Decoded = tuple[Split, tuple[str, ...]] | tuple[Split, tuple[str, ...], tuple[str, ...]]
@@ -48,11 +48,21 @@ def folder() -> Path:
 
 def entry(split: Split, classes: tuple[str, ...], notes: tuple[str, ...] = ()) -> Entry:
     """With a hex digest of its arrays and names: the same wherever it lies."""
-    shapes = [[array.shape, array.dtype.str] for array in split]
+    arrays = (_hashed(split.inputs) if is_frame(split.inputs) else split.inputs, split.targets)
+    shapes = [[array.shape, array.dtype.str] for array in arrays]
     total = hashlib.sha256(json.dumps([shapes, classes]).encode())
-    for array in split:
+    for array in arrays:
         total.update(np.ascontiguousarray(array).data)
     return Entry(split, classes, total.hexdigest(), notes)
+
+
+def _hashed(table: Any) -> np.ndarray:
+    """Hashes of the names of C columns of a pandas DataFrame, and of its rows, uint64 [C + N]."""
+    from pandas import Series, util
+
+    names = util.hash_pandas_object(Series(list(map(str, table.columns))), index=False).to_numpy()
+    rows = util.hash_pandas_object(table, index=False).to_numpy()
+    return np.concatenate([names, rows])
 
 
 def key(name: str, files: Mapping[str, os.stat_result], *of: Any) -> str:

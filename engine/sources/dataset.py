@@ -4,6 +4,7 @@ import math
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,6 +19,12 @@ MOST_EXAMPLES = 2_000_000
 MOST_BYTES = 18_000_000_000
 _HASHED = 1024  # examples at once
 _SPLIT = re.compile(r"[\w.-]{1,64}")  # what --train_split can name
+
+
+def is_frame(inputs: Any) -> bool:
+    """Whether it is a pandas DataFrame; where pandas isn't imported, nothing is."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(inputs, pandas.DataFrame)
 
 
 class Split(NamedTuple):
@@ -47,6 +54,11 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether its inputs are columns, which become features once it is cut."""
+        return any(is_frame(split.inputs) for split in self.splits.values())
 
 
 def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None) -> list[str]:

@@ -37,8 +37,8 @@ class Unreadable(ValueError):
 class Refused(RequestError):
     """A file that is no picture to read, and the `reason`."""
 
-    def __init__(self, path: str, reason: str):
-        super().__init__(f"{path} is not an image that can be read: {reason}.")
+    def __init__(self, path: str, reason: str, message: str = ""):
+        super().__init__(message or f"{path} is not an image that can be read: {reason}.")
         self.reason = reason
 
 
@@ -82,8 +82,9 @@ def pixels(
     """uint8 [H, W, C] in Pillow's `mode`: upright as its EXIF says, 16 bits x as round(x / 257), on
     `background` unless the mode has alpha itself; then, if given, brought to `size` (width,
     height), bilinear."""
-    if turn := _TURNS.get(_orientation(picture)):
-        picture = picture.transpose(turn)
+    orientation = _orientation(picture)
+    if orientation in _TURNS:
+        picture = picture.transpose(_TURNS[orientation])
     if picture.mode[0] == "I":
         scaled = (np.asarray(picture).astype(np.uint32) + 128) // 257
         picture = Image.fromarray(scaled.astype(np.uint8))
@@ -184,6 +185,6 @@ def _file(path: str) -> Iterator[BinaryIO]:
         with open(path, "rb") as file:
             yield file
     except FileNotFoundError:
-        raise RequestError(f"{path}: no such file.") from None
+        raise Refused(path, "no such file", f"{path}: no such file.") from None
     except (OSError, ValueError) as error:
         raise Refused(path, str(error)) from None

@@ -1,55 +1,30 @@
 """A folder of pictures, whose folders' names or whose table of labels say it all.
 
-`tree.py` finds the files, `layout.py` reads splits and classes from folders, `labels.py` from a
-table; here they become one set.
+`listing.py` finds its files and what is to be learned of each; here they are judged and decoded.
 """
 
 import dataclasses
 import functools
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from engine.config import Reading
 from engine.devices import choose as devices
 from engine.loggers.bar import bar
-from engine.sources import cache, image, labels, layout, tree
-from engine.sources.dataset import UNLABELLED, Dataset, Split, asked, fits, refused, varying
+from engine.sources import cache, image, listing
+from engine.sources.dataset import Dataset, Split, asked, fits, varying
+from engine.sources.listing import Listing, Notes
+from engine.sources.tree import NAME, refuse
 
-NAME = "image_folder"
+__all__ = ["NAME", "Listing", "listed", "load"]
 _BLOCK = 64
 _AT_ONCE = 4 * image.MOST_PIXELS  # pixels that all threads decode at the same time
 _TOLD = 10  # damaged files that are named
 DECODER = 2  # raise it when the same files would decode to other pixels, or in another order
-_refused = functools.partial(refused, NAME)
-Notes = tuple[str, ...]
 Faults = dict[str, str]  # a file's name → why it is no picture
-
-
-class Listing(NamedTuple):
-    """The files of a set and what is to be learned from each, before a pixel is decoded.
-
-    `splits`: names relative to `root` in the set's fixed order, with targets as a Dataset has them.
-    `seen` is what the system said of each file. `shape` [H, W, C] is what all decode to, `largest`
-    the pixels of the largest as it lies there; both are 0 until headers are checked."""
-
-    root: str
-    classes: tuple[str, ...]
-    splits: dict[str, tuple[list[str], np.ndarray]]
-    seen: dict[str, os.stat_result]
-    notes: Notes
-    shape: tuple[int, int, int] = (0, 0, 0)
-    largest: int = 0
-
-    def path(self, name: str) -> str:
-        return os.path.join(self.root, name)
-
-    def check_unchanged(self) -> None:
-        """Raises RequestError where a file isn't as it was listed."""
-        tree.check_unchanged(NAME, self.root, self.seen)
 
 
 def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Dataset:
@@ -58,21 +33,20 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
 
     Classes are those of any split, sorted as text: 10 comes before 9. C is 1 where every picture is
     grey, else 3. Raises RequestError, as where sizes vary without an `image_size`."""
-    named = _named(path, reading)
+    named = listing.of(path, reading)
     wanted = asked(NAME, named.splits, splits)
 
     @functools.cache
     def checked() -> tuple[Listing, Faults]:
-        listing, bad = _checked(named, reading)
-        fits(f"{NAME}:{named.root}", sum(len(own) for own, _ in listing.splits.values()),
-             listing.shape)
-        return listing, bad
+        sound, bad = _checked(named, reading)
+        fits(f"{NAME}:{named.root}", sum(len(own) for own, _ in sound.splits.values()), sound.shape)
+        return sound, bad
 
     def decode(split: str) -> tuple[Split, tuple[str, ...], Notes]:
-        listing, bad = checked()
-        found, worse = _decoded(listing, split, reading, f"decoding {NAME} {split} from {path}")
+        sound, bad = checked()
+        found, worse = _decoded(sound, split, reading, f"decoding {NAME} {split} from {path}")
         own = {name: bad[name] for name in named.splits[split][0] if name in bad}
-        return found, named.classes, (*listing.notes, *_left_out(split, own | worse))
+        return found, named.classes, (*sound.notes, *_left_out(split, own | worse))
 
     how = reading.image_size, reading.background, reading.skip_bad, reading.target, reading.labels
     found = cache.dataset(NAME, cache.key(NAME, named.seen, DECODER, *how), wanted, decode)
@@ -82,88 +56,10 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
 def listed(path: str, reading: Reading) -> Listing:
     """The set's files, every header checked, without those that `skip_bad` leaves out for it.
     Raises RequestError."""
-    named = _named(path, reading)
-    listing, bad = _checked(named, reading)
-    notes = *named.notes, *listing.notes, *_left_out("the folder", bad)
-    return listing._replace(notes=notes)
-
-
-def _named(path: str, reading: Reading) -> Listing:
-    """The set by its files' names, and its table's where there is one. Raises RequestError."""
-    found = tree.walk(NAME, path)
-    if not found.pictures:
-        raise _refused(path, f"it holds no {', '.join(image.ENDINGS)}",
-                       "put pictures in folders named after their classes")
-    for name in found.pictures:
-        if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
-            raise _refused(path, f"the name {ascii(name)} can't be printed", "rename it")
-    laid = layout.understood(NAME, path, [*found.pictures])
-    names = tree.ordered(found.pictures, laid.inside)
-    table = _table(found, laid, reading.labels)
-    column, notes = "", Notes()
-    if table:
-        read = labels.read(found.path(table), reading.target, names)
-        column, beside = read.column, os.path.dirname(table)
-        rows, notes = labels.matched(found.path(table), read, names,
-                                     laid.inside if os.path.isabs(table) else beside)
-        members = {name: (rows[name].split or laid.members[name][0], rows[name].label)
-                   for name in names if name in rows}
-    else:
-        layout.check_labelled(NAME, path, laid)
-        members = laid.members
-    seen = {name: found.pictures[name] for name in names if name in members}
-    splits: dict[str, list[str]] = {}
-    for name in sorted(seen, key=lambda name: layout.rank(members[name][0])):
-        splits.setdefault(members[name][0], []).append(name)
-    written = {split: [members[name][1] for name in own] for split, own in splits.items()}
-    classes, targets, spelled = _targets(written, column)
-    if table:
-        seen[table] = os.stat(found.path(table))
-    pairs = {split: (own, targets[split]) for split, own in splits.items()}
-    notes = (*laid.notes, *notes, *spelled, *_passed_by(found, table))
-    return Listing(found.root, classes, pairs, seen, notes)
-
-
-def _table(found: tree.Tree, laid: layout.Layout, typed: str) -> str:
-    """The table of labels: the one `typed`, from where the user is or within the folder, else
-    labels.csv where folders tell no classes apart; "" for none. Absolute where it lies outside."""
-    if typed:
-        path = os.path.realpath(os.path.expanduser(typed))
-        if not os.path.exists(path):
-            path = os.path.realpath(found.path(typed))
-        inside = os.path.relpath(path, found.root)
-        return path if inside.startswith("..") else inside
-    if len({label for _, label in laid.members.values()}) > 1:
-        return ""
-    named = [name for name in found.others if os.path.basename(name).casefold() == labels.NAME]
-    return min(named, key=len, default="")
-
-
-def _passed_by(found: tree.Tree, table: str) -> Notes:
-    """Sentences on what is no picture."""
-    notes, others = [], [name for name in found.others if name != table]
-    if others:
-        notes.append(f"{len(others):,} files are no {', '.join(image.ENDINGS)}, and left out: "
-                     f"{min(others)!r} is one")
-    if found.hidden:
-        notes.append(f"{found.hidden:,} hidden files or folders, or a system's own, are left out")
-    return tuple(notes)
-
-
-def _targets(
-    written: Mapping[str, list[str]], column: str
-) -> tuple[tuple[str, ...], dict[str, np.ndarray], Notes]:
-    """(class names; split → their numbers int32 [N]; sentences) of labels as they are `written`.
-    Where a table's `column` holds fractions, these are the targets, float32 [N]."""
-    every = {label for own in written.values() for label in own if label}
-    if column and labels.fractions(every):
-        return (column,), {split: np.array([float(label or "nan") for label in own], np.float32)
-                           for split, own in written.items()}, ()
-    named, notes = layout.joined({split: {*own} - {""} for split, own in written.items()})
-    classes = tuple(sorted({*named.values()}))
-    number = {label: classes.index(name) for label, name in named.items()} | {"": UNLABELLED}
-    return classes, {split: np.array([number[label] for label in own], np.int32)
-                     for split, own in written.items()}, notes
+    named = listing.of(path, reading)
+    sound, bad = _checked(named, reading)
+    notes = *named.notes, *sound.notes, *_left_out("the folder", bad)
+    return sound._replace(notes=notes)
 
 
 def _checked(named: Listing, reading: Reading) -> tuple[Listing, Faults]:
@@ -188,18 +84,18 @@ def _checked(named: Listing, reading: Reading) -> tuple[Listing, Faults]:
                           largest=max(height * width for height, width in sides)), bad
 
 
-def _decoded(listing: Listing, split: str, reading: Reading, told: str) -> tuple[Split, Faults]:
+def _decoded(files: Listing, split: str, reading: Reading, told: str) -> tuple[Split, Faults]:
     """A split's sound pictures and their targets; the faults of others."""
-    names, targets = listing.splits[split]
-    images = np.empty((len(names), *listing.shape), np.uint8)
+    names, targets = files.splits[split]
+    images = np.empty((len(names), *files.shape), np.uint8)
     rows = {name: row for row, name in enumerate(names)}
 
     def fill(name: str) -> None:
-        images[rows[name]] = image.read(listing.path(name), listing.shape, reading.background)
+        images[rows[name]] = image.read(files.path(name), files.shape, reading.background)
 
-    threads = min(devices.cores(), _AT_ONCE // listing.largest)
-    _, bad = _each(listing, fill, names, threads, told)
-    _judge(listing, bad, reading)
+    threads = min(devices.cores(), _AT_ONCE // files.largest)
+    _, bad = _each(files, fill, names, threads, told)
+    _judge(files, bad, reading)
     kept = [row for name, row in rows.items() if name not in bad]
     for to, row in enumerate(kept):
         if to < row:
@@ -208,7 +104,7 @@ def _decoded(listing: Listing, split: str, reading: Reading, told: str) -> tuple
 
 
 def _each(
-    listing: Listing, work: Callable[[str], Any], names: list[str], threads: int, told: str,
+    files: Listing, work: Callable[[str], Any], names: list[str], threads: int, told: str,
     silent: bool = False,
 ) -> tuple[dict[str, Any], Faults]:
     """What `work` returns of each name, and the faults of the others: Pillow lets go of the lock.
@@ -229,31 +125,31 @@ def _each(
                 bad[name] = fault
             else:
                 found[name] = result
-    listing.check_unchanged()
+    files.check_unchanged()
     return found, bad
 
 
-def _judge(listing: Listing, bad: Faults, reading: Reading) -> None:
+def _judge(files: Listing, bad: Faults, reading: Reading) -> None:
     """Raises RequestError for faults that may not be skipped, and then for all there are: what is
     truncated is only found by decoding. For a split without a sound picture too."""
     if not bad:
         return
-    for split, (own, _) in listing.splits.items():
-        if bad.keys() >= {*own}:
-            raise _refused(listing.root, f"no picture of {split} can be read: {_some(bad)}", "look "
-                           "at one of them")
     if reading.skip_bad:
+        for split, (own, _) in files.splits.items():
+            if bad.keys() >= {*own}:
+                raise refuse(files.root, f"no picture of {split} can be read: {_some(bad)}",
+                             "look at one of them")
         return
-    names = [name for own, _ in listing.splits.values() for name in own]
+    names = [name for own, _ in files.splits.values() for name in own]
 
     def whole(name: str) -> None:
-        path = listing.path(name)
+        path = files.path(name)
         image.read(path, image.check(path).shape)
 
     threads = min(devices.cores(), _AT_ONCE // image.MOST_PIXELS)
-    _, bad = _each(listing, whole, names, threads, "looking for all that are damaged")
-    raise _refused(listing.root, f"{len(bad):,} of its {len(names):,} pictures can't be read: "
-                   f"{_some(bad)}", "mend them, take them out, or leave them out by --skip_bad")
+    _, bad = _each(files, whole, names, threads, "looking for all that are damaged")
+    raise refuse(files.root, f"{len(bad):,} of its {len(names):,} pictures can't be read: "
+                 f"{_some(bad)}", "mend them, take them out, or leave them out by --skip_bad")
 
 
 def _some(bad: Faults) -> str:

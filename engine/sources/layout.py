@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from engine.sources.dataset import refused
+from engine.sources.tree import refuse
 
 # As Hugging Face's folders have them.
 _USUAL = {
@@ -47,7 +47,7 @@ def _word_of(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def understood(kind: str, root: str, names: list[str]) -> Layout:
+def understood(root: str, names: list[str]) -> Layout:
     """The layout of pictures by their `names` relative to `root`. Raises RequestError."""
     inside = _wrapping(names)
     notes = [f"the set lies in its folder {inside[:-1]!r}"] if inside else []
@@ -56,7 +56,7 @@ def understood(kind: str, root: str, names: list[str]) -> Layout:
         top, slash, _ = name[len(inside) :].partition("/")
         tops.setdefault(top if slash else "", []).append(name)
     splits = _splits(tops, len(inside))
-    _check_alike(kind, root, splits)
+    _check_alike(root, splits)
     members: dict[str, tuple[str, str]] = {}
     for top, own in tops.items():
         skipped = len(inside) + (len(top) + 1 if splits and top else 0)
@@ -69,9 +69,6 @@ def understood(kind: str, root: str, names: list[str]) -> Layout:
     if splits:
         told = ", ".join(f"{split} from {inside + top!r}" for top, split in splits.items() if top)
         notes.append(f"splits are named by folders: {told}")
-    labelled = all(label for _, label in members.values())
-    if labelled:
-        notes.append(f"classes are the folders in {'each split' if splits else inside or 'it'}")
     return Layout(members, inside, bool(splits), tuple(notes))
 
 
@@ -113,23 +110,26 @@ def _repeated(names: list[str], top: str, skipped: int) -> int:
     return len(again) + 1 if alike and held else 0
 
 
-def _check_alike(kind: str, root: str, splits: Mapping[str, str]) -> None:
+def _check_alike(root: str, splits: Mapping[str, str]) -> None:
     meant: dict[str, str] = {}
     for top, split in splits.items():
         if split in meant:
-            raise refused(kind, root, f"its folders {meant[split]!r} and {top!r} both mean the "
+            raise refuse(root, f"its folders {meant[split]!r} and {top!r} both mean the "
                           f"split {split}", "join them, or take one elsewhere")
         meant[split] = top
 
 
-def check_labelled(kind: str, root: str, layout: Layout) -> None:
-    """Raises RequestError for a picture in no class's folder."""
+def classes_of(root: str, layout: Layout) -> str:
+    """A sentence on which folders are classes. Raises RequestError for a picture in none."""
     where = "<split>/<class>/" if layout.splits else "<class>/"
     for name, (_, label) in layout.members.items():
         if not label:
-            raise refused(kind, root, f"{name!r} lies in no class's folder",
+            raise refuse(root, f"{name!r} lies in no class's folder",
                           f"put it in {where}, or elsewhere; or name a table of files and labels: "
                           "--labels FILE.csv")
+    inside = f"in {layout.inside[:-1]!r}" if layout.inside else "of the set"
+    return f"classes are named by the folders {'of each split' if layout.splits else inside}"
+
 
 
 def joined(labels: Mapping[str, Iterable[str]]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -4,11 +4,14 @@ TensorFlow never enters this process: it and jax disagree about devices, memory 
 program, `python -m engine.sources.prepare NAME DATA_DIR`, it is the process that TensorFlow enters.
 """
 
+import contextlib
 import difflib
 import fcntl
 import importlib.util
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +58,42 @@ def _from_archives(name: str, root: Path) -> None:
     folder = root / "downloads" / "flaxmill"
     tell(f"preparing {name} in {root}, after any other process that does")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Opened to append: were it a link to another's file, nothing would be lost.
-        with (folder / f"{name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _alone(folder, name):
             paths = [download.fetch(archive, folder) for archive in archives(name)]
             builders.write(name, paths, root)
     except OSError as error:
         raise RequestError(f"data set {name} isn't in {root}, which can't be written ({error}): "
                            "pass --data_dir FOLDER, or --dataset digits") from error
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    """While no other process prepares `name` in `folder`. The lock goes afterwards, and so do
+    folders that were made for it, where nothing came to lie in them: the network was down."""
+    made = [path for path in (folder / name, folder, *folder.parents) if not path.exists()]
+    path = folder / f"{name}.lock"
+    with contextlib.ExitStack() as held:
+        while not _locked(path, held):
+            pass
+        try:
+            yield
+        finally:
+            path.unlink()
+            with contextlib.suppress(OSError):  # the first that isn't empty
+                for empty in made:
+                    empty.rmdir()
+
+
+def _locked(path: Path, held: contextlib.ExitStack) -> bool:
+    """Waits for the lock; False where whoever had it took it away meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Opened to append: were it a link to another's file, nothing would be lost.
+        lock = held.enter_context(path.open("a"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def pinned() -> Any:

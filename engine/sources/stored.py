@@ -26,12 +26,29 @@ class Stored(ABC):
         can't be had as it was."""
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Those of `rows` [n], or of a slice."""
+        """Those of `rows` [n], or of a slice; or one."""
+        if np.ndim(rows) == 0 and not isinstance(rows, slice):
+            return self[[rows]][0]
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         self.fill(out, np.asarray(rows))
         return out
+
+
+class Joined(Stored):
+    """Rows of several inputs, one after another."""
+
+    def __init__(self, parts: list[tuple[Any, np.ndarray]]):
+        first = parts[0][0]
+        self.parts, counts = parts, [len(rows) for _, rows in parts]
+        super().__init__((sum(counts), *first.shape[1:]), first.dtype, first.reason)
+        self.starts = np.cumsum([0, *counts])
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for (inputs, own), start in zip(self.parts, self.starts, strict=False):
+            at = np.flatnonzero((rows >= start) & (rows < start + len(own)))
+            out[at] = inputs[own[rows[at] - start]]
 
 
 def fill(out: np.ndarray, inputs: Any, rows: np.ndarray) -> None:

@@ -1,168 +1,196 @@
-"""Pictures as rows of a CSV file: a label and pixels 0..255, as Kaggle's Digit Recognizer has them.
+"""A table of the user's own, CSV or Parquet: its columns are features, or the pixels of pictures.
 
-The first row names the columns. `label`, or else the first, is the label's; all others are pixels
-in the order H, W, C, as many as a square has in grey (n²) or colour (3n²).
+PATH is one file, the split `train`; or a folder with a file a split: train, validation and test.
 """
 
-import csv
-import functools
-import math
+import dataclasses
 import os
-import re
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TextIO
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from engine.config import Reading
 from engine.errors import RequestError, one_line, tell
-from engine.sources import cache, image
-from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, fits, refused, regular, room
+from engine.sources import cache, delimited, dialect, frames, image, parquet, parts, pixels, target
+from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, fits, refused, regular
+from engine.sources.dialect import Unreadable
+from engine.sources.parts import Part, alike
 
-NAME = "csv"
-_SPLITS = ("train", "validation", "test")
+NAME = "table"
+ENDINGS = (".csv", ".tsv", ".txt", *parquet.ENDINGS)
+SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
+          "valid": "validation", "dev": "validation", "test": "test", "testing": "test"}
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma
-_MOST_LINE = 1 << 24
-_MOST_LABEL = 63
-_PIXEL = re.compile(r"1?[0-9]{1,2}|2[0-4][0-9]|25[0-5]")
-_DECODER = 1  # raise it when the same files would decode to other pixels
-_refused = functools.partial(refused, NAME)
-
-
-class _Lines:
-    """The lines of a file, of bounded length and number; knows the one it is at.
-
-    A character stands for a byte: NumPy's reader looks others up beyond the end of a C table.
-    """
-
-    def __init__(self, path: str, file: TextIO):
-        self.path, self.file, self.number = path, file, 0
-
-    def up_to(self, most: int) -> Iterator[str]:
-        while text := self.file.readline(_MOST_LINE + 1):
-            self.number += 1
-            if len(text) > _MOST_LINE or self.number > most:
-                raise self.refused("it, or the file, holds more than can be read", "split it")
-            if text.count('"') % 2:  # it would swallow the lines that follow
-                raise self.refused("a quotation mark is not closed in it", "close it")
-            yield text
-
-    def refused(self, reason: str, instead: str) -> RequestError:
-        return _refused(self.path, f"line {self.number}: {one_line(reason)}", instead)
 
 
 def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Dataset:
-    """Images NxHxWxC uint8 and labels N int32 of the CSV file `path`, the split `train`; or of
-    train.csv, and validation.csv and test.csv where they are, in the folder `path`.
+    """The set that the file or folder `path` holds.
 
-    Classes are the labels of all splits: sorted by value where all are integers, else as text.
-    Raises RequestError."""
+    Inputs are columns, a DataFrame [N] (`frames` says which types), or pictures [N, H, W, C] uint8
+    or float32 (`pixels`); targets are int32 [N] of classes or float32 [N] of numbers. A split that
+    lacks the target's column is unlabelled. Rows have an order that is their content's own. Raises
+    RequestError."""
+    files = _files(path)
+    wanted = asked(NAME, files, splits)
+    tell(f"reading {NAME} {path}")
+    first = _read(files.pop("train"), reading, last=True)
+    learned = target.chosen(first.file, list(first.columns), reading.target)
+    found = {"train": first} | {split: _read(file, reading, learned)
+                                for split, file in files.items()}
     try:
-        files = {"train": path}
-        if os.path.isdir(path):
-            all_files = {split: os.path.join(path, f"{split}.csv") for split in _SPLITS}
-            files = {split: file for split, file in all_files.items()
-                     if split == "train" or os.path.lexists(file)}
-        seen = {split: regular(file, _MOST_FILE) for split, file in files.items()}
+        return _set(found, learned, reading, wanted)
+    except Unreadable as error:
+        raise _refused(path, error, error.instead) from None
+
+
+def _set(found: dict[str, Part], learned: str, reading: Reading, wanted: list[str]) -> Dataset:
+    """Of the parts as they were read. Raises Unreadable."""
+    first, apart = found["train"], (learned, reading.group)
+    if reading.group and reading.group not in first.columns:
+        raise target.lacking(first.file, list(first.columns), reading.group)
+    found = {split: alike(part, first, apart) for split, part in found.items()}
+    targets, classes, notes = target.learned(
+        learned, {split: part.columns.get(learned) for split, part in found.items()},
+        {split: len(part.columns) for split, part in found.items()})  # fmt: skip
+    groups = parts.groups({split: part.columns[reading.group] for split, part in found.items()
+                           if reading.group in part.columns})  # fmt: skip
+    features = {split: part.columns.drop(columns=list(apart), errors="ignore")
+                for split, part in found.items()}
+    inputs = pixels.pictures(features, reading.pixels)
+    order = {split: frames.ordered((inputs or features)[split], targets[split])
+             for split in wanted}
+    notes = [*_told(found, learned, reading), *notes, *(
+        [parts.pictured(inputs["train"])] if inputs else parts.doubtful(features["train"]))]
+    if inputs:
+        inputs = {split: _resized(x[order[split]], reading.image_size)
+                  for split, x in inputs.items() if split in wanted}
+    elif reading.image_size:
+        raise Unreadable("its columns are no pixels, which --image_size could resize",
+                         "leave it out, or type --pixels if they are")
+    else:
+        inputs = {split: frames.taken(features[split], order[split]) for split in wanted}
+    held = {split: Split(x, targets[split][order[split]]) for split, x in inputs.items()}
+    whole = cache.together(NAME, {split: frames.entry(one, classes)
+                                  for split, one in held.items()})
+    return dataclasses.replace(
+        whole, notes=tuple(f"{note[0].upper()}{note[1:]}." for note in notes),
+        groups={split: groups[split][order[split]] for split in wanted if split in groups})
+
+
+def _told(found: Mapping[str, Part], learned: str, reading: Reading) -> list[str]:
+    """How each part was read, and what of it is learned."""
+    notes = [f"{split}: {note}" for split, part in found.items() for note in part.notes]
+    names = list(found["train"].columns)
+    how = ("as --target says" if reading.target else "by its name"
+           if target.named(names) == learned else f"as the last of {len(names):,} columns")
+    notes.append(f"the column {learned!r} is learned, {how}")
+    notes += [f"{split} has no column {learned!r}: its {len(part.columns):,} rows are unlabelled"
+              for split, part in found.items() if learned not in part.columns]
+    return notes
+
+
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
+    if not size or size == images.shape[1]:
+        return images
+    if images.dtype != np.uint8:
+        raise Unreadable("its pixels are fractions, which --image_size can't resize",
+                         "leave it out, or write whole numbers of 0 to 255")
+    fits(NAME, len(images), (size, size, images.shape[3]))
+    return image.resize(images, size)
+
+
+def frame(path: str, reading: Reading) -> pd.DataFrame:
+    """The columns of one file, its rows as they lie there, whether it has a target or not. Raises
+    RequestError."""
+    return _read(path, reading).columns
+
+
+def pictures(columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str) -> np.ndarray:
+    """Those that a `frame` holds, for a run of such pictures. Raises RequestError."""
+    try:
+        return pixels.like(columns, image_HxWxC, dtype)
+    except Unreadable as error:
+        raise RequestError(f"{NAME}: {error}; {error.instead}.") from None
+
+
+def _files(path: str) -> dict[str, str]:
+    """Split → file. Raises RequestError."""
+    try:
+        if not os.path.isdir(path):
+            return {"train": path}
+        inside = sorted(os.listdir(path))
     except (OSError, ValueError) as error:
-        raise _refused(path, error, "type the path of a CSV file, or of a folder that holds "
-                       "train.csv") from None
-    read = functools.cache(functools.partial(_all, files, reading.image_size))
-
-    def decode(split: str) -> tuple[Split, tuple[str, ...]]:
-        tell(f"reading {NAME} {split} from {files[split]}")
-        found, classes = read()
-        return found[split], classes
-
-    key = cache.key(NAME, seen, _DECODER, reading.image_size)
-    return cache.dataset(NAME, key, asked(NAME, files, splits), decode)
-
-
-def _all(files: dict[str, str], image_size: int) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """Every split, and the class names. Raises RequestError."""
-    tables = {split: _table(file) for split, file in files.items()}
-    first = tables["train"].inputs.shape[1:]
-    for split, file in files.items():
-        shape = tables[split].inputs.shape[1:]
-        if shape[2] != first[2] or (shape != first and not image_size):
-            raise _refused(file, f"its pictures are {shape}, those of train.csv {first}",
-                           "write both alike, or pass --image_size where the sides alone differ")
-    if image_size:
-        count = sum(len(table.targets) for table in tables.values())
-        fits(NAME, count, (image_size, image_size, first[2]))
-    names = {label for table in tables.values() for label in table.targets.tolist()}
-    numeric = all(re.fullmatch("-?[0-9]+", name) for name in names)
-    classes = tuple(sorted(names, key=lambda name: (int(name) if numeric else 0, name)))
-    numbers = {name: number for number, name in enumerate(classes)}
-    return {
-        split: Split(image.resize(images, image_size) if image_size else images,
-                     np.array([numbers[label] for label in labels.tolist()], np.int32))
-        for split, (images, labels) in tables.items()
-    }, classes
+        raise _refused(path, error, "type the path of a table") from None
+    tables = [name for name in inside if name.lower().endswith(ENDINGS) and name[0] != "."]
+    found: dict[str, str] = {}
+    for name in tables:
+        split = SPLITS.get(os.path.splitext(name)[0].lower())
+        if split in found:
+            raise _refused(path, f"{os.path.basename(found[split])} and {name} are both its "
+                           f"{split} split", "take one of them away")
+        if split:
+            found[split] = os.path.join(path, name)
+    if len(tables) == 1:
+        return {"train": os.path.join(path, tables[0])}
+    if "train" not in found:
+        told = f": it has {frames.listed(tables)}" if tables else ""
+        raise _refused(path, f"it holds no train.csv or train.parquet{told}",
+                       "call one so, or type the path of a file")
+    return {split: found[split] for split in ("train", "validation", "test") if split in found}
 
 
-def _table(path: str) -> Split:
-    """Images uint8 [N, H, W, C], and labels as they are written, [N]. Raises RequestError."""
+def _read(path: str, reading: Reading, learned: str = "", last: bool = False) -> Part:
+    """One file. The column `learned`, else the one that is called a target, else the `last` if that
+    is so, is left as it is written. Raises RequestError."""
     try:
-        with open(path, encoding="latin-1") as file, warnings.catch_warnings():
-            warnings.simplefilter("error")
-            lines = _Lines(path, file)
-            names, place, shape = _header(lines)
-            # NumPy's reader fills a record a row, in C, and minds the number of its columns.
-            kind = np.dtype([("before", np.uint8, (place,)), ("label", f"U{_MOST_LABEL + 1}"),
-                             ("after", np.uint8, (len(names) - 1 - place,))])  # fmt: skip
-            rows = np.loadtxt(lines.up_to(1 + room(shape)), kind, comments=None, delimiter=",",
-                              quotechar='"', ndmin=1)
-    except OSError as error:
-        raise _refused(path, error, "name a file that can be read") from None
-    except UserWarning:
-        raise _refused(path, "it has no rows below its header", "add some") from None
-    except (ValueError, Warning) as error:  # which names the cell and its column, or counts them
-        fault = re.sub(r" at row \d+|; use .*|\.$", "", _decoded(str(error)))
-        raise lines.refused(fault, "mend that line, or delete it; pixels are whole numbers of 0 to "
-                            "255") from None
-    images_NxP = np.concatenate([rows["before"], rows["after"]], axis=1)
-    return Split(images_NxP.reshape(-1, *shape), _labels(path, rows["label"]))
+        before = regular(path, _MOST_FILE)
+        # Not to wait, if it has become a pipe meanwhile.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if path.lower().endswith(parquet.ENDINGS) or file.read(4) == b"PAR1":
+                table, notes = parquet.read(file, frames.room()), []
+                text: set[str] = set()
+            else:
+                file.seek(0)
+                written = dialect.of(file, reading.target)
+                named = learned or target.named(written.names, reading.target)
+                text = {named or (written.names[-1] if last else ""), reading.group}
+                text.intersection_update(written.names)
+                others = [name for name in written.names if name not in text]
+                table, written = delimited.read(file, written, text,
+                                                others if pixels.likely(others) else (),
+                                                frames.room())  # fmt: skip
+                notes = written.notes()
+            after = os.fstat(file.fileno())
+            if any(getattr(before, field) != getattr(after, field)
+                   for field in ("st_ino", "st_size", "st_mtime_ns")):
+                raise Unreadable("it changed while it was read", "try again once it is whole")
+            columns = frames.of(table, text)
+    except Unreadable as error:
+        raise _refused(path, one_line(error), error.instead) from None
+    except (OSError, ValueError) as error:
+        raise _refused(path, error, "type the path of a CSV or Parquet file, or of a folder that "
+                       "holds train.csv") from None
+    return Part(path, *_without_index(columns, notes))
 
 
-def _decoded(text: str) -> str:
-    """UTF-8 of which a character stands for a byte; wrong bytes become what can't be printed."""
-    return text.encode("latin-1").decode("utf-8-sig", "surrogateescape")
+def _without_index(columns: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Without columns that have no name and number the rows, or are empty."""
+    for name in list(columns):
+        if name.startswith(("Unnamed: ", "__index_level_")):
+            values = columns[name]
+            if frames.kind(values) == "numbers" and (values.isna().all() or _counts(values)):
+                columns = columns.drop(columns=name)
+                what = "is empty" if values.isna().all() else "numbers the rows"
+                notes = [*notes, f"a column without a name {what} and is left out"]
+    return columns, notes
 
 
-def _header(lines: _Lines) -> tuple[list[str], int, tuple[int, int, int]]:
-    """The columns' names, which of them is the label's, and the shape [H, W, C] of a picture."""
-    try:
-        columns = next(csv.reader([_decoded(next(lines.up_to(1), ""))]), [])
-    except csv.Error:  # a field that is larger than a name is
-        columns = []
-    names = [name.strip() for name in columns]
-    if not names or not all(map(str.isprintable, names)):
-        raise _refused(lines.path, "it begins with no header",
-                       "write one, such as label,pixel0,pixel1, in UTF-8")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise _refused(lines.path, f"it names two columns {twice[0]!r}", "name each once")
-    if "label" not in names and names[1:] and all(map(_PIXEL.fullmatch, names[1:])):
-        raise _refused(lines.path, "its first row holds numbers in place of the columns' names",
-                       "write a header above it, or call its first column label")
-    place, count = names.index("label") if "label" in names else 0, len(names) - 1
-    for channels in (1, 3):
-        side = math.isqrt(count // channels)
-        if side and side * side * channels == count:
-            return names, place, (side, side, channels)
-    raise lines.refused(f"it names {count:,} columns besides the label's, {names[place]!r}: neither"
-                        " n² for grey pictures nor 3n² for colour",
-                        "keep the label, called `label` or first, and the pixels alone")
+def _counts(values: pd.Series) -> bool:
+    """Whether they are 0, 1, 2, … or 1, 2, 3, …"""
+    numbers = values.to_numpy(np.float64)
+    return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())
 
 
-def _labels(path: str, written_N: np.ndarray) -> np.ndarray:
-    """The labels in UTF-8, without spaces around. Raises RequestError for what names no class."""
-    names, rows, inverse_N = np.unique(written_N, return_index=True, return_inverse=True)
-    labels = [_decoded(name).strip() for name in names.tolist()]
-    for written, label, row in zip(names.tolist(), labels, rows.tolist(), strict=True):
-        if not label or len(written) > _MOST_LABEL or not label.isprintable():
-            raise _refused(path, f"row {row + 1} below the header has the label {label!r}",
-                           f"label it with a word of {_MOST_LABEL} bytes at most")
-    return np.array(labels)[inverse_N]
+def _refused(path: str, reason: object, instead: str) -> RequestError:
+    return refused(NAME, path, reason, instead)

@@ -10,28 +10,32 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.errors import RequestError, RunError, tell
+from engine.config import Reading
+from engine.errors import RequestError, RunError
+from engine.loggers.bar import bar
 from engine.sources import cache, image
 from engine.sources.dataset import Dataset, Split, asked, fits, varying
 
 _NAME = re.compile(r"([a-zA-Z]\w*)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _BLOCK = 1000
-_DECODER = 1  # raise it when the same files would decode to other pixels
+_DECODER = 2  # raise it when the same files would decode to other pixels
 
 
-def load(name: str, root: Path, image_size: int, splits: Sequence[str] | None) -> Dataset:
+def load(name: str, root: Path, reading: Reading, splits: Sequence[str] | None) -> Dataset:
     """The set `name` (also name/config, name:version) of `root`; see `engine.sources.load`."""
     folder = found(name, root)
     wanted = asked(name, held(folder), splits)
-    key = f"{name.replace('/', '-').replace(':', '-')}-{files_digest(folder)}-{image_size}"
-    return cache.dataset(name, key, wanted, functools.partial(_decode, name, folder, image_size))
+    key = f"{name.replace('/', '-').replace(':', '-')}-{files_digest(folder)}-{reading.image_size}"
+    if reading.background != image.WHITE:
+        key += "-" + hashlib.sha256(reading.background.encode()).hexdigest()[:16]
+    return cache.dataset(name, key, wanted, functools.partial(_decode, name, folder, reading))
 
 
 def found(name: str, root: Path) -> Path:
@@ -108,16 +112,18 @@ def files_digest(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def _decode(name: str, folder: Path, size: int, split: str) -> tuple[Split, tuple[str, ...]]:
+def _decode(
+    name: str, folder: Path, reading: Reading, split: str
+) -> tuple[Split, tuple[str, ...]]:
     """One split's images and labels, and the class names."""
-    tell(f"decoding {name} {split} from {folder}")
-    with reading(folder):
+    with telling(folder):
         source, channels, classes = encoded(name, folder, split)
-        return _pixels(name, source, image.MODES[channels], size), classes
+        with bar(f"decoding {name} {split} from {folder}", len(source)) as moved:
+            return _pixels(name, source, image.MODES[channels], reading, moved), classes
 
 
 @contextlib.contextmanager
-def reading(folder: Path) -> Iterator[None]:
+def telling(folder: Path) -> Iterator[None]:
     """Around a folder's records, whatever they hold: their faults as RunError."""
     try:
         yield
@@ -169,20 +175,24 @@ def _features(name: str, features: Any) -> tuple[int, tuple[str, ...]]:
                        f"class feature `label`, and has {', '.join(sorted(held)) or 'no names'}")
 
 
-def _pixels(name: str, source: Any, mode: str, size: int) -> Split:
+def _pixels(
+    name: str, source: Any, mode: str, reading: Reading, moved: Callable[[int], None]
+) -> Split:
     """Decoded images NxHxWxC uint8 and labels N int32 of a tfds data source."""
-    sides = (size, size) if size else None
+    sides = (reading.image_size, reading.image_size) if reading.image_size else None
     labels, images = np.empty(len(source), np.int32), np.empty(0, np.uint8)
     for start in range(0, len(source), _BLOCK):
         rows = range(start, min(start + _BLOCK, len(source)))
         for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-            pixels_HxWxC = image.decode(io.BytesIO(record["image"]), mode, sides)
+            pixels_HxWxC = image.decode(
+                io.BytesIO(record["image"]), mode, sides, reading.background)
             if row == 0:
                 fits(name, len(source), pixels_HxWxC.shape)
                 images = np.empty((len(source), *pixels_HxWxC.shape), np.uint8)
             if pixels_HxWxC.shape != images.shape[1:]:
                 raise varying(name, images.shape[1:3], pixels_HxWxC.shape[:2])
             images[row], labels[row] = pixels_HxWxC, record["label"]
+        moved(len(rows))
     return Split(images, labels)
 
 

@@ -1,12 +1,12 @@
 """The files in a folder of pictures, as they lie there: found, and unchanged when they are read."""
 
+import functools
 import os
 import unicodedata
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
-from engine.errors import RequestError
 from engine.loggers.bar import bar
 from engine.sources import image
 from engine.sources.dataset import MOST_EXAMPLES, refused
@@ -14,7 +14,8 @@ from engine.sources.dataset import MOST_EXAMPLES, refused
 # What systems leave beside a user's own files; names that begin with a dot are left out too.
 _SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "lost+found",
            "system volume information", "@eadir"}  # fmt: skip
-_ADVICE = "type the path of a folder of pictures"
+NAME = "image_folder"
+refuse = functools.partial(refused, NAME)
 
 
 class Tree(NamedTuple):
@@ -30,9 +31,8 @@ class Tree(NamedTuple):
         return os.path.join(self.root, name)
 
 
-def walk(kind: str, path: str) -> Tree:
-    """All files in `path`, a set of `kind`, but for hidden ones and those of systems. Raises
-    RequestError."""
+def walk(path: str) -> Tree:
+    """All files in `path` but for hidden ones and those of systems. Raises RequestError."""
     pictures: dict[str, os.stat_result] = {}
     others: dict[str, os.stat_result] = {}
     hidden, seen = 0, 0
@@ -46,22 +46,22 @@ def walk(kind: str, path: str) -> Tree:
                 seen += len(found)
                 moved(len(found))
                 if seen > MOST_EXAMPLES:
-                    raise refused(kind, path, f"it holds more than {MOST_EXAMPLES:,} files",
-                                  "name a smaller folder")
+                    raise refuse(path, f"it holds more than {MOST_EXAMPLES:,} files",
+                                 "name a smaller folder")
                 for entry in found:
                     name = os.path.join(inside, entry.name)
                     if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
                         hidden += 1
                         continue
                     if entry.is_symlink():
-                        _check_link(kind, root, name)
+                        _check_link(root, name)
                     if entry.is_dir():
                         left.append(name)
                     else:
                         ending = os.path.splitext(entry.name)[1].lower()
                         (pictures if ending in image.ENDINGS else others)[name] = entry.stat()
     except (OSError, ValueError) as error:
-        raise refused(kind, path, error, _ADVICE) from None
+        raise refuse(path, error, "type the path of a folder of pictures") from None
     return Tree(root, pictures, others, hidden)
 
 
@@ -75,7 +75,7 @@ def _mixed(name: str) -> bytes:
     return sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).digest()
 
 
-def _check_link(kind: str, root: str, name: str) -> None:
+def _check_link(root: str, name: str) -> None:
     """That the link leads to a file within `root`. One to a folder might lead round in a circle."""
     try:
         target = os.path.realpath(os.path.join(root, name), strict=True)
@@ -85,16 +85,15 @@ def _check_link(kind: str, root: str, name: str) -> None:
     except OSError as error:
         wrong = f"nowhere ({error.strerror})"
     if wrong:
-        raise refused(kind, root, f"the link {name!r} leads {wrong}", "put the file itself there")
+        raise refuse(root, f"the link {name!r} leads {wrong}", "put the file itself there")
 
 
-def check_unchanged(kind: str, root: str, seen: dict[str, os.stat_result]) -> None:
+def check_unchanged(root: str, seen: dict[str, os.stat_result]) -> None:
     """Raises RequestError where a file of `root` isn't as it was `seen`."""
     changed = [name for name, before in seen.items() if _stamp(root, name) != stamp(before)]
     if changed:
-        raise RequestError(f"{kind}:{root}: {len(changed):,} of {len(seen):,} files changed or "
-                           f"vanished while they were read, {min(changed)!r} for one: run again "
-                           "when nothing writes there.")
+        raise refuse(root, f"{len(changed):,} of {len(seen):,} files changed or vanished while it "
+                     f"was read, {min(changed)!r} for one", "run again when nothing writes there")
 
 
 def stamp(seen: os.stat_result) -> tuple[int, int, int]:

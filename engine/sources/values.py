@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import RequestError
-from engine.sources.dataset import refused, room
+from engine.sources.dataset import is_frame, refused, room
 
 NAME = "arrays"
 MOST_CLASSES = 1 << 16
@@ -32,8 +32,22 @@ def check_shape(split: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 def form(x: np.ndarray, y: np.ndarray, first: int = 0) -> str:
     """What an example is, in words, from the axis `first` on; uint8 alone is scaled to 0..1."""
+    if is_frame(x):
+        return f"rows of a table with a target of shape {y.shape[first:]}"
     scaled = "uint8" if x.dtype == np.uint8 else "not uint8"
     return f"of shape {x.shape[first:]} ({scaled}) with a target of shape {y.shape[first:]}"
+
+
+def same_columns(split: str, table: Any, first: str, expected: Any) -> None:
+    """That the tables of two splits have columns of the same names, in any order."""
+    if not is_frame(table):
+        return
+    names, wanted = ({*map(str, frame.columns)} for frame in (table, expected))
+    if names != wanted:
+        told = [f"{what} {', '.join(map(repr, sorted(some)[:10]))}" for what, some in
+                (("lacks", wanted - names), ("has besides", names - wanted)) if some]
+        raise refuse(split, f"of the columns of {first} its table {' and '.join(told)}",
+                     "give all splits the same columns")
 
 
 def numbers(split: str, what: str, given: np.ndarray) -> np.ndarray:
@@ -73,6 +87,13 @@ def classes(given: By, names: tuple[str, ...] | None) -> Judged:
     number = {name: index for index, name in enumerate(known)}
     return {split: np.array([number[name] for name in text], np.int32)
             for split, text in named.items()}, known
+
+
+def kind(given: By) -> str:
+    """What targets are when nobody says: "numbers" where any has a fraction, else "classes"."""
+    fractions = [y for y in given.values() if y.dtype.kind == "f"
+                 and (np.isfinite(y) & (y != np.floor(y))).any()]
+    return "numbers" if fractions else "classes"
 
 
 def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Judged:

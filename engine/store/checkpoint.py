@@ -98,6 +98,10 @@ class Checkpoints:
         found = self._manager.latest_step()
         return -1 if found is None else found
 
+    def best(self) -> int:
+        """The step of the best score, damaged or not; of equal ones the newest."""
+        return max(self._manager.all_steps(), key=self._rank)
+
     def _rank(self, step: int) -> tuple[float, int]:
         """Orders steps by score, then age. One saved within an epoch was never measured."""
         if step not in self._ranks:

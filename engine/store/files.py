@@ -1,14 +1,16 @@
 """Small files of a folder that may come from elsewhere: no link is followed, no pipe waited for, no
 size believed, and nothing is written but whole."""
 
+import contextlib
 import errno
 import json
 import os
 import secrets
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MOST_BYTES = 64 << 20  # a history of some 200,000 epochs
 
@@ -44,12 +46,25 @@ def parsed(content: bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def replace(path: Path, content: str | bytes) -> None:
-    """Write `content` whole or not at all, by way of a name that nobody can have taken."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that is `path` once it is left, whole, and not at all where its writer raises; until
+    then it has a name that nobody can have taken."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with open(opened(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            draft.unlink()
+            raise
     os.replace(draft, path)
+
+
+def replace(path: Path, content: str | bytes) -> None:
+    """Write `content` whole or not at all."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def append(path: Path, line: str) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.doors import bring
-from engine.errors import RequestError, RunError, tell
+from engine.errors import RequestError, RunError, one_line, tell
 from engine.request import Request
 from engine.sources import short
+from engine.sources.columns import FILE, Columns, read
 from engine.store import files, record
 from engine.store.files import is_count, is_number
 
@@ -135,6 +137,32 @@ def described(request: Request, **found: Any) -> dict[str, Any]:
 
 def write_config(path: Path, content: dict[str, Any], file: str = "config.json") -> None:
     files.replace(path / file, json.dumps(content, indent=2) + "\n")
+
+
+def write_columns(path: Path, columns: Columns | None) -> None:
+    """What a table's features were made by; before the config.json that has its digest."""
+    if columns:
+        files.replace(path / FILE, columns.text)
+
+
+def columns(path: Path, content: dict[str, Any]) -> Columns | None:
+    """The columns that the run in `path` made features of; None where it learned from no table.
+    Raises RequestError where its columns.json is gone, or not the one that config.json's `content`
+    tells of."""
+    told, file = content.get("columns"), path / FILE
+    if told is None:
+        return None
+    try:
+        written = files.read(file)
+        if hashlib.sha256(written).hexdigest() != told:
+            raise ValueError("it is not the one that the run wrote")
+        return read(files.parsed(written))
+    except OSError as error:
+        problem = error.strerror
+    except (ValueError, KeyError, TypeError) as error:
+        problem = one_line(error)
+    raise RequestError(f"{file} can't be read ({problem}), and the run's features are made by it: "
+                       "put it back, or train anew.")
 
 
 def history(

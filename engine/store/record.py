@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.config import Config, Hyper, without_idle
+from engine.checks import without_idle
+from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError
 from engine.place import ADDRESS, Place
@@ -125,8 +126,25 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
             f"(fingerprint {before}, now {facts['fingerprint']}). Put it back to resume, or start "
             "a new run in another --run_dir."
         )
+    if saved.content.get("columns") != facts.get("columns"):
+        raise RequestError(f"{path} holds a run whose table became other features: resume it with "
+                           "the versions that its config.json names, or start a new run in another "
+                           "--run_dir.")
     same_files(path, request.config, saved.content)
+    same_draw(path, request.config.validation_split, saved.content)
     return saved
+
+
+def same_draw(path: Path, text: str, content: dict[str, Any]) -> None:
+    """Raises RequestError where the share `text` of a run's was held out in another way than it
+    would be now."""
+    from engine.parts import splits  # late: it imports NumPy, and --help has no use for it
+
+    if isinstance(splits.held_out(text), float) and content.get("held_out") != splits.DRAWN:
+        raise RequestError(f"{path} is a run of an older flaxmill, which drew --validation_split "
+                           f"{text} otherwise, so that what it was trained on would be among what "
+                           "judges it: judge it on a split by its name, such as --validation_split "
+                           "test, or start a new run.")
 
 
 def same_files(path: Path, config: Config, content: dict[str, Any]) -> None:

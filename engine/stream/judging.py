@@ -8,14 +8,16 @@ import numpy as np
 from engine.data import Data, Subset
 from engine.devices import mesh
 from engine.loop import EVAL_BATCH
+from engine.stream.choice import CHUNK, Stream, part_of
 from engine.stream.pieces import Pieces
-from engine.stream.stream import CHUNK, Stream, part_of, summed, telling
+from engine.stream.streamed import summed, telling
+from engine.task import Judged
 
 if TYPE_CHECKING:
     from engine.setup import Setup
 
 
-def judged(ready: "Setup", stream: Stream, variables: Any, subset: Subset) -> tuple[Any, Any]:
+def judged(ready: "Setup", stream: Stream, variables: Any, subset: Subset) -> Judged:
     """What `learner.evaluate` and `predict` make of a subset on the host: the same bits as of one
     on the device."""
     from engine.stream.ahead import ahead  # late: it imports Grain
@@ -32,7 +34,9 @@ def judged(ready: "Setup", stream: Stream, variables: Any, subset: Subset) -> tu
                           chunks)
     finally:
         reader.close()
-    return jax.device_get(sums), predicted.all()
+    rows, inputs = np.asarray(subset.rows), subset.split.inputs
+    return Judged(jax.device_get(sums), predicted.all(), np.asarray(subset.split.targets)[rows],
+                  lambda which: np.asarray(inputs[rows[which]]))
 
 
 class Predicted:

@@ -40,7 +40,8 @@ class Group(NamedTuple):
 
 
 def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
-    """The trials that differ in traced values, seed and fold only, in order of appearance.
+    """The trials that differ in traced values, seed and fold only, in order of appearance; in
+    traced values and seed only where each fold of a table has features of its own.
 
     Raises RequestError where one of them can't be cut from the data set.
     """
@@ -51,7 +52,8 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
 
     groups: dict[Any, list[Trial]] = {}
     for trial in trials:
-        key = trial.config, sizes(trial.config, trial.config.validation_split)
+        part = trial.config.validation_split
+        key = trial.config, sizes(trial.config, part), part if dataset.is_table else None
         groups.setdefault(key, []).append(trial)
     return list(groups.values())
 

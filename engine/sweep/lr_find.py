@@ -18,7 +18,7 @@ from engine.report import page
 from engine.report.pictures import TRAINING, VALIDATION, dress, figure, png
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
-from engine.setup import load, of_objects
+from engine.setup import load
 from engine.store import files, folder
 from engine.sweep import space
 from engine.sweep.group import Group, Programs, assemble, compile_programs, create
@@ -101,10 +101,10 @@ def run(request: Request, search: Search) -> Finding:
     if "learning_rate" not in request.hyper._fields:
         raise RequestError("lr-find needs an optimizer with a learning_rate.")
     host = begin_alone(request.place)
-    dataset = load(request, host)
-    config, hyper, *_ = request = of_objects(request._replace(config=dataclasses.replace(
+    request, dataset = load(request._replace(config=dataclasses.replace(
         request.config, schedule="constant", warmup_epochs=Config.warmup_epochs
-    )), dataset, host)
+    )), host)
+    config, hyper, *_ = request
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
     path = folder.create(request, "lr-find")

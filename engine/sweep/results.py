@@ -18,7 +18,7 @@ from engine.data import Subset
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RunError
-from engine.evaluation import has_own_test, held_for_evaluation
+from engine.evaluation import held_for_evaluation
 from engine.learners.gradient import Gradient
 from engine.report import page
 from engine.setup import Setup
@@ -119,8 +119,9 @@ def ensembles(
     study: Study, standings: list[Standing], best: list[int], ready: Setup
 ) -> list[dict[str, Any]]:
     """All whole runs, and those of the `best` setting, of two or more; none where folds leave no
-    common examples, nor of what is no class."""
-    if ready.task.kind != "classes" or study.search.folds and not has_own_test(ready):
+    common examples, or a table's have features of their own, nor of what is no class."""
+    apart = study.search.folds and (ready.columns or ready.judged is None)
+    if ready.task.kind != "classes" or apart:
         return []
     everyone = {number for standing in standings for number in standing.numbers}
     own = everyone & {*best}

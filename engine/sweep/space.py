@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.config import Config, Hyper, Reading, check
+from engine.checks import check
+from engine.config import Config, Hyper, Reading
 from engine.doors import bring
 from engine.errors import RequestError, unknown
 from engine.request import Request

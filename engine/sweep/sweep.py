@@ -12,10 +12,11 @@ from engine.doors import bring
 from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption
+from engine.parts import splits
 from engine.programs import memory
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
-from engine.setup import Setup, load, of_objects
+from engine.setup import Setup, load
 from engine.sources.dataset import Dataset
 from engine.store import checkpoint, folder, record
 from engine.sweep import results, space
@@ -40,13 +41,13 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
     """Carry a sweep out, or go on with the one in the folder `resume`; its folder."""
     space.trials(request, search)  # what can't be is refused before a device is asked for
     host = begin_alone(request.place)
-    dataset = load(request, host)
-    request = of_objects(request, dataset, host)
+    request, dataset = load(request, host)
     axes, trials = space.axes(search, request.hyper), space.trials(request, search)
     groups = grouped(trials, dataset)
     path = Path(resume) if resume else folder.create(request, "sweep")
     swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
     facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
+             "held_out": splits.DRAWN,
              "swept_files": {w: bring.digest(Path(w.rpartition(":")[0])) for w in sorted(swept)}}
     with folder.alone(path):
         if resume:
@@ -58,7 +59,8 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
             folder.write_config(path, folder.described(
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
-        fixed = " and ".join(a.name for a in axes if not a.traced) or "folds of two sizes"
+        fixed = " and ".join(a.name for a in axes if not a.traced) or (
+            "folds, each with its own features" if dataset.is_table else "folds of two sizes")
         programs = "one program" if len(groups) == 1 else \
             f"{len(groups)} programs, compiled one by one for {fixed}"
         host.console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
@@ -107,9 +109,12 @@ def _save_member(path: Path, step: int, member: Member, score: float) -> None:
 
 def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
     path.mkdir(exist_ok=True)
+    folder.write_columns(path, ready.columns)
     place = dataclasses.replace(ready.request.place, run_dir=str(path))
-    request = Request(trial.config, trial.hyper, place)
-    folder.write_config(path, folder.described(request, **ready.facts))
+    request, facts = Request(trial.config, trial.hyper, place), ready.facts
+    if trial.fold:  # whose examples are others than those of the first, which were counted
+        del facts["data"]
+    folder.write_config(path, folder.described(request, **facts))
 
 
 class Lockstep:

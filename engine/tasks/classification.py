@@ -88,7 +88,8 @@ class Classification(Task):
 
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
         """A class never predicted has precision 0 and one without examples recall 0; macro means
-        are over all of `names`. Raises ValueError for no examples."""
+        are scikit-learn's, over the classes that are there or predicted, `classes_left_out` are
+        the others. Raises ValueError for no examples."""
         from sklearn.metrics import precision_recall_fscore_support
 
         evaluation = jax.device_get(judged.sums)
@@ -102,12 +103,13 @@ class Classification(Task):
         )
         columns = dict(zip(("precision", "recall", "f1"), each, strict=True))
         support = confusion.sum(axis=1)
+        met = (support > 0) | (confusion.sum(axis=0) > 0)
         scores: dict[str, Any] = {
             "accuracy": float(np.trace(confusion) / count),
             "loss": float(evaluation.tally.loss_sum) / count,
         }
         for name, values in columns.items():
-            scores[f"{name}_macro"] = float(values.mean())
+            scores[f"{name}_macro"] = float(values[met].mean())
             scores[f"{name}_weighted"] = float(values @ support / count)
         if len(names) > 5:
             scores["top5_accuracy"] = int(evaluation.top5) / count
@@ -116,7 +118,7 @@ class Classification(Task):
             "per_class": {name: dict(zip(columns, row, strict=True)) for name, *row in zip(
                 names, *(values.tolist() for values in columns.values()), strict=True)},
             "confusion": confusion.tolist(),
-            "num_examples": count,
+            "num_examples": count, "classes_left_out": int((~met).sum()),
             "zero_division": 0.0,
         }
 
@@ -124,6 +126,13 @@ class Classification(Task):
         return (f"accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, precision "
                 f"{scores['precision_macro']:.4f}, recall {scores['recall_macro']:.4f}, F1 "
                 f"{scores['f1_macro']:.4f} (macro)")
+
+    def shown(self, scores, judged, names):
+        if not (left_out := scores["classes_left_out"]):
+            return super().shown(scores, judged, names)
+        note = (f"{self.note} Macro means leave {left_out} of {len(names)} classes out, of which "
+                "there is no example and which were never predicted.")
+        return super().shown(scores, judged, names)._replace(note=note)
 
     def drawn(self, scores, judged, names):
         from engine.report import pictures

@@ -14,9 +14,15 @@ from engine.task import Judged, Task
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Targets float32 [B, K]; outputs [B, K]. The loss of an example is the mean over its K."""
+    """Targets float32 [B, K]; outputs [B, K]. The loss of an example is the mean over its K.
+
+    With the `mean` and `scale` of the K training targets, outputs are standardised numbers, and so
+    is the loss; predictions and scores are in the targets' own units.
+    """
 
     loss_name: str = ""
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
     kind: ClassVar[str] = "numbers"
     score: ClassVar[str] = "mse"
     headline: ClassVar[tuple[str, ...]] = ("mse", "mae", "r2", "loss")
@@ -25,6 +31,8 @@ class Regression(Task):
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
         """`mean_squared`, `mean_absolute`, or `huber` with δ = 1 (Huber 1964), float32 [B].
         Raises RequestError for another name."""
+        if self.mean:
+            targets = (targets - jnp.float32(self.mean)) / jnp.float32(self.scale)
         off = outputs - targets
         match self.loss_name:
             case "mean_absolute":
@@ -35,8 +43,14 @@ class Regression(Task):
                 return jnp.square(off).mean(-1)
         raise unknown("loss_name of Regression", self.loss_name, self.losses)
 
+    def predict(self, outputs: Array) -> Array:
+        """The numbers [B, K], in the targets' units."""
+        if not self.mean:
+            return outputs
+        return outputs * jnp.float32(self.scale) + jnp.float32(self.mean)
+
     def scores(self, outputs: Array, targets: Array) -> dict[str, Array]:
-        off = outputs - targets
+        off = self.predict(outputs) - targets
         return {"mse": jnp.square(off).mean(-1), "mae": jnp.abs(off).mean(-1)}
 
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def test_a_terminal_in_front_of_one_process_only(by_two, tmp_path):
 
 
 def test_evaluation_shares_its_own_batches_whatever_the_training_batch(by_two):
-    told = [finished(forced(n, "eval", "--run_dir", by_two)) for n in (1, 3)]
+    told = [finished(forced(n, "eval", "--json", "--run_dir", by_two)) for n in (1, 3)]
     one, three = (json.loads(text[text.index("{"):text.rindex("}") + 1]) for text in told)
     assert one["confusion"] == three["confusion"]
 

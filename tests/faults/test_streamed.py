@@ -18,9 +18,9 @@ STEPS, EPOCHS = 12, 2
 # Chunks of two batches, each slow to read: an epoch outlasts a save.
 SMALL_AND_SLOW = """
 import time
-from engine.stream import pieces, stream
+from engine.stream import choice, pieces
 
-stream.CHUNK = 2 * 10 * 18 * 18
+choice.CHUNK = 2 * 10 * 18 * 18
 quick = pieces.fill
 
 
@@ -30,6 +30,19 @@ def slowly(*words):
 
 
 pieces.fill = slowly
+"""
+
+
+NETWORK = """
+import flax.linen as nn
+
+
+class Tiny(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
 """
 
 
@@ -43,7 +56,9 @@ def words(tmp_path_factory) -> tuple:
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = draw.integers(0, 60, (18, 18)) + 60 * (number % 3)
             Image.fromarray(pixels.astype(np.uint8)).save(path)
-    return ("--dataset", f"image_folder:{folder}", "--batch_size", "10", "--device", "cpu",
+    (folder.parent / "net.py").write_text(NETWORK)
+    return ("--dataset", f"image_folder:{folder}", "--validation_split", "test", "--model",
+            f"{folder.parent / 'net.py'}:Tiny", "--batch_size", "10", "--device", "cpu",
             "--epochs", EPOCHS)
 
 
@@ -56,8 +71,9 @@ def resident(tmp_path_factory, words) -> Path:
 
 def of_a_run(process: subprocess.Popen) -> list[int]:
     """The process ids of its readers."""
-    told = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(pid) for pid in told
+    told = [path.read_text().split() for path in Path(f"/proc/{process.pid}").glob(
+        "task/*/children")]
+    return [int(pid) for pids in told for pid in pids
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 

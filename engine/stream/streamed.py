@@ -1,102 +1,23 @@
-"""How a run's set is streamed, what its programs are given of it, and the feed itself."""
+"""The feed of a run whose set is streamed, and its programs' sums of chunks."""
 
-import math
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import jax
 import numpy as np
-from jax.sharding import Sharding
 
-from engine.data import Data, Subset
-from engine.devices import choose, mesh
+from engine.data import Subset
+from engine.devices import mesh
 from engine.errors import RequestError, RunError, one_line
 from engine.feed import Chunk, Resident, epoch_order
-from engine.loop import eval_batch
-from engine.sources.dataset import Split
-from engine.sources.stored import Stored
+from engine.stream.choice import Stream
 from engine.stream.pieces import Orders, Part, Pieces
 
 if TYPE_CHECKING:
     from engine.setup import Setup
-
-CHUNK = 32 * 2**20  # bytes: the first of larger ones is waited for longer
-WORKERS = 16
-
-class Stream(NamedTuple):
-    """The two parts of an epoch, read by so many `workers` (0: by this process), and why."""
-
-    train: Part
-    validation: Part
-    workers: int
-    reason: str
-
-    def __str__(self) -> str:
-        by = f"{self.workers} worker processes" if self.workers > 1 else \
-            "a worker process" if self.workers else "this process"
-        size = math.prod(self.train.shape) * self.train.inputs.dtype.itemsize
-        return (f"{self.reason}; {self.train.chunks:,} chunks an epoch of {size / 1e6:,.1f} MB, "
-                f"read by {by}")
-
-    def given(self, cut: Data, where: Sharding) -> Data:
-        """What the programs take for `cut`: rows and targets on the device, a chunk's shape."""
-        targets: dict[int, Any] = {}
-
-        def one(subset: Subset, part: Part) -> Subset:
-            split = subset.split
-            if id(split) not in targets:  # a split that both subsets share lies there once
-                targets[id(split)] = mesh.put(split.targets, where)
-            inputs = jax.ShapeDtypeStruct(part.shape, part.inputs.dtype, sharding=where)
-            chunk = Chunk(inputs, np.int32(0))
-            return Subset(Split(chunk, targets[id(split)]), mesh.put(subset.rows, where))
-
-        return Data(one(cut.train, self.train), one(cut.validation, self.validation),
-                    cut.num_outputs)
-
-
-    def on_host(self, validation: Subset) -> Subset:
-        """What `given` made of the validation examples, with their inputs."""
-        part = self.validation
-        return Subset(Split(part.inputs, np.asarray(validation.split.targets)), part.rows)
-
-
-def stream_of(ready: "Setup", reason: str) -> Stream:
-    """How the set of a run, cut and on the host, is to be streamed. Raises RequestError among
-    several processes."""
-    if jax.process_count() > 1:
-        raise RequestError(f"{ready.dataset.name} would be streamed ({reason}), which one process "
-                           "alone can do, on all of its devices: start one.", shared=True)
-    cut, place, batch = ready.data, ready.request.place, ready.config.batch_size
-    workers = 0  # what lies in memory is read at once
-    if isinstance(cut.train.split.inputs, Stored):
-        workers = min(choose.cores() - 1 or 1, WORKERS) if place.workers < 0 else place.workers
-    most = min(CHUNK, _room(workers))
-    return Stream(part_of(ready, cut.train, most, batch), part_of(ready, cut.validation, most),
-                  workers, reason)
-
-
-def _room(workers: int) -> int:
-    """Bytes of a chunk, of which so many are in memory at once: a quarter of what is free, and half
-    of what workers can hand over."""
-    memory, shared = choose.host_memory(), Path("/dev/shm")
-    found = [memory[1] // 4 // (2 * workers + 4)] if memory else []
-    if workers and shared.is_dir():
-        found.append(shutil.disk_usage(shared).free // 2 // (2 * workers + 4))
-    return min(found, default=CHUNK)
-
-
-def part_of(ready: "Setup", subset: Subset, most: int, batch: int = 0) -> Part:
-    """Of examples to train on in batches, or of those of an evaluation: chunks of `most` bytes, and
-    of a batch at least."""
-    drawn, batch = batch > 0, batch or eval_batch(ready.learner)
-    inputs, turns = subset.split.inputs, -(-len(subset.rows) // batch)
-    example = math.prod(inputs.shape[1:]) * inputs.dtype.itemsize
-    return Part(inputs, subset.rows, batch, min(max(1, most // (batch * example)), turns), drawn)
 
 
 def holding(subset: Subset, inputs: Any, first: int) -> Subset:

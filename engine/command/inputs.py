@@ -1,0 +1,77 @@
+"""The files that predict is asked about: named, in folders, by globs, or listed on standard input.
+"""
+
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from engine.errors import RequestError, visible
+from engine.sources import image, tree
+from engine.sources.dataset import MOST_EXAMPLES
+
+SHOWN = 10
+_LONGEST = 1 << 16  # bytes of a line: a path has 4,096
+_MAGIC = frozenset("*?[")
+
+
+def files(words: Sequence[str]) -> list[str]:
+    """The files of `words`, in their order: a folder stands for the pictures in it, by name; a glob
+    that names no file for what it matches, by name; - for the paths on standard input, one a line.
+
+    Raises RequestError for what isn't there, for a folder, glob or list without any.
+    """
+    if not words:
+        raise RequestError("predict needs something to predict: predict --run_dir R image.png ..., "
+                           "a folder of pictures, 'photos/*.jpg', test.csv, or - for a list of "
+                           "paths on standard input.")
+    named = [path for word in words for path in _paths(word)]
+    if absent := [path for path in named if not os.path.exists(path)]:
+        raise RequestError(f"{shown(absent)}: no such file.")
+    found = [file for path in named for file in (_inside(path) if os.path.isdir(path) else [path])]
+    if len(found) > MOST_EXAMPLES:
+        raise RequestError(f"predict takes {MOST_EXAMPLES:,} files at a time, and got "
+                           f"{len(found):,}: type some of them.")
+    return found
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first of `names`, and how many more there are."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(visible(name, "") for name in names[:SHOWN]) + more
+
+
+def _paths(word: str) -> Iterable[str]:
+    if word == "-":
+        return _listed()
+    if os.path.lexists(word) or _MAGIC.isdisjoint(word):
+        return [word]
+    found = sorted(glob.glob(word, recursive=True))
+    if not found:
+        raise RequestError(f"{visible(word, '')} matches no file: type a folder, or another "
+                           "pattern.")
+    return found
+
+
+def _listed() -> Iterator[str]:
+    """The paths on standard input. Raises RequestError where there is none."""
+    found = False
+    while line := sys.stdin.buffer.readline(_LONGEST):
+        if len(line) == _LONGEST:
+            raise RequestError(f"standard input has a line of {_LONGEST:,} bytes or more, which is "
+                               "no path: write one path a line.")
+        if name := os.fsdecode(line.rstrip(b"\r\n")):
+            found = True
+            yield name
+    if not found:
+        raise RequestError("standard input names no file: write one path a line, as in "
+                           "find photos -name '*.jpg' | flaxmill predict --run_dir R -.")
+
+
+def _inside(folder: str) -> list[str]:
+    """The pictures in it, by name. Raises RequestError."""
+    found = sorted(tree.walk(folder).pictures)
+    if not found:
+        raise RequestError(f"{visible(folder, '')} holds no {', '.join(image.ENDINGS)}: name a "
+                           "folder of pictures.")
+    return [os.path.join(folder, name) for name in found]

@@ -1,0 +1,112 @@
+"""Predictions in a file: CSV, or JSON as a list of records. All probabilities, or numbers; B: rows.
+
+An example is called by its key: its file, or its id or row in a table.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from engine.errors import RequestError, visible
+from engine.store import files
+from engine.task import Task
+
+Teller = Callable[[Sequence[str], np.ndarray], None]  # of keys [B] and predictions [B, C]
+FILE = "file"  # the key of pictures
+
+
+def check(path: str, inputs: Sequence[str]) -> None:
+    """Raise RequestError where `path` can't be written, before anything is computed."""
+    folder, said = os.path.dirname(path) or ".", f"--output {visible(path, '')}"
+    if Path(path).suffix.lower() not in _KINDS:
+        raise RequestError(f"{said}: type a name that ends in {' or '.join(_KINDS)}.")
+    if not os.path.isdir(folder):
+        raise RequestError(f"{said}: there is no folder {visible(folder, '')}: make it first.")
+    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+        raise RequestError(f"{said} can't be written there: name another file.")
+    if os.path.exists(path) and any(os.path.samefile(path, file) for file in inputs):
+        raise RequestError(f"{said} is what is to be predicted: name another file.")
+
+
+@contextlib.contextmanager
+def writer(path: str, task: Task, key: str, names: tuple[str, ...]) -> Iterator[Teller]:
+    """What adds rows to the file `path`, which is there, whole, once all are added: the column
+    `key`, that of the likeliest class where there are classes, and one for each of `names`."""
+    first = [key, "predicted"] if task.kind == "classes" else [key]
+    while not set(first).isdisjoint(names):
+        first = [f"{name}_" for name in first]
+    with files.replacing(Path(path)) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        kind = _KINDS[Path(path).suffix.lower()]
+        rows = kind(text, [*first, *names])
+        called = _path if key == FILE and kind is _Csv else str
+
+        def add(keys: Sequence[str], predicted: np.ndarray) -> None:
+            # As text, the shortest that reads as the same float32.
+            for name, chosen, numbers in zip(keys, predicted.argmax(1).tolist(),
+                                             predicted.astype(str).tolist(), strict=True):
+                rows.add([called(name), names[chosen]][: len(first)], numbers)
+
+        yield add
+        rows.end()
+        text.detach()
+
+
+class _Csv:
+    """Names that come from files make neither a line nor a formula of a spreadsheet's."""
+
+    def __init__(self, file: TextIO, head: list[str]):
+        self._rows, self._file = csv.writer(file, lineterminator="\n"), file
+        self._rows.writerow(map(_cell, head))
+
+    def add(self, texts: list[str], numbers: list[str]) -> None:
+        self._rows.writerow([*map(_cell, texts), *numbers])
+
+    def end(self) -> None:
+        self._file.flush()
+
+
+class _Json:
+    """A record a line, all in one list."""
+
+    def __init__(self, file: TextIO, head: list[str]):
+        self._head, self._file, self._before = head, file, "[\n"
+
+    def add(self, texts: list[str], numbers: list[str]) -> None:
+        record = dict(zip(self._head, [*texts, *map(float, numbers)], strict=True))
+        self._file.write(self._before + json.dumps(record))
+        self._before = ",\n"
+
+    def end(self) -> None:
+        self._file.write("\n]\n")
+        self._file.flush()
+
+
+_KINDS: dict[str, type[_Csv] | type[_Json]] = {".csv": _Csv, ".json": _Json}
+
+
+def _formula(text: str) -> bool:
+    """Whether a spreadsheet might compute it: it begins as a formula does, and is no number."""
+    try:
+        float(text)
+    except ValueError:
+        return unicodedata.normalize("NFKC", text[:1]) in ("=", "+", "-", "@")
+    return False
+
+
+def _path(name: str) -> str:
+    """Another path of the same file, which is no formula."""
+    return f"./{name}" if _formula(name) else name
+
+
+def _cell(text: str) -> str:
+    shown = visible(text, "")
+    return f"'{shown}" if _formula(shown) else shown

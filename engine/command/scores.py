@@ -1,0 +1,68 @@
+"""Scores of a model in words: for a person, or as JSON for machines."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+
+from engine.errors import visible
+from engine.evaluation import evaluate
+from engine.job import processes
+from engine.report.page import number
+from engine.request import Request
+from engine.task import numbers
+
+WIDEST = 80  # cells of a line
+MOST_ROWS = 50  # classes of a table
+MOST_CONFUSED = 10  # classes of a confusion matrix
+_NAME = 30  # cells of a row's name
+_BETWEEN = 2
+
+
+def tell(request: Request, checkpoint: str, as_json: bool) -> None:
+    """`evaluate` the run in the request's folder, and print its scores."""
+    config, _, place, data = request
+    scores = evaluate(place.run_dir, data, checkpoint, config, place)
+    if processes.first_process():
+        print(json.dumps(scores, indent=2) if as_json else "\n".join(lines(scores)))
+
+
+def lines(scores: dict[str, Any]) -> list[str]:
+    """The scores, those of each class, and which class was taken for which where they are few: of
+    at most WIDEST cells each."""
+    found = [f"{scores['num_examples']:,} examples of {visible(scores['split'], '')}, by the "
+             f"{scores['checkpoint']} checkpoint, of step {scores['step']:,}", ""]
+    found += _table(["score", "value"], [*numbers(scores).items()])
+    for key, rows in scores.items():
+        if key.startswith("per_") and rows:
+            heads = [key.removeprefix("per_"), *next(iter(rows.values()))]
+            found += _table(heads, [(name, *row.values()) for name, row in rows.items()])
+    names = list(scores.get("per_class", {}))
+    if "confusion" in scores and len(names) <= MOST_CONFUSED:
+        cells = zip(names, scores["confusion"], strict=True)
+        found += _table(["true, then predicted", *names], [(name, *row) for name, row in cells])
+    return found[:-1]
+
+
+def _table(heads: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Its lines, and an empty one: names on the left, numbers on the right. A name is cut where it
+    is too long; a number never, whatever the width."""
+    heads = [visible(head, "") for head in heads]
+    texts = [[visible(row[0], ""), *map(number, row[1:])] for row in rows[:MOST_ROWS]]
+    name = min(_NAME, max(cell_len(row[0]) for row in [heads, *texts]))
+    room = (WIDEST - name) // len(heads[1:]) - _BETWEEN
+    widths = [max(min(cell_len(head), room), *(cell_len(row[at]) for row in texts))
+              for at, head in enumerate(heads[1:], 1)]
+    found = []
+    for first, *others in [heads, *texts]:
+        cells = [" " * (_BETWEEN + width - cell_len(text)) + text
+                 for width, text in zip(widths, map(_cut, others, widths), strict=True)]
+        found.append(_cut(first, name) + " " * (name - cell_len(first)) + "".join(cells))
+    if len(rows) > MOST_ROWS:
+        found.append(f"the first {MOST_ROWS} of {len(rows):,}; --json has all")
+    return [line.rstrip() for line in found] + [""]
+
+
+def _cut(text: str, width: int) -> str:
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"

@@ -1,0 +1,98 @@
+"""What was understood of a set before it is learnt: classes, examples of each, what is doubtful.
+
+C: classes, N: examples.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.data import Data, Subset, unlabelled
+from engine.sources.dataset import Dataset, content
+
+NAMED = 10  # classes that a line names
+MOST_COMPARED = 4_000_000_000  # bytes of inputs that are searched for equal examples
+
+
+class Inventory(NamedTuple):
+    """`examples` says what they are, and how many; `train` and `validation` are those of each
+    class, by name, {} where no classes are learnt; `notes` say what was understood and left out,
+    `warnings` what is doubtful, with numbers."""
+
+    examples: str
+    train: dict[str, int]
+    validation: dict[str, int]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """As a person reads it."""
+        told = [f"data: {self.examples}", *([self._classes()] if self.train else [])]
+        return [*told, *self.notes, *(f"warning: {text}" for text in self.warnings)]
+
+    def _classes(self) -> str:
+        names = list(self.train)
+        shown = ", ".join(names[:NAMED]) + ", …" * (len(names) > NAMED)
+        rarest, commonest = (pick(names, key=lambda n: (self.train[n], self.validation[n]))
+                             for pick in (min, max))
+        held = f"{self.train[rarest]:,} training and {self.validation[rarest]:,} validation"
+        head = f"classes: {len(names):,} ({shown})"
+        if {*self.train.values()} == {self.train[rarest]} and \
+                {*self.validation.values()} == {self.validation[rarest]}:
+            return f"{head}, each with {held} examples"
+        most = f"{self.train[commonest]:,} and {self.validation[commonest]:,}"
+        return f"{head}; the rarest, {rarest}, has {held} examples, the commonest, {commonest}, " \
+               f"{most}"
+
+
+def taken(dataset: Dataset, data: Data, note: str) -> Inventory:
+    """The inventory of the parts of a set that a run learns from and is validated on."""
+    train, validation = _counts(dataset, data.train), _counts(dataset, data.validation)
+    left_out = {name: int(unlabelled(np.asarray(split.targets)).sum())
+                for name, split in dataset.splits.items()}
+    dropped = [f"unlabelled: {count:,} of {name}'s {len(dataset.splits[name].targets):,} examples"
+               for name, count in left_out.items() if count]
+    shape = data.train.input_shape
+    examples = (
+        f"{dataset.name}, {len(data.train.rows):,} training and {len(data.validation.rows):,} "
+        f"validation {'images' if len(shape) == 3 else 'examples'} of {' × '.join(map(str, shape))}"
+    )
+    doubts = (*_absent(train, validation), *_alike(data))
+    return Inventory(examples, train, validation, (*dataset.notes, *dropped, note), doubts)
+
+
+def _counts(dataset: Dataset, subset: Subset) -> dict[str, int]:
+    """Examples by class, in the classes' order."""
+    targets = np.asarray(subset.split.targets)[subset.rows]
+    if targets.ndim != 1:
+        return {}
+    found = np.bincount(targets, minlength=len(dataset.classes))
+    return dict(zip(dataset.classes, found.tolist(), strict=True))
+
+
+def _absent(train: dict[str, int], validation: dict[str, int]) -> list[str]:
+    """Classes that can't be learnt, or can't be judged."""
+    said = []
+    for what, counts in (("training", train), ("validation", validation)):
+        if none := [name for name, count in counts.items() if not count]:
+            more = ", …" * (len(none) > NAMED)
+            said.append(f"{len(none):,} of {len(counts):,} classes have no {what} examples: "
+                        f"{', '.join(none[:NAMED])}{more}")
+    return said
+
+
+def _alike(data: Data) -> list[str]:
+    """Examples of equal content, within training, and between training and validation."""
+    size = sum(subset.split.inputs.nbytes for subset in (data.train, data.validation)
+               if isinstance(subset.split.inputs, np.ndarray))
+    if not 0 < size <= MOST_COMPARED:
+        return []
+    train, validation = (content(subset.split.inputs[subset.rows])
+                         for subset in (data.train, data.validation))
+    said, seen = [], np.unique(train)
+    if double := len(train) - len(seen):
+        said.append(f"{double:,} of {len(train):,} training examples are repeats of others")
+    if shared := int(np.isin(validation, seen).sum()):
+        said.append(f"{shared:,} of {len(validation):,} validation examples are training examples "
+                    "too, so that their scores are of what was learnt by heart")
+    return said

@@ -1,0 +1,143 @@
+"""Another set than a run's own, in the run's terms: a split to judge on, classes by their names,
+pictures of the run's shape. N: examples, K: the run's outputs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from engine.config import Parts
+from engine.data import Subset, labelled, named
+from engine.errors import RequestError
+from engine.parts.splits import held_out
+from engine.sources import image
+from engine.sources.columns import Columns
+from engine.sources.dataset import Dataset, Split, is_frame
+
+_SHOWN = 10
+
+
+class Other(NamedTuple):
+    """What is to judge a run; how many examples of each class that the run doesn't know were
+    `left_out`; sentences for the user."""
+
+    subset: Subset
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def split_of(dataset: Dataset, asked: str, typed: bool) -> str:
+    """The split to judge on: the one `asked` for, where the user `typed` it or there is one; else
+    `test`, `validation`, or the only one. Raises RequestError where none of them is there."""
+    splits = dataset.splits
+    if typed and held_out(asked) is not None:
+        raise RequestError(f"--validation_split {asked}: nothing of {dataset.name} was trained on, "
+                           f"from which a part could be held out: name one of {_listed(splits)}.")
+    if typed:
+        return asked
+    usual = [name for name in (asked, "test", "validation") if name in splits]
+    if not usual and len(splits) > 1:
+        raise RequestError(f"{dataset.name} has the splits {_listed(splits)}: say which is to "
+                           "judge, by --validation_split.")
+    return next(iter(usual or splits))
+
+
+def examples(
+    dataset: Dataset, parts: Parts, classes: tuple[str, ...], shape: tuple[int, ...], dtype: str,
+    columns: Columns | None = None,
+) -> Other:
+    """Those examples of the validation split whose class is one of a run's `classes`, numbered as
+    it numbers them, their inputs of its `shape` and `dtype`, a table's made by its `columns`.
+    Raises RequestError where there are none, and for outputs or inputs that aren't the run's."""
+    split = parts.validation
+    found = labelled(named(dataset, split), split, parts.drop_unlabelled)
+    rows = np.asarray(found.rows)
+    targets = np.asarray(found.split.targets)[rows]
+    if targets.ndim == 1:
+        targets, left_out, notes = _numbered(targets, dataset.classes, classes)
+        rows, targets = rows[targets >= 0], targets[targets >= 0]
+        if not len(rows):
+            raise RequestError(f"none of the {len(found.rows):,} examples of {dataset.name}'s "
+                               f"{split} has a class that the run knows, {_listed(classes)}: its "
+                               f"classes are {_listed(dataset.classes)}.")
+    else:
+        targets, left_out, notes = _reordered(targets, dataset, classes)
+    inputs = found.split.inputs
+    if columns and is_frame(inputs):
+        inputs, rows = columns.encode(inputs.iloc[rows]), np.arange(len(rows))
+    inputs, brought = _inputs(dataset.name, inputs, rows, shape, dtype)
+    kind = "images" if len(shape) == 3 else "examples"
+    told = f"judged on {dataset.name}'s {split}, another set than the run's: {len(rows):,} {kind}"
+    own = Split(inputs, targets)
+    return Other(Subset(own, np.arange(len(rows), dtype=np.int32)), left_out,
+                 (told, *notes, *brought))
+
+
+def _numbered(
+    targets_N: np.ndarray, theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> tuple[np.ndarray, dict[str, int], list[str]]:
+    """The targets [N] as the run numbers its classes, -1 for one that it doesn't know; how many
+    examples each of those has; sentences on them."""
+    numbers = {name: number for number, name in enumerate(ours)}
+    found = np.array([numbers.get(name, -1) for name in theirs], np.int32)[targets_N]
+    unknown, counts = np.unique(targets_N[found < 0], return_counts=True)
+    left_out = {theirs[number]: int(count) for number, count in zip(unknown, counts, strict=True)}
+    notes = []
+    if left_out:
+        each = [f"{name} ({count:,})" for name, count in left_out.items()]
+        notes.append(f"left out: {sum(left_out.values()):,} of {len(targets_N):,}, of classes that "
+                     f"the run doesn't know: {_listed(each)}")
+    if absent := [name for number, name in enumerate(ours) if number not in found]:
+        notes.append(f"without an example there: {_listed(absent)}")
+    return found, left_out, notes
+
+
+def _reordered(
+    targets_NxK: np.ndarray, dataset: Dataset, ours: tuple[str, ...]
+) -> tuple[np.ndarray, dict[str, int], list[str]]:
+    """The run's outputs [N, K], found by their names; a single one may be called otherwise."""
+    theirs = dataset.classes
+    if len(theirs) == len(ours) == 1:
+        return targets_NxK, {}, [f"its {theirs[0]} is judged as {ours[0]}"] * (theirs != ours)
+    if missing := [name for name in ours if name not in theirs]:
+        raise RequestError(f"{dataset.name} lacks {_listed(missing)}, which the run predicts: it "
+                           f"has {_listed(theirs)}.")
+    extra = [name for name in theirs if name not in ours]
+    notes = [f"the run doesn't predict {_listed(extra)}, left out"] * bool(extra)
+    return targets_NxK[:, [theirs.index(name) for name in ours]], {}, notes
+
+
+def _inputs(
+    name: str, inputs: Any, rows: np.ndarray, shape: tuple[int, ...], dtype: str
+) -> tuple[Any, list[str]]:
+    """Those of `rows`, pictures brought to the `shape` [H, W, C]; a sentence where they were."""
+    own = tuple(inputs.shape[1:])
+    alike = (str(inputs.dtype) == "uint8") == (dtype == "uint8")
+    if alike and own == shape:
+        return inputs[rows], []
+    if not alike or dtype != "uint8" or not _are_pictures(own) or not _are_pictures(shape):
+        raise RequestError(f"{name} has {inputs.dtype} inputs of {_sides(own)}, and the run was "
+                           f"trained on {dtype} of {_sides(shape)}.")
+    images = np.stack([_brought(inputs[row], shape) for row in rows])
+    return images, [f"its pictures of {_sides(own)} are brought to the run's {_sides(shape)}"]
+
+
+def _are_pictures(shape: Sequence[int]) -> bool:
+    return len(shape) == 3 and shape[2] in image.MODES
+
+
+def _brought(image_HxWxC: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    height, width, depth = shape
+    flat = image_HxWxC[..., 0] if image_HxWxC.shape[2] == 1 else image_HxWxC
+    return image.pixels(Image.fromarray(flat), image.MODES[depth], (width, height))
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _listed(names: Any) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + ", …" * (len(names) > _SHOWN)

@@ -1,0 +1,176 @@
+"""A table's columns as float32 features, as they were fitted to its training part. N: rows, F:
+features."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.config import Reading
+from engine.errors import RequestError
+from engine.sources import features
+from engine.sources.dataset import Dataset, room
+from engine.sources.features import MOST_ONE_HOT, MOST_WORDS, Number, Words
+from engine.store.files import is_number, is_text
+
+FILE = "columns.json"
+MOST_FEATURES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Those of a table that are learned from, embedded ones last; and what standardised its targets
+    where they are numbers, K means and standard deviations, else ()."""
+
+    columns: tuple[Number | Words, ...]
+    target_mean: tuple[float, ...] = ()
+    target_scale: tuple[float, ...] = ()
+
+    @classmethod
+    def fit(cls, frame: Any, reading: Reading, targets: np.ndarray | None = None) -> "Columns":
+        """Of the training rows, a pandas DataFrame, and of their `targets` float32 [N, K] where
+        these are numbers. A column without any value is left out. Raises RequestError for columns
+        that can't be features."""
+        found = (features.fitted(name, column) for name, column in _named(frame).items())
+        columns = sorted((c for c in found if c is not None), key=_embedded)
+        if not columns:
+            raise RequestError("the table has no column with values to learn from.")
+        many = [c for c in columns if isinstance(c, Words) and c.embedded]
+        if many and not reading.embed:
+            told = ", ".join(f"{c.name!r} ({len(c.values):,})" for c in many[:10])
+            raise RequestError(
+                f"of words more than {MOST_ONE_HOT} different ones are no features: {told}"
+                f"{', ...' if len(many) > 10 else ''}. Type --embed to learn an embedding of each, "
+                "or leave these columns out."
+            )
+        mean, scale = _moments(targets)
+        return cls(tuple(columns), mean, scale)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the features, F."""
+        return tuple(name for column in self.columns for name in column.names)
+
+    @property
+    def embeddings(self) -> tuple[int, ...]:
+        """Of each of the last features, which are codes, how many there are."""
+        return tuple(c.codes for c in self.columns if isinstance(c, Words) and c.embedded)
+
+    def encode(self, frame: Any) -> np.ndarray:
+        """float32 [N, F] of a pandas DataFrame, whose columns are found by their names; others are
+        left alone. Raises RequestError for those that are missing, or of another type."""
+        given = _named(frame)
+        if missing := [repr(c.name) for c in self.columns if c.name not in given]:
+            raise RequestError(f"the table lacks {len(missing)} of the {len(self.columns)} columns "
+                               f"that are learned from: {', '.join(missing[:10])}; it has "
+                               f"{', '.join(map(repr, [*given][:10]))}.")
+        width = len(self.names)
+        if len(frame) > room((width,), 4):
+            raise RequestError(f"{len(frame):,} rows of {width:,} features are more than can be "
+                               "held: leave rows or columns out.")
+        found, at = np.zeros((len(frame), width), np.float32), 0
+        for column in self.columns:
+            upto = at + len(column.names)
+            column.fill(found[:, at:upto], given[column.name])
+            at = upto
+        return found
+
+    def encoded(self, dataset: Dataset) -> Dataset:
+        """The set with every split's table as features, and a note on what they are."""
+        splits = {name: split._replace(inputs=self.encode(split.inputs))
+                  for name, split in dataset.splits.items()}
+        note = (f"Its columns, {features.described(self.columns)}, became {len(self.names):,} "
+                "features")
+        if some := [c.name for c in self.columns if c.missing]:
+            note += f"; values are missing in {', '.join(some[:10])}{', ...' * (len(some) > 10)}"
+        first, learned = next(iter(dataset.splits.values())), {c.name for c in self.columns}
+        if left := [name for name in _named(first.inputs) if name not in learned]:
+            note += f"; left out, without a value to learn from: {', '.join(left[:10])}"
+        return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, f"{note}."))
+
+    @property
+    def text(self) -> str:
+        """JSON, which `read` reads."""
+        columns = [{"type": type(c).__name__} | c._asdict() for c in self.columns]
+        return json.dumps({"columns": columns, "target_mean": self.target_mean,
+                           "target_scale": self.target_scale}, indent=1) + "\n"
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def _embedded(column: Number | Words) -> bool:
+    return isinstance(column, Words) and column.embedded
+
+
+def _named(frame: Any) -> dict[str, Any]:
+    """The columns by name. Raises RequestError where two have one."""
+    names = list(map(str, frame.columns))
+    if len({*names}) < len(names):
+        twice = max(names, key=names.count)
+        raise RequestError(f"two columns are named {twice!r}: name each once.")
+    return {name: frame.iloc[:, at] for at, name in enumerate(names)}
+
+
+def _moments(targets: np.ndarray | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the standard deviation of each of K targets, 1 where all are the same."""
+    if targets is None:
+        return (), ()
+    numbers_NxK = np.asarray(targets, np.float64)
+    mean, scale = numbers_NxK.mean(0), numbers_NxK.std(0)
+    return tuple(mean.tolist()), tuple(np.where(scale > 0, scale, 1.0).tolist())
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
+
+
+def _is_values(value: Any) -> bool:
+    return (isinstance(value, list) and len(value) <= MOST_WORDS and all(map(is_text, value))
+            and len({*value}) == len(value))
+
+
+def _is_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+_TYPES: dict[str, Any] = {"Number": Number, "Words": Words}
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "name": is_text, "kind": ("number", "date").__contains__, "median": _is_finite,
+    "mean": _is_finite, "scale": lambda value: _is_finite(value) and value >= 0,
+    "missing": _is_flag, "values": _is_values, "embedded": _is_flag,
+}
+
+
+def _read_column(content: Mapping[str, Any]) -> Number | Words:
+    kind = _TYPES[content["type"]]
+    for name in kind._fields:
+        if not _FIELDS[name](content[name]):
+            raise ValueError(f"a column's {name} can't be {content[name]!r:.40}")
+    given = {name: content[name] for name in kind._fields}
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+
+
+def read(content: Any) -> Columns:
+    """Of `Columns.text`'s JSON. Raises ValueError, KeyError or TypeError for what is none."""
+    columns = tuple(map(_read_column, content["columns"]))
+    embedded = list(map(_embedded, columns))
+    if not columns or len({c.name for c in columns}) < len(columns) or embedded != sorted(embedded):
+        raise ValueError("its columns are none, out of order, or twice the same")
+    if sum(len(c.names) for c in columns) > MOST_FEATURES:
+        raise ValueError("it has too many features")
+    mean, scale = content["target_mean"], content["target_scale"]
+    if not (_are_finite(mean) and _are_finite(scale) and len(mean) == len(scale)
+            and all(value > 0 for value in scale)):
+        raise ValueError("its targets' mean and scale are no numbers")
+    return Columns(columns, tuple(mean), tuple(scale))
+
+
+def _are_finite(value: Sequence[Any]) -> bool:
+    return isinstance(value, list) and all(map(_is_finite, value))

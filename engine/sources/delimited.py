@@ -1,0 +1,117 @@
+"""A CSV file → a table of typed columns, read by pyarrow block after block."""
+
+import re
+from collections.abc import Collection
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv as arrow
+
+from engine.sources.dialect import MISSING, MOST_LINE, Dialect, Unreadable
+
+WORDS = pa.dictionary(pa.int32(), pa.string())
+_MOST_READINGS = 32
+
+
+def read(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collection[str],
+         most_bytes: int) -> tuple[pa.Table, Dialect]:  # fmt: skip
+    """All its rows. Columns are float64, bool, date, timestamp or WORDS; those of `text` WORDS, and
+    those of `pixels` uint8 where all of them can be. Types are those of the first block; where a
+    cell below is none of its column's, the file is read again with that column as words. The
+    dialect comes back in the encoding that it turned out to have. Raises Unreadable."""
+    types = _first_types(file, dialect)
+    types |= dict.fromkeys(text, WORDS) | dict.fromkeys(pixels, pa.uint8())
+    for _ in range(_MOST_READINGS):
+        try:
+            return _all(file, dialect, types, most_bytes), dialect
+        except pa.ArrowInvalid as error:
+            told = str(error)
+            if "invalid UTF8" in told and dialect.encoding == "utf-8":
+                dialect = dialect._replace(encoding="cp1252")
+            elif "conversion error" in told:
+                types = _wider(types, dialect.names[int(told.split("#")[1].split(":")[0])])
+            else:
+                raise _fault(file, dialect, types, error) from None
+        except UnicodeError as error:
+            raise _fault(file, dialect, types, error) from None
+    raise Unreadable(f"more than {_MOST_READINGS} of its columns hold numbers first, and words "
+                     "below", "write each column alike")
+
+
+def _opened(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType] | None = None,
+            threads: bool = True) -> arrow.CSVStreamingReader:  # fmt: skip
+    file.seek(0)
+    return arrow.open_csv(
+        file,
+        arrow.ReadOptions(use_threads=threads, block_size=MOST_LINE, encoding=dialect.encoding,
+                          column_names=dialect.names, skip_rows=int(dialect.header)),
+        arrow.ParseOptions(delimiter=dialect.delimiter),
+        arrow.ConvertOptions(column_types=types, null_values=MISSING, strings_can_be_null=True,
+                             decimal_point=dialect.decimal,
+                             timestamp_parsers=[arrow.ISO8601, "%Y/%m/%d", "%d.%m.%Y"]),
+    )  # fmt: skip
+
+
+def _first_types(file: BinaryIO, dialect: Dialect) -> dict[str, pa.DataType]:
+    """Of the first block; whole numbers may have fractions below, and nothing may become words."""
+    try:
+        with _opened(file, dialect) as reader:
+            schema = reader.schema
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise _fault(file, dialect, {}, error) from None
+    kept = (pa.types.is_boolean, pa.types.is_date, pa.types.is_timestamp)
+    return {
+        field.name: pa.float64() if pa.types.is_integer(field.type)
+        or pa.types.is_floating(field.type)
+        else field.type if any(is_kind(field.type) for is_kind in kept) else WORDS
+        for field in schema
+    }
+
+
+def _all(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType], most_bytes: int,
+         threads: bool = True) -> pa.Table:  # fmt: skip
+    batches, size = [], 0
+    with _opened(file, dialect, types, threads) as reader:
+        for batch in reader:
+            batches.append(batch)
+            size += batch.nbytes
+            if size > most_bytes:
+                raise Unreadable(f"its columns take more than the {most_bytes:,} bytes that can be "
+                                 "held", "leave rows or columns out")
+    if not sum(batch.num_rows for batch in batches):
+        raise Unreadable("it has no rows below its header", "add some")
+    return pa.Table.from_batches(batches).unify_dictionaries()
+
+
+def _wider(types: dict[str, pa.DataType], name: str) -> dict[str, pa.DataType]:
+    """For a cell of the column `name` that is none of its type: words, or where it is of pixels
+    all of those as any number."""
+    if types[name] != pa.uint8():
+        return types | {name: WORDS}
+    return {name: pa.float64() if kind == pa.uint8() else kind for name, kind in types.items()}
+
+
+def _fault(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType],
+           error: Exception) -> Unreadable:  # fmt: skip
+    """What is wrong, with its row, which only one thread that reads again can tell."""
+    try:
+        _all(file, dialect, types, 1 << 62, threads=False)
+    except pa.ArrowInvalid as again:
+        if "conversion error" not in str(again):
+            error = again
+    except (UnicodeError, Unreadable):
+        pass
+    if isinstance(error, UnicodeError):
+        return Unreadable("it is neither UTF-8 nor Latin-1", "save it as CSV in UTF-8")
+    told = str(error)
+    row = found[0].replace("#", "").lower() if (found := re.search(r"Row #\d+", told)) else "a row"
+    if counts := re.search(r"Expected (\d+) columns, got (\d+): (.*)", told, re.DOTALL):
+        if counts[3].count('"') % 2 or "\n" in counts[3]:
+            return Unreadable(f"{row}: a quotation mark is not closed in it", "close it")
+        return Unreadable(f"{row}, the header being 1: it has {counts[2]} cells, and the first row "
+                          f"{counts[1]}: {counts[3][:60]}", "mend that row, or delete it")
+    if "straddling" in told:
+        return Unreadable(f"a line has more than {MOST_LINE:,} bytes", "is it a table?")
+    if "Could not skip" in told or "Empty CSV" in told:
+        return Unreadable("it has no rows below its header", "add some")
+    return Unreadable(told, "mend it")

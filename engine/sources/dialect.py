@@ -1,0 +1,140 @@
+"""How a CSV file is written: its separator, decimal point, encoding and header, from its head."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import BinaryIO, NamedTuple
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+MOST_COLUMNS = 1 << 17  # each is an object in the reader: so many take 1 GB, and ten seconds
+MOST_LINE = 1 << 24
+MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NAN", "NULL", "null",
+           "None")  # fmt: skip
+WORDS = ("label", "target", "class", "y")  # what the target is called where nobody says
+_HEAD = 1 << 20  # bytes of rows below the first that are looked at
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+
+
+class Unreadable(ValueError):
+    """A file that is refused: why, and what to do instead."""
+
+    def __init__(self, reason: str, instead: str):
+        super().__init__(reason)
+        self.instead = instead
+
+
+class Dialect(NamedTuple):
+    """How the file is written. `header` is whether its first row holds the `names`; without it they
+    are 0, 1, 2, … A name of a column without one is Unnamed: N, as pandas has it."""
+
+    names: tuple[str, ...]
+    header: bool
+    delimiter: str = ","
+    decimal: str = "."
+    encoding: str = "utf-8"
+
+    def notes(self) -> list[str]:
+        """What is worth saying of it: nothing of a file with commas in UTF-8."""
+        told = []
+        if self.delimiter != ",":
+            told.append(f"separated by {DELIMITERS[self.delimiter]}")
+        if self.decimal != ".":
+            told.append("with decimal commas")
+        if self.encoding != "utf-8":
+            told.append("in Latin-1 (Windows-1252)")
+        said = ["it is " + ", ".join(told)] if told else []
+        if not self.header:
+            said.append(f"it has no header, so its columns are called 0 to {len(self.names) - 1}")
+        return said
+
+
+def of(file: BinaryIO, target: str = "") -> Dialect:
+    """Of a file that is open at its beginning; `target` is the wanted column, if anybody said.
+    Raises Unreadable for what is no table, or a header that can't be one."""
+    head = file.readline(MOST_LINE + 1)
+    if b"\r" not in head and len(head) > MOST_LINE:
+        raise Unreadable(f"its first line has more than {MOST_LINE:,} bytes", "is it a table?")
+    head += b"".join(file.readlines(_HEAD))[: 2 * MOST_LINE]
+    if b"\0" in head:
+        raise Unreadable("it holds bytes of zero, as no text does", "save it as CSV, in UTF-8, or "
+                         "call a Parquet file .parquet")
+    text, encoding = _decoded(head)
+    delimiter, rows = _separated(text)
+    names = tuple(name.strip() for name in rows[0]) if rows else ()
+    if not any(names) or not all(map(str.isprintable, names)):
+        raise Unreadable("it begins with no header", "write one, such as label,pixel0,pixel1")
+    if len(names) > MOST_COLUMNS:
+        raise Unreadable(f"it has {len(names):,} columns, more than the {MOST_COLUMNS:,} that can "
+                         "be read", "leave some out")
+    header = _is_header(names, rows[1:], target)
+    called = _named(names) if header else tuple(map(str, range(len(names))))
+    cells = [cell.strip() for row in rows[1:] for cell in row]
+    return Dialect(called, header, delimiter, _decimal(cells, delimiter), encoding)
+
+
+def _decoded(head: bytes) -> tuple[str, str]:
+    """The text of the first bytes, and its encoding."""
+    whole = head[: head.rfind(b"\n") + 1] or head  # its last character may be cut in two
+    try:
+        return whole.decode("utf-8-sig"), "utf-8"
+    except UnicodeDecodeError:
+        return whole.decode("cp1252", "replace"), "cp1252"
+
+
+def _separated(text: str) -> tuple[str, list[list[str]]]:
+    """The separator and the cells of the first rows: that under which most rows have as many cells
+    as the first one has, and it several."""
+    found: dict[str, list[list[str]]] = {}
+    for delimiter in DELIMITERS:
+        lines = io.StringIO(text, newline="")
+        csv.field_size_limit(MOST_LINE)
+        try:
+            found[delimiter] = list(csv.reader(lines, delimiter=delimiter))
+        except csv.Error:
+            found[delimiter] = []
+
+    def agreeing(delimiter: str) -> tuple[int, int]:
+        rows = found[delimiter]
+        count = len(rows[0]) if rows else 0
+        return (sum(len(row) == count for row in rows) if count > 1 else 0), count
+
+    best = max(DELIMITERS, key=agreeing)
+    return best, found[best]
+
+
+def _is_header(names: Sequence[str], below: Sequence[Sequence[str]], target: str) -> bool:
+    """Whether the first row names the columns. Raises Unreadable where that can't be told: where
+    each of its cells is a number or a word as the cell below is, one a number at least, and no name
+    among them is a target's."""
+    second = next((row for row in below if len(row) == len(names)), None)
+    numbers = [bool(_NUMBER.fullmatch(name)) for name in names]
+    if not any(numbers) or second is None and not all(numbers):
+        return True
+    alike = second is None or numbers == [bool(_NUMBER.fullmatch(cell.strip())) for cell in second]
+    words = {name.casefold() for name in names}
+    counted = [str(number) for number in range(len(names) + 1)]  # the names that pandas and R give
+    if (not alike or words.intersection(WORDS) or list(names) in (counted[:-1], counted[1:])
+            or target in names and not _NUMBER.fullmatch(target)
+            or any(f"{name}.1" in names for name in names)):  # what pandas makes of a name's second
+        return True
+    if target.isdecimal() and int(target) < len(names):
+        return False
+    raise Unreadable("its first row holds numbers in place of the columns' names", "write a header "
+                     "above it; or say which column is to be learnt, by its number: --target 0 is "
+                     f"the first, --target {len(names) - 1} the last")
+
+
+def _named(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each its own. Raises Unreadable where one comes twice."""
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
+        raise Unreadable(f"it names two columns {twice[0]!r}", "name each once")
+    return tuple(name or f"Unnamed: {place}" for place, name in enumerate(names))
+
+
+def _decimal(cells: Sequence[str], delimiter: str) -> str:
+    """A comma where commas part no cells, but digits, and points don't."""
+    numbers = [cell for cell in cells if _NUMBER.fullmatch(cell)]
+    points, commas = (any(mark in cell for cell in numbers) for mark in ".,")
+    return "," if delimiter != "," and commas and not points else "."

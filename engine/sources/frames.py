@@ -1,0 +1,123 @@
+"""Columns as a pandas DataFrame: each of numbers, dates or words; and the rows' one order.
+
+Numbers and truths are float64 (or float32 as a Parquet file has them), NaN where a cell is empty,
+or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty; words `category`.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Collection, Iterable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from engine.devices.choose import host_memory
+from engine.sources import cache
+from engine.sources.dataset import MOST_BYTES, Split, content
+from engine.sources.dialect import MISSING, Unreadable
+
+_SHOWN = 5
+_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_MIXED = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's bits, odd
+
+
+def room() -> int:
+    """How many bytes of columns can be held twice in the memory that is free now."""
+    memory = host_memory()
+    return min(MOST_BYTES, memory[1] // 2) if memory else MOST_BYTES
+
+
+def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:
+    """Its columns, typed; words that are numbers, every one, are numbers, but in those of `text`.
+    Rows are in the order of `ordered`. Raises Unreadable for infinite numbers."""
+    columns = {name: table.column(name) for name in table.column_names}
+    del table  # a column is let go of once it is typed
+    typed = {name: _typed(name, columns.pop(name), name in text) for name in list(columns)}
+    return pd.DataFrame(typed, copy=False)
+
+
+def ordered(inputs: pd.DataFrame | np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """An order of the rows, int64 [N], that is their content's, whatever the file's: by a hash of
+    the columns or the picture and of the target, of equal rows by the file's."""
+    total = np.zeros(len(targets), np.uint64)
+    pictured = [content(inputs)] if isinstance(inputs, np.ndarray) else (
+        pd.util.hash_pandas_object(inputs[name], index=False).to_numpy()
+        for name in sorted(inputs.columns))  # fmt: skip
+    for hashed in itertools.chain(pictured, [pd.util.hash_array(targets)]):
+        total = (total ^ hashed) * _MIXED
+        total ^= total >> np.uint64(29)
+    return np.argsort(total, kind="stable")
+
+
+def taken(frame: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
+    """Its rows in that order, the frame emptied column after column, so that no second is held."""
+    return pd.DataFrame({name: frame.pop(name).array.take(order) for name in list(frame.columns)},
+                        copy=False)
+
+
+def entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
+    """With a digest of the columns, of their names and types too, or of the pictures."""
+    if not isinstance(split.inputs, pd.DataFrame):
+        return cache.entry(split, classes)
+    total = hashlib.sha256(json.dumps([classes, split.targets.dtype.str]).encode())
+    total.update(split.targets.data)
+    for name, column in split.inputs.items():
+        words = list(column.cat.categories) if kind(column) == "words" else []
+        values = column.cat.codes.to_numpy() if words else column.to_numpy()
+        total.update(json.dumps([name, words, values.dtype.str]).encode())
+        total.update(np.ascontiguousarray(values).view(np.uint8).data)
+    return cache.Entry(split, classes, total.hexdigest())
+
+
+def listed(names: Iterable[object]) -> str:
+    """Some names in words: the first five, and how many there are beyond."""
+    known = list(names)
+    more = f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
+    return ", ".join(repr(name) for name in known[:_SHOWN]) + more
+
+
+def kind(column: pd.Series) -> str:
+    """What it holds: numbers, dates or words."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return "words"
+    return "dates" if column.dtype.kind == "M" else "numbers"
+
+
+def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
+    is_of, of_type = pa.types, column.type
+    if is_of.is_dictionary(of_type) or is_of.is_string(of_type) or is_of.is_large_string(of_type):
+        return _words(column, text)
+    if is_of.is_timestamp(of_type) or is_of.is_date(of_type):
+        return pd.Series(column.cast(pa.timestamp("us"), safe=False).to_numpy(), copy=False)
+    if of_type == pa.uint8() and not column.null_count:
+        return pd.Series(column.to_numpy(), copy=False)
+    if is_of.is_time(of_type) or is_of.is_duration(of_type):
+        whole = column.cast(pa.int32() if is_of.is_time32(of_type) else pa.int64())
+        return pd.Series(whole.cast(pa.float64(), safe=False).to_numpy() / _A_SECOND[of_type.unit])
+    if is_of.is_boolean(of_type):
+        column = column.cast(pa.uint8())
+    if of_type != pa.float32():
+        column = column.cast(pa.float64(), safe=False)
+    numbers = column.to_numpy()
+    if infinite := int(np.isinf(numbers).sum()):
+        raise Unreadable(f"its column {name!r} holds infinity in {infinite:,} rows",
+                         "write a number, or leave those cells empty")
+    return pd.Series(numbers, copy=False)
+
+
+def _words(column: pa.ChunkedArray, text: bool) -> pd.Series:
+    """Without spaces around, sorted; numbers where every word is one, and unless `text`."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    found = column.to_pandas().cat
+    written = [word.strip() for word in found.categories]
+    kept = sorted(set(written).difference(MISSING))
+    place = {word: at for at, word in enumerate(kept)}
+    codes = np.array([*(place.get(word, -1) for word in written), -1])[found.codes]
+    if not text:
+        numbers = pd.to_numeric(pd.Series(kept, dtype=object), errors="coerce").to_numpy(np.float64)
+        if np.isfinite(numbers).all():  # of no words too
+            return pd.Series(np.append(numbers, np.nan)[codes])
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(kept, dtype=object)))

@@ -1,0 +1,152 @@
+"""The column to learn: which it is, and its cells as classes or as numbers to predict."""
+
+import difflib
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from engine.errors import NEAR, RequestError, unknown
+from engine.sources.dataset import UNLABELLED
+from engine.sources.dialect import WORDS, Unreadable
+from engine.sources.frames import kind
+from engine.sources.values import MOST_CLASSES
+
+_MOST_COUNTED = 100  # whole numbers of more values than that are no classes
+_LEAST_COUNTED = 20  # nor are they where most rows have one of their own, and these are as many
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_MOST_LABEL = 200
+_SHOWN = 5
+
+
+class Learned(NamedTuple):
+    """Targets by split, int32 [N] or float32 [N]; the classes' names, or the number's; what to
+    say."""
+
+    targets: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+    notes: list[str]
+
+
+def named(names: Sequence[str], asked: str = "") -> str | None:
+    """The target among the columns: the one that is asked for, else one of WORDS in any case, of
+    which the first wins. None where there is none of these."""
+    if asked:
+        return asked if asked in names else None
+    folded = {name.casefold(): name for name in reversed(names)}
+    return next((folded[word] for word in WORDS if word in folded), None)
+
+
+def chosen(where: str, names: Sequence[str], asked: str = "") -> str:
+    """`named`, else the last column. Raises RequestError for one that isn't there."""
+    if asked and asked not in names:
+        raise lacking(where, names, asked)
+    return named(names, asked) or names[-1]
+
+
+def lacking(where: str, names: Sequence[str], asked: str) -> RequestError:
+    """That it has no column of that name: the nearest, or the first ones."""
+    near = difflib.get_close_matches(asked, names[:10_000], n=3, cutoff=NEAR)
+    return unknown(f"column of {where}", asked, near or names[:10])
+
+
+def learned(name: str, columns: Mapping[str, pd.Series | None], rows: Mapping[str, int]) -> Learned:
+    """What the column `name` holds in each split; None is a split that lacks it, unlabelled.
+
+    Words are classes, and so are whole numbers of few values; other numbers are predicted. Labels
+    that differ in case, Unicode form or in how a number is written are one class, called as most
+    are. Classes are sorted: by value where all are numbers, else as text. Raises Unreadable."""
+    present = {split: column for split, column in columns.items() if column is not None}
+    if any(kind(column) == "dates" for column in present.values()):
+        raise Unreadable(f"its target {name!r} is a date", "name another one, --target COLUMN")
+    written = {split: _counted(column) for split, column in present.items()}
+    every: Counter[str] = Counter()
+    for labels, _ in written.values():
+        every.update(labels)
+    if not every:
+        raise Unreadable(f"its target {name!r} is empty in every row", "name another, --target "
+                         "COLUMN")
+    if all(map(_is_number, every)) and (why := _are_numbers(every)):
+        targets = {split: np.full(rows[split], np.nan, np.float32) for split in columns}
+        for split, (labels, codes) in written.items():
+            values = np.array([*map(float, labels), np.nan])
+            if np.abs(values[:-1]).max(initial=0) > np.finfo(np.float32).max:
+                raise Unreadable(f"its target {name!r} is beyond float32", "scale it")
+            targets[split] = values[codes].astype(np.float32)
+        return Learned(targets, (name,), [f"{name!r} holds {why}: numbers to predict"])
+    number, names, notes = _classes(name, every)
+    targets = {split: np.full(rows[split], UNLABELLED, np.int32) for split in columns}
+    for split, (labels, codes) in written.items():
+        targets[split] = np.array([*(number[label] for label in labels), UNLABELLED],
+                                  np.int32)[codes]
+    return Learned(targets, names, notes)
+
+
+def _counted(column: pd.Series) -> tuple[dict[str, int], np.ndarray]:
+    """Its labels as text, each with its number of rows, and their places among these, int [N], -1
+    where the cell is empty."""
+    if kind(column) == "words":
+        names, codes = list(column.cat.categories), column.cat.codes.to_numpy().astype(np.int64)
+    else:
+        codes, values = pd.factorize(column.to_numpy())
+        names = [str(int(x)) if x == int(x) else repr(float(x)) for x in values]
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    return dict(zip(names, counts.tolist(), strict=True)), codes
+
+
+def _is_number(label: str) -> bool:
+    return bool(_NUMBER.fullmatch(label)) and math.isfinite(float(label))
+
+
+def _are_numbers(every: Mapping[str, int]) -> str:
+    """Why these labels, all numbers, are numbers to predict, and no classes; else ""."""
+    values, rows = set(map(float, every)), sum(every.values())
+    if not all(map(float.is_integer, values)):
+        return "fractions"
+    many = len(values) > _MOST_COUNTED or _LEAST_COUNTED <= len(values) > rows / 2
+    return f"{len(values):,} different whole numbers in {rows:,} rows" if many else ""
+
+
+def _classes(name: str, every: Mapping[str, int]) -> tuple[dict[str, int], tuple[str, ...],
+                                                           list[str]]:  # fmt: skip
+    """Label → its class's number, the classes' names, and which labels are joined."""
+    if odd := [label for label in every if not label.isprintable() or len(label) > _MOST_LABEL]:
+        raise Unreadable(f"its target {name!r} has the label {odd[0][:40]!r}", "label with words "
+                         f"that can be printed, of {_MOST_LABEL} characters at most")
+    spelled: dict[Any, list[str]] = {}
+    for label in sorted(every, key=lambda label: (-every[label], label)):
+        spelled.setdefault(_key(label), []).append(label)
+    rows = sum(every.values())
+    if len(spelled) > MOST_CLASSES or _MOST_COUNTED < len(spelled) > rows / 2:
+        raise Unreadable(f"its target {name!r} has {len(spelled):,} different labels in {rows:,} "
+                         "rows, no classes", "name another, --target COLUMN")
+    called = {_called(key, labels): labels for key, labels in spelled.items()}
+    numeric = all(map(_is_number, called))
+    names = sorted(called, key=lambda name: (float(name) if numeric else 0, name))
+    number = {label: place for place, name in enumerate(names) for label in called[name]}
+    joined = [" and ".join(map(repr, sorted(labels))) for labels in called.values()
+              if len(labels) > 1]
+    told = ", ".join(joined[:_SHOWN]) + (f" and {len(joined) - _SHOWN:,} more"
+                                         if len(joined) > _SHOWN else "")
+    notes = [f"labels that are written in several ways are one class: {told}"] if joined else []
+    return number, tuple(names), notes
+
+
+def _key(label: str) -> tuple[bool, float, str]:
+    """The same for all labels that are one class."""
+    if _is_number(label):
+        return False, float(label), ""
+    return True, 0.0, unicodedata.normalize("NFC", label).casefold()
+
+
+def _called(key: tuple[bool, float, str], labels: list[str]) -> str:
+    """As it is written most often, but without a fraction of nothing."""
+    word, value, _ = key
+    if word or not value.is_integer() or re.fullmatch(r"[+-]?[0-9]+", labels[0]):
+        return labels[0]
+    return str(int(value))
