@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
-from engine.errors import RequestError, RunError, tell
+from engine.errors import RequestError, RunError, one_line, starved, tell
 from engine.job.signals import STOPPED, Ending
 
 if TYPE_CHECKING:
@@ -102,6 +102,12 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
         return _failed(RunError(f"{error}. What was saved before is kept."), 1)
     except KeyboardInterrupt:
         return _failed(RunError(STOPPED), 130)
+    except Exception as error:
+        if not starved(error):
+            raise
+        return _failed(RunError(
+            f"this process gets no more memory or threads ({one_line(error)}): free some, or raise "
+            "its limits (ulimit -a). What was saved before is kept."), 1)
 
 
 def main(argv: list[str] | None = None) -> int:

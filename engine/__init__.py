@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from engine.errors import RequestError, RunError
     from engine.evaluation import evaluate
     from engine.place import Place
-    from engine.pure import train
+    from engine.pure import data_for, train
     from engine.run import fit
     from engine.sources.dataset import Dataset
     from engine.task import Task
@@ -26,9 +26,9 @@ _FROM = {
     "Config": "config", "Hyper": "config", "Place": "place", "Data": "data",
     "partition": "data", "Dataset": "sources.dataset", "RequestError": "errors",
     "RunError": "errors", "evaluate": "evaluation", "predict": "command.predictions",
-    "train": "pure", "fit": "run", "Run": "trained", "load": "trained", "Task": "task",
-    "Classification": "tasks.classification", "Regression": "tasks.regression",
-    "Multilabel": "tasks.multilabel",
+    "train": "pure", "data_for": "pure", "fit": "run", "Run": "trained", "load": "trained",
+    "Task": "task", "Classification": "tasks.classification",
+    "Regression": "tasks.regression", "Multilabel": "tasks.multilabel",
 }
 __all__ = [*_FROM]
 

@@ -67,7 +67,7 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
         yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
                f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
-    if not optim.is_ours(config.optimizer):
+    if not optim.is_named(config.optimizer):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
             yield f"{what} has no effect with an optimizer of your own: leave it out."
@@ -91,7 +91,7 @@ def _idle(optimizer: str) -> list[str]:
 
 def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
     """Both without values that nothing uses, which runs of before were free to name."""
-    if optim.is_ours(config.optimizer):
+    if optim.is_named(config.optimizer):
         idle = _idle(config.optimizer)
         hyper = hyper._replace(**{name: None for name in idle if name != "nesterov"})
         if "nesterov" in idle or not hyper.momentum:

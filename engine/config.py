@@ -37,7 +37,8 @@ class Config:
     """
 
     dataset: str = option("cifar10", "a tensorflow-datasets name, the embedded 'digits', "
-                          "image_folder:PATH or csv:PATH", traced=False)
+                          "'iris', 'wine', 'breast_cancer' or 'diabetes', image_folder:PATH or "
+                          "table:PATH", traced=False)
     image_size: int = option(0, "resize images to this side in pixels; 0 keeps the set's own",
                              traced=False)
     background: str = option("white", "the colour behind transparent pictures", traced=False)

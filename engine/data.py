@@ -12,6 +12,7 @@ from engine.config import AUTO, Config, Parts
 from engine.devices.mesh import put
 from engine.errors import RequestError
 from engine.parts import splits
+from engine.sources import values
 from engine.sources.dataset import UNLABELLED, Dataset, Split
 from engine.sources.stored import Joined, Stored
 
@@ -208,6 +209,8 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
     if kind == "classes":
         if classes and first.ndim == 1:
             return dataset, ""
+        if not classes and (found := values.counted(dataset)):
+            return found, f"{len(found.classes):,} whole numbers are the classes"
         raise RequestError(f"{dataset.name} has {'several labels' if classes else 'numbers'} an "
                            "example, and the task wants classes: type --task regression or "
                            "multilabel.")
@@ -217,10 +220,11 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
     if kind == "labels":
         rows = np.vstack([np.eye(count), np.full(count, np.nan)]).astype(np.float32)  # -1: the last
         return _reshaped(dataset, lambda y: rows[y]), f"each example has one of {count} labels"
-    return dataclasses.replace(
-        _reshaped(dataset, lambda y: np.where(y < 0, np.nan, y)[:, None].astype(np.float32)),
-        classes=("class",)
-    ), f"class numbers 0 to {count - 1} are the numbers to predict"
+    numbers = values.named(dataset.classes)
+    rows = np.append(numbers, np.nan).astype(np.float32)[:, None]  # -1: the last
+    told = "names" if (numbers != np.arange(count)).any() else f"numbers 0 to {count - 1}"
+    return dataclasses.replace(_reshaped(dataset, lambda y: rows[y]), classes=("class",)), (
+        f"class {told} are the numbers to predict")
 
 
 def _reshaped(dataset: Dataset, change: Any) -> Dataset:

@@ -34,11 +34,34 @@ def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
     return RequestError(f"unknown {what} {value!r}: {hint}")
 
 
+_STARVED = ("can't start new thread", "failed to map segment", "Cannot allocate memory",
+            "bad_alloc")
+
+
+def starved(error: BaseException | None) -> bool:
+    """Whether the system, or a limit as of `ulimit -v`, denied memory or a thread."""
+    while error and not isinstance(error, MemoryError):
+        if any(words in str(error) for words in _STARVED):
+            return True
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def visible(text: object, kept: str = "\n") -> str:
     """With control and format characters as escapes, but for those `kept`: a name that comes from a
     file can't move a terminal's cursor, nor add a column or a line."""
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode()
                    for c in str(text))
+
+
+def check_utf8(text: object) -> None:
+    """Raises RequestError for the name of a file in another encoding: it could be neither printed
+    nor saved, and no checkpoint written there."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        raise RequestError(f"{text} is a name that is not UTF-8: rename what it names, or name "
+                           "another.") from None
 
 
 def tell(text: object) -> None:

@@ -146,7 +146,7 @@ def _on_other(
             "--dataset.")
     found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
                            columns)
-    for note in found.notes:
+    for note in (*dataset.notes, *found.notes):
         host.console.print(note)
     spread = host.spread(request.place.fsdp)
     learner = learner_of(asked, len(classes), spread, columns)

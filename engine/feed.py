@@ -30,28 +30,6 @@ class Chunk(NamedTuple):
         return self.inputs.dtype
 
 
-class Resident:
-    """The feed of a run whose set lies on the device. `waited` seconds of a feed are those in which
-    a device had nothing to compute."""
-
-    waited = 0.0
-
-    def __init__(self, train: Any, validation: Any):
-        self._train, self._validation = train, validation
-
-    def most(self, step: int) -> int:
-        """How many updates, from `step` on, can be run at once, of an epoch's."""
-        return 2**31 - 1
-
-    def train(self, step: int) -> Any:
-        """What a segment that begins at `step` takes as the training examples."""
-        return self._train
-
-    def evaluate(self, evaluate: Any, variables: Any, epoch: int) -> Any:
-        """The sums of the validation examples, by the compiled `evaluate`, after `epoch`."""
-        return evaluate(variables=variables, subset=self._validation)
-
-
 def epoch_order(key: Array, epoch: Array | int, rows_N: Array) -> Array:
     """This epoch's permutation of the examples, int32 [N]."""
     return jax.random.permutation(keys.stream(key, "shuffle", epoch), rows_N)

@@ -97,12 +97,12 @@ def users(value: str) -> list[str]:
     return [name for name, f in OPTIMIZERS.items() if value in inspect.signature(f).parameters]
 
 
-def schedule(config: "Config", durations: "Durations") -> Any:
+def schedule(name: str, durations: "Durations") -> Any:
     """The learning rate's course as a multiple of its peak, by update step."""
-    return SCHEDULES[config.schedule](durations)
+    return SCHEDULES[name](durations)
 
 
-def is_ours(optimizer: Any) -> bool:
+def is_named(optimizer: Any) -> bool:
     """Whether it is one by name, and not the user's own."""
     return isinstance(optimizer, str) and optimizer in OPTIMIZERS
 
@@ -110,7 +110,7 @@ def is_ours(optimizer: Any) -> bool:
 def optimizer(config: "Config", hyper: Any, durations: "Durations") -> Any:
     """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
     whose chain is taken as it is. An optax.GradientTransformation."""
-    if not is_ours(config.optimizer):
+    if not is_named(config.optimizer):
         from engine.doors import bring
 
         own = bring.value("optimizer", config.optimizer)
@@ -121,7 +121,7 @@ def optimizer(config: "Config", hyper: Any, durations: "Durations") -> Any:
         """Weight decay spares biases and scales."""
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
-    course, made = schedule(config, durations), OPTIMIZERS[config.optimizer]
+    course, made = schedule(config.schedule, durations), OPTIMIZERS[config.optimizer]
     decay = 0.0 if hyper.weight_decay is None else hyper.weight_decay
     available = hyper._asdict() | {
         "rate": lambda count: hyper.learning_rate * course(count), "nesterov": config.nesterov,

@@ -8,8 +8,11 @@ from jax import Array
 
 from engine.checks import check
 from engine.config import Config, durations
-from engine.data import Data
-from engine.setup import learner_of
+from engine.data import Data, place
+from engine.job.host import Host
+from engine.loggers.progress import plain_console
+from engine.request import Request
+from engine.setup import featured, learner_of, load
 from engine.task import Task
 
 # A Config is part of the program: jit and vmap take it as an argument and compile for its value.
@@ -41,6 +44,17 @@ def train(
         return state, history_row(learner.task, state.tally, sums)
 
     return jax.lax.scan(epoch, learner.create(hyper, key, data), length=config.epochs)
+
+
+def data_for(config: Config, data: Any = None) -> Data:
+    """The data of `train`: those that `fit(config, data=data)` would train and validate on, on
+    jax's default device. `data` are arrays or other objects, as `fit` takes them; without it, the
+    set that `config.dataset` names. Raises RequestError as `fit` does.
+    """
+    where = jnp.zeros(()).sharding
+    (device,) = where.device_set
+    request, dataset = load(Request(config, data=data), Host(device, plain_console()))
+    return place(featured(request, dataset)[1], where)
 
 
 def history_row(task: Task, tally: Any, sums: Any) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""A run from request to report: the host's side of the pure function in loop.py."""
+"""A run from request to report: the host's side of the pure function in pure.py."""
 
 import contextlib
 import json
@@ -110,8 +110,10 @@ def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
     if before.epochs == now.epochs or not history or now.schedule == "constant":
         return
     step, count = history[-1]["step"], len(ready.data.train.rows)
-    was, is_now = (ready.hyper.learning_rate * schedule(config, durations(config, count))(step)
-                   for config in (before, now))
+    was, is_now = (
+        ready.hyper.learning_rate * schedule(config.schedule, durations(config, count))(step)
+        for config in (before, now)
+    )
     ready.host.console.print(
         f"--epochs was {before.epochs}, now {now.epochs}: at epoch "
         f"{step // ready.lengths.epoch + 1} --schedule {now.schedule} had come to {was:.3g}, and "
@@ -182,7 +184,7 @@ def _conclude(
         scores, examples = judged(ready, best.variables, compiled.evaluate)
     if not processes.first_process():
         return best, scores
-    task, train, tell = ready.task, ready.data.train, ready.host.console.print
+    task, train, say = ready.task, ready.data.train, ready.host.console.print
     history, epoch, speed = folder.history(path), _epoch(ready, best), None
     if training.seconds:
         speed = training.steps / ready.lengths.epoch * len(train.rows) / training.seconds
@@ -196,16 +198,16 @@ def _conclude(
     }
     files.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
     kind = "images" if len(train.input_shape) == 3 else "examples"
-    tell(f"{scores['split']}: {task.line(scores)}; epoch {epoch} of {len(history)}, the best"
-         + (f"; {speed:,.0f} {kind}/s" if speed else ""))
+    say(f"{scores['split']}: {task.line(scores)}; epoch {epoch} of {len(history)}, the best"
+        + (f"; {speed:,.0f} {kind}/s" if speed else ""))
     if ready.stream and training.seconds:
         share = training.waited / training.seconds
-        tell(f"input: the device waited {share:.0%} of the training time for examples"
-             + ("; more --workers, faster storage or smaller files would help" * (share > MUCH)))
+        say(f"input: the device waited {share:.0%} of the training time for examples"
+            + ("; more --workers, faster storage or smaller files would help" * (share > MUCH)))
     with page.spared("the report"):
         report.write(path, saved, history, scores,
                      lambda: task.shown(scores, examples, ready.dataset.classes))
-        tell(f"report: {path / 'report.html'}")
+        say(f"report: {path / 'report.html'}")
     return best, scores
 
 

@@ -33,25 +33,27 @@ from engine.tasks.regression import Regression
 
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
-    several; `judged`, on the host, is what the trained model is scored on, called `judges`, or
-    None where that is the validation; `root` is the key of the run, `order` that of its shuffles.
-    `columns` are those that a table's features were made of. Where there is a `stream`, the inputs
-    of `data` are a chunk's shape alone."""
+    several; `columns` are those that a table's features were made of; `judged`, on the host, is
+    what the trained model is scored on, called `judges`, or None where that is the validation;
+    `files` has the SHA-256 of each file of the user's, by its field; `root` is the key of the run,
+    `order` that of its shuffles. Where there is a `stream`, the inputs of `data` are a chunk's
+    shape alone."""
 
     request: Request
     hyper: Any
     host: Host
     spread: Spread | None
     dataset: Dataset
+    columns: Columns | None
     data: Data
     inventory: Inventory
     judges: str
     judged: Subset | None
     learner: Gradient
+    files: dict[str, str]
     lengths: Durations
     root: jax.Array
     order: jax.Array
-    columns: Columns | None
     stream: Stream | None = None
 
     @property
@@ -104,7 +106,7 @@ class Setup(NamedTuple):
         return {
             "device": choose.describe(self.device), "classes": self.dataset.classes,
             "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
-            "fingerprint": self.dataset.fingerprint, "files": bring.digests(self.config),
+            "fingerprint": self.dataset.fingerprint, "files": self.files,
             "data": self.inventory._asdict(), "held_out": splits.DRAWN,
         } | ({"columns": self.columns.digest} if self.columns else {})
 
@@ -136,21 +138,21 @@ def load(request: Request, host: Host) -> tuple[Request, Dataset]:
     return request._replace(config=config), suited
 
 
-def cut(
-    dataset: Dataset, config: Config, columns: Columns | None = None
+def featured(
+    request: Request, dataset: Dataset, columns: Columns | None = None
 ) -> tuple[Dataset, Data, Columns | None]:
-    """The two subsets. A table becomes features, by the `columns` that a run has kept, else as they
-    are fitted to the training examples alone; what comes as arrays has become them already."""
-    found = data.partition(dataset, config)
-    split, rows = found.train
+    """The set and its two subsets. A table becomes features, by the `columns` that a run has kept,
+    else as they are fitted to the training examples alone; arrays have become them already."""
+    cut = data.partition(dataset, request.config)
+    split, rows = cut.train
     if not is_frame(split.inputs):
-        return dataset, found, columns
+        return dataset, cut, columns
     if columns is None:
-        numbers = bring.task(config).kind == "numbers"
+        numbers = bring.task(request.config).kind == "numbers"
         targets = split.targets[rows] if numbers else None
-        columns = Columns.fit(split.inputs.iloc[rows], config.reading, targets)
+        columns = Columns.fit(split.inputs.iloc[rows], request.config.reading, targets)
     dataset = columns.encoded(dataset)
-    return dataset, data.partition(dataset, config), columns
+    return dataset, data.partition(dataset, request.config), columns
 
 
 def learner_of(
@@ -184,30 +186,30 @@ def settle(
 ) -> Setup:
     """The data cut as asked, on the devices, a table's by the `columns` of a run where there is
     one; the network checked against its inputs."""
-    config, tell = request.config, host.console.print
-    dataset, parts, columns = cut(dataset, config, columns)
+    config, say = request.config, host.console.print
+    dataset, cut, columns = featured(request, dataset, columns)
     judges, judged = data.judging(dataset, config.parts)
     told = data.told(dataset, config.parts, judges)
-    found = inventory.taken(dataset, parts, f"validation: {told}")
+    found = inventory.taken(dataset, cut, f"validation: {told}")
     for line in found.lines():
-        tell(line)
+        say(line)
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
-        tell("optimizer: adamw without --weight_decay is adam")
-    learner = learner_of(config, parts.num_outputs, spread, columns)
-    lengths = durations(config, len(parts.train.rows))
-    variables = fitting.check(learner, request.hyper, lengths, parts)
+        say("optimizer: adamw without --weight_decay is adam")
+    learner = learner_of(config, cut.num_outputs, spread, columns)
+    lengths = durations(config, len(cut.train.rows))
+    variables = fitting.check(learner, request.hyper, lengths, cut)
     if not is_ours(config.model):
-        _tell_formulation(learner, variables, parts.train.input_shape, host)
+        _tell_formulation(learner, variables, cut.train.input_shape, host)
     shares = spread.shares if spread else 1
     size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
     if reason != loop.WHOLE_BATCH:
-        tell(f"microbatch: {size or config.batch_size // shares} ({reason})")
+        say(f"microbatch: {size or config.batch_size // shares} ({reason})")
     learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=size))
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
-        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, parts, found,
-        judges, judged, learner, lengths, jax.random.key(config.seed), jax.random.key(order),
-        columns,
+        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, columns, cut,
+        found, judges, judged, learner, bring.digests(config), lengths,
+        jax.random.key(config.seed), jax.random.key(order),
     )
     where = ready.everywhere
     ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)
@@ -228,23 +230,20 @@ def _tell_formulation(
 
 def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
-    spread, tell = host.spread(request.place.fsdp), host.console.print
+    spread, say = host.spread(request.place.fsdp), host.console.print
     share = share_of(request.config, spread.shares if spread else 1)
     ready = settle(*load(request, host), host, spread)
-    if ready.stream:  # which a resumed run is to do again, whatever memory it finds
-        place = dataclasses.replace(request.place, stream=True)
-        ready = ready._replace(request=ready.request._replace(place=place))
     if not spread:
         if request.place.fsdp:
-            tell("mesh: one device, which has nothing to split")
+            say("mesh: one device, which has nothing to split")
         return ready
     parts, processes = "", jax.process_count()
     if spread.fsdp:
         params = ready.state_shapes.params
         parts = (f"; parameters in parts: {spread.split(params):,} of {memory.nbytes(params):,} "
                  "bytes over all that share a batch")
-    tell(f"mesh: {spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each "
-         f"computes {share} of a batch's {request.config.batch_size} examples{parts}")
+    say(f"mesh: {spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each "
+        f"computes {share} of a batch's {request.config.batch_size} examples{parts}")
     return ready
 
 

@@ -43,7 +43,7 @@ def rate_at(ready: Setup, step: int, hyper: Any) -> float | None:
     """The learning rate of an update; None where an optimizer of the user's own has none."""
     peak = getattr(hyper, "learning_rate", None)
     return None if peak is None else \
-        float(peak) * float(schedule(ready.config, ready.lengths)(step))
+        float(peak) * float(schedule(ready.config.schedule, ready.lengths)(step))
 
 
 class Training:

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 from sklearn.datasets import load_wine
 
-from engine.sources import arrays
-from flaxmill import Config, Hyper, partition, train
+from flaxmill import Config, Hyper, data_for, train
 
 x, y = load_wine(return_X_y=True)
 network = nn.Sequential((nn.Dense(16), nn.relu, nn.Dense(3)))
 config = Config(model=network, validation_split="0.25", epochs=5, batch_size=16)
-data = jax.device_put(partition(arrays.of(((x - x.mean(0)) / x.std(0), y)), config))
+data = data_for(config, ((x - x.mean(0)) / x.std(0), y))
 key = jax.random.key(0)
 
 # One run.

@@ -102,6 +102,13 @@ def data() -> Data:
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder, which is the one to be in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def launch(tmp_path):
     """Run `python launch.py WORDS` as a user would, in an empty folder."""
 

@@ -160,8 +160,9 @@ def test_pictures(mode, shape):
     assert found.shape == (1, *shape) and found.dtype == np.uint8
     if mode in ("RGB", "RGBA"):
         assert np.array_equal(found[0], pixels)
-    refused("example 1 can't be read .Unreadable: its 16 bits or more would be cut off at 255",
-            [(picture, 0), (Image.new("I;16", (3, 2)), 1)])
+    for numbers in ("F", "I"):
+        refused("example 1 can't be read .Unreadable: its 32 bits or floats have no known range",
+                [(picture, 0), (Image.new(numbers, (3, 2)), 1)])
 
 
 @pytest.mark.parametrize("y", [

@@ -1,8 +1,11 @@
 """Saving, keeping and restoring; tests/faults hurts real runs and every file of a checkpoint."""
 
 import hashlib
+import itertools
 import json
+import os
 import shutil
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -78,6 +81,19 @@ def test_a_digest_is_the_sha256_of_the_bytes():
     kernel = np.asarray(state(3).params["kernel"])
     found = digests(state(3))[".params['kernel']"]
     assert found == ["<f4", [128, 64], hashlib.sha256(kernel.tobytes()).hexdigest()]
+
+
+def test_a_clock_that_goes_back_changes_nothing(tmp_path, monkeypatch):
+    """Neither what is kept nor what is newest: that is the step's to say."""
+    now = itertools.count(2_000_000_000, -1000)
+    monkeypatch.setattr(time, "time", lambda: float(next(now)))
+    folder = saved(tmp_path / "checkpoints", (1, 0.5), (2, 0.9), (3, 0.6), (4, 0.7))
+    assert steps(folder) == {2, 3, 4}
+    for path in (folder / "3", *(folder / "3").rglob("*")):
+        os.utime(path, (4_000_000_000,) * 2)
+    assert same(restored(folder)[0], state(4)) and same(restored(folder, "best")[0], state(2))
+    saved(folder, (5, 0.1))
+    assert steps(folder) == {2, 4, 5} and same(restored(folder)[0], state(5))
 
 
 def test_the_best_and_the_last_two_are_kept(tmp_path):

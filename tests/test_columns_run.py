@@ -9,9 +9,11 @@ import pytest
 from test_columns import titanic
 
 from engine import Config, Hyper, RequestError, evaluate, fit, load, partition
+from engine.command.summary import summary
+from engine.job.host import begin
 from engine.place import Place
 from engine.request import Request
-from engine.setup import cut
+from engine.setup import featured
 from engine.sources import arrays
 from engine.sources.columns import Columns
 from engine.sweep import group
@@ -156,14 +158,15 @@ def test_numbers_are_learned_standardised_and_told_as_they_are(tmp_path):
 def test_each_fold_of_a_table_has_features_of_its_own():
     """So that the folds of a sweep, which share a program of pictures, are apart."""
     dataset = arrays.of(passengers())
-    request = Request(config(validation_split=Config.validation_split), Hyper(), Place(), None)
+    request = Request(config(validation_split="auto"), Hyper(), Place(), None)
     made = trials(request, Search(axes=("learning_rate=0.1,0.01",), folds=4))
     groups = group.grouped(made, dataset)
     assert [{t.fold for t in members} for members in groups] == [{f"{n}/4"} for n in range(1, 5)]
     assert [len(members) for members in groups] == [2] * 4
     x, y = np.zeros((200, 3), "f4"), passengers()[1]
     assert len(group.grouped(made, arrays.of((x, y)))) == 1
-    fitted = {cut(dataset, members[0].config)[2] for members in groups}
+    fitted = {featured(request._replace(config=members[0].config), dataset)[2]
+              for members in groups}
     assert len(fitted) == 4
 
 
@@ -173,7 +176,7 @@ def test_a_sweep_over_folds_is_each_folds_own_run(tmp_path):
     from engine.sweep import sweep
 
     request = Request(config(model="linear", embed=False, epochs=2,
-                             validation_split=Config.validation_split), Hyper(1e-2),
+                             validation_split="auto"), Hyper(1e-2),
                       Place(run_dir=str(tmp_path / "sweep")),
                       (passengers()[0].drop(columns="name"), passengers()[1]))
     path = sweep.run(request, Search(folds=2))
@@ -185,3 +188,9 @@ def test_a_sweep_over_folds_is_each_folds_own_run(tmp_path):
         assert member.columns == alone.columns
         assert member.history[-1]["val_loss"] == pytest.approx(alone.history[-1]["val_loss"])
     assert load(path / "0").columns != load(path / "1").columns
+
+
+def test_a_summary_is_of_the_features():
+    host = begin(Place(device="cpu"), quiet=True)
+    told = summary(Request(config(), Hyper(), Place(), passengers()), host)
+    assert "Embed_0" in told and "float32[1,13]" in told

@@ -41,7 +41,8 @@ def test_flags_override_a_recipe_and_leave_the_rest():
 def test_every_choice_is_there():
     choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(Config)}
     assert choices["model"] == MODELS == ("cnn", "linear", "mlp", "resnet20")
-    assert choices["task"] == TASKS == ("classification", "multilabel", "regression")
+    assert choices["task"] == ("auto", *TASKS)
+    assert TASKS == ("classification", "multilabel", "regression")
     assert all(network.of(name, 3) for name in MODELS)
     assert all(bring.task(Config(task=name)).loss for name in TASKS)
     assert set(choices["optimizer"]) == set(optim.OPTIMIZERS)

@@ -52,7 +52,7 @@ def test_a_held_out_fraction_is_disjoint_and_the_same_for_every_seed():
 @pytest.mark.parametrize(
     "config, said",
     [
-        (Config(batch_size=41), "--batch_size 41 is larger than the 40"),
+        (Config(batch_size=41, validation_split="test"), "--batch_size 41 is larger than the 40"),
         (Config(validation_split="0.01"), "leaves no validation examples of 40"),
         (Config(validation_split="tset"), "did you mean test"),
         (Config(train_split="trian"), "did you mean train"),

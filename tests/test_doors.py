@@ -55,6 +55,11 @@ WRONG = {
                               "does not fit 32 × 32 × 1 images: .*mine.py, line 8: NameError"),
     "a network that asks": ("model", LINEN + "x if x.sum() > 0 else -x",
                             "mine.py, line 8: TracerBoolConversionError: Attempted boolean"),
+    "a batch kept": ("model", LINEN.replace("(self, x)", "(self, x, train)").replace(
+        "x = x.resh", "kept = self.variable('cache', 'last', lambda: x)\n"
+        "        if train: kept.value = x\n        x = x.resh") + "nn.Dense(10)(x)",
+                     r"cache.last float32 \(1, 32, 32, 1\), and a training call leaves float32 "
+                     r"\(2, 32, 32, 1\): keep arrays"),
     "a call's arguments": ("model", LINEN.replace("(self, x)", "(self, x, mask)") + "x",
                            "missing 1 required positional argument: 'mask'"),
     "no optimizer": ("optimizer", "Mine = 3", r"give a function of \(hyper, durations\)"),
@@ -91,12 +96,6 @@ WRONG = {
     "one score for all": ("task", TASK + "outputs.mean(-1)\n    def scores(self, outputs, targets):"
                           " return {'a': outputs.mean()}", r"score a has the shape \(\)"),
 }
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def refused(capsys, *words: str) -> str:
@@ -169,7 +168,7 @@ class Mutable(nn.Module):
     ("targets of 1 of its 40 examples are NaN", {"task": "regression"},
      (X, np.where(Y == 9, 0, HOLED[:, 0]))),
     ("labels of 40 of its 40 examples are no whole numbers", {}, (X, Y - 9)),
-    ("labels of .*are no whole numbers", {}, (X, Y / 2)),
+    ("labels of .*are no whole numbers", {"task": "classification"}, (X, Y / 2)),
     (r"shape \(2, 3\) for 2 .*needs \(2, 4\)", {"model": Tiny(3)}, (X, Y)),
     ("model: this Mutable can't be hashed .*widths.*use tuples",
      {"model": Mutable({1})}, (X, Y)),

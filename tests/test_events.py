@@ -1,7 +1,7 @@
 import json
 
 from engine.store import folder
-from engine.sweep.events import EVENT, FILE, Events
+from engine.sweep.events import EVENT, FILE, REFUSED, Events
 
 
 def test_a_copied_run_is_whole_again_and_others_are_what_befell_them_last(tmp_path):
@@ -38,6 +38,15 @@ def test_forgetting_drops_what_will_happen_again(tmp_path):
     assert len(folder.history(tmp_path, name=FILE, needed=EVENT)) == 5
     events.forget(1, 0)
     assert list(events.status()) == [0, 1, 5]
+
+
+def test_who_was_refused_may_fit_the_next_time(tmp_path):
+    """On a device that has more memory free."""
+    events = Events(tmp_path)
+    for run in (1, 2):
+        events.add(run, 0, run, REFUSED)
+    events.forget(1, 5)
+    assert events.status() == {2: REFUSED}
 
 
 def test_forgetting_a_copy_brings_back_what_it_healed(tmp_path):

@@ -1,6 +1,7 @@
 """Every example as its docstring types it, and what comes of it."""
 
 import ast
+import functools
 import json
 import re
 import runpy
@@ -9,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
-from conftest import ROOT
+from conftest import QUICK, ROOT
 
 import launch
+from engine import run
 
 EXAMPLES = ROOT / "examples"
 # The score that each has to reach: its name and a bound.
@@ -23,9 +26,6 @@ LEAST = {
     "augmentation": ("accuracy", 0.9), "logger": ("accuracy", 0.8), "recipe": ("accuracy", 0.9),
 }
 
-QUICK = ("task",)  # the others are in test_doors.py too
-
-
 def commands(file: Path) -> list[list[str]]:
     """The indented command lines of a docstring, as words."""
     text = ast.get_docstring(ast.parse(file.read_text()), clean=False) or ""
@@ -33,13 +33,23 @@ def commands(file: Path) -> list[list[str]]:
             for line in re.findall(r"^    ((?:.*\\\n)*.*)$", text, re.MULTILINE)]
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder that sees the examples, as the repository's root does."""
-    (tmp_path / "examples").symlink_to(EXAMPLES)
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def examples(here, monkeypatch):
+    """They are seen as from the repository's root."""
+    (here / "examples").symlink_to(EXAMPLES)
     monkeypatch.syspath_prepend(str(EXAMPLES))  # python FILE does so
-    return tmp_path
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    """All compiled quickly: an example runs shortly."""
+    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICK))
+
+
+@pytest.fixture
+def unreported(monkeypatch):
+    """Without pictures, which take as long as all else: those of every command have theirs."""
+    monkeypatch.setattr(run.report, "write", lambda *_: None)
 
 
 def carry_out(words: list[str]) -> dict:
@@ -68,14 +78,11 @@ def scores_of(name: str, here: Path, count: int | None) -> list[float]:
     for file in here.glob("runs/*/results.jsonl"):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         found.append(max(row[f"best_val_{score}"] for row in rows))
-    assert all((path / "report.html").is_file() for path in here.glob("runs/*"))
     return found
 
 
-@pytest.mark.parametrize("name", [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LEAST
-])
-def test_an_example_reaches_its_score(name, here):
+@pytest.mark.parametrize("name", LEAST)
+def test_an_example_reaches_its_score(name, here, quickly, unreported):
     (found,) = scores_of(name, here, 1)
     assert found > LEAST[name][1]
 
@@ -86,10 +93,10 @@ def test_every_command_of_an_example_does(name, here):
     found = scores_of(name, here, None)
     assert len(found) == (2 if name in ("linen_network", "optimizer") else 3)
     assert min(found) > LEAST[name][1] - 0.1
+    assert all((path / "report.html").is_file() for path in here.glob("runs/*"))
 
 
-@pytest.mark.slow
-def test_the_whole_run_is_transformed(here):
+def test_the_whole_run_is_transformed(here, quickly):
     (words,) = commands(EXAMPLES / "transformations.py")
     left = carry_out(words)
     accuracy_3x4 = left["accuracy_3x4"]

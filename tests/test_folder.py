@@ -6,6 +6,8 @@ import os
 import pytest
 
 from engine.errors import RequestError, RunError
+from engine.place import Place
+from engine.request import Request
 from engine.store import files, folder, record
 
 ROW = {"epoch": 1, "step": 5, "seconds": 0.5, "val_loss": 1.0, "learning_rate": None}
@@ -62,6 +64,25 @@ def test_what_is_replaced_is_whole_and_leaves_no_draft(tmp_path):
     for content in ("a", "b" * 100, b"\xff"):
         files.replace(tmp_path / "x", content)
     assert (tmp_path / "x").read_bytes() == b"\xff" and os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("holder, said", [
+    (b"process 7 on a\xff\n", "process 7 on a\ufffd: wait"), (b"", "another process: wait"),
+    (b"x" * (65 << 20), "another process: wait"), (b"y" * 1000, "y…: wait"),
+], ids=["no UTF-8", "nothing", "65 MiB", "a long line"])
+def test_who_holds_a_folder_is_told_whatever_the_lock_says(tmp_path, holder, said):
+    with folder.alone(tmp_path):
+        (tmp_path / ".lock").write_bytes(holder)
+        with pytest.raises(RequestError) as refused, folder.alone(tmp_path):
+            pass
+    assert said in str(refused.value) and len(str(refused.value)) < 700
+
+
+def test_a_folder_in_another_encoding_is_refused_before_it_is_made(tmp_path):
+    request = Request(place=Place(run_dir=str(tmp_path / os.fsdecode(b"run-\xff"))))
+    with pytest.raises(RequestError, match="is a name that is not UTF-8"):
+        folder.create(request)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_that_is_a_pipe_is_told_and_not_waited_for(tmp_path):

@@ -15,10 +15,12 @@ import tarfile
 import warnings
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow import parquet
 
 from engine import config, sources
 from engine.command import flags
@@ -213,7 +215,7 @@ SPLIT = Split(np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3), np.array([1, 0]
 
 
 def kept():
-    return cache.kept("set", lambda: (SPLIT, ("cat", "dog")))
+    return cache.kept(cache.usable(), "set", lambda: (SPLIT, ("cat", "dog")))
 
 
 kept_files = st.sampled_from(["images.npy", "labels.npy", "entry.json"])
@@ -384,6 +386,25 @@ def test_a_folder_of_pictures(place, things, size):
         assert found.classes == ("cat", "dog") and found.splits["train"].targets.tolist() == [0, 1]
 
 
+LABELS = b"file,label,split\nx.png,cat,train\ny.png,dog,Test\n"
+
+
+@given(damaged(LABELS) | st.binary(max_size=60))
+@example(LABELS)
+@example(b"\xff\xfex.png,cat")
+@example(b"x.png,\"a")
+def test_a_table_of_labels(place, content):
+    shutil.rmtree(place / "flat", ignore_errors=True)
+    planted(place / "flat", {"x.png": PICTURES[0], "y.png": PICTURES[0]})
+    (place / "flat/labels.csv").write_bytes(content)
+    found = ours(sources.load, f"image_folder:{place / 'flat'}")
+    if found is not None:
+        assert sum(len(split.targets) for split in found.splits.values()) <= 2
+    if content == LABELS:
+        assert {split: found.classes[targets[0]] for split, (_, targets) in
+                found.splits.items()} == {"train": "cat", "test": "dog"}
+
+
 TABLE = b"label,p0,p1,p2,p3\ncat,0,1,2,3\ndog,255,254,253,252\n"
 CELLS = st.sampled_from(["label", "cat", "0", "255", "256", "-1", "1.5", "nan", "", " 7", '"',
                          '"a"', '"a""b"', "\U0010417d", "\0", "\ufeff", "é", "٣", "9" * 30,
@@ -399,21 +420,41 @@ ROWS = st.lists(st.lists(CELLS, max_size=5).map(",".join), max_size=5)
 @example(TABLE, 0)
 @example(TABLE + b'"a', 0)
 @example(TABLE + b"1,2,3,4,5,6\n", 0)
-@example(TABLE + "cat,\U0010417d,1,2,3\n".encode(), 0)  # at which NumPy's reader crashed
+@example(TABLE + "cat,\U0010417d,1,2,3\n".encode(), 0)
 @example(b"label,p\n,0\n", 5)
-def test_a_table_of_pictures(place, content, size):
+def test_a_table(place, content, size):
     (place / "table.csv").write_bytes(content)
     found = ours(sources.load, f"csv:{place / 'table.csv'}", "", Reading(size))
-    if found is not None:
-        checked(found)
+    if found is not None and found.is_table:
+        kinds = {column.dtype.name for _, column in found.splits["train"].inputs.items()}
+        assert kinds <= {"float64", "datetime64[us]", "category"}
+    elif found is not None:
+        inputs, targets = found.splits["train"]
+        assert inputs.dtype in (np.uint8, np.float32) and inputs.ndim == 4
+        assert targets.shape == inputs.shape[:1]
     if content == TABLE and not size:
-        assert found.splits["train"].inputs.ravel().tolist() == [0, 1, 2, 3, 255, 254, 253, 252]
+        assert sorted(found.splits["train"].inputs.ravel().tolist()) \
+            == [0, 1, 2, 3, 252, 253, 254, 255]  # fmt: skip
 
 
-@given(st.builds("{}:{}".format, st.sampled_from(["csv", "image_folder", "x", ""]), ODD) | ODD)
+PARQUET = io.BytesIO()
+parquet.write_table(pa.table({"a": [1.5, None], "b": ["x", "y"], "label": [0, 1]}), PARQUET)
+
+
+@MANY
+@given(damaged(PARQUET.getvalue()) | st.binary(max_size=60).map(lambda more: b"PAR1" + more))
+@example(PARQUET.getvalue())
+def test_a_table_in_parquet(place, content):
+    (place / "table.parquet").write_bytes(content)
+    found = ours(sources.load, f"table:{place / 'table.parquet'}")
+    if content == PARQUET.getvalue():
+        assert found.is_table and found.classes == ("0", "1")
+
+
+@given(st.builds("{}:{}".format, st.sampled_from(["table", "image_folder", "x", ""]), ODD) | ODD)
 @example("csv:~no-such-user/x")
 @example("image_folder:/dev/stdin")
 def test_a_path_to_a_set(place, name):
     found = ours(sources.load, name, str(place / "absent"))
-    assert found is None or name == "digits"
+    assert found is None or name in ("digits", "iris")
     assert sources.short(name) is not None

@@ -155,6 +155,59 @@ def test_dropout_masks_differ_by_layer_and_by_key(model):
     assert set(variables) == {"params"}
 
 
+class Sows(nn.Module):
+    """Tells what it computes in every way that flax has, and counts its calls."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        hidden = self.perturb("seen", nn.Dense(4)(x))
+        self.sow("intermediates", "hidden", hidden)
+        self.sow("losses", "size", (hidden**2).mean())
+        calls = self.variable("counts", "calls", lambda: jnp.zeros(()))
+        if train:
+            calls.value += 1.0
+        return nn.Dense(3)(hidden)
+
+
+class Loss(nnx.Variable):
+    pass
+
+
+class SowsNNX(nnx.Module):
+    def __init__(self, rngs):
+        self.first, self.last = nnx.Linear(5, 4, rngs=rngs), nnx.Linear(4, 3, rngs=rngs)
+        self.calls = nnx.Variable(jnp.zeros(()))
+
+    def __call__(self, x):
+        hidden = self.perturb("seen", self.first(x))
+        self.sow(nnx.Intermediate, "hidden", hidden)
+        self.sow(Loss, "size", (hidden**2).mean())
+        self.calls[...] += 1.0
+        return self.last(hidden)
+
+
+def used() -> SowsNNX:
+    """One that was called before it came."""
+    module = SowsNNX(nnx.Rngs(0))
+    module.sow(nnx.Intermediate, "hidden", X)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # outside of nnx.capture()
+@pytest.mark.parametrize("model", [Sows, SowsNNX, used])
+def test_what_a_network_sows_is_no_state(model):
+    """It grows by every call, or has a batch's size: a loop could carry neither."""
+    made = network.of(model, 3)
+    variables = made.init(KEY, X[:1])
+    (kept,) = {*variables} - {"params"}
+    assert variables[kept] == {"calls": 0.0}
+    outputs, left = made.apply(variables, X, True, OTHER)
+    assert left == {kept: {"calls": 1.0}}
+    np.testing.assert_allclose(outputs, made.apply(variables, X, False)[0], atol=1e-6)
+    _, left = made.apply({**variables, **left}, X, True, OTHER)
+    assert left == {kept: {"calls": 2.0}}
+
+
 def make(num_outputs):
     return Tiny(num_outputs)
 

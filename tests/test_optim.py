@@ -147,6 +147,6 @@ def test_clipping_bounds_the_global_norm_and_leaves_a_smaller_one():
     ],
 )
 def test_schedules_at_known_steps(name, known):
-    course = schedule(Config(schedule=name), LENGTHS)
+    course = schedule(name, LENGTHS)
     for step, value in known.items():
         np.testing.assert_allclose(course(jnp.float32(step)), value, atol=1e-6)

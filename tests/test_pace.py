@@ -9,7 +9,7 @@ def test_a_segment_grows_until_it_takes_its_time():
     assert pace.steps == 1
     for _ in range(3):
         pace.learn(pace.steps, pace.steps * 0.25)
-    assert pace.steps == SECONDS / 0.25
+        assert pace.steps == SECONDS / 0.25
 
 
 def chosen(width: Width, rates: dict[int, float], waves: int, left: int = 64) -> list[int]:

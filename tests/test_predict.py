@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import launch as program
 from engine import Config, Hyper, Place, evaluate, fit, load
 from engine.command import predictions
 from engine.report import run as report
+from engine.store.checkpoint import Checkpoints
 
 NETWORK = """
 import flax.linen as nn
@@ -81,8 +83,8 @@ def typed(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     device = jax.config.jax_default_device
 
-    def call(*words: str) -> tuple[int, str, str]:
-        status = program.main([*map(str, words), "--run_dir", "run", "--device", "cpu"])
+    def call(*words: str, run: str = "run") -> tuple[int, str, str]:
+        status = program.main([*map(str, words), "--run_dir", run, "--device", "cpu"])
         return status, *capsys.readouterr()
 
     yield call
@@ -273,15 +275,24 @@ def test_eval_is_a_table_for_a_person_and_json_for_machines(typed, place):
     assert found == evaluate(place / "run", place=Place(device="cpu"))
 
 
-def test_eval_and_load_take_the_best_unless_told(place, typed):
-    worst = place / "worst"
-    if not worst.exists():  # its last epoch unlearns
-        run = load(place / "run").learner.config
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(report, "write", lambda *_: None)
-            fit(run, Hyper(learning_rate=3e-3), Place(device="cpu", run_dir=str(worst)), quiet=True)
-    steps = {name: int(load(worst, checkpoint=name).state.step) for name in ("best", "last")}
-    assert steps == {"best": 18, "last": 18}
+def test_eval_predict_and_load_take_the_best_unless_told(place, typed):
+    """Of a run whose last epoch forgot all that it had learned."""
+    state = load(place / "run").state
+    forgot = jax.tree.map(np.zeros_like, state.params)
+    shutil.copytree(place / "run", place / "forgetful")
+    with Checkpoints(place / "forgetful" / "checkpoints") as kept:
+        kept.save(state._replace(step=state.step + 1, params=forgot), 0.0, 0.0)
+        kept.wait()
+    told = {name: (json.loads(typed("eval", "--json", *words, run="forgetful")[1]),
+                   typed("predict", TEST[0], *words, run="forgetful")[1].split("\t")[2].strip(),
+                   int(load(place / "forgetful", **kind).state.step))
+            for name, words, kind in (("best", (), {}),
+                                      ("last", ("--checkpoint", "last"), {"checkpoint": "last"}))}
+    for name, step, accuracy in (("best", 18, 1.0), ("last", 19, 1 / 3)):
+        scores, probability, loaded = told[name]
+        assert (scores["checkpoint"], scores["step"], loaded) == (name, step, step)
+        assert scores["accuracy"] == pytest.approx(accuracy)
+        assert (probability == "0.3333") == (name == "last")
 
 
 def test_another_set_is_judged_by_the_names_of_its_classes(typed):
@@ -290,6 +301,8 @@ def test_another_set_is_judged_by_the_names_of_its_classes(typed):
     assert status == 0 and found["split"] == "test" and found["num_examples"] == 20
     assert found["confusion"] == [[0, 0, 0], [0, 10, 0], [0, 0, 10]]
     assert found["accuracy"] == 1 and found["left_out"] == {"zinnia": 10}
+    _, shown, _ = typed("eval", "--dataset", "image_folder:shifted")
+    assert "macro means are without 1 neither there nor predicted" in shown
     assert "left out: 10 of 30, of classes that the run doesn't know: zinnia (10)" in error
     assert "without an example there: daisy" in error
     _, printed, error = typed("eval", "--dataset", "image_folder:shifted", "--json",

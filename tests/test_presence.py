@@ -17,7 +17,7 @@ def said(monkeypatch):
     """What a process would have ended with; a new meeting each time."""
     words, leaving = [], threading.Event()
     monkeypatch.setattr(presence.os, "_exit", lambda status: words.append(status))
-    monkeypatch.setattr(presence, "print", lambda text, **_: words.append(text), raising=False)
+    monkeypatch.setattr(presence, "tell", words.append)
     monkeypatch.setattr(presence, "_leaving", leaving)
     monkeypatch.setattr(presence, "RETRY_SECONDS", 0.02)
     yield words

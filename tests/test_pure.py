@@ -17,12 +17,12 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.loggers.progress import plain_console
 from engine.place import Place
-from engine.pure import train
+from engine.pure import data_for, train
 from engine.request import Request
 from engine.setup import learner_of, load, settle
 from engine.task import Task
 
-CONFIG = Config(model=Tiny, batch_size=8, epochs=2)
+CONFIG = Config(model=Tiny, validation_split="test", batch_size=8, epochs=2)
 HYPER = jax.tree.map(jnp.float32, Hyper(learning_rate=3e-3))
 KEY = jax.random.key(5)
 quickly = partial(jax.jit, compiler_options=QUICK)
@@ -57,6 +57,7 @@ def test_a_key_of_the_seed_gives_what_fit_computes(small):
     ready = settle(request, dataset, host)
     ordered = request._replace(config=dataclasses.replace(request.config, order_seed=3))
     ordered = settle(ordered, dataset, host)
+    chex.assert_trees_all_equal(data_for(config, given), ready.data)
     for key, seed in ((ready.root, 11), (ready.order, 11), (ordered.root, 11), (ordered.order, 3)):
         assert key == jax.random.key(seed)
     state = quickly(ready.learner.create)(ready.hyper, ready.root, ready.data)
@@ -69,6 +70,17 @@ def test_a_key_of_the_seed_gives_what_fit_computes(small):
     np.testing.assert_allclose(state.tally.loss_sum / 37, history["loss"][-1], rtol=1e-5)
     other, _ = pure(HYPER, jax.random.key(0), small)
     assert not np.allclose(other.params["Dense_0"]["kernel"], state.params["Dense_0"]["kernel"])
+
+
+def test_data_without_a_part_to_validate_on_lend_it_a_tenth(small, capsys):
+    """As fit does, and says; both parts are rows of one split, which lies on the device once."""
+    inputs, targets = map(np.asarray, small.train.split)
+    found = data_for(CONFIG, (inputs, targets.astype(float)))
+    assert "a tenth" in capsys.readouterr().out
+    assert found.train.split.inputs is found.validation.split.inputs
+    rows = np.concatenate([found.train.rows, found.validation.rows])
+    assert len(found.validation.rows) == 4 and sorted(rows) == [*range(37)]
+    np.testing.assert_array_equal(found.train.split.targets, targets)
 
 
 class Dropped(nnx.Module):

@@ -6,8 +6,7 @@ from conftest import ROOT
 
 
 @pytest.mark.slow
-def test_the_library_examples_run_as_they_stand(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where a run of one's own leaves its folder
+def test_the_library_examples_run_as_they_stand(here):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     names: dict = {}
     exec("\n".join(blocks), names)

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from engine.loggers.progress import Progress
+from engine.parts.inventory import Inventory
 from engine.report import page, pictures
 from engine.report import run as report
 from engine.task import Judged
@@ -30,11 +31,12 @@ def run(classes: list[str]):
     empty = np.zeros(0)
     scores = Classification().summarise(Judged(sums, empty, empty, empty.take), tuple(classes))
     scores |= {"split": "test", "examples_per_second": 9.0, "seconds_train": 1.0,
-               "seconds_compile": 2.0}
+               "seconds_compile": 2.0, "epoch": 1}
     row = {"epoch": 1, "step": 3, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.1,
            "val_accuracy": 0.4, "seconds": 1.0, "learning_rate": 1e-3}
+    data = Inventory(EVIL, dict.fromkeys(classes, 3), dict.fromkeys(classes, 1), (EVIL,), (EVIL,))
     config = {"config": {"model": "cnn", "dataset": EVIL}, "device": "cpu",
-              "image_shape": [8, 8, 3]}
+              "image_shape": [8, 8, 3], "data": data._asdict()}
     return config, [row], scores
 
 
@@ -87,17 +89,18 @@ def tables(text: str) -> list[list[str]]:
 
 def test_a_report_serves_a_task_without_classes(tmp_path, figures):
     config = {"config": {"model": "mlp", "dataset": "wine"}, "device": "cpu", "image_shape": [13],
-              "input_dtype": "float32"}
+              "input_dtype": "float32",
+              "data": Inventory("wine, 178", {}, {}, ("validation: 0.1",), ())._asdict()}
     history = [{"epoch": 1, "step": 3, "loss": 0.5, "val_loss": None, "mse": math.nan,
                 "val_mse": 12345678.9, "learning_rate": 1.5e-5},
                {"epoch": 2, "step": 6, "loss": 2e-7, "val_loss": 1.0}]
-    scores = {"num_examples": 1234, "split": "test", "examples_per_second": None,
+    scores = {"num_examples": 1234, "split": "test", "examples_per_second": None, "epoch": 2,
               "seconds_train": 1.25, "seconds_compile": 2.0}
     told = report.Shown([("mse", "0.25")], ("loss", "mse"),
                         pictures=[("predicted.png", "Predicted: against true", b"P")])
     report.write(tmp_path, config, history, scores, lambda: told)
     text = (tmp_path / "report.html").read_text()
-    assert "<h1>mlp on wine</h1>" in text and "1,234 examples of test · cpu" in text
+    assert "<h1>mlp on wine</h1>" in text and "epoch 2 of 2, the best" in text
     cards = dict(reversed(pair) for pair in
                  re.findall(r'<b>([^<]*)</b><span class="soft">([^<]*)</span>', text))
     assert cards == {"mse": "0.25", "examples a second": "–", "training": "1.2 s",
@@ -157,6 +160,8 @@ def test_confusion_has_true_classes_down_and_predicted_ones_across(figures):
         across, down = text.get_position()
         read[down, across] = int(text.get_text())
     np.testing.assert_array_equal(read, matrix)
+    bottom, top = panel.get_ylim()
+    assert bottom > top  # the first class is the upmost
     shares = panel.images[0].get_array()
     np.testing.assert_allclose(shares, [[5 / 6, 1 / 6, 0], [2 / 13, 7 / 13, 4 / 13], [0, 0, 0]])
     assert (panel.get_xlabel(), panel.get_ylabel()) == ("predicted", "true")

@@ -163,7 +163,7 @@ def test_every_format_is_read_whole_or_not_at_all(format, tmp_path):
             image.read(str(path), (40, 30, 3))
 
 
-@pytest.mark.parametrize("format", ["PPM", "ICO", "TGA", "EPS", "PDF", "JPEG2000"])
+@pytest.mark.parametrize("format", ["SGI", "ICO", "TGA", "EPS", "PDF", "JPEG2000"])
 def test_other_formats_are_refused_whatever_their_name(format, tmp_path):
     (tmp_path / "cat.png").write_bytes(picture(format))
     with pytest.raises(RequestError, match="its content is no PNG, JPEG"):
@@ -179,6 +179,11 @@ def test_only_regular_files_of_bounded_size_are_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(image, "MOST_BYTES", 50)
     with pytest.raises(RequestError, match="more than 50 bytes"):
         image.check(str(tmp_path / "large"))
+
+
+def trained_on(shape, dtype):
+    return {"config": {}, "hyper": {}, "classes": ["a"], "image_shape": shape,
+            "input_dtype": dtype}
 
 
 def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkeypatch, capsys):
@@ -198,8 +203,8 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
         predict=lambda batch: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
     )
     read = image.read
-    monkeypatch.setattr(image, "read", lambda path, shape: seen.append(path) or read(path, shape))
-    monkeypatch.setattr(predictions, "_shape", lambda request: run.input_shape)
+    monkeypatch.setattr(image, "read", lambda path, *how: seen.append(path) or read(path, *how))
+    (tmp_path / "config.json").write_text(json.dumps(trained_on([6, 6, 1], "uint8")))
     monkeypatch.setattr(predictions, "load", lambda path, config, checkpoint: run)
     monkeypatch.setattr(predictions, "BATCH", 4)
     predictions.tell(Request(place=Place(device="cpu", run_dir=str(tmp_path))), "last", paths)
@@ -224,11 +229,11 @@ def test_predict_asks_a_configuration_for_classes_a_shape_and_a_dtype(saved, tmp
 @pytest.mark.parametrize("shape, dtype", [([8, 8, 2], "uint8"), ([8, 8, 3], "float32"),
                                           ([64], "uint8")])
 def test_predict_tells_of_a_run_on_what_no_picture_is(shape, dtype, tmp_path):
-    content = {"config": {}, "hyper": {}, "classes": ["a"], "image_shape": shape,
-               "input_dtype": dtype}
-    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "config.json").write_text(json.dumps(trained_on(shape, dtype)))
+    (tmp_path / "a.png").write_bytes(flat_png(8, 8))
     with pytest.raises(RequestError, match="which no image file is: predict in Python"):
-        predictions.tell(Request(place=Place(run_dir=str(tmp_path))), "last", ["a.png"])
+        predictions.tell(Request(place=Place(run_dir=str(tmp_path))), "last",
+                         [str(tmp_path / "a.png")])
 
 
 # Data sets
@@ -266,16 +271,15 @@ def test_links_and_devices_never_stand_for_a_member(kind, tmp_path):
         builders.members(archive, ["a/b"])
 
 
-def test_names_that_lead_elsewhere_are_no_members_and_nothing_is_extracted(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = ["../a/b", "/a/b", "a/../a/b", "./a/b", "a//b", str(tmp_path / "b")]
-    archive = tarred(tmp_path / "a.tar.gz", *((n, tarfile.REGTYPE, b"bad") for n in names))
+def test_names_that_lead_elsewhere_are_no_members_and_nothing_is_extracted(here):
+    names = ["../a/b", "/a/b", "a/../a/b", "./a/b", "a//b", str(here / "b")]
+    archive = tarred(here / "a.tar.gz", *((n, tarfile.REGTYPE, b"bad") for n in names))
     with pytest.raises(RunError, match="holds no a/b"):
         builders.members(archive, ["a/b"])
     tarred(archive, *((n, tarfile.REGTYPE, b"bad") for n in names),
            ("a/b", tarfile.REGTYPE, b"good"))  # fmt: skip
     assert builders.members(archive, ["a/b"]) == {"a/b": b"good"}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+    assert [path.name for path in here.iterdir()] == ["a.tar.gz"]
 
 
 def test_a_member_that_comes_twice_is_refused(tmp_path):
@@ -483,7 +487,8 @@ def test_run_folders_are_private_and_their_parents_ordinary(tmp_path, monkeypatc
 def test_caches_are_private_all_the_way(tmp_path, monkeypatch, open_umask):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    cache.kept("key", lambda: (Split(np.zeros((1, 2, 2, 1), "u1"), np.zeros(1, "i4")), ("a",)))
+    black = Split(np.zeros((1, 2, 2, 1), "u1"), np.zeros(1, "i4"))
+    cache.kept(cache.usable(), "key", lambda: (black, ("a",)))
     assert caches.cache_problem(caches.compile_cache_dir()) == ""
     made = [tmp_path / "xdg", caches.cache_home(), cache.folder(), caches.compile_cache_dir()]
     assert [mode(path) for path in made] == [0o700] * 4
@@ -496,16 +501,20 @@ def test_a_cache_that_others_may_write_is_neither_read_nor_kept(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     good, planted = (Split(np.full((1, 2, 2, 1), n, "u1"), np.zeros(1, "i4")) for n in (1, 2))
-    cache.kept("key", lambda: (planted, ("a",)))
+
+    def kept(split: Split) -> cache.Entry:
+        return cache.kept(cache.usable(), "key", lambda: (split, ("a",)))
+
+    kept(planted)
     cache.folder().chmod(bits)
-    found = cache.kept("key", lambda: (good, ("a",)))
+    found = kept(good)
     assert np.array_equal(found.split.inputs, good.inputs)
     told = f"{cache.folder()}: {who} may write there; delete it, whose content may be another's"
     assert told in capsys.readouterr().err
     assert told == caches.cache_problem(cache.folder())
-    assert cache.kept("key", lambda: (good, ("a",))).digest == found.digest  # and none was written
+    assert kept(good).digest == found.digest  # and none was written
     cache.folder().chmod(0o700)
-    assert cache.kept("key", lambda: (good, ("a",))).digest != found.digest
+    assert kept(good).digest != found.digest
 
 
 @pytest.mark.parametrize("whose", ["the folder", "an entry", "what lies above"])
@@ -603,7 +612,8 @@ def test_a_name_forges_neither_a_column_nor_a_line_of_predict(tmp_path, monkeypa
     found = SimpleNamespace(classes=("x\ty", ESCAPES), input_shape=(8, 8, 1), learner=learner)
     found.predict = found.predictor = lambda x: np.array([[0.25, 0.75]] * len(x))
     monkeypatch.setattr(predictions, "load", lambda *_: found)
-    monkeypatch.setattr(predictions, "_shape", lambda request: found.input_shape)
-    predictions.tell(Request(place=Place(run_dir="run", device="cpu")), "last", [str(file)])
+    (tmp_path / "config.json").write_text(json.dumps(trained_on([8, 8, 1], "uint8")))
+    predictions.tell(Request(place=Place(run_dir=str(tmp_path), device="cpu")), "last",
+                     [str(file)])
     (line,) = capsys.readouterr().out.splitlines()
     assert line.split("\t")[1:] == [SEEN, "0.7500"]

@@ -29,7 +29,7 @@ from engine.sweep.space import Search, trials
 from engine.sweep.sweep import Lockstep
 from engine.trained import load
 
-CONFIG = Config(model=Tiny, batch_size=8, epochs=3)
+CONFIG = Config(model=Tiny, validation_split="test", batch_size=8, epochs=3)
 SETS = {"train": random_split(64, side=8), "test": random_split(32, side=8, seed=1)}
 ASKED = {"axes": ("learning_rate=1e-3,1e-2,1e30",), "seeds": 2}
 
@@ -85,9 +85,17 @@ def test_the_folder_holds_what_it_promises(finished):
 
 
 def test_the_best_setting_is_a_recipe(finished):
-    (finished / "named.py").write_text(
-        (finished / "best.py").read_text().replace(f'"<{Tiny!r}>"', '"cnn"'))
-    config, hyper = flags._recipe(str(finished / "named.py"))[:2]
+    """Of objects, which it says are to be put in, and refuses to run without."""
+    text = (finished / "best.py").read_text()
+    assert "\nPut in what was an object in Python: model and data.\n" in text
+    assert "\nmodel = ...  # <Tiny>\ndata = ...  # as for fit\n" in text
+    with pytest.raises(RequestError, match="model ellipsis is a ellipsis, which is no network"):
+        load(finished / "0", flags._recipe(str(finished / "best.py")).config)
+    for name, given in (("model", "from conftest import Tiny as model"), ("data", "data = 1, 2")):
+        text = text.replace(f"{name} = ...", given)
+    (finished / "whole.py").write_text(text)
+    config, hyper, _, data = flags._recipe(str(finished / "whole.py"))
+    assert config.model is Tiny and data == (1, 2)
     assert (config.epochs, config.batch_size) == (3, 8)
     means = {}
     for row in table(finished)[:4]:
@@ -151,6 +159,15 @@ def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path, monkeypatch, cap
     assert statuses(tmp_path / "moved") == [("done", "3")] * 3
     for moved, still in zip(table(tmp_path / "moved"), table(tmp_path / "still"), strict=True):
         assert float(moved["val_loss"]) == pytest.approx(float(still["val_loss"]), rel=1e-4)
+
+
+def test_a_row_has_the_rate_of_its_last_update(tmp_path):
+    """Of a schedule that falls to 0 after all 8 updates of an epoch."""
+    config = dataclasses.replace(CONFIG, epochs=1, schedule="linear")
+    path = swept(tmp_path / "rates", "learning_rate=1e-3,1e-2", config=config)
+    for at, peak in enumerate((1e-3, 1e-2)):
+        (row,) = history(path / str(at))
+        assert row["learning_rate"] == pytest.approx(peak * (1 - 7 / 8))
 
 
 @pytest.mark.slow

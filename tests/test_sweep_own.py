@@ -49,13 +49,12 @@ DIGITS = ("--dataset", "digits", "--image_size", "8", "--batch_size", "200", "--
 
 
 @pytest.fixture(autouse=True)
-def own(tmp_path, monkeypatch) -> Path:
+def own(here, monkeypatch) -> Path:
     """A folder with the user's file, in which they are."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "DPI", 50)
     monkeypatch.setattr(results.sweep_report, "write", lambda *_: None)
-    (tmp_path / "my.py").write_text(OWN)
-    return tmp_path
+    (here / "my.py").write_text(OWN)
+    return here
 
 
 def table(path: Path) -> list[dict[str, str]]:

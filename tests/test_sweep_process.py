@@ -17,7 +17,8 @@ from conftest import ONE_DEVICE, ROOT
 from engine.trained import load
 
 pytestmark = pytest.mark.slow
-DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
+DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu",
+          "--model", f"{ROOT}/tests/faults/small.py:Small")
 SWEEP = ("sweep", *DIGITS, "--epochs", "3", "--seeds", "2",
          "--sweep", "learning_rate=1e-3,1e-2,1e30")
 

@@ -10,7 +10,7 @@ from absl import flags
 from engine.checks import check, check_fields
 from engine.config import HYPER_HELP, Config, Hyper
 from engine.doors import bring
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, check_utf8, unknown
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
@@ -158,7 +158,7 @@ def _parsed(argv: list[str], hyper: Any, known: bool) -> tuple[flags.FlagValues,
     values = _definitions(hyper)
     try:
         for word in argv:
-            word.encode()  # another encoding's file name could be neither printed nor saved
+            check_utf8(word)
         return values, values(["launch.py", *argv], known_only=known)[1:]
     except (flags.Error, OSError, ValueError) as error:
         raise RequestError(f"{error} (python launch.py --help lists them)") from None

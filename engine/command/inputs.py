@@ -11,15 +11,17 @@ from engine.sources import image, tree
 from engine.sources.dataset import MOST_EXAMPLES
 
 SHOWN = 10
+TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _LONGEST = 1 << 16  # bytes of a line: a path has 4,096
 _MAGIC = frozenset("*?[")
 
 
-def files(words: Sequence[str]) -> list[str]:
+def files(words: Sequence[str], of_columns: bool = False) -> list[str]:
     """The files of `words`, in their order: a folder stands for the pictures in it, by name; a glob
     that names no file for what it matches, by name; - for the paths on standard input, one a line.
 
-    Raises RequestError for what isn't there, for a folder, glob or list without any.
+    Raises RequestError for what isn't there, for a folder, glob or list without any, and for
+    pictures where a run learned from a table's columns, `of_columns`.
     """
     if not words:
         raise RequestError("predict needs something to predict: predict --run_dir R image.png ..., "
@@ -28,6 +30,10 @@ def files(words: Sequence[str]) -> list[str]:
     named = [path for word in words for path in _paths(word)]
     if absent := [path for path in named if not os.path.exists(path)]:
         raise RequestError(f"{shown(absent)}: no such file.")
+    pictures = [path for path in named if os.path.isdir(path) or _ending(path) in image.ENDINGS]
+    if of_columns and pictures:
+        raise RequestError(f"the run learned from a table's columns, and these are none: "
+                           f"{shown(pictures)}. Name a CSV or Parquet file.")
     found = [file for path in named for file in (_inside(path) if os.path.isdir(path) else [path])]
     if len(found) > MOST_EXAMPLES:
         raise RequestError(f"predict takes {MOST_EXAMPLES:,} files at a time, and got "
@@ -35,10 +41,19 @@ def files(words: Sequence[str]) -> list[str]:
     return found
 
 
+def has_tables(files: Sequence[str]) -> bool:
+    """Whether one of them is a table by its name."""
+    return any(_ending(file) in TABLES for file in files)
+
+
 def shown(names: Sequence[str]) -> str:
     """The first of `names`, and how many more there are."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(visible(name, "") for name in names[:SHOWN]) + more
+
+
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def _paths(word: str) -> Iterable[str]:

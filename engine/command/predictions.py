@@ -1,23 +1,23 @@
-"""What a run says of pictures, however many there are."""
+"""What a run says of pictures, or of the rows of a table, however many there are."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.cells import cell_len
 
 from engine.command import inputs, output, printing
+from engine.command.pictures import Pictures
 from engine.devices import choose
 from engine.errors import RequestError, visible
-from engine.errors import tell as say
 from engine.job.host import compute_on
 from engine.request import Request
 from engine.sources import image
-from engine.store import record
+from engine.store import folder, record
 from engine.trained import BATCH, Run, load
 
-Batches = Iterable[tuple[list[str], np.ndarray]]  # keys and inputs of BATCH examples at most
+Batches = Iterable[tuple[Sequence[str], np.ndarray]]  # keys and inputs of BATCH examples at most
 
 
 def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
@@ -31,37 +31,31 @@ def tell(
     """Print what the run says of what `words` name, of each the `top` likeliest classes if that is
     not 0, and write all of it to `file` if that is given; with BATCH examples in memory at most.
 
-    Every header is checked before the first picture is decoded, so that a mistyped name is told at
-    once. Raises RequestError for what can't be predicted, and for pictures that can't be read
-    unless they are to be skipped.
+    What is wrong with the words, a table or a picture's header is told before anything is computed.
+    Raises RequestError.
     """
-    path, place, skip = Path(request.place.run_dir), request.place, request.config.skip_bad
-    shape = _shape(request)
-    files = inputs.files(words)
+    path, config = Path(request.place.run_dir), request.config
+    saved = record.read(path / "config.json", config)
+    _, shape, dtype = record.inputs_of(path, saved.content)
+    columns = folder.columns(path, saved.content)
+    files = inputs.files(words, columns is not None)
     if file:
         output.check(file, files)
-    faults: dict[str, str] = {}
-    sound = _sound(files, faults)
-    if faults and not skip:
-        for _ in _decoded(sound, shape, faults):  # so that all are named at once
-            pass
-        raise _refused(faults, files)
-    compute_on(choose.choose(place.device).device, place.compile_cache)
-    run = load(path, request.config, checkpoint)
+    tabular = columns is not None or inputs.has_tables(files)
+    if not columns:
+        _check_pictures(path, shape, dtype, tabular)
+    if tabular:
+        from engine.command.rows import Rows  # late: it imports pandas
+
+        given: Rows | Pictures = Rows(files, config.reading, shape, dtype, columns)
+    else:
+        given = Pictures(files, shape, config.reading)
+    compute_on(choose.choose(request.place.device).device, request.place.compile_cache)
+    run = load(path, config, checkpoint)
     if top and run.learner.task.kind == "numbers":
         raise RequestError(f"--top {top}: {path} predicts numbers, of which none is likelier than "
                            "another: leave it out.")
-
-    def batches() -> Batches:
-        for batch in _decoded(sound, shape, faults):
-            if skip or not faults:
-                yield batch
-        if faults and not skip or faults.keys() == set(files):
-            raise _refused(faults, files)
-
-    _predict(run, output.FILE, sound, batches(), top, file)
-    if faults:
-        say(f"left out {_described(faults, files)}")
+    _predict(run, given.key, given.keys, given.batches(BATCH), top, file)
 
 
 def _predict(
@@ -80,53 +74,9 @@ def _predict(
                 told(some, predicted)
 
 
-def _sound(files: Sequence[str], faults: dict[str, str]) -> list[str]:
-    """Those whose header promises a picture; of the others why not, in `faults`."""
-    found = []
-    for file in files:
-        try:
-            image.check(file)
-        except RequestError as error:
-            faults[file] = str(error)
-        else:
-            found.append(file)
-    return found
-
-
-def _decoded(
-    files: Sequence[str], shape: tuple[int, ...], faults: dict[str, str]
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Their pictures uint8 of `shape` [H, W, C], BATCH at a time; why not, in `faults`."""
-    for start in range(0, len(files), BATCH):
-        keys, pictures = [], []
-        for file in files[start : start + BATCH]:
-            try:
-                pictures.append(image.read(file, shape))
-                keys.append(file)
-            except RequestError as error:
-                faults[file] = str(error)
-        if keys:
-            yield keys, np.stack(pictures)
-
-
-def _described(faults: dict[str, str], files: Sequence[str]) -> str:
-    """How many of the files, and of the first ones why, a line each."""
-    reasons = [f"  {visible(reason, '')}" for reason in [*faults.values()][: inputs.SHOWN]]
-    more = [f"  and {len(faults) - inputs.SHOWN:,} more"] * (len(faults) > inputs.SHOWN)
-    count = f"{len(faults):,} of {len(files):,} pictures, which can't be read:"
-    return "\n".join([count, *reasons, *more])
-
-
-def _refused(faults: dict[str, str], files: Sequence[str]) -> RequestError:
-    return RequestError(f"mend, or leave out by --skip_bad, {_described(faults, files)}")
-
-
-def _shape(request: Request) -> tuple[int, ...]:
-    """[H, W, C] of the run's pictures. Raises RequestError where it was not trained on any."""
-    path = Path(request.place.run_dir)
-    saved = record.read(path / "config.json", request.config)
-    _, shape, dtype = record.inputs_of(path, saved.content)
-    if len(shape) != 3 or shape[2] not in image.MODES or dtype != "uint8":
+def _check_pictures(path: Path, shape: tuple[int, ...], dtype: str, tabular: bool) -> None:
+    """Raises RequestError where the run in `path` was not trained on pictures: uint8, or those of a
+    table, which may have fractions."""
+    if len(shape) != 3 or shape[2] not in image.MODES or dtype != "uint8" and not tabular:
         raise RequestError(f"{path} was trained on {dtype} inputs of {shape}, which no image file "
                            "is: predict in Python, load(path).predict(inputs).")
-    return shape

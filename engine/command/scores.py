@@ -16,7 +16,7 @@ from engine.task import numbers
 WIDEST = 80  # cells of a line
 MOST_ROWS = 50  # classes of a table
 MOST_CONFUSED = 10  # classes of a confusion matrix
-_NAME = 30  # cells of a row's name
+_NAMES = 8, 30  # cells of a row's name, at least and at most
 _BETWEEN = 2
 
 
@@ -33,7 +33,10 @@ def lines(scores: dict[str, Any]) -> list[str]:
     at most WIDEST cells each."""
     found = [f"{scores['num_examples']:,} examples of {visible(scores['split'], '')}, by the "
              f"{scores['checkpoint']} checkpoint, of step {scores['step']:,}", ""]
-    found += _table(["score", "value"], [*numbers(scores).items()])
+    values = {name: value for name, value in numbers(scores).items() if name != "zero_division"}
+    found += _table(["score", "value"], [*values.items()])
+    if left_out := scores.get("classes_left_out"):
+        found[-1:] = [f"macro means are without {left_out:,} neither there nor predicted", ""]
     for key, rows in scores.items():
         if key.startswith("per_") and rows:
             heads = [key.removeprefix("per_"), *next(iter(rows.values()))]
@@ -50,10 +53,13 @@ def _table(heads: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[str]:
     is too long; a number never, whatever the width."""
     heads = [visible(head, "") for head in heads]
     texts = [[visible(row[0], ""), *map(number, row[1:])] for row in rows[:MOST_ROWS]]
-    name = min(_NAME, max(cell_len(row[0]) for row in [heads, *texts]))
-    room = (WIDEST - name) // len(heads[1:]) - _BETWEEN
-    widths = [max(min(cell_len(head), room), *(cell_len(row[at]) for row in texts))
-              for at, head in enumerate(heads[1:], 1)]
+    digits = [max(cell_len(row[at]) for row in texts) for at in range(1, len(heads))]
+    longest = max(cell_len(row[0]) for row in [heads, *texts])
+    left = WIDEST - sum(digits) - _BETWEEN * len(digits)
+    name = min(longest, max(_NAMES[0], min(left, _NAMES[1])))
+    room = (WIDEST - name) // len(digits) - _BETWEEN
+    widths = [max(width, min(cell_len(head), room))
+              for width, head in zip(digits, heads[1:], strict=True)]
     found = []
     for first, *others in [heads, *texts]:
         cells = [" " * (_BETWEEN + width - cell_len(text)) + text

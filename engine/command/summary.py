@@ -10,13 +10,13 @@ from engine.doors.network import NNX, Linen, wanted
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.request import Request
-from engine.setup import cut, learner_of, load
+from engine.setup import featured, learner_of, load
 
 
 def summary(request: Request, host: Host) -> str:
     """Raises RequestError where the network does not fit the data."""
     request, dataset = load(request, host)
-    _, data, columns = cut(dataset, request.config)
+    _, data, columns = featured(request, dataset)
     learner = learner_of(request.config, data.num_outputs, columns=columns)
     inputs = np.zeros((1, *data.train.input_shape), np.float32)
     fitting.network(learner, inputs, data.num_outputs)

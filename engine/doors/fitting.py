@@ -30,7 +30,7 @@ def check(learner: Gradient, hyper: Any, lengths: Durations, data: Data) -> Shap
         _augmentation(config.augment, inputs)
     variables, outputs = network(learner, inputs, data.num_outputs)
     _task(learner, outputs, targets, hyper)
-    if not optim.is_ours(config.optimizer):
+    if not optim.is_named(config.optimizer):
         _optimizer(learner, hyper, lengths, variables["params"])
     return variables
 
@@ -62,17 +62,17 @@ def network(learner: Gradient, inputs: Shapes, num_outputs: int) -> tuple[Shapes
     model, (batch, *shape) = learner.config.model, inputs.shape
 
     def forward(inputs, key):
-        variables = learner.network.init(key, inputs)
+        variables = learner.network.init(key, inputs[:1])
         valid = jnp.ones(batch, bool)
-        trained, _ = learner.network.apply(variables, inputs, True, key, valid)
-        return variables, learner.network.apply(variables, inputs, False)[0], trained
+        trained, left = learner.network.apply(variables, inputs, True, key, valid)
+        return variables, left, learner.network.apply(variables, inputs, False)[0], trained
 
     instead = "Enlarge them, for example with --image_size 32." if len(shape) == 3 else \
         "Type --model mlp or linear, which are for any inputs."
     instead = f" {instead}" if is_ours(model) else ""
     with telling(f"model {short(model)} does not fit {' × '.join(map(str, shape))} "
                  f"{'images' if len(shape) == 3 else 'inputs'}", instead):
-        variables, *both = jax.eval_shape(forward, inputs, jax.random.key(0))
+        variables, left, *both = jax.eval_shape(forward, inputs, jax.random.key(0))
     for outputs in both:
         found = getattr(outputs, "shape", f"a {type(outputs).__name__}")
         if found != (batch, num_outputs):
@@ -81,7 +81,23 @@ def network(learner: Gradient, inputs: Shapes, num_outputs: int) -> tuple[Shapes
                 f"task {short(learner.config.task)} needs {(batch, num_outputs)}: let it take "
                 f"num_outputs, or end in a layer of {num_outputs}."
             )
+    _kept(model, variables, left)
     return variables, jax.ShapeDtypeStruct(both[0].shape, jnp.float32)
+
+
+def _kept(model: Any, variables: Shapes, left: Shapes) -> None:
+    """Raise RequestError where what a training call leaves has other forms than it began with."""
+    def forms(tree: Shapes) -> dict[str, str]:
+        return {jax.tree_util.keystr(path, simple=True, separator="."): f"{x.dtype} {x.shape}"
+                for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+    before, after = forms({name: variables[name] for name in left}), forms(left)
+    for name in sorted(before | after):
+        was, now = before.get(name, "absent"), after.get(name, "absent")
+        if was != now:
+            raise RequestError(f"model {short(model)} begins with {name} {was}, and a training "
+                               f"call leaves {now}: keep arrays of one shape and dtype, whatever "
+                               "the batch.")
 
 
 def _task(learner: Gradient, outputs: Shapes, targets: Shapes, hyper: Any) -> None:

@@ -45,7 +45,17 @@ class Linen:
     module: nn.Module
 
     def init(self, key, inputs):
-        return dict(self.module.init(key, inputs, **wanted(self.module.__call__, False, None)))
+        how = wanted(self.module.__call__, False, None)
+        variables = dict(self.module.init(key, inputs, **how))
+        variables.pop("perturbations", None)  # zeros of this batch, for a gradient to be seen
+        others = [name for name in variables if name not in ("params", "batch_stats")]
+        if not others:
+            return variables
+        again = functools.partial(self.module.apply, mutable=others, rngs={"params": key}, **how)
+        left = {**variables, **jax.eval_shape(again, variables, inputs)[1]}
+        # What is sown grows by every call: it is told, and no state.
+        form: Callable[[Any], Any] = jax.tree.structure
+        return {name: tree for name, tree in variables.items() if form(left[name]) == form(tree)}
 
     def apply(self, variables, inputs, train, key=None, valid=None):
         how = wanted(self.module.__call__, train, valid)
@@ -74,7 +84,9 @@ class NNX:
 
     def make(self, rngs: nnx.Rngs) -> nnx.Module:
         if isinstance(self.source, nnx.Module):
-            return nnx.clone(self.source)
+            own = nnx.clone(self.source)
+            nnx.pop(own, nnx.Intermediate)  # what its calls have sown
+            return own
         return _made(self.source, self.num_outputs, self.embeddings, rngs=rngs)
 
     @functools.cached_property
@@ -99,8 +111,11 @@ class NNX:
         module = nnx.merge(graph, *states, copy=True)  # without copy a tracer leaks under vmap
         module.train() if train else module.eval()
         outputs = module(inputs, **wanted(type(module).__call__, train, valid))
-        kept = self._plain(module) if train else {}
-        return outputs, {name: tree for name, tree in kept.items() if name != "params"}
+        if not train:
+            return outputs, {}
+        known = flatten_dict(variables).keys()  # a call may sow others, which are no state
+        left = flatten_dict({k: v for k, v in self._plain(module).items() if k != "params"})
+        return outputs, unflatten_dict({path: x for path, x in left.items() if path in known})
 
 
 def _named(tree: Any) -> Any:

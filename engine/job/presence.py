@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from orbax.checkpoint import multihost
 
+from engine.errors import tell
+
 MEETINGS = 5  # in the time that a process may be silent
 RETRY_SECONDS = 0.1
 _leaving = threading.Event()
@@ -19,7 +21,7 @@ def _end(words: str) -> None:
     if _leaving.is_set():
         return
     try:
-        print(f"flaxmill: {words}", file=sys.stderr, flush=True)
+        tell(f"flaxmill: {words}")
         sys.stdout.flush()
     finally:  # whoever read them may be gone too
         os._exit(1)

@@ -12,7 +12,7 @@ from engine.config import Parts
 from engine.data import Subset, labelled, named
 from engine.errors import RequestError
 from engine.parts.splits import held_out
-from engine.sources import image
+from engine.sources import image, layout
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset, Split, is_frame
 
@@ -80,11 +80,12 @@ def _numbered(
 ) -> tuple[np.ndarray, dict[str, int], list[str]]:
     """The targets [N] as the run numbers its classes, -1 for one that it doesn't know; how many
     examples each of those has; sentences on them."""
-    numbers = {name: number for number, name in enumerate(ours)}
-    found = np.array([numbers.get(name, -1) for name in theirs], np.int32)[targets_N]
+    classes, spelled = layout.joined({"the run": ours, "the set": theirs})
+    numbers = {classes[name]: number for number, name in enumerate(ours)}
+    found = np.array([numbers.get(classes[name], -1) for name in theirs], np.int32)[targets_N]
     unknown, counts = np.unique(targets_N[found < 0], return_counts=True)
     left_out = {theirs[number]: int(count) for number, count in zip(unknown, counts, strict=True)}
-    notes = []
+    notes = list(spelled)
     if left_out:
         each = [f"{name} ({count:,})" for name, count in left_out.items()]
         notes.append(f"left out: {sum(left_out.values()):,} of {len(targets_N):,}, of classes that "

@@ -175,7 +175,8 @@ def _too_many(count: int, x: np.ndarray) -> str:
 
 def _example(split: str, data: Any, index: int, form: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Input and target of a sequence's example, which is of that `form`. A PIL picture is uint8
-    [H, W, C], C 1 where it is grey and else 3. Raises RequestError."""
+    [H, W, C], C 1 where it is grey and else 3, upright and on white as files are. Raises
+    RequestError."""
     with _reading(split, f"example {index}", "mend it, or leave it out"):
         example = data[index]
         pair = [_array(value) for value in _pair(example) or ()]

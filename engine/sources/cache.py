@@ -85,17 +85,28 @@ def together(name: str, entries: Mapping[str, Entry]) -> Dataset:
 
 def dataset(name: str, key: str, splits: Sequence[str], decode: Callable[..., Decoded]) -> Dataset:
     """The set `name` of the entries `key`-split, or of what `decode` returns of a split's name."""
-    return together(name, {split: kept(f"{key}-{split}", functools.partial(decode, split))
-                           for split in splits})
+    where = usable()
+    return together(name, {
+        split: kept(where, f"{key}-{split}", functools.partial(decode, split)) for split in splits
+    })
 
 
-def kept(key: str, build: Callable[[], Decoded]) -> Entry:
-    """The entry `key`, or what `build` returns, kept for the next time. Only `build` raises: what
-    can't be read is built anew, what can't be written is returned all the same."""
-    path = folder() / key
-    if problem := private.cache_problem(path.parent):
+def usable() -> Path | None:
+    """The folder of entries; None, and a line, where it can't be used. It is walked for that, so
+    once for all splits."""
+    if problem := private.cache_problem(folder()):
         tell(f"decoded cache is not used: {problem}")
+        return None
+    return folder()
+
+
+def kept(where: Path | None, key: str, build: Callable[[], Decoded]) -> Entry:
+    """The entry `key` of the folder `where`, or what `build` returns, kept there for the next time.
+    Only `build` raises: what can't be read is built anew, what can't be written is returned all the
+    same."""
+    if where is None:
         return entry(*build())
+    path = where / key
     if path.exists():
         try:
             return _read(path)

@@ -1,5 +1,6 @@
 """A CSV file → a table of typed columns, read by pyarrow block after block."""
 
+import os
 import re
 from collections.abc import Collection
 from typing import BinaryIO
@@ -7,10 +8,13 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.csv as arrow
 
-from engine.sources.dialect import MISSING, MOST_LINE, Dialect, Unreadable
+from engine.sources.dialect import MISSING, Dialect, Unreadable
 
 WORDS = pa.dictionary(pa.int32(), pa.string())
 _MOST_READINGS = 32
+_BLOCK = 1 << 20  # bytes parsed at once, which stay in the processor's cache; a line has no more
+_BLOCK_OF_MANY = 1 << 24  # where there are many columns
+_MANY = 1 << 14
 
 
 def read(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collection[str],
@@ -43,13 +47,18 @@ def _opened(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType] | No
     file.seek(0)
     return arrow.open_csv(
         file,
-        arrow.ReadOptions(use_threads=threads, block_size=MOST_LINE, encoding=dialect.encoding,
-                          column_names=dialect.names, skip_rows=int(dialect.header)),
+        arrow.ReadOptions(use_threads=threads, block_size=_block(dialect),
+                          encoding=dialect.encoding, column_names=dialect.names,
+                          skip_rows=int(dialect.header)),
         arrow.ParseOptions(delimiter=dialect.delimiter),
         arrow.ConvertOptions(column_types=types, null_values=MISSING, strings_can_be_null=True,
                              decimal_point=dialect.decimal,
                              timestamp_parsers=[arrow.ISO8601, "%Y/%m/%d", "%d.%m.%Y"]),
     )  # fmt: skip
+
+
+def _block(dialect: Dialect) -> int:
+    return _BLOCK if len(dialect.names) < _MANY else _BLOCK_OF_MANY
 
 
 def _first_types(file: BinaryIO, dialect: Dialect) -> dict[str, pa.DataType]:
@@ -110,8 +119,10 @@ def _fault(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType],
             return Unreadable(f"{row}: a quotation mark is not closed in it", "close it")
         return Unreadable(f"{row}, the header being 1: it has {counts[2]} cells, and the first row "
                           f"{counts[1]}: {counts[3][:60]}", "mend that row, or delete it")
-    if "straddling" in told:
-        return Unreadable(f"a line has more than {MOST_LINE:,} bytes", "is it a table?")
+    more_than_one = os.fstat(file.fileno()).st_size > _block(dialect)
+    if "straddling" in told or "Could not skip" in told and more_than_one:
+        return Unreadable(f"a line has more than {_block(dialect):,} bytes",
+                          "see whether it is a table")
     if "Could not skip" in told or "Empty CSV" in told:
         return Unreadable("it has no rows below its header", "add some")
     return Unreadable(told, "mend it")

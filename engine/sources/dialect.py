@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
-MOST_COLUMNS = 1 << 17  # each is an object in the reader: so many take 1 GB, and ten seconds
+MOST_COLUMNS = 1 << 17  # each is an object in the reader: of pixels so many take a GB and 20 s
 MOST_LINE = 1 << 24
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NAN", "NULL", "null",
            "None")  # fmt: skip
 WORDS = ("label", "target", "class", "y")  # what the target is called where nobody says
-_HEAD = 1 << 20  # bytes of rows below the first that are looked at
+_HEAD = 1 << 16  # bytes below the first row that are looked at, or as many as it has
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
@@ -55,11 +56,12 @@ def of(file: BinaryIO, target: str = "") -> Dialect:
     Raises Unreadable for what is no table, or a header that can't be one."""
     head = file.readline(MOST_LINE + 1)
     if b"\r" not in head and len(head) > MOST_LINE:
-        raise Unreadable(f"its first line has more than {MOST_LINE:,} bytes", "is it a table?")
-    head += b"".join(file.readlines(_HEAD))[: 2 * MOST_LINE]
-    if b"\0" in head:
-        raise Unreadable("it holds bytes of zero, as no text does", "save it as CSV, in UTF-8, or "
-                         "call a Parquet file .parquet")
+        raise Unreadable(f"its first line has more than {MOST_LINE:,} bytes",
+                         "see whether it is a table")
+    head += file.read(max(_HEAD, len(head)))
+    if _BINARY.search(head):
+        raise Unreadable("it holds control characters, as no text in UTF-8 does",
+                         "save it as CSV, in UTF-8")
     text, encoding = _decoded(head)
     delimiter, rows = _separated(text)
     names = tuple(name.strip() for name in rows[0]) if rows else ()
@@ -75,8 +77,8 @@ def of(file: BinaryIO, target: str = "") -> Dialect:
 
 
 def _decoded(head: bytes) -> tuple[str, str]:
-    """The text of the first bytes, and its encoding."""
-    whole = head[: head.rfind(b"\n") + 1] or head  # its last character may be cut in two
+    """The text of the first bytes, as far as lines are whole, and its encoding."""
+    whole = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1] or head
     try:
         return whole.decode("utf-8-sig"), "utf-8"
     except UnicodeDecodeError:

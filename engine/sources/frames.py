@@ -4,18 +4,16 @@ Numbers and truths are float64 (or float32 as a Parquet file has them), NaN wher
 or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty; words `category`.
 """
 
-import hashlib
+import contextlib
 import itertools
-import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from engine.devices.choose import host_memory
-from engine.sources import cache
-from engine.sources.dataset import MOST_BYTES, Split, content
+from engine.sources.dataset import MOST_BYTES, content
 from engine.sources.dialect import MISSING, Unreadable
 
 _SHOWN = 5
@@ -52,23 +50,11 @@ def ordered(inputs: pd.DataFrame | np.ndarray, targets: np.ndarray) -> np.ndarra
 
 
 def taken(frame: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
-    """Its rows in that order, the frame emptied column after column, so that no second is held."""
-    return pd.DataFrame({name: frame.pop(name).array.take(order) for name in list(frame.columns)},
-                        copy=False)
-
-
-def entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
-    """With a digest of the columns, of their names and types too, or of the pictures."""
-    if not isinstance(split.inputs, pd.DataFrame):
-        return cache.entry(split, classes)
-    total = hashlib.sha256(json.dumps([classes, split.targets.dtype.str]).encode())
-    total.update(split.targets.data)
-    for name, column in split.inputs.items():
-        words = list(column.cat.categories) if kind(column) == "words" else []
-        values = column.cat.codes.to_numpy() if words else column.to_numpy()
-        total.update(json.dumps([name, words, values.dtype.str]).encode())
-        total.update(np.ascontiguousarray(values).view(np.uint8).data)
-    return cache.Entry(split, classes, total.hexdigest())
+    """Its rows in that order, bytes as float64."""
+    return pd.DataFrame({
+        name: column.array.take(order).astype(np.float64 if column.dtype == np.uint8
+                                              else column.dtype, copy=False)
+        for name, column in frame.items()}, copy=False)  # fmt: skip
 
 
 def listed(names: Iterable[object]) -> str:
@@ -85,10 +71,26 @@ def kind(column: pd.Series) -> str:
     return "dates" if column.dtype.kind == "M" else "numbers"
 
 
+def numbers_of(words: Sequence[str]) -> np.ndarray:
+    """float64 [N], NaN for a word that is no number."""
+    return pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64)
+
+
+def _values(words: list[str]) -> np.ndarray | None:
+    """Numbers, truths or dates, and last the one that stands for none; None of other words."""
+    numbers = numbers_of(words)
+    if np.isfinite(numbers).all():  # of no words too
+        return np.append(numbers, np.nan)
+    for kind, none in ((pa.bool_(), np.nan), (pa.timestamp("us"), np.datetime64("NaT", "us"))):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return np.append(pa.array(words).cast(kind).to_numpy(zero_copy_only=False), none)
+    return None
+
+
 def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
     is_of, of_type = pa.types, column.type
     if is_of.is_dictionary(of_type) or is_of.is_string(of_type) or is_of.is_large_string(of_type):
-        return _words(column, text)
+        return _words(name, column, text)
     if is_of.is_timestamp(of_type) or is_of.is_date(of_type):
         return pd.Series(column.cast(pa.timestamp("us"), safe=False).to_numpy(), copy=False)
     if of_type == pa.uint8() and not column.null_count:
@@ -102,22 +104,23 @@ def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
         column = column.cast(pa.float64(), safe=False)
     numbers = column.to_numpy()
     if infinite := int(np.isinf(numbers).sum()):
-        raise Unreadable(f"its column {name!r} holds infinity in {infinite:,} rows",
+        raise Unreadable(f"its column {name!r} holds infinity in {infinite:,} of its rows",
                          "write a number, or leave those cells empty")
     return pd.Series(numbers, copy=False)
 
 
-def _words(column: pa.ChunkedArray, text: bool) -> pd.Series:
-    """Without spaces around, sorted; numbers where every word is one, and unless `text`."""
+def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
+    """Without spaces around, sorted; unless `text` numbers, truths or dates where all are."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     found = column.to_pandas().cat
+    if any("\n" in word or "\r" in word for word in found.categories):
+        raise Unreadable(f"a cell of its column {name!r} has several lines",
+                         "close its quotation mark, or leave such text out")
     written = [word.strip() for word in found.categories]
     kept = sorted(set(written).difference(MISSING))
     place = {word: at for at, word in enumerate(kept)}
     codes = np.array([*(place.get(word, -1) for word in written), -1])[found.codes]
-    if not text:
-        numbers = pd.to_numeric(pd.Series(kept, dtype=object), errors="coerce").to_numpy(np.float64)
-        if np.isfinite(numbers).all():  # of no words too
-            return pd.Series(np.append(numbers, np.nan)[codes])
+    if not text and (values := _values(kept)) is not None:
+        return pd.Series(values[codes])
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(kept, dtype=object)))

@@ -18,7 +18,7 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm",
            ".pgm", ".pbm", ".pnm")  # fmt: skip
-# Above the 61 million of a full-frame camera. Decoding so many takes 250 MB to 1 GB.
+# Above the 61 million of a full-frame camera. Decoding so many takes 250 MB to 1.2 GB.
 MOST_PIXELS = 64_000_000
 MOST_SIDE = 1 << 16  # Pillow keeps a pointer and more for every row
 MOST_BYTES = 8 * MOST_PIXELS  # four channels of 16 bits, uncompressed
@@ -89,7 +89,8 @@ def pixels(
         scaled = (np.asarray(picture).astype(np.uint32) + 128) // 257
         picture = Image.fromarray(scaled.astype(np.uint8))
     if mode != "RGBA" and picture.has_transparency_data:
-        above, picture = picture.convert("RGBA"), Image.new("RGB", picture.size, colour(background))
+        above = picture if picture.mode == "RGBA" else picture.convert("RGBA")
+        picture = Image.new("RGB", above.size, colour(background))
         picture.paste(above, mask=above)
     if picture.mode != mode:
         picture = picture.convert(mode)

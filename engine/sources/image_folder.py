@@ -50,7 +50,8 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
 
     how = reading.image_size, reading.background, reading.skip_bad, reading.target, reading.labels
     found = cache.dataset(NAME, cache.key(NAME, named.seen, DECODER, *how), wanted, decode)
-    return dataclasses.replace(found, notes=(*named.notes, *found.notes))
+    groups = {split: named.groups[split] for split in wanted if split in named.groups}
+    return dataclasses.replace(found, notes=(*named.notes, *found.notes), groups=groups)
 
 
 def listed(path: str, reading: Reading) -> Listing:

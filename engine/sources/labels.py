@@ -3,141 +3,94 @@
 Its names are only ever looked up among the pictures that were found: none is opened for it.
 """
 
-import csv
-import math
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, TextIO
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from engine.errors import one_line, unknown
-from engine.sources.dataset import MOST_EXAMPLES, refused, regular
+import numpy as np
+import pandas as pd
+
+from engine.sources import delimited, dialect, sheet, target
+from engine.sources.dataset import refused, regular
 from engine.sources.layout import split_of
 
-NAME = "labels.csv"
 _FILES = ("file", "filename", "file_name", "path", "filepath", "file_path", "image", "img",
           "picture", "image_name", "image_path", "img_path", "image_id", "id_code",
           "id")  # fmt: skip
-_LABELS = ("label", "target", "class", "y", "labels", "class_name", "category")
 _SPLITS = ("split", "subset", "set", "partition")
-_MOST_FILE = 1 << 30
-_MOST_LINE = 1 << 16
-_NONE = {"", "nan", "<na>", "null"}  # no label, as pandas writes it
+_MOST_BYTES = 1 << 30
+_INSTEAD = "name a CSV file with the columns file and label"
 
 
 class Row(NamedTuple):
-    """`label` is "" where there is none; `split` is "" where the table says nothing of it."""
+    """`label`, `split` and `group` are "" where there is none."""
 
     file: str
     label: str
     split: str
+    group: str
 
 
 class Table(NamedTuple):
-    """Its rows, the label's column, and a sentence on what was taken from which."""
+    """Its rows, the label's column, that of groups or "", and sentences on how it was read."""
 
     rows: list[Row]
     column: str
-    note: str
+    group: str
+    notes: tuple[str, ...]
 
 
-def read(path: str, target: str, pictures: Iterable[str]) -> Table:
-    """The table at `path`: its column `target`, or one usually called so, is the label. The first
-    row names the columns, unless it names one of the `pictures`. Raises RequestError."""
+def read(path: str, label: str, group: str, pictures: Iterable[str]) -> Table:
+    """The table at `path`: its column `label`, or one usually called so, is the label; its column
+    `group`, if that is asked for. The first row names the columns, unless it names one of the
+    `pictures`. Raises RequestError."""
+    known = {_plain(_stem(name)) for name in pictures}
     try:
-        regular(path, _MOST_FILE)
-        text, encoding = _opened(path)
-        with text as file:
-            first = file.readline(_MOST_LINE)
-            file.seek(0)
-            separator = max(",;\t|", key=first.count)
-            rows = [[cell.strip() for cell in row]
-                    for row in csv.reader(_lines(file), delimiter=separator) if row]
-    except (OSError, ValueError, csv.Error) as error:
-        raise refused("labels", path, one_line(getattr(error, "strerror", None) or error),
-                      "name a CSV file with the columns file and label") from None
-    if not rows:
-        raise refused("labels", path, "it is empty", "write a row a picture: file,label")
-    known = {_stem(name) for name in pictures}
-    headless = any(_stem(cell.replace("\\", "/")) in known for cell in rows[0])
-    head = ["file", "label", "split"][: len(rows[0])] if headless else rows.pop(0)
-    named, label, split = _columns(path, head, target)
-    for number, row in enumerate(rows, 2 - headless):
-        if len(row) != len(head):
-            raise refused("labels", path, f"row {number} has {len(row)} columns, its first row "
-                          f"{len(head)}", "write as many in each")
-    told = (f"labels are the column {head[label]!r} of {os.path.basename(path)}, files "
-            f"{head[named]!r}")
-    if headless:
+        regular(path, _MOST_BYTES)
+        with open(path, "rb") as file:
+            written = dialect.of(file, label)
+            if any(_plain(_stem(name.replace("\\", "/"))) in known for name in written.names):
+                named = ("file", "label", "split")[: len(written.names)]
+                written = written._replace(header=False, names=named)
+            every, written = delimited.read(file, written, written.names, (), _MOST_BYTES)
+    except dialect.Unreadable as error:
+        raise refused("labels", path, error, error.instead) from None
+    except (OSError, ValueError) as error:
+        raise refused("labels", path, error, _INSTEAD) from None
+    places = _columns(path, list(written.names), label, group)
+    cells = [[""] * every.num_rows if name is None else
+             [(cell or "").strip() for cell in every.column(name).to_pylist()] for name in places]
+    rows = [Row(file.replace("\\", "/"), label, split_of(split) or split, group)
+            for file, label, split, group in zip(*cells, strict=True)]
+    told = f"labels are the column {places[1]!r} of {os.path.basename(path)}, files {places[0]!r}"
+    if not written.header:
         told += " (it has no header: its first row names a picture)"
-    if encoding != "utf-8-sig":
-        told += "; it is no UTF-8, and read as Latin-1"
-    return Table([Row(row[named].replace("\\", "/"), _label(row[label]),
-                      "" if split is None else split_of(row[split]) or row[split])
-                  for row in rows], head[label], told)  # fmt: skip
+    notes = [f"{os.path.basename(path)}: {note}" for note in written.notes() if written.header]
+    return Table(rows, places[1], group, (told, *notes))
 
 
-def _opened(path: str) -> tuple[TextIO, str]:
-    """The text, and its encoding: UTF-8, else Latin-1, which any bytes are."""
-    with open(path, "rb") as file:
-        try:
-            for line in iter(lambda: file.readline(_MOST_LINE), b""):
-                line.decode()
-            encoding = "utf-8-sig"
-        except UnicodeDecodeError:
-            encoding = "latin-1"
-    return open(path, encoding=encoding, newline=""), encoding
-
-
-def _lines(file: TextIO) -> Iterator[str]:
-    """Its lines, of bounded length and number."""
-    for number in range(2 + MOST_EXAMPLES):
-        if not (line := file.readline(_MOST_LINE + 1)):
-            return
-        if len(line) > _MOST_LINE or number > MOST_EXAMPLES:
-            raise ValueError(f"line {number + 1}: it, or the file, holds more than can be read")
-        yield line
-
-
-def _columns(path: str, head: list[str], target: str) -> tuple[int, int, int | None]:
-    """Where file, label and split stand."""
-    plain = [name.casefold() for name in head]
-    if len(set(head)) < len(head):
-        raise refused("labels", path, f"two of its columns are called alike: {', '.join(head)}",
-                      "name each once")
-    if target and target not in head:
-        raise unknown(f"column of {path}", target, head)
-    split = _first(_SPLITS, plain)
-    label = head.index(target) if target else _first(_LABELS, plain)
-    file = next((plain.index(name) for name in _FILES
-                 if name in plain and plain.index(name) != label), None)
-    left = [place for place in range(len(head)) if place not in (file, label, split)]
-    if file is None and left and (label is None or left[0] < label):
+def _columns(
+    path: str, names: list[str], label: str, group: str
+) -> tuple[str, str, str | None, str | None]:
+    """Those of the file, the label, the split and the group."""
+    for asked in filter(None, (label, group)):
+        if asked not in names:
+            raise target.lacking(names, asked)
+    folded = {name.casefold(): name for name in reversed(names)}
+    split = next((folded[word] for word in _SPLITS if word in folded), None)
+    learned = target.named(names, label)
+    file = next((folded[word] for word in _FILES if folded.get(word, learned) != learned), None)
+    left = [name for name in names if name not in (file, learned, split, group)]
+    if file is None and left and (learned is None or names.index(left[0]) < names.index(learned)):
         file = left.pop(0)
-    if label is None and len(left) == 1:
-        label = left.pop()
-    if file is None or label is None:
-        raise refused("labels", path, f"its columns are {', '.join(head)}: which of them is the "
-                      "label, or the file, isn't plain", "call them file and label, or type "
+    if learned is None and len(left) == 1:
+        learned = left.pop()
+    if file is None or learned is None:
+        raise refused("labels", path, f"its columns are {', '.join(names[:10])}: which of them is "
+                      "the label, or the file, isn't plain", "call them file and label, or type "
                       "--target COLUMN for the label's")
-    return file, label, split
-
-
-def _first(names: Iterable[str], plain: list[str]) -> int | None:
-    return next((plain.index(name) for name in names if name in plain), None)
-
-
-def _label(text: str) -> str:
-    return "" if text.casefold() in _NONE else text
-
-
-def fractions(labels: Iterable[str]) -> bool:
-    """Whether all are finite numbers, and not all of them whole: quantities, not classes."""
-    try:
-        numbers = [float(label) for label in labels]
-    except ValueError:
-        return False
-    return all(map(math.isfinite, numbers)) and not all(map(float.is_integer, numbers))
+    return file, learned, split, group or None
 
 
 def matched(
@@ -166,7 +119,7 @@ def matched(
         raise refused("labels", path, f"it names none of the {len(pictures):,} pictures{some}",
                       "name them as they lie in the folder")
     unlisted = [name for name in pictures if name not in members]
-    notes = [table.note]
+    notes = [*table.notes]
     for names, what in ((missing, "files of it are not there"),
                         (unlisted, "pictures are not in it, and left out")):
         if names:
@@ -174,6 +127,25 @@ def matched(
     if twice:
         notes.append(f"{table_name}: {twice:,} rows repeat another")
     return members, tuple(notes)
+
+
+def learned(
+    path: str, table: Table, rows: Mapping[str, list[Row]]
+) -> tuple[target.Learned, dict[str, np.ndarray]]:
+    """What the rows of each split teach, as a table's do; and their groups, {} without any. Raises
+    RequestError."""
+    try:
+        labels = {split: _words(row.label for row in own) for split, own in rows.items()}
+        count = {split: len(own) for split, own in rows.items()}
+        groups = {split: _words(row.group for row in own) for split, own in rows.items()}
+        return (target.learned(table.column, labels, count),
+                sheet.groups(groups if table.group else {}))
+    except dialect.Unreadable as error:
+        raise refused("labels", path, error, error.instead) from None
+
+
+def _words(cells: Iterable[str]) -> pd.Series:
+    return pd.Series([cell or None for cell in cells], dtype="category")
 
 
 def _known(pictures: list[str]) -> dict[str, str | None]:

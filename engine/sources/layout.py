@@ -41,7 +41,7 @@ def split_of(name: str) -> str:
     return _SPLITS.get(name.casefold(), "")
 
 
-def _word_of(name: str) -> str:
+def word_of(name: str) -> str:
     """The split of which one word of `name` speaks, as in seg_train; "" for none or several."""
     found = {split_of(word) for word in re.split(r"[^a-z]+", name.casefold())} - {""}
     return found.pop() if len(found) == 1 else ""
@@ -67,7 +67,8 @@ def understood(root: str, names: list[str]) -> Layout:
             label, slash, _ = name[skipped:].partition("/")
             members[name] = splits.get(top, "train"), label if slash else ""
     if splits:
-        told = ", ".join(f"{split} from {inside + top!r}" for top, split in splits.items() if top)
+        told = ", ".join(f"{splits[top]} from {inside + top!r}" for top in
+                         sorted(filter(None, splits), key=lambda top: rank(splits[top])))
         notes.append(f"splits are named by folders: {told}")
     return Layout(members, inside, bool(splits), tuple(notes))
 
@@ -93,7 +94,7 @@ def _splits(tops: Mapping[str, list[str]], skipped: int) -> dict[str, str]:
     vehicle), or by a word in the names of all."""
     deep = {top for top, own in tops.items()
             if any(name[skipped:].count("/") > 1 for name in own)}
-    words = {top: _word_of(top) for top in tops}
+    words = {top: word_of(top) for top in tops}
     if any(split_of(top) for top in deep):
         return {top: split_of(top) or top for top in tops}
     usual = len(tops) > 1 or any(map(split_of, tops))

@@ -11,25 +11,29 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.config import Reading
-from engine.sources import image, labels, layout, tree
-from engine.sources.dataset import UNLABELLED
+from engine.sources import image, layout, tree
 from engine.sources.tree import refuse
 
 Notes = tuple[str, ...]
+Splits = dict[str, tuple[list[str], np.ndarray]]  # names, and the target of each
+Read = tuple[Splits, dict[str, np.ndarray], tuple[str, ...], Notes]  # groups, and class names
+_TABLE = "labels.csv"
 
 
 class Listing(NamedTuple):
     """The files of a set and what is to be learned from each, before a pixel is decoded.
 
     `splits`: names relative to `root` in the set's fixed order, with targets as a Dataset has them.
-    `seen` is what the system said of each file. `shape` [H, W, C] is what all decode to, `largest`
-    the pixels of the largest as it lies there; both are 0 until headers are checked."""
+    `seen` is what the system said of each file; `groups` are a Dataset's. `shape` [H, W, C] is what
+    all decode to, `largest` the pixels of the largest as it lies there: 0 until headers are
+    checked."""
 
     root: str
     classes: tuple[str, ...]
-    splits: dict[str, tuple[list[str], np.ndarray]]
+    splits: Splits
     seen: dict[str, os.stat_result]
     notes: Notes
+    groups: dict[str, np.ndarray]
     shape: tuple[int, int, int] = (0, 0, 0)
     largest: int = 0
 
@@ -50,31 +54,63 @@ def of(path: str, reading: Reading) -> Listing:
     for name in found.pictures:
         if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
             raise refuse(path, f"the name {ascii(name)} can't be printed", "rename it")
-    laid = layout.understood(path, [*found.pictures])
+    laid = layout.understood(path, sorted(found.pictures))
     names = tree.ordered(found.pictures, laid.inside)
     table = _table(found, laid, reading.labels)
-    column, notes = "", Notes()
-    if table:
-        read = labels.read(found.path(table), reading.target, names)
-        column, beside = read.column, os.path.dirname(table)
-        rows, notes = labels.matched(found.path(table), read, names,
-                                     laid.inside if os.path.isabs(table) else beside)
-        members = {name: (rows[name].split or laid.members[name][0], rows[name].label)
-                   for name in names if name in rows}
-    else:
-        notes = (layout.classes_of(path, laid),)
-        members = laid.members
-    seen = {name: found.pictures[name] for name in names if name in members}
-    splits: dict[str, list[str]] = {}
-    for name in sorted(seen, key=lambda name: layout.rank(members[name][0])):
-        splits.setdefault(members[name][0], []).append(name)
-    written = {split: [members[name][1] for name in own] for split, own in splits.items()}
-    classes, targets, spelled = _targets(written, column)
+    read = _of_table if table else _of_folders
+    splits, groups, classes, notes = read(found, laid, names, table, reading)
+    used = [name for own, _ in splits.values() for name in own]
+    seen = {name: found.pictures[name] for name in used}
     if table:
         seen[table] = os.stat(found.path(table))
-    pairs = {split: (own, targets[split]) for split, own in splits.items()}
-    notes = (*laid.notes, *notes, *spelled, *_passed_by(found, table))
-    return Listing(found.root, classes, pairs, seen, notes)
+    notes = (*laid.notes, *notes, *_passed_by(found, table))
+    return Listing(found.root, classes, splits, seen, notes, groups)
+
+
+def _of_folders(
+    found: tree.Tree, laid: layout.Layout, names: list[str], table: str, reading: Reading
+) -> Read:
+    if reading.group or reading.target:
+        word = f"--group {reading.group}" if reading.group else f"--target {reading.target}"
+        raise refuse(found.root, f"folders name its classes, and {word} a column", "leave it out, "
+                     "or name a table of files and labels: --labels FILE.csv")
+    named = layout.classes_of(found.root, laid)
+    splits = _by_split({name: laid.members[name][0] for name in names})
+    written = {split: [laid.members[name][1] for name in own] for split, own in splits.items()}
+    called, notes = layout.joined(written)
+    classes = tuple(sorted({*called.values()}))
+    numbers = {name: number for number, name in enumerate(classes)}
+    return {split: (own, np.array([numbers[called[label]] for label in written[split]], np.int32))
+            for split, own in splits.items()}, {}, classes, (named, *notes)
+
+
+def _of_table(
+    found: tree.Tree, laid: layout.Layout, names: list[str], table: str, reading: Reading
+) -> Read:
+    from engine.sources import labels  # late: pandas and pyarrow take a second
+
+    if reading.group and reading.skip_bad:
+        raise refuse(found.root, "--skip_bad leaves files out, and --group needs all",
+                     "leave one of both out")
+    path = found.path(table)
+    read = labels.read(path, reading.target, reading.group, names)
+    beside = laid.inside if os.path.isabs(table) else table.removesuffix(os.path.basename(table))
+    rows, notes = labels.matched(path, read, names, beside)
+    splits = _by_split({name: rows[name].split or laid.members[name][0]
+                        for name in names if name in rows})
+    learned, groups = labels.learned(
+        path, read, {split: [rows[name] for name in own] for split, own in splits.items()})
+    return ({split: (own, learned.targets[split]) for split, own in splits.items()}, groups,
+            learned.classes, (*notes, *learned.notes))
+
+
+def _by_split(splits: Mapping[str, str]) -> dict[str, list[str]]:
+    """Of name → split, the names of each split: train, validation, test, then others."""
+    found: dict[str, list[str]] = {split: [] for split in sorted({*splits.values()},
+                                                                 key=layout.rank)}
+    for name, split in splits.items():
+        found[split].append(name)
+    return found
 
 
 def _table(found: tree.Tree, laid: layout.Layout, typed: str) -> str:
@@ -92,7 +128,7 @@ def _table(found: tree.Tree, laid: layout.Layout, typed: str) -> str:
 
 
 def _is_table(name: str) -> bool:
-    return os.path.basename(name).casefold() == labels.NAME
+    return os.path.basename(name).casefold() == _TABLE
 
 
 def _passed_by(found: tree.Tree, table: str) -> Notes:
@@ -108,19 +144,3 @@ def _passed_by(found: tree.Tree, table: str) -> Notes:
     if found.hidden:
         notes.append(f"{found.hidden:,} hidden files or folders, or a system's own, are left out")
     return tuple(notes)
-
-
-def _targets(
-    written: Mapping[str, list[str]], column: str
-) -> tuple[tuple[str, ...], dict[str, np.ndarray], Notes]:
-    """(class names; split → their numbers int32 [N]; sentences) of labels as they are `written`.
-    Where a table's `column` holds fractions, these are the targets, float32 [N]."""
-    every = {label for own in written.values() for label in own if label}
-    if column and labels.fractions(every):
-        return (column,), {split: np.array([float(label or "nan") for label in own], np.float32)
-                           for split, own in written.items()}, ()
-    named, notes = layout.joined({split: {*own} - {""} for split, own in written.items()})
-    classes = tuple(sorted({*named.values()}))
-    number = {label: classes.index(name) for label, name in named.items()} | {"": UNLABELLED}
-    return classes, {split: np.array([number[label] for label in own], np.int32)
-                     for split, own in written.items()}, notes

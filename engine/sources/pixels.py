@@ -47,25 +47,28 @@ def likely(names: Sequence[str]) -> bool:
 
 def pictures(
     parts: Mapping[str, pd.DataFrame], asked: bool = False
-) -> dict[str, np.ndarray] | None:
-    """By split [N, H, W, C]: float32 as they are where all are of 0..1, else uint8 of whole numbers
-    0..255; None where the columns, the same ones in all parts, are no pixels. They are in the order
-    of the numbers in their names, or where these have none in the columns' own. Raises Unreadable
-    where they are pixels by their names, or are `asked` to be, and their number or values are none.
-    """
+) -> tuple[dict[str, np.ndarray], str]:
+    """By split [N, H, W, C], and what to say: float32 as they are where all are of 0..1, else uint8
+    of whole numbers 0..255; {} where the columns, the same ones in all parts, are no pixels. They
+    are in the order of the numbers in their names, or where these have none in the columns' own.
+    Raises Unreadable where they are pixels by their names, or are `asked` to be, and their number
+    or values are none."""
     names = list(next(iter(parts.values())).columns)
     if not asked and not likely(names):
-        return None
+        return {}, ""
     try:
         found = {split: _pixels(columns) for split, columns in parts.items()}
-    except Unreadable:
+    except Unreadable as error:
         if asked or _SAID.fullmatch(_NUMBER.sub("#", names[0])):
             raise
-        return None
+        return {}, f"they are numbered as pixels, but {error}" if len(names) >= _LEAST else ""
     floats = all(x.max() <= 1 for x in found.values())
     if not floats and not all(_bytes(x) for x in found.values()):
-        return None
-    return {split: x.astype(np.float32 if floats else np.uint8) for split, x in found.items()}
+        return {}, "the columns are whole numbers of 0 to 255 in one part, fractions in another"
+    _, height, width, channels = next(iter(found.values())).shape
+    return {split: x.astype(np.float32 if floats else np.uint8) for split, x in found.items()}, (
+        f"each row is a picture of {height} × {width} in {'grey' if channels == 1 else 'colour'}: "
+        f"its {len(names):,} columns are pixels, {'0 to 1' if floats else 'whole numbers'}")
 
 
 def like(columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str) -> np.ndarray:
@@ -89,7 +92,8 @@ def _pixels(columns: pd.DataFrame) -> np.ndarray:
     names = list(columns.columns)
     if not (found := shape(len(names))):
         raise Unreadable(f"it has {len(names):,} columns of pixels, neither n² for grey pictures "
-                         "nor 3n² for colour", "keep the label and the pixels alone")
+                         "nor 3n² for colour, n being 2 or more", "keep the label and the pixels "
+                         "alone")
     if len(order := numbered(names)) == len(names):
         columns = columns[order]
     if words := [name for name in columns if columns[name].dtype.kind not in "uf"]:

@@ -80,7 +80,7 @@ def _alone(folder: Path, name: str) -> Iterator[None]:
         finally:
             path.unlink()
             with contextlib.suppress(OSError):  # the first that isn't empty
-                for empty in made:
+                for empty in filter(Path.exists, made):
                     empty.rmdir()
 
 

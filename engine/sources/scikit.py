@@ -24,6 +24,6 @@ def load(name: str, splits: Sequence[str] | None = None) -> Dataset:
     targets = held.target.to_numpy().astype(kind)
     order = frames.ordered(held.data, targets)
     split = Split(frames.taken(held.data, order), targets[order])
-    whole = cache.together(name, {"train": frames.entry(split, classes)})
+    whole = cache.together(name, {"train": cache.entry(split, classes)})
     return dataclasses.replace(whole, notes=(
-        f"It is scikit-learn's: {split.inputs.shape[1]} columns of numbers.",))
+        f"it is scikit-learn's own table of {split.inputs.shape[1]} columns of numbers",))

@@ -5,22 +5,32 @@ PATH is one file, the split `train`; or a folder with a file a split: train, val
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
 from engine.config import Reading
 from engine.errors import RequestError, one_line, tell
-from engine.sources import cache, delimited, dialect, frames, image, parquet, parts, pixels, target
+from engine.sources import (
+    cache,
+    delimited,
+    dialect,
+    frames,
+    image,
+    layout,
+    parquet,
+    pixels,
+    sheet,
+    target,
+)
 from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, fits, refused, regular
 from engine.sources.dialect import Unreadable
-from engine.sources.parts import Part, alike
+from engine.sources.sheet import Sheet, alike
 
 NAME = "table"
 ENDINGS = (".csv", ".tsv", ".txt", *parquet.ENDINGS)
-SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
-          "valid": "validation", "dev": "validation", "test": "test", "testing": "test"}
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma
 
 
@@ -34,56 +44,55 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
     files = _files(path)
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
-    first = _read(files.pop("train"), reading, last=True)
-    learned = target.chosen(first.file, list(first.columns), reading.target)
-    found = {"train": first} | {split: _read(file, reading, learned)
-                                for split, file in files.items()}
+    first = _read(files.pop("train"), reading, lambda names: target.chosen(names, reading.target))
     try:
-        return _set(found, learned, reading, wanted)
+        learned = target.chosen(list(first.columns), reading.target)
+        others = {split: _read(file, reading, lambda _: learned) for split, file in files.items()}
+        return _set({"train": first} | others, learned, reading, wanted)
     except Unreadable as error:
         raise _refused(path, error, error.instead) from None
 
 
-def _set(found: dict[str, Part], learned: str, reading: Reading, wanted: list[str]) -> Dataset:
-    """Of the parts as they were read. Raises Unreadable."""
+def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[str]) -> Dataset:
+    """Of the files as they were read. Raises Unreadable."""
     first, apart = found["train"], (learned, reading.group)
     if reading.group and reading.group not in first.columns:
-        raise target.lacking(first.file, list(first.columns), reading.group)
+        raise target.lacking(list(first.columns), reading.group)
     found = {split: alike(part, first, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
         learned, {split: part.columns.get(learned) for split, part in found.items()},
         {split: len(part.columns) for split, part in found.items()})  # fmt: skip
-    groups = parts.groups({split: part.columns[reading.group] for split, part in found.items()
+    groups = sheet.groups({split: part.columns[reading.group] for split, part in found.items()
                            if reading.group in part.columns})  # fmt: skip
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
-    inputs = pixels.pictures(features, reading.pixels)
-    order = {split: frames.ordered((inputs or features)[split], targets[split])
-             for split in wanted}
-    notes = [*_told(found, learned, reading), *notes, *(
-        [parts.pictured(inputs["train"])] if inputs else parts.doubtful(features["train"]))]
-    if inputs:
-        inputs = {split: _resized(x[order[split]], reading.image_size)
-                  for split, x in inputs.items() if split in wanted}
-    elif reading.image_size:
+    inputs, told = pixels.pictures(features, reading.pixels)
+    notes = [*_told(found, learned, reading), *notes, *filter(None, [told]),
+             *([] if inputs else sheet.doubtful(features["train"]))]
+    if not inputs and reading.image_size:
         raise Unreadable("its columns are no pixels, which --image_size could resize",
                          "leave it out, or type --pixels if they are")
+    order = {split: frames.ordered((inputs or features)[split], targets[split])
+             for split in wanted}
+    if inputs:
+        inputs = {split: _resized(inputs[split][order[split]], reading.image_size)
+                  for split in wanted}
     else:
         inputs = {split: frames.taken(features[split], order[split]) for split in wanted}
     held = {split: Split(x, targets[split][order[split]]) for split, x in inputs.items()}
-    whole = cache.together(NAME, {split: frames.entry(one, classes)
-                                  for split, one in held.items()})
+    whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
-        whole, notes=tuple(f"{note[0].upper()}{note[1:]}." for note in notes),
+        whole, notes=tuple(notes),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
 
-def _told(found: Mapping[str, Part], learned: str, reading: Reading) -> list[str]:
-    """How each part was read, and what of it is learned."""
+def _told(found: Mapping[str, Sheet], learned: str, reading: Reading) -> list[str]:
+    """How each file was read, and what of it is learned."""
     notes = [f"{split}: {note}" for split, part in found.items() for note in part.notes]
     names = list(found["train"].columns)
     how = ("as --target says" if reading.target else "by its name"
-           if target.named(names) == learned else f"as the last of {len(names):,} columns")
+           if target.named(names) == learned else f"as the last of {len(names):,} columns"
+           if names[-1] == learned else "as the one that is no pixel")
     notes.append(f"the column {learned!r} is learned, {how}")
     notes += [f"{split} has no column {learned!r}: its {len(part.columns):,} rows are unlabelled"
               for split, part in found.items() if learned not in part.columns]
@@ -103,7 +112,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
 def frame(path: str, reading: Reading) -> pd.DataFrame:
     """The columns of one file, its rows as they lie there, whether it has a target or not. Raises
     RequestError."""
-    return _read(path, reading).columns
+    return _read(path, reading, lambda names: target.named(names, reading.target)).columns
 
 
 def pictures(columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str) -> np.ndarray:
@@ -123,55 +132,59 @@ def _files(path: str) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise _refused(path, error, "type the path of a table") from None
     tables = [name for name in inside if name.lower().endswith(ENDINGS) and name[0] != "."]
+    if len(tables) == 1:
+        return {"train": os.path.join(path, tables[0])}
+    stems = {name: os.path.splitext(name)[0] for name in tables}
+    called = {name: layout.split_of(stem) for name, stem in stems.items()}
+    if "train" not in called.values():  # as in mnist_train.csv
+        called = {name: layout.word_of(stem) for name, stem in stems.items()}
     found: dict[str, str] = {}
-    for name in tables:
-        split = SPLITS.get(os.path.splitext(name)[0].lower())
+    for name, split in called.items():
         if split in found:
             raise _refused(path, f"{os.path.basename(found[split])} and {name} are both its "
                            f"{split} split", "take one of them away")
         if split:
             found[split] = os.path.join(path, name)
-    if len(tables) == 1:
-        return {"train": os.path.join(path, tables[0])}
     if "train" not in found:
         told = f": it has {frames.listed(tables)}" if tables else ""
         raise _refused(path, f"it holds no train.csv or train.parquet{told}",
                        "call one so, or type the path of a file")
-    return {split: found[split] for split in ("train", "validation", "test") if split in found}
+    return dict(sorted(found.items(), key=lambda item: layout.rank(item[0])))
 
 
-def _read(path: str, reading: Reading, learned: str = "", last: bool = False) -> Part:
-    """One file. The column `learned`, else the one that is called a target, else the `last` if that
-    is so, is left as it is written. Raises RequestError."""
+def _read(path: str, reading: Reading, learned: Callable[[list[str]], str | None]) -> Sheet:
+    """One file. Of its columns that which is `learned`, and the groups, are left as they are
+    written. Raises RequestError."""
     try:
         before = regular(path, _MOST_FILE)
         # Not to wait, if it has become a pipe meanwhile.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if path.lower().endswith(parquet.ENDINGS) or file.read(4) == b"PAR1":
-                table, notes = parquet.read(file, frames.room()), []
-                text: set[str] = set()
-            else:
-                file.seek(0)
-                written = dialect.of(file, reading.target)
-                named = learned or target.named(written.names, reading.target)
-                text = {named or (written.names[-1] if last else ""), reading.group}
-                text.intersection_update(written.names)
-                others = [name for name in written.names if name not in text]
-                table, written = delimited.read(file, written, text,
-                                                others if pixels.likely(others) else (),
-                                                frames.room())  # fmt: skip
-                notes = written.notes()
+            is_parquet = path.lower().endswith(parquet.ENDINGS) or file.read(4) == b"PAR1"
+            file.seek(0)
+            columns, notes = ((frames.of(parquet.read(file, frames.room())), [])
+                              if is_parquet else _delimited(file, reading, learned))
             after = os.fstat(file.fileno())
-            if any(getattr(before, field) != getattr(after, field)
-                   for field in ("st_ino", "st_size", "st_mtime_ns")):
-                raise Unreadable("it changed while it was read", "try again once it is whole")
-            columns = frames.of(table, text)
+        if any(getattr(before, field) != getattr(after, field)
+               for field in ("st_ino", "st_size", "st_mtime_ns")):
+            raise Unreadable("it changed while it was read", "try again once it is whole")
     except Unreadable as error:
         raise _refused(path, one_line(error), error.instead) from None
     except (OSError, ValueError) as error:
         raise _refused(path, error, "type the path of a CSV or Parquet file, or of a folder that "
                        "holds train.csv") from None
-    return Part(path, *_without_index(columns, notes))
+    return Sheet(path, *_without_index(columns, notes))
+
+
+def _delimited(file: BinaryIO, reading: Reading,
+               learned: Callable[[list[str]], str | None]) -> tuple[pd.DataFrame, list[str]]:
+    """The columns of a CSV file, and how it is written. Raises Unreadable."""
+    written = dialect.of(file, reading.target)
+    named = learned(list(written.names))
+    text = {name for name in (named, reading.group) if name and name in written.names}
+    others = [name for name in written.names if name not in text]
+    may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
+    table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
+    return frames.of(table, text), written.notes()
 
 
 def _without_index(columns: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -179,9 +192,10 @@ def _without_index(columns: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFram
     for name in list(columns):
         if name.startswith(("Unnamed: ", "__index_level_")):
             values = columns[name]
-            if frames.kind(values) == "numbers" and (values.isna().all() or _counts(values)):
+            empty = bool(values.isna().all())
+            if empty or frames.kind(values) == "numbers" and _counts(values):
                 columns = columns.drop(columns=name)
-                what = "is empty" if values.isna().all() else "numbers the rows"
+                what = "is empty" if empty else "numbers the rows"
                 notes = [*notes, f"a column without a name {what} and is left out"]
     return columns, notes
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from engine.errors import NEAR, RequestError, unknown
+from engine.sources import pixels
 from engine.sources.dataset import UNLABELLED
 from engine.sources.dialect import WORDS, Unreadable
 from engine.sources.frames import kind
@@ -42,17 +43,29 @@ def named(names: Sequence[str], asked: str = "") -> str | None:
     return next((folded[word] for word in WORDS if word in folded), None)
 
 
-def chosen(where: str, names: Sequence[str], asked: str = "") -> str:
-    """`named`, else the last column. Raises RequestError for one that isn't there."""
+def chosen(names: Sequence[str], asked: str = "") -> str:
+    """`named`, else the only one beside a picture's pixels, else the last column. Raises
+    RequestError for one that isn't there, Unreadable where all are numbered and one is too many for
+    a picture."""
     if asked and asked not in names:
-        raise lacking(where, names, asked)
-    return named(names, asked) or names[-1]
+        raise lacking(names, asked)
+    if found := named(names, asked):
+        return found
+    numbered = pixels.numbered(names)
+    others = [name for name in names if name not in numbered] if len(numbered) > 3 else []
+    if len(others) == 1 and pixels.likely(numbered):
+        return others[0]
+    if len(numbered) == len(names) and pixels.likely(names[1:]):
+        raise Unreadable(f"its {len(names):,} columns are numbered, and one of them is no pixel",
+                         f"say which: --target {names[0]} for the first, --target {names[-1]} for "
+                         "the last")
+    return names[-1]
 
 
-def lacking(where: str, names: Sequence[str], asked: str) -> RequestError:
-    """That it has no column of that name: the nearest, or the first ones."""
+def lacking(names: Sequence[str], asked: str) -> RequestError:
+    """That there is no column of that name: the nearest, or the first ones."""
     near = difflib.get_close_matches(asked, names[:10_000], n=3, cutoff=NEAR)
-    return unknown(f"column of {where}", asked, near or names[:10])
+    return unknown("column of the table", asked, near or names[:10])
 
 
 def learned(name: str, columns: Mapping[str, pd.Series | None], rows: Mapping[str, int]) -> Learned:
@@ -119,7 +132,7 @@ def _classes(name: str, every: Mapping[str, int]) -> tuple[dict[str, int], tuple
         raise Unreadable(f"its target {name!r} has the label {odd[0][:40]!r}", "label with words "
                          f"that can be printed, of {_MOST_LABEL} characters at most")
     spelled: dict[Any, list[str]] = {}
-    for label in sorted(every, key=lambda label: (-every[label], label)):
+    for label in sorted(every, key=lambda label: -every[label]):  # of as many the first split's
         spelled.setdefault(_key(label), []).append(label)
     rows = sum(every.values())
     if len(spelled) > MOST_CLASSES or _MOST_COUNTED < len(spelled) > rows / 2:
@@ -145,8 +158,8 @@ def _key(label: str) -> tuple[bool, float, str]:
 
 
 def _called(key: tuple[bool, float, str], labels: list[str]) -> str:
-    """As it is written most often, but without a fraction of nothing."""
+    """As it is written most often, but without a plus, or a fraction of nothing."""
     word, value, _ = key
-    if word or not value.is_integer() or re.fullmatch(r"[+-]?[0-9]+", labels[0]):
-        return labels[0]
+    if word or not value.is_integer() or re.fullmatch(r"-?[0-9]+", labels[0]):
+        return unicodedata.normalize("NFC", labels[0])
     return str(int(value))

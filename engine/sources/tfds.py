@@ -56,7 +56,7 @@ def find(name: str, root: Path) -> Path | None:
     Raises RequestError where several configs are prepared and none is named."""
     if not (match := _NAME.fullmatch(name)):
         raise RequestError(f"data set {name!r} is no name: type digits, cifar10, image_folder:PATH,"
-                           " csv:PATH, or a tfds set as name, name/config or name:1.0.0")
+                           " table:PATH, or a tfds set as name, name/config or name:1.0.0")
     base, config, version = match.groups()
     direct = _newest(root / base / (config or ""), version)
     if direct or config:

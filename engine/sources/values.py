@@ -3,6 +3,7 @@
 Everything here raises RequestError: which split, what was seen, what to give instead.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import RequestError
-from engine.sources.dataset import is_frame, refused, room
+from engine.sources.dataset import UNLABELLED, Dataset, is_frame, refused, room
 
 NAME = "arrays"
 MOST_CLASSES = 1 << 16
@@ -112,6 +113,30 @@ def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Judged:
     if names and len(names) != count:
         raise RequestError(f"{NAME}: {len(names)} names for {count} outputs; name each of them.")
     return found, names or tuple(map(str, range(count)))
+
+
+def counted(dataset: Dataset) -> Dataset | None:
+    """The set with its numbers [N] as classes, int32, where all are whole and not too many."""
+    targets = {name: np.asarray(split.targets) for name, split in dataset.splits.items()}
+    every = np.unique(np.concatenate([y.ravel() for y in targets.values()]))
+    whole = every[~np.isnan(every)]
+    if (any(y.ndim > 1 for y in targets.values()) or len(whole) > MOST_CLASSES
+            or (whole != np.floor(whole)).any()):
+        return None
+    splits = {name: split._replace(targets=np.where(
+        np.isnan(targets[name]), UNLABELLED, np.searchsorted(whole, targets[name])
+    ).astype(np.int32)) for name, split in dataset.splits.items()}
+    classes = tuple(str(int(value)) for value in whole)
+    return dataclasses.replace(dataset, splits=splits, classes=classes)
+
+
+def named(classes: tuple[str, ...]) -> np.ndarray:
+    """The numbers that the classes' names are, float64 [C]: 10, 20, 30; else 0 to C - 1."""
+    try:
+        found = np.array([float(name) for name in classes])
+    except ValueError:
+        return np.arange(len(classes), dtype=np.float64)
+    return found if np.isfinite(found).all() else np.arange(len(classes), dtype=np.float64)
 
 
 def checked(names: Sequence[str]) -> tuple[str, ...]:

@@ -6,10 +6,13 @@ a digest of all that.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,12 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from engine.devices import mesh
-from engine.errors import RequestError, RunError, one_line, tell
+from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.job import processes as job
 from engine.store.digests import UNMEASURED, Record, digests, read_record
 
 KEPT = 3  # the last two and the best
+_FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
 def _parts(state: Any) -> dict[str, Any]:
@@ -41,6 +45,14 @@ class _Best(keep.PreservationPolicy):
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         best = max((c.step for c in checkpoints), key=self.rank, default=None)
         return [c.step == best for c in checkpoints]
+
+
+def _meet(key: str, timeout_ms: int) -> None:
+    """Wait for the other processes; on the way out of a save that failed here raise why, since they
+    don't come for twenty minutes."""
+    if failed := sys.exception():
+        raise failed
+    ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 @contextlib.contextmanager
@@ -64,10 +76,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path, higher: bool = True, read_only: bool = False):
         self.folder, self.higher, self.read_only = folder.absolute(), higher, read_only
+        check_utf8(self.folder)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _Best(self._rank)]),
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
+            async_options=ocp.AsyncOptions(barrier_sync_fn=_meet),
         )
         self._ranks: dict[int, float] = {}
         # Each process reads by itself, so that one that can't keeps nobody waiting.
@@ -134,9 +148,11 @@ class Checkpoints:
         content = {"record": record._asdict(), "sha256": record.digest()}
         self._ranks[step] = record.rank(self.higher)
         try:
-            saved = self._manager.save(step, args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_parts(own)), record=ocp.args.JsonSave(content),
-            ))
+            parts, notes = ocp.args.StandardSave(_parts(own)), ocp.args.JsonSave(content)
+            args = ocp.args.Composite(state=parts, record=notes)
+            # A failed save's threads wait for minutes: of a daemon's, Python's end waits for none.
+            with ThreadPool(1) as daemon:
+                saved = daemon.apply(self._manager.save, (step,), {"args": args})
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
         if not saved:  # Orbax's word for a step that is not its newest
@@ -159,8 +175,7 @@ class Checkpoints:
     def _failed(self, error: Exception) -> RunError:
         lost = " (or another process of the job is gone)" if jax.process_count() > 1 else ""
         # Which TensorStore says after more paths than a line has room for.
-        full = "No space left on device"
-        reason = f"{full}: {error}" if full in str(error) else error
+        reason = ": ".join([*(full for full in _FULL if full in str(error)), str(error)])
         return RunError(f"saving in {self.folder} failed{lost}: {one_line(reason)}. Earlier "
                         "checkpoints are whole: mend what is wrong, then go on with --resume.")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.doors import bring
-from engine.errors import RequestError, RunError, one_line, tell
+from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.request import Request
 from engine.sources import short
 from engine.sources.columns import FILE, Columns, read
@@ -34,6 +34,7 @@ def _make(path: Path) -> bool:
 
     Raises RequestError where nothing can be written.
     """
+    check_utf8(path.absolute())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
@@ -95,7 +96,7 @@ def alone(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RequestError(f"{path} is in use by {file.read().strip() or 'another process'}: "
+            raise RequestError(f"{path} is in use by {_holder(path)}: "
                                "wait for it, stop it, or name another folder.") from None
         except OSError as error:  # a file system without locks
             tell(f"{path} can't be locked ({error.strerror}): see that no other run writes there")
@@ -103,6 +104,14 @@ def alone(path: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
         yield
+
+
+def _holder(path: Path) -> str:
+    """Who the folder's lock says it is; one that comes from elsewhere may hold anything."""
+    try:
+        return one_line(files.read(path / ".lock").decode(errors="replace") or "another process")
+    except OSError:
+        return "another process"
 
 
 def _version(package: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -92,7 +93,9 @@ def laid(ready: "Setup") -> "Setup":
             reason = "it doesn't fit the device's memory"
     found = stream_of(ready, reason)
     ready.host.console.print(f"stream: {found}")
-    return ready._replace(data=found.given(parts, where), stream=found)
+    # A resumed run is to stream again, whatever memory it finds.
+    asked = ready.request._replace(place=replace(ready.request.place, stream=True))
+    return ready._replace(request=asked, data=found.given(parts, where), stream=found)
 
 
 def stream_of(ready: "Setup", reason: str) -> Stream:

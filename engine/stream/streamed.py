@@ -12,7 +12,7 @@ import numpy as np
 from engine.data import Subset
 from engine.devices import mesh
 from engine.errors import RequestError, RunError, one_line
-from engine.feed import Chunk, Resident, epoch_order
+from engine.feed import Chunk, epoch_order
 from engine.stream.choice import Stream
 from engine.stream.pieces import Orders, Part, Pieces
 
@@ -43,6 +43,28 @@ def telling(what: str) -> Iterator[None]:
                         "(-9: killed, as where memory is short; -7: /dev/shm is full); fewer "
                         "--workers need less.") from None
         raise Unfed(f"{what} stopped: {type(error).__name__}: {one_line(error)}.") from error
+
+
+class Resident:
+    """The feed of a run whose set lies on the device. `waited` seconds of a feed are those in which
+    a device had nothing to compute."""
+
+    waited = 0.0
+
+    def __init__(self, train: Any, validation: Any):
+        self._train, self._validation = train, validation
+
+    def most(self, step: int) -> int:
+        """How many updates, from `step` on, can be run at once, of an epoch's."""
+        return 2**31 - 1
+
+    def train(self, step: int) -> Any:
+        """What a segment that begins at `step` takes as the training examples."""
+        return self._train
+
+    def evaluate(self, evaluate: Any, variables: Any, epoch: int) -> Any:
+        """The sums of the validation examples, by the compiled `evaluate`, after `epoch`."""
+        return evaluate(variables=variables, subset=self._validation)
 
 
 Feed = Union[Resident, "Streamed"]

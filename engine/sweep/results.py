@@ -14,7 +14,7 @@ import pandas
 from rich.console import Console
 
 from engine.config import Config
-from engine.data import Subset
+from engine.data import CLASSIFICATION, Subset
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RunError
@@ -22,6 +22,7 @@ from engine.evaluation import held_for_evaluation
 from engine.learners.gradient import Gradient
 from engine.report import page
 from engine.setup import Setup
+from engine.sources import arrays
 from engine.store import files, folder
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
@@ -63,31 +64,51 @@ def _differing(values: Any, defaults: dict[str, Any]) -> dict[str, Any]:
             if getattr(values, name) != default}
 
 
+def _defaults() -> dict[str, Any]:
+    """Of a Config; its task as it has settled, since auto would settle so again."""
+    return {f.name: f.default for f in dataclasses.fields(Config)} | {"task": CLASSIFICATION}
+
+
+def _objects(config: Config) -> dict[str, str]:
+    """What was an object in Python, which no file holds, and what it was."""
+    texts = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)
+             if f.metadata["brought"]}
+    found = {name: text for name, text in texts.items() if text.startswith("<")}
+    return found | ({"data": "as for fit"} if config.dataset == arrays.NAME else {})
+
+
+def _call(name: str, made: str, values: dict[str, str]) -> str:
+    return f"{name} = {made}(\n" + "".join(f"    {k}={v},\n" for k, v in values.items()) + ")"
+
+
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
-    """A trial as a file for --config."""
-    config, kind = trial.config, type(trial.hyper).__name__
+    """A trial as a file for --config; one of objects says on top which are to be put in."""
+    config, kind, objects = trial.config, type(trial.hyper).__name__, _objects(trial.config)
     if trial.fold:
         config = dataclasses.replace(config, validation_split=Config.validation_split)
-    static = _differing(config, {f.name: f.default for f in dataclasses.fields(config)})
-    traced = {k: v for k, v in trial.hyper._asdict().items() if v is not None}
-    quoted = command.replace("\\", "\\\\").replace('"', '\\"')
-    imports = "from engine.config import Config, Hyper\n"
+    asked = _differing(config, _defaults())
+    static = {k: k if k in objects else _literal(v) for k, v in asked.items()}
+    traced = {k: repr(v) for k, v in trial.hyper._asdict().items() if v is not None}
+    said = [f"The best setting of a sweep: {score.replace('_', ' ')} {value:.4f}.",
+            command.replace("\\", "\\\\").replace('"', '\\"')]
+    imports, own = "from engine.config import Config, Hyper", ""
     if kind != "Hyper":  # the class of the traced values is in the file of the user's optimizer
-        imports = ("from engine.config import Config\nfrom engine.doors.bring import first_type\n\n"
-                   f"{kind} = first_type({_literal(bring.written(config.optimizer))}, None)\n")
-    calls = [f"{name} = {made}(\n" + "".join(f"    {k}={_literal(v)},\n" for k, v in values.items())
-             for name, made, values in (("config", "Config", static), ("hyper", kind, traced))]
-    return (f'"""The best setting of a sweep: {score.replace("_", " ")} {value:.4f}.\n\n{quoted}\n'
-            f'"""\n\n{imports}\n{calls[0]})\n{calls[1]})\n')
+        imports = "from engine.config import Config\nfrom engine.doors.bring import first_type"
+        own = f"{kind} = first_type({static['optimizer']}, None)"
+    if objects:
+        said.append(f"Put in what was an object in Python: {' and '.join(objects)}.")
+    given = "\n".join(f"{name} = ...  # {what}" for name, what in objects.items())
+    calls = f"{_call('config', 'Config', static)}\n{_call('hyper', kind, traced)}\n"
+    head = '"""' + "\n\n".join(said) + '\n"""'
+    return "\n\n".join(filter(None, (head, imports, given, own, calls)))
 
 
 def command(study: Study) -> str:
     """The search as it would be typed again."""
     config, hyper, *_ = study.request
     words = [word for text in study.search.axes for word in ("--sweep", text)]
-    static = {f.name: f.default for f in dataclasses.fields(config)}
     for values, defaults in ((study.search._replace(axes=()), Search._field_defaults),
-                             (config, static), (hyper, type(hyper)._field_defaults)):
+                             (config, _defaults()), (hyper, type(hyper)._field_defaults)):
         words += [f"--{name}={value}" for name, value in _differing(values, defaults).items()]
     return "python launch.py sweep " + shlex.join(words)
 
@@ -195,7 +216,9 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
             f"against {e['mean_accuracy']:.4f} of one, calibration error {e['ece']:.4f}, "
             f"disagreement {e['disagreement']:.4f}"
         )
-    console.print(f"best setting: {study.path / 'best.py'}")
+    missing = " and ".join(_objects(trial.config))
+    console.print(f"best setting: {study.path / 'best.py'}"
+                  + f", once you have put in its {missing}" * bool(missing))
     with page.spared("the report"):
         sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
                            histories, together, *score)

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from harness import DIGITS, ended, epochs, finished, run, until
+from conftest import ONE_DEVICE, ROOT
+from harness import DIGITS, ended, epochs, finished, job, run, until
 from test_run import assert_same_bits, final_state
 
 pytestmark = pytest.mark.slow
@@ -44,12 +46,72 @@ def test_a_disk_that_cannot_be_written_is_found_before_training(disk, outcome):
     outcome("a read-only disk", 1, status == 2)
 
 
+def with_inodes(path: Path, count: int) -> None:
+    """A file system of so many files in its place: a save can't begin, or can't go on."""
+    subprocess.run(["umount", "-l", str(path)], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"nr_inodes={count}", "tmpfs", str(path)]
+    subprocess.run(mount, check=True)
+
+
+FIT = """
+import sys
+from engine.config import Config
+from engine.place import Place
+from engine.run import fit
+
+config = Config(dataset="digits", image_size=18, batch_size=100, epochs=2)
+fit(config, place=Place(device="cpu", run_dir=sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("inodes", [6, 7, 8])
+def test_a_script_of_the_users_own_ends_too(inodes, disk, tmp_path, outcome):
+    """Nobody there ends the process by force: Python would wait for what a failed save left."""
+    with_inodes(disk, inodes)
+    (tmp_path / "fit.py").write_text(FIT)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "fit.py"), str(disk / "run")], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=os.environ | ONE_DEVICE | {"PYTHONPATH": str(ROOT)},
+    )
+    until(lambda: epochs(disk / "run") >= 1, process)
+    began = time.monotonic()
+    status, printed = ended(process)
+    assert status == 1 and "RunError: saving in" in printed.splitlines()[-1], printed
+    outcome("a save that cannot begin, from Python", 1, time.monotonic() - began < 20)
+
+
+@pytest.mark.parametrize("inodes", [14, 20, 38, 44])
+def test_a_sweep_whose_save_fails_ends_within_seconds(inodes, disk, outcome):
+    """In its first save or its second, at the beginning of one or in its midst."""
+    with_inodes(disk, inodes)
+    process = run("sweep", "--sweep", "learning_rate=1e-3,2e-3", *DIGITS, "--epochs", 2,
+                  "--run_dir", disk / "run")
+    until(lambda: epochs(disk / "run" / "1") >= 1, process)
+    began = time.monotonic()
+    status, printed = ended(process)
+    told = [line for line in printed.splitlines() if "flaxmill: " in line]  # after others' words
+    assert status == 1 and len(told) == 1 and "No space left on device" in told[0], printed
+    outcome("a sweep's save that fails", 1, time.monotonic() - began < 20)
+
+
+@pytest.mark.parametrize("inodes, more", [(6, ()), (8, ()), (12, ()), (16, ("--fsdp",))])
+def test_two_processes_whose_save_fails_end_within_seconds(inodes, more, disk, outcome):
+    """Orbax has one that failed wait for the others, who wait for it: for twenty minutes."""
+    with_inodes(disk, inodes)
+    processes = job(2, *DIGITS, *more, "--epochs", 2, "--run_dir", disk / "run")
+    until(lambda: epochs(disk / "run") >= 1, processes[0])
+    began = time.monotonic()
+    (first, printed), (second, _) = map(ended, processes)
+    assert first == 1 and "No space left on device" in printed.splitlines()[-1], printed
+    assert second != 0  # in jax's words, whose coordinator went with the first
+    outcome("a save of two processes that fails", 2, 2 * (time.monotonic() - began < 20))
+
+
 @pytest.mark.parametrize("inodes", [6, 7, 8])
 def test_a_save_that_cannot_begin_ends_the_run_within_seconds(inodes, disk, outcome):
     """Orbax's threads wait for a signal that never comes."""
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"nr_inodes={inodes}", "tmpfs", str(disk)]
-    subprocess.run(mount, check=True)
+    with_inodes(disk, inodes)
     process = run(*DIGITS, "--epochs", 2, "--run_dir", disk / "run")
     until(lambda: epochs(disk / "run") >= 1, process)
     began = time.monotonic()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from harness import (
     DIGITS,
+    SMALL,
     STEPS,
     ended,
     finished,
@@ -21,8 +22,6 @@ from harness import (
     run,
 )
 from test_run import assert_same_bits, final_state, rows
-
-from models import resnet20
 
 pytestmark = pytest.mark.slow
 EPOCHS = 14  # 210 steps
@@ -56,18 +55,13 @@ def test_two_processes_equal_one_with_two_devices_bit_for_bit(by_two, tmp_path):
     assert rows(by_two) == rows(tmp_path / "run")
 
 
-SHALLOW = "from models import resnet20; resnet20.BLOCKS = 1"  # a third of the time to compile
-
-
-def test_batch_statistics_of_two_processes_too(tmp_path, monkeypatch):
+def test_convolutions_and_batch_statistics_of_two_processes_too(tmp_path):
     """Of 1,437 examples in batches of 128 the last one is 29: the second process has none."""
-    words = (*DIGITS, "--model", "resnet20", "--image_size", 8, "--batch_size", 128, "--epochs", 2,
-             "--run_dir")
-    env = patched(tmp_path, SHALLOW)
-    for process in job(2, *words, tmp_path / "two", **env):
+    words = (*DIGITS, "--model", f"{SMALL}:Normed", "--image_size", 8, "--batch_size", 128,
+             "--epochs", 2, "--run_dir")
+    for process in job(2, *words, tmp_path / "two"):
         finished(process)
-    finished(forced(2, *words, tmp_path / "forced", **env))
-    monkeypatch.setattr(resnet20, "BLOCKS", 1)
+    finished(forced(2, *words, tmp_path / "forced"))
     assert_same_bits(tmp_path / "two", tmp_path / "forced")
     assert rows(tmp_path / "two") == rows(tmp_path / "forced")
 
@@ -94,7 +88,7 @@ def test_a_split_run_is_saved_in_parts_and_read_whole(by_one, tmp_path):
     """By two, then by one, which agree to rounding."""
     words, folder = (*DIGITS, *GENTLE, "--epochs", 3, "--run_dir"), tmp_path / "two"
     first, second = job(2, *words, folder, "--fsdp")
-    said = "50 of a batch's 100 examples; parameters in parts: 237,568 of"
+    said = "50 of a batch's 100 examples; parameters in parts: 245,824 of"
     assert said in finished(first)
     finished(second)
     chex.assert_trees_all_close(final_state(folder).params, by_one, atol=5e-5, rtol=0)

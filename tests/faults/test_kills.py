@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -32,14 +33,14 @@ def saved(folder: Path) -> int:
 
 
 def test_killed_again_and_again_at_random_times(whole, tmp_path, outcome):
-    """Each life ends within half a second of its first epoch: in a step, a save, a line."""
+    """Each life ends within some epochs of its first: in a step, a save, a line."""
     draw, folder, survived = random.Random(0), tmp_path / "run", 0
     words: tuple = (*DIGITS, "--epochs", EPOCHS, "--run_dir", folder)
     for _ in range(KILLS):
         before = epochs(folder)
         process = run(*words)
         until(lambda before=before: epochs(folder) != before, process)
-        time.sleep(draw.uniform(0, 0.5))
+        time.sleep(draw.uniform(0, 0.15))
         process.kill()
         assert ended(process)[0] == -signal.SIGKILL
         # The save of the last recorded epoch may have been in flight.
@@ -50,6 +51,46 @@ def test_killed_again_and_again_at_random_times(whole, tmp_path, outcome):
     assert rows(folder) == rows(whole)
     assert not list((folder / "checkpoints").glob("*tmp*"))
     outcome("kill -9 at a random instant", KILLS, survived, "the save in flight at most")
+
+
+SWEEP = ("sweep", *DIGITS, "--epochs", 40, "--halving", 2, "--seeds", 2, "--sweep",
+         "learning_rate=1e-4,1e-3,3e-3,1e30")
+
+
+def recorded(folder: Path) -> int:
+    """The bytes of every run's history: they grow with each epoch of a sweep."""
+    return sum(path.stat().st_size for path in folder.glob("*/history.jsonl"))
+
+
+def test_a_sweep_killed_again_and_again_ends_as_one_that_nobody_hurt(tmp_path, outcome):
+    """Of eight runs four, two and one go on; two diverge. Each life ends within a second of its
+    first epoch: in a segment, a save, a drop, the results."""
+    whole, folder, draw = tmp_path / "whole", tmp_path / "sweep", random.Random(1)
+    finished(run(*SWEEP, "--run_dir", whole))
+    words: tuple = (*SWEEP, "--run_dir", folder)
+    hurt_while_alive = 0
+    for _ in range(15):
+        before = recorded(folder)
+        process = run(*words)
+        until(lambda before=before: recorded(folder) != before, process)
+        time.sleep(draw.uniform(0, 1))
+        process.kill()
+        hurt_while_alive += ended(process)[0] == -signal.SIGKILL
+        words = ("sweep", "--resume", folder) if (folder / "sweep.json").exists() else words
+    finished(run("sweep", "--resume", folder))
+    for name in ("results.csv", "results.jsonl", "best.py", "ensembles.json", "events.jsonl"):
+        assert without(folder, name) == without(whole, name)
+    for number in map(str, range(8)):
+        assert rows(folder / number) == rows(whole / number)
+        if (whole / number / "checkpoints").exists():
+            assert_same_bits(whole / number, folder / number)
+    outcome("kill -9 of a sweep", hurt_while_alive, hurt_while_alive, "the save in flight at most")
+
+
+def without(folder: Path, name: str) -> str:
+    """A file of a sweep without its own path, and the seconds, which no two share."""
+    text = (folder / name).read_text().replace(str(folder), "")
+    return re.sub(r'"seconds\w*": [0-9.e-]+', "", text)
 
 
 SLOW = """

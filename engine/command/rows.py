@@ -1,0 +1,56 @@
+"""The rows of a table to predict, with labels or without: its columns are found by their names."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.config import Reading
+from engine.errors import RequestError
+from engine.sources import table
+from engine.sources.columns import Columns
+
+ROW = "row"
+_ID = re.compile(r"(.*[_ .-])?id|.*[a-z]I[dD]", re.DOTALL)
+
+
+class Rows:
+    """A table's rows in their order, called by their id where it has one, else numbered from 1.
+
+    They are features that `columns` make, or without these pictures of `shape` and `dtype`. Raises
+    RequestError for more files than one, and for what is no such table."""
+
+    def __init__(self, files: Sequence[str], reading: Reading, shape: tuple[int, ...], dtype: str,
+                 columns: Columns | None):
+        if len(files) > 1:
+            raise RequestError(f"predict takes a table alone, and got {len(files):,} files: name "
+                               "one at a time.")
+        frame = table.frame(files[0], reading)
+        self._inputs = columns.encode(frame) if columns else table.pictures(frame, shape, dtype)
+        learned = {column.name for column in columns.columns} if columns else set()
+        self.key, self.keys = _called(frame, learned)
+
+    def batches(self, size: int) -> Iterator[tuple[Sequence[str], Any]]:
+        """Keys and inputs of `size` rows, or fewer."""
+        for start in range(0, len(self.keys), size):
+            some = slice(start, start + size)
+            yield self.keys[some], self._inputs[some]
+
+
+def _called(frame: pd.DataFrame, learned: set[str]) -> tuple[str, list[str]]:
+    """The column that is an id by its name and not `learned` from, and what it calls each row."""
+    ids = [name for name in map(str, frame.columns)
+           if _ID.fullmatch(name.lower()) or _ID.fullmatch(name)]
+    for name in ids:
+        if name not in learned:
+            return name, [_text(value) for value in frame[name].tolist()]
+    return ROW, [str(number) for number in range(1, len(frame) + 1)]
+
+
+def _text(value: Any) -> str:
+    """As the file has it: a whole number without a point, an empty cell empty."""
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.15g}"
+    return "" if pd.isna(value) else str(value)

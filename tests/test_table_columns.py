@@ -1,0 +1,298 @@
+"""Tables of columns: what each column, target and split is understood as, and told."""
+
+import datetime
+import decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from sklearn import datasets
+
+from engine import sources
+from engine.config import Reading
+from engine.data import suited
+from engine.errors import RequestError
+from engine.sources import dataset, frames, table
+
+
+@pytest.fixture
+def read(tmp_path):
+    """The set in a CSV file of that content."""
+
+    def written(content: str | bytes, **reading):
+        path = tmp_path / "set.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return sources.load(f"table:{path}", reading=Reading(**reading))
+
+    return written
+
+
+def by(split, column):
+    """Its columns and targets, in the order of that column."""
+    rows = split.inputs.assign(target=split.targets).sort_values(column, ignore_index=True)
+    return rows.to_dict("list")
+
+
+MIXED = """age,fare,alive,born,town,label
+22,7.25,true,1990-01-02,Ulm,x
+,71.5,false,1991-02-03 04:05:06,,y
+38,NA,,,Bonn,x
+"""
+
+
+def test_columns_have_the_types_of_their_cells(read):
+    found = read(MIXED)
+    inputs = found.splits["train"].inputs
+    assert [str(kind) for kind in inputs.dtypes] == ["float64", "float64", "float64",
+                                                     "datetime64[us]", "category"]
+    rows = by(found.splits["train"], "fare")
+    np.testing.assert_equal(rows["age"], [22, np.nan, 38])
+    np.testing.assert_equal(rows["fare"], [7.25, 71.5, np.nan])
+    np.testing.assert_equal(rows["alive"], [1, 0, np.nan])
+    assert rows["born"][:2] == [pd.Timestamp("1990-01-02"), pd.Timestamp("1991-02-03 04:05:06")]
+    assert pd.isna(rows["born"][2]) and rows["town"][::2] == ["Ulm", "Bonn"]
+    assert pd.isna(rows["town"][1]) and rows["target"] == [0, 1, 0]
+    assert found.classes == ("x", "y")
+    assert "its columns: 3 of numbers, 1 of dates, 1 of words" in found.notes
+
+
+def test_numbers_are_those_that_pandas_reads(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({f"column {n}": rng.standard_normal(200) * 10.0**n for n in range(-5, 8)})
+    frame["count"], frame["label"] = rng.integers(-(2**40), 2**40, 200), rng.integers(3, size=200)
+    frame.to_csv(tmp_path / "set.csv", index=False)
+    found = sources.load(f"table:{tmp_path}/set.csv").splits["train"]
+    expected = pd.read_csv(tmp_path / "set.csv", float_precision="round_trip")
+    expected = expected.sort_values("count", ignore_index=True)
+    given = found.inputs.assign(label=found.targets).sort_values("count", ignore_index=True)
+    assert np.array_equal(given.to_numpy(), expected.to_numpy(np.float64))
+
+
+@pytest.mark.parametrize("write, note", [
+    (lambda text: text.replace(",", ";"), "separated by semicolons"),
+    (lambda text: text.replace(",", "\t"), "separated by tabs"),
+    (lambda text: text.replace(",", "|"), "separated by pipes"),
+    (lambda text: text.replace(",", ";").replace(".", ","), "semicolons, with decimal commas"),
+    (lambda text: text.replace(",", "\t").replace(".", ","), "tabs, with decimal commas"),
+    (lambda text: "\ufeff" + text, ""),
+    (lambda text: text.replace("\n", "\r\n"), ""),
+    (lambda text: text.replace("\n", "\r"), ""),
+    (lambda text: text.replace("\n", "\n\n"), ""),
+    (lambda text: text.replace(",", " , "), ""),
+    (lambda text: "\n".join('"' + line.replace(",", '","') + '"' for line in text.split("\n")[:-1]),
+     ""),
+    (lambda text: text.replace("NA", "NaN").replace(",,", ",?,"), ""),
+    (lambda text: text.encode("latin-1"), "in Latin-1"),
+])  # fmt: skip
+def test_every_dialect_is_the_same_table(write, note, read):
+    text = MIXED.replace("Bonn", "Köln")
+    found, sound = read(write(text)), read(text)
+    assert found.fingerprint == sound.fingerprint and found.classes == sound.classes
+    pd.testing.assert_frame_equal(found.splits["train"].inputs, sound.splits["train"].inputs)
+    told = [line for line in found.notes if line not in sound.notes]
+    assert (note in told[0] and len(told) == 1) if note else not told
+
+
+def test_late_cells_change_a_columns_type(read, monkeypatch):
+    """What the first block doesn't show: fractions, missing cells, words, another encoding."""
+    monkeypatch.setattr("engine.sources.delimited._BLOCK", 1 << 12)
+    rows = "1,2,3,,x,1\n" * 2000
+    found = read("a,b,c,d,e,label\n" + rows + "1.5,?,4,5,y,2\n")
+    assert [frames.kind(found.splits["train"].inputs[name]) for name in "abcde"] \
+        == ["numbers"] * 4 + ["words"]  # fmt: skip
+    assert by(found.splits["train"], "a")["d"][-1] == 5
+    found = read(("a,b,label\n" + "1,x,1\n" * 2000 + "?,é,2\n").encode("latin-1"))
+    assert found.splits["train"].inputs["b"].cat.categories.tolist() == ["x", "é"]
+    found = read("a,b,label\n" + "".join(f"{n},2,1\n" for n in range(2000)) + "oops,3,2\n")
+    assert "the column 'a' is of words, as these are no numbers: 'oops'" in found.notes
+
+
+@pytest.mark.parametrize("header, learned, how", [
+    ("a,Label,target", "Label", "by its name"), ("a,class,TARGET", "TARGET", "by its name"),
+    ("y,b,c", "y", "by its name"), ("b,Y,Class", "Class", "by its name"),
+    ("a,b,c", "c", "as the last of 3 columns"), ("a,b,my y", "my y", "as the last of 3 columns"),
+])  # fmt: skip
+def test_the_target_is_found_by_its_name_or_is_the_last(header, learned, how, read):
+    found = read(f"{header}\n1,2,3\n2,3,4\n")
+    assert list(found.splits["train"].inputs) == [n for n in header.split(",") if n != learned]
+    assert f"the column {learned!r} is learned, {how}" in found.notes
+    asked = read(f"{header}\n1,2,3\n2,3,4\n", target=header.split(",")[0])
+    assert list(asked.splits["train"].inputs) == header.split(",")[1:]
+    assert any("as --target says" in note for note in asked.notes)
+
+
+@pytest.mark.parametrize("labels, classes", [
+    (["10", "9", "-1", "9"], ("-1", "9", "10")),
+    (["10", "9", "x"], ("10", "9", "x")),
+    (["#5", "a, b", "à", "\U0001f408"], ("#5", "a, b", "à", "\U0001f408")),
+    (["1.0", "2.0", "10.0"], ("1", "2", "10")),
+    (["007", "1"], ("1", "007")),
+    (["True", "False"], ("False", "True")),
+])  # fmt: skip
+def test_classes_are_sorted_by_value_where_they_are_numbers(labels, classes, read):
+    found = read("p,q,label\n" + "".join(f'{n},{n},"{label}"\n' for n, label in enumerate(labels)))
+    assert found.classes == classes
+    numbers = [classes.index(label.removesuffix(".0")) for label in labels]
+    assert by(found.splits["train"], "p")["target"] == numbers
+
+
+@pytest.mark.parametrize("labels, classes, told", [
+    (["Cat", "cat", "CAT", "dog", "cat"], ("cat", "dog"), "'CAT' and 'Cat' and 'cat'"),
+    (["e\u0301", "\u00e9", "x"], ("\u00e9", "x"), "are one class"),
+    (["1", "1.0", "2", "+2"], ("1", "2"), "'+2' and '2', '1' and '1.0'"),
+    (["1.0", "01", "1.0", "x"], ("1", "x"), "'01' and '1.0'"),
+    ([" cat", "cat ", "dog"], ("cat", "dog"), ""),
+])  # fmt: skip
+def test_labels_that_are_written_in_several_ways_are_one_class(labels, classes, told, read):
+    found = read("p,q,label\n" + "".join(f'{n},{n},"{label}"\n' for n, label in enumerate(labels)))
+    assert found.classes == tuple(sorted(classes))
+    assert any("in several ways" in note and told in note for note in found.notes) == bool(told)
+
+
+def test_no_label_is_unlabelled(read):
+    for empty in ("", "NaN", "nan", "NA", "null", "?", " "):
+        found = read(f"p,q,label\n1,1,cat\n2,2,{empty}\n3,3,dog\n")
+        assert by(found.splits["train"], "p")["target"] == [0, dataset.UNLABELLED, 1]
+        assert found.classes == ("cat", "dog")
+        numbers = read(f"p,q,label\n1,1,1.5\n2,2,{empty}\n3,3,2\n").splits["train"]
+        np.testing.assert_equal(by(numbers, "p")["target"], np.float32([1.5, np.nan, 2]))
+
+
+@pytest.mark.parametrize("labels, regression", [
+    ([0, 1, 2] * 50, False), ([*range(100)] * 4, False), ([*range(101)] * 4, True),
+    ([0.5, 1, 2], True), ([1.0, 2.0], False), ([*range(19)], False), ([*range(20)], True),
+    ([*range(30)] * 2, False),
+])  # fmt: skip
+def test_numbers_are_predicted_where_they_are_no_classes(labels, regression, read):
+    found = read("p,q,y\n" + "".join(f"{n},{n % 3},{y}\n" for n, y in enumerate(labels)))
+    targets = by(found.splits["train"], "p")["target"]
+    if regression:
+        assert found.classes == ("y",) and targets == np.float32(labels).tolist()
+        assert found.splits["train"].targets.dtype == np.float32
+        assert any("numbers to predict" in note for note in found.notes)
+    else:
+        assert found.splits["train"].targets.dtype == np.int32
+        assert [float(found.classes[n]) for n in targets] == labels
+
+
+def test_splits_are_matched_by_name(tmp_path):
+    (tmp_path / "Training.csv").write_text("a,b,kind,label\n1,2,u,x\n3,4,v,y\n")
+    (tmp_path / "VAL.tsv").write_text("label\tkind\tb\ta\nX\tv\t6\t5\n")
+    pd.DataFrame({"b": [8], "a": [7], "kind": [""], "more": [1]}).to_parquet(tmp_path / "test.pq")
+    found = sources.load(f"table:{tmp_path}")
+    assert list(found.splits) == ["train", "validation", "test"] and found.classes == ("x", "y")
+    assert by(found.splits["validation"], "a") == {"a": [5], "b": [6], "kind": ["v"], "target": [0]}
+    test = by(found.splits["test"], "a")
+    assert (test["a"], test["b"], test["target"]) == ([7], [8], [-1])
+    for note in ("test has no column 'label': its 1 rows are unlabelled",
+                 "test: columns that Training.csv lacks are left out: 'more'",
+                 "validation: it is separated by tabs"):  # fmt: skip
+        assert note in found.notes
+    (tmp_path / "VAL.tsv").write_text("label\tkind\tb\ta\nX\tv\tsix\t5\n")
+    with pytest.raises(RequestError, match="'b' of VAL.tsv holds words, and numbers in training"):
+        sources.load(f"table:{tmp_path}")
+    (tmp_path / "VAL.tsv").write_text("label\tkind\tb\ta\nX\t7\t6\t5\n")
+    kind = sources.load(f"table:{tmp_path}").splits["validation"].inputs["kind"]
+    assert kind.tolist() == ["7"] and frames.kind(kind) == "words"
+
+
+def test_groups_are_numbered_alike_in_all_splits_and_no_feature(tmp_path):
+    (tmp_path / "train.csv").write_text("who,a,label\nann,1,x\nbob,2,y\nann,3,x\n")
+    (tmp_path / "test.csv").write_text("who,a,label\ncid,4,x\nbob,5,y\n")
+    found = sources.load(f"table:{tmp_path}", reading=Reading(group="who"))
+    group = {a: int(number) for split in found.splits
+             for a, number in zip(found.splits[split].inputs["a"], found.groups[split],
+                                  strict=True)}  # fmt: skip
+    assert found.groups["train"].dtype == np.int32
+    assert group[1] == group[3] and group[2] == group[5]
+    assert len(set(group.values())) == 3 and list(found.splits["train"].inputs) == ["a"]
+    with pytest.raises(RequestError, match="unknown column of the table 'whom': did you mean who"):
+        sources.load(f"table:{tmp_path}", reading=Reading(group="whom"))
+    (tmp_path / "train.csv").write_text("who,a,label\nann,1,x\n,2,y\nann,3,x\n")
+    with pytest.raises(RequestError, match="its group 'who' is empty in 1 rows of train"):
+        sources.load(f"table:{tmp_path}", reading=Reading(group="who"))
+
+
+def test_an_id_and_a_constant_are_told_and_an_index_left_out(read):
+    rows = "".join(f"{n},{n + 5},{n * n % 7},4,{n % 2}\n" for n in range(20))
+    found = read(f",id,a,b,label\n{rows}")
+    assert list(found.splits["train"].inputs) == ["id", "a", "b"]
+    for note in ("train: a column without a name numbers the rows and is left out",
+                 "columns of one value teach nothing: 'b'",
+                 "columns that rise from row to row look like an id: 'id' (5 to 24); leave them out"
+                 " if they are"):  # fmt: skip
+        assert note in found.notes
+    excel = read("a;label;\n1;x;\n2;y;\n")
+    assert list(excel.splits["train"].inputs) == ["a"] and excel.classes == ("x", "y")
+
+
+def test_parquet_is_the_same_table(tmp_path, read):
+    path = tmp_path / "set.parquet"
+    born = [datetime.datetime(1990, 1, 2), datetime.datetime(1991, 2, 3, 4, 5, 6), None]
+    columns = {"age": pa.array([22, None, 38], pa.int16()), "fare": [7.25, 71.5, None],
+               "alive": [True, False, None], "born": pa.array(born, pa.timestamp("ns")),
+               "town": ["Ulm", None, "Bonn"], "label": ["x", "y", "x"]}  # fmt: skip
+    parquet.write_table(pa.table(columns), path)
+    assert sources.load(f"table:{path}").fingerprint == read(MIXED).fingerprint
+    columns["town"] = pa.array(columns["town"]).dictionary_encode()
+    columns["fare"] = pa.array([decimal.Decimal("7.25"), decimal.Decimal("71.50"), None])
+    parquet.write_table(pa.table(columns), path)
+    assert sources.load(f"table:{path}").fingerprint == read(MIXED).fingerprint
+    given = table.frame(str(path), Reading())
+    assert given["age"].tolist()[::2] == [22, 38]  # the rows as they lie there
+
+
+def test_a_file_without_a_header_is_understood_where_the_target_is_numbered(read):
+    for rows in ("5.1,3.5,1.4,0.2,Iris-setosa\n4.9,3.0,1.4,0.3,Iris-virginica\n",
+                 "5,0,0,0,3\n4,1,9,9,7\n", "cat,0,1,2,3\ndog,1,2,3,4\n"):  # fmt: skip
+        with pytest.raises(RequestError, match="first row holds numbers in place of .* --target 0"
+                           " is the first, --target 4 the last"):  # fmt: skip
+            read(rows)
+        found = read(rows, target="4")
+        assert len(found.splits["train"].targets) == 2
+        assert "train: it has no header, so its columns are called 0 to 4" in found.notes
+        assert found.classes == tuple(sorted(row.split(",")[4] for row in rows.split()))
+    assert read("5,0,0,0,3\n4,1,9,9,7\n", target="0").classes == ("4", "5")
+    named = read("0,1,2,3\n7,8,8,a\n8,9,7,b\n")  # as pandas writes columns that nobody named
+    assert list(named.splits["train"].inputs) == ["0", "1", "2"]
+    years = read("town,2019,2020,price\nUlm,5,6,7\nBonn,6,7,8\n")
+    assert list(years.splits["train"].inputs) == ["town", "2019", "2020"]
+    pixels = ",".join(map(str, range(65)))
+    with pytest.raises(RequestError, match="its 65 columns are numbered, and one of them is no"):
+        read(f"{pixels}\n{pixels}\n{','.join(['1'] * 65)}\n")
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes"])
+def test_scikit_learns_tables_are_sets_by_name(name):
+    expected = getattr(datasets, f"load_{name}")(as_frame=True)
+    found = sources.load(name)
+    inputs, targets = found.splits["train"]
+    assert list(inputs) == list(expected.feature_names)
+    given = inputs.assign(target=targets.astype(np.float64))
+    columns = list(given)
+    pd.testing.assert_frame_equal(given.sort_values(columns, ignore_index=True),
+                                  expected.frame.astype(np.float64).set_axis(columns, axis=1)
+                                  .sort_values(columns, ignore_index=True))  # fmt: skip
+    names = () if name == "diabetes" else tuple(map(str, expected.target_names))
+    assert found.classes == (names or ("target",))
+    assert targets.dtype == (np.int32 if names else np.float32)
+    with pytest.raises(RequestError, match=f"unknown split of {name} 'test'"):
+        sources.load(name, splits=["test"])
+
+
+def test_a_task_takes_numbers_as_classes_and_classes_as_numbers(read):
+    numbers = read("p,q,y\n" + "".join(f"{n},{n % 3},{n}\n" for n in range(20, 60)) + "9,9,\n")
+    counted, told = suited(numbers, "classes")
+    assert told == "40 whole numbers are the classes" and counted.classes[:2] == ("20", "21")
+    rows = by(counted.splits["train"], "p")
+    assert rows["target"] == [dataset.UNLABELLED, *range(40)]
+    classes = read("p,q,y\n1,1,10\n2,1,20\n3,2,30\n4,3,\n")
+    assert classes.classes == ("10", "20", "30")
+    found, told = suited(classes, "numbers")
+    assert told == "class names are the numbers to predict"
+    np.testing.assert_equal(found.splits["train"].targets[classes.splits["train"].inputs["p"].argsort()],
+                            np.float32([[10], [20], [30], [np.nan]]))
+    with pytest.raises(RequestError, match="has numbers an example"):
+        suited(read("p,q,y\n1,1,1.5\n2,1,2\n"), "classes")
