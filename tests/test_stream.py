@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from conftest import Normed, Tiny, random_split
 from PIL import Image
-from test_run import rows, undrawn  # noqa: F401  # a fixture
 
 from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError, RunError
 from engine.feed import Chunk, after, batch_at
 from engine.job import host
 from engine.place import Place
+from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.setup import settle
@@ -46,6 +46,18 @@ def written(folder: Path) -> Path:
     return folder
 
 
+def rows(run_dir: Path) -> list[dict]:
+    """history.jsonl without the timings, which no two runs share."""
+    lines = (run_dir / "history.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Without the pictures of a report, which take the most of a short run's time."""
+    monkeypatch.setattr(report, "write", lambda *_: None)
+
+
 def ran(folder: Path, config: Config, of: object = None, **place):
     return fit(config, Hyper(), Place(run_dir=str(folder), **place), of, quiet=True)
 
@@ -69,7 +81,7 @@ def small_chunks(monkeypatch):
     (Normed, "2/5"), pytest.param(Tiny, "2/5", marks=pytest.mark.slow),
     pytest.param(Normed, "test", marks=pytest.mark.slow),
 ])
-def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation):  # noqa: F811
+def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation):
     """In parameters, history and scores: of an epoch of three chunks, the last not full."""
     config = Config(model=model, batch_size=8, epochs=2, validation_split=validation)
     resident = ran(tmp_path / "resident", config, data())
@@ -77,7 +89,7 @@ def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, valida
 
 
 @pytest.mark.parametrize("workers", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 2))])
-def test_a_folder_read_by_workers_equals_the_one_in_memory(tmp_path, undrawn, workers):  # noqa: F811
+def test_a_folder_read_by_workers_equals_the_one_in_memory(tmp_path, undrawn, workers):
     name = f"image_folder:{written(tmp_path / 'pictures')}"
     config = Config(dataset=name, model=Tiny, batch_size=8, epochs=2)
     resident = ran(tmp_path / "resident", config)
@@ -203,7 +215,7 @@ def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeyp
         group.assemble(0, [trial], request, data(), here)
 
 
-def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path, undrawn):  # noqa: F811
+def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path, undrawn):
     folder = written(tmp_path / "pictures")
     config = Config(dataset=f"image_folder:{folder}", model=Tiny, batch_size=8, epochs=50)
 
