@@ -108,7 +108,8 @@ def test_killed_within_an_epoch_it_goes_on_to_the_resident_runs_bits(
         time.sleep(0.1)
     printed = finished(run("--resume", folder, "--workers", (workers + 1) % 3, **slow))
     assert "the device waited" in printed and "Traceback" not in printed
-    states = [jax.tree.leaves(trained.load(each, checkpoint="last").state) for each in (resident, folder)]
+    states = [jax.tree.leaves(trained.load(each, checkpoint="last").state)
+              for each in (resident, folder)]
     for x, y in zip(*states, strict=True):
         np.testing.assert_array_equal(x, y)
     assert rows(folder) == rows(resident)
