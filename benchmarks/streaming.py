@@ -4,7 +4,7 @@ python -m benchmarks.streaming memory FOLDER  # makes 4 GB of pictures in FOLDER
 python -m benchmarks.streaming speed ROUNDS   # CIFAR-10, in turn in one process
 """
 
-import os
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -77,7 +77,7 @@ def memory(folder: Path) -> None:
           f"{proportional:,.0f} MB where what processes share counts once")
 
 
-def _stepper(place, data, rows: int) -> Callable[[], float]:
+def _stepper(place, data, rows: int, held: contextlib.ExitStack) -> Callable[[], float]:
     """A function that trains STEPS steps of the article's network, and tells their seconds."""
     from engine.config import Config, Hyper
     from engine.job import host
@@ -91,7 +91,7 @@ def _stepper(place, data, rows: int) -> Callable[[], float]:
                     validation_split="test[:64]")
     ready = setup(Request(config, Hyper(), place, data), host.begin(place))
     state, _ = _start(ready, None, False)
-    program, feed = compile.segment(ready, state), feed_of(ready, 0).__enter__()
+    program, feed = compile.segment(ready, state), held.enter_context(feed_of(ready, 0))
 
     def go() -> float:
         nonlocal state
@@ -113,20 +113,21 @@ def speed(rounds: int) -> None:
     from engine.place import Place
 
     data, rows = sources.load("cifar10"), 32 * STEPS * 8
-    ways = {
-        "resident": _stepper(Place(device="cpu"), data, rows),
-        "streamed from memory": _stepper(Place(device="cpu", stream=True), data, rows),
-        "streamed from array_record": _stepper(Place(device="cpu", stream=True), None, rows),
-    }
-    for go in ways.values():
-        go()
-    seconds = [{name: go() for name, go in ways.items()} for _ in range(rounds)]
+    streamed = Place(device="cpu", stream=True)
+    with contextlib.ExitStack() as held:
+        ways = {
+            "resident": _stepper(Place(device="cpu"), data, rows, held),
+            "streamed from memory": _stepper(streamed, data, rows, held),
+            "streamed from array_record": _stepper(streamed, None, rows, held),
+        }
+        for go in ways.values():
+            go()
+        seconds = [{name: go() for name, go in ways.items()} for _ in range(rounds)]
     for name in ways:
         ratios = sorted(row["resident"] / row[name] for row in seconds)
         print(f"{name}: {STEPS * 32 / statistics.median(r[name] for r in seconds):,.0f} images/s; "
               f"{statistics.median(ratios):.2f} of resident ({ratios[0]:.2f} to {ratios[-1]:.2f}, "
               f"n = {rounds})")
-    os._exit(0)
 
 
 if __name__ == "__main__":
