@@ -14,6 +14,7 @@ from engine.errors import RequestError
 from engine.parts import splits
 from engine.sources import values
 from engine.sources.dataset import UNLABELLED, Dataset, Split
+from engine.sources.stored import Joined, Stored
 
 CLASSIFICATION = "classification"
 
@@ -64,6 +65,8 @@ def _joined(parts: list[tuple[Split, np.ndarray]]) -> Split:
     targets = np.concatenate([split.targets[rows] for split, rows in parts])
     if isinstance(parts[0][0].inputs, np.ndarray):
         return Split(np.concatenate([split.inputs[rows] for split, rows in parts]), targets)
+    if isinstance(parts[0][0].inputs, Stored):
+        return Split(Joined([(split.inputs, rows) for split, rows in parts]), targets)
     import pandas
 
     columns = [split.inputs.iloc[rows] for split, rows in parts]

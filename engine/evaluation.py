@@ -25,15 +25,18 @@ from engine.state import State
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.store.record import Saved
+from engine.stream import judging
 from engine.task import Judged, Task
 from engine.trained import state_shapes
 
 
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
-    """The name and the examples, on the device, of what judges the model."""
+    """The name and the examples of what judges the model, on the device, or of a streamed set on
+    the host."""
     if ready.judged is None:
-        return ready.judges, ready.data.validation
-    return ready.judges, mesh.put(ready.judged, ready.everywhere)
+        subset = ready.data.validation
+        return ready.judges, ready.stream.on_host(subset) if ready.stream else subset
+    return ready.judges, ready.judged if ready.stream else mesh.put(ready.judged, ready.everywhere)
 
 
 def judged(
@@ -42,9 +45,12 @@ def judged(
     """metrics.json's scores, and what they are of. `evaluate` is compiled for the validation
     examples already, where a run was trained."""
     name, subset = held_for_evaluation(ready)
-    if evaluate is None or subset is not ready.data.validation:
-        evaluate = jax.jit(ready.learner.evaluate)
-    found = _judged(ready.learner, variables, subset, evaluate)
+    if ready.stream:
+        found = judging.judged(ready, ready.stream, variables, subset)
+    else:
+        if evaluate is None or subset is not ready.data.validation:
+            evaluate = jax.jit(ready.learner.evaluate)
+        found = _judged(ready.learner, variables, subset, evaluate)
     return ready.task.summarise(found, ready.dataset.classes) | {"split": name}, found
 
 

@@ -1,7 +1,10 @@
-"""Batches cut from a split that lies on the device, in an order of its own each epoch.
+"""Batches cut from a split that lies on the device, whole or in chunks, in an order of its own each
+epoch.
 
-B: batch, N: examples.
+B: batch, N: examples; a slot is a place in an order.
 """
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,22 @@ from jax import Array
 
 from engine import keys
 from engine.sources.dataset import Split
+
+
+class Chunk(NamedTuple):
+    """In the place of a split's inputs: those of consecutive slots of an order [n, ...], from the
+    slot `first` on, int32. The split's targets are whole."""
+
+    inputs: Any
+    first: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.inputs.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.inputs.dtype
 
 
 def epoch_order(key: Array, epoch: Array | int, rows_N: Array) -> Array:
@@ -23,7 +42,17 @@ def batch_at(split: Split, order_N: Array, position: Array | int, size: int) -> 
     """
     slots_B = position * size + jnp.arange(size, dtype=jnp.int32)
     rows_B = order_N.at[slots_B].get(mode="clip")
-    return Split(split.inputs[rows_B], split.targets[rows_B]), slots_B < order_N.shape[0]
+    held, found = split.inputs, rows_B
+    if isinstance(held, Chunk):
+        held, found = held.inputs, slots_B - held.first
+    return Split(held[found], split.targets[rows_B]), slots_B < order_N.shape[0]
+
+
+def after(split: Split, slots: int) -> Split:
+    """The split for an order that lacks so many slots at its beginning."""
+    held = split.inputs
+    return split._replace(inputs=held._replace(first=held.first - slots)) \
+        if isinstance(held, Chunk) else split
 
 
 def scaled(inputs: Array) -> Array:

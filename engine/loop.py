@@ -17,7 +17,7 @@ from engine.config import Config, durations
 from engine.data import Subset
 from engine.doors import bring
 from engine.errors import RequestError
-from engine.feed import batch_at, epoch_order
+from engine.feed import after, batch_at, epoch_order
 from engine.sources.dataset import Split
 from engine.state import State
 from engine.step import eval_step, forward, train_step
@@ -79,7 +79,8 @@ def segment(
         return batch_at(train.split, order_N, state.step % lengths.epoch, config.batch_size)
 
     def last(_: State) -> tuple[Split, Array]:
-        return batch_at(train.split, order_N[-rest:], jnp.int32(0), rest)
+        split = after(train.split, full * config.batch_size)
+        return batch_at(split, order_N[-rest:], jnp.int32(0), rest)
 
     def updates(state: State, count: Array | int, batch_of: Callable) -> State:
         # Whoever differentiates a run keeps one state a step; nobody else notices.
@@ -102,10 +103,21 @@ def segment(
     return updates(updates(state, several, padded), count - several, last)
 
 
-def evaluate(learner: "Gradient", variables: Any, subset: Subset) -> Any:
-    """The task's sums over every example of `subset`, each counted once, whatever the devices."""
-    spread = learner.spread
-    size = EVAL_BATCH * (spread.shares if spread else 1)
+def eval_batch(learner: "Gradient") -> int:
+    """Examples that an evaluation computes at once, over all devices."""
+    return EVAL_BATCH * (learner.spread.shares if learner.spread else 1)
+
+
+def evaluate(
+    learner: "Gradient", variables: Any, subset: Subset, sums: Any = None, first: Array | int = 0,
+    end: Array | int | None = None,
+) -> Any:
+    """The task's sums over every example of `subset`, each counted once, whatever the devices.
+
+    Of a subset that comes in chunks: the `sums` so far, and those of the batches from number
+    `first` to before `end`.
+    """
+    spread, size = learner.spread, eval_batch(learner)
 
     def of_batch(number: Array | int) -> Any:
         batch = batch_at(subset.split, subset.rows, number, size)
@@ -114,8 +126,10 @@ def evaluate(learner: "Gradient", variables: Any, subset: Subset) -> Any:
         return eval_step(learner, whole, batch, valid_B)
 
     turns = -(-subset.rows.shape[0] // size)
-    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_batch, 0))
-    sums = jax.lax.fori_loop(0, turns, lambda n, sums: add(sums, of_batch(n)), nothing)
+    if sums is None:
+        sums = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_batch, 0))
+    sums = jax.lax.fori_loop(
+        first, turns if end is None else end, lambda n, sums: add(sums, of_batch(n)), sums)
     return spread.whole(sums) if spread else sums
 
 

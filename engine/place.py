@@ -14,6 +14,13 @@ class Place:
     )
     device: str = option("auto", "where to run", ("auto", "cpu", "gpu", "tpu"))
     data_dir: str = option("", "tensorflow-datasets' folder (default: $TFDS_DATA_DIR)")
+    stream: bool = option(
+        False, "read the examples in chunks while training; so is a set that doesn't fit"
+    )
+    workers: int = option(
+        -1, "processes that read ahead; 0 reads in the run's own, -1 takes the cores but one",
+        least=-1,
+    )
     compile_cache: bool = option(
         True, "keep compiled programs on disk, so that the next start is quick"
     )

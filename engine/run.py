@@ -32,9 +32,10 @@ from engine.setup import Setup, setup
 from engine.state import State
 from engine.store import files, folder, record
 from engine.store.checkpoint import Checkpoints
+from engine.stream.streamed import Feed, feed_of
 from engine.task import numbers
 from engine.trained import Run
-from engine.training import Logger, Training
+from engine.training import MUCH, Logger, Training
 
 PROFILED = 20
 
@@ -68,6 +69,7 @@ def fit(
         host.console.print(f"run: {path}")
         checkpoints = held.enter_context(Checkpoints(path / "checkpoints", ready.task.higher))
         state, seconds = _start(ready, checkpoints, bool(resume))
+        feed = held.enter_context(feed_of(ready, int(state.step)))
         with processes.agreeing():
             checkpoints.check_room(state)
             compiled = programs(ready, state)
@@ -78,10 +80,10 @@ def fit(
         if show_memory:
             host.console.print(f"memory: {memory.plan(compiled.segment.compiled)}")
         if profiled:
-            host.console.print(_write_profile(ready, compiled, state, path / "profile"))
+            host.console.print(_write_profile(ready, feed, compiled, state, path / "profile"))
         with Progress(config.epochs, ready.lengths.epoch, host.console) as progress:
             training = Training(
-                ready, compiled, path, progress, seconds, checkpoints, interruption, loggers
+                ready, feed, compiled, path, progress, seconds, checkpoints, interruption, loggers
             )
             state = training.run(state)
         with watched(training.stuck_after):
@@ -139,8 +141,8 @@ def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State,
     shapes = ready.state_shapes
     where = ready.where(shapes)
     if not resume or checkpoints.latest() < 0:
-        fresh = jax.jit(ready.learner.create, out_shardings=where)
-        return fresh(ready.hyper, ready.root, ready.data), 0.0
+        fresh = jax.jit(ready.create, out_shardings=where)
+        return fresh(ready.hyper, ready.root), 0.0
     state, seconds = checkpoints.restore(shapes)
     done = int(state.step)
     if done > ready.lengths.total:
@@ -149,13 +151,17 @@ def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State,
     return mesh.put(state, where), seconds
 
 
-def _write_profile(ready: Setup, compiled: Programs, state: State, path: Path) -> str:
+def _write_profile(
+    ready: Setup, feed: Feed, compiled: Programs, state: State, path: Path
+) -> str:
     """Trace PROFILED steps from a copy of `state` into `path`; the dearest operations in words."""
-    steps = min(PROFILED, ready.lengths.epoch)
+    step = int(state.step)
+    steps = min(PROFILED, ready.lengths.epoch, feed.most(step))
+    inputs = ready.inputs | {"train": feed.train(step)}
 
     def work() -> State:
         return compiled.segment(
-            **ready.inputs, state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
+            **inputs, state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
         )
 
     jax.block_until_ready(work())  # warm-up
@@ -194,6 +200,10 @@ def _conclude(
     kind = "images" if len(train.input_shape) == 3 else "examples"
     say(f"{scores['split']}: {task.line(scores)}; epoch {epoch} of {len(history)}, the best"
         + (f"; {speed:,.0f} {kind}/s" if speed else ""))
+    if ready.stream and training.seconds:
+        share = training.waited / training.seconds
+        say(f"input: the device waited {share:.0%} of the training time for examples"
+            + ("; more --workers, faster storage or smaller files would help" * (share > MUCH)))
     with page.spared("the report"):
         report.write(path, saved, history, scores,
                      lambda: task.shown(scores, examples, ready.dataset.classes))

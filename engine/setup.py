@@ -25,6 +25,8 @@ from engine.sources import arrays
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset, is_frame
 from engine.state import State
+from engine.stream import choice
+from engine.stream.choice import Stream
 from engine.task import Task
 from engine.tasks.regression import Regression
 
@@ -33,7 +35,8 @@ class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
     several; a table's features were made of `columns`; `judged`, on the host, is what the trained
     model is scored on, called `judges`, or None where that is the validation; `files` has the
-    SHA-256 of the user's, by field; `root` is the run's key, `order` that of its shuffles."""
+    SHA-256 of the user's, by field; `root` is the run's key, `order` that of its shuffles. Where
+    there is a `stream`, the inputs of `data` are a chunk's shape alone."""
 
     request: Request
     hyper: Any
@@ -50,6 +53,7 @@ class Setup(NamedTuple):
     lengths: Durations
     root: jax.Array
     order: jax.Array
+    stream: Stream | None = None
 
     @property
     def config(self) -> Config:
@@ -81,8 +85,12 @@ class Setup(NamedTuple):
     @property
     def state_shapes(self) -> State:
         """The state's shapes and dtypes, each with its sharding: enough to compile for."""
-        state = jax.eval_shape(self.learner.create, self.hyper, self.root, self.data)
+        state = jax.eval_shape(self.create, self.hyper, self.root)
         return mesh.blank(state, self.where(state))
+
+    def create(self, hyper: Any, root: jax.Array) -> State:
+        """The state before the first update."""
+        return self.learner.create(hyper, root, self.data)
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -108,9 +116,10 @@ def load(request: Request, host: Host) -> tuple[Request, Dataset]:
     config = request.config
     kind = "" if config.task == AUTO else bring.task(config).kind
     if request.data is not None:
-        found = arrays.of(request.data, kind)
+        found = arrays.of(request.data, kind, stream=request.place.stream)
     elif config.dataset != arrays.NAME:
-        found = sources.load(config.dataset, request.place.data_dir, config.reading)
+        found = sources.load(config.dataset, request.place.data_dir, config.reading,
+                             stream=request.place.stream)
     else:
         raise RequestError("its data were objects in Python: go on there, giving them again: "
                            "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
@@ -201,9 +210,9 @@ def settle(
         jax.random.key(config.seed), jax.random.key(order),
     )
     where = ready.everywhere
-    return ready._replace(data=_placed(cut, dataset, where), **{
-        name: mesh.put(getattr(ready, name), where) for name in ("hyper", "root", "order")
-    })
+    ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)
+                              for name in ("hyper", "root", "order")})
+    return choice.laid(ready)
 
 
 def _tell_formulation(
@@ -236,14 +245,3 @@ def setup(request: Request, host: Host) -> Setup:
     return ready
 
 
-def _placed(cut: Data, dataset: Dataset, where: Sharding) -> Data:
-    """The data on the device or devices. Raises RequestError where they don't fit."""
-    try:
-        return data.place(cut, where)
-    except jax.errors.JaxRuntimeError as error:
-        if not memory.exhausted(error):
-            raise
-        raise RequestError(
-            f"the examples of {dataset.name} don't fit the device's memory: type a smaller "
-            "--image_size, or a part of the split, such as --train_split 'train[:50%]'."
-        ) from None

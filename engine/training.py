@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from engine.setup import Setup
 from engine.state import State
 from engine.store import folder
 from engine.store.checkpoint import Checkpoints
+from engine.stream.streamed import Feed, Unfed
 
+MUCH = 0.1  # of an epoch's time, from which on waiting for the examples is told
 MOVES = 20  # of a terminal's line, an epoch
 STUCK_SECONDS = 600
 Logger = Callable[[dict[str, Any]], Any]  # of an epoch's row; a true answer is a reason to stop
@@ -47,18 +50,19 @@ class Training:
     """The epochs of one run, of all its processes together; the first one writes the history.
 
     `epoch_seconds` are those of training segments, this epoch's so far; `seconds` and `steps` are
-    this process's in all.
+    this process's in all. `waited` seconds of them the device waited for examples.
     """
 
     def __init__(
-        self, ready: Setup, programs: Programs, path: Path, progress: Progress,
+        self, ready: Setup, feed: Feed, programs: Programs, path: Path, progress: Progress,
         epoch_seconds: float, checkpoints: Checkpoints, interruption: Interruption,
         loggers: Sequence[Logger] = (),
     ):
-        self.ready, self.programs, self.path = ready, programs, path
+        self.ready, self.feed, self.programs, self.path = ready, feed, programs, path
         self.progress, self.checkpoints = progress, checkpoints
         self.interruption, self.loggers = interruption, loggers
         self.epoch_seconds, self.seconds, self.steps = epoch_seconds, 0.0, 0
+        self.epoch_waited = self.waited = 0.0
         self._pace, self._next = Pace(), 1  # this process's own, and what all have agreed on
         moves = math.ceil(ready.lengths.epoch / MOVES)
         self._most = moves if progress.interactive else ready.lengths.epoch
@@ -71,9 +75,13 @@ class Training:
         RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
         which nothing is saved."""
         lengths, reason = self.ready.lengths, ""
+        if int(state.step) < lengths.total:
+            with self._naming_the_folder():
+                self.feed.train(int(state.step))  # the first chunk is in no epoch's time
         while int(state.step) < lengths.total and not reason:
-            state, status = self._epoch(state)
-            step, row = int(state.step), self._row(state)
+            with self._naming_the_folder():
+                state, status = self._epoch(state)
+                step, row = int(state.step), self._row(state)
             self._stop_if_diverged(state, row)
             if step % lengths.epoch == 0:
                 self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
@@ -90,6 +98,15 @@ class Training:
             self.ready.host.console.print(f"stopped after step {int(state.step)}: {reason}")
         return state
 
+    @contextmanager
+    def _naming_the_folder(self) -> Iterator[None]:
+        """Of a feed that fails, where the run can go on from."""
+        try:
+            yield
+        except Unfed as error:
+            raise RunError(f"{error} What was saved is kept. Go on with: python launch.py --resume "
+                           f"{self.path}", shared=True) from error
+
     def _epoch(self, state: State) -> tuple[State, int]:
         """The rest of the current epoch, or as far as a signal lets it go; the signal's status."""
         ready, status = self.ready, 0
@@ -97,23 +114,35 @@ class Training:
         number, position = divmod(int(state.step), epoch)
 
         def advance(state: State, count: int) -> State:
-            return self.programs.segment(**ready.inputs, state=state, count=np.int32(count))
+            before = self.feed.waited
+            inputs = ready.inputs | {"train": self.feed.train(int(state.step))}
+            self.epoch_waited += self.feed.waited - before
+            return self.programs.segment(**inputs, state=state, count=np.int32(count))
 
-        for state, steps, seconds, position in rest_of_epoch(  # noqa: B020  # it goes on from there
-            advance, state, position, epoch, lambda: self._next, self.stuck_after
-        ):
-            self._pace.learn(steps, seconds)
-            self.epoch_seconds += seconds
-            self.seconds += seconds
-            self.steps += steps
-            with watched(self.stuck_after):
-                self._next, status, due = self._agree()
-            values = {k: float(v) for k, v in ready.task.row(state.tally).items()}
-            self.progress.update(number + 1, position, self.epoch_seconds, values)
-            if status or int(state.diverged_at) >= 0:
-                break
-            if due and position < epoch and bool(finite(state)):
+        def most() -> int:
+            return min(self._next, self.feed.most(int(state.step)))
+
+        try:
+            for state, steps, seconds, position in rest_of_epoch(  # noqa: B020  # it goes on there
+                advance, state, position, epoch, most, self.stuck_after
+            ):
+                self._pace.learn(steps, seconds)
+                self.epoch_seconds += seconds
+                self.seconds += seconds
+                self.steps += steps
+                with watched(self.stuck_after):
+                    self._next, status, due = self._agree()
+                values = {k: float(v) for k, v in ready.task.row(state.tally).items()}
+                self.progress.update(number + 1, position, self.epoch_seconds, values)
+                if status or int(state.diverged_at) >= 0:
+                    break
+                if due and position < epoch and bool(finite(state)):
+                    self._save(state, None)
+        except Unfed:
+            if position and bool(finite(state)):  # at 0 the epoch before is saved, with its score
                 self._save(state, None)
+                self.checkpoints.wait()
+            raise
         return state, status
 
     def _agree(self) -> tuple[int, int, bool]:
@@ -135,8 +164,8 @@ class Training:
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:
             with watched(self.stuck_after):
-                validation = self.programs.evaluate(
-                    variables=state.variables, subset=ready.data.validation
+                validation = self.feed.evaluate(
+                    self.programs.evaluate, state.variables, row["epoch"] - 1
                 )
                 row |= {name: float(value) for name, value in
                         history_row(ready.task, state.tally, validation).items()}
@@ -163,8 +192,11 @@ class Training:
         told = ("epoch", "step", "learning_rate", "seconds")
         shown = {k: v for k, v in row.items() if k not in told}
         trained = {k: v for k, v in shown.items() if not k.startswith("val_")}
-        self.progress.finish(row["epoch"], self.epoch_seconds, trained | shown)
-        self.epoch_seconds = 0.0
+        share = self.epoch_waited / max(self.epoch_seconds, 1e-9)
+        idle = {"waited": share} if share > MUCH else {}
+        self.progress.finish(row["epoch"], self.epoch_seconds, trained | shown | idle)
+        self.waited += self.epoch_waited
+        self.epoch_seconds = self.epoch_waited = 0.0
         answers = [logger(dict(row)) for logger in self.loggers]
         return next(("a logger asked for it" if a is True else str(a) for a in answers if a), "")
 

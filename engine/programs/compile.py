@@ -14,6 +14,7 @@ from engine.errors import RequestError
 from engine.programs import memory
 from engine.programs.program import Program
 from engine.setup import Setup
+from engine.stream.streamed import nothing
 
 
 class Programs(NamedTuple):
@@ -42,8 +43,10 @@ def programs(ready: Setup, state: Any) -> Programs:
     need, room = memory.extra(memory.plan(training.compiled)), memory.free(ready.device)
     if room is not None and need > room:
         raise _too_large(ready, need)
-    evaluate = Program(ready.learner.evaluate, variables=state.variables,
-                       subset=ready.data.validation)
+    subset = ready.data.validation
+    of_chunks = nothing(ready.learner, state.variables, subset) if ready.stream else {}
+    evaluate = Program(ready.learner.evaluate, variables=state.variables, subset=subset,
+                       **of_chunks)
     return Programs(training, evaluate)
 
 

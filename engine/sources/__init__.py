@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.sources import digits, image, image_folder, tfds
-from engine.sources.dataset import Dataset, Split
+from engine.sources.dataset import Dataset, Split, TooLarge
 from engine.sources.tfds import prepared
 
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
@@ -32,10 +32,12 @@ def short(name: str) -> str:
 
 
 def load(
-    name: str, data_dir: str = "", reading: Reading = _PLAIN, splits: Sequence[str] | None = None
+    name: str, data_dir: str = "", reading: Reading = _PLAIN, splits: Sequence[str] | None = None,
+    stream: bool = False,
 ) -> Dataset:
     """Inputs and targets of every split, or of those in `splits`: images NxHxWxC uint8 and labels N
-    int32, or a table's columns.
+    int32, or a table's columns. With `stream`, and where they don't fit the memory, pictures are
+    `stored.Stored`: read as they are needed.
 
     `digits` and scikit-learn's tables are embedded; image_folder:PATH and table:PATH (csv:PATH is
     the same) are the user's own; any other name is a tfds set, prepared first where it isn't yet.
@@ -46,6 +48,34 @@ def load(
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
     image.colour(reading.background)
     kind, _, path = name.partition(":")
+    if kind in _FROM_PATHS and not path:
+        raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
+    path, root = os.path.expanduser(path), _root(data_dir)
+    embedded = name == digits.NAME or name in _SCIKIT
+    stored = not embedded and (kind == image_folder.NAME or kind not in _FROM_PATHS)
+    reason = "as asked"
+    if not (stream and stored):  # what else there is lies in memory anyway
+        try:
+            return _whole(name, path, root, reading, splits)
+        except TooLarge as error:
+            if not stored:
+                raise
+            reason = error.reason
+    from engine.sources import pictures, records  # late: few sets are streamed
+
+    if kind == image_folder.NAME:
+        return pictures.load(path, reading, splits, reason)
+    return records.load(name, root, reading, splits, reason)
+
+
+_root = data_dir  # inside `load` the parameter hides the function
+
+
+def _whole(
+    name: str, path: str, root: Path, reading: Reading, splits: Sequence[str] | None
+) -> Dataset:
+    """In memory. Raises TooLarge where that can't hold it."""
+    kind = name.partition(":")[0]
     if name == digits.NAME:
         return digits.load(reading.image_size, splits)
     if name in _SCIKIT:
@@ -53,15 +83,9 @@ def load(
 
         return scikit.load(name, splits)
     if kind not in _FROM_PATHS:
-        return tfds.load(name, _root(data_dir), reading, splits)
-    if not path:
-        raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
-    path = os.path.expanduser(path)
+        return tfds.load(name, root, reading, splits)
     if kind == image_folder.NAME:
         return image_folder.load(path, reading, splits)
     from engine.sources import table  # late: it imports pandas
 
     return table.load(path, reading, splits)
-
-
-_root = data_dir  # inside `load` the parameter hides the function

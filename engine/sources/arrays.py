@@ -5,15 +5,18 @@ length and gives an example for a number will do.
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from engine.devices.choose import host_memory
 from engine.errors import RequestError, one_line, unknown
 from engine.sources import cache, image, values
-from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, asked, is_frame
+from engine.sources.dataset import MOST_BYTES, MOST_EXAMPLES, Dataset, Split, asked, is_frame
+from engine.sources.stored import Stored
 
 NAME = values.NAME
 INPUTS = ("image", "images", "input", "inputs", "x", "pixel_values", "img", "features")
@@ -24,8 +27,12 @@ _GIVE = (f"give two arrays (x, y); a sequence of pairs (input, target), or of ma
          '{"train": (x, y), "test": (x, y)}')
 
 
-def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> Dataset:
-    """The set that `data` holds, all of it in memory; its fingerprint is its content's.
+def of(
+    data: Any, kind: str = "classes", names: Sequence[str] | None = None, stream: bool = False
+) -> Dataset:
+    """The set that `data` holds, all of it in memory; its fingerprint is its content's. With
+    `stream`, and where the memory can't hold it, a sequence's inputs are read again as they are
+    needed (`stored.Stored`).
 
     `data` is a tuple (x, y) of arrays, or of what NumPy makes arrays of; or a list, or any object
     with a length and numbered examples, each a pair (input, target) or a mapping with one of each
@@ -49,8 +56,9 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
     if kind not in _KINDS:
         raise unknown("kind of targets", str(kind), _KINDS)
     parts = data if isinstance(data, Mapping) and not _columns(data) else {"train": data}
-    pairs = {split: _read(split, parts[split]) for split in asked(NAME, parts)}
-    inputs = {split: x if is_frame(x) else values.numbers(split, "inputs", x)
+    pairs = {split: _read(split, parts[split], stream) for split in asked(NAME, parts)}
+    inputs = {split: x if is_frame(x) or isinstance(x, Stored) else
+              values.numbers(split, "inputs", x)
               for split, (x, _) in pairs.items()}
     forms = {split: values.form(*pair, 1) for split, pair in pairs.items()}
     (first, expected), *others = forms.items()
@@ -73,8 +81,16 @@ def of(data: Any, kind: str = "classes", names: Sequence[str] | None = None) -> 
     entries = {}
     for split in parts:
         with _reading(split, "its values", "give numbers, booleans, dates or words"):
-            entries[split] = cache.entry(Split(inputs[split], targets[split]), classes)
+            entries[split] = _entry(Split(inputs[split], targets[split]), classes)
     return cache.together(NAME, entries)
+
+
+def _entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
+    """With a digest of its content."""
+    if not isinstance(split.inputs, Listed):
+        return cache.entry(split, classes)
+    seen = Split(np.frombuffer(split.inputs.digest, np.uint8), split.targets)
+    return cache.entry(seen, classes)._replace(split=split)
 
 
 def _columns(keys: Any) -> tuple[Any, Any] | None:
@@ -102,14 +118,14 @@ def _reading(split: str, what: str, instead: str) -> Iterator[None]:
         raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
 
 
-def _read(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
+def _read(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
     """A split's inputs and targets [N, ...] as they came. Raises RequestError."""
     if is_frame(data):
         raise values.refuse(split, "it is a table alone", "give its columns to learn from and that "
                             "to learn: (table.drop(columns='y'), table['y'])")
     if (hasattr(data, "__len__") and hasattr(data, "__getitem__")
             and not isinstance(data, tuple | Mapping | str | bytes)):
-        return _stacked(split, data)
+        return _stacked(split, data, stream)
     if not (pair := _pair(data)):
         length = f" of {len(data)}" if isinstance(data, tuple) else ""
         raise values.refuse(split, f"of type {type(data).__name__}{length}, it is no data", _GIVE)
@@ -123,32 +139,71 @@ def _read(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def _stacked(split: str, data: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Of a sequence, of which each example is asked for once. A PIL picture is uint8 [H, W, C], C 1
-    where it is grey and else 3, upright and on white as files are. Raises RequestError."""
+def _stacked(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
+    """Of a sequence, of which each example is asked for once: inputs that are kept, or where they
+    are too many, `Listed`. Raises RequestError."""
     with _reading(split, "its length", "give a sequence that knows it"):
         count = len(data)
     if not 0 < count <= MOST_EXAMPLES:
         raise values.refuse(split, f"it holds {count:,} examples", f"give 1 to {MOST_EXAMPLES:,}")
-    inputs, targets, first = [], [], ""
+    x, y = _example(split, data, 0)
+    form, reason = values.form(x, y), "as asked" if stream else _too_many(count, x)
+    values.check_shape(split, (1 if reason else count, *x.shape), x.dtype)
+    inputs, targets, digest = [], [], hashlib.sha256()
     for index in range(count):
-        with _reading(split, f"example {index}", "mend it, or leave it out"):
-            example = data[index]
-            pair = [_array(value) for value in _pair(example) or ()]
-        if not pair:
-            keys = f" of {[*example]}" if isinstance(example, Mapping) else ""
-            raise values.refuse(
-                split, one_line(f"example {index} is a {type(example).__name__}{keys}"), _GIVE)
-        x, y = pair
-        if not index:
-            first = values.form(x, y)
-            values.check_shape(split, (count, *x.shape), x.dtype)
-        if (form := values.form(x, y)) != first:
-            raise values.refuse(split, f"example {index} is {form}, example 0 {first}",
-                                "bring all to one shape and type")
-        inputs.append(x.copy())  # it may be used again
-        targets.append(y.copy())
-    return np.stack(inputs), np.stack(targets)
+        x, y = _example(split, data, index, form) if index else (x, y)
+        targets.append(y.copy())  # it may be used again
+        if reason:
+            digest.update(np.ascontiguousarray(x).data)
+        else:
+            inputs.append(x.copy())
+    if not reason:
+        return np.stack(inputs), np.stack(targets)
+    dtype = np.uint8 if x.dtype == np.uint8 else np.float32
+    kept = Listed(split, data, (count, *x.shape), dtype, reason, form, digest.digest())
+    return kept, np.stack(targets)
+
+
+def _too_many(count: int, x: np.ndarray) -> str:
+    """Why so many like `x` can't be held; '' where they can."""
+    need = count * x.size * (1 if x.dtype == np.uint8 else 4)
+    memory = host_memory()
+    most = min(MOST_BYTES, memory[1]) if memory else MOST_BYTES
+    return f"its {need / 1e9:,.1f} GB are more than the {most / 1e9:,.1f} GB that can be held" \
+        if need > most else ""
+
+
+def _example(split: str, data: Any, index: int, form: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Input and target of a sequence's example, which is of that `form`. A PIL picture is uint8
+    [H, W, C], C 1 where it is grey and else 3, upright and on white as files are. Raises
+    RequestError."""
+    with _reading(split, f"example {index}", "mend it, or leave it out"):
+        example = data[index]
+        pair = [_array(value) for value in _pair(example) or ()]
+    if not pair:
+        keys = f" of {[*example]}" if isinstance(example, Mapping) else ""
+        raise values.refuse(
+            split, one_line(f"example {index} is a {type(example).__name__}{keys}"), _GIVE)
+    x, y = pair
+    if form and (found := values.form(x, y)) != form:
+        raise values.refuse(split, f"example {index} is {found}, example 0 {form}",
+                            "bring all to one shape and type")
+    return x, y
+
+
+class Listed(Stored):
+    """Inputs of a user's sequence, each asked for when it is needed; `digest` is of all of them as
+    they were at first."""
+
+    def __init__(self, split: str, data: Any, shape: tuple[int, ...], dtype: Any, reason: str,
+                 form: str, digest: bytes):
+        super().__init__(shape, dtype, reason)
+        self.split, self.data, self.form, self.digest = split, data, form, digest
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for at, row in enumerate(rows.tolist()):
+            x, _ = _example(self.split, self.data, row, self.form)
+            out[at] = values.numbers(self.split, "inputs", x[None])[0]
 
 
 def _array(value: Any) -> np.ndarray:

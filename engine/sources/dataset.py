@@ -97,16 +97,23 @@ def room(shape: tuple[int, ...], itemsize: int = 1) -> int:
     return min(MOST_EXAMPLES, MOST_BYTES // (itemsize * math.prod(shape)))
 
 
+class TooLarge(RequestError):
+    """A set that the memory can't hold, and the `reason` in words."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name}: {reason}: type a smaller --image_size, or take a smaller set.")
+        self.reason = reason
+
+
 def fits(name: str, count: int, shape: tuple[int, ...]) -> None:
-    """Raise RequestError where so many pictures, uint8, can't be held, or not in the memory that is
+    """Raise TooLarge where so many pictures, uint8, can't be held, or not in the memory that is
     free now."""
     most, memory = room(shape), host_memory()
     if memory:
         most = min(most, memory[1] // math.prod(shape))
     if count > most:
-        raise RequestError(f"{name}: its {count:,} pictures of {' × '.join(map(str, shape))} are "
-                           f"more than the {most:,} that can be held: type a smaller --image_size, "
-                           "or take a smaller set.")
+        raise TooLarge(name, f"its {count:,} pictures of {' × '.join(map(str, shape))} are more "
+                             f"than the {most:,} that can be held")
 
 
 def regular(path: str, most: int) -> os.stat_result:

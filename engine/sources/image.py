@@ -129,12 +129,22 @@ def resize(images_NxHxWxC: np.ndarray, size: int) -> np.ndarray:
 def check(path: str, background: str = WHITE) -> Header:
     """The header of an image file. Raises Refused unless it is one that `read` accepts."""
     with _file(path) as file, _judged(file) as picture:
-        height, width = picture.height, picture.width
-        if _orientation(picture) > 4:
-            height, width = width, height
+        height, width = _upright(picture)
         # A photograph's MPO has a preview or a second view besides, which is no frame.
         frames = picture.format != "MPO" and getattr(picture, "is_animated", False)
         return Header((height, width, channels(picture, background)), frames)
+
+
+def sides(file: BinaryIO) -> tuple[int, int]:
+    """Height and width of an encoded picture, by its header. Raises Unreadable."""
+    with _judged(file) as picture:
+        return _upright(picture)
+
+
+def _upright(picture: Image.Image) -> tuple[int, int]:
+    """Height and width as it is seen."""
+    height, width = picture.height, picture.width
+    return (width, height) if _orientation(picture) > 4 else (height, width)
 
 
 def read(path: str, image_HxWxC: tuple[int, ...], background: str = WHITE) -> np.ndarray:

@@ -35,7 +35,12 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
     grey, else 3. Raises RequestError, as where sizes vary without an `image_size`."""
     named = listing.of(path, reading)
     wanted = asked(NAME, named.splits, splits)
-    checked = functools.cache(functools.partial(_checked, named, reading))
+
+    @functools.cache
+    def checked() -> tuple[Listing, Faults]:
+        sound, bad = _checked(named, reading)
+        fits(f"{NAME}:{named.root}", sum(len(own) for own, _ in sound.splits.values()), sound.shape)
+        return sound, bad
 
     def decode(split: str) -> tuple[Split, tuple[str, ...], Notes]:
         sound, bad = checked()
@@ -73,7 +78,6 @@ def _checked(named: Listing, reading: Reading) -> tuple[Listing, Faults]:
             raise varying(NAME, (height, width), other)
     depth = max(header.shape[2] for header in headers.values())
     shape = reading.image_size or height, reading.image_size or width, depth
-    fits(f"{NAME}:{named.root}", len(headers), shape)
     more = [name for name, header in headers.items() if header.frames]
     notes = (f"{len(more):,} pictures have several frames or pages, of which the first is taken: "
              f"{min(more)!r} is one",) if more else ()

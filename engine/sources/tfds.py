@@ -4,12 +4,13 @@ tfds itself is imported only to decode a set for the first time: with a valid ca
 own JSON says everything that is needed.
 """
 
+import contextlib
 import functools
 import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ _DECODER = 2  # raise it when the same files would decode to other pixels
 
 def load(name: str, root: Path, reading: Reading, splits: Sequence[str] | None) -> Dataset:
     """The set `name` (also name/config, name:version) of `root`; see `engine.sources.load`."""
+    folder = found(name, root)
+    wanted = asked(name, held(folder), splits)
+    key = f"{name.replace('/', '-').replace(':', '-')}-{files_digest(folder)}-{reading.image_size}"
+    if reading.background != image.WHITE:
+        key += "-" + hashlib.sha256(reading.background.encode()).hexdigest()[:16]
+    return cache.dataset(name, key, wanted, functools.partial(_decode, name, folder, reading))
+
+
+def found(name: str, root: Path) -> Path:
+    """The prepared folder of `name`, which is prepared where it isn't yet."""
     folder = find(name, root)
     if folder is None:
         from engine.sources import prepare  # late: it imports tfds
@@ -37,11 +48,7 @@ def load(name: str, root: Path, reading: Reading, splits: Sequence[str] | None) 
         folder = find(name, root)
     if folder is None:
         raise RunError(f"{name} was prepared, but isn't in {root}")
-    wanted = asked(name, held(folder), splits)
-    key = f"{name.replace('/', '-').replace(':', '-')}-{_files_digest(folder)}-{reading.image_size}"
-    if reading.background != image.WHITE:
-        key += "-" + hashlib.sha256(reading.background.encode()).hexdigest()[:16]
-    return cache.dataset(name, key, wanted, functools.partial(_decode, name, folder, reading))
+    return folder
 
 
 def find(name: str, root: Path) -> Path | None:
@@ -95,7 +102,7 @@ def held(folder: Path) -> list[str]:
     return present
 
 
-def _files_digest(folder: Path) -> str:
+def files_digest(folder: Path) -> str:
     """Changes when the prepared files do: their text, and the records' names, sizes and times."""
     total = hashlib.sha256(f"decoder {_DECODER}".encode())
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
@@ -109,20 +116,33 @@ def _decode(
     name: str, folder: Path, reading: Reading, split: str
 ) -> tuple[Split, tuple[str, ...]]:
     """One split's images and labels, and the class names."""
-    import tensorflow_datasets as tfds
-
-    try:
-        only_tfds_features(folder)
-        builder = tfds.builder_from_directory(folder)
-        channels, classes = _features(name, builder.info.features)
-        # tfds would decode with OpenCV where it is installed, and to slightly other pixels.
-        source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    with telling(folder):
+        source, channels, classes = encoded(name, folder, split)
         with bar(f"decoding {name} {split} from {folder}", len(source)) as moved:
             return _pixels(name, source, image.MODES[channels], reading, moved), classes
+
+
+@contextlib.contextmanager
+def telling(folder: Path) -> Iterator[None]:
+    """Around a folder's records, whatever they hold: their faults as RunError."""
+    try:
+        yield
     except (RequestError, RunError):
         raise
-    except Exception as error:  # whatever its records hold
+    except Exception as error:
         raise _unreadable(folder, error) from error
+
+
+def encoded(name: str, folder: Path, split: str) -> tuple[Any, int, tuple[str, ...]]:
+    """A split's records, their pictures as bytes; channels and class names."""
+    import tensorflow_datasets as tfds
+
+    only_tfds_features(folder)
+    builder = tfds.builder_from_directory(folder)
+    channels, classes = _features(name, builder.info.features)
+    # tfds would decode with OpenCV where it is installed, and to slightly other pixels.
+    source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    return source, channels, classes
 
 
 def only_tfds_features(folder: Path) -> None:

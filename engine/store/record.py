@@ -17,6 +17,8 @@ from engine.store.files import is_count, is_number, is_text
 
 MOST_NUMBERS = 1 << 28  # of an input: a picture of 9,459 × 9,459 in colour
 GONE = ("model_parallel",)  # fields of before, which never decided what was computed
+# What runs of before computed where their config.json doesn't say, as Config's defaults were.
+_BEFORE = {"task": "classification", "validation_split": "test"}
 _FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is the task's first
 
 
@@ -63,7 +65,7 @@ def read(path: Path, given: Config | None = None) -> Saved:
         content = files.parsed(files.read(path))
         both = {k: v for k, v in dict(content["config"]).items() if k not in (*GONE, *ADDRESS)}
         places = {f.name for f in dataclasses.fields(Place)}
-        config = typed(Config, {k: v for k, v in both.items() if k not in places})
+        config = typed(Config, _BEFORE | {k: v for k, v in both.items() if k not in places})
         place = typed(Place, {k: v for k, v in both.items() if k in places})
         if config.loss == _FIRST_LOSS:
             config = dataclasses.replace(config, loss="")

@@ -68,6 +68,11 @@ def assemble(
                   for t in trials]
     config, mesh = trials[0].config, over_runs(host.device)
     ready = settle(request._replace(config=config, hyper=trials[0].hyper), dataset, host)
+    if ready.stream:
+        raise RequestError("a population has its examples on the device, and these would be "
+                           f"streamed ({ready.stream.reason}): leave --stream out, type a smaller "
+                           "--image_size, or a part of the split, such as --train_split "
+                           "'train[:50%]'.")
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
     parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
     where = everywhere(mesh, host.device)

@@ -1,0 +1,48 @@
+"""A folder of pictures that are read as they are needed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.config import Reading
+from engine.sources import image, image_folder, tree
+from engine.sources.dataset import Dataset, Split, asked
+from engine.sources.stored import Stored, check_unchanged
+
+
+class Pictures(Stored):
+    """Files of pictures, uint8 [N, H, W, C], by their `names` in the folder `root`; `stamps` tell
+    whether one has changed."""
+
+    def __init__(
+        self, root: str, names: list[str], stamps: list[tuple[int, int, int]],
+        image_HxWxC: tuple[int, ...], background: str, reason: str,
+    ):
+        super().__init__((len(names), *image_HxWxC), np.uint8, reason)
+        self.root, self.names, self.stamps, self.background = root, names, stamps, background
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for at, row in enumerate(rows.tolist()):
+            path = os.path.join(self.root, self.names[row])
+            check_unchanged(path, self.stamps[row])
+            out[at] = image.read(path, self.shape[1:], self.background)
+
+
+def load(path: str, reading: Reading, splits: Sequence[str] | None, reason: str) -> Dataset:
+    """The set as `image_folder.load` gives it, in the same order, its pictures read as they are
+    needed; the fingerprint is of names, sizes and times. Raises RequestError."""
+    listing = image_folder.listed(path, reading)
+    held, named = {}, []
+    for split in asked(image_folder.NAME, listing.splits, splits):
+        names, targets = listing.splits[split]
+        stamps = [tree.stamp(listing.seen[name]) for name in names]
+        pictures = Pictures(listing.root, names, stamps, listing.shape, reading.background, reason)
+        held[split] = Split(pictures, targets)
+        sizes_and_times = [stamp[:2] for stamp in stamps]
+        named.append([split, targets.tolist(), names, sizes_and_times])
+    total = json.dumps([image_folder.DECODER, reading, listing.classes, listing.shape, named])
+    fingerprint = hashlib.sha256(total.encode()).hexdigest()[:16]
+    return Dataset(image_folder.NAME, listing.classes, held, fingerprint, listing.notes)

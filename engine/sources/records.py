@@ -1,0 +1,83 @@
+"""A set of tensorflow-datasets whose records are read as they are needed."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.config import Reading
+from engine.loggers.bar import bar
+from engine.sources import image, tfds, tree
+from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, TooLarge, asked, varying
+from engine.sources.stored import Stored, check_unchanged
+
+_BLOCK = 256  # records read at once
+
+
+class Records(Stored):
+    """The pictures of a split of the prepared `folder`, uint8 [N, H, W, C]; `source` is tfds's,
+    which opens its files where it is used."""
+
+    def __init__(self, folder: Path, source: Any, image_HxWxC: tuple[int, ...], background: str,
+                 reason: str):
+        super().__init__((len(source), *image_HxWxC), np.uint8, reason)
+        self.folder, self.source, self.background = folder, source, background
+        self.stamps = {str(path): tree.stamp(path.stat()) for path in folder.iterdir()
+                       if path.is_file()}
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for path, stamp in self.stamps.items():
+            check_unchanged(path, stamp)
+        height, width, depth = self.shape[1:]
+        with tfds.telling(self.folder):
+            for start in range(0, len(rows), _BLOCK):
+                some = self.source.__getitems__(rows[start : start + _BLOCK].tolist())
+                for at, record in enumerate(some, start):
+                    out[at] = image.decode(io.BytesIO(record["image"]), image.MODES[depth],
+                                           (width, height), self.background)
+
+
+def load(
+    name: str, root: Path, reading: Reading, splits: Sequence[str] | None, reason: str
+) -> Dataset:
+    """The set `name` as `tfds.load` gives it, its pictures read as they are needed; the fingerprint
+    is of names, sizes and times. Labels are read at once, and the pictures' headers where nothing
+    else says their size."""
+    folder = tfds.found(name, root)
+    held: dict[str, Split] = {}
+    classes: tuple[str, ...] = ()
+    for split in asked(name, tfds.held(folder), splits):
+        with tfds.telling(folder):
+            source, channels, classes = tfds.encoded(name, folder, split)
+            if len(source) > MOST_EXAMPLES:
+                raise TooLarge(name, f"its {len(source):,} examples are more than the "
+                                     f"{MOST_EXAMPLES:,} that can be held")
+            shape, labels = _judged(name, source, reading.image_size, f"listing {name} {split}")
+            inputs = Records(folder, source, (*shape, channels), reading.background, reason)
+            held[split] = Split(inputs, labels)
+    total = json.dumps([tfds.files_digest(folder), reading.image_size, reading.background])
+    return Dataset(name, classes, held, hashlib.sha256(total.encode()).hexdigest()[:16])
+
+
+def _judged(
+    name: str, source: Any, size: int, told: str
+) -> tuple[tuple[int, int], np.ndarray]:
+    """Height and width of all, and the labels, int32 [N]."""
+    sides: tuple[int, int] = (size, size)
+    labels = np.empty(len(source), np.int32)
+    with bar(told, len(source)) as moved:
+        for start in range(0, len(source), _BLOCK):
+            rows = range(start, min(start + _BLOCK, len(source)))
+            for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
+                labels[row] = record["label"]
+                if not size:
+                    found = image.sides(io.BytesIO(record["image"]))
+                    sides = sides if row else found
+                    if found != sides:
+                        raise varying(name, sides, found)
+            moved(len(rows))
+    return sides, labels

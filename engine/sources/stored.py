@@ -1,0 +1,69 @@
+"""Inputs that are read when they are needed: an array's stand-in on the host."""
+
+import os
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from engine.errors import RunError
+from engine.sources import tree
+
+
+class Stored(ABC):
+    """Inputs [N, ...] of a split that lie elsewhere: `shape` and `dtype` as an array has them, and
+    the `reason` why they do. It can be pickled; what is open stays behind."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, reason: str):
+        self.shape, self.dtype, self.reason = shape, np.dtype(dtype), reason
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        """Write the examples `rows` into `out` [n, ...]. Raises RequestError or RunError where one
+        can't be had as it was."""
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Those of `rows` [n], or of a slice; or one."""
+        if np.ndim(rows) == 0 and not isinstance(rows, slice):
+            return self[[rows]][0]
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        self.fill(out, np.asarray(rows))
+        return out
+
+
+class Joined(Stored):
+    """Rows of several inputs, one after another."""
+
+    def __init__(self, parts: list[tuple[Any, np.ndarray]]):
+        first = parts[0][0]
+        self.parts, counts = parts, [len(rows) for _, rows in parts]
+        super().__init__((sum(counts), *first.shape[1:]), first.dtype, first.reason)
+        self.starts = np.cumsum([0, *counts])
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for (inputs, own), start in zip(self.parts, self.starts, strict=False):
+            at = np.flatnonzero((rows >= start) & (rows < start + len(own)))
+            out[at] = inputs[own[rows[at] - start]]
+
+
+def fill(out: np.ndarray, inputs: Any, rows: np.ndarray) -> None:
+    """Write the examples `rows` of an array or of Stored into `out` [n, ...]."""
+    if isinstance(inputs, Stored):
+        inputs.fill(out, rows)
+    else:
+        np.take(inputs, rows, axis=0, out=out, mode="clip")  # which needs no copy
+
+
+def check_unchanged(path: str, stamp: tuple[int, int, int]) -> None:
+    """Raises RunError where the file isn't as it was."""
+    try:
+        now = tree.stamp(os.stat(path))
+    except OSError as error:
+        raise RunError(f"{path} can't be read any more: {error.strerror}.") from None
+    if now != stamp:
+        raise RunError(f"{path} has changed since the run began: put it back.")

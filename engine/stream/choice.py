@@ -1,0 +1,131 @@
+"""How a run's set is streamed, why, and what its programs are given of it."""
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Sharding
+
+from engine.data import Data, Subset, place
+from engine.devices import choose, mesh
+from engine.errors import RequestError
+from engine.feed import Chunk
+from engine.loop import eval_batch
+from engine.place import Place
+from engine.programs import memory
+from engine.sources.dataset import Split
+from engine.sources.stored import Stored
+from engine.stream.pieces import Part
+
+if TYPE_CHECKING:
+    from engine.setup import Setup
+
+CHUNK = 32 * 2**20  # bytes: the first of larger ones is waited for longer
+WORKERS = 16
+
+
+class Stream(NamedTuple):
+    """The two parts of an epoch, read by so many `workers` (0: by this process), and why."""
+
+    train: Part
+    validation: Part
+    workers: int
+    reason: str
+
+    def __str__(self) -> str:
+        by = f"{self.workers} worker processes" if self.workers > 1 else \
+            "a worker process" if self.workers else "this process"
+        size = math.prod(self.train.shape) * self.train.inputs.dtype.itemsize
+        return (f"{self.reason}; {self.train.chunks:,} chunks an epoch of {size / 1e6:,.1f} MB, "
+                f"read by {by}")
+
+    def given(self, cut: Data, where: Sharding) -> Data:
+        """What the programs take for `cut`: rows and targets on the device, a chunk's shape."""
+        targets: dict[int, Any] = {}
+
+        def one(subset: Subset, part: Part) -> Subset:
+            split = subset.split
+            if id(split) not in targets:  # a split that both subsets share lies there once
+                targets[id(split)] = mesh.put(split.targets, where)
+            inputs = jax.ShapeDtypeStruct(part.shape, part.inputs.dtype, sharding=where)
+            chunk = Chunk(inputs, np.int32(0))
+            return Subset(Split(chunk, targets[id(split)]), mesh.put(subset.rows, where))
+
+        return Data(one(cut.train, self.train), one(cut.validation, self.validation),
+                    cut.num_outputs)
+
+    def on_host(self, validation: Subset) -> Subset:
+        """What `given` made of the validation examples, with their inputs."""
+        part = self.validation
+        return Subset(Split(part.inputs, np.asarray(validation.split.targets)), part.rows)
+
+
+def why(place: Place, parts: Data, device: jax.Device) -> str:
+    """Why the examples are to be streamed; '' where they are to lie on the device."""
+    both = parts.train.split, parts.validation.split
+    splits = {id(split): split.inputs for split in both}.values()
+    need = sum(math.prod(x.shape) * x.dtype.itemsize for x in splits) / 1e9
+    room = memory.free(device)
+    if place.stream:
+        return "as asked"
+    if isinstance(parts.train.split.inputs, Stored):
+        return parts.train.split.inputs.reason
+    if room is not None and need > room / 1e9:
+        return f"its {need:,.1f} GB don't fit the {room / 1e9:,.1f} GB that the device has free"
+    return ""
+
+
+def laid(ready: "Setup") -> "Setup":
+    """With the data, cut and on the host, on the device, or with a stream where that has no room.
+    Raises RequestError among several processes, which can't stream."""
+    parts, where = ready.data, ready.everywhere
+    reason = why(ready.request.place, parts, ready.device)
+    if not reason:
+        try:
+            return ready._replace(data=place(parts, where))
+        except jax.errors.JaxRuntimeError as error:
+            if not memory.exhausted(error):
+                raise
+            reason = "it doesn't fit the device's memory"
+    found = stream_of(ready, reason)
+    ready.host.console.print(f"stream: {found}")
+    # A resumed run is to stream again, whatever memory it finds.
+    asked = ready.request._replace(place=replace(ready.request.place, stream=True))
+    return ready._replace(request=asked, data=found.given(parts, where), stream=found)
+
+
+def stream_of(ready: "Setup", reason: str) -> Stream:
+    """How the set of a run, cut and on the host, is to be streamed."""
+    if jax.process_count() > 1:
+        raise RequestError(f"{ready.dataset.name} would be streamed ({reason}), which one process "
+                           "alone can do, on all of its devices: start one.", shared=True)
+    cut, asked, batch = ready.data, ready.request.place.workers, ready.config.batch_size
+    workers = 0  # what lies in memory is read at once
+    if isinstance(cut.train.split.inputs, Stored):
+        workers = min(choose.cores() - 1 or 1, WORKERS) if asked < 0 else asked
+    most = min(CHUNK, _room(workers))
+    return Stream(part_of(ready, cut.train, most, batch), part_of(ready, cut.validation, most),
+                  workers, reason)
+
+
+def _room(workers: int) -> int:
+    """Bytes of a chunk, of which so many are in memory at once: a quarter of what is free, and half
+    of what workers can hand over."""
+    memory, shared = choose.host_memory(), Path("/dev/shm")
+    found = [memory[1] // 4 // (2 * workers + 4)] if memory else []
+    if workers and shared.is_dir():
+        found.append(shutil.disk_usage(shared).free // 2 // (2 * workers + 4))
+    return min(found, default=CHUNK)
+
+
+def part_of(ready: "Setup", subset: Subset, most: int, batch: int = 0) -> Part:
+    """Of examples to train on in batches, or of those of an evaluation: chunks of `most` bytes, and
+    of a batch at least."""
+    drawn, batch = batch > 0, batch or eval_batch(ready.learner)
+    inputs, turns = subset.split.inputs, -(-len(subset.rows) // batch)
+    example = math.prod(inputs.shape[1:]) * inputs.dtype.itemsize
+    return Part(inputs, subset.rows, batch, min(max(1, most // (batch * example)), turns), drawn)

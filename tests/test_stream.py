@@ -1,0 +1,231 @@
+"""A streamed run equals the resident one, bit for bit, and fails in one line."""
+
+import json
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import Normed, Tiny, random_split
+from PIL import Image
+
+from engine.config import Config, Hyper, Reading
+from engine.errors import RequestError, RunError
+from engine.feed import Chunk, after, batch_at
+from engine.job import host
+from engine.place import Place
+from engine.report import run as report
+from engine.request import Request
+from engine.run import fit
+from engine.setup import settle
+from engine.sources import arrays, image_folder, pictures
+from engine.sources.dataset import Dataset, Split
+from engine.stream import choice
+from engine.stream.pieces import Closed, Orders, Part, Pieces
+from engine.sweep import group
+from engine.sweep.space import Trial
+
+MEASURED = ("examples_per_second", "seconds_train", "seconds_compile")
+SIDE = 18
+
+
+def data() -> Dataset:
+    """37 and 71 pictures: no batch divides them."""
+    splits = {"train": random_split(37), "test": random_split(71, seed=1)}
+    return Dataset("own", ("a", "b", "c", "d"), splits, "of this test")
+
+
+def written(folder: Path) -> Path:
+    """The same as files."""
+    for name, split in data().splits.items():
+        for number, (picture, label) in enumerate(zip(*split, strict=True)):
+            path = folder / name / "abcd"[label] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture[..., 0]).save(path)
+    return folder
+
+
+def rows(run_dir: Path) -> list[dict]:
+    """history.jsonl without the timings, which no two runs share."""
+    lines = (run_dir / "history.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Without the pictures of a report, which take the most of a short run's time."""
+    monkeypatch.setattr(report, "write", lambda *_: None)
+
+
+def ran(folder: Path, config: Config, of: object = None, **place):
+    return fit(config, Hyper(), Place(run_dir=str(folder), **place), of, quiet=True)
+
+
+def assert_same_runs(a, b) -> None:
+    for x, y in zip(jax.tree.leaves(a.state), jax.tree.leaves(b.state), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert rows(a.path) == rows(b.path)
+    scores = [json.loads((run.path / "metrics.json").read_text()) for run in (a, b)]
+    assert [{k: v for k, v in found.items() if k not in MEASURED} for found in scores][0] == \
+        {k: v for k, v in scores[1].items() if k not in MEASURED}
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Of two batches of eight."""
+    monkeypatch.setattr(choice, "CHUNK", 2 * 8 * SIDE * SIDE)
+
+
+@pytest.mark.parametrize("model, validation", [
+    (Normed, "2/5"), pytest.param(Tiny, "2/5", marks=pytest.mark.slow),
+    pytest.param(Normed, "test", marks=pytest.mark.slow),
+])
+def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation):
+    """In parameters, history and scores: of an epoch of three chunks, the last not full."""
+    config = Config(model=model, batch_size=8, epochs=2, validation_split=validation)
+    resident = ran(tmp_path / "resident", config, data())
+    assert_same_runs(resident, ran(tmp_path / "streamed", config, data(), stream=True))
+
+
+@pytest.mark.parametrize("workers", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 2))])
+def test_a_folder_read_by_workers_equals_the_one_in_memory(tmp_path, undrawn, workers):
+    name = f"image_folder:{written(tmp_path / 'pictures')}"
+    config = Config(dataset=name, model=Tiny, batch_size=8, epochs=2)
+    resident = ran(tmp_path / "resident", config)
+    streamed = ran(tmp_path / "streamed", config, stream=True, workers=workers)
+    assert_same_runs(resident, streamed)
+    assert json.loads((streamed.path / "config.json").read_text())["config"]["stream"]
+
+
+@pytest.mark.parametrize("batches", [1, 2, 5])
+def test_chunks_hold_the_order_whatever_their_size(batches):
+    """Two epochs, each of 37 drawn anew and 11 as they stand, from any chunk on."""
+    draw = np.random.default_rng(0)
+    inputs, others = draw.integers(0, 256, (2, 50, 3), np.uint8)
+    orders = [draw.permutation(50)[:37] for _ in range(2)]
+    fixed = np.arange(11)[::-1]
+    parts = (Part(inputs, orders[0], 8, batches, True), Part(others, fixed, 4, batches, False))
+    pieces = Pieces(parts, 2, lambda epoch: orders[epoch])
+    found = [pieces[number] for number in range(len(pieces))]
+    per = parts[0].chunks
+    for epoch in range(2):
+        own = found[epoch * pieces.each : (epoch + 1) * pieces.each]
+        for chunks, array, order in ((own[:per], inputs, orders[epoch]),
+                                     (own[per:], others, fixed)):
+            met = np.concatenate(chunks)
+            np.testing.assert_array_equal(met[: len(order)], array[order])
+            assert (met[len(order) :] == array[order[-1]]).all()
+
+
+def test_a_batch_of_a_chunk_is_the_one_of_the_whole_split():
+    """Its masked slots too; and where an order lacks its beginning."""
+    split = random_split(37)
+    order = jax.numpy.asarray(np.random.default_rng(0).permutation(37), np.int32)
+    padded = np.append(order, [order[-1]] * 11)
+    for position in range(5):
+        first = position // 2 * 16
+        inputs = jax.numpy.asarray(split.inputs[padded[first : first + 16]])
+        chunk = jax.device_put(split)._replace(inputs=Chunk(inputs, np.int32(first)))
+        whole, part = (batch_at(x, order, position, 8) for x in (jax.device_put(split), chunk))
+        jax.tree.map(np.testing.assert_array_equal, whole, part)
+    last = [batch_at(after(x, 32), order[32:], 0, 5) for x in (jax.device_put(split), chunk)]
+    jax.tree.map(np.testing.assert_array_equal, *last)
+
+
+def test_whoever_waits_for_an_order_that_never_comes_is_let_go():
+    orders = Orders(shared=True)
+    orders.write(0, np.arange(3))
+    remote, arguments = orders.__reduce__()
+    worker = remote(*arguments)
+    np.testing.assert_array_equal(worker(0), orders(0))
+    orders.close()
+    for one in (orders, worker):
+        with pytest.raises(Closed):
+            one(1)
+
+
+def test_pictures_are_stored_as_they_are_decoded(tmp_path):
+    """In the same order, of the same targets; one that changed or vanished is named."""
+    path = str(written(tmp_path / "pictures"))
+    whole, stored = image_folder.load(path, Reading()), pictures.load(path, Reading(), None, "so")
+    assert whole.classes == stored.classes and whole.splits.keys() == stored.splits.keys()
+    for name, split in whole.splits.items():
+        inputs = stored.splits[name].inputs
+        assert (inputs.shape, inputs.dtype) == (split.inputs.shape, split.inputs.dtype)
+        np.testing.assert_array_equal(inputs[:], split.inputs)
+        np.testing.assert_array_equal(stored.splits[name].targets, split.targets)
+    inputs = stored.splits["train"].inputs
+    changed, gone = (os.path.join(path, inputs.names[row]) for row in (3, 5))
+    os.utime(changed, (0, 0))
+    os.remove(gone)
+    for file, row in ((changed, 3), (gone, 5)):
+        with pytest.raises(RunError, match=os.path.basename(file)):
+            inputs[np.array([row])]
+    assert pictures.load(path, Reading(), None, "").fingerprint != stored.fingerprint
+
+
+class Sequence:
+    """Counts how often each example was asked for."""
+
+    def __init__(self, split: Split):
+        self.split, self.asked = split, np.zeros(len(split.targets), int)
+
+    def __len__(self) -> int:
+        return len(self.asked)
+
+    def __getitem__(self, index: int):
+        self.asked[index] += 1
+        return self.split.inputs[index], self.split.targets[index]
+
+
+def test_a_sequence_is_asked_again_for_what_is_needed():
+    split = random_split(37)
+    sequence, other = Sequence(split), Sequence(random_split(37, seed=2))
+    whole, stored = arrays.of(sequence), arrays.of(sequence, stream=True)
+    found = stored.splits["train"]
+    assert (sequence.asked == 2).all()
+    np.testing.assert_array_equal(found.inputs[np.array([4, 2])], split.inputs[[4, 2]])
+    assert sequence.asked.sum() == 2 * 37 + 2
+    np.testing.assert_array_equal(found.targets, whole.splits["train"].targets)
+    assert stored.fingerprint == arrays.of(sequence, stream=True).fingerprint
+    assert stored.fingerprint != arrays.of(other, stream=True).fingerprint
+
+
+def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeypatch, capsys):
+    """The host's, of pictures and of a sequence; the device's, of arrays."""
+    from engine import sources
+    from engine.programs import memory
+    from engine.sources import dataset
+
+    for module in (dataset, arrays):
+        monkeypatch.setattr(module, "host_memory", lambda: (10_000, 10_000))
+    name = f"image_folder:{written(tmp_path / 'pictures')}"
+    inputs = sources.load(name).splits["train"].inputs
+    assert "108 pictures of 18 × 18 × 1 are more than the 30" in inputs.reason
+    assert "are more than the 0.0 GB" in arrays.of(Sequence(random_split(37))).splits[
+        "train"].inputs.reason
+    request = Request(Config(model=Tiny, batch_size=8), Hyper(), Place(device="cpu"))
+    monkeypatch.setattr(memory, "free", lambda _: 10_000)
+    here = host.begin(request.place)
+    ready = settle(request, data(), here)
+    assert ready.stream and "don't fit the 0.0 GB that the" in capsys.readouterr().out
+    trial = Trial(0, request.config, request.hyper, {})
+    with pytest.raises(RequestError, match="a population has its examples on the device"):
+        group.assemble(0, [trial], request, data(), here)
+
+
+def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path, undrawn):
+    folder = written(tmp_path / "pictures")
+    config = Config(dataset=f"image_folder:{folder}", model=Tiny, batch_size=8, epochs=50)
+
+    def lose(row: dict) -> None:
+        if row["epoch"] == 2:
+            next((folder / "train").rglob("*.png")).unlink(missing_ok=True)
+
+    with pytest.raises(RunError, match="can't be read any more.*Go on with: .*--resume") as told:
+        fit(config, Hyper(), Place(run_dir=str(tmp_path / "run"), stream=True, workers=0),
+            quiet=True, loggers=[lose])
+    assert told.value.status == 1 and "\n" not in str(told.value)
+    assert len(rows(tmp_path / "run")) >= 2
+    assert [p for p in (tmp_path / "run" / "checkpoints").glob("*") if p.name.isdigit()]
