@@ -40,7 +40,7 @@ def most():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line)
 
 
-shape = image.check(sys.argv[1])
+shape = image.check(sys.argv[1]).shape
 before = most()
 image.read(sys.argv[1], (32, 32, shape[2]))
 print((most() - before) / 1024)

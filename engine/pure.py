@@ -8,7 +8,8 @@ from jax import Array
 
 from engine.checks import check
 from engine.config import Config, durations
-from engine.data import Data, place
+from engine.data import Data, place, validation_of
+from engine.errors import RequestError
 from engine.job.host import Host
 from engine.loggers.progress import plain_console
 from engine.request import Request
@@ -53,8 +54,14 @@ def data_for(config: Config, data: Any = None) -> Data:
     """
     where = jnp.zeros(()).sharding
     (device,) = where.device_set
-    request, dataset = load(Request(config, data=data), Host(device, plain_console()))
-    return place(featured(request, dataset)[1], where)
+    host = Host(device, plain_console())
+    request, dataset = load(Request(config, data=data), host)
+    _, parts, columns = featured(request, dataset)
+    if columns:
+        raise RequestError(f"{dataset.name} is a table, whose columns train doesn't know: give "
+                           "arrays (x, y) of its numbers, or let fit learn it.")
+    host.console.print(f"validation: {validation_of(dataset, request.config.parts)}")
+    return place(parts, where)
 
 
 def history_row(task: Task, tally: Any, sums: Any) -> dict[str, Array]:

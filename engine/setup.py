@@ -33,11 +33,10 @@ from engine.tasks.regression import Regression
 
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
-    several; `columns` are those that a table's features were made of; `judged`, on the host, is
-    what the trained model is scored on, called `judges`, or None where that is the validation;
-    `files` has the SHA-256 of each file of the user's, by its field; `root` is the key of the run,
-    `order` that of its shuffles. Where there is a `stream`, the inputs of `data` are a chunk's
-    shape alone."""
+    several; a table's features were made of `columns`; `judged`, on the host, is what the trained
+    model is scored on, called `judges`, or None where that is the validation; `files` has the
+    SHA-256 of the user's, by field; `root` is the run's key, `order` that of its shuffles. Where
+    there is a `stream`, the inputs of `data` are a chunk's shape alone."""
 
     request: Request
     hyper: Any
@@ -148,8 +147,7 @@ def featured(
     if not is_frame(split.inputs):
         return dataset, cut, columns
     if columns is None:
-        numbers = bring.task(request.config).kind == "numbers"
-        targets = split.targets[rows] if numbers else None
+        targets = split.targets[rows] if bring.task(request.config).kind == "numbers" else None
         columns = Columns.fit(split.inputs.iloc[rows], request.config.reading, targets)
     dataset = columns.encoded(dataset)
     return dataset, data.partition(dataset, request.config), columns

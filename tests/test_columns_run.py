@@ -35,7 +35,7 @@ def passengers(count: int = 200, seed: int = 0):
 
 
 def config(**changes) -> Config:
-    return Config(**{"model": "mlp", "epochs": 3, "validation_split": "0.2", "embed": True}
+    return Config(**{"model": "mlp", "epochs": 2, "validation_split": "0.2", "embed": True}
                   | changes)
 
 
@@ -89,8 +89,8 @@ def test_eval_makes_the_features_as_the_run_did(run):
 
 def test_a_run_goes_on_with_the_columns_that_it_has(run, tmp_path):
     path = shutil.copytree(run.path, tmp_path / "run")
-    longer = fit(config(epochs=4), Hyper(1e-2), data=passengers(), resume=path, quiet=True)
-    assert len(longer.history) == 4 and longer.columns == run.columns
+    longer = fit(config(epochs=3), Hyper(1e-2), data=passengers(), resume=path, quiet=True)
+    assert len(longer.history) == 3 and longer.columns == run.columns
     content = json.loads((path / "config.json").read_text()) | {"columns": "0" * 64}
     (path / "config.json").write_text(json.dumps(content))
     with pytest.raises(RequestError, match="whose table became other features"):
@@ -139,20 +139,21 @@ def test_a_run_of_arrays_takes_no_table(tmp_path):
 
 
 def test_numbers_are_learned_standardised_and_told_as_they_are(tmp_path):
-    """Of a line far from 0, at the rate that suits any table: exact, but for the last steps."""
+    """Of a line far from 0, by plain gradient descent at a rate that suits any table: a squared
+    gradient of 600 a unit would diverge at once."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(5, 3, 300), "b": rng.normal(-1000, 200, 300)})
-    y = 5_000 + 300 * frame["a"] - 2 * frame["b"]
-    run = fit(Config(model="linear", task="regression", epochs=40, validation_split="0.2"),
-              Hyper(1e-2), Place(run_dir=str(tmp_path / "run")), data=(frame, y), quiet=True)
+    y = 5_000 + 300 * frame["a"] - 2 * frame["b"] + rng.normal(0, 20, 300)
+    run = fit(Config(model="linear", optimizer="sgd", epochs=6, validation_split="0.2"),
+              Hyper(0.2), Place(run_dir=str(tmp_path / "run")), data=(frame, y), quiet=True)
     rows = partition(arrays.of((frame, y), "numbers"), Config(validation_split="0.2")).train.rows
     assert run.columns.target_mean == pytest.approx((np.float32(y)[rows].mean(),))
     assert run.columns.target_scale == pytest.approx((np.float32(y)[rows].std(),))
-    assert run.metrics["r2"] > 0.9999 and run.metrics["loss"] < 1e-4
-    np.testing.assert_allclose(load(run.path).predict(frame)[:, 0], y, atol=20)
+    assert run.metrics["r2"] > 0.999 and run.metrics["loss"] < 1e-3
+    np.testing.assert_allclose(load(run.path).predict(frame)[:, 0], y, atol=100)
     held = np.setdiff1d(np.arange(300), rows)
     error = run.predict(frame.iloc[held])[:, 0] - y[held]
-    assert run.metrics["mse"] == pytest.approx(np.square(error).mean(), rel=1e-3)
+    assert run.metrics["mse"] == pytest.approx(np.square(error).mean(), rel=1e-4)
 
 
 def test_each_fold_of_a_table_has_features_of_its_own():

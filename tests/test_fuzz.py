@@ -412,7 +412,7 @@ CELLS = st.sampled_from(["label", "cat", "0", "255", "256", "-1", "1.5", "nan", 
 ROWS = st.lists(st.lists(CELLS, max_size=5).map(",".join), max_size=5)
 
 
-@settings(max_examples=400)
+@MANY
 @given(damaged(TABLE) | st.binary(max_size=60)
        | ROWS.map(lambda rows: "\n".join(rows).encode(errors="surrogatepass"))
        | ROWS.map(lambda rows: TABLE + "\n".join(rows).encode(errors="surrogatepass")),

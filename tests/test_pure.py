@@ -75,12 +75,21 @@ def test_a_key_of_the_seed_gives_what_fit_computes(small):
 def test_data_without_a_part_to_validate_on_lend_it_a_tenth(small, capsys):
     """As fit does, and says; both parts are rows of one split, which lies on the device once."""
     inputs, targets = map(np.asarray, small.train.split)
-    found = data_for(CONFIG, (inputs, targets.astype(float)))
-    assert "a tenth" in capsys.readouterr().out
+    config = dataclasses.replace(CONFIG, validation_split=Config.validation_split)
+    found = data_for(config, (inputs, targets.astype(float)))
+    assert capsys.readouterr().out == "validation: 0.1\n"
     assert found.train.split.inputs is found.validation.split.inputs
     rows = np.concatenate([found.train.rows, found.validation.rows])
-    assert len(found.validation.rows) == 4 and sorted(rows) == [*range(37)]
+    assert 3 <= len(found.validation.rows) <= 5 and sorted(rows) == [*range(37)]
     np.testing.assert_array_equal(found.train.split.targets, targets)
+
+
+def test_a_table_is_not_learned_without_its_columns(tmp_path):
+    rows = [f"{n},{'ab'[n % 2]}{n % 3},{n % 2}" for n in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["size,name,label", *rows]) + "\n")
+    config = Config(dataset=f"csv:{tmp_path}/t.csv", batch_size=8)
+    with pytest.raises(RequestError, match="is a table, whose columns train doesn't know"):
+        data_for(config)
 
 
 class Dropped(nnx.Module):

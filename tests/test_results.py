@@ -40,7 +40,7 @@ def test_a_recipe_is_the_trial_to_the_last_bit(tmp_path, config, hyper):
 
 
 def test_a_recipe_says_what_it_is_and_only_what_differs():
-    trial = Trial(0, Config(epochs=3), Hyper(momentum=0.5), {})
+    trial = Trial(0, Config(task="classification", epochs=3), Hyper(momentum=0.5), {})
     assert results.recipe(trial, "python launch.py sweep --seeds 2", "validation accuracy",
                           0.98765) == (
         '"""The best setting of a sweep: validation accuracy 0.9877.\n\n'

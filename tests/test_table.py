@@ -138,6 +138,11 @@ def test_every_way_to_write_it_is_the_same(content, read):
     assert sound.fingerprint == found.fingerprint
 
 
+def test_the_one_column_that_is_no_pixel_is_learned(read):
+    found = read("kind,p0,p1,p2,p3\ncat,0,1,2,3\ndog,255,254,253,252\n")
+    assert "the column 'kind' is learned, as the one that is no pixel" in found.notes
+
+
 def test_fractions_of_one_are_pictures_as_they_are(read):
     names = ",".join(f"x{n}" for n in range(64))
     values = np.random.default_rng(0).random((3, 64)).round(4)

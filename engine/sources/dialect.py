@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
-MOST_COLUMNS = 1 << 17  # each is an object in the reader: of pixels so many take a GB and 20 s
+MOST_COLUMNS = 1 << 17  # each is an object to the reader: so many pixels take a GB and 45 s
 MOST_LINE = 1 << 24
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NAN", "NULL", "null",
            "None")  # fmt: skip

@@ -56,6 +56,7 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
 def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[str]) -> Dataset:
     """Of the files as they were read. Raises Unreadable."""
     first, apart = found["train"], (learned, reading.group)
+    how = _how(list(first.columns), learned, reading)
     if reading.group and reading.group not in first.columns:
         raise target.lacking(list(first.columns), reading.group)
     found = {split: alike(part, first, apart) for split, part in found.items()}
@@ -67,7 +68,7 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
     inputs, told = pixels.pictures(features, reading.pixels)
-    notes = [*_told(found, learned, reading), *notes, *filter(None, [told]),
+    notes = [*_told(found, learned, how), *notes, *filter(None, [told]),
              *([] if inputs else sheet.doubtful(features["train"]))]
     if not inputs and reading.image_size:
         raise Unreadable("its columns are no pixels, which --image_size could resize",
@@ -86,13 +87,19 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
 
-def _told(found: Mapping[str, Sheet], learned: str, reading: Reading) -> list[str]:
+def _how(names: list[str], learned: str, reading: Reading) -> str:
+    """How it was found which of the columns is learned."""
+    if reading.target:
+        return "as --target says"
+    if target.named(names) == learned:
+        return "by its name"
+    return f"as the last of {len(names):,} columns" if names[-1] == learned else (
+        "as the one that is no pixel")
+
+
+def _told(found: Mapping[str, Sheet], learned: str, how: str) -> list[str]:
     """How each file was read, and what of it is learned."""
     notes = [f"{split}: {note}" for split, part in found.items() for note in part.notes]
-    names = list(found["train"].columns)
-    how = ("as --target says" if reading.target else "by its name"
-           if target.named(names) == learned else f"as the last of {len(names):,} columns"
-           if names[-1] == learned else "as the one that is no pixel")
     notes.append(f"the column {learned!r} is learned, {how}")
     notes += [f"{split} has no column {learned!r}: its {len(part.columns):,} rows are unlabelled"
               for split, part in found.items() if learned not in part.columns]

@@ -13,6 +13,7 @@ from harness import DIGITS, ended, epochs, finished, job, run, until
 from test_run import assert_same_bits, final_state
 
 pytestmark = pytest.mark.slow
+MANY_FILES = (*DIGITS, "--model", "cnn")  # of a checkpoint, which fails at one or another
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_script_of_the_users_own_ends_too(inodes, disk, tmp_path, outcome):
 def test_a_sweep_whose_save_fails_ends_within_seconds(inodes, disk, outcome):
     """In its first save or its second, at the beginning of one or in its midst."""
     with_inodes(disk, inodes)
-    process = run("sweep", "--sweep", "learning_rate=1e-3,2e-3", *DIGITS, "--epochs", 2,
+    process = run("sweep", "--sweep", "learning_rate=1e-3,2e-3", *MANY_FILES, "--epochs", 2,
                   "--run_dir", disk / "run")
     until(lambda: epochs(disk / "run" / "1") >= 1, process)
     began = time.monotonic()
@@ -99,7 +100,7 @@ def test_a_sweep_whose_save_fails_ends_within_seconds(inodes, disk, outcome):
 def test_two_processes_whose_save_fails_end_within_seconds(inodes, more, disk, outcome):
     """Orbax has one that failed wait for the others, who wait for it: for twenty minutes."""
     with_inodes(disk, inodes)
-    processes = job(2, *DIGITS, *more, "--epochs", 2, "--run_dir", disk / "run")
+    processes = job(2, *MANY_FILES, *more, "--epochs", 2, "--run_dir", disk / "run")
     until(lambda: epochs(disk / "run") >= 1, processes[0])
     began = time.monotonic()
     (first, printed), (second, _) = map(ended, processes)

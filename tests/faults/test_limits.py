@@ -7,6 +7,7 @@ from harness import DIGITS, ended, epochs, finished, patched, run
 from test_run import assert_same_bits, final_state
 
 pytestmark = pytest.mark.slow
+LARGE = (*DIGITS, "--model", "cnn")  # a checkpoint, which comes up against a limit
 
 
 def limited(tmp_path, name: str, most: int) -> dict[str, str]:
@@ -30,8 +31,8 @@ def told(process) -> str:
 ])
 def test_a_limit_is_told_and_what_was_saved_goes_on(name, most, said, tmp_path, outcome):
     whole, folder = tmp_path / "whole", tmp_path / "run"
-    finished(run(*DIGITS, "--epochs", 4, "--run_dir", whole))
-    finished(run(*DIGITS, "--epochs", 2, "--run_dir", folder))
+    finished(run(*LARGE, "--epochs", 4, "--run_dir", whole))
+    finished(run(*LARGE, "--epochs", 2, "--run_dir", folder))
     line = told(run("--resume", folder, "--epochs", 4, **limited(tmp_path, name, most)))
     assert said in line
     assert int(final_state(folder).step) >= 30
@@ -44,17 +45,17 @@ def test_a_run_in_another_encoding_is_refused_and_its_folder_left(tmp_path, outc
     """Neither Orbax nor TensorStore can write or read there."""
     other = tmp_path / os.fsdecode(b"latin-\xff")
     other.mkdir()
-    finished(run(*DIGITS, "--epochs", 1, "--run_dir", tmp_path / "run"))
+    finished(run(*LARGE, "--epochs", 1, "--run_dir", tmp_path / "run"))
     (tmp_path / "run").rename(other / "run")
     before = sorted(path.name for path in other.rglob("*"))
     here, refused = os.getcwd(), 0
     try:
         os.chdir(other)
         picture = "run/curves.png"
-        for words in ((*DIGITS, "--epochs", 1, "--run_dir", "new"), ("--resume", "run"),
+        for words in ((*LARGE, "--epochs", 1, "--run_dir", "new"), ("--resume", "run"),
                       ("eval", "--run_dir", "run"), ("predict", "--run_dir", "run", picture),
-                      ("sweep", *DIGITS, "--seeds", 2, "--run_dir", "new"),
-                      (*DIGITS, "--run_dir", other / "new")):
+                      ("sweep", *LARGE, "--seeds", 2, "--run_dir", "new"),
+                      (*LARGE, "--run_dir", other / "new")):
             status, printed = ended(run(*words))
             assert status == 2 and "Epoch" not in printed and "Traceback" not in printed, printed
             assert "is a name that is not UTF-8" in printed.splitlines()[-1], printed
