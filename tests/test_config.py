@@ -194,11 +194,14 @@ def test_a_record_of_before_reads(tmp_path):
     """Commit a58dec9's names the loss and knew a model_parallel."""
     old = record.to_json(Request(place=Place(run_dir="x")))
     old["config"] |= {"loss": "softmax_cross_entropy", "model_parallel": 1}
-    for name in ("task", "threshold", "augment"):
+    for name in ("task", "threshold", "augment", "validation_split"):
         del old["config"][name]
     folder.write_config(tmp_path, old | {"fingerprint": "0"})
-    assert record.read(tmp_path / "config.json").request == Request(place=Place(run_dir="x"))
-    record.compare(tmp_path, Request(), {"fingerprint": "0"})
+    now = Config(task="classification", validation_split="test")  # the defaults of then
+    assert record.read(tmp_path / "config.json").request == Request(now, place=Place(run_dir="x"))
+    record.compare(tmp_path, Request(now), {"fingerprint": "0"})
+    with pytest.raises(RequestError, match="an older flaxmill, which drew --validation_split 0.1"):
+        record.same_draw(tmp_path, "0.1", old)
 
 
 def test_what_a_run_of_before_named_without_effect_keeps_nobody_from_it(tmp_path):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
-from engine import config, sources
+from engine import checks, config, sources
 from engine.command import flags
 from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError, RunError
@@ -122,8 +122,8 @@ def test_a_command_line(argv):
 def sound(path):
     """A configuration as `read` and `check` leave it."""
     saved = record.read(path).request
-    config.check(saved.config, saved.hyper)
-    config.check_fields(saved.place)
+    checks.check(saved.config, saved.hyper)
+    checks.check_fields(saved.place)
     return config.durations(saved.config, 1000)
 
 

@@ -27,7 +27,8 @@ from engine.report import run as report
 from engine.state import State
 from engine.store import caches
 
-DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu")
+DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu",
+          "--validation_split", "test")
 RUN = (*DIGITS, "--optimizer", "rmsprop", "--learning_rate", "0.002", "--epochs", "3", "--run_dir")
 OLD = ROOT / "tests" / "data" / "run-a58dec9"  # RUN's first epoch, on one device, by that commit
 

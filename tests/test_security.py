@@ -408,7 +408,7 @@ class Page(html.parser.HTMLParser):
 
 
 TAGS = {"html", "meta", "title", "style", "h1", "h2", "div", "b", "br", "span", "p", "table", "tr",
-        "th", "td", "img", "pre"}  # fmt: skip
+        "th", "td", "img", "pre", "ul", "li", "details", "summary"}  # fmt: skip
 NASTY = f'it\'s "quoted" {EVIL} </pre><script>alert(1)</script> $x$ &amp;'
 
 

@@ -276,7 +276,7 @@ def test_a_sweep_is_never_overwritten_and_resumed_as_begun(finished, tmp_path):
 
 
 def test_a_population_too_large_is_refused_with_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "free", lambda device: 10)
+    monkeypatch.setattr(memory, "free", lambda device: 7_000)
     with pytest.raises(RequestError, match=r"2 runs need .* MiB more even one at a time"):
         swept(tmp_path / "large", seeds=2, axes=())
     assert not (tmp_path / "large/sweep.json").exists()

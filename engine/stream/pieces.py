@@ -64,7 +64,7 @@ class Orders:
         if self._kept:
             path = _path(self._kept.name, epoch)
             with open(f"{path}.partial", "wb") as file:
-                np.save(file, rows)
+                np.save(file, rows, allow_pickle=False)
             os.replace(f"{path}.partial", path)
             _path(self._kept.name, epoch - 2).unlink(missing_ok=True)
 
@@ -95,7 +95,7 @@ class Written(NamedTuple):
             if not os.path.isdir(self.folder):
                 raise Closed
             time.sleep(WAIT)
-        return np.load(path, mmap_mode="r")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def close(self) -> None:
         """Where the run's process is no more."""
