@@ -225,7 +225,7 @@ def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
 def test_a_fold_is_judged_on_its_held_out_rows_and_a_static_field_is_a_program_each(
     tmp_path, capsys
 ):
-    config = dataclasses.replace(CONFIG, epochs=1)
+    config = dataclasses.replace(CONFIG, epochs=1, validation_split="auto")
     path = swept(tmp_path / "folds", "batch_size=8,16", config=config, folds=2)
     assert "4 runs in 2 programs, compiled one by one for batch_size" in capsys.readouterr().out
     rows = table(path)
@@ -285,7 +285,7 @@ def test_a_population_too_large_is_refused_with_numbers(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_program_too_large_is_left_out_and_the_others_reported(tmp_path, monkeypatch, capsys):
     """Then there is room: the sweep goes on with what it lacks."""
-    rooms, asked = [None], {"axes": ("batch_size=8,16",), "config": CONFIG, "seeds": 2}
+    rooms, asked = [None] * 3, {"axes": ("batch_size=8,16",), "config": CONFIG, "seeds": 2}
     with monkeypatch.context() as narrow:
         narrow.setattr(memory, "free", lambda device: rooms.pop() if rooms else 0)
         with pytest.raises(RequestError, match="2 runs need"):

@@ -110,7 +110,7 @@ def test_of_a_regression_the_lowest_error_is_the_best(own, capsys, pbt):
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(48, 3)).astype(np.float32)
     targets = inputs @ np.float32([[1.0], [-2.0], [0.5]])
-    config = Config(model=Tiny, task="regression", batch_size=8, epochs=3)
+    config = Config(model=Tiny, task="regression", validation_split="test", batch_size=8, epochs=3)
     search = Search(("learning_rate=1e-6,1e-2,1e-5",), pbt=pbt)
     data = {"train": (inputs[:32], targets[:32]), "test": (inputs[32:], targets[32:])}
     path = sweep.run(Request(config, Hyper(), Place(device="cpu", run_dir="r"), data), search)

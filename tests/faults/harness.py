@@ -15,7 +15,7 @@ from conftest import ONE_DEVICE, ROOT
 SMALL = Path(__file__).with_name("small.py")
 # What is hurt is a process, whatever it trains.
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu",
-          "--model", f"{SMALL}:Small")
+          "--validation_split", "test", "--model", f"{SMALL}:Small")
 STEPS = 15  # an epoch's
 SECONDS = 300
 
