@@ -13,7 +13,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from archives import BODIES, CIFAR10, GREYS, in_order
 from harness import ended, finished, patched, run, until
