@@ -30,6 +30,11 @@ class Subset(NamedTuple):
         """Of one example: [H, W, C] of a picture."""
         return self.split.inputs.shape[1:]
 
+    @property
+    def targets(self) -> np.ndarray:
+        """Of its examples [N, ...], on the host."""
+        return np.asarray(self.split.targets)[np.asarray(self.rows)]
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -73,10 +78,6 @@ def _joined(parts: list[tuple[Split, np.ndarray]]) -> Split:
     return Split(pandas.concat(columns, ignore_index=True), targets)
 
 
-def _targets(subset: Subset) -> np.ndarray:
-    return np.asarray(subset.split.targets)[subset.rows]
-
-
 def unlabelled(targets: np.ndarray) -> np.ndarray:
     """Which of targets [N, ...] are none, bool [N]."""
     if np.issubdtype(targets.dtype, np.integer):
@@ -89,7 +90,7 @@ def unlabelled(targets: np.ndarray) -> np.ndarray:
 def labelled(subset: Subset, what: str, drop: bool) -> Subset:
     """The subset without its unlabelled examples. Raises RequestError unless they may be dropped,
     and where nothing is left."""
-    missing = unlabelled(_targets(subset))
+    missing = unlabelled(subset.targets)
     count, found = int(missing.sum()), len(missing)
     if not count:
         return subset
@@ -126,7 +127,7 @@ def _groups(dataset: Dataset, text: str) -> np.ndarray | None:
 
 
 def _refuse_one_class(dataset: Dataset, text: str, train: Subset) -> None:
-    targets = _targets(train)
+    targets = train.targets
     if targets.ndim == 1 and len(seen := np.unique(targets)) == 1:
         raise RequestError(
             f"--train_split {text} of {dataset.name}: all {len(targets):,} training "
@@ -154,7 +155,7 @@ def partition(dataset: Dataset, config: Config) -> Data:
         validation = labelled(validation, text, drop)
     else:
         groups = _groups(dataset, asked.train)
-        out = splits.parted(_targets(train), share,
+        out = splits.parted(train.targets, share,
                             None if groups is None else groups[train.rows])
         train, validation = (train._replace(rows=train.rows[~out]),
                              train._replace(rows=train.rows[out]))

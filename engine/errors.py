@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 NEAR = 0.72  # of two words' letters in common; a test holds some that are and some that aren't
 
@@ -52,6 +52,12 @@ def visible(text: object, kept: str = "\n") -> str:
     file can't move a terminal's cursor, nor add a column or a line."""
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode()
                    for c in str(text))
+
+
+def some(texts: Sequence[str], most: int = 10) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def check_utf8(text: object) -> None:

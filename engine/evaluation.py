@@ -60,8 +60,7 @@ def _judged(
     sums = evaluate(variables=variables, subset=subset)
     inputs = subset.split.inputs[subset.rows]
     predicted = jax.device_get(jax.jit(learner.predict)(variables, inputs))
-    return Judged(jax.device_get(sums), predicted,
-                  np.asarray(subset.split.targets)[np.asarray(subset.rows)],
+    return Judged(jax.device_get(sums), predicted, subset.targets,
                   lambda which: np.asarray(inputs[which]))
 
 

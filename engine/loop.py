@@ -105,7 +105,13 @@ def segment(
 
 def eval_batch(learner: "Gradient") -> int:
     """Examples that an evaluation computes at once, over all devices."""
-    return EVAL_BATCH * (learner.spread.shares if learner.spread else 1)
+    return EVAL_BATCH * learner.shares
+
+
+def predict_batch(learner: "Gradient", count: int) -> int:
+    """Of `count` to predict, how many at once: as even as may be, one program for all."""
+    turns = -(-count // eval_batch(learner))
+    return learner.shares * -(-count // (turns * learner.shares))
 
 
 def evaluate(
@@ -136,9 +142,8 @@ def evaluate(
 def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     """What the task tells of each of `inputs` [N, ...], as a split holds them: [N, ...]."""
     spread, count = learner.spread, inputs.shape[0]
-    shares = spread.shares if spread else 1
-    turns = -(-count // (EVAL_BATCH * shares))
-    size = shares * -(-count // (turns * shares))  # as even as may be: one program for all
+    size = predict_batch(learner, count)
+    turns = -(-count // size)
     rows_N = jnp.arange(turns * size, dtype=jnp.int32) % count
 
     def some(rows_B: Array) -> Array:

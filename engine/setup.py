@@ -68,11 +68,6 @@ class Setup(NamedTuple):
         return self.host.device
 
     @property
-    def shares(self) -> int:
-        """Into how many parts a batch is cut."""
-        return self.spread.shares if self.spread else 1
-
-    @property
     def everywhere(self) -> Sharding:
         return mesh.everywhere(self.spread.mesh if self.spread else None, self.device)
 
@@ -198,10 +193,9 @@ def settle(
     variables = fitting.check(learner, request.hyper, lengths, cut)
     if not is_ours(config.model):
         _tell_formulation(learner, variables, cut.train.input_shape, host)
-    shares = spread.shares if spread else 1
-    size, reason = loop.microbatch_for(config, host.device.platform, shares, variables)
+    size, reason = loop.microbatch_for(config, host.device.platform, learner.shares, variables)
     if reason != loop.WHOLE_BATCH:
-        say(f"microbatch: {size or config.batch_size // shares} ({reason})")
+        say(f"microbatch: {size or config.batch_size // learner.shares} ({reason})")
     learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=size))
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(

@@ -68,7 +68,7 @@ def _accumulated(
     """`_learned` over microbatches, so many examples a device, that fit the cache; their sums are
     the whole batch's. Not for a network that keeps statistics, which a part has others of."""
     spread, microbatch = learner.spread, learner.config.microbatch
-    shares, size = spread.shares if spread else 1, batch.valid.shape[0]
+    shares, size = learner.shares, batch.valid.shape[0]
     count = size // (shares * (microbatch or size))
     if count < 2:
         return _learned(learner, state.variables, batch, hyper, dropout)

@@ -6,11 +6,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from engine.errors import RequestError, visible
+from engine.errors import RequestError, some, visible
 from engine.sources import image, tree
 from engine.sources.dataset import MOST_EXAMPLES
 
-SHOWN = 10
 TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _LONGEST = 1 << 16  # bytes of a line: a path has 4,096
 _MAGIC = frozenset("*?[")
@@ -47,9 +46,8 @@ def has_tables(files: Sequence[str]) -> bool:
 
 
 def shown(names: Sequence[str]) -> str:
-    """The first of `names`, and how many more there are."""
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(visible(name, "") for name in names[:SHOWN]) + more
+    """`some` of the names of files."""
+    return some([visible(name, "") for name in names])
 
 
 def _ending(path: str) -> str:

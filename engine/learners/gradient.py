@@ -31,6 +31,11 @@ class Gradient:
     task: Task
     spread: Spread | None = None
 
+    @property
+    def shares(self) -> int:
+        """Into how many parts a batch is cut."""
+        return self.spread.shares if self.spread else 1
+
     def apply(
         self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
         valid: Array | None = None,

@@ -3,6 +3,7 @@
 C: classes, N: examples.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,12 @@ from engine.sources.dataset import Dataset, content
 
 NAMED = 10  # classes that a line names
 MOST_COMPARED = 4_000_000_000  # bytes of inputs that are searched for equal examples
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of them in words."""
+    names = list(names)
+    return ", ".join(names[:NAMED]) + ", …" * (len(names) > NAMED)
 
 
 class Inventory(NamedTuple):
@@ -32,11 +39,10 @@ class Inventory(NamedTuple):
 
     def _classes(self) -> str:
         names = list(self.train)
-        shown = ", ".join(names[:NAMED]) + ", …" * (len(names) > NAMED)
         rarest, commonest = (pick(names, key=lambda n: (self.train[n], self.validation[n]))
                              for pick in (min, max))
         held = f"{self.train[rarest]:,} training and {self.validation[rarest]:,} validation"
-        head = f"classes: {len(names):,} ({shown})"
+        head = f"classes: {len(names):,} ({listed(names)})"
         if {*self.train.values()} == {self.train[rarest]} and \
                 {*self.validation.values()} == {self.validation[rarest]}:
             return f"{head}, each with {held} examples"
@@ -63,7 +69,7 @@ def taken(dataset: Dataset, data: Data, note: str) -> Inventory:
 
 def _counts(dataset: Dataset, subset: Subset) -> dict[str, int]:
     """Examples by class, in the classes' order."""
-    targets = np.asarray(subset.split.targets)[subset.rows]
+    targets = subset.targets
     if targets.ndim != 1:
         return {}
     found = np.bincount(targets, minlength=len(dataset.classes))
@@ -75,9 +81,8 @@ def _absent(train: dict[str, int], validation: dict[str, int]) -> list[str]:
     said = []
     for what, counts in (("training", train), ("validation", validation)):
         if none := [name for name, count in counts.items() if not count]:
-            more = ", …" * (len(none) > NAMED)
             said.append(f"{len(none):,} of {len(counts):,} classes have no {what} examples: "
-                        f"{', '.join(none[:NAMED])}{more}")
+                        f"{listed(none)}")
     return said
 
 
@@ -87,7 +92,9 @@ def _alike(data: Data) -> list[str]:
                if isinstance(subset.split.inputs, np.ndarray))
     if not 0 < size <= MOST_COMPARED:
         return []
-    train, validation = (content(subset.split.inputs[subset.rows])
+    hashed = {id(subset.split): subset.split.inputs for subset in (data.train, data.validation)}
+    hashed = {split: content(inputs) for split, inputs in hashed.items()}
+    train, validation = (hashed[id(subset.split)][subset.rows]
                          for subset in (data.train, data.validation))
     said, seen = [], np.unique(train)
     if double := len(train) - len(seen):

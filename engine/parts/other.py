@@ -11,12 +11,11 @@ from PIL import Image
 from engine.config import Parts
 from engine.data import Subset, labelled, named
 from engine.errors import RequestError
+from engine.parts.inventory import listed
 from engine.parts.splits import held_out
 from engine.sources import image, layout
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset, Split, is_frame
-
-_SHOWN = 10
 
 
 class Other(NamedTuple):
@@ -34,12 +33,12 @@ def split_of(dataset: Dataset, asked: str, typed: bool) -> str:
     splits = dataset.splits
     if typed and held_out(asked) is not None:
         raise RequestError(f"--validation_split {asked}: nothing of {dataset.name} was trained on, "
-                           f"from which a part could be held out: name one of {_listed(splits)}.")
+                           f"from which a part could be held out: name one of {listed(splits)}.")
     if typed:
         return asked
     usual = [name for name in (asked, "test", "validation") if name in splits]
     if not usual and len(splits) > 1:
-        raise RequestError(f"{dataset.name} has the splits {_listed(splits)}: say which is to "
+        raise RequestError(f"{dataset.name} has the splits {listed(splits)}: say which is to "
                            "judge, by --validation_split.")
     return next(iter(usual or splits))
 
@@ -53,15 +52,14 @@ def examples(
     Raises RequestError where there are none, and for outputs or inputs that aren't the run's."""
     split = parts.validation
     found = labelled(named(dataset, split), split, parts.drop_unlabelled)
-    rows = np.asarray(found.rows)
-    targets = np.asarray(found.split.targets)[rows]
+    rows, targets = np.asarray(found.rows), found.targets
     if targets.ndim == 1:
         targets, left_out, notes = _numbered(targets, dataset.classes, classes)
         rows, targets = rows[targets >= 0], targets[targets >= 0]
         if not len(rows):
             raise RequestError(f"none of the {len(found.rows):,} examples of {dataset.name}'s "
-                               f"{split} has a class that the run knows, {_listed(classes)}: its "
-                               f"classes are {_listed(dataset.classes)}.")
+                               f"{split} has a class that the run knows, {listed(classes)}: its "
+                               f"classes are {listed(dataset.classes)}.")
     else:
         targets, left_out, notes = _reordered(targets, dataset, classes)
     inputs = found.split.inputs
@@ -89,9 +87,9 @@ def _numbered(
     if left_out:
         each = [f"{name} ({count:,})" for name, count in left_out.items()]
         notes.append(f"left out: {sum(left_out.values()):,} of {len(targets_N):,}, of classes that "
-                     f"the run doesn't know: {_listed(each)}")
+                     f"the run doesn't know: {listed(each)}")
     if absent := [name for number, name in enumerate(ours) if number not in found]:
-        notes.append(f"without an example there: {_listed(absent)}")
+        notes.append(f"without an example there: {listed(absent)}")
     return found, left_out, notes
 
 
@@ -103,10 +101,10 @@ def _reordered(
     if len(theirs) == len(ours) == 1:
         return targets_NxK, {}, [f"its {theirs[0]} is judged as {ours[0]}"] * (theirs != ours)
     if missing := [name for name in ours if name not in theirs]:
-        raise RequestError(f"{dataset.name} lacks {_listed(missing)}, which the run predicts: it "
-                           f"has {_listed(theirs)}.")
+        raise RequestError(f"{dataset.name} lacks {listed(missing)}, which the run predicts: it "
+                           f"has {listed(theirs)}.")
     extra = [name for name in theirs if name not in ours]
-    notes = [f"the run doesn't predict {_listed(extra)}, left out"] * bool(extra)
+    notes = [f"the run doesn't predict {listed(extra)}, left out"] * bool(extra)
     return targets_NxK[:, [theirs.index(name) for name in ours]], {}, notes
 
 
@@ -137,8 +135,3 @@ def _brought(image_HxWxC: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def _sides(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape))
-
-
-def _listed(names: Any) -> str:
-    names = list(names)
-    return ", ".join(names[:_SHOWN]) + ", …" * (len(names) > _SHOWN)

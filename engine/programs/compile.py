@@ -54,7 +54,8 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
     """The memory that training with another batch size would need, by compiling it."""
     config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
     state = ready.state_shapes
-    size, _ = loop.microbatch_for(config, ready.device.platform, ready.shares, state.variables)
+    shares = ready.learner.shares
+    size, _ = loop.microbatch_for(config, ready.device.platform, shares, state.variables)
     learner = dataclasses.replace(
         ready.learner, config=dataclasses.replace(config, microbatch=size)
     )
@@ -64,7 +65,7 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
 def _too_large(ready: Setup, need: int | None = None) -> RequestError:
     room = memory.free(ready.device) or 0
     return memory.too_large(ready.config.batch_size, need, room, partial(_plan_of, ready),
-                            ready.shares)
+                            ready.learner.shares)
 
 
 @contextlib.contextmanager

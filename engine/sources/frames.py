@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from engine.devices.choose import host_memory
+from engine.errors import some
 from engine.sources.dataset import MOST_BYTES, content
 from engine.sources.dialect import MISSING, Unreadable
 
@@ -58,10 +59,8 @@ def taken(frame: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:
 
 
 def listed(names: Iterable[object]) -> str:
-    """Some names in words: the first five, and how many there are beyond."""
-    known = list(names)
-    more = f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
-    return ", ".join(repr(name) for name in known[:_SHOWN]) + more
+    """`some` names as they would be typed in Python."""
+    return some([repr(name) for name in names], _SHOWN)
 
 
 def kind(column: pd.Series) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.config import Reading
 from engine.devices import choose as devices
+from engine.errors import some
 from engine.loggers.bar import bar
 from engine.sources import cache, image, listing
 from engine.sources.dataset import Dataset, Split, asked, fits, varying
@@ -22,7 +23,6 @@ from engine.sources.tree import NAME, refuse
 __all__ = ["NAME", "Listing", "listed", "load"]
 _BLOCK = 64
 _AT_ONCE = 4 * image.MOST_PIXELS  # pixels that all threads decode at the same time
-_TOLD = 10  # damaged files that are named
 DECODER = 2  # raise it when the same files would decode to other pixels, or in another order
 Faults = dict[str, str]  # a file's name → why it is no picture
 
@@ -155,8 +155,7 @@ def _judge(files: Listing, bad: Faults, reading: Reading) -> None:
 
 def _some(bad: Faults) -> str:
     """The first of them with their faults."""
-    told = [f"{name} ({bad[name]})" for name in sorted(bad)[:_TOLD]]
-    return ", ".join(told) + (f" and {len(bad) - _TOLD:,} more" if len(bad) > _TOLD else "")
+    return some([f"{name} ({bad[name]})" for name in sorted(bad)])
 
 
 def _left_out(where: str, bad: Faults) -> Notes:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.errors import NEAR, RequestError, unknown
+from engine.errors import NEAR, RequestError, some, unknown
 from engine.sources import pixels
 from engine.sources.dataset import UNLABELLED
 from engine.sources.dialect import WORDS, Unreadable
@@ -144,9 +144,8 @@ def _classes(name: str, every: Mapping[str, int]) -> tuple[dict[str, int], tuple
     number = {label: place for place, name in enumerate(names) for label in called[name]}
     joined = [" and ".join(map(repr, sorted(labels))) for labels in called.values()
               if len(labels) > 1]
-    told = ", ".join(joined[:_SHOWN]) + (f" and {len(joined) - _SHOWN:,} more"
-                                         if len(joined) > _SHOWN else "")
-    notes = [f"labels that are written in several ways are one class: {told}"] if joined else []
+    told = f"labels that are written in several ways are one class: {some(joined, _SHOWN)}"
+    notes = [told] if joined else []
     return number, tuple(names), notes
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.data import Data, Subset
 from engine.devices import mesh
-from engine.loop import EVAL_BATCH
+from engine.loop import predict_batch
 from engine.stream.choice import CHUNK, Stream, part_of
 from engine.stream.pieces import Pieces
 from engine.stream.streamed import summed, telling
@@ -35,7 +35,7 @@ def judged(ready: "Setup", stream: Stream, variables: Any, subset: Subset) -> Ju
     finally:
         reader.close()
     rows, inputs = np.asarray(subset.rows), subset.split.inputs
-    return Judged(jax.device_get(sums), predicted.all(), np.asarray(subset.split.targets)[rows],
+    return Judged(jax.device_get(sums), predicted.all(), subset.targets,
                   lambda which: np.asarray(inputs[rows[which]]))
 
 
@@ -45,8 +45,7 @@ class Predicted:
 
     def __init__(self, ready: "Setup", variables: Any, count: int):
         self._predict, self._variables = jax.jit(ready.learner.predict), variables
-        turns = -(-count // (EVAL_BATCH * ready.shares))
-        self._size = ready.shares * -(-count // (turns * ready.shares))
+        self._size = predict_batch(ready.learner, count)
         self._left, self._count = count, count
         self._waiting: list[np.ndarray] = []
         self._found: list[np.ndarray] = []

@@ -126,7 +126,7 @@ def _ensemble(
             summed_NxC = summed_NxC + own_NxC
             predicted.append(own_NxC.argmax(axis=1))  # not all, which would grow with their number
     predicted_RxN, mean_NxC = np.stack(predicted), summed_NxC / len(predicted)
-    labels_N = np.asarray(subset.split.targets)[np.asarray(subset.rows)]
+    labels_N = subset.targets
     return {
         "name": name, "runs": len(predicted), "split": split,
         "accuracy": float((mean_NxC.argmax(axis=1) == labels_N).mean()),
