@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from engine import optim
 from engine.config import BELOW_ONE, Config, Hyper, is_ours
 from engine.errors import RequestError, one_line, unknown
+from engine.optim.optimizers import is_named, users
 
 
 def check_fields(asked: Any) -> None:
@@ -67,7 +67,7 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
         yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
                f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
-    if not optim.is_named(config.optimizer):
+    if not is_named(config.optimizer):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
             yield f"{what} has no effect with an optimizer of your own: leave it out."
@@ -77,7 +77,7 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
         if given.get(name) is not None:
             shown = "" if name == "nesterov" else f" {given[name]}"
             yield (f"--{name}{shown} has no effect with --optimizer {config.optimizer}: "
-                   f"{' and '.join(optim.users(name))} would use it; leave it out.")
+                   f"{' and '.join(users(name))} would use it; leave it out.")
     if config.nesterov and not hyper.momentum:
         yield (f"--nesterov has no effect with --optimizer {config.optimizer} without momentum: "
                "type --momentum 0.9.")
@@ -86,12 +86,12 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
 def _idle(optimizer: str) -> list[str]:
     """The values that the named optimizer doesn't use, and another one would."""
     return [name for name in (*Hyper._fields, "nesterov")
-            if (users := optim.users(name)) and optimizer not in users]
+            if (using := users(name)) and optimizer not in using]
 
 
 def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
     """Both without values that nothing uses, which runs of before were free to name."""
-    if optim.is_named(config.optimizer):
+    if is_named(config.optimizer):
         idle = _idle(config.optimizer)
         hyper = hyper._replace(**{name: None for name in idle if name != "nesterov"})
         if "nesterov" in idle or not hyper.momentum:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import optim
+from engine.optim.optimizers import OPTIMIZERS
+from engine.optim.schedules import SCHEDULES
 
 AUTO = "auto"
 _HERE = Path(__file__).parent
@@ -64,9 +65,9 @@ class Config:
                        "classification", (AUTO, *TASKS), brought=True)
     loss: str = option("", "the loss; by default the task's first")
     threshold: float = option(0.5, "the probability from which a label counts, for multilabel")
-    optimizer: Any = option("adam", "the optimizer", tuple(optim.OPTIMIZERS), brought=True)
+    optimizer: Any = option("adam", "the optimizer", tuple(OPTIMIZERS), brought=True)
     nesterov: bool = option(False, "Nesterov's momentum, for sgd and rmsprop")
-    schedule: str = option("constant", "the learning rate over time", tuple(optim.SCHEDULES))
+    schedule: str = option("constant", "the learning rate over time", tuple(SCHEDULES))
     warmup_epochs: float = option(1.0, "epochs of linear warm-up, for warmup_cosine")
     epochs: int = option(10, "passes over the training examples", least=1)
     batch_size: int = option(32, "examples an update, over all devices and processes", least=1)

@@ -20,7 +20,7 @@ from engine.job import processes
 from engine.job.host import begin
 from engine.job.signals import Interruption
 from engine.loggers.progress import Progress
-from engine.optim import schedule
+from engine.optim.schedules import schedule
 from engine.place import Place
 from engine.programs import memory, profile
 from engine.programs.compile import Programs, naming_a_batch_that_fits, programs

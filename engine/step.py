@@ -10,7 +10,7 @@ from jax import Array
 from engine import augment, keys
 from engine.config import Durations
 from engine.feed import scaled
-from engine.optim import optimizer
+from engine.optim.chain import optimizer
 from engine.sources.dataset import Split
 from engine.state import State, sorted_out
 from engine.task import add

@@ -15,7 +15,7 @@ from engine.errors import RunError
 from engine.job import processes
 from engine.job.signals import Interruption
 from engine.loggers.progress import Progress
-from engine.optim import schedule
+from engine.optim.schedules import schedule
 from engine.programs.compile import Programs
 from engine.pure import history_row
 from engine.segments import Pace, rest_of_epoch, watched

@@ -8,13 +8,14 @@ import pytest
 from conftest import ROOT
 
 import launch as program
-from engine import optim
 from engine.checks import check
 from engine.command import flags
 from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, durations
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
 from engine.job import processes
+from engine.optim.optimizers import OPTIMIZERS
+from engine.optim.schedules import SCHEDULES
 from engine.parts.splits import held_out
 from engine.place import Place
 from engine.request import Request
@@ -45,8 +46,8 @@ def test_every_choice_is_there():
     assert TASKS == ("classification", "multilabel", "regression")
     assert all(network.of(name, 3) for name in MODELS)
     assert all(bring.task(Config(task=name)).loss for name in TASKS)
-    assert set(choices["optimizer"]) == set(optim.OPTIMIZERS)
-    assert set(choices["schedule"]) == set(optim.SCHEDULES)
+    assert set(choices["optimizer"]) == set(OPTIMIZERS)
+    assert set(choices["schedule"]) == set(SCHEDULES)
     assert set(HYPER_HELP) == set(Hyper._fields)
     assert set(SEARCH_HELP) == set(Search._fields)
 

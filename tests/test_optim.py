@@ -9,7 +9,8 @@ import pytest
 from conftest import QUICK
 
 from engine.config import Config, Durations, Hyper
-from engine.optim import optimizer, schedule
+from engine.optim.chain import optimizer
+from engine.optim.schedules import schedule
 
 LENGTHS = Durations(epoch=10, warmup=10, total=100)
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([0.3, -0.1])}

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from engine import optim
 from engine.config import Config, Durations, is_ours
 from engine.data import Data
 from engine.doors.bring import short, telling, value
 from engine.errors import RequestError, unknown
 from engine.feed import scaled
 from engine.learners.gradient import Gradient
+from engine.optim.chain import optimizer
+from engine.optim.optimizers import is_named
 
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
 
@@ -30,7 +31,7 @@ def check(learner: Gradient, hyper: Any, lengths: Durations, data: Data) -> Shap
         _augmentation(config.augment, inputs)
     variables, outputs = network(learner, inputs, data.num_outputs)
     _task(learner, outputs, targets, hyper)
-    if not optim.is_named(config.optimizer):
+    if not is_named(config.optimizer):
         _optimizer(learner, hyper, lengths, variables["params"])
     return variables
 
@@ -132,7 +133,7 @@ def _optimizer(learner: Gradient, hyper: Any, lengths: Durations, params: Shapes
         if not isinstance(made, optax.GradientTransformation):
             raise RequestError(f"{what} gives a {type(made).__name__}: return an Optax chain, such "
                                "as optax.adam(hyper.learning_rate).")
-        tx = optim.optimizer(config, hyper, lengths)
+        tx = optimizer(config, hyper, lengths)
         return tx.update(params, tx.init(params), params)[0]
 
     with telling(what, " It is called with (hyper, durations)."):

@@ -13,7 +13,7 @@ from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors.network import Network, Variables
 from engine.formulation.rewriting import rewritten
-from engine.optim import optimizer
+from engine.optim.chain import optimizer
 from engine.state import State, sorted_out
 from engine.task import Task
 

@@ -1,0 +1,64 @@
+"""The Optax chain that a config asks for, of ours or the user's own."""
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from engine.optim.late import optax
+from engine.optim.optimizers import OPTIMIZERS, is_named
+from engine.optim.schedules import schedule
+
+if TYPE_CHECKING:
+    from engine.config import Config, Durations
+
+
+def optimizer(config: "Config", hyper: Any, durations: "Durations") -> Any:
+    """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
+    whose chain is taken as it is. An optax.GradientTransformation."""
+    if not is_named(config.optimizer):
+        from engine.doors import bring
+
+        own = bring.value("optimizer", config.optimizer)
+        return _with_standard_promotion(own(hyper, durations))
+    import jax
+
+    def kernels(params: Any) -> Any:
+        """Weight decay spares biases and scales."""
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    course, made = schedule(config.schedule, durations), OPTIMIZERS[config.optimizer]
+    decay = 0.0 if hyper.weight_decay is None else hyper.weight_decay
+    available = hyper._asdict() | {
+        "rate": lambda count: hyper.learning_rate * course(count), "nesterov": config.nesterov,
+        "decay": {"weight_decay": decay, "mask": kernels},
+    }
+    asked = inspect.signature(made).parameters
+    chain = []
+    if hyper.clip_norm is not None:
+        chain.append(optax.clip_by_global_norm(hyper.clip_norm))
+    if hyper.weight_decay is not None and "decay" not in asked:
+        chain.append(optax.add_decayed_weights(hyper.weight_decay, kernels))
+    chain.append(made(**{name: available[name] for name in asked}))
+    return _with_standard_promotion(optax.chain(*chain))
+
+
+def _with_standard_promotion(tx: Any) -> Any:
+    """Optax mixes integers and floats, which strict dtype promotion (our tests) refuses. Its random
+    keys are plain arrays in a state, as everything that is saved."""
+    import jax
+
+    def is_key(x: Any) -> bool:
+        return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+    def plain(state: Any) -> Any:
+        return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state)
+
+    def keyed(like: Any, x: Any) -> Any:
+        return jax.random.wrap_key_data(x) if is_key(like) else x
+
+    def update(gradient: Any, state: Any, params: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            state = jax.tree.map(keyed, jax.eval_shape(tx.init, params), state)
+            updates, state = tx.update(gradient, state, params)
+        return updates, plain(state)
+
+    return optax.GradientTransformation(lambda params: plain(tx.init(params)), update)
