@@ -240,6 +240,16 @@ def test_a_cache_that_cannot_be_written_is_one_line_and_no_error(tmp_path, monke
     jax.config.update("jax_enable_compilation_cache", used)
 
 
+def test_a_start_deletes_what_was_read_the_longest_ago_down_to_three_quarters(tmp_path):
+    for number, read in enumerate((50, 10, 40, 20, 30)):
+        (tmp_path / str(number)).write_bytes(bytes(100))
+        os.utime(tmp_path / str(number), (read, 0))
+    caches.trim(tmp_path, 500)
+    assert len(list(tmp_path.iterdir())) == 5
+    caches.trim(tmp_path, 499)
+    assert {p.name for p in tmp_path.iterdir()} == {"0", "2", "4"}
+
+
 def test_a_cache_that_anyone_may_write_is_not_used(tmp_path):
     tmp_path.chmod(0o777)
     assert "anyone may write" in caches.cache_problem(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import re
@@ -69,6 +70,7 @@ def kernel_driver(path: str = "/proc/driver/nvidia/version") -> str:
     return found.group() if found else ""
 
 
+@functools.cache  # reading them takes some 80 ms
 def jax_packages() -> dict[str, str]:
     """jax, jaxlib and what of CUDA/ROCm plugins, their PJRT halves and libtpu is installed."""
     pattern = re.compile(r"jax|jaxlib|jax-(cuda|rocm)\d+-(plugin|pjrt)|libtpu")

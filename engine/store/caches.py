@@ -2,7 +2,6 @@
 
 import functools
 import glob
-import importlib.util
 import os
 import re
 import stat
@@ -92,10 +91,25 @@ def use_compile_cache(wanted: bool) -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    if importlib.util.find_spec("filelock"):  # jax refuses a limit without it
-        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    trim(path, COMPILED_BYTES)
     if getattr(warnings.showwarning, "func", None) is not _shown:
         warnings.showwarning = functools.partial(_shown, path, warnings.showwarning)
+
+
+def trim(path: Path, size: int) -> None:
+    """Delete the files of a folder that were read the longest ago, where all take more than `size`
+    bytes, down to three quarters of it. Once a start: jax's own limit reads every entry's size and
+    time whenever it writes one."""
+    with os.scandir(path) as found:
+        files = [(each.stat(follow_symlinks=False), each.path) for each in found if each.is_file()]
+    total = sum(seen.st_size for seen, _ in files)
+    if total <= size:
+        return
+    for seen, name in sorted(files, key=lambda file: file[0].st_atime_ns):
+        if total <= size * 3 // 4:
+            break
+        Path(name).unlink(missing_ok=True)
+        total -= seen.st_size
 
 
 _DAMAGED = re.compile(r"Error reading persistent compilation cache entry for '([\w.<>-]+)'")
