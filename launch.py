@@ -24,6 +24,7 @@ def _carry_out(command: "flags.Command") -> int:
     from engine.plan import chips
     from engine.sweep import space
 
+    choose.check_address_space()
     choose.spare_threads(os.environ)
     for text in command.search.axes:
         space.axis(text, request.hyper)  # a mistyped axis is answered before jax is imported

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,15 @@ def test_the_cache_is_private_and_whole(kept):
         "entry.json", "images.npy", "labels.npy",
     ]  # fmt: skip
     assert not list(cache.folder().glob(".partial*"))
+
+
+def test_what_a_killed_process_left_half_written_goes_what_is_written_now_stays(squares, kept):
+    for name, hours in ((".partial-left", 2), (".partial-now", 0)):
+        (cache.folder() / name / "part").mkdir(parents=True, mode=0o700)
+        then = time.time() - 3600 * hours
+        os.utime(cache.folder() / name, (then, then))
+    load(squares)
+    assert [path.name for path in cache.folder().glob(".partial*")] == [".partial-now"]
 
 
 def test_an_unwritable_cache_is_done_without(squares, tmp_path, monkeypatch, capfd):

@@ -20,6 +20,8 @@ from engine.errors import RequestError, one_line
 if TYPE_CHECKING:
     import jax
 
+LEAST_ADDRESS_SPACE = 2 << 30  # bytes
+
 
 class Choice(NamedTuple):
     """The device to compute on, and the reason in words."""
@@ -94,6 +96,19 @@ def _jax_log() -> Iterator[list[logging.LogRecord]]:
         yield heard.buffer
     finally:
         logger.handlers, logger.propagate = before
+
+
+def check_address_space() -> None:
+    """Before anything large is imported: below a bound jax gives tracebacks, and OpenBLAS asks for
+    memory again without end. Raises RequestError."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if 0 <= limit < LEAST_ADDRESS_SPACE:
+        raise RequestError(f"ulimit -v {limit >> 10}: jax needs {LEAST_ADDRESS_SPACE >> 10} or more"
+                           " to start: type ulimit -v unlimited.")
 
 
 def spare_threads(env: MutableMapping[str, str]) -> None:

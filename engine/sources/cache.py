@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from engine.store import caches as private
 
 Decoded = tuple[Split, tuple[str, ...]] | tuple[Split, tuple[str, ...], tuple[str, ...]]
 FILES = "images.npy", "labels.npy"  # of a Split's inputs and targets
+PARTIAL = ".partial-"  # begins the name of a folder that is being written
+ABANDONED_SECONDS = 3600
 
 
 class Entry(NamedTuple):
@@ -93,10 +96,13 @@ def dataset(name: str, key: str, splits: Sequence[str], decode: Callable[..., De
 
 def usable() -> Path | None:
     """The folder of entries; None, and a line, where it can't be used. It is walked for that, so
-    once for all splits."""
+    once for all splits. What a killed process had half written goes."""
     if problem := private.cache_problem(folder()):
         tell(f"decoded cache is not used: {problem}")
         return None
+    for left in folder().glob(f"{PARTIAL}*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     return folder()
 
 
@@ -132,7 +138,7 @@ def _read(path: Path) -> Entry:
 
 
 def _write(path: Path, entry: Entry) -> None:
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as partial:
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as partial:
         whole = Path(partial) / path.name
         whole.mkdir(mode=0o700)
         for name, array in zip(FILES, entry.split, strict=True):

@@ -26,8 +26,8 @@ def told(process) -> str:
 @pytest.mark.parametrize("name, most, said", [
     ("RLIMIT_FSIZE", 60_000, "File too large"), ("RLIMIT_FSIZE", 200_000, "File too large"),
     ("RLIMIT_NOFILE", 8, "Too many open files"),
-    ("RLIMIT_AS", 1_000_000_000, "no more memory or threads"),
-])  # at 1.5 GB OpenBLAS, as scipy's import loads it, asks for memory again for ever
+    ("RLIMIT_AS", 2 << 30, "no more memory or threads"),
+])
 def test_a_limit_is_told_and_what_was_saved_goes_on(name, most, said, tmp_path, outcome):
     whole, folder = tmp_path / "whole", tmp_path / "run"
     finished(run(*LARGE, "--epochs", 4, "--run_dir", whole))
@@ -38,6 +38,17 @@ def test_a_limit_is_told_and_what_was_saved_goes_on(name, most, said, tmp_path, 
     finished(run("--resume", folder, "--epochs", 4))
     assert_same_bits(whole, folder)
     outcome(f"a limit: {name}", 1, epochs(folder) == 4, "the save in flight at most")
+
+
+@pytest.mark.parametrize("most", [300_000 << 10, (2 << 30) - 1])  # an import error, a hang, it was
+def test_too_little_memory_to_start_is_refused_at_once(most, tmp_path, outcome):
+    folder = tmp_path / "run"
+    limit = limited(tmp_path, "RLIMIT_AS", most)
+    status, printed = ended(run(*LARGE, "--run_dir", folder, **limit))
+    assert status == 2 and printed.count("\n") == 1, printed
+    assert f"ulimit -v {most >> 10}: jax needs 2097152 or more" in printed
+    assert not folder.exists()
+    outcome("a limit: too little memory to start", 1, True)
 
 
 def test_a_run_in_another_encoding_is_refused_and_its_folder_left(tmp_path, outcome):
