@@ -25,6 +25,8 @@ LEAST = {
     "task": ("accuracy", 0.9), "regression": ("r2", 0.4), "multilabel": ("f1_macro", 0.9),
     "augmentation": ("accuracy", 0.9), "logger": ("accuracy", 0.8), "recipe": ("accuracy", 0.9),
 }
+QUICKEST = "sequence", "optimizer", "logger", "recipe"  # the others are slow tests
+
 
 def commands(file: Path) -> list[list[str]]:
     """The indented command lines of a docstring, as words."""
@@ -81,7 +83,9 @@ def scores_of(name: str, here: Path, count: int | None) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("name", LEAST)
+@pytest.mark.parametrize("name", [
+    name if name in QUICKEST else pytest.param(name, marks=pytest.mark.slow) for name in LEAST
+])
 def test_an_example_reaches_its_score(name, here, quickly, unreported):
     (found,) = scores_of(name, here, 1)
     assert found > LEAST[name][1]
@@ -96,6 +100,7 @@ def test_every_command_of_an_example_does(name, here):
     assert all((path / "report.html").is_file() for path in here.glob("runs/*"))
 
 
+@pytest.mark.slow
 def test_the_whole_run_is_transformed(here, quickly):
     (words,) = commands(EXAMPLES / "transformations.py")
     left = carry_out(words)
