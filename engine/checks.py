@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.config import BELOW_ONE, Config, Hyper, is_ours
 from engine.errors import RequestError, one_line, unknown
+from engine.learners import trees
 from engine.optim.optimizers import is_named, users
 
 
@@ -40,7 +41,11 @@ def check(config: Config, hyper: Any) -> None:
                 "equal Configs share a program by their hash: use tuples for lists, and frozen "
                 "dataclasses."
             ) from None
-    for said in (*_impossible(config, hyper), *_without_effect(config, hyper)):
+    own: Iterator[str] = iter(())
+    if trees.values_of(config.model):
+        own = trees.wrong(config, hyper)
+        trees.check_library(config.model)
+    for said in (*own, *_impossible(config, hyper), *_without_effect(config, hyper)):
         raise RequestError(said)
 
 
@@ -93,7 +98,7 @@ def without_idle(config: Config, hyper: Any) -> tuple[Config, Any]:
     """Both without values that nothing uses, which runs of before were free to name."""
     if is_named(config.optimizer):
         idle = _idle(config.optimizer)
-        hyper = hyper._replace(**{name: None for name in idle if name != "nesterov"})
+        hyper = hyper._replace(**{name: None for name in idle if name in hyper._fields})
         if "nesterov" in idle or not hyper.momentum:
             config = dataclasses.replace(config, nesterov=False)
     if config.schedule != "warmup_cosine":

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.learners.trees import TREES
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
 
 AUTO = "auto"
 _HERE = Path(__file__).parent
-MODELS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
+NETWORKS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
+MODELS = tuple(sorted((*NETWORKS, *TREES)))
 TASKS = tuple(sorted(p.stem for p in (_HERE / "tasks").glob("[!_]*.py")))
 
 
@@ -60,7 +62,7 @@ class Config:
     validation_split: str = option(AUTO, "a split's name, the share of the training split to hold "
                                    "out (0.1), or a fold (2/5); auto is the split validation, "
                                    "else 0.1", traced=False)
-    model: Any = option("cnn", "the network", MODELS, brought=True)
+    model: Any = option("cnn", "the network, or trees", MODELS, brought=True)
     task: Any = option(AUTO, "what is learned; auto is regression where targets are numbers, else "
                        "classification", (AUTO, *TASKS), brought=True)
     loss: str = option("", "the loss; by default the task's first")

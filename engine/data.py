@@ -11,6 +11,7 @@ from jax.sharding import Sharding
 from engine.config import AUTO, Config, Parts
 from engine.devices.mesh import put
 from engine.errors import RequestError
+from engine.learners.trees import values_of
 from engine.parts import splits
 from engine.sources import values
 from engine.sources.dataset import UNLABELLED, Dataset, Split
@@ -140,7 +141,7 @@ def partition(dataset: Dataset, config: Config) -> Data:
     """The run's two subsets, on the host.
 
     Raises RequestError for unknown splits, empty ones, unlabelled examples unless the config drops
-    them, a single class, and a batch larger than the set.
+    them, a single class, and, but for trees, a batch larger than the set.
     """
     asked = config.parts
     text, drop = validation_of(dataset, asked), asked.drop_unlabelled
@@ -164,7 +165,7 @@ def partition(dataset: Dataset, config: Config) -> Data:
             raise RequestError(f"--train_split {asked.train} --validation_split {text} leaves no "
                                f"{name} examples of {found}.")
     _refuse_one_class(dataset, asked.train, train)
-    if config.batch_size > len(train.rows):
+    if config.batch_size > len(train.rows) and not values_of(config.model):
         raise RequestError(f"--batch_size {config.batch_size} is larger than the {len(train.rows)} "
                            f"training examples of {dataset.name}: type {len(train.rows)} or less.")
     return Data(train, validation, len(dataset.classes))

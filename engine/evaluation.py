@@ -14,11 +14,11 @@ from engine.devices import mesh
 from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import Host, begin
-from engine.learners.gradient import Gradient
+from engine.learners.learner import Learner, jitted
 from engine.parts import other
 from engine.place import Place
 from engine.request import Request
-from engine.setup import Setup, learner_of, load, settle
+from engine.setup import Setup, learner_of, load, settle, spread_of
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset
 from engine.state import State
@@ -27,7 +27,7 @@ from engine.store.checkpoint import Checkpoints
 from engine.store.record import Saved
 from engine.stream import judging
 from engine.task import Judged, Task
-from engine.trained import state_shapes
+from engine.trained import shapes_of
 
 
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
@@ -49,17 +49,17 @@ def judged(
         found = judging.judged(ready, ready.stream, variables, subset)
     else:
         if evaluate is None or subset is not ready.data.validation:
-            evaluate = jax.jit(ready.learner.evaluate)
+            evaluate = jitted(ready.learner, ready.learner.evaluate)
         found = _judged(ready.learner, variables, subset, evaluate)
     return ready.task.summarise(found, ready.dataset.classes) | {"split": name}, found
 
 
 def _judged(
-    learner: Gradient, variables: Any, subset: Subset, evaluate: Callable[..., Any]
+    learner: Learner, variables: Any, subset: Subset, evaluate: Callable[..., Any]
 ) -> Judged:
     sums = evaluate(variables=variables, subset=subset)
     inputs = subset.split.inputs[subset.rows]
-    predicted = jax.device_get(jax.jit(learner.predict)(variables, inputs))
+    predicted = jax.device_get(jitted(learner, learner.predict)(variables, inputs))
     return Judged(jax.device_get(sums), predicted, subset.targets,
                   lambda which: np.asarray(inputs[which]))
 
@@ -124,7 +124,7 @@ def _on_own(
     # Nothing is trained, so that no batch is too large; and devices need not share one.
     config = dataclasses.replace(request.config, batch_size=1, microbatch=0)
     ready = settle(request._replace(config=config), dataset, host,
-                   host.spread(request.place.fsdp), columns)
+                   spread_of(request, host), columns)
     return Judge(ready.task, ready.state_shapes, ready.where,
                  lambda variables: judged(ready, variables)[0])
 
@@ -147,14 +147,14 @@ def _on_other(
                            columns)
     for note in (*dataset.notes, *found.notes):
         host.console.print(note)
-    spread = host.spread(request.place.fsdp)
+    spread = spread_of(request, host)
     learner = learner_of(asked, len(classes), spread, columns)
     everywhere = mesh.everywhere(spread.mesh if spread else None, host.device)
     subset = mesh.put(found.subset, everywhere)
 
     def scores(variables: Any) -> dict[str, Any]:
-        told = _judged(learner, variables, subset, jax.jit(learner.evaluate))
+        told = _judged(learner, variables, subset, jitted(learner, learner.evaluate))
         return learner.task.summarise(told, classes) | {"split": split, "left_out": found.left_out}
 
-    return Judge(learner.task, state_shapes(learner, saved.request.hyper, shape),
+    return Judge(learner.task, shapes_of(learner, saved.request.hyper, shape),
                  spread.shardings if spread else lambda _: everywhere, scores)

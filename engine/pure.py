@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine.checks import check
-from engine.config import Config, durations
+from engine.config import Config
 from engine.data import Data, place, validation_of
 from engine.errors import RequestError
 from engine.job.host import Host
+from engine.learners import trees
 from engine.loggers.progress import plain_console
 from engine.request import Request
 from engine.setup import featured, learner_of, load
@@ -35,9 +36,10 @@ def train(
     val_accuracy. Raises RequestError for a config that can't be meant, as `fit` does.
     """
     check(config, hyper)
+    trees.refuse(config.model, "train")
     order = key if order is None else order
-    steps = durations(config, len(data.train.rows)).epoch
     learner = learner_of(config, data.num_outputs)
+    steps = learner.lengths(len(data.train.rows)).epoch
 
     def epoch(state: Any, _):
         state = learner.segment(hyper, key, order, data.train, state, steps)

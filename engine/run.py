@@ -19,6 +19,8 @@ from engine.evaluation import judged
 from engine.job import processes
 from engine.job.host import begin
 from engine.job.signals import Interruption
+from engine.learners import trees
+from engine.learners.learner import jitted
 from engine.loggers.progress import Progress
 from engine.optim.schedules import schedule
 from engine.place import Place
@@ -60,6 +62,8 @@ def fit(
     request = Request(config, hyper, place or Place(), data)
     check(config, hyper)
     check_fields(request.place)
+    if show_memory or profiled:
+        trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
         ready = setup(request, host)
@@ -81,7 +85,7 @@ def fit(
             host.console.print(f"memory: {memory.plan(compiled.segment.compiled)}")
         if profiled:
             host.console.print(_write_profile(ready, feed, compiled, state, path / "profile"))
-        with Progress(config.epochs, ready.lengths.epoch, host.console) as progress:
+        with Progress(ready.config.epochs, ready.lengths.epoch, host.console) as progress:
             training = Training(
                 ready, feed, compiled, path, progress, seconds, checkpoints, interruption, loggers
             )
@@ -141,7 +145,7 @@ def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State,
     shapes = ready.state_shapes
     where = ready.where(shapes)
     if not resume or checkpoints.latest() < 0:
-        fresh = jax.jit(ready.create, out_shardings=where)
+        fresh = jitted(ready.learner, ready.create, out_shardings=where)
         return fresh(ready.hyper, ready.root), 0.0
     state, seconds = checkpoints.restore(shapes)
     done = int(state.step)

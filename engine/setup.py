@@ -7,15 +7,15 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import data, loop, sources
-from engine.config import AUTO, Config, Durations, durations, is_ours
+from engine import data, sources
+from engine.config import AUTO, Config, Durations
 from engine.data import Data, Subset
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
-from engine.doors import bring, fitting, network
+from engine.doors import bring, network
 from engine.errors import RequestError
-from engine.formulation.rewriting import census
 from engine.job.host import Host
+from engine.learners import trees
 from engine.learners.gradient import Gradient
 from engine.parts import inventory, splits
 from engine.parts.inventory import Inventory
@@ -48,7 +48,7 @@ class Setup(NamedTuple):
     inventory: Inventory
     judges: str
     judged: Subset | None
-    learner: Gradient
+    learner: Any  # a Learner; sweeps and plans, of networks alone, ask more of a Gradient
     files: dict[str, str]
     lengths: Durations
     root: jax.Array
@@ -80,7 +80,7 @@ class Setup(NamedTuple):
     @property
     def state_shapes(self) -> State:
         """The state's shapes and dtypes, each with its sharding: enough to compile for."""
-        state = jax.eval_shape(self.create, self.hyper, self.root)
+        state = self.learner.shapes(self.hyper, self.data.train.input_shape, self.lengths)
         return mesh.blank(state, self.where(state))
 
     def create(self, hyper: Any, root: jax.Array) -> State:
@@ -150,10 +150,15 @@ def featured(
 
 def learner_of(
     config: Config, num_outputs: int, spread: Spread | None = None, columns: Columns | None = None
-) -> Gradient:
-    """What learns: the network and the task of a config, as a table's `columns` want them. Raises
-    RequestError for what is none."""
+) -> Any:
+    """What learns, a Learner: the network, or trees, and the task of a config, as a table's
+    `columns` want them. Raises RequestError for what is none."""
     task, embeddings = bring.task(config), columns.embeddings if columns else ()
+    if trees.values_of(config.model):
+        trees.check_library(config.model)
+        from engine.learners import boosting  # late: it imports XGBoost
+
+        return boosting.Boosting(config, task, num_outputs, embeddings)
     if columns and type(task) is Regression:  # a subclass may have a loss of its own
         task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
     return Gradient(config, network.of(config.model, num_outputs, embeddings), task, spread)
@@ -189,14 +194,8 @@ def settle(
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         say("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread, columns)
-    lengths = durations(config, len(cut.train.rows))
-    variables = fitting.check(learner, request.hyper, lengths, cut)
-    if not is_ours(config.model):
-        _tell_formulation(learner, variables, cut.train.input_shape, host)
-    size, reason = loop.microbatch_for(config, host.device.platform, learner.shares, variables)
-    if reason != loop.WHOLE_BATCH:
-        say(f"microbatch: {size or config.batch_size // learner.shares} ({reason})")
-    learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=size))
+    learner = learner.settled(request.hyper, cut, host.device.platform, say)
+    lengths = learner.lengths(len(cut.train.rows))
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
         request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, columns, cut,
@@ -209,21 +208,27 @@ def settle(
     return choice.laid(ready)
 
 
-def _tell_formulation(
-    learner: Gradient, variables: Any, input_shape: tuple[int, ...], host: Host
-) -> None:
-    """How the convolutions of a network are computed, in words."""
-    if host.device.platform == "cpu" and learner.config.convolution != "direct":
-        inputs = jax.ShapeDtypeStruct((2, *input_shape), np.float32)
-        found = census(lambda v, x: learner.network.apply(v, x, False)[0], variables, inputs)
-        if found.convolutions:
-            host.console.print(f"formulation: {found}")
+def spread_of(request: Request, host: Host) -> Spread | None:
+    """Of a run, over every device of the job; None where there is one, or the first one learns.
+    Raises RequestError for trees among several processes, or in parts."""
+    spread, model = host.spread(request.place.fsdp), request.config.model
+    if not trees.values_of(model):
+        return spread
+    if request.place.fsdp or jax.process_count() > 1:
+        raise RequestError(f"--model {model} learns in one process, on one device: leave --fsdp "
+                           "out, and start one.", shared=True)
+    if spread:
+        host.console.print(f"mesh: of {spread.mesh.size} devices, {model} learns on the first")
+    return None
 
 
 def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
-    spread, say = host.spread(request.place.fsdp), host.console.print
+    spread, say = spread_of(request, host), host.console.print
     share = share_of(request.config, spread.shares if spread else 1)
+    if request.config.model == trees.FOREST and request.config.epochs > 1:
+        say("epochs: 1, since a random forest is one round of all its trees")
+        request = request._replace(config=dataclasses.replace(request.config, epochs=1))
     ready = settle(*load(request, host), host, spread)
     if not spread:
         if request.place.fsdp:

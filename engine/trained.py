@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from engine.config import Config, Durations
 from engine.errors import RequestError
-from engine.learners.gradient import Gradient
+from engine.learners.learner import Learner
 from engine.setup import learner_of
 from engine.sources.columns import Columns
 from engine.sources.dataset import is_frame
@@ -34,7 +33,7 @@ class Run:
     history: list[dict[str, Any]]
     metrics: dict[str, Any]
     state: State = field(repr=False)
-    learner: Gradient = field(repr=False)
+    learner: Learner = field(repr=False)
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     input_dtype: str
@@ -83,15 +82,19 @@ class Run:
         return f"{html.escape(repr(self))}<table>{rows}</table>"
 
 
+def _predicted(learner: Learner, variables: Any, inputs: Any) -> Any:
+    predict = _traced if learner.traced else type(learner).predict
+    return predict(learner, variables, inputs)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _predicted(learner: Gradient, variables: Any, inputs: jax.Array) -> jax.Array:
+def _traced(learner: Learner, variables: Any, inputs: jax.Array) -> jax.Array:
     return learner.predict(variables, inputs)
 
 
-def state_shapes(learner: Gradient, hyper: Any, input_shape: tuple[int, ...]) -> State:
+def shapes_of(learner: Learner, hyper: Any, input_shape: tuple[int, ...]) -> State:
     """The shapes and dtypes of a run's state, whatever it was trained on."""
-    return jax.eval_shape(lambda: learner.begin(
-        hyper, jax.random.key(0), jnp.zeros((1, *input_shape)), Durations(1, 0, 1)))
+    return learner.shapes(hyper, input_shape, Durations(1, 0, 1))
 
 
 def load(run: str | Path, config: Config | None = None, checkpoint: str = "best") -> Run:
@@ -108,7 +111,7 @@ def load(run: str | Path, config: Config | None = None, checkpoint: str = "best"
     classes, shape, dtype = record.inputs_of(path, saved.content)
     columns = folder.columns(path, saved.content)
     learner = learner_of(config, len(classes), columns=columns)
-    shapes = state_shapes(learner, saved.request.hyper, shape)
+    shapes = shapes_of(learner, saved.request.hyper, shape)
     with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
         state, _ = kept.restore(shapes, checkpoint)
     return Run(path, folder.history(path), folder.metrics(path), jax.device_put(state), learner,

@@ -31,11 +31,15 @@ STUCK_SECONDS = 600
 Logger = Callable[[dict[str, Any]], Any]  # of an epoch's row; a true answer is a reason to stop
 
 
-@jax.jit
-def finite(state: State) -> jax.Array:
+def finite(state: State) -> jax.Array | bool:
     """Whether everything that the next step builds on is."""
     floats = [x for x in jax.tree.leaves((state.variables, state.opt_state))
               if jnp.issubdtype(x.dtype, jnp.floating)]
+    return not floats or _finite(floats)
+
+
+@jax.jit
+def _finite(floats: list[jax.Array]) -> jax.Array:
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
 
 

@@ -10,7 +10,7 @@ from conftest import ROOT
 import launch as program
 from engine.checks import check
 from engine.command import flags
-from engine.config import HYPER_HELP, MODELS, TASKS, Config, Hyper, durations
+from engine.config import HYPER_HELP, MODELS, NETWORKS, TASKS, Config, Hyper, durations
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
 from engine.job import processes
@@ -41,10 +41,11 @@ def test_flags_override_a_recipe_and_leave_the_rest():
 
 def test_every_choice_is_there():
     choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(Config)}
-    assert choices["model"] == MODELS == ("cnn", "linear", "mlp", "resnet20")
+    assert NETWORKS == ("cnn", "linear", "mlp", "resnet20", "soft_tree")
+    assert choices["model"] == MODELS == tuple(sorted((*NETWORKS, "random_forest", "xgboost")))
     assert choices["task"] == ("auto", *TASKS)
     assert TASKS == ("classification", "multilabel", "regression")
-    assert all(network.of(name, 3) for name in MODELS)
+    assert all(network.of(name, 3) for name in NETWORKS)
     assert all(bring.task(Config(task=name)).loss for name in TASKS)
     assert set(choices["optimizer"]) == set(OPTIMIZERS)
     assert set(choices["schedule"]) == set(SCHEDULES)
@@ -62,7 +63,7 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
     "words, said",
     [
         (["--modle", "cnn"], "model"),
-        (["--model", "cnm"], "choose from cnn, linear, mlp, resnet20"),
+        (["--model", "cnm"], "choose from cnn, linear, mlp, random_forest"),
         (["--optimizer", "adamm"], "did you mean adam"),
         (["--schedule", "cosin"], "did you mean cosine"),
         (["--device", "cuda"], "choose from auto, cpu, gpu, tpu"),

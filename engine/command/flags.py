@@ -11,6 +11,7 @@ from engine.checks import check, check_fields
 from engine.config import HYPER_HELP, Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError, check_utf8, unknown
+from engine.learners import trees
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
@@ -197,7 +198,7 @@ def parse(argv: list[str]) -> Command | None:
     base, search = _base(values, command)
     # Again, now that it is known whose traced values have flags: an optimizer may bring its own.
     kind = bring.first_type(values.optimizer, Hyper) if ".py:" in (values.optimizer or "") \
-        else type(base.hyper)
+        else trees.values_of(values.model or base.config.model) or type(base.hyper)
     values, words = _parsed(argv, kind, known=False)
     if words and words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
@@ -212,7 +213,8 @@ def parse(argv: list[str]) -> Command | None:
     kind = record.hyper_type(config)
     hyper = base.hyper if isinstance(base.hyper, kind) else kind()
     for name in typed(name for name in Hyper._fields if name not in kind._fields):
-        raise RequestError(f"--{name} has no effect with {bring.short(config.optimizer)}, "
+        what = config.model if trees.values_of(config.model) else config.optimizer
+        raise RequestError(f"--{name} has no effect with {bring.short(what)}, "
                            f"whose values are {', '.join(kind._fields)}: leave it out.")
     hyper = hyper._replace(**typed(kind._fields))
     asked = typed(SEARCH)
@@ -222,5 +224,8 @@ def parse(argv: list[str]) -> Command | None:
     config = bring.absolute(config)
     check(config, hyper)
     check_fields(place)
+    whole = [command] * (command in ("sweep", "lr-find"))
+    for what in (*whole, *(f"--{n}" for n in ("plan", "summary") if values[n].value)):
+        trees.refuse(config.model, what)
     options: dict[str, Any] = {name: values[name].value for name in OPTIONS}
     return Command(command, Request(config, hyper, place, base.data), search, words[1:], **options)

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.config import AUTO, MODELS, TASKS, Config, is_ours
+from engine.config import AUTO, NETWORKS, TASKS, Config, is_ours
 from engine.errors import RequestError, one_line, unknown
 
 MOST_WRITTEN = 300  # characters
-_OURS = {"model": (MODELS, "models"), "task": (TASKS, "engine.tasks")}
+_OURS = {"model": (NETWORKS, "models"), "task": (TASKS, "engine.tasks")}
 
 
 def is_file(word: Any) -> bool:

@@ -1,7 +1,7 @@
 """Whether what a user brings fits together: each part traced with shapes alone, in turn, before a
 folder is made or anything compiled. B: two examples."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,16 @@ from engine.data import Data
 from engine.doors.bring import short, telling, value
 from engine.errors import RequestError, unknown
 from engine.feed import scaled
-from engine.learners.gradient import Gradient
 from engine.optim.chain import optimizer
 from engine.optim.optimizers import is_named
+
+if TYPE_CHECKING:
+    from engine.learners.gradient import Gradient
 
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
 
 
-def check(learner: Gradient, hyper: Any, lengths: Durations, data: Data) -> Shapes:
+def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
     """The network's variables as shapes. Raises RequestError for a part that raises, or gives what
     the next can't take."""
     config = learner.config
@@ -58,7 +60,7 @@ def _augmentation(word: Any, inputs: Shapes) -> None:
                            "give inputs of the same shape and dtype.")
 
 
-def network(learner: Gradient, inputs: Shapes, num_outputs: int) -> tuple[Shapes, Shapes]:
+def network(learner: "Gradient", inputs: Shapes, num_outputs: int) -> tuple[Shapes, Shapes]:
     """Its variables and outputs, in training and out of it."""
     model, (batch, *shape) = learner.config.model, inputs.shape
 
@@ -101,7 +103,7 @@ def _kept(model: Any, variables: Shapes, left: Shapes) -> None:
                                "the batch.")
 
 
-def _task(learner: Gradient, outputs: Shapes, targets: Shapes, hyper: Any) -> None:
+def _task(learner: "Gradient", outputs: Shapes, targets: Shapes, hyper: Any) -> None:
     task, what = learner.task, f"task {short(learner.config.task)}"
     for told, values in (("", hyper), (" where it is judged, of hyper None,", None)):
         with telling(f"{what}'s loss{told}", " It is called with (outputs, targets, hyper)."):
@@ -124,7 +126,7 @@ def _of_each(what: str, value: Any) -> None:
                            "number an example, such as a mean over the other axes, x.mean(-1).")
 
 
-def _optimizer(learner: Gradient, hyper: Any, lengths: Durations, params: Shapes) -> None:
+def _optimizer(learner: "Gradient", hyper: Any, lengths: Durations, params: Shapes) -> None:
     config = learner.config
     what, own = f"optimizer {short(config.optimizer)}", value("optimizer", config.optimizer)
 

@@ -1,18 +1,21 @@
 """A network, a task and an Optax chain: what most runs learn with."""
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from engine import keys, loop
-from engine.config import Config, Durations, durations
+from engine.config import Config, Durations, durations, is_ours
 from engine.data import Data
 from engine.devices.mesh import Spread
+from engine.doors import fitting
 from engine.doors.network import Network, Variables
-from engine.formulation.rewriting import rewritten
+from engine.formulation.rewriting import census, rewritten
 from engine.optim.chain import optimizer
 from engine.state import State, sorted_out
 from engine.task import Task
@@ -20,21 +23,37 @@ from engine.task import Task
 
 @dataclass(frozen=True)
 class Gradient:
-    """Static under jit, and all that a program is compiled for: equal ones share one.
-
-    Of whatever learns a run asks four functions, create, segment, evaluate and predict, and its
-    task. `hyper` is traced, `root` the key of the run, `order` that of its shuffles.
-    """
+    """A Learner, static under jit, and all that a program is compiled for: equal ones share one."""
 
     config: Config
     network: Network
     task: Task
     spread: Spread | None = None
+    traced: ClassVar[bool] = True
 
     @property
     def shares(self) -> int:
         """Into how many parts a batch is cut."""
         return self.spread.shares if self.spread else 1
+
+    def lengths(self, examples: int) -> Durations:
+        return durations(self.config, examples)
+
+    def settled(
+        self, hyper: Any, data: Data, platform: str, say: Callable[[str], Any]
+    ) -> "Gradient":
+        """With the microbatch that suits the platform."""
+        config, shape = self.config, data.train.input_shape
+        variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
+        if not is_ours(config.model) and platform == "cpu" and config.convolution != "direct":
+            inputs = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+            found = census(lambda v, x: self.network.apply(v, x, False)[0], variables, inputs)
+            if found.convolutions:
+                say(f"formulation: {found}")
+        size, reason = loop.microbatch_for(config, platform, self.shares, variables)
+        if reason != loop.WHOLE_BATCH:
+            say(f"microbatch: {size or config.batch_size // self.shares} ({reason})")
+        return dataclasses.replace(self, config=dataclasses.replace(config, microbatch=size))
 
     def apply(
         self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
@@ -58,10 +77,14 @@ class Gradient:
             **sorted_out(variables),
         )
 
+    def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
+        return jax.eval_shape(lambda: self.begin(
+            hyper, jax.random.key(0), jnp.zeros((1, *input_shape)), lengths))
+
     def create(self, hyper: Any, root: Array, data: Data) -> State:
         """Params are float32, counters int32."""
         inputs = jnp.zeros((1, *data.train.input_shape), jnp.float32)
-        return self.begin(hyper, root, inputs, durations(self.config, len(data.train.rows)))
+        return self.begin(hyper, root, inputs, self.lengths(len(data.train.rows)))
 
     # Whose first argument is the learner.
     segment, evaluate, predict = loop.segment, loop.evaluate, loop.predict

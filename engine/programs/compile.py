@@ -12,7 +12,7 @@ import numpy as np
 from engine import loop
 from engine.errors import RequestError
 from engine.programs import memory
-from engine.programs.program import Program
+from engine.programs.program import Plain, Program
 from engine.setup import Setup
 from engine.stream.streamed import nothing
 
@@ -20,8 +20,8 @@ from engine.stream.streamed import nothing
 class Programs(NamedTuple):
     """segment(hyper, root, order, train, state, count), evaluate(variables, subset)."""
 
-    segment: Program
-    evaluate: Program
+    segment: Program | Plain
+    evaluate: Program | Plain
 
     @property
     def seconds(self) -> float:
@@ -35,10 +35,13 @@ def segment(ready: Setup, state: Any) -> Program:
 
 
 def programs(ready: Setup, state: Any) -> Programs:
-    """Both ahead of time, so that no epoch's time holds a compilation.
+    """Both ahead of time, so that no epoch's time holds a compilation; as they are where the
+    learner isn't traced.
 
     Raises RequestError where training would not fit the device's memory.
     """
+    if not ready.learner.traced:
+        return Programs(Plain(ready.learner.segment), Plain(ready.learner.evaluate))
     training = segment(ready, state)
     need, room = memory.extra(memory.plan(training.compiled)), memory.free(ready.device)
     if room is not None and need > room:

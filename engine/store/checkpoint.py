@@ -25,7 +25,7 @@ from orbax.checkpoint.options import MultiprocessingOptions
 from engine.devices import mesh
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.job import processes as job
-from engine.store.digests import UNMEASURED, Record, digests, read_record
+from engine.store.digests import UNMEASURED, Record, digests, fits, read_record
 
 KEPT = 3  # the last two and the best
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
@@ -220,7 +220,7 @@ class Checkpoints:
         def abstract(where: Any, leaf: Any) -> np.ndarray:
             name, now = jax.tree_util.keystr(where), [np.dtype(leaf.dtype).str, list(leaf.shape)]
             dtype, shape = was = record.leaves.get(name, ["absent", []])[:2]
-            if dtype != now[0] or shape[free:] != now[1][free:]:
+            if dtype != now[0] or not fits(shape, now[1], free):
                 raise RequestError(f"{path} has other arrays than this model and optimizer: {name} "
                                    f"was {was}, now {now}.")
             return np.empty(shape, dtype)

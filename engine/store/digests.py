@@ -51,6 +51,14 @@ def digests(state: Any) -> dict[str, list[Any]]:
     return {jax.tree_util.keystr(path): leaf(mesh.on_host(x)) for path, x in leaves}
 
 
+def fits(shape: list[int], wanted: list[int], free: int) -> bool:
+    """Whether a saved leaf's shape is the one wanted, where an axis of -1, and the first `free`,
+    may be of any length."""
+    return len(shape) == len(wanted) and all(
+        at < free or length in (-1, saved)
+        for at, (saved, length) in enumerate(zip(shape, wanted, strict=True)))
+
+
 def read_record(folder: Path) -> Record:
     """The record of the step that names the folder. Raises ValueError where it is damaged, or
     another step's; OSError where it is absent."""

@@ -10,6 +10,7 @@ from engine.checks import without_idle
 from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError
+from engine.learners import trees
 from engine.place import ADDRESS, Place
 from engine.request import Request
 from engine.store import files
@@ -85,9 +86,9 @@ def read(path: Path, given: Config | None = None) -> Saved:
 
 
 def hyper_type(config: Config) -> Any:
-    """The class of the run's traced values: Hyper, or a NamedTuple that the user's own optimizer
-    names as the type of its first parameter."""
-    return bring.first_type(config.optimizer, Hyper)
+    """The class of the run's values: Hyper, what trees follow, or a NamedTuple that the user's own
+    optimizer names as the type of its first parameter."""
+    return trees.values_of(config.model) or bring.first_type(config.optimizer, Hyper)
 
 
 def identity(request: Request) -> dict[str, Any]:

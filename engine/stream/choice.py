@@ -103,6 +103,11 @@ def stream_of(ready: "Setup", reason: str) -> Stream:
     if jax.process_count() > 1:
         raise RequestError(f"{ready.dataset.name} would be streamed ({reason}), which one process "
                            "alone can do, on all of its devices: start one.", shared=True)
+    if not ready.learner.traced:
+        raise RequestError(f"{ready.dataset.name} would be streamed ({reason}), and "
+                           f"{ready.config.model} learns from examples that are all in memory: "
+                           "leave --stream out, or learn from a part, such as --train_split "
+                           "'train[:50%]'.")
     cut, asked, batch = ready.data, ready.request.place.workers, ready.config.batch_size
     workers = 0  # what lies in memory is read at once
     if isinstance(cut.train.split.inputs, Stored):

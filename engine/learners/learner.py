@@ -1,0 +1,61 @@
+"""What a run asks of whatever learns, and what the host has to know of it."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+import jax
+
+from engine.config import Config, Durations
+from engine.data import Data, Subset
+from engine.state import State
+from engine.task import Task
+
+
+class Learner(Protocol):
+    """Frozen and hashable. `hyper` are the run's values, `root` its key, `order` that of its
+    shuffles. The four functions of a `traced` learner are pure, and compiled by jax; of another
+    they are called as they are, on the host: equal arguments give equal results all the same.
+    """
+
+    traced: ClassVar[bool]
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def shares(self) -> int:
+        """Into how many parts a batch is cut."""
+
+    def lengths(self, examples: int) -> Durations:
+        """Of a run on so many training examples, in updates."""
+
+    def settled(
+        self, hyper: Any, data: Data, platform: str, say: Callable[[str], Any]
+    ) -> "Learner":
+        """The same, tried with `data` on the host and fit for the platform; choices are told.
+        Raises RequestError for what can't learn them, before a folder is made."""
+
+    def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
+        """A state's arrays, by shape and dtype; an axis of -1 is as long as it was saved."""
+
+    def create(self, hyper: Any, root: Any, data: Data) -> State:
+        """The state before the first update."""
+
+    def segment(
+        self, hyper: Any, root: Any, order: Any, train: Subset, state: State, count: Any
+    ) -> State:
+        """The state after `count` more updates, all within one epoch."""
+
+    def evaluate(self, variables: Any, subset: Subset) -> Any:
+        """The task's sums over every example of `subset`."""
+
+    def predict(self, variables: Any, inputs: Any) -> Any:
+        """What the task tells of each of `inputs` [N, ...], as a split holds them."""
+
+
+def jitted(learner: Learner, function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+    """A function of the learner's, by jax.jit where it is traced."""
+    return jax.jit(function, **how) if learner.traced else function
