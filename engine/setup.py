@@ -17,6 +17,7 @@ from engine.errors import RequestError
 from engine.formulation.rewriting import census
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
+from engine.optim import averages
 from engine.parts import inventory, splits
 from engine.parts.inventory import Inventory
 from engine.programs import memory
@@ -62,6 +63,11 @@ class Setup(NamedTuple):
     @property
     def task(self) -> Task:
         return self.learner.task
+
+    @property
+    def score(self) -> str:
+        """What ranks checkpoints and runs, by its name in history.jsonl."""
+        return self.learner.ranking(self.hyper).name
 
     @property
     def device(self) -> jax.Device:
@@ -191,6 +197,7 @@ def settle(
     learner = learner_of(config, cut.num_outputs, spread, columns)
     lengths = durations(config, len(cut.train.rows))
     variables = fitting.check(learner, request.hyper, lengths, cut)
+    learner.monitor(request.hyper)  # raises for an unknown score
     if not is_ours(config.model):
         _tell_formulation(learner, variables, cut.train.input_shape, host)
     size, reason = loop.microbatch_for(config, host.device.platform, learner.shares, variables)
@@ -206,7 +213,9 @@ def settle(
     where = ready.everywhere
     ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)
                               for name in ("hyper", "root", "order")})
-    return choice.laid(ready)
+    ready = choice.laid(ready)
+    averages.check(ready.state_shapes.average, ready.stream is not None)
+    return ready
 
 
 def _tell_formulation(

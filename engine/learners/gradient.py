@@ -13,7 +13,9 @@ from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors.network import Network, Variables
 from engine.formulation.rewriting import rewritten
+from engine.optim import averages, patience
 from engine.optim.chain import optimizer
+from engine.optim.patience import Monitor
 from engine.state import State, sorted_out
 from engine.task import Task
 
@@ -56,6 +58,9 @@ class Gradient:
             tally=self.task.zeros(outputs.shape[-1]),
             diverged_at=jnp.full((), -1, jnp.int32),
             **sorted_out(variables),
+            average=averages.begun(variables) if self.averaging(hyper) else {},
+            plateau=patience.level(self.monitor(hyper))
+            if self.config.schedule == "plateau" else (),
         )
 
     def create(self, hyper: Any, root: Array, data: Data) -> State:
@@ -63,5 +68,34 @@ class Gradient:
         inputs = jnp.zeros((1, *data.train.input_shape), jnp.float32)
         return self.begin(hyper, root, inputs, durations(self.config, len(data.train.rows)))
 
+    def averaging(self, hyper: Any) -> bool:
+        """Whether a run keeps averaged weights beside its own."""
+        return averages.asked(self.config.average_from, hyper)
+
+    def ranking(self, hyper: Any) -> Monitor:
+        """What ranks checkpoints and runs."""
+        return patience.ranking(self.task, self.averaging(hyper))
+
+    def monitor(self, hyper: Any) -> Monitor:
+        """The score that stops a run and lowers its rate. Raises RequestError for an unknown."""
+        return patience.monitor(self.task, self.config.monitor, self.averaging(hyper))
+
+    def heard(self, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]) -> State:
+        """The state after an epoch, whose scores are `row`: with a plateau's new rate."""
+        if not state.plateau:
+            return state
+        watched = self.monitor(hyper)
+        return state._replace(plateau=patience.heard(
+            state.plateau, state.step, jnp.float32(row[watched.name]), hyper, lengths, watched))
+
+    def over(self, hyper: Any, lengths: Durations, history: list[dict[str, Any]]) -> str:
+        """Why a run stops after these epochs, by its patience; "" where it goes on."""
+        if not lengths.patience or len(history) == self.config.epochs:
+            return ""
+        watched = self.monitor(hyper)
+        return patience.stops([row[watched.name] for row in history], lengths.epoch, watched,
+                              lengths.patience, self.config.min_delta)
+
     # Whose first argument is the learner.
+    restated = averages.restated
     segment, evaluate, predict = loop.segment, loop.evaluate, loop.predict
