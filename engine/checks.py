@@ -11,6 +11,7 @@ from typing import Any
 from engine.config import BELOW_ONE, Config, Hyper, is_ours
 from engine.errors import RequestError, one_line, unknown
 from engine.learners import trees
+from engine.optim import course, lengths
 from engine.optim.optimizers import is_named, users
 
 
@@ -22,6 +23,8 @@ def check_fields(asked: Any) -> None:
             continue
         if choices and value not in choices:
             raise unknown(f.name, value, choices)
+        if f.metadata["duration"] and isinstance(value, str) and not lengths.is_steps(value):
+            raise RequestError(f"--{f.name} {value}: {lengths.SUCH}.")
         bits = 32 if f.name.endswith("seed") else 31
         if not (isinstance(value, str | bool) or least <= value < 2**bits):  # nor NaN
             bound = f"less than {2**bits}" if value >= 2**bits else f"{least} or more"
@@ -45,7 +48,8 @@ def check(config: Config, hyper: Any) -> None:
     if trees.values_of(config.model):
         own = trees.wrong(config, hyper)
         trees.check_library(config.model)
-    for said in (*own, *_impossible(config, hyper), *_without_effect(config, hyper)):
+    for said in (*own, *_impossible(config, hyper), *course.refused(config, hyper),
+                 *_without_effect(config, hyper)):
         raise RequestError(said)
 
 
@@ -60,18 +64,14 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
             yield f"--{name} {value}: type a number below 1."
         if name == "clip_norm" and not value:
             yield "--clip_norm 0 would train nothing: type a norm above 0, such as 1."
+        if name == "period_factor" and value < 1:
+            yield f"--period_factor {value}: type a number of 1 or more."
     if config.microbatch and config.batch_size % config.microbatch:
         yield f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
-    if config.schedule == "warmup_cosine" and config.warmup_epochs >= config.epochs:
-        yield (f"--warmup_epochs {config.warmup_epochs} is as long as the run of {config.epochs} "
-               "epochs: type less, or more --epochs.")
 
 
 def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     """What nothing would use, naming what would."""
-    if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
-        yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
-               f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
     if not is_named(config.optimizer):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"

@@ -3,16 +3,19 @@
 Imports nothing heavy, so that `launch.py --help` and a mistyped flag answer at once.
 """
 
+import contextlib
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.learners.trees import TREES
+from engine.optim import lengths, schedules
+from engine.optim.lengths import LENGTH, Duration, Durations, durations
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
 
+__all__ = ["Durations", "durations"]  # which stand in lengths
 AUTO = "auto"
 _HERE = Path(__file__).parent
 NETWORKS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
@@ -22,12 +25,13 @@ TASKS = tuple(sorted(p.stem for p in (_HERE / "tasks").glob("[!_]*.py")))
 
 def option(
     default: Any, help: str, choices: tuple[str, ...] = (), least: int = 0, brought: bool = False,
-    traced: bool = True,
+    traced: bool = True, duration: bool = False,
 ) -> Any:
     """A field of Config or Place. `least` bounds a number; a `brought` one may be FILE.py:NAME or,
     in Python, an object; one that is not `traced` never enters a program, so that two Configs that
-    differ in it alone are equal, and compile once."""
-    metadata = {"help": help, "choices": choices, "least": least, "brought": brought}
+    differ in it alone are equal, and compile once. A `duration` is epochs, or such as 300st."""
+    metadata = {"help": help, "choices": choices, "least": least, "brought": brought,
+                "duration": duration}
     return field(default=default, metadata=metadata, compare=traced)
 
 
@@ -70,7 +74,19 @@ class Config:
     optimizer: Any = option("adam", "the optimizer", tuple(OPTIMIZERS), brought=True)
     nesterov: bool = option(False, "Nesterov's momentum, for sgd and rmsprop")
     schedule: str = option("constant", "the learning rate over time", tuple(SCHEDULES))
-    warmup_epochs: float = option(1.0, "epochs of linear warm-up, for warmup_cosine")
+    warmup_epochs: Duration = option(1.0, "linear warm-up, for warmup_cosine", duration=True)
+    milestones: str = option("", "when the rate drops, for step: 30,60 or 300st,600st")
+    period: Duration = option(0.0, "from drop to drop, for step; the first cosine, for restarts",
+                              duration=True)
+    plateau_patience: Duration = option(5.0, "how long without a better score until the rate "
+                                        "drops, for plateau", duration=True)
+    patience: Duration = option(0.0, "stop after so long without a better score; 0 never does",
+                                duration=True)
+    min_delta: float = option(0.0, "by how much a score has to be better, for --patience")
+    monitor: str = option("", "what --patience and plateau watch, such as val_loss; by default "
+                          "the score that ranks checkpoints")
+    average_from: Duration = option(0.0, "judge the mean of the weights after every update from "
+                                    "there on; 0 keeps none", duration=True)
     epochs: int = option(10, "passes over the training examples", least=1)
     batch_size: int = option(32, "examples an update, over all devices and processes", least=1)
     shuffle: str = option("every_epoch", "when to draw an order of the examples; once is Keras's "
@@ -91,17 +107,33 @@ class Config:
         return Reading(*(getattr(self, name) for name in Reading._fields))
 
     @property
+    def durations(self) -> list[tuple[str, Duration]]:
+        """Of its durations, those that are asked for and used, each with its flag's name."""
+        named = [(name, getattr(self, name)) for name in DURATIONS]
+        named += [("milestones", value) for value in lengths.listed(self.milestones)]
+        return [(name, value) for name, value in named if value
+                and (name in WHATEVER or self.schedule in schedules.users(LENGTH.get(name, name)))]
+
+    @property
     def parts(self) -> "Parts":
         """Which parts of its set are learnt from and validated on."""
         return Parts(self.train_split, self.validation_split, self.drop_unlabelled)
 
     def __post_init__(self) -> None:
-        """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash."""
+        """Durations have one form; a Linen module's lists, as in nn.Sequential([...]), become
+        tuples, which have a hash."""
+        for name in DURATIONS:
+            with contextlib.suppress(ValueError):  # which checks.check_fields tells
+                object.__setattr__(self, name, lengths.duration(getattr(self, name)))
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
             lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
                      if isinstance(value := getattr(self.model, f.name, None), list)}
             if lists and not isinstance(self.model, type):
                 object.__setattr__(self, "model", self.model.clone(**lists))
+
+
+DURATIONS = tuple(f.name for f in dataclasses.fields(Config) if f.metadata["duration"])
+WHATEVER = ("patience", "average_from")  # the schedule
 
 
 class Reading(NamedTuple):
@@ -136,9 +168,13 @@ class Hyper(NamedTuple):
     eps_root: float | None = None
     clip_norm: float | None = None
     label_smoothing: float | None = None
+    drop_factor: float | None = None
+    period_factor: float | None = None
+    peak_at: float | None = None
+    ema_decay: float | None = None
 
 
-BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing")
+BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing", "drop_factor", "peak_at", "ema_decay")
 HYPER_HELP = {
     "learning_rate": "the peak learning rate",
     "weight_decay": "decoupled for adamw, lion and muon, else added to the gradient; kernels only",
@@ -148,21 +184,11 @@ HYPER_HELP = {
     "eps_root": "under the root of adam and adamw; 1e-8 lets a gradient pass through a whole run",
     "clip_norm": "clip the gradient to this global norm",
     "label_smoothing": "probability spread evenly over all classes",
+    "drop_factor": "of the rate at a drop of step and plateau; 0.1 where it is left out",
+    "period_factor": "of restarts: each cosine's length by the one before; 1 where it is left out",
+    "peak_at": "the share of the run at which one_cycle peaks; 0.3 where it is left out",
+    "ema_decay": "judge an exponential moving average of the weights, of such a decay an update",
 }
-
-
-class Durations(NamedTuple):
-    """The run's lengths in update steps."""
-
-    epoch: int
-    warmup: int
-    total: int
-
-
-def durations(config: Config, num_train: int) -> Durations:
-    """Epochs as steps: the only place where one becomes the other."""
-    epoch = math.ceil(num_train / config.batch_size)
-    return Durations(epoch, round(config.warmup_epochs * epoch), config.epochs * epoch)
 
 
 def is_ours(value: Any) -> bool:

@@ -106,8 +106,9 @@ def evaluate(
     with processes.naming_the_lost():
         with Checkpoints(path / "checkpoints", judge.task.higher, read_only=True) as kept:
             state, _ = kept.restore(judge.shapes, checkpoint)
-        scores = judge.scores(mesh.put(state.variables, judge.where(state.variables)))
-    return scores | {"checkpoint": checkpoint, "step": int(state.step)}
+        scores = judge.scores(mesh.put(state.model, judge.where(state.model)))
+    weights = {"weights": "averaged"} if state.average else {}
+    return scores | {"checkpoint": checkpoint, "step": int(state.step)} | weights
 
 
 def _side(path: Path, saved: Saved) -> int:

@@ -15,8 +15,6 @@ from jax import Array
 
 from engine.config import Config, durations
 from engine.data import Subset
-from engine.doors import bring
-from engine.errors import RequestError
 from engine.feed import after, batch_at, epoch_order
 from engine.sources.dataset import Split
 from engine.state import State
@@ -29,20 +27,19 @@ if TYPE_CHECKING:
 EVAL_BATCH = 64
 CPU_MICROBATCH = 32
 WHOLE_BATCH = "the whole batch at once"
+OWN_STATISTICS = ("as asked: each is normalised by batch statistics of its own, and the running "
+                  "ones follow microbatch after microbatch")
 
 
 def microbatch_for(
     config: Config, platform: str, shares: int = 1, variables: Any = None
 ) -> tuple[int, str]:
-    """How many examples a device computes at once, and why. 0 means its whole share of a batch.
-
-    Raises RequestError where --microbatch would part the examples of which a network keeps
-    statistics in its `variables`.
-    """
+    """How many examples a device computes at once, and why. 0 means its whole share of a batch;
+    of a network that keeps statistics in its `variables`, anything else is the user's choice."""
     share = config.batch_size // shares
     if any(jax.tree.leaves(tree) for name, tree in (variables or {}).items() if name != "params"):
         if config.microbatch:
-            raise _parted(config)
+            return config.microbatch, OWN_STATISTICS
         return 0, f"{WHOLE_BATCH}, which batch statistics are of"
     if config.microbatch:
         return config.microbatch, "as asked"
@@ -50,11 +47,6 @@ def microbatch_for(
     if platform != "cpu" or share <= CPU_MICROBATCH or not even:
         return 0, WHOLE_BATCH
     return even[-1], f"image patches of {even[-1]} examples fit the processor's cache"
-
-
-def _parted(config: Config) -> RequestError:
-    return RequestError(f"--microbatch {config.microbatch}: the batch statistics of "
-                        f"{bring.short(config.model)} are those of the whole batch. Leave it out.")
 
 
 def segment(
@@ -68,8 +60,6 @@ def segment(
     network's is padded and masked.
     """
     config, spread = learner.config, learner.spread
-    if config.microbatch and jax.tree.leaves(state.kept):
-        raise _parted(config)
     lengths = durations(config, len(train.rows))
     full, rest = divmod(len(train.rows), config.batch_size)
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
@@ -118,7 +108,8 @@ def evaluate(
     learner: "Gradient", variables: Any, subset: Subset, sums: Any = None, first: Array | int = 0,
     end: Array | int | None = None,
 ) -> Any:
-    """The task's sums over every example of `subset`, each counted once, whatever the devices.
+    """The task's sums over every example of `subset`, each counted once, whatever the devices; a
+    pair of sums for a pair of `variables`.
 
     Of a subset that comes in chunks: the `sums` so far, and those of the batches from number
     `first` to before `end`.
@@ -129,6 +120,8 @@ def evaluate(
         batch = batch_at(subset.split, subset.rows, number, size)
         batch, valid_B = spread.cut(batch) if spread else batch
         whole = spread.whole(variables) if spread else variables
+        if isinstance(whole, tuple):
+            return tuple(eval_step(learner, one, batch, valid_B) for one in whole)
         return eval_step(learner, whole, batch, valid_B)
 
     turns = -(-subset.rows.shape[0] // size)

@@ -13,6 +13,7 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
 from engine.loggers.progress import plain_console
+from engine.optim import patience
 from engine.request import Request
 from engine.setup import featured, learner_of, load
 from engine.task import Task
@@ -33,20 +34,30 @@ def train(
     it is None: give one to runs that are to meet the same batches.
 
     The history holds the task's scores after each epoch, such as loss, accuracy, val_loss and
-    val_accuracy. Raises RequestError for a config that can't be meant, as `fit` does.
+    val_accuracy; NaN once a run has stopped by its `patience`: its state stays. Raises RequestError
+    for a config that can't be meant, as `fit` does.
     """
     check(config, hyper)
     trees.refuse(config.model, "train")
     order = key if order is None else order
     learner = learner_of(config, data.num_outputs)
-    steps = learner.lengths(len(data.train.rows)).epoch
+    lengths = learner.lengths(len(data.train.rows))
 
     def epoch(state: Any, _):
-        state = learner.segment(hyper, key, order, data.train, state, steps)
-        sums = learner.evaluate(state.variables, data.validation)
-        return state, history_row(learner.task, state.tally, sums)
+        state = learner.segment(hyper, key, order, data.train, state, lengths.epoch)
+        state = learner.restated(key, order, data.train, state)
+        sums = learner.evaluate(state.models, data.validation)
+        row = history_row(learner.task, state.tally, sums)
+        return learner.heard(hyper, lengths, state, row), row
 
-    return jax.lax.scan(epoch, learner.create(hyper, key, data), length=config.epochs)
+    state, watched = learner.create(hyper, key, data), learner.monitor(hyper)
+    if config.patience or state.plateau:
+        patience.check(watched, len(data.validation.rows))
+    if not config.patience:
+        return jax.lax.scan(epoch, state, length=config.epochs)
+    epoch, watch = patience.stopping(epoch, watched, lengths.patience, config.min_delta)
+    (state, _), history = jax.lax.scan(epoch, (state, watch), length=config.epochs)
+    return state, history
 
 
 def data_for(config: Config, data: Any = None) -> Data:
@@ -67,6 +78,10 @@ def data_for(config: Config, data: Any = None) -> Data:
 
 
 def history_row(task: Task, tally: Any, sums: Any) -> dict[str, Array]:
-    """Means of an epoch from its training tally and the sums of an evaluation."""
-    validation = task.row(task.judged_tally(sums))
-    return task.row(tally) | {f"val_{name}": jnp.float32(v) for name, v in validation.items()}
+    """Means of an epoch from its training tally and the sums of an evaluation, or the pair of
+    them where there are averaged weights too."""
+    row, pair = task.row(tally), type(sums) is tuple
+    for prefix, found in zip(("val_", patience.AVERAGED), sums if pair else (sums,), strict=False):
+        scores = task.row(task.judged_tally(found))
+        row |= {f"{prefix}{name}": jnp.float32(value) for name, value in scores.items()}
+    return row

@@ -103,7 +103,8 @@ def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
     path = Path(resume) if resume else folder.create(ready.request)
     held.enter_context(folder.alone(path))
     if resume:
-        saved = record.compare(path, ready.request, ready.facts, may_differ=("epochs",))
+        saved = record.compare(path, ready.request, ready.facts,
+                               may_differ=("epochs", "patience", "min_delta"))
         _tell_another_course(ready, saved.request.config, path)
     return str(path)
 
@@ -111,11 +112,12 @@ def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
 def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
     """Of a longer run under a schedule the rate jumps where it goes on: say so."""
     history, now = folder.history(path), ready.config
-    if before.epochs == now.epochs or not history or now.schedule == "constant":
+    if before.epochs == now.epochs or not history or now.schedule in ("constant", "plateau"):
         return
     step, count = history[-1]["step"], len(ready.data.train.rows)
     was, is_now = (
-        ready.hyper.learning_rate * schedule(config.schedule, durations(config, count))(step)
+        ready.hyper.learning_rate
+        * schedule(config.schedule, durations(config, count), ready.hyper)(step)
         for config in (before, now)
     )
     ready.host.console.print(
@@ -180,19 +182,23 @@ def _conclude(
 ) -> tuple[State, dict[str, Any]]:
     """The best state and metrics.json's content; it, the plots and report.html written."""
     ready, compiled, path = training.ready, training.programs, training.path
-    scores, examples = judged(ready, state.variables, compiled.evaluate)
+    evaluate = None if state.average else compiled.evaluate  # which is of a pair
+    scores, examples = judged(ready, state.model, evaluate)
     last, best = {"epoch": _epoch(ready, state)} | numbers(scores), state
     if training.checkpoints.best() != int(state.step):
         found, _ = training.checkpoints.restore(ready.state_shapes, "best")
         best = mesh.put(found, ready.where(found))
-        scores, examples = judged(ready, best.variables, compiled.evaluate)
+        scores, examples = judged(ready, best.model, evaluate)
+    if best.average:
+        raw = numbers(judged(ready, best.variables)[0])
+        scores |= {"weights": "averaged", "raw": raw}
     if not processes.first_process():
         return best, scores
     task, train, say = ready.task, ready.data.train, ready.host.console.print
     history, epoch, speed = folder.history(path), _epoch(ready, best), None
     if training.seconds:
         speed = training.steps / ready.lengths.epoch * len(train.rows) / training.seconds
-    validated = {f"val_{task.score}": history[epoch - 1][f"val_{task.score}"]}
+    validated = {ready.score: history[epoch - 1][ready.score]}
     scores |= {
         "checkpoint": "best", "epoch": epoch, "step": int(best.step),
         "best": {"epoch": epoch} | validated | numbers(scores), "last": last,
@@ -204,6 +210,8 @@ def _conclude(
     kind = "images" if len(train.input_shape) == 3 else "examples"
     say(f"{scores['split']}: {task.line(scores)}; epoch {epoch} of {len(history)}, the best"
         + (f"; {speed:,.0f} {kind}/s" if speed else ""))
+    if best.average:
+        say(f"the averaged weights are what is scored and kept; the raw ones: {task.line(raw)}")
     if ready.stream and training.seconds:
         share = training.waited / training.seconds
         say(f"input: the device waited {share:.0%} of the training time for examples"

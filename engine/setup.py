@@ -17,6 +17,7 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
 from engine.learners.gradient import Gradient
+from engine.optim import averages
 from engine.parts import inventory, splits
 from engine.parts.inventory import Inventory
 from engine.programs import memory
@@ -62,6 +63,11 @@ class Setup(NamedTuple):
     @property
     def task(self) -> Task:
         return self.learner.task
+
+    @property
+    def score(self) -> str:
+        """What ranks checkpoints and runs, by its name in history.jsonl."""
+        return self.learner.ranking(self.hyper).name
 
     @property
     def device(self) -> jax.Device:
@@ -196,6 +202,7 @@ def settle(
     learner = learner_of(config, cut.num_outputs, spread, columns)
     learner = learner.settled(request.hyper, cut, host.device.platform, say)
     lengths = learner.lengths(len(cut.train.rows))
+    learner.monitor(request.hyper)  # raises for an unknown score
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
         request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, columns, cut,
@@ -205,7 +212,9 @@ def settle(
     where = ready.everywhere
     ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)
                               for name in ("hyper", "root", "order")})
-    return choice.laid(ready)
+    ready = choice.laid(ready)
+    averages.check(ready.state_shapes.average, ready.stream is not None)
+    return ready
 
 
 def spread_of(request: Request, host: Host) -> Spread | None:

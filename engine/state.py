@@ -9,7 +9,10 @@ from jax import Array
 
 class State(NamedTuple):
     """`batch_stats` are {} for a network that keeps none, and `collections` all that it keeps
-    besides; `tally` sums the epoch so far; `diverged_at` is the first non-finite step, or -1."""
+    besides; `tally` sums the epoch so far; `diverged_at` is the first non-finite step, or -1.
+
+    `average` are averaged params and, of a network that keeps them, batch statistics for them;
+    `plateau` is a patience.Plateau. Each is empty in a run that isn't asked for it."""
 
     step: Array
     params: Any
@@ -18,6 +21,8 @@ class State(NamedTuple):
     tally: Any
     diverged_at: Array
     collections: dict[str, Any] = {}
+    average: dict[str, Any] = {}
+    plateau: Any = ()
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -26,8 +31,18 @@ class State(NamedTuple):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What the network computes with."""
+        """What the network is trained with."""
         return {"params": self.params, **self.kept}
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What a run's predictions are made with: the averaged weights where there are such."""
+        return self.variables | self.average
+
+    @property
+    def models(self) -> Any:
+        """What is evaluated each epoch: the variables, or a pair of them and the averaged ones."""
+        return (self.variables, self.model) if self.average else self.variables
 
 
 def sorted_out(collections: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from jax import Array
 from engine import augment, keys
 from engine.config import Durations
 from engine.feed import scaled
+from engine.optim import averages, patience
 from engine.optim.chain import optimizer
 from engine.sources.dataset import Split
 from engine.state import State, sorted_out
@@ -66,27 +67,36 @@ def _accumulated(
     learner: "Gradient", state: State, batch: Batch, hyper: Any, dropout: Array
 ) -> Learned:
     """`_learned` over microbatches, so many examples a device, that fit the cache; their sums are
-    the whole batch's. Not for a network that keeps statistics, which a part has others of."""
+    the whole batch's. What a network keeps goes from one to the next, so that each has batch
+    statistics of its own, and the running ones follow in turn. What is over joins the last."""
     spread, microbatch = learner.spread, learner.config.microbatch
     shares, size = learner.shares, batch.valid.shape[0]
-    count = size // (shares * (microbatch or size))
+    count, over = divmod(size, shares * (microbatch or size))
     if count < 2:
         return _learned(learner, state.variables, batch, hyper, dropout)
+    count -= over > 0
+    whole = count * shares * microbatch
+    first, last = (jax.tree.map(lambda x, part=part: x[part], batch)
+                   for part in (slice(whole), slice(whole, None)))
 
     def dealt(x: Array) -> Array:
         """[count, shares · microbatch, ...]: of each part, every device has its own examples."""
         own = x.reshape(shares, count, microbatch, *x.shape[1:]).swapaxes(0, 1)
         return own.reshape(count, shares * microbatch, *x.shape[1:])
 
-    def body(sums, part):
+    def body(so_far, part):
         index, batch = part
         own = jax.random.fold_in(dropout, index)
         batch = spread.cut(batch) if spread else batch
-        return add(sums, _learned(learner, state.variables, batch, hyper, own)), None
+        found = _learned(learner, state.variables | so_far.kept, batch, hyper, own)
+        gradient, tally = add(so_far[:2], found[:2])
+        return Learned(gradient, tally, found.kept), None
 
     gradient, tally = jax.tree.map(jnp.zeros_like, (state.params, state.tally))
-    parts = jnp.arange(count), jax.tree.map(dealt, batch)
-    return jax.lax.scan(body, Learned(gradient, tally, {}), parts)[0]
+    kept = {name: tree for name, tree in state.kept.items() if jax.tree.leaves(tree)}
+    parts = jnp.arange(count), jax.tree.map(dealt, first)
+    learned = jax.lax.scan(body, Learned(gradient, tally, kept), parts)[0]
+    return body(learned, (count, last))[0] if over else learned
 
 
 def train_step(
@@ -102,16 +112,19 @@ def train_step(
     learned = _accumulated(learner, state, ready, hyper, dropout)
     tally = learned.tally
     gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), learned.gradient)
-    tx = optimizer(learner.config, hyper, durations)
+    tx = optimizer(learner.config, patience.scaled(hyper, state.plateau), durations)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+    params, step = optax.apply_updates(state.params, updates), state.step + 1
     bad = ~jnp.isfinite(tally.loss_sum) & (state.diverged_at < 0)
     return State(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        step=step,
+        params=params,
         opt_state=opt_state,
         tally=add(state.tally, tally),
         diverged_at=jnp.where(bad, state.step, state.diverged_at),
         **sorted_out(learned.kept),
+        average=averages.moved(state.average, params, hyper, durations, step),
+        plateau=state.plateau,
     )
 
 

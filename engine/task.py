@@ -61,12 +61,14 @@ class Task:
     [B] int32 where `kind` is "classes", [B, K] float32 where it is "numbers" or "labels".
 
     `score` names what ranks checkpoints and runs, of `row` or "loss"; `higher` is whether more of
-    it is better. `headline` are the scores on top of the report, () all; `note` explains its table.
+    it is better, and of `errors`, other scores, less is. `headline` are the scores on top of the
+    report, () all; `note` explains its table.
     """
 
     kind: ClassVar[str] = "numbers"
     score: ClassVar[str] = "loss"
     higher: ClassVar[bool] = False
+    errors: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[tuple[str, ...]] = ()
     note: ClassVar[str] = ""
 

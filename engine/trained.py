@@ -59,7 +59,7 @@ class Run:
             batch = inputs[start : start + size]
             full = np.zeros((size, *self.input_shape), self.input_dtype)
             full[: len(batch)] = batch
-            told = _predicted(self.learner, self.state.variables, full)
+            told = _predicted(self.learner, self.state.model, full)
             parts.append(np.asarray(told)[: len(batch)])
         return np.concatenate(parts)
 

@@ -14,7 +14,9 @@ import numpy as np
 from engine.errors import RunError
 from engine.job import processes
 from engine.job.signals import Interruption
+from engine.learners.learner import jitted
 from engine.loggers.progress import Progress
+from engine.optim import patience
 from engine.optim.schedules import schedule
 from engine.programs.compile import Programs
 from engine.pure import history_row
@@ -47,7 +49,7 @@ def rate_at(ready: Setup, step: int, hyper: Any) -> float | None:
     """The learning rate of an update; None where an optimizer of the user's own has none."""
     peak = getattr(hyper, "learning_rate", None)
     return None if peak is None else \
-        float(peak) * float(schedule(ready.config.schedule, ready.lengths)(step))
+        float(peak) * float(schedule(ready.config.schedule, ready.lengths, hyper)(step))
 
 
 class Training:
@@ -71,6 +73,7 @@ class Training:
         moves = math.ceil(ready.lengths.epoch / MOVES)
         self._most = moves if progress.interactive else ready.lengths.epoch
         self._saved_at = time.monotonic()
+        self._restate = jitted(ready.learner, ready.learner.restated)
         several = jax.process_count() > 1
         self.stuck_after = ready.request.place.stuck_seconds or (STUCK_SECONDS if several else 0)
 
@@ -78,19 +81,22 @@ class Training:
         """Every epoch left, all of them on the disk, or as many as a logger lets go by. Raises
         RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
         which nothing is saved."""
-        lengths, reason = self.ready.lengths, ""
-        if int(state.step) < lengths.total:
+        ready, lengths = self.ready, self.ready.lengths
+        reason = self._over(int(state.step))
+        if int(state.step) < lengths.total and not reason:
             with self._naming_the_folder():
                 self.feed.train(int(state.step))  # the first chunk is in no epoch's time
         while int(state.step) < lengths.total and not reason:
             with self._naming_the_folder():
                 state, status = self._epoch(state)
+                state = self._restated(state)
                 step, row = int(state.step), self._row(state)
             self._stop_if_diverged(state, row)
             if step % lengths.epoch == 0:
+                state = patience.told(ready.learner, ready.hyper, ready.lengths, state, row)
                 self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
-                reason = self._record(row)
-            self._save(state, row.get(f"val_{self.ready.task.score}"))
+                reason = self._record(row) or self._over(step)
+            self._save(state, row.get(ready.score))
             if status:
                 self.checkpoints.wait()
                 raise RunError(
@@ -99,8 +105,20 @@ class Training:
                 )
         self.checkpoints.wait()
         if reason:
-            self.ready.host.console.print(f"stopped after step {int(state.step)}: {reason}")
+            ready.host.console.print(f"stopped after step {int(state.step)}: {reason}")
         return state
+
+    def _over(self, step: int) -> str:
+        """Why the run stops here by its patience, the same in every process; "" if it goes on."""
+        ready = self.ready
+        return processes.first_tells(lambda: ready.learner.over(
+            ready.hyper, ready.lengths, folder.history(self.path))
+        ) if ready.lengths.patience and step % ready.lengths.epoch == 0 else ""
+
+    def _restated(self, state: State) -> State:
+        """The state with batch statistics of its averaged weights."""
+        return self._restate(self.ready.root, self.ready.order, self.ready.data.train, state) \
+            if "batch_stats" in state.average else state
 
     @contextmanager
     def _naming_the_folder(self) -> Iterator[None]:
@@ -141,10 +159,10 @@ class Training:
                 if status or int(state.diverged_at) >= 0:
                     break
                 if due and position < epoch and bool(finite(state)):
-                    self._save(state, None)
+                    self._save(self._restated(state), None)
         except Unfed:
             if position and bool(finite(state)):  # at 0 the epoch before is saved, with its score
-                self._save(state, None)
+                self._save(self._restated(state), None)
                 self.checkpoints.wait()
             raise
         return state, status
@@ -163,13 +181,13 @@ class Training:
         ready, step = self.ready, int(state.step)
         row: dict[str, Any] = {
             "epoch": -(-step // ready.lengths.epoch), "step": step,
-            "learning_rate": rate_at(ready, step - 1, ready.hyper),
+            "learning_rate": rate_at(ready, step - 1, patience.scaled(ready.hyper, state.plateau)),
             "seconds": self.epoch_seconds, "val_loss": 0.0,
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:
             with watched(self.stuck_after):
                 validation = self.feed.evaluate(
-                    self.programs.evaluate, state.variables, row["epoch"] - 1
+                    self.programs.evaluate, state.models, row["epoch"] - 1
                 )
                 row |= {name: float(value) for name, value in
                         history_row(ready.task, state.tally, validation).items()}

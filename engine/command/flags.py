@@ -89,7 +89,8 @@ def _definitions(hyper: Any = Hyper) -> flags.FlagValues:
     for f in (*dataclasses.fields(Config), *dataclasses.fields(Place)):
         choices = (*f.metadata["choices"], *["FILE.py:NAME"] * f.metadata["brought"])
         text = f.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
-        _DEFINE[type(f.default)](f.name, None, text + told(f.default), flag_values=values)
+        kind = str if f.metadata["duration"] else type(f.default)
+        _DEFINE[kind](f.name, None, text + told(f.default), flag_values=values)
     for name, default in (Hyper()._asdict() | hyper()._asdict()).items():
         text = HYPER_HELP.get(name, "of the optimizer") + told(default)
         flags.DEFINE_float(name, None, text, flag_values=values)

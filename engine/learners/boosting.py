@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import xgboost
 
-from engine.config import Config, Durations
+from engine.config import Config, Durations, durations
 from engine.data import Data, Subset
 from engine.doors.bring import short, telling
 from engine.errors import RequestError
+from engine.learners.learner import Learner
 from engine.learners.trees import FOREST, WHOLE
 from engine.state import State
 from engine.task import Task
@@ -62,7 +63,7 @@ class _Kept:
 
 
 @dataclass(frozen=True)
-class Boosting:
+class Boosting(Learner):
     """A Learner that isn't traced. `num_outputs` is K; `hyper` is a trees.XGBoost or RandomForest.
     Raises RequestError for a task or a loss that XGBoost has no objective for, and for
     `embeddings`: columns of codes, whose order means nothing.
@@ -96,7 +97,7 @@ class Boosting:
 
     def lengths(self, examples: int) -> Durations:
         """An epoch is a round."""
-        return Durations(1, 0, self.config.epochs)
+        return durations(dataclasses.replace(self.config, batch_size=examples), examples)
 
     def parameters(self, hyper: Any) -> dict[str, Any]:
         """XGBoost's own, by its names."""

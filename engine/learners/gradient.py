@@ -16,14 +16,16 @@ from engine.devices.mesh import Spread
 from engine.doors import fitting
 from engine.doors.network import Network, Variables
 from engine.formulation.rewriting import census, rewritten
+from engine.learners.learner import Learner
+from engine.optim import averages, patience
 from engine.optim.chain import optimizer
 from engine.state import State, sorted_out
 from engine.task import Task
 
 
 @dataclass(frozen=True)
-class Gradient:
-    """A Learner, static under jit, and all that a program is compiled for: equal ones share one."""
+class Gradient(Learner):
+    """Static under jit, and all that a program is compiled for: equal ones share one."""
 
     config: Config
     network: Network
@@ -75,6 +77,9 @@ class Gradient:
             tally=self.task.zeros(outputs.shape[-1]),
             diverged_at=jnp.full((), -1, jnp.int32),
             **sorted_out(variables),
+            average=averages.begun(variables) if self.averaging(hyper) else {},
+            plateau=patience.level(self.monitor(hyper))
+            if self.config.schedule == "plateau" else (),
         )
 
     def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
@@ -86,5 +91,18 @@ class Gradient:
         inputs = jnp.zeros((1, *data.train.input_shape), jnp.float32)
         return self.begin(hyper, root, inputs, self.lengths(len(data.train.rows)))
 
+    def averaging(self, hyper: Any) -> bool:
+        """Whether a run keeps averaged weights beside its own."""
+        return averages.asked(self.config.average_from, hyper)
+
+    def heard(self, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]) -> State:
+        """The state after an epoch, whose scores are `row`: with a plateau's new rate."""
+        if not state.plateau:
+            return state
+        watched = self.monitor(hyper)
+        return state._replace(plateau=patience.heard(
+            state.plateau, state.step, jnp.float32(row[watched.name]), hyper, lengths, watched))
+
     # Whose first argument is the learner.
+    restated = averages.restated
     segment, evaluate, predict = loop.segment, loop.evaluate, loop.predict

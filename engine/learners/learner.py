@@ -7,6 +7,8 @@ import jax
 
 from engine.config import Config, Durations
 from engine.data import Data, Subset
+from engine.optim import patience
+from engine.optim.patience import Monitor
 from engine.state import State
 from engine.task import Task
 
@@ -18,12 +20,8 @@ class Learner(Protocol):
     """
 
     traced: ClassVar[bool]
-
-    @property
-    def config(self) -> Config: ...
-
-    @property
-    def task(self) -> Task: ...
+    config: Config
+    task: Task
 
     @property
     def shares(self) -> int:
@@ -54,6 +52,34 @@ class Learner(Protocol):
 
     def predict(self, variables: Any, inputs: Any) -> Any:
         """What the task tells of each of `inputs` [N, ...], as a split holds them."""
+
+    def averaging(self, hyper: Any) -> bool:
+        """Whether a run keeps averaged weights beside its own."""
+        return False
+
+    def restated(self, root: Any, order: Any, train: Subset, state: State) -> State:
+        """The state, batch statistics of its averaged weights made anew."""
+        return state
+
+    def ranking(self, hyper: Any) -> Monitor:
+        """What ranks checkpoints and runs."""
+        return patience.ranking(self.task, self.averaging(hyper))
+
+    def monitor(self, hyper: Any) -> Monitor:
+        """The score that stops a run and lowers its rate. Raises RequestError for an unknown."""
+        return patience.monitor(self.task, self.config.monitor, self.averaging(hyper))
+
+    def heard(self, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]) -> State:
+        """The state after an epoch, whose scores are `row`: with a plateau's new rate."""
+        return state
+
+    def over(self, hyper: Any, lengths: Durations, history: list[dict[str, Any]]) -> str:
+        """Why a run stops after these epochs, by its patience; "" where it goes on."""
+        if not lengths.patience or len(history) == self.config.epochs:
+            return ""
+        watched = self.monitor(hyper)
+        return patience.stops([row[watched.name] for row in history], lengths.epoch, watched,
+                              lengths.patience, self.config.min_delta)
 
 
 def jitted(learner: Learner, function: Callable[..., Any], **how: Any) -> Callable[..., Any]:

@@ -25,7 +25,8 @@ def optimizer(config: "Config", hyper: Any, durations: "Durations") -> Any:
         """Weight decay spares biases and scales."""
         return jax.tree.map(lambda p: p.ndim > 1, params)
 
-    course, made = schedule(config.schedule, durations), OPTIMIZERS[config.optimizer]
+    course = schedule(config.schedule, durations, hyper)
+    made = OPTIMIZERS[config.optimizer]
     decay = 0.0 if hyper.weight_decay is None else hyper.weight_decay
     available = hyper._asdict() | {
         "rate": lambda count: hyper.learning_rate * course(count), "nesterov": config.nesterov,

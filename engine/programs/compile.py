@@ -47,8 +47,8 @@ def programs(ready: Setup, state: Any) -> Programs:
     if room is not None and need > room:
         raise _too_large(ready, need)
     subset = ready.data.validation
-    of_chunks = nothing(ready.learner, state.variables, subset) if ready.stream else {}
-    evaluate = Program(ready.learner.evaluate, variables=state.variables, subset=subset,
+    of_chunks = nothing(ready.learner, state.models, subset) if ready.stream else {}
+    evaluate = Program(ready.learner.evaluate, variables=state.models, subset=subset,
                        **of_chunks)
     return Programs(training, evaluate)
 

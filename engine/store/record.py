@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.checks import without_idle
-from engine.config import Config, Hyper
+from engine.config import DURATIONS, Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError
 from engine.learners import trees
+from engine.optim import lengths
 from engine.place import ADDRESS, Place
 from engine.request import Request
 from engine.store import files
@@ -46,7 +47,8 @@ def typed(kind: Any, values: dict[str, Any]) -> Any:
     """
     made, plain = kind(**values), kind()
     for name, value in values.items():
-        if not _fits(value, getattr(plain, name)):
+        in_steps = kind is Config and name in DURATIONS and lengths.is_steps(value)
+        if not (in_steps or _fits(value, getattr(plain, name))):
             raise TypeError(f"{name} can't be {value!r}")
     return made
 

@@ -8,6 +8,7 @@ from engine.store.files import is_count, is_text
 
 FILE = "events.jsonl"
 REFUSED = "refused"
+STOPPED = "stopped"  # by its patience
 EVENT = {"group": is_count, "step": is_count, "run": is_count, "event": is_text}
 
 

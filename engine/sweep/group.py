@@ -124,11 +124,13 @@ def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, f
 
 
 class Programs(NamedTuple):
-    """Of so many `members`, repeats among them: the runs after so many more updates, the sums of
-    their evaluation; bytes that both need, seconds that both were compiled in."""
+    """Of so many `members`, repeats among them: the runs after so many more updates, with batch
+    statistics of their averages, the sums of their evaluation; bytes that the largest needs,
+    seconds that all were compiled in."""
 
     members: int
     advance: Callable[[Population, int], Population]
+    restate: Callable[[Population], Population]
     evaluate: Callable[[Population], Any]
     need: int
     seconds: float
@@ -142,12 +144,17 @@ def _compiled(group: Group, layout: Layout, runs: Population) -> Programs:
     )
     evaluate = Program(partial(population.evaluate, learner, layout), members=runs.members,
                        validation_FxN=group.validation)
+    found = [segment, evaluate]
+    if "batch_stats" in runs.members.state.average:
+        found.append(Program(partial(population.restated, learner, layout), (),
+                             population=runs, **shared))
     return Programs(
         len(runs.members.seed),
         lambda runs, steps: segment(population=runs, count=np.int32(steps), **shared),
+        lambda runs: found[2](population=runs, **shared) if found[2:] else runs,
         lambda runs: evaluate(members=runs.members, validation_FxN=group.validation),
-        max(memory.extra(memory.plan(p.compiled)) for p in (segment, evaluate)),
-        segment.seconds + evaluate.seconds,
+        max(memory.extra(memory.plan(p.compiled)) for p in found),
+        sum(p.seconds for p in found),
     )
 
 

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from engine.config import BELOW_ONE
+from engine.optim import patience
 from engine.pure import history_row
 from engine.sweep.group import Group, Programs, alive, placed
-from engine.sweep.population import Population, select
+from engine.sweep.population import NOTHING, Population, select
 from engine.sweep.space import Search
 from engine.training import rate_at
 
@@ -30,15 +31,29 @@ def judged(group: Group, programs: Programs, runs: Population, seconds: float) -
     row = jax.vmap(partial(history_row, ready.task))
     values = jax.device_get(row(runs.members.state.tally, programs.evaluate(runs)))
     hyper, numbers = jax.device_get((runs.members.hyper, runs.members.number))
+    plateau = jax.device_get(runs.members.state.plateau)
     whole = (np.asarray(runs.members.state.diverged_at) < 0) & np.isfinite(values["loss"]) \
         & np.isfinite(values["val_loss"])
     found = [Judged(at, int(numbers[at]), {
         "epoch": step // ready.lengths.epoch, "step": step,
-        "learning_rate": rate_at(ready, step - 1, select(hyper, at)), "seconds": seconds / count,
+        "learning_rate": rate_at(ready, step - 1, patience.scaled(*select((hyper, plateau), at))),
+        "seconds": seconds / count,
         **{name: float(column[at]) for name, column in values.items()},
     }, bool(whole[at])) for at in range(count)]
-    score, sign = f"val_{ready.task.score}", 1 if ready.task.higher else -1
+    score, sign = ready.score, 1 if ready.task.higher else -1
     return sorted(found, key=lambda one: -sign * one.row[score] if one.whole else math.inf)
+
+
+def heard(group: Group, runs: Population, ranking: list[Judged]) -> Population:
+    """The runs with the rates that a plateau's last score leaves."""
+    ready, members = group.ready, runs.members
+    last = np.argsort([one.at for one in ranking])
+    rows = [ranking[at].row for at in last]
+    rows += rows[-1:] * (len(members.seed) - len(rows))  # repeats that fill a mesh
+    values = {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+    state = members.state._replace(step=runs.step)
+    state = patience.told(ready.learner, members.hyper, ready.lengths, state, values)
+    return runs._replace(members=members._replace(state=state._replace(step=NOTHING)))
 
 
 def rungs(search: Search, count: int, epochs: int) -> dict[int, int]:

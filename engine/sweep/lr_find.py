@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from engine.config import Config
+from engine.config import DURATIONS, Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.job.host import begin_alone
 from engine.job.signals import Interruption
+from engine.optim.schedules import VALUES
 from engine.report import page
 from engine.report.pictures import TRAINING, VALIDATION, dress, figure, png
 from engine.request import Request
@@ -101,9 +102,7 @@ def run(request: Request, search: Search) -> Finding:
     if "learning_rate" not in request.hyper._fields:
         raise RequestError("lr-find needs an optimizer with a learning_rate.")
     host = begin_alone(request.place)
-    request, dataset = load(request._replace(config=dataclasses.replace(
-        request.config, schedule="constant", warmup_epochs=Config.warmup_epochs
-    )), host)
+    request, dataset = load(_uniform(request), host)
     config, hyper, *_ = request
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
@@ -121,6 +120,16 @@ def run(request: Request, search: Search) -> Finding:
     return finding
 
 
+def _uniform(request: Request) -> Request:
+    """At one rate from first to last, without what is for a whole run."""
+    plain = {name: getattr(Config, name) for name in
+             (*DURATIONS, "schedule", "milestones", "min_delta", "monitor")}
+    hyper = request.hyper
+    if isinstance(hyper, Hyper):
+        hyper = Hyper(**hyper._asdict() | dict.fromkeys((*VALUES, "ema_decay")))
+    return request._replace(config=dataclasses.replace(request.config, **plain), hyper=hyper)
+
+
 def _losses(group: Group, programs: Programs, runs: Population) -> list[float]:
     tally = jax.device_get(group.ready.task.judged_tally(programs.evaluate(runs)))
     return (np.asarray(tally.loss_sum, np.float64) / tally.count)[: len(group.trials)].tolist()
@@ -130,7 +139,7 @@ def _trained(
     group: Group, programs: Programs, runs: Population, interruption: Interruption
 ) -> Population:
     """After STEPS updates, or as many as a signal lets it make; a line tells of each segment."""
-    pace, (epoch, _, total) = Pace(), group.ready.lengths
+    pace, epoch, total = Pace(), group.ready.lengths.epoch, group.ready.lengths.total
     steps = min(STEPS, total)
     while (done := int(runs.step)) < steps and not interruption.status:
         at = done % epoch

@@ -204,6 +204,21 @@ def evaluate(learner: Gradient, layout: Layout, members: Member, validation_FxN:
     """`learner.evaluate` of every member: sums with a leading axis [R]."""
 
     def one(member: Member, validation: Subset) -> Any:
-        return learner.evaluate(member.state.variables, _fold(validation, member.fold))
+        return learner.evaluate(member.state.models, _fold(validation, member.fold))
 
     return _over_members(layout, one, members, validation_FxN)
+
+
+def restated(
+    learner: Gradient, layout: Layout, population: Population, order: Array | None,
+    train_FxN: Subset,
+) -> Population:
+    """`learner.restated` of every member."""
+
+    def one(member: Member, step: Array, order: Array | None, train_FxN: Subset) -> Member:
+        given = _single(member, step, order, train_FxN, 0)
+        state = learner.restated(given["root"], given["order"], given["train"], given["state"])
+        return member._replace(state=state._replace(step=NOTHING))
+
+    step, members = population
+    return Population(step, _over_members(layout, one, members, step, order, train_FxN))

@@ -1,8 +1,8 @@
 """How the settings of a sweep did: which of their runs speak for them, and their order.
 
-A frame of runs has a row a run: run, status ("done", "diverged", "dropped" or "refused"), seed,
-fold, its value of every swept axis, epochs, and its metrics. A setting is one combination of axis
-values; its members differ in seed and fold only.
+A frame of runs has a row a run: run, status ("done", "stopped", "diverged", "dropped" or
+"refused"), seed, fold, its value of every swept axis, epochs, and its metrics. A setting is one
+combination of axis values; its members differ in seed and fold only.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ import pandas
 
 from engine.report.pictures import short
 
-KINDS = {"done": 0, "dropped": 1}  # a dropped run's score is from fewer epochs
+KINDS = {"done": 0, "stopped": 0, "dropped": 1}  # a dropped run's score is from fewer epochs
 SILENT = 2  # diverged, refused, or without a finite score
 
 

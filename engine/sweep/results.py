@@ -42,9 +42,11 @@ class Standing(NamedTuple):
     variables: Any
 
 
-def _row(trial: Trial, history: list[dict[str, Any]], status: str, task: Task) -> dict[str, Any]:
-    names = dict.fromkeys(("loss", task.score, "val_loss", f"val_{task.score}"))
-    score, best = f"val_{task.score}", max if task.higher else min
+def _row(
+    trial: Trial, history: list[dict[str, Any]], status: str, task: Task, score: str
+) -> dict[str, Any]:
+    names = dict.fromkeys(("loss", task.score, "val_loss", f"val_{task.score}", score))
+    best = max if task.higher else min
     last = history[-1] if history else {}
     return (
         {"run": trial.number, "status": status, "seed": trial.config.seed, "fold": trial.fold}
@@ -184,7 +186,8 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
         }) for t in study.trials])
     histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
     gone = Events(study.path).status()
-    found = [_row(t, histories[t.number], gone.get(t.number, "done"), task) for t in study.trials]
+    found = [_row(t, histories[t.number], gone.get(t.number, "done"), task,
+                  ready.score) for t in study.trials]
     folder.write_rows(study.path / "results.jsonl", found)
     runs = pandas.DataFrame(found, dtype=object)
     runs.to_csv(study.path / "results.csv", index=False, lineterminator="\r\n")
@@ -192,7 +195,7 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
             for a in study.axes}
     if study.search.samples or study.search.pbt:  # in any order
         axes = {name: sorted(values) for name, values in axes.items()}
-    score = ranking.Score(f"val_{task.score}", task.higher)
+    score = ranking.Score(*ready.learner.ranking(ready.hyper))
     settings = ranking.ranked(runs, axes, score)[1]
     best = settings.iloc[0]
     if not best["counted"]:

@@ -3,14 +3,15 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.checks import check
-from engine.config import Config, Hyper, Reading
+from engine.config import DURATIONS, Config, Hyper, Reading
 from engine.doors import bring
 from engine.errors import RequestError, unknown
+from engine.optim.lengths import duration
 from engine.request import Request
 from engine.store import record
 
@@ -24,7 +25,8 @@ UNSWEPT = {
        for name in ("train_split", "drop_unlabelled", *Reading._fields)},
 }
 MOST = 100_000  # runs of a sweep, and values of a range
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a name",
+         duration: "epochs, as 5 or 5ep, or updates, as 300st"}
 
 
 class Search(NamedTuple):
@@ -92,7 +94,7 @@ class Study(NamedTuple):
     trials: list[Trial]
 
 
-def _value(name: str, kind: type, text: str) -> Any:
+def _value(name: str, kind: Callable[[str], Any], text: str) -> Any:
     try:
         return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
@@ -122,7 +124,8 @@ def axis(text: str, hyper: Any = Hyper()) -> Axis:  # noqa: B008  # a tuple, whi
     """An axis as typed, of a Config's fields and those of `hyper`. Raises RequestError for an
     unknown field or an empty range."""
     name, _, values = text.partition("=")
-    types = {f.name: type(f.default) for f in dataclasses.fields(Config)}
+    types: dict[str, Any] = {f.name: type(f.default) for f in dataclasses.fields(Config)}
+    types |= dict.fromkeys(DURATIONS, duration)
     types |= dict.fromkeys(hyper._fields, float)
     if name in UNSWEPT:
         raise RequestError(f"--sweep {name}: {UNSWEPT[name]}.")
@@ -131,7 +134,7 @@ def axis(text: str, hyper: Any = Hyper()) -> Axis:  # noqa: B008  # a tuple, whi
     if not values.strip(", "):
         raise RequestError(f"--sweep {text}: it has no values; type {name}=A,B,C.")
     if values.split(":")[0] in ("log", "lin"):
-        if types[name] is not float:
+        if types[name] not in (float, duration):
             raise RequestError(f"--sweep {text}: a range is only for numbers with a fraction: list "
                                f"{name}'s values.")
         found = _range(name, values)
@@ -195,6 +198,10 @@ def trials(request: Request, search: Search) -> list[Trial]:
     if search.folds and config.validation_split != Config.validation_split:
         raise RequestError("--folds holds parts of the training split out: leave out "
                            f"--validation_split {config.validation_split}.")
+    if config.patience and (search.halving or search.pbt):
+        raise RequestError(f"--patience {config.patience} stops runs by their own history, and "
+                           f"{'--halving' if search.halving else '--pbt'} by the others': type one "
+                           "of the two.")
     if search.halving > config.epochs:
         raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
                            f"{search.halving} or more: type --epochs {search.halving} or more.")
@@ -218,4 +225,7 @@ def trials(request: Request, search: Search) -> list[Trial]:
                 "sweep for each."
             )
         made.append(Trial(len(made), one, own, named))
+    if len({bool(trial.config.average_from) for trial in made}) > 1:
+        raise RequestError("--sweep average_from: 0 keeps no average, and its scores don't compare "
+                           "with those of one: leave it out.")
     return made

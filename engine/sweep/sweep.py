@@ -1,6 +1,5 @@
 """A sweep from request to results: the host's loop over the epochs of many runs."""
 
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -16,11 +15,11 @@ from engine.parts import splits
 from engine.programs import memory
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
-from engine.setup import Setup, load
+from engine.setup import load
 from engine.sources.dataset import Dataset
 from engine.store import checkpoint, folder, record
-from engine.sweep import results, space
-from engine.sweep.events import REFUSED, Events
+from engine.sweep import member, results, space
+from engine.sweep.events import REFUSED, STOPPED, Events
 from engine.sweep.group import (
     Group,
     alive,
@@ -31,8 +30,8 @@ from engine.sweep.group import (
     placed,
     restored,
 )
-from engine.sweep.judge import Judged, exploited, judged, rungs
-from engine.sweep.population import Member, Population, select
+from engine.sweep.judge import Judged, exploited, heard, judged, rungs
+from engine.sweep.population import Population, select
 from engine.sweep.results import Standing
 from engine.sweep.space import Search, Study, Trial
 
@@ -99,24 +98,6 @@ def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: 
         raise refusals[0]
 
 
-def _save_member(path: Path, step: int, member: Member, score: float) -> None:
-    """A member, on the host, as an ordinary run's checkpoint in its own folder."""
-    state = member.state._replace(step=np.int32(step))  # type: ignore[arg-type]  # on the host
-    with checkpoint.Checkpoints(path / "checkpoints") as saved:
-        if saved.latest() < step:  # else it was saved before the sweep was resumed
-            saved.save(state, score, 0.0)
-
-
-def _write_config(path: Path, trial: Trial, ready: Setup) -> None:
-    path.mkdir(exist_ok=True)
-    folder.write_columns(path, ready.columns)
-    place = dataclasses.replace(ready.request.place, run_dir=str(path))
-    request, facts = Request(trial.config, trial.hyper, place), ready.facts
-    if trial.fold:  # whose examples are others than those of the first, which were counted
-        del facts["data"]
-    folder.write_config(path, folder.described(request, **facts))
-
-
 class Lockstep:
     """The epochs of one group after another: train, judge, record, save, let go on who may."""
 
@@ -140,10 +121,10 @@ class Lockstep:
             # What was recorded after the checkpoint will come again.
             self.events.forget(group.number, int(runs.step))
             for trial in group.trials:
-                _write_config(self._folder(trial.number), trial, group.ready)
+                member.write_config(self._folder(trial.number), trial, group.ready)
                 folder.history(self._folder(trial.number), up_to_step=int(runs.step))
             bar = self.progress.add_task(name, total=total, completed=int(runs.step))
-            while (step := int(runs.step)) < total:
+            while (step := int(runs.step)) < total and not self._all_stopped(group):
                 if programs is None or programs.members != len(runs.members.seed):
                     programs = compile_programs(group, runs)
                 for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
@@ -154,9 +135,11 @@ class Lockstep:
                     if self.interruption.status:
                         break
                 if part.position == steps:
+                    runs = programs.restate(runs)
                     ranking = judged(group, programs, runs, seconds)
                     self._record(group, runs, ranking, seconds)
-                    runs, seconds = self._selected(group, runs, ranking), 0.0
+                    runs = self._selected(group, heard(group, runs, ranking), ranking)
+                    seconds = 0.0
                 saved.save(runs, None, seconds)
                 if self.interruption.status:
                     saved.wait()
@@ -181,44 +164,68 @@ class Lockstep:
         line = (f"Epoch {best.row['epoch']}/{group.ready.config.epochs} {seconds:.1f}s - "
                 f"{asked - len(self.events.status())} of {asked} runs alive")
         if best.whole:
-            score, hyper = f"val_{group.ready.task.score}", runs.members.hyper._asdict()
+            score, hyper = group.ready.score, runs.members.hyper._asdict()
             line += f" - best {score} {best.row[score]:.4f} (run {best.number}" + "".join(
                 f", {name} {f'{hyper[name][best.at]:.6g}' if name in hyper else value}"
                 for name, value in self.study.trials[best.number].values.items()) + ")"
         group.ready.host.console.print(line)
 
     def _selected(self, group: Group, runs: Population, ranking: list[Judged]) -> Population:
-        """The runs that go on. Those that are halved away keep what they have learned in their
-        folders."""
-        search, step, epoch = self.study.search, int(runs.step), ranking[0].row["epoch"]
+        """The runs that go on. Those that are halved away, or stop by their patience, keep what
+        they have learned in their folders."""
+        search, epoch = self.study.search, ranking[0].row["epoch"]
         if keep := rungs(search, len(group.trials), group.ready.config.epochs).get(epoch):
-            members, score = jax.device_get(runs.members), f"val_{group.ready.task.score}"
-            for at, number, row, whole in ranking[keep:]:
-                if whole:
-                    _save_member(self._folder(number), step, select(members, at), row[score])
-                    self.events.add(group.number, step, number, "dropped")
-            kept = np.array(sorted(one.at for one in ranking[:keep]))
-            return placed(group, runs._replace(members=select(runs.members, kept)))
+            return self._without(group, runs, ranking[:keep], ranking[keep:], "dropped")
+        stopped = [one for one in ranking if one.whole
+                   and group.ready.learner.over(
+                       group.ready.hyper, group.ready.lengths,
+                       folder.history(self._folder(one.number)))]
+        if stopped:
+            kept = [one for one in ranking if one not in stopped]
+            return self._without(group, runs, kept, stopped, STOPPED)
         if search.pbt and epoch < group.ready.config.epochs:
             names = [axis.name for axis in self.study.axes]
             runs, copies = exploited(group, runs, ranking, names, self.study.request.config.seed)
             for to, source in copies:
-                self.events.add(group.number, step, to.number, "copied", source=source.number)
+                self.events.add(group.number, int(runs.step), to.number, "copied",
+                                source=source.number)
         return runs
+
+    def _without(
+        self, group: Group, runs: Population, kept: list[Judged], gone: list[Judged], event: str
+    ) -> Population:
+        """The runs that are `kept`, or all where none is; those that are `gone` saved."""
+        members, step = jax.device_get(runs.members), int(runs.step)
+        for at, number, row, whole in gone:
+            if whole:
+                score = row[group.ready.score]
+                member.save(self._folder(number), step, select(members, at), score)
+                self.events.add(group.number, step, number, event)
+        if not kept:
+            return runs
+        which = np.array(sorted(one.at for one in kept))
+        return placed(group, runs._replace(members=select(runs.members, which)))
+
+    def _all_stopped(self, group: Group) -> bool:
+        """Whether patience has left none of a group's runs to train."""
+        gone = self.events.status()
+        return bool(group.ready.config.patience) and all(t.number in gone for t in group.trials)
 
     def _settle(self, group: Group, runs: Population) -> Standing:
         """Every member that is left, with the values it ended with; the whole ones saved."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
         members = select(jax.device_get(runs.members), slice(alive(runs)))
-        numbers, hypers, whole = members.number.tolist(), {}, []
+        numbers, hypers = members.number.tolist(), {}
+        models = {number: member.model(self._folder(number), group.ready) for number in trials
+                  if gone.get(number) == STOPPED}
         for at, number in enumerate(numbers):
-            member, path = select(members, at), self._folder(number)
+            one, path = select(members, at), self._folder(number)
             # As they would be typed: float32's shortest decimals, the same bits.
-            hypers[number] = jax.tree.map(lambda x: float(str(x)), member.hyper)
-            _write_config(path, trials[number]._replace(hyper=hypers[number]), group.ready)
+            hypers[number] = jax.tree.map(lambda x: float(str(x)), one.hyper)
+            member.write_config(path, trials[number]._replace(hyper=hypers[number]), group.ready)
             if number not in gone:
-                score = folder.history(path)[-1][f"val_{group.ready.task.score}"]
-                _save_member(path, int(runs.step), member, score)
-                whole.append(at)
-        variables = select(members.state.variables, np.array(whole, int))
-        return Standing(group.ready.learner, hypers, [numbers[at] for at in whole], variables)
+                score = folder.history(path)[-1][group.ready.score]
+                member.save(path, int(runs.step), one, score)
+                models[number] = one.state.model
+        stacked = jax.tree.map(lambda *x: np.stack(x), *models.values()) if models else {}
+        return Standing(group.ready.learner, hypers, [*models], stacked)

@@ -25,6 +25,7 @@ class Regression(Task):
     scale: tuple[float, ...] = ()
     kind: ClassVar[str] = "numbers"
     score: ClassVar[str] = "mse"
+    errors: ClassVar[tuple[str, ...]] = ("mae",)
     headline: ClassVar[tuple[str, ...]] = ("mse", "mae", "r2", "loss")
     losses: ClassVar[tuple[str, ...]] = ("mean_squared", "mean_absolute", "huber")
 

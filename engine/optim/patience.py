@@ -1,0 +1,155 @@
+"""What waits for a score to get better: early stopping, and a rate that drops on a plateau."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from engine.config import Durations
+from engine.devices import mesh
+from engine.errors import RequestError, unknown
+from engine.optim.schedules import FACTOR
+from engine.state import State
+from engine.task import Task
+
+AVERAGED = "val_averaged_"
+
+
+class Monitor(NamedTuple):
+    """A score of the history, and whether more of it is better."""
+
+    name: str
+    higher: bool
+
+    @property
+    def worst(self) -> np.float32:
+        return np.float32(-np.inf if self.higher else np.inf)
+
+    def better(self, value: Any, best: Any, min_delta: float = 0.0) -> Any:
+        """Whether a value is better than the best by more than `min_delta`, in float32."""
+        delta = np.float32(min_delta)
+        return value > best + delta if self.higher else value < best - delta
+
+
+def ranking(task: Task, averaged: bool) -> Monitor:
+    """What ranks checkpoints and runs: the task's score of the validation examples, by the
+    averaged weights where a run keeps them."""
+    return Monitor(f"{AVERAGED if averaged else 'val_'}{task.score}", task.higher)
+
+
+def monitor(task: Task, name: str, averaged: bool) -> Monitor:
+    """A score by its name in history.jsonl; what ranks checkpoints where that is "". Raises
+    RequestError for an unknown one, and where nobody says whether more of it is better."""
+    if not name:
+        return ranking(task, averaged)
+    row = jax.eval_shape(lambda: task.row(task.zeros(2)))
+    splits = ("", "val_", AVERAGED) if averaged else ("", "val_")
+    known = {f"{split}{score}": score for split in splits for score in row}
+    if name not in known:
+        raise unknown("score to --monitor", name, known)
+    score, plain = known[name], (task.score, "loss", *task.errors)
+    if score not in plain:
+        raise RequestError(f"--monitor {name}: nobody says whether more of it is better; type one "
+                           f"of {', '.join(k for k, v in known.items() if v in plain)}.")
+    return Monitor(name, score == task.score and task.higher)
+
+
+def check(watched: Monitor, validated: int) -> None:
+    """Raise RequestError where a score of no validation examples is waited for."""
+    if not validated and watched.name.startswith("val_"):
+        raise RequestError(f"--patience and --schedule plateau wait for {watched.name}, and there "
+                           "are no examples to validate on: give some, or type --monitor loss.")
+
+
+class Watch(NamedTuple):
+    """The best value so far, float32, and the step of it, int32."""
+
+    best: Any
+    since: Any
+
+
+def stops(
+    values: Iterable[float], epoch: int, watched: Monitor, patience: int, min_delta: float
+) -> str:
+    """Why a run of these values, one an epoch of so many updates, stops after the last: it was
+    `patience` updates ago, or more, that one was better than all before it. "" where it goes on."""
+    best, since, number = watched.worst, 0, 0
+    for number, value in enumerate(map(np.float32, values), 1):
+        if watched.better(value, best, min_delta):
+            best, since = value, number
+    if not number or (number - since) * epoch < patience:
+        return ""
+    return f"{watched.name} has not been better than {best:.4g}, of epoch {since}"
+
+
+def stopping(
+    epoch: Callable, watched: Monitor, patience: int, min_delta: float
+) -> tuple[Callable, Watch]:
+    """The scan's `epoch` of states as one of pairs of state and Watch, which `stops` after the same
+    epoch: then the state stays, and the rows are NaN. And the Watch to begin with."""
+    def one(carry: Any, _: Any) -> Any:
+        state, watch = carry
+
+        def go_on(carry):
+            state, watch = carry
+            state, row = epoch(state, None)
+            value = row[watched.name]
+            better = watched.better(value, watch.best, min_delta)
+            return (state, Watch(jnp.where(better, value, watch.best),
+                                 jnp.where(better, state.step, watch.since))), row
+
+        def stay(carry):
+            _, row = jax.eval_shape(go_on, carry)
+            return carry, jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), row)
+
+        over = state.step - watch.since >= patience
+        return jax.lax.cond(over, stay, go_on, carry)
+
+    return one, Watch(jnp.float32(watched.worst), jnp.int32(0))
+
+
+class Plateau(NamedTuple):
+    """What the rate is multiplied by, float32; the best score so far, and the step of it or of the
+    last drop."""
+
+    scale: Array
+    best: Array
+    since: Array
+
+
+def level(watched: Monitor) -> Plateau:
+    """Before the first epoch."""
+    return Plateau(jnp.float32(1.0), jnp.float32(watched.worst), jnp.int32(0))
+
+
+def scaled(hyper: Any, plateau: Any) -> Any:
+    """`hyper` with the learning rate that a plateau leaves of it."""
+    return hyper._replace(learning_rate=hyper.learning_rate * plateau.scale) if plateau else hyper
+
+
+def heard(
+    plateau: Plateau, step: Array, value: Array, hyper: Any, durations: Durations,
+    watched: Monitor,
+) -> Plateau:
+    """After an epoch whose score is `value`: where none was better for `plateau_patience`, the rate
+    is multiplied by the drop_factor, and the wait begins anew, as in Keras's ReduceLROnPlateau."""
+    factor = jnp.float32(FACTOR if hyper.drop_factor is None else hyper.drop_factor)
+    better = watched.better(value, plateau.best)
+    since = jnp.where(better, step, plateau.since)
+    due = step - since >= durations.plateau_patience
+    return Plateau(jnp.where(due, plateau.scale * factor, plateau.scale),
+                   jnp.where(better, value, plateau.best), jnp.where(due, step, since))
+
+
+def told(learner: Any, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]) -> State:
+    """`learner.heard` between segments: of arrays on the host, or of many runs at once [R]."""
+    if not state.plateau:
+        return state
+    hyper, step, plateau = jax.device_get((hyper, state.step, state.plateau))
+    given = state._replace(step=step, plateau=plateau)
+    heard = learner.heard(hyper, lengths, given, row).plateau
+    where = jax.tree.map(lambda x: x.sharding, state.plateau)
+    return state._replace(plateau=mesh.put(jax.device_get(heard), where))
