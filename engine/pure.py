@@ -35,6 +35,9 @@ def train(
     val_accuracy. Raises RequestError for a config that can't be meant, as `fit` does.
     """
     check(config, hyper)
+    if config.class_weights:
+        raise RequestError("train knows no classes' names, nor counts them: give their weights in "
+                           "the task, Config(task=Classification(class_weights=(2.0, 0.5))).")
     order = key if order is None else order
     steps = durations(config, len(data.train.rows)).epoch
     learner = learner_of(config, data.num_outputs)

@@ -15,6 +15,7 @@ from engine.devices import choose
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
 from engine.errors import RequestError
 from engine.job.host import Host
+from engine.parts.weights import BALANCED
 from engine.programs import memory
 from engine.programs.program import Program
 from engine.request import Request
@@ -46,9 +47,11 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     Raises RequestError where one of them can't be cut from the data set.
     """
     @cache
-    def sizes(config: Config, _part: str) -> tuple[int, int]:  # which no Config's equality counts
+    def sizes(config: Config, _part: str) -> tuple:  # which no Config's equality counts
         data = partition(dataset, config)
-        return len(data.train.rows), len(data.validation.rows)
+        weighed = config.class_weights == BALANCED  # by the counts of the training part
+        counts = np.unique(data.train.targets, return_counts=True)[1] if weighed else ()
+        return len(data.train.rows), len(data.validation.rows), *counts
 
     groups: dict[Any, list[Trial]] = {}
     for trial in trials:
