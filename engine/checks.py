@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.config import BELOW_ONE, Config, Hyper, is_ours
 from engine.errors import RequestError, one_line, unknown
+from engine.optim import groups
 from engine.optim.optimizers import is_named, users
 
 
@@ -55,6 +56,8 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
             yield f"--{name} {value}: type a number below 1."
         if name == "clip_norm" and not value:
             yield "--clip_norm 0 would train nothing: type a norm above 0, such as 1."
+    if found := groups.asked(config.freeze, config.unfreeze, config.rate):
+        yield from _of_groups(found, config.epochs, not is_named(config.optimizer), hyper)
     if config.microbatch and config.batch_size % config.microbatch:
         yield f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
     if config.schedule == "warmup_cosine" and config.warmup_epochs >= config.epochs:
@@ -62,11 +65,31 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
                "epochs: type less, or more --epochs.")
 
 
+def _of_groups(found: groups.Groups, epochs: int, own: bool, hyper: Any) -> Iterator[str]:
+    """What --freeze, --unfreeze and --rate can't mean, whatever the network."""
+    for glob, after, _ in found.late:
+        if after >= epochs:
+            yield (f"--unfreeze {glob}={after:g}ep: the run of {epochs} epochs ends before: "
+                   "type less, or more --epochs.")
+    if found.late and own:
+        yield ("--unfreeze knows no optimizer of your own, whose steps would count from there: "
+               "leave it out.")
+    rate = getattr(hyper, "learning_rate", 0)
+    absolute = next((rule for rule in found.rates if rule.absolute), None)
+    if absolute and isinstance(rate, float | int) and not rate:
+        yield (f"--rate {absolute.glob}={absolute.value:g} is a rate of its own, and there is no "
+               "learning_rate above 0 that it would be a multiple of: type one, or 0.1x.")
+
+
 def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     """What nothing would use, naming what would."""
     if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
         yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
                f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
+    gamma, losses = getattr(hyper, "focal_gamma", None), {config.loss, *_loss_of(config.task)}
+    if gamma is not None and "focal" not in losses:
+        yield (f"--focal_gamma {gamma} has no effect without --loss focal: type both, or leave it "
+               "out.")
     if not is_named(config.optimizer):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
@@ -81,6 +104,11 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     if config.nesterov and not hyper.momentum:
         yield (f"--nesterov has no effect with --optimizer {config.optimizer} without momentum: "
                "type --momentum 0.9.")
+
+
+def _loss_of(task: Any) -> list[str]:
+    """What a task of the user's own, an object, names its loss."""
+    return [task.loss_name] if hasattr(task, "loss_name") else []
 
 
 def _idle(optimizer: str) -> list[str]:

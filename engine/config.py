@@ -4,6 +4,7 @@ Imports nothing heavy, so that `launch.py --help` and a mistyped flag answer at 
 """
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +65,16 @@ class Config:
     task: Any = option(AUTO, "what is learned; auto is regression where targets are numbers, else "
                        "classification", (AUTO, *TASKS), brought=True)
     loss: str = option("", "the loss; by default the task's first")
+    class_weights: Any = option("", "weigh the classes' losses: balanced, or a file of class and "
+                                "weight (JSON, CSV); a dictionary in Python")
+    sampling: str = option("shuffled", "the examples of an epoch: each once, or balanced, drawn "
+                           "with replacement, every class as often", ("shuffled", "balanced"))
     threshold: float = option(0.5, "the probability from which a label counts, for multilabel")
     optimizer: Any = option("adam", "the optimizer", tuple(OPTIMIZERS), brought=True)
+    freeze: str = option("", "parameters that stay as they are, by path: 'Conv_*,Dense_0/bias'")
+    unfreeze: str = option("", "parameters that begin to learn after so many epochs: 'Conv_1=2ep'")
+    rate: str = option("", "learning rates by path, a multiple or a rate of its own: "
+                       "'Conv_*=0.1x,Dense_1=0.001'")
     nesterov: bool = option(False, "Nesterov's momentum, for sgd and rmsprop")
     schedule: str = option("constant", "the learning rate over time", tuple(SCHEDULES))
     warmup_epochs: float = option(1.0, "epochs of linear warm-up, for warmup_cosine")
@@ -94,7 +103,11 @@ class Config:
         return Parts(self.train_split, self.validation_split, self.drop_unlabelled)
 
     def __post_init__(self) -> None:
-        """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash."""
+        """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash; a
+        dictionary becomes the text that config.json keeps."""
+        if not isinstance(self.class_weights, str):
+            text = json.dumps(self.class_weights, default=str)
+            object.__setattr__(self, "class_weights", text)
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
             lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
                      if isinstance(value := getattr(self.model, f.name, None), list)}
@@ -134,6 +147,7 @@ class Hyper(NamedTuple):
     eps_root: float | None = None
     clip_norm: float | None = None
     label_smoothing: float | None = None
+    focal_gamma: float | None = None
 
 
 BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing")
@@ -146,6 +160,7 @@ HYPER_HELP = {
     "eps_root": "under the root of adam and adamw; 1e-8 lets a gradient pass through a whole run",
     "clip_norm": "clip the gradient to this global norm",
     "label_smoothing": "probability spread evenly over all classes",
+    "focal_gamma": "the focal loss's exponent; without it 2",
 }
 
 

@@ -17,7 +17,8 @@ from engine.errors import RequestError
 from engine.formulation.rewriting import census
 from engine.job.host import Host
 from engine.learners.gradient import Gradient
-from engine.parts import inventory, splits
+from engine.optim import groups
+from engine.parts import inventory, splits, weights
 from engine.parts.inventory import Inventory
 from engine.programs import memory
 from engine.request import Request
@@ -189,10 +190,17 @@ def settle(
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         say("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread, columns)
+    task = weights.weighted(learner.task, config.class_weights, dataset.classes, cut.train.targets)
+    learner = dataclasses.replace(learner, task=task)
+    for line in filter(None, [weights.told(task, dataset.classes)]):
+        say(line)
     lengths = durations(config, len(cut.train.rows))
     variables = fitting.check(learner, request.hyper, lengths, cut)
     if not is_ours(config.model):
         _tell_formulation(learner, variables, cut.train.input_shape, host)
+    asked = groups.asked(config.freeze, config.unfreeze, config.rate)
+    for line in groups.told(asked, variables["params"]) if asked else ():
+        say(line)
     size, reason = loop.microbatch_for(config, host.device.platform, learner.shares, variables)
     if reason != loop.WHOLE_BATCH:
         say(f"microbatch: {size or config.batch_size // learner.shares} ({reason})")
