@@ -86,6 +86,8 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
         yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
                f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")
+    if config.init_map and not config.init_from:
+        yield "--init_map has no effect without --init_from: type both, or leave it out."
     gamma, losses = getattr(hyper, "focal_gamma", None), {config.loss, *_loss_of(config.task)}
     if gamma is not None and "focal" not in losses:
         yield (f"--focal_gamma {gamma} has no effect without --loss focal: type both, or leave it "

@@ -62,6 +62,10 @@ class Config:
                                    "out (0.1), or a fold (2/5); auto is the split validation, "
                                    "else 0.1", traced=False)
     model: Any = option("cnn", "the network", MODELS, brought=True)
+    init_from: str = option("", "begin with the parameters and statistics of a run: its folder, "
+                            "RUN/checkpoints/STEP, or a FILE.safetensors", traced=False)
+    init_map: Any = option("", "its arrays' names as this network's: a JSON file of theirs → ours, "
+                           "or of pairs of patterns", traced=False)
     task: Any = option(AUTO, "what is learned; auto is regression where targets are numbers, else "
                        "classification", (AUTO, *TASKS), brought=True)
     loss: str = option("", "the loss; by default the task's first")
@@ -105,9 +109,9 @@ class Config:
     def __post_init__(self) -> None:
         """A Linen module's lists, as in nn.Sequential([...]), become tuples, which have a hash; a
         dictionary becomes the text that config.json keeps."""
-        if not isinstance(self.class_weights, str):
-            text = json.dumps(self.class_weights, default=str)
-            object.__setattr__(self, "class_weights", text)
+        for name in ("class_weights", "init_map"):
+            if not isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, json.dumps(value, default=str))
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
             lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
                      if isinstance(value := getattr(self.model, f.name, None), list)}

@@ -35,6 +35,9 @@ def train(
     val_accuracy. Raises RequestError for a config that can't be meant, as `fit` does.
     """
     check(config, hyper)
+    if config.init_from:
+        raise RequestError("train begins with the network's own values: give fit the --init_from, "
+                           "or train an NNX module, which begins with those that it has.")
     if config.class_weights:
         raise RequestError("train knows no classes' names, nor counts them: give their weights in "
                            "the task, Config(task=Classification(class_weights=(2.0, 0.5))).")

@@ -37,7 +37,8 @@ class Setup(NamedTuple):
     several; a table's features were made of `columns`; `judged`, on the host, is what the trained
     model is scored on, called `judges`, or None where that is the validation; `files` has the
     SHA-256 of the user's, by field; `root` is the run's key, `order` that of its shuffles. Where
-    there is a `stream`, the inputs of `data` are a chunk's shape alone."""
+    there is a `stream`, the inputs of `data` are a chunk's shape alone. `init` is what config.json
+    keeps of what the network began with, of another run."""
 
     request: Request
     hyper: Any
@@ -55,6 +56,7 @@ class Setup(NamedTuple):
     root: jax.Array
     order: jax.Array
     stream: Stream | None = None
+    init: dict[str, Any] | None = None
 
     @property
     def config(self) -> Config:
@@ -103,7 +105,8 @@ class Setup(NamedTuple):
             "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
             "fingerprint": self.dataset.fingerprint, "files": self.files,
             "data": self.inventory._asdict(), "held_out": splits.DRAWN,
-        } | ({"columns": self.columns.digest} if self.columns else {})
+        } | ({"columns": self.columns.digest} if self.columns else {}) \
+            | ({"init": self.init} if self.init else {})
 
 
 def load(request: Request, host: Host) -> tuple[Request, Dataset]:
@@ -192,14 +195,12 @@ def settle(
     learner = learner_of(config, cut.num_outputs, spread, columns)
     task = weights.weighted(learner.task, config.class_weights, dataset.classes, cut.train.targets)
     learner = dataclasses.replace(learner, task=task)
-    for line in filter(None, [weights.told(task, dataset.classes)]):
-        say(line)
     lengths = durations(config, len(cut.train.rows))
     variables = fitting.check(learner, request.hyper, lengths, cut)
     if not is_ours(config.model):
         _tell_formulation(learner, variables, cut.train.input_shape, host)
     asked = groups.asked(config.freeze, config.unfreeze, config.rate)
-    for line in groups.told(asked, variables["params"]) if asked else ():
+    for line in weights.told(task, dataset.classes) + groups.told(asked, variables["params"]):
         say(line)
     size, reason = loop.microbatch_for(config, host.device.platform, learner.shares, variables)
     if reason != loop.WHOLE_BATCH:

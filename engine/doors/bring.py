@@ -215,13 +215,18 @@ def _files(config: Config) -> dict[str, tuple[Path, str]]:
 
 def absolute(config: Config) -> Config:
     """The same with files named from the root, so that a run is found again from any folder; and
-    with a file's weights in its place."""
+    with the content of a file of weights or names in its place."""
     found: dict[str, Any] = {field: f"{file.absolute()}:{name}"
                              for field, (file, name) in _files(config).items()}
     if config.class_weights:
         from engine.parts import weights  # late: it imports NumPy
 
         found["class_weights"] = weights.written(config.class_weights)
+    if config.init_from:
+        from engine.transfer import names  # late too
+
+        found["init_from"] = str(Path(config.init_from).expanduser().absolute())
+        found["init_map"] = names.written(config.init_map)
     return dataclasses.replace(config, **found)
 
 

@@ -114,12 +114,12 @@ def weighted(task: Any, words: str, classes: tuple[str, ...], targets: np.ndarra
     return dataclasses.replace(task, class_weights=of(words, classes, targets))
 
 
-def told(task: Any, classes: tuple[str, ...]) -> str:
-    """The classes that count most and least, in words; '' where all count alike."""
+def told(task: Any, classes: tuple[str, ...]) -> list[str]:
+    """The classes that count most and least, in a line; none where all count alike."""
     if not (weights := getattr(task, "class_weights", ())):
-        return ""
+        return []
     least, most = (min(range(len(weights)), key=lambda at: sign * weights[at])
                    for sign in (1, -1))
-    return (f"class weights: from {weights[least]:.4g} ({visible(classes[least])}) to "
+    return [f"class weights: from {weights[least]:.4g} ({visible(classes[least])}) to "
             f"{weights[most]:.4g} ({visible(classes[most])}), in training's loss; validation's "
-            "counts every example alike")
+            "counts every example alike"]

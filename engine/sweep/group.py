@@ -25,6 +25,7 @@ from engine.store import checkpoint
 from engine.sweep import population
 from engine.sweep.population import Layout, Population, select
 from engine.sweep.space import Trial
+from engine.transfer.begun import begun
 
 
 class Group(NamedTuple):
@@ -70,7 +71,8 @@ def assemble(
         trials = [t._replace(config=dataclasses.replace(t.config, convolution="product"))
                   for t in trials]
     config, mesh = trials[0].config, over_runs(host.device)
-    ready = settle(request._replace(config=config, hyper=trials[0].hyper), dataset, host)
+    asked = request._replace(config=config, hyper=trials[0].hyper)
+    ready = begun(settle(asked, dataset, host))
     if ready.stream:
         raise RequestError("a population has its examples on the device, and these would be "
                            f"streamed ({ready.stream.reason}): leave --stream out, type a smaller "
