@@ -11,7 +11,7 @@ from typing import Any
 from engine.config import BELOW_ONE, Config, Hyper, is_ours
 from engine.errors import RequestError, one_line, unknown
 from engine.learners import trees
-from engine.optim import course, lengths
+from engine.optim import course, groups, lengths
 from engine.optim.optimizers import is_named, users
 
 
@@ -66,12 +66,36 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
             yield "--clip_norm 0 would train nothing: type a norm above 0, such as 1."
         if name == "period_factor" and value < 1:
             yield f"--period_factor {value}: type a number of 1 or more."
+    if found := groups.asked(config.freeze, config.unfreeze, config.rate):
+        yield from _of_groups(found, config.epochs, not is_named(config.optimizer), hyper)
     if config.microbatch and config.batch_size % config.microbatch:
         yield f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
 
 
+def _of_groups(found: groups.Groups, epochs: int, own: bool, hyper: Any) -> Iterator[str]:
+    """What --freeze, --unfreeze and --rate can't mean, whatever the network."""
+    for glob, after, _ in found.late:
+        if after >= epochs:
+            yield (f"--unfreeze {glob}={after:g}ep: the run of {epochs} epochs ends before: "
+                   "type less, or more --epochs.")
+    if found.late and own:
+        yield ("--unfreeze knows no optimizer of your own, whose steps would count from there: "
+               "leave it out.")
+    rate = getattr(hyper, "learning_rate", 0)
+    absolute = next((rule for rule in found.rates if rule.absolute), None)
+    if absolute and isinstance(rate, float | int) and not rate:
+        yield (f"--rate {absolute.glob}={absolute.value:g} is a rate of its own, and there is no "
+               "learning_rate above 0 that it would be a multiple of: type one, or 0.1x.")
+
+
 def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     """What nothing would use, naming what would."""
+    if config.init_map and not config.init_from:
+        yield "--init_map has no effect without --init_from: type both, or leave it out."
+    gamma, losses = getattr(hyper, "focal_gamma", None), {config.loss, *_loss_of(config.task)}
+    if gamma is not None and "focal" not in losses:
+        yield (f"--focal_gamma {gamma} has no effect without --loss focal: type both, or leave it "
+               "out.")
     if not is_named(config.optimizer):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"
@@ -86,6 +110,11 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     if config.nesterov and not hyper.momentum:
         yield (f"--nesterov has no effect with --optimizer {config.optimizer} without momentum: "
                "type --momentum 0.9.")
+
+
+def _loss_of(task: Any) -> list[str]:
+    """What a task of the user's own, an object, names its loss."""
+    return [task.loss_name] if hasattr(task, "loss_name") else []
 
 
 def _idle(optimizer: str) -> list[str]:

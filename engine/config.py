@@ -5,6 +5,7 @@ Imports nothing heavy, so that `launch.py --help` and a mistyped flag answer at 
 
 import contextlib
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,11 +68,23 @@ class Config:
                                    "out (0.1), or a fold (2/5); auto is the split validation, "
                                    "else 0.1", traced=False)
     model: Any = option("cnn", "the network, or trees", MODELS, brought=True)
+    init_from: str = option("", "begin with the parameters and statistics of a run: its folder, "
+                            "RUN/checkpoints/STEP, or a FILE.safetensors", traced=False)
+    init_map: Any = option("", "its arrays' names as this network's: a JSON file of theirs → ours, "
+                           "or of pairs of patterns", traced=False)
     task: Any = option(AUTO, "what is learned; auto is regression where targets are numbers, else "
                        "classification", (AUTO, *TASKS), brought=True)
     loss: str = option("", "the loss; by default the task's first")
+    class_weights: Any = option("", "weigh the classes' losses: balanced, or a file of class and "
+                                "weight (JSON, CSV); a dictionary in Python")
+    sampling: str = option("shuffled", "the examples of an epoch: each once, or balanced, drawn "
+                           "with replacement, every class as often", ("shuffled", "balanced"))
     threshold: float = option(0.5, "the probability from which a label counts, for multilabel")
     optimizer: Any = option("adam", "the optimizer", tuple(OPTIMIZERS), brought=True)
+    freeze: str = option("", "parameters that stay as they are, by path: 'Conv_*,Dense_0/bias'")
+    unfreeze: str = option("", "parameters that begin to learn after so many epochs: 'Conv_1=2ep'")
+    rate: str = option("", "learning rates by path, a multiple or a rate of its own: "
+                       "'Conv_*=0.1x,Dense_1=0.001'")
     nesterov: bool = option(False, "Nesterov's momentum, for sgd and rmsprop")
     schedule: str = option("constant", "the learning rate over time", tuple(SCHEDULES))
     warmup_epochs: Duration = option(1.0, "linear warm-up, for warmup_cosine", duration=True)
@@ -121,10 +134,13 @@ class Config:
 
     def __post_init__(self) -> None:
         """Durations have one form; a Linen module's lists, as in nn.Sequential([...]), become
-        tuples, which have a hash."""
+        tuples, which have a hash; a dictionary becomes the text that config.json keeps."""
         for name in DURATIONS:
             with contextlib.suppress(ValueError):  # which checks.check_fields tells
                 object.__setattr__(self, name, lengths.duration(getattr(self, name)))
+        for name in ("class_weights", "init_map"):
+            if not isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, json.dumps(value, default=str))
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
             lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
                      if isinstance(value := getattr(self.model, f.name, None), list)}
@@ -172,6 +188,7 @@ class Hyper(NamedTuple):
     period_factor: float | None = None
     peak_at: float | None = None
     ema_decay: float | None = None
+    focal_gamma: float | None = None
 
 
 BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing", "drop_factor", "peak_at", "ema_decay")
@@ -188,6 +205,7 @@ HYPER_HELP = {
     "period_factor": "of restarts: each cosine's length by the one before; 1 where it is left out",
     "peak_at": "the share of the run at which one_cycle peaks; 0.3 where it is left out",
     "ema_decay": "judge an exponential moving average of the weights, of such a decay an update",
+    "focal_gamma": "the focal loss's exponent; without it 2",
 }
 
 

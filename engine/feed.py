@@ -35,6 +35,29 @@ def epoch_order(key: Array, epoch: Array | int, rows_N: Array) -> Array:
     return jax.random.permutation(keys.stream(key, "shuffle", epoch), rows_N)
 
 
+def balanced_order(key: Array, epoch: Array | int, rows_N: Array, targets_N: Array) -> Array:
+    """This epoch's N examples, int32 [N], drawn with replacement: every class that there is as
+    often, give or take one, and any of its examples as likely. `targets_N` are those of the rows.
+    """
+    classes, examples = jax.random.split(keys.stream(key, "shuffle", epoch))
+    by_class_N = jnp.argsort(targets_N)
+    steps_N = jnp.diff(targets_N[by_class_N], prepend=targets_N[by_class_N[:1]]) != 0
+    rank_N = jnp.cumsum(steps_N, dtype=jnp.int32)  # of each one's class, from 0
+    slots_N = jnp.arange(rows_N.shape[0], dtype=jnp.int32)
+    drawn_N = jax.random.permutation(classes, slots_N % (rank_N[-1] + 1))
+    first_N, end_N = (jnp.searchsorted(rank_N, drawn_N, side) for side in ("left", "right"))
+    return rows_N[by_class_N[jax.random.randint(examples, drawn_N.shape, first_N, end_N)]]
+
+
+def order_of(
+    sampling: str, key: Array, epoch: Array | int, rows_N: Array, targets: Array
+) -> Array:
+    """The examples of an epoch as `--sampling` has them, int32 [N]; `targets` are their split's."""
+    if sampling == "balanced":
+        return balanced_order(key, epoch, rows_N, targets[rows_N])
+    return epoch_order(key, epoch, rows_N)
+
+
 def batch_at(split: Split, order_N: Array, position: Array | int, size: int) -> tuple[Split, Array]:
     """Batch number `position` along `order_N` and its mask, bool [B].
 

@@ -15,7 +15,7 @@ from jax import Array
 
 from engine.config import Config, durations
 from engine.data import Subset
-from engine.feed import after, batch_at, epoch_order
+from engine.feed import after, batch_at, order_of
 from engine.sources.dataset import Split
 from engine.state import State
 from engine.step import eval_step, forward, train_step
@@ -63,7 +63,7 @@ def segment(
     lengths = durations(config, len(train.rows))
     full, rest = divmod(len(train.rows), config.batch_size)
     drawn_in = state.step // lengths.epoch if config.shuffle == "every_epoch" else 0
-    order_N = epoch_order(order, drawn_in, train.rows)
+    order_N = order_of(config.sampling, order, drawn_in, train.rows, train.split.targets)
 
     def padded(state: State) -> tuple[Split, Array]:
         return batch_at(train.split, order_N, state.step % lengths.epoch, config.batch_size)

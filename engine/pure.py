@@ -39,6 +39,12 @@ def train(
     """
     check(config, hyper)
     trees.refuse(config.model, "train")
+    if config.init_from:
+        raise RequestError("train begins with the network's own values: give fit the --init_from, "
+                           "or train an NNX module, which begins with those that it has.")
+    if config.class_weights:
+        raise RequestError("train knows no classes' names, nor counts them: give their weights in "
+                           "the task, Config(task=Classification(class_weights=(2.0, 0.5))).")
     order = key if order is None else order
     learner = learner_of(config, data.num_outputs)
     lengths = learner.lengths(len(data.train.rows))

@@ -38,6 +38,7 @@ from engine.stream.streamed import Feed, feed_of
 from engine.task import numbers
 from engine.trained import Run
 from engine.training import MUCH, Logger, Training
+from engine.transfer.begun import begun
 
 PROFILED = 20
 
@@ -66,7 +67,7 @@ def fit(
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
-        ready = setup(request, host)
+        ready = begun(setup(request, host), str(resume))
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),
           Interruption() as interruption, contextlib.ExitStack() as held):
         path = Path(processes.first_tells(lambda: _folder(ready, str(resume), held)))

@@ -18,7 +18,7 @@ from engine.job.host import Host
 from engine.learners import trees
 from engine.learners.gradient import Gradient
 from engine.optim import averages
-from engine.parts import inventory, splits
+from engine.parts import inventory, splits, weights
 from engine.parts.inventory import Inventory
 from engine.programs import memory
 from engine.request import Request
@@ -37,7 +37,8 @@ class Setup(NamedTuple):
     several; a table's features were made of `columns`; `judged`, on the host, is what the trained
     model is scored on, called `judges`, or None where that is the validation; `files` has the
     SHA-256 of the user's, by field; `root` is the run's key, `order` that of its shuffles. Where
-    there is a `stream`, the inputs of `data` are a chunk's shape alone."""
+    there is a `stream`, the inputs of `data` are a chunk's shape alone. `init` is what config.json
+    keeps of what the network began with, of another run."""
 
     request: Request
     hyper: Any
@@ -55,6 +56,7 @@ class Setup(NamedTuple):
     root: jax.Array
     order: jax.Array
     stream: Stream | None = None
+    init: dict[str, Any] | None = None
 
     @property
     def config(self) -> Config:
@@ -108,7 +110,8 @@ class Setup(NamedTuple):
             "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
             "fingerprint": self.dataset.fingerprint, "files": self.files,
             "data": self.inventory._asdict(), "held_out": splits.DRAWN,
-        } | ({"columns": self.columns.digest} if self.columns else {})
+        } | ({"columns": self.columns.digest} if self.columns else {}) \
+            | ({"init": self.init} if self.init else {})
 
 
 def load(request: Request, host: Host) -> tuple[Request, Dataset]:
@@ -200,6 +203,10 @@ def settle(
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         say("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread, columns)
+    task = weights.weighted(learner.task, config.class_weights, dataset.classes, cut.train.targets)
+    for line in weights.told(task, dataset.classes):
+        say(line)
+    learner = dataclasses.replace(learner, task=task)
     learner = learner.settled(request.hyper, cut, host.device.platform, say)
     lengths = learner.lengths(len(cut.train.rows))
     learner.monitor(request.hyper)  # raises for an unknown score

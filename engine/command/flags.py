@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from engine.checks import check, check_fields
-from engine.config import HYPER_HELP, Config, Hyper
+from engine.config import HYPER_HELP, Config, Hyper, Reading
 from engine.doors import bring
 from engine.errors import RequestError, check_utf8, unknown
 from engine.learners import trees
@@ -16,6 +16,7 @@ from engine.place import Place
 from engine.request import Request
 from engine.store import record
 from engine.sweep.space import SEARCH_HELP, Search
+from engine.transfer.names import place_of
 
 COMMANDS = {
     "train": "train, evaluate and report (the default)",
@@ -142,9 +143,24 @@ def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
             search = _saved_search(file, found.content)
     if values.config:
         request = _recipe(values.config)
+    elif values.init_from and not saved:
+        request = _begun_from(values)
     if saved:
         request = request._replace(place=dataclasses.replace(request.place, run_dir=saved))
     return request, search
+
+
+def _begun_from(values: flags.FlagValues) -> Request:
+    """What a run that begins with another's parameters does but for what is typed: as that one did;
+    on another set, only of the other set's parts and columns as is the default."""
+    if values.init_from.endswith(".safetensors"):
+        return Request()
+    request, plain = _recipe(str(place_of(values.init_from)[0] / "config.json")), Config()
+    forgotten = ["init_from", "init_map"]
+    if values["dataset"].present:
+        forgotten += ["train_split", "validation_split", "drop_unlabelled", *Reading._fields]
+    return request._replace(config=dataclasses.replace(
+        request.config, **{name: getattr(plain, name) for name in forgotten}))
 
 
 def _saved_search(file: Path, content: dict[str, Any]) -> Search:

@@ -154,6 +154,9 @@ def task(config: Config) -> Any:
     if config.threshold != Config.threshold and not (of_class and hasattr(made, "threshold")):
         raise RequestError(f"--threshold {config.threshold} has no effect with --task {name}: type "
                            "--task multilabel, or leave it out.")
+    if config.sampling == "balanced" and made.kind != "classes":
+        raise RequestError(f"--sampling balanced has no effect with --task {name}, whose targets "
+                           "are no classes: leave it out.")
     return made
 
 
@@ -184,11 +187,22 @@ def written(word: Any) -> Any:
     its name, else its repr without addresses, which another process would have others of."""
     if word is None or isinstance(word, str | int | float | bool):
         return word
-    told = getattr(word, "__qualname__", "") or re.sub(" at 0x[0-9a-f]+", "", repr(word))
+    told = getattr(word, "__qualname__", "") or re.sub(" at 0x[0-9a-f]+", "", _repr(word))
     text = " ".join(told.split())
     if len(text) > MOST_WRITTEN:  # an NNX module's has its weights
         text = f"{type(word).__qualname__} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return text if text.startswith("<") else f"<{text}>"
+
+
+def _repr(word: Any) -> str:
+    """Its repr without fields by keyword alone that are at their defaults: one that a task has got
+    since changes nothing."""
+    text = repr(word)
+    for f in dataclasses.fields(word) if dataclasses.is_dataclass(word) else ():
+        if f.kw_only and getattr(word, f.name, None) == f.default:
+            told = re.escape(f"{f.name}={f.default!r}")
+            text = re.sub(rf"{told}, |(, )?{told}(?=\))", "", text)
+    return text
 
 
 def _files(config: Config) -> dict[str, tuple[Path, str]]:
@@ -200,9 +214,19 @@ def _files(config: Config) -> dict[str, tuple[Path, str]]:
 
 
 def absolute(config: Config) -> Config:
-    """The same with files named from the root, so that a run is found again from any folder."""
+    """The same with files named from the root, so that a run is found again from any folder; and
+    with the content of a file of weights or names in its place."""
     found: dict[str, Any] = {field: f"{file.absolute()}:{name}"
                              for field, (file, name) in _files(config).items()}
+    if config.class_weights:
+        from engine.parts import weights  # late: it imports NumPy
+
+        found["class_weights"] = weights.written(config.class_weights)
+    if config.init_from:
+        from engine.transfer import names  # late too
+
+        found["init_from"] = str(Path(config.init_from).expanduser().absolute())
+        found["init_map"] = names.written(config.init_map)
     return dataclasses.replace(config, **found)
 
 

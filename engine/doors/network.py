@@ -14,7 +14,7 @@ hashable: static under jit.
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
+from jax.tree_util import keystr
 
 from engine.doors.bring import called, parameters, short, value
 from engine.errors import RequestError
@@ -155,7 +156,27 @@ class Functions:
         return self.pair.apply(variables["params"], inputs, **how), {}
 
 
-Network = Linen | NNX | Functions
+@dataclass(frozen=True)
+class Begun:
+    """A network that begins with `values` by the paths of its variables, whatever the seed, and
+    where there is none as it would; equal ones have one `digest`."""
+
+    network: Any
+    values: dict[str, Any] = field(compare=False, repr=False)
+    digest: str
+
+    def init(self, key, inputs):
+        def begin(path, fresh):
+            own = self.values.get(keystr(path, simple=True, separator="/").removeprefix("params/"))
+            return fresh if own is None else jnp.asarray(own, fresh.dtype)
+
+        return jax.tree_util.tree_map_with_path(begin, self.network.init(key, inputs))
+
+    def apply(self, variables, inputs, train, key=None, valid=None):
+        return self.network.apply(variables, inputs, train, key, valid)
+
+
+Network = Linen | NNX | Functions | Begun
 
 
 def _made(factory: Callable, num_outputs: int, embeddings: tuple[int, ...], **more: Any) -> Any:

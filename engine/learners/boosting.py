@@ -44,11 +44,12 @@ class _Kept:
         self._bytes = b""
         self._booster: Any = None
 
-    def matrix(self, subset: Subset) -> xgboost.DMatrix:
+    def matrix(self, subset: Subset, class_weights: tuple[float, ...]) -> xgboost.DMatrix:
         key = id(subset.split.inputs), id(subset.rows)
         if key not in self._matrices:
+            weights = np.float32(class_weights)[subset.targets] if class_weights else None
             made = xgboost.DMatrix(_flat(subset.split.inputs, np.asarray(subset.rows)),
-                                   subset.targets)
+                                   subset.targets, weight=weights)
             self._matrices[key] = subset, made  # the subset lives on, and so its ids are its own
         return self._matrices[key][1]
 
@@ -139,7 +140,7 @@ class Boosting(Learner):
         self, hyper: Any, root: Any, order: Any, train: Subset, state: State, count: Any
     ) -> State:
         """`count` rounds more; the tally is of the training examples after the last."""
-        matrix, before, done = self.kept.matrix(train), state.params[BYTES], int(state.step)
+        matrix, before, done = self._matrix(train), state.params[BYTES], int(state.step)
         seed, content = int(np.asarray(jax.random.key_data(root)).ravel()[-1]), b""
         for number in range(done, done + int(count)):
             asked = self.parameters(hyper) | {"seed": seed + number}
@@ -152,6 +153,9 @@ class Boosting(Learner):
         tally = _tally(self.task, outputs, jnp.asarray(train.targets))
         return _state(done + int(count), content, jax.device_get(tally))
 
+    def _matrix(self, subset: Subset) -> xgboost.DMatrix:
+        return self.kept.matrix(subset, getattr(self.task, "class_weights", ()))
+
     def _outputs(self, booster: xgboost.Booster, matrix: xgboost.DMatrix) -> jax.Array:
         """Sums of leaves, of which the task makes its loss and scores, [N, K]."""
         told = booster.predict(matrix, output_margin=True)
@@ -159,7 +163,7 @@ class Boosting(Learner):
 
     def evaluate(self, variables: Any, subset: Subset) -> Any:
         booster = self.kept.booster(variables, self.device)
-        outputs = self._outputs(booster, self.kept.matrix(subset))
+        outputs = self._outputs(booster, self._matrix(subset))
         return _measured(self.task, outputs, jnp.asarray(subset.targets))
 
     def predict(self, variables: Any, inputs: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from engine.doors import fitting
 from engine.doors.network import Network, Variables
 from engine.formulation.rewriting import census, rewritten
 from engine.learners.learner import Learner
-from engine.optim import averages, patience
+from engine.optim import averages, groups, patience
 from engine.optim.chain import optimizer
 from engine.state import State, sorted_out
 from engine.task import Task
@@ -52,6 +52,9 @@ class Gradient(Learner):
             found = census(lambda v, x: self.network.apply(v, x, False)[0], variables, inputs)
             if found.convolutions:
                 say(f"formulation: {found}")
+        asked = groups.asked(config.freeze, config.unfreeze, config.rate)
+        for line in groups.told(asked, variables["params"]):
+            say(line)
         size, reason = loop.microbatch_for(config, platform, self.shares, variables)
         if reason != loop.WHOLE_BATCH:
             say(f"microbatch: {size or config.batch_size // self.shares} ({reason})")

@@ -53,7 +53,8 @@ FOREST = "random_forest"
 TREES: dict[str, type] = {"xgboost": XGBoost, FOREST: RandomForest}
 WHOLE = "max_depth", "max_leaves", "max_bin", "num_parallel_tree"  # numbers
 # Of the fields that a network's program is compiled for, those that say what trees learn.
-_FOLLOWED = ("model", "task", "loss", "threshold", "epochs", "patience", "min_delta", "monitor")
+_FOLLOWED = ("model", "task", "loss", "threshold", "epochs", "patience", "min_delta", "monitor",
+             "class_weights")
 _OF_BATCHES = ("order_seed",)
 
 

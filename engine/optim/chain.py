@@ -3,6 +3,7 @@
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from engine.optim import groups
 from engine.optim.late import optax
 from engine.optim.optimizers import OPTIMIZERS, is_named
 from engine.optim.schedules import schedule
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
 
 def optimizer(config: "Config", hyper: Any, durations: "Durations") -> Any:
     """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
-    whose chain is taken as it is. An optax.GradientTransformation."""
+    whose chain is taken as it is; of each group of parameters, where --freeze, --unfreeze or --rate
+    ask for some. An optax.GradientTransformation."""
+    asked = groups.asked(config.freeze, config.unfreeze, config.rate)
+    rate, epoch = getattr(hyper, "learning_rate", None), durations.epoch
     if not is_named(config.optimizer):
         from engine.doors import bring
 
-        own = bring.value("optimizer", config.optimizer)
-        return _with_standard_promotion(own(hyper, durations))
+        own = bring.value("optimizer", config.optimizer)(hyper, durations)
+        return _with_standard_promotion(
+            groups.grouped(asked, lambda _: own, [], rate, epoch) if asked else own)
     import jax
 
     def kernels(params: Any) -> Any:
@@ -28,18 +33,24 @@ def optimizer(config: "Config", hyper: Any, durations: "Durations") -> Any:
     course = schedule(config.schedule, durations, hyper)
     made = OPTIMIZERS[config.optimizer]
     decay = 0.0 if hyper.weight_decay is None else hyper.weight_decay
-    available = hyper._asdict() | {
-        "rate": lambda count: hyper.learning_rate * course(count), "nesterov": config.nesterov,
-        "decay": {"weight_decay": decay, "mask": kernels},
-    }
-    asked = inspect.signature(made).parameters
-    chain = []
-    if hyper.clip_norm is not None:
-        chain.append(optax.clip_by_global_norm(hyper.clip_norm))
-    if hyper.weight_decay is not None and "decay" not in asked:
-        chain.append(optax.add_decayed_weights(hyper.weight_decay, kernels))
-    chain.append(made(**{name: available[name] for name in asked}))
-    return _with_standard_promotion(optax.chain(*chain))
+    uses = inspect.signature(made).parameters
+    clip = [] if hyper.clip_norm is None else [optax.clip_by_global_norm(hyper.clip_norm)]
+
+    def links(first: int) -> list[Any]:
+        """What moves parameters that begin to learn at a step, from which on they count."""
+        available = hyper._asdict() | {
+            "rate": lambda count: hyper.learning_rate * course(count + first if first else count),
+            "nesterov": config.nesterov, "decay": {"weight_decay": decay, "mask": kernels},
+        }
+        chain = []
+        if hyper.weight_decay is not None and "decay" not in uses:
+            chain.append(optax.add_decayed_weights(hyper.weight_decay, kernels))
+        return [*chain, made(**{name: available[name] for name in uses})]
+
+    if not asked:
+        return _with_standard_promotion(optax.chain(*clip, *links(0)))
+    return _with_standard_promotion(
+        groups.grouped(asked, lambda first: optax.chain(*links(first)), clip, rate, epoch))
 
 
 def _with_standard_promotion(tx: Any) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,6 +112,13 @@ def identity(request: Request) -> dict[str, Any]:
     return static | request.hyper._asdict()
 
 
+def _typed(name: str, value: Any) -> str:
+    """A field as a flag."""
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    return f"--{name} {shlex.quote(str(value))}"
+
+
 def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "config.json",
             may_differ: tuple[str, ...] = ()) -> Saved:
     """The saved run of the folder `path`. Raises RequestError naming every field in which it
@@ -120,10 +128,12 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
     differing = [f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in now
                  if was.get(k) != now[k] and k not in may_differ]
     if differing:
-        raise RequestError(
-            f"{path} holds a run with another configuration: {'; '.join(differing)}. Leave these "
-            "flags out to resume it, or start a new run in another --run_dir."
-        )
+        typed = " ".join(_typed(k, now[k]) for k in now
+                         if was.get(k) != now[k] and k not in may_differ)
+        another = f"begin a new run from what it has learned: --init_from {path} {typed}" \
+            if file == "config.json" else "start a new one in another --run_dir"
+        raise RequestError(f"{path} holds a run with another configuration: {'; '.join(differing)}."
+                           f" Leave these flags out to resume it, or {another}.")
     before = saved.content.get("fingerprint")
     if before != facts["fingerprint"]:
         raise RequestError(

@@ -12,7 +12,7 @@ import numpy as np
 from engine.data import Subset
 from engine.devices import mesh
 from engine.errors import RequestError, RunError, one_line
-from engine.feed import Chunk, epoch_order
+from engine.feed import Chunk, order_of
 from engine.stream.choice import Stream
 from engine.stream.pieces import Orders, Part, Pieces
 
@@ -94,7 +94,7 @@ class Streamed:
 
         self._ready, self._stream, self.waited = ready, stream, 0.0
         self._orders, self._drawn = Orders(shared=stream.workers > 0), -1
-        self._order_of = jax.jit(epoch_order)
+        self._order_of = jax.jit(order_of, static_argnums=0)
         pieces = Pieces((stream.train, stream.validation), ready.config.epochs, self._orders)
         self._each = pieces.each
         epoch, at = self._place(step)
@@ -154,7 +154,9 @@ class Streamed:
         """Write this epoch's order and the next one's, which is read ahead of it."""
         for number in range(max(self._drawn + 1, epoch), epoch + 2):
             drawn_in = number if self._ready.config.shuffle == "every_epoch" else 0
-            rows = self._order_of(self._ready.order, drawn_in, self._ready.data.train.rows)
+            train = self._ready.data.train
+            rows = self._order_of(self._ready.config.sampling, self._ready.order, drawn_in,
+                                  train.rows, train.split.targets)
             self._orders.write(number, np.asarray(rows))
             self._drawn = number
 

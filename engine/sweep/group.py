@@ -15,6 +15,7 @@ from engine.devices import choose
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
 from engine.errors import RequestError
 from engine.job.host import Host
+from engine.parts.weights import BALANCED
 from engine.programs import memory
 from engine.programs.program import Program
 from engine.request import Request
@@ -24,6 +25,7 @@ from engine.store import checkpoint
 from engine.sweep import population
 from engine.sweep.population import Layout, Population, select
 from engine.sweep.space import Trial
+from engine.transfer.begun import begun
 
 
 class Group(NamedTuple):
@@ -46,9 +48,11 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     Raises RequestError where one of them can't be cut from the data set.
     """
     @cache
-    def sizes(config: Config, _part: str) -> tuple[int, int]:  # which no Config's equality counts
+    def sizes(config: Config, _part: str) -> tuple:  # which no Config's equality counts
         data = partition(dataset, config)
-        return len(data.train.rows), len(data.validation.rows)
+        weighed = config.class_weights == BALANCED  # by the counts of the training part
+        counts = np.unique(data.train.targets, return_counts=True)[1] if weighed else ()
+        return len(data.train.rows), len(data.validation.rows), *counts
 
     groups: dict[Any, list[Trial]] = {}
     for trial in trials:
@@ -67,7 +71,8 @@ def assemble(
         trials = [t._replace(config=dataclasses.replace(t.config, convolution="product"))
                   for t in trials]
     config, mesh = trials[0].config, over_runs(host.device)
-    ready = settle(request._replace(config=config, hyper=trials[0].hyper), dataset, host)
+    asked = request._replace(config=config, hyper=trials[0].hyper)
+    ready = begun(settle(asked, dataset, host))
     if ready.stream:
         raise RequestError("a population has its examples on the device, and these would be "
                            f"streamed ({ready.stream.reason}): leave --stream out, type a smaller "

@@ -17,6 +17,8 @@ from engine.store import record
 
 # Fields that have a flag of their own, or that would make runs of different data compare.
 UNSWEPT = {
+    **dict.fromkeys(("class_weights", "freeze", "unfreeze", "rate", "init_from", "init_map"),
+                     "start a sweep for each"),
     "seed": "type --seeds 16 instead",
     "order_seed": "type --same_data_order instead",
     "validation_split": "type --folds 5 instead",

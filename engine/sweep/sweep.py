@@ -34,6 +34,7 @@ from engine.sweep.judge import Judged, exploited, heard, judged, rungs
 from engine.sweep.population import Population, select
 from engine.sweep.results import Standing
 from engine.sweep.space import Search, Study, Trial
+from engine.transfer.source import source_of
 
 
 def run(request: Request, search: Search, resume: str = "") -> Path:
@@ -47,13 +48,15 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
     swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
     facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
              "held_out": splits.DRAWN,
-             "swept_files": {w: bring.digest(Path(w.rpartition(":")[0])) for w in sorted(swept)}}
+             "swept_files": {w: bring.digest(Path(w.rpartition(":")[0])) for w in sorted(swept)}
+             | {w: source_of(w).digest for w in filter(None, [request.config.init_from])}}
     with folder.alone(path):
         if resume:
             saved = record.compare(path, request, facts, "sweep.json")
             if saved.content.get("swept_files", {}) != facts["swept_files"]:
-                raise RequestError(f"a swept file has changed since the sweep in {path} began: put "
-                                   "it back, or start a new sweep in another --run_dir.")
+                raise RequestError("a swept file, or what --init_from names, has changed since the "
+                                   f"sweep in {path} began: put it back, or start a new sweep in "
+                                   "another --run_dir.")
         else:
             folder.write_config(path, folder.described(
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,

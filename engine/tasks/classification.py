@@ -1,6 +1,7 @@
-"""One class of several: softmax cross-entropy; accuracy, precision, recall, F1. C: classes."""
+"""One class of several: cross-entropy or focal loss; accuracy, precision, recall, F1. C: classes.
+"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -9,9 +10,12 @@ import numpy as np
 import optax
 from jax import Array
 
+from engine.errors import RequestError, unknown
 from engine.task import Judged, Task, masked
 
 MISTAKES = 25
+FOCAL_GAMMA = 2.0  # the paper's
+LEAST = 1e-7  # of what a focal loss raises to a power, whose slope at 0 may be infinite
 
 
 class Tally(NamedTuple):
@@ -32,24 +36,56 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Targets int32 [B], 0 to C-1; outputs are logits [B, C]."""
+    """Targets int32 [B], 0 to C-1; outputs are logits [B, C]. `class_weights` are one a class, or
+    none."""
 
+    loss_name: str = field(default="", kw_only=True)
+    class_weights: tuple[float, ...] = field(default=(), kw_only=True)
     kind: ClassVar[str] = "classes"
     score: ClassVar[str] = "accuracy"
     higher: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "top5_accuracy", "loss", "precision_macro",
                                            "recall_macro", "f1_macro")
     note: ClassVar[str] = "A class never predicted has precision 0."
-    losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy",)
+    losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy", "focal")
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
-        """Cross-entropy with `hyper.label_smoothing` spread over all classes, float32 [B]."""
+        """Cross-entropy with `hyper.label_smoothing` spread over all classes, float32 [B]; in
+        training each class's share of it times its weight and, where the loss is focal, times
+        (1 - p)^`hyper.focal_gamma`, p its probability (Lin et al. 2017).
+
+        Raises RequestError for an unknown loss, and for other than a weight a class.
+        """
+        if self.loss_name not in ("", *self.losses):
+            raise unknown("loss_name of Classification", self.loss_name, self.losses)
+        focal = self.loss_name == "focal"
+        if hyper is not None and (focal or self.class_weights):
+            return self._by_class(outputs, targets, hyper, focal)
         loss_B = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
         smoothing = getattr(hyper, "label_smoothing", None)
         if smoothing is None:
             return loss_B
         uniform_B = -jax.nn.log_softmax(outputs).mean(axis=-1)
         return (1.0 - smoothing) * loss_B + smoothing * uniform_B
+
+    def _by_class(self, outputs: Array, targets: Array, hyper: Any, focal: bool) -> Array:
+        """The sum over classes of their shares of the target, each times its own loss."""
+        classes = outputs.shape[-1]
+        log_p_BxC = jax.nn.log_softmax(outputs)
+        loss_BxC, share_BxC = -log_p_BxC, jax.nn.one_hot(targets, classes)
+        smoothing = getattr(hyper, "label_smoothing", None)
+        if smoothing is not None:
+            share_BxC = (1.0 - smoothing) * share_BxC + smoothing / classes
+        if focal:
+            gamma = getattr(hyper, "focal_gamma", None)
+            rest_BxC = jnp.maximum(-jnp.expm1(log_p_BxC), LEAST)
+            loss_BxC *= rest_BxC ** (FOCAL_GAMMA if gamma is None else gamma)
+        if self.class_weights:
+            if len(self.class_weights) != classes:
+                raise RequestError(f"class_weights of Classification are {len(self.class_weights)},"
+                                   f" and there are {classes} classes: give one a class.")
+            loss_BxC *= jnp.float32(self.class_weights)
+        return (share_BxC * loss_BxC).sum(axis=-1)
 
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
         predicted_B = jnp.argmax(outputs, axis=-1).astype(targets.dtype)

@@ -1,0 +1,218 @@
+"""Which parameters learn, from when on and how fast: by globs over their paths, Conv_0/kernel.
+
+A glob names a parameter or all that is below it: Conv_* is Conv_0/kernel too.
+"""
+
+import fnmatch
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from engine.errors import RequestError, unknown
+from engine.optim.late import optax
+
+NEVER = math.inf
+
+
+class Rule(NamedTuple):
+    """A glob and its value as typed: of --rate a multiple of the rate or, `absolute`, a rate; of
+    --unfreeze epochs."""
+
+    glob: str
+    value: float
+    absolute: bool = False
+
+
+class Groups(NamedTuple):
+    """What --freeze, --unfreeze and --rate ask for, in the order typed; the last that names a
+    parameter counts."""
+
+    frozen: tuple[str, ...]
+    late: tuple[Rule, ...]
+    rates: tuple[Rule, ...]
+
+
+def asked(freeze: str, unfreeze: str, rate: str) -> Groups | None:
+    """The words of the three flags; None where there are none. Raises RequestError for what is
+    neither a glob nor a glob and its value."""
+    if not (freeze or unfreeze or rate):
+        return None
+    frozen = tuple(_words("freeze", freeze, "Conv_*,Dense_0/bias"))
+    late = [_rule("unfreeze", word, "Conv_1=2ep", ("ep", "")) for word in
+            _words("unfreeze", unfreeze, "Conv_1=2ep")]
+    rates = [_rule("rate", word, "Conv_*=0.1x or Dense_1=0.001", ("x", "")) for word in
+             _words("rate", rate, "Conv_*=0.1x")]
+    return Groups(frozen, tuple(late), tuple(rates))
+
+
+def _words(flag: str, text: str, example: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")] if text else []
+    if not all(words):
+        raise RequestError(f"--{flag} {text!r} names nothing between its commas: type {example}.")
+    return words
+
+
+def _rule(flag: str, word: str, example: str, units: tuple[str, str]) -> Rule:
+    glob, _, text = word.rpartition("=")
+    unit = units[0] if text.endswith(units[0]) else ""
+    try:
+        value = float(text.removesuffix(unit))
+    except ValueError:
+        value = NEVER
+    if not (glob and 0 < value < NEVER):
+        raise RequestError(f"--{flag} {word}: type a parameter's path and a finite number above 0, "
+                           f"such as {example}.")
+    return Rule(glob, value, absolute=flag == "rate" and not unit)
+
+
+def named(glob: str, path: str) -> bool:
+    """Whether a glob names the parameter at a path, or something that it lies in."""
+    return fnmatch.fnmatchcase(path, glob) or fnmatch.fnmatchcase(path, f"{glob}/*")
+
+
+def paths(params: Any) -> list[str]:
+    """Of every parameter, in the order of their leaves."""
+    import jax
+
+    return [jax.tree_util.keystr(path, simple=True, separator="/")
+            for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+
+
+def _chosen(flag: str, glob: str, found: Iterable[str]) -> list[str]:
+    """The paths that a glob names. Raises RequestError for none, with the nearest."""
+    chosen = [path for path in found if named(glob, path)]
+    if not chosen:
+        parts = [path.split("/") for path in found]
+        above = {"/".join(part[:n]) for part in parts for n in range(1, len(part))}
+        raise unknown(f"parameter of --{flag}", glob, above or found)
+    return chosen
+
+
+def begins(groups: Groups, found: list[str]) -> dict[str, float]:
+    """After how many epochs each parameter begins to learn: 0 from the start on, or NEVER. Raises
+    RequestError for a glob that names none, and where nothing would learn."""
+    begin = dict.fromkeys(found, 0.0)
+    for glob in groups.frozen:
+        begin |= dict.fromkeys(_chosen("freeze", glob, found), NEVER)
+    for glob, epochs, _ in groups.late:
+        begin |= dict.fromkeys(_chosen("unfreeze", glob, found), epochs)
+    if found and min(begin.values()) > 0:
+        first = min(begin.values())
+        when = "at all" if first == NEVER else f"in the first {first:g} epochs"
+        raise RequestError(f"--freeze and --unfreeze name every parameter, so that nothing would "
+                           f"learn {when}: leave some out.")
+    return begin
+
+
+def multiples(groups: Groups, found: list[str], rate: Any) -> dict[str, Any]:
+    """What each parameter's update is multiplied by, where that isn't 1; `rate` is the run's, may
+    be traced, and is asked only for an absolute one."""
+    times: dict[str, Any] = {}
+    for glob, value, absolute in groups.rates:
+        times |= dict.fromkeys(_chosen("rate", glob, found), value / rate if absolute else value)
+    begin = begins(groups, found)
+    for glob, *_ in groups.rates:
+        if all(begin[path] == NEVER for path in found if named(glob, path)):
+            raise RequestError(f"--rate {glob} has no effect: what it names is frozen; leave it "
+                               "out.")
+    return times
+
+
+def grouped(
+    groups: Groups, chain: Callable[[int], Any], clip: list[Any], rate: Any, epoch: int
+) -> Any:
+    """An optax.GradientTransformation that moves each group of parameters that begin together by
+    its own `chain(first step)`, which sees no others: what is frozen has no state. What is not
+    learnt yet doesn't count in the norm of `clip`, and keeps its bits. `epoch` is in steps."""
+    import jax
+
+    def by_path(tree: Any, values: dict[str, Any], other: Any) -> Any:
+        leaves = [values.get(path, other) for path in paths(tree)]
+        return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+    def first(params: Any) -> Any:
+        """Each parameter's first step; -1 for never."""
+        begin = begins(groups, paths(params))
+        steps = {path: -1 if after == NEVER else round(after * epoch)
+                 for path, after in begin.items()}
+        return by_path(params, steps, 0)
+
+    def built(params: Any) -> Any:
+        starts = first(params)
+        times = by_path(params, multiples(groups, paths(params), rate), 1)
+        parts = {step: _from(step, chain) for step in {*jax.tree.leaves(starts)}}
+        held = [_only(starts), *clip] if clip else []
+        return optax.chain(*held, optax.partition(parts, starts), _scaled(times), _still(starts))
+
+    return optax.GradientTransformation(
+        lambda params: built(params).init(params),
+        lambda gradient, state, params: built(params).update(gradient, state, params),
+    )
+
+
+def _from(step: int, chain: Callable[[int], Any]) -> Any:
+    """A group's chain, whose own count begins with it."""
+    if step < 0:
+        return optax.set_to_zero()
+    return optax.transforms.conditionally_mask(chain(step), lambda now: now >= step) if step else \
+        chain(0)
+
+
+def _only(starts: Any) -> Any:
+    """The gradient of what learns by now, 0 of the rest."""
+    import jax
+    import jax.numpy as jnp
+
+    def update(gradient: Any, now: Any, params: Any = None) -> Any:
+        def on(g: Any, start: int) -> Any:
+            return jnp.where((now >= start) & (start >= 0), g, jnp.zeros_like(g))
+
+        return jax.tree.map(on, gradient, starts), now + 1
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
+
+
+def _scaled(times: Any) -> Any:
+    """Updates times a number each; 1 leaves its one alone."""
+    import jax
+
+    def scale(update: Any, factor: Any) -> Any:
+        return update if isinstance(factor, int) else update * factor
+
+    return optax.stateless(lambda updates, _: jax.tree.map(scale, updates, times))
+
+
+def _still(starts: Any) -> Any:
+    """No update is -0, to which any number adds up to itself: 0 would make 0 of -0."""
+    import jax
+    import jax.numpy as jnp
+
+    def still(update: Any, start: int) -> Any:
+        return jnp.where(update == 0, jnp.full_like(update, -0.0), update) if start else update
+
+    return optax.stateless(lambda updates, _: jax.tree.map(still, updates, starts))
+
+
+def told(groups: Groups | None, params: Any) -> list[str]:
+    """What learns when and how fast, in lines; `params` may be shapes. Raises RequestError as
+    `begins` and `multiples` do."""
+    if groups is None:
+        return []
+    import jax
+
+    found = paths(params)
+    begin, size = begins(groups, found), dict(zip(
+        found, (math.prod(x.shape) for x in jax.tree.leaves(params)), strict=True))
+    lines = []
+    if held := [path for path in found if begin[path] == NEVER]:
+        lines.append(f"freeze: {len(held)} of {len(found)} parameters stay as they are "
+                     f"({sum(size[path] for path in held):,} of {sum(size.values()):,} numbers); "
+                     "batch statistics follow the data all the same")
+    for after in sorted({*begin.values()} - {0, NEVER}):
+        several = [path for path in found if begin[path] == after]
+        lines.append(f"unfreeze: {', '.join(several)} after {after:g} epochs")
+    if multiples(groups, found, 1.0):
+        lines.append("rate: " + ", ".join(
+            f"{rule.glob} {rule.value:g}{'' if rule.absolute else ' times the others'}"
+            for rule in groups.rates))
+    return lines

@@ -1,0 +1,125 @@
+"""How much each class counts in the loss: balanced, or weights by the classes' names."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import RequestError, some, unknown, visible
+from engine.store import files
+
+BALANCED = "balanced"
+
+
+def written(words: str) -> str:
+    """--class_weights as config.json keeps it: the text of a file's weights stands for the file.
+    Raises RequestError for a file that has none."""
+    if words in ("", BALANCED) or words.lstrip().startswith(("{", "[")):
+        return words
+    file = Path(words).expanduser()
+    try:
+        text = files.read(file).decode()
+    except FileNotFoundError:
+        raise RequestError(f"--class_weights {words}: no such file; type balanced, or a file of "
+                           "class and weight, such as weights.json or weights.csv.") from None
+    except (OSError, ValueError) as error:
+        raise _refused(words, getattr(error, "strerror", None) or error) from None
+    return json.dumps(_of_table(words, text) if file.suffix == ".csv" else _of_json(words, text))
+
+
+def _refused(words: str, reason: object) -> RequestError:
+    return RequestError(f"--class_weights {words}: {reason}; write a class and its weight, as in "
+                        '{"cat": 2.0, "dog": 0.5}, or in two columns of a .csv.')
+
+
+def _of_json(words: str, text: str) -> dict[str, Any]:
+    try:
+        found = files.parsed(text.encode())
+    except ValueError as error:
+        raise _refused(words, f"it is no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise _refused(words, f"it is a {type(found).__name__} and no mapping")
+    return found
+
+
+def _of_table(words: str, text: str) -> dict[str, Any]:
+    """Two columns; a first row whose second is no number is their names."""
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    if any(len(row) != 2 for row in rows):
+        raise _refused(words, "a row has other than two columns")
+    if rows and not _is_number(rows[0][1]):
+        del rows[0]
+    names = [name for name, _ in rows]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise _refused(words, f"{some(sorted(twice))} stands there twice")
+    return dict(rows)
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except (TypeError, ValueError):
+        return False
+
+
+def _by_name(words: str, classes: tuple[str, ...]) -> np.ndarray:
+    found = _of_json(words, words)
+    for name, value in found.items():
+        if name not in classes:
+            raise unknown("class of --class_weights", name, classes)
+        if not _is_number(value) or float(value) < 0:
+            raise RequestError(f"--class_weights: {visible(name)} has {value!r}: give a finite "
+                               "number of 0 or more.")
+    if missing := [name for name in classes if name not in found]:
+        raise RequestError(f"--class_weights: {some(missing)} has no weight: give every class one, "
+                           "1 where it counts as ever.")
+    if not any(float(value) for value in found.values()):
+        raise RequestError("--class_weights: all are 0, so that nothing would be learned.")
+    return np.array([float(found[name]) for name in classes])
+
+
+def _balanced(targets: np.ndarray, count: int) -> np.ndarray:
+    """scikit-learn's, of the classes that there are; 1 of those that have no example."""
+    from sklearn.utils.class_weight import compute_class_weight
+
+    there = np.unique(targets)
+    weights = np.ones(count)
+    weights[there] = compute_class_weight(BALANCED, classes=there, y=targets)
+    return weights
+
+
+def of(words: str, classes: tuple[str, ...], targets: np.ndarray) -> tuple[float, ...]:
+    """A weight of every class, in their order; `targets` int [N] are those of the training
+    examples. Raises RequestError for a class that is unknown or has none."""
+    weights = _balanced(targets, len(classes)) if words == BALANCED else _by_name(words, classes)
+    return tuple(weights.tolist())
+
+
+def weighted(task: Any, words: str, classes: tuple[str, ...], targets: np.ndarray) -> Any:
+    """The task with --class_weights, where there are some. Raises RequestError for a task whose
+    loss has no use for them."""
+    if not words:
+        return task
+    from engine.tasks.classification import Classification  # late: flags are read without jax
+
+    if getattr(type(task), "loss", None) is not Classification.loss:
+        raise RequestError(f"--class_weights has no effect with {type(task).__name__}, whose loss "
+                           "knows no classes' weights: type --task classification, or leave it "
+                           "out.")
+    return dataclasses.replace(task, class_weights=of(words, classes, targets))
+
+
+def told(task: Any, classes: tuple[str, ...]) -> list[str]:
+    """The classes that count most and least, in a line; none where all count alike."""
+    if not (weights := getattr(task, "class_weights", ())):
+        return []
+    least, most = (min(range(len(weights)), key=lambda at: sign * weights[at])
+                   for sign in (1, -1))
+    return [f"class weights: from {weights[least]:.4g} ({visible(classes[least])}) to "
+            f"{weights[most]:.4g} ({visible(classes[most])}), in training's loss; validation's "
+            "counts every example alike"]

@@ -1,0 +1,1 @@
+"""What a run begins with of another: its parameters and statistics, by their names."""

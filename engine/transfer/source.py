@@ -1,0 +1,111 @@
+"""Arrays by name, of a run's checkpoint or of a .safetensors file, verified before they are used.
+
+A parameter's name is its path, Conv_0/kernel; what a network keeps besides has its collection's
+before it, batch_stats/BatchNorm_0/mean.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from engine.doors import bring
+from engine.errors import RequestError, one_line
+from engine.store import record
+from engine.store.checkpoint import Checkpoints
+from engine.store.digests import leaf, read_record
+from engine.transfer.names import place_of
+
+_KEYS = re.compile(r"\['([^']*)'\]|\[(\d+)\]|\.(\w+)")  # of a path as a checkpoint's record has it
+MEANT = "classes", "columns", "input_dtype"
+_KEPT = "params", "batch_stats", "collections"  # of a State, the network's
+
+
+class Source(NamedTuple):
+    """`arrays` by name; `told` says where they are from, `digest` is a SHA-256 of all of it;
+    `facts` are those of a run's config.json that tell what its inputs and outputs meant."""
+
+    told: str
+    digest: str
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def name_of(keys: list[str]) -> str:
+    """Of an array by its keys in a State, or in a network's variables."""
+    return "/".join(keys[1:] if keys[0] in ("params", "collections") else keys)
+
+
+class Variables(Checkpoints):
+    """A run's checkpoints, of which only the network's arrays are read, whatever the network: a
+    `restore` gives ((step, digest, arrays by name), seconds)."""
+
+    def _verified(self, step: int, shapes: Any, any_count: bool) -> tuple[Any, float]:
+        path = self.folder / str(step)
+        record = read_record(path)
+        keys = {name: ["".join(key) for key in _KEYS.findall(name)] for name in record.leaves}
+        there = self._reader.metadata(path / "state").item_metadata
+        blank = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), there)
+        tree = self._reader.restore(path / "state", args=ocp.args.StandardRestore(blank))
+        read = {jax.tree_util.keystr(at, simple=True, separator="/"): x
+                for at, x in jax.tree_util.tree_leaves_with_path(tree)}
+        arrays = {}
+        for name, parts in keys.items():
+            if parts[0] in _KEPT:
+                arrays[name_of(parts)] = found = read["/".join(parts)]
+                if leaf(found) != record.leaves[name]:
+                    raise ValueError(f"the checksum of {name} differs")
+        return (step, record.digest(), arrays), record.seconds
+
+    def at(self, step: int) -> tuple[int, str, dict[str, np.ndarray]]:
+        """Of that step alone. Raises RequestError where it is damaged, or not there."""
+        try:
+            return self._verified(step, None, False)[0]
+        except Exception as error:  # Orbax and what is below it raise what they like
+            raise RequestError(f"{self.folder}/{step} is no whole checkpoint: {one_line(error)}."
+                               ) from None
+
+
+def source_of(word: str) -> Source:
+    """What --init_from names. Raises RequestError where it is neither a run with a whole checkpoint
+    nor a whole .safetensors file."""
+    return _of_file(Path(word)) if word.endswith(".safetensors") else _of_run(word)
+
+
+def _of_run(word: str) -> Source:
+    path, step = place_of(word)
+    saved = record.read(path / "config.json")
+    higher = step is None and bring.task(saved.request.config).higher
+    kept = Variables(path / "checkpoints", higher, read_only=True)
+    with kept:
+        if step is None:
+            (found, digest, arrays), _ = kept.restore(None, "best")
+        else:
+            found, digest, arrays = kept.at(step)
+    which = "" if step is not None else ", the best of its checkpoints"
+    facts = {name: saved.content[name] for name in MEANT if name in saved.content}
+    return Source(f"{path}, step {found}{which}", digest, facts, arrays)
+
+
+def _of_file(path: Path) -> Source:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise RequestError(f"--init_from {path}: reading it needs the package safetensors: pip "
+                           "install 'flaxmill[safetensors]'.") from None
+    if not path.is_file():
+        raise RequestError(f"--init_from {path}: no such file.")
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError) as error:
+        raise RequestError(f"--init_from {path} is no whole .safetensors file: "
+                           f"{one_line(error)}.") from None
+    named = {name_of(name.replace(".", "/").split("/")): x for name, x in arrays.items()}
+    return Source(str(path), digest, {}, named)
