@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from engine.config import BELOW_ONE, Config, Hyper, is_ours
+from engine.config import AT_MOST, BELOW_ONE, Config, Hyper, is_ours
 from engine.errors import RequestError, one_line, unknown
 from engine.optim.optimizers import is_named, users
 
@@ -53,10 +53,17 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
             yield f"--{name} {value}: type a finite number of 0 or more."
         if name in (*BELOW_ONE, "threshold") and value >= 1:
             yield f"--{name} {value}: type a number below 1."
+        if value > (most := AT_MOST.get(name, value)):
+            yield f"--{name} {value}: type {most:g} or less."
+        if name == "cutout" and value % 1:
+            yield f"--cutout {value}: type a whole number of pixels."
         if name == "clip_norm" and not value:
             yield "--clip_norm 0 would train nothing: type a norm above 0, such as 1."
     if config.microbatch and config.batch_size % config.microbatch:
         yield f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
+    if config.embed and getattr(hyper, "mixup", None) is not None:
+        yield ("--mixup mixes numbers, and --embed makes codes of words, between which there is "
+               "nothing: leave one of them out.")
     if config.schedule == "warmup_cosine" and config.warmup_epochs >= config.epochs:
         yield (f"--warmup_epochs {config.warmup_epochs} is as long as the run of {config.epochs} "
                "epochs: type less, or more --epochs.")
@@ -64,6 +71,10 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
 
 def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     """What nothing would use, naming what would."""
+    magnitude = getattr(hyper, "magnitude", None)
+    if magnitude is not None and not config.randaugment:
+        yield (f"--magnitude {magnitude} has no effect without RandAugment: type --randaugment 2, "
+               "or leave it out.")
     if config.schedule != "warmup_cosine" and config.warmup_epochs != Config.warmup_epochs:
         yield (f"--warmup_epochs {config.warmup_epochs} has no effect with --schedule "
                f"{config.schedule}: type --schedule warmup_cosine, or leave it out.")

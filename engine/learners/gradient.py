@@ -30,6 +30,7 @@ class Gradient:
     network: Network
     task: Task
     spread: Spread | None = None
+    num_outputs: int = 0
 
     @property
     def shares(self) -> int:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from engine.augmentations import suited
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.devices import choose
@@ -68,6 +69,8 @@ def assemble(
                   for t in trials]
     config, mesh = trials[0].config, over_runs(host.device)
     ready = settle(request._replace(config=config, hyper=trials[0].hyper), dataset, host)
+    for trial in trials:
+        suited.check_size(trial.hyper, ready.data.train.input_shape)
     if ready.stream:
         raise RequestError("a population has its examples on the device, and these would be "
                            f"streamed ({ready.stream.reason}): leave --stream out, type a smaller "

@@ -32,7 +32,8 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Targets int32 [B], 0 to C-1; outputs are logits [B, C]."""
+    """Targets int32 [B], 0 to C-1, or of mixed examples float32 [B, C], shares of each class that
+    add up to 1; outputs are logits [B, C]. A mixed example counts as of its largest class."""
 
     kind: ClassVar[str] = "classes"
     score: ClassVar[str] = "accuracy"
@@ -44,7 +45,10 @@ class Classification(Task):
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
         """Cross-entropy with `hyper.label_smoothing` spread over all classes, float32 [B]."""
-        loss_B = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        if _mixed(targets):
+            loss_B = optax.softmax_cross_entropy(outputs, targets)
+        else:
+            loss_B = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
         smoothing = getattr(hyper, "label_smoothing", None)
         if smoothing is None:
             return loss_B
@@ -52,6 +56,8 @@ class Classification(Task):
         return (1.0 - smoothing) * loss_B + smoothing * uniform_B
 
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
+        if _mixed(targets):
+            targets = jnp.argmax(targets, axis=-1).astype(jnp.int32)
         predicted_B = jnp.argmax(outputs, axis=-1).astype(targets.dtype)
         return Tally(
             masked(loss_B, valid_B),
@@ -81,6 +87,10 @@ class Classification(Task):
     def predict(self, outputs: Array) -> Array:
         """Probabilities [B, C]."""
         return jax.nn.softmax(outputs)
+
+    def averaged(self, outputs: Array) -> Array:
+        log_p = jax.nn.log_softmax(outputs)
+        return jax.nn.logsumexp(log_p, axis=0) - jnp.log(jnp.float32(len(outputs)))
 
     def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
         """The likeliest class and its probability."""
@@ -145,6 +155,11 @@ class Classification(Task):
                 "probability given to it", pictures.mistakes(*mistakes(judged), list(names)),
             ))
         return drawn
+
+
+def _mixed(targets: Array) -> bool:
+    """Whether they are shares of every class, rather than one each."""
+    return targets.ndim == 2
 
 
 def mistakes(judged: Judged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
