@@ -91,20 +91,23 @@ def _mixed(
     asked: dict[str, Array], key: Array, inputs: Array, targets: Array, valid_B: Array
 ) -> tuple[Array, Array]:
     """Each valid example with another, by mixup or CutMix; where both are asked for, a coin says
-    for each batch which of them, unless one has no strength."""
-    of_partners, of_mixup, of_cutmix, of_coin = jax.random.split(key, 4)
+    for each batch which of them, unless one has no strength. A share of 1 mixes nothing."""
+    of_partners, of_share, of_box, of_coin = jax.random.split(key, 4)
     partner_B = mixup.partners(of_partners, valid_B)
-    alpha, beta = asked.get("mixup"), asked.get("cutmix")
-    if alpha is not None and beta is not None:
+    if "mixup" in asked and "cutmix" in asked:
+        alpha, beta = asked["mixup"], asked["cutmix"]
         chance = jnp.where(alpha > 0, jnp.where(beta > 0, 0.5, 0.0), 1.0)
-        cut = jax.random.bernoulli(of_coin, chance)
-        alpha, beta = jnp.where(cut, 0.0, alpha), jnp.where(cut, beta, 0.0)
-    if alpha is not None:
-        share = mixup.share(of_mixup, alpha)
-        inputs = mixup.apply(inputs, partner_B, share)
-        targets = mixup.apply(targets, partner_B, share)
-    if beta is not None:
-        box = cutmix.draw(of_cutmix, inputs.shape[1:], beta)
+        cuts = jax.random.bernoulli(of_coin, chance)
+        share = mixup.share(of_share, jnp.where(cuts, beta, alpha))
+        blended, pasted = jnp.where(cuts, 1.0, share), jnp.where(cuts, share, 1.0)
+    else:
+        (alpha,) = (asked[name] for name in ("mixup", "cutmix") if name in asked)
+        blended = pasted = mixup.share(of_share, alpha)
+    if "mixup" in asked:
+        inputs = mixup.apply(inputs, partner_B, blended)
+        targets = mixup.apply(targets, partner_B, blended)
+    if "cutmix" in asked:
+        box = cutmix.draw(of_box, inputs.shape[1:], pasted)
         inputs = cutmix.apply(inputs, partner_B, box)
-        targets = mixup.apply(targets, partner_B, cutmix.share(inputs.shape[1:], box))
+        targets = mixup.apply(targets, partner_B, cutmix.kept(inputs.shape[1:], box))
     return inputs, targets

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine.augmentations import mixup
 from engine.augmentations.box import inside
 
 
@@ -18,20 +17,18 @@ class Box(NamedTuple):
     sides: Array
 
 
-def draw(key: Array, shape: tuple[int, ...], alpha: Array) -> Box:
+def draw(key: Array, shape: tuple[int, ...], share: Array) -> Box:
     """Around any pixel of [height, width, ...], of 1 - λ of the area before it is cut off at the
-    edges; λ is Beta(α, α), and α 0 gives no area."""
-    of_share, of_middle = jax.random.split(key)
+    edges; `share` is λ, as mixup draws it, and 1 gives no area."""
     size_2 = jnp.array(shape[:2])
-    part = jnp.sqrt(1 - mixup.share(of_share, alpha))
-    half_2 = jnp.floor(part * size_2.astype(jnp.float32)).astype(jnp.int32) // 2
-    middle_2 = jax.random.randint(of_middle, (2,), 0, size_2)
+    half_2 = jnp.floor(jnp.sqrt(1 - share) * jnp.float32(size_2)).astype(jnp.int32) // 2
+    middle_2 = jax.random.randint(key, (2,), 0, size_2)
     first_2 = jnp.clip(middle_2 - half_2, 0, size_2)
     return Box(first_2[None], (jnp.clip(middle_2 + half_2, 0, size_2) - first_2)[None])
 
 
-def share(shape: tuple[int, ...], box: Box) -> Array:
-    """What each picture keeps of its own, float32: λ as it has come to be."""
+def kept(shape: tuple[int, ...], box: Box) -> Array:
+    """The part of each picture that stays its own, float32: λ as it has come to be."""
     return 1 - box.sides.prod().astype(jnp.float32) / (shape[0] * shape[1])
 
 
