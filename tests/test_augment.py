@@ -79,7 +79,7 @@ def test_every_crop_is_a_window_of_the_padded_image_and_every_window_occurs():
     windows = np.lib.stride_tricks.sliding_window_view(wide, (height, width)).reshape(25, -1)
     batch = np.broadcast_to(image[None, :, :, None], (count, height, width, 1))
     corners = crop.draw(jax.random.key(0), count, padding)
-    out = np.asarray(jax.jit(partial(crop.apply, padding=padding))(batch, corners))
+    out = np.asarray(quickly(partial(crop.apply, padding=padding))(batch, corners))
     hits = (out.reshape(count, 1, -1) == windows).all(-1)
     assert (hits.sum(1) == 1).all() and hits.any(0).all()
 
@@ -92,7 +92,7 @@ def _all(strengths):
     angles = rotation.draw(of, count, strengths["rotation"])
     middles = cutout.draw(of, count, shape[1:])
     erased = erasing.draw(of, shape, strengths["erasing"])
-    partners, share = mixup.partners(of, VALID), mixup.share(of, strengths["mixup"])
+    partners, share = mixup.partners(of, VALID), 1 - strengths["mixup"]  # drawn elsewhere
     cut = cutmix.draw(of, shape[1:], share)
     own = cutmix.kept(shape[1:], cut)
     factors = colour.draw(of, count, strengths)
@@ -232,12 +232,14 @@ def test_partners_are_a_permutation_of_the_valid_ones_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_shares_are_of_the_beta_distribution(alpha):
+def test_shares_are_of_the_beta_distribution_and_1_without_strength():
+    share = quickly(jax.vmap(mixup.share, (0, None)))
     keys = jax.random.split(jax.random.key(1), 2000)
-    shares = np.asarray(quickly(jax.vmap(mixup.share, (0, None)))(keys, jnp.float32(alpha)))
-    assert abs(shares.mean() - 0.5) < 0.03
-    assert abs(shares.var() / (1 / (4 * (2 * alpha + 1))) - 1) < 0.1
+    for alpha in (0.2, 1.0):
+        shares = np.asarray(share(keys, jnp.float32(alpha)))
+        assert abs(shares.mean() - 0.5) < 0.03
+        assert abs(shares.var() / (1 / (4 * (2 * alpha + 1))) - 1) < 0.1
+    assert (share(keys, jnp.float32(0)) == 1).all()
 
 
 @pytest.mark.slow
@@ -413,12 +415,12 @@ def test_steps_are_augmented_with_keys_of_their_own_and_go_down_the_mean_gradien
         jax.random.key(5), 0.1
     config = Config(model=Tiny, batch_size=8, epochs=1, optimizer="sgd", flip=True, crop_padding=2)
     learner, hyper = learner_of(config, 4), Hyper(learning_rate=jnp.float32(rate))
-    state = jax.jit(learner.create)(hyper, root, data)
-    segment = jax.jit(learner.segment)
+    state = quickly(learner.create)(hyper, root, data)
+    segment = quickly(learner.segment)
     images, labels = map(np.asarray, data.train.split)
     order = np.asarray(epoch_order(root, 0, np.arange(16)))
 
-    @jax.jit
+    @quickly
     def gradient(params, inputs, labels):
         def mean(params):
             logits = Tiny().apply({"params": params}, inputs, train=True)
@@ -426,13 +428,13 @@ def test_steps_are_augmented_with_keys_of_their_own_and_go_down_the_mean_gradien
 
         return jax.grad(mean)(params)
 
-    plain, params = dataclasses.replace(config, flip=False, crop_padding=0), state.params
+    seen_by, params = quickly(lambda key, x: augmented(config, key, x)[0]), state.params
     for step in range(2):
         rows = order[8 * step : 8 * step + 8]
         key = keys.stream(root, "augment", step)
         seen = by_hand(key, images[rows], 2).astype(np.float32) / 255
-        np.testing.assert_allclose(augmented(config, key, images[rows])[0], seen, rtol=1e-6)
-        assert not np.allclose(seen, augmented(plain, key, images[rows])[0])
+        np.testing.assert_allclose(seen_by(key, images[rows]), seen, rtol=1e-6)
+        assert not np.allclose(seen, images[rows] / 255)
         gradients = gradient(params, seen, labels[rows])
         params = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
         state = segment(hyper, root, root, data.train, state, np.int32(1))
@@ -558,11 +560,11 @@ def test_the_loss_of_shares_is_the_share_of_the_losses():
     one, other = np.int32(labels)
     for smoothing in (None, 0.2):
         task, hyper = Classification(), Hyper(label_smoothing=smoothing)
-        of_each = [task.loss(logits, targets, hyper) for targets in (one, other)]
         shares = np.float32(0.3 * np.eye(5)[one] + 0.7 * np.eye(5)[other])
-        np.testing.assert_allclose(task.loss(logits, shares, hyper),
-                                   0.3 * of_each[0] + 0.7 * of_each[1], rtol=1e-5)
-        tally = task.tally(of_each[0], logits, shares, np.ones(9, bool))
+        first, second, both = quickly(lambda *targets, task=task, hyper=hyper: [
+            task.loss(logits, y, hyper) for y in targets])(one, other, shares)
+        np.testing.assert_allclose(both, 0.3 * first + 0.7 * second, rtol=1e-5)
+        tally = task.tally(first, jnp.asarray(logits), shares, np.ones(9, bool))
         assert tally.correct == (logits.argmax(1) == other).sum()
 
 
