@@ -55,11 +55,12 @@ def _carry_out(command: "flags.Command") -> int:
     elif command.name == "eval":
         from engine.command import scores
 
-        scores.tell(request, command.checkpoint, command.json)
+        scores.tell(request, command.checkpoint, command.json, command.tta)
     elif command.name == "predict":
         from engine.command import predictions
 
-        predictions.tell(request, command.checkpoint, command.inputs, command.top, command.output)
+        predictions.tell(request, command.checkpoint, command.inputs, command.top, command.output,
+                         command.tta)
     else:
         from engine import run
 

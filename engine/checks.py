@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from engine.config import BELOW_ONE, Config, Hyper, is_ours
+from engine.config import AT_MOST, BELOW_ONE, Config, Hyper, is_ours
 from engine.errors import RequestError, one_line, unknown
 from engine.learners import trees
 from engine.optim import course, groups, lengths
@@ -62,6 +62,10 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
             yield f"--{name} {value}: type a finite number of 0 or more."
         if name in (*BELOW_ONE, "threshold") and value >= 1:
             yield f"--{name} {value}: type a number below 1."
+        if value > (most := AT_MOST.get(name, value)):
+            yield f"--{name} {value}: type {most:g} or less."
+        if name == "cutout" and value % 1:
+            yield f"--cutout {value}: type a whole number of pixels."
         if name == "clip_norm" and not value:
             yield "--clip_norm 0 would train nothing: type a norm above 0, such as 1."
         if name == "period_factor" and value < 1:
@@ -70,6 +74,9 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
         yield from _of_groups(found, config.epochs, not is_named(config.optimizer), hyper)
     if config.microbatch and config.batch_size % config.microbatch:
         yield f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
+    if config.embed and getattr(hyper, "mixup", None) is not None:
+        yield ("--mixup mixes numbers, and --embed makes codes of words, between which there is "
+               "nothing: leave one of them out.")
 
 
 def _of_groups(found: groups.Groups, epochs: int, own: bool, hyper: Any) -> Iterator[str]:
@@ -96,6 +103,10 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     if gamma is not None and "focal" not in losses:
         yield (f"--focal_gamma {gamma} has no effect without --loss focal: type both, or leave it "
                "out.")
+    magnitude = getattr(hyper, "magnitude", None)
+    if magnitude is not None and not config.randaugment:
+        yield (f"--magnitude {magnitude} has no effect without RandAugment: type --randaugment 2, "
+               "or leave it out.")
     if not is_named(config.optimizer):
         if config.schedule != Config.schedule or config.nesterov:
             what = "--nesterov" if config.nesterov else f"--schedule {config.schedule}"

@@ -111,7 +111,9 @@ class Config:
     microbatch: int = option(0, "examples computed at once within an update; 0 chooses")
     flip: bool = option(False, "augment by random horizontal flips")
     crop_padding: int = option(0, "augment by random crops of images padded by so many pixels")
-    augment: Any = option("", "augment by a function (key, float32 inputs) → inputs", brought=True)
+    randaugment: int = option(0, "augment by so many operations of RandAugment")
+    augment: Any = option("", "augment by a function (key, float32 inputs) → inputs, or of (key, "
+                          "inputs, targets) → both", brought=True)
     seed: int = option(0, "the root of every random number of the run", traced=False)
 
     @property
@@ -189,9 +191,20 @@ class Hyper(NamedTuple):
     peak_at: float | None = None
     ema_decay: float | None = None
     focal_gamma: float | None = None
+    rotation: float | None = None
+    magnitude: float | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    saturation: float | None = None
+    hue: float | None = None
+    cutout: float | None = None
+    erasing: float | None = None
+    mixup: float | None = None
+    cutmix: float | None = None
 
 
 BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing", "drop_factor", "peak_at", "ema_decay")
+AT_MOST = {"rotation": 180.0, "magnitude": 10.0, "hue": 0.5, "erasing": 1.0}
 HYPER_HELP = {
     "learning_rate": "the peak learning rate",
     "weight_decay": "decoupled for adamw, lion and muon, else added to the gradient; kernels only",
@@ -206,6 +219,16 @@ HYPER_HELP = {
     "peak_at": "the share of the run at which one_cycle peaks; 0.3 where it is left out",
     "ema_decay": "judge an exponential moving average of the weights, of such a decay an update",
     "focal_gamma": "the focal loss's exponent; without it 2",
+    "rotation": "augment by rotations of up to so many degrees either way",
+    "magnitude": "how strong --randaugment is, 0 to 10; by default 9",
+    "brightness": "augment by factors of the brightness, 1 ± this",
+    "contrast": "augment by factors of the contrast, 1 ± this",
+    "saturation": "augment by factors of the saturation, 1 ± this",
+    "hue": "augment by turns of the hue, ± this part of the colour circle",
+    "cutout": "augment by setting a square of so many pixels a side to zero",
+    "erasing": "augment by erasing a rectangle, with this probability",
+    "mixup": "mix pairs of examples and their labels, a share of Beta(this, this) each",
+    "cutmix": "put a rectangle of one picture into another; 1 - its area is of Beta(this, this)",
 }
 
 

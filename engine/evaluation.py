@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from engine.augmentations import views
 from engine.config import Config
 from engine.data import Subset
 from engine.devices import mesh
@@ -76,16 +77,18 @@ class Judge(NamedTuple):
 
 def evaluate(
     run: str | Path, data: Any = None, checkpoint: str = "best", config: Config | None = None,
-    place: Place | None = None,
+    place: Place | None = None, tta: str = "",
 ) -> dict[str, Any]:
     """Scores of the `best` checkpoint by validation, or the `last`, of the run in the folder `run`,
     as metrics.json has them. `data` as `fit` takes it, where the run had objects; `config` where
     its own can't be read again, since its network was one.
 
     The classes of another set than the run's are found by their names: examples of those that the
-    run doesn't know are counted in `left_out`, and not scored. Raises RequestError where there is
+    run doesn't know are counted in `left_out`, and not scored. `tta` names views of each picture,
+    "flip", "shift" or both, over which predictions are averaged. Raises RequestError where there is
     nothing to judge."""
     path = Path(run)
+    views.words_of(tta)
     saved = record.read(path / "config.json", config)
     config, place = config or saved.request.config, place or saved.request.place
     record.same_files(path, config, saved.content)
@@ -101,14 +104,15 @@ def evaluate(
                                "table: give arrays, such as table.to_numpy().")
         if own := dataset.fingerprint == saved.content.get("fingerprint"):
             record.same_draw(path, config.validation_split, saved.content)
-        judge = (_on_own(request, dataset, host, columns) if own else
-                 _on_other(path, saved, request, dataset, host, columns))
+        judge = (_on_own(request, dataset, host, columns, tta) if own else
+                 _on_other(path, saved, request, dataset, host, columns, tta))
     with processes.naming_the_lost():
         with Checkpoints(path / "checkpoints", judge.task.higher, read_only=True) as kept:
             state, _ = kept.restore(judge.shapes, checkpoint)
         scores = judge.scores(mesh.put(state.model, judge.where(state.model)))
-    weights = {"weights": "averaged"} if state.average else {}
-    return scores | {"checkpoint": checkpoint, "step": int(state.step)} | weights
+    told = {"checkpoint": checkpoint, "step": int(state.step)}
+    told |= ({"weights": "averaged"} if state.average else {}) | ({"tta": tta} if tta else {})
+    return scores | told
 
 
 def _side(path: Path, saved: Saved) -> int:
@@ -119,20 +123,22 @@ def _side(path: Path, saved: Saved) -> int:
 
 
 def _on_own(
-    request: Request, dataset: Dataset, host: Host, columns: Columns | None
+    request: Request, dataset: Dataset, host: Host, columns: Columns | None, tta: str
 ) -> Judge:
     """On what judged the run after its training."""
     # Nothing is trained, so that no batch is too large; and devices need not share one.
     config = dataclasses.replace(request.config, batch_size=1, microbatch=0)
     ready = settle(request._replace(config=config), dataset, host,
                    spread_of(request, host), columns)
+    seeing = ready._replace(
+        learner=views.seeing(ready.learner, tta, ready.data.train.input_shape))
     return Judge(ready.task, ready.state_shapes, ready.where,
-                 lambda variables: judged(ready, variables)[0])
+                 lambda variables: judged(seeing, variables)[0])
 
 
 def _on_other(
     path: Path, saved: Saved, request: Request, dataset: Dataset, host: Host,
-    columns: Columns | None,
+    columns: Columns | None, tta: str,
 ) -> Judge:
     """On another set, or on the run's own where that has changed since."""
     asked, before = request.config, saved.request.config
@@ -152,9 +158,10 @@ def _on_other(
     learner = learner_of(asked, len(classes), spread, columns)
     everywhere = mesh.everywhere(spread.mesh if spread else None, host.device)
     subset = mesh.put(found.subset, everywhere)
+    seeing = views.seeing(learner, tta, shape)
 
     def scores(variables: Any) -> dict[str, Any]:
-        told = _judged(learner, variables, subset, jitted(learner, learner.evaluate))
+        told = _judged(seeing, variables, subset, jitted(seeing, seeing.evaluate))
         return learner.task.summarise(told, classes) | {"split": split, "left_out": found.left_out}
 
     return Judge(learner.task, shapes_of(learner, saved.request.hyper, shape),

@@ -170,7 +170,8 @@ def learner_of(
         return boosting.Boosting(config, task, num_outputs, embeddings)
     if columns and type(task) is Regression:  # a subclass may have a loss of its own
         task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
-    return Gradient(config, network.of(config.model, num_outputs, embeddings), task, spread)
+    made = network.of(config.model, num_outputs, embeddings)
+    return Gradient(config, made, task, spread, num_outputs)
 
 
 def share_of(config: Config, count: int) -> int:

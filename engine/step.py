@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from engine import augment, keys
+from engine import keys
+from engine.augmentations import chain
 from engine.config import Durations
 from engine.feed import scaled
 from engine.optim import averages, patience
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """inputs float32 [B, ...], targets [B, ...], valid bool [B]."""
+    """inputs float32 [B, ...], targets [B, ...], [B, K] where mixed, valid bool [B]."""
 
     inputs: Array
     targets: Array
@@ -106,8 +107,7 @@ def train_step(
     """One update from a batch as the split holds it. The gradient is the mean over the valid
     examples, on however many devices they lie."""
     key = keys.stream(root, "augment", state.step)
-    inputs = augment.augment(learner.config, key, batch.inputs)
-    ready = Batch(inputs, batch.targets, valid_B)
+    ready = Batch(*chain.augmented(learner, hyper, key, batch, valid_B), valid_B)
     dropout = keys.stream(root, "dropout", state.step)
     learned = _accumulated(learner, state, ready, hyper, dropout)
     tally = learned.tally

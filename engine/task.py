@@ -116,6 +116,11 @@ class Task:
         """What a user is told of each example: probabilities, or the outputs themselves."""
         return outputs
 
+    def averaged(self, outputs: Array) -> Array:
+        """Of several networks' or views' outputs [V, B, K] those [B, K] of which `predict` makes
+        the mean of their predictions."""
+        return outputs.mean(0)
+
     def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
         """One example's prediction [K] in words, tab-separated."""
         return "\t".join(f"{value:.6g}" for value in predicted.ravel())

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from engine.augmentations import views
 from engine.config import Config, Durations
 from engine.errors import RequestError
 from engine.learners.learner import Learner
@@ -39,11 +40,13 @@ class Run:
     input_dtype: str
     columns: Columns | None = None
 
-    def predict(self, inputs: Any) -> np.ndarray:
+    def predict(self, inputs: Any, tta: str = "") -> np.ndarray:
         """Of each of `inputs` [N, ...], as the run was trained on them: all probabilities float32
         [N, C] (classes, labels), or the numbers [N, K]. Of a table they are a pandas DataFrame, its
-        columns found by name, or features that `columns.encode` made. Raises RequestError for other
-        shapes or dtypes, and for columns that are missing."""
+        columns found by name, or features that `columns.encode` made. `tta` names views of each
+        picture, "flip", "shift" or both, over which predictions are averaged. Raises RequestError
+        for other shapes or dtypes, and for columns that are missing."""
+        learner = views.seeing(self.learner, tta, self.input_shape)
         inputs = np.asarray(self._encoded(inputs))
         if inputs.shape[1:] != self.input_shape:
             wanted = ", ".join(map(str, ("N", *self.input_shape)))
@@ -59,7 +62,7 @@ class Run:
             batch = inputs[start : start + size]
             full = np.zeros((size, *self.input_shape), self.input_dtype)
             full[: len(batch)] = batch
-            told = _predicted(self.learner, self.state.model, full)
+            told = _predicted(learner, self.state.model, full)
             parts.append(np.asarray(told)[: len(batch)])
         return np.concatenate(parts)
 

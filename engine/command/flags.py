@@ -39,6 +39,8 @@ OPTIONS = {
     "resume": Option("", "go on with the run in this folder", ("train", "sweep")),
     "checkpoint": Option("best", "for eval and predict: best (by validation) or last; default best",
                          ("eval", "predict")),
+    "tta": Option("", "eval and predict: average over views of each picture: flip, shift or both",
+                  ("eval", "predict")),
     "top": Option(0, "predict: the so many likeliest classes of each", ("predict",)),
     "output": Option("", "predict: all probabilities, too, into this file.csv or file.json",
                      ("predict",)),
@@ -70,6 +72,7 @@ class Command(NamedTuple):
     inputs: list[str]
     resume: str
     checkpoint: str
+    tta: str
     top: int
     output: str
     plan: str

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.cells import cell_len
 
+from engine.augmentations import views
 from engine.command import inputs, output, printing
 from engine.command.pictures import Pictures
 from engine.devices import choose
@@ -26,14 +27,17 @@ def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
 
 
 def tell(
-    request: Request, checkpoint: str, words: Sequence[str], top: int = 0, file: str = ""
+    request: Request, checkpoint: str, words: Sequence[str], top: int = 0, file: str = "",
+    tta: str = "",
 ) -> None:
-    """Print what the run says of what `words` name, of each the `top` likeliest classes if that is
-    not 0, and write all of it to `file` if that is given; with BATCH examples in memory at most.
+    """Print what the run says of what `words` name, by the views of `tta`, of each the `top`
+    likeliest classes if that is not 0, and write all of it to `file` if that is given; with BATCH
+    examples in memory at most.
 
     What is wrong with the words, a table or a picture's header is told before anything is computed.
     Raises RequestError.
     """
+    views.words_of(tta)
     path, config = Path(request.place.run_dir), request.config
     saved = record.read(path / "config.json", config)
     _, shape, dtype = record.inputs_of(path, saved.content)
@@ -55,11 +59,12 @@ def tell(
     if top and run.learner.task.kind == "numbers":
         raise RequestError(f"--top {top}: {path} predicts numbers, of which none is likelier than "
                            "another: leave it out.")
-    _predict(run, given.key, given.keys, given.batches(BATCH), top, file)
+    views.seeing(run.learner, tta, shape)  # which may refuse it, before anything is written
+    _predict(run, given.key, given.keys, given.batches(BATCH), top, file, tta)
 
 
 def _predict(
-    run: Run, key: str, keys: Sequence[str], batches: Batches, top: int, file: str
+    run: Run, key: str, keys: Sequence[str], batches: Batches, top: int, file: str, tta: str
 ) -> None:
     """Print, and write to `file`, the predictions of `batches` as they come."""
     task, names = run.learner.task, run.classes
@@ -69,7 +74,7 @@ def _predict(
         if file:
             tellers.append(held.enter_context(output.writer(file, task, key, names)))
         for some, batch in batches:
-            predicted = run.predict(batch)
+            predicted = run.predict(batch, tta)
             for told in tellers:
                 told(some, predicted)
 

@@ -20,10 +20,10 @@ _NAMES = 8, 30  # cells of a row's name, at least and at most
 _BETWEEN = 2
 
 
-def tell(request: Request, checkpoint: str, as_json: bool) -> None:
-    """`evaluate` the run in the request's folder, and print its scores."""
+def tell(request: Request, checkpoint: str, as_json: bool, tta: str = "") -> None:
+    """`evaluate` the run in the request's folder, by the views of `tta`, and print its scores."""
     config, _, place, data = request
-    scores = evaluate(place.run_dir, data, checkpoint, config, place)
+    scores = evaluate(place.run_dir, data, checkpoint, config, place, tta)
     if processes.first_process():
         print(json.dumps(scores, indent=2) if as_json else "\n".join(lines(scores)))
 
@@ -32,7 +32,8 @@ def lines(scores: dict[str, Any]) -> list[str]:
     """The scores, those of each class, and which class was taken for which where they are few: of
     at most WIDEST cells each."""
     found = [f"{scores['num_examples']:,} examples of {visible(scores['split'], '')}, by the "
-             f"{scores['checkpoint']} checkpoint, of step {scores['step']:,}", ""]
+             f"{scores['checkpoint']} checkpoint, of step {scores['step']:,}"
+             + (f", --tta {scores['tta']}" if "tta" in scores else ""), ""]
     values = {name: value for name, value in numbers(scores).items() if name != "zero_division"}
     found += _table(["score", "value"], [*values.items()])
     if left_out := scores.get("classes_left_out"):

@@ -1,19 +1,22 @@
 """Whether what a user brings fits together: each part traced with shapes alone, in turn, before a
 folder is made or anything compiled. B: two examples."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from engine.config import Config, Durations, is_ours
+from engine.augmentations import chain, suited
+from engine.config import Durations, is_ours
 from engine.data import Data
 from engine.doors.bring import short, telling, value
 from engine.errors import RequestError, unknown
 from engine.feed import scaled
 from engine.optim.chain import optimizer
 from engine.optim.optimizers import is_named
+from engine.sources.dataset import Split
 
 if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
@@ -25,39 +28,40 @@ def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Sh
     """The network's variables as shapes. Raises RequestError for a part that raises, or gives what
     the next can't take."""
     config = learner.config
-    inputs, targets = (jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype)
-                       for x in data.train.split)
-    inputs, hyper = jax.eval_shape(scaled, inputs), jax.tree.map(jnp.float32, hyper)
-    _of_pictures(config, inputs.shape[1:])
+    suited.check(learner, hyper, data.train)
+    batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split))
+    inputs, hyper = jax.eval_shape(scaled, batch.inputs), jax.tree.map(jnp.float32, hyper)
     if config.augment:
-        _augmentation(config.augment, inputs)
+        _augmentation(learner, inputs, batch.targets)
+    key, valid = jax.random.key(0), jnp.ones(2, bool)
+    _, learnt = jax.eval_shape(partial(chain.augmented, learner), hyper, key, batch, valid)
     variables, outputs = network(learner, inputs, data.num_outputs)
-    _task(learner, outputs, targets, hyper)
+    _task(learner, outputs, (learnt, batch.targets), hyper)
     if not is_named(config.optimizer):
         _optimizer(learner, hyper, lengths, variables["params"])
     return variables
 
 
-def _of_pictures(config: Config, shape: tuple[int, ...]) -> None:
-    """Raise RequestError for augmentations that `shape` has no axes or no room for."""
-    padding = config.crop_padding
-    if len(shape) != 3 and (config.flip or padding):
-        flag = "--flip" if config.flip else f"--crop_padding {padding}"
-        raise RequestError(f"{flag} is for pictures, [height, width, channels], and the inputs are "
-                           f"{' × '.join(map(str, shape))}: leave it out.")
-    if padding and padding >= min(shape[:2]):
-        raise RequestError(f"--crop_padding {padding} would leave nothing of {shape[0]} × "
-                           f"{shape[1]}: type less than {min(shape[:2])}.")
-
-
-def _augmentation(word: Any, inputs: Shapes) -> None:
+def _augmentation(learner: "Gradient", inputs: Shapes, targets: Shapes) -> None:
+    """Raise RequestError where the user's own gives other inputs, or targets that nobody takes."""
+    word = learner.config.augment
     what = f"augment {short(word)}"
-    with telling(what, " It is called with (key, inputs)."):
-        out = jax.eval_shape(value("augment", word), jax.random.key(0), inputs)
+    with telling(what, " It is called with (key, inputs), and with targets too where it has a "
+                       "parameter of that name."):
+        own, taken = jax.eval_shape(partial(chain.own, word), jax.random.key(0), inputs, targets)
+    _same(what, "inputs", own, [inputs])
+    mixed = jax.ShapeDtypeStruct((2, learner.num_outputs), jnp.float32)
+    _same(what, "targets", taken,
+          [targets, mixed] if learner.task.kind == "classes" else [targets])
+
+
+def _same(what: str, name: str, out: Any, allowed: list[Shapes]) -> None:
     found = f"{getattr(out, 'dtype', type(out).__name__)} {getattr(out, 'shape', '')}".strip()
-    if found != f"{inputs.dtype} {inputs.shape}":
-        raise RequestError(f"{what} gives {found} for inputs of {inputs.dtype} {inputs.shape}: "
-                           "give inputs of the same shape and dtype.")
+    wanted, *others = (f"{x.dtype} {x.shape}" for x in allowed)
+    if found not in (wanted, *others):
+        instead = "".join(f", or {other}" for other in others)
+        raise RequestError(f"{what} gives {found} for {name} of {wanted}: give {name} of the same "
+                           f"shape and dtype{instead}.")
 
 
 def network(learner: "Gradient", inputs: Shapes, num_outputs: int) -> tuple[Shapes, Shapes]:
@@ -103,16 +107,20 @@ def _kept(model: Any, variables: Shapes, left: Shapes) -> None:
                                "the batch.")
 
 
-def _task(learner: "Gradient", outputs: Shapes, targets: Shapes, hyper: Any) -> None:
+def _task(
+    learner: "Gradient", outputs: Shapes, targets: tuple[Shapes, Shapes], hyper: Any
+) -> None:
+    """`targets` are training's, which may be mixed, and a set's."""
     task, what = learner.task, f"task {short(learner.config.task)}"
-    for told, values in (("", hyper), (" where it is judged, of hyper None,", None)):
+    cases = ("", hyper), (" where it is judged, of hyper None,", None)
+    for (told, values), given in zip(cases, targets, strict=True):
         with telling(f"{what}'s loss{told}", " It is called with (outputs, targets, hyper)."):
-            loss = jax.eval_shape(task.loss, outputs, targets, values)
+            loss = jax.eval_shape(task.loss, outputs, given, values)
         _of_each(f"{what}'s loss{told}", loss)
-    with telling(f"{what}'s scores"):
-        scores = dict(jax.eval_shape(task.scores, outputs, targets))
-    for name, score in scores.items():
-        _of_each(f"{what}'s score {name}", score)
+        with telling(f"{what}'s scores"):
+            scores = dict(jax.eval_shape(task.scores, outputs, given))
+        for name, score in scores.items():
+            _of_each(f"{what}'s score {name}", score)
     with telling(what):
         row = jax.eval_shape(lambda: task.row(task.zeros(outputs.shape[-1])))
     if task.score not in row:

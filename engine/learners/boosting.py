@@ -47,7 +47,7 @@ class _Kept:
     def matrix(self, subset: Subset, class_weights: tuple[float, ...]) -> xgboost.DMatrix:
         key = id(subset.split.inputs), id(subset.rows)
         if key not in self._matrices:
-            weights = np.float32(class_weights)[subset.targets] if class_weights else None
+            weights = np.array(class_weights, np.float32)[subset.targets] if class_weights else None
             made = xgboost.DMatrix(_flat(subset.split.inputs, np.asarray(subset.rows)),
                                    subset.targets, weight=weights)
             self._matrices[key] = subset, made  # the subset lives on, and so its ids are its own

@@ -31,6 +31,7 @@ class Gradient(Learner):
     network: Network
     task: Task
     spread: Spread | None = None
+    num_outputs: int = 0
     traced: ClassVar[bool] = True
 
     @property

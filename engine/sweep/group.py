@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from engine.augmentations import suited
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.devices import choose
@@ -73,6 +74,8 @@ def assemble(
     config, mesh = trials[0].config, over_runs(host.device)
     asked = request._replace(config=config, hyper=trials[0].hyper)
     ready = begun(settle(asked, dataset, host))
+    for trial in trials:
+        suited.check_size(trial.hyper, ready.data.train.input_shape)
     if ready.stream:
         raise RequestError("a population has its examples on the device, and these would be "
                            f"streamed ({ready.stream.reason}): leave --stream out, type a smaller "

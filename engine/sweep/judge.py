@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine.config import BELOW_ONE
+from engine.config import AT_MOST, BELOW_ONE
 from engine.optim import patience
 from engine.pure import history_row
 from engine.sweep.group import Group, Programs, alive, placed
@@ -72,7 +72,7 @@ def rungs(search: Search, count: int, epochs: int) -> dict[int, int]:
 def perturbed(name: str, value: float, up: bool) -> float:
     """Population-based training's step away from a copied value."""
     moved = value * (1.2 if up else 0.8)
-    return min(moved, 0.999) if name in BELOW_ONE else moved
+    return min(moved, 0.999 if name in BELOW_ONE else AT_MOST.get(name, moved))
 
 
 def exploited(

@@ -36,8 +36,9 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Targets int32 [B], 0 to C-1; outputs are logits [B, C]. `class_weights` are one a class, or
-    none."""
+    """Targets int32 [B], 0 to C-1, or of mixed examples float32 [B, C], shares of each class that
+    add up to 1; outputs are logits [B, C]. A mixed example counts as of its largest class.
+    `class_weights` are one a class, or none."""
 
     loss_name: str = field(default="", kw_only=True)
     class_weights: tuple[float, ...] = field(default=(), kw_only=True)
@@ -61,7 +62,10 @@ class Classification(Task):
         focal = self.loss_name == "focal"
         if hyper is not None and (focal or self.class_weights):
             return self._by_class(outputs, targets, hyper, focal)
-        loss_B = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        if _mixed(targets):
+            loss_B = optax.softmax_cross_entropy(outputs, targets)
+        else:
+            loss_B = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
         smoothing = getattr(hyper, "label_smoothing", None)
         if smoothing is None:
             return loss_B
@@ -72,7 +76,8 @@ class Classification(Task):
         """The sum over classes of their shares of the target, each times its own loss."""
         classes = outputs.shape[-1]
         log_p_BxC = jax.nn.log_softmax(outputs)
-        loss_BxC, share_BxC = -log_p_BxC, jax.nn.one_hot(targets, classes)
+        loss_BxC = -log_p_BxC
+        share_BxC = targets if _mixed(targets) else jax.nn.one_hot(targets, classes)
         smoothing = getattr(hyper, "label_smoothing", None)
         if smoothing is not None:
             share_BxC = (1.0 - smoothing) * share_BxC + smoothing / classes
@@ -88,6 +93,8 @@ class Classification(Task):
         return (share_BxC * loss_BxC).sum(axis=-1)
 
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
+        if _mixed(targets):
+            targets = jnp.argmax(targets, axis=-1).astype(jnp.int32)
         predicted_B = jnp.argmax(outputs, axis=-1).astype(targets.dtype)
         return Tally(
             masked(loss_B, valid_B),
@@ -117,6 +124,10 @@ class Classification(Task):
     def predict(self, outputs: Array) -> Array:
         """Probabilities [B, C]."""
         return jax.nn.softmax(outputs)
+
+    def averaged(self, outputs: Array) -> Array:
+        log_p = jax.nn.log_softmax(outputs)
+        return jax.nn.logsumexp(log_p, axis=0) - jnp.log(jnp.float32(len(outputs)))
 
     def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
         """The likeliest class and its probability."""
@@ -181,6 +192,11 @@ class Classification(Task):
                 "probability given to it", pictures.mistakes(*mistakes(judged), list(names)),
             ))
         return drawn
+
+
+def _mixed(targets: Array) -> bool:
+    """Whether they are shares of every class, rather than one each."""
+    return targets.ndim == 2
 
 
 def mistakes(judged: Judged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -57,6 +57,11 @@ class Multilabel(Task):
         """The probability of each label [B, L]."""
         return jax.nn.sigmoid(outputs)
 
+    def averaged(self, outputs: Array) -> Array:
+        there, absent = (jax.nn.logsumexp(jax.nn.log_sigmoid(x), axis=0)
+                         for x in (outputs, -outputs))
+        return there - absent
+
     def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
         """Every label from the threshold on, and its probability."""
         return "\t".join(f"{name}\t{p:.4f}" for name, p in zip(names, predicted, strict=True)

@@ -1,0 +1,113 @@
+"""The augmentations that a run asks for, in their order: flip, crop, rotation; RandAugment, colour;
+cutout, erasing; the user's own; mixup and CutMix. B: batch, K: classes or labels."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from engine.augmentations import (
+    colour,
+    crop,
+    cutmix,
+    cutout,
+    erasing,
+    flip,
+    mixup,
+    randaugment,
+    rotation,
+)
+from engine.doors import bring
+from engine.feed import scaled
+from engine.sources.dataset import Split
+
+if TYPE_CHECKING:
+    from engine.learners.gradient import Gradient
+
+# Beside the two keys that a split makes, of each step's own.
+OWN, ROTATION, RANDAUGMENT, COLOUR, CUTOUT, ERASING, MIXING = range(2, 9)
+
+
+def augmented(
+    learner: "Gradient", hyper: Any, key: Array, batch: Split, valid_B: Array
+) -> tuple[Array, Array]:
+    """Of a batch as the split holds it: the inputs as a network sees them, float32, and their
+    targets; those of classes are float32 [B, K] where they are mixed."""
+    asked = {name: value for name, value in hyper._asdict().items() if value is not None}
+    inputs, targets = _moved(learner, asked, key, batch.inputs), batch.targets
+    inputs = _coloured(learner, asked, key, inputs)
+    if word := learner.config.augment:
+        inputs, targets = own(word, jax.random.fold_in(key, OWN), inputs, targets)
+    if "mixup" not in asked and "cutmix" not in asked:
+        return inputs, targets
+    if learner.task.kind == "classes" and targets.ndim == 1:
+        targets = jax.nn.one_hot(targets, learner.num_outputs, dtype=jnp.float32)
+    return _mixed(asked, jax.random.fold_in(key, MIXING), inputs, targets, valid_B)
+
+
+def _moved(learner: "Gradient", asked: dict[str, Array], key: Array, inputs: Array) -> Array:
+    """What moves pixels; the rest is computed in float32."""
+    config, count = learner.config, inputs.shape[0]
+    flip_key, crop_key = jax.random.split(key)
+    if config.flip:
+        inputs = flip.apply(inputs, flip.draw(flip_key, count))
+    if padding := config.crop_padding:
+        inputs = crop.apply(inputs, crop.draw(crop_key, count, padding), padding)
+    inputs = scaled(inputs)
+    if "rotation" in asked:
+        drawn = rotation.draw(jax.random.fold_in(key, ROTATION), count, asked["rotation"])
+        inputs = rotation.apply(inputs, drawn)
+    return inputs
+
+
+def _coloured(learner: "Gradient", asked: dict[str, Array], key: Array, inputs: Array) -> Array:
+    """What changes or erases colours."""
+    count, of = inputs.shape[0], partial(jax.random.fold_in, key)
+    if rounds := learner.config.randaugment:
+        drawn = randaugment.draw(of(RANDAUGMENT), rounds, count)
+        inputs = randaugment.apply(inputs, drawn, asked.get("magnitude", randaugment.USUAL))
+    if not asked.keys().isdisjoint(colour.OPERATIONS):
+        inputs = colour.apply(inputs, colour.draw(of(COLOUR), count, asked))
+    if "cutout" in asked:
+        middle = cutout.draw(of(CUTOUT), count, inputs.shape[1:])
+        inputs = cutout.apply(inputs, middle, asked["cutout"])
+    if "erasing" in asked:
+        inputs = erasing.apply(inputs, erasing.draw(of(ERASING), inputs.shape, asked["erasing"]))
+    return inputs
+
+
+def own(word: Any, key: Array, inputs: Array, targets: Array) -> tuple[Array, Array]:
+    """The user's function of (key, inputs), or of (key, inputs, targets) where it has a parameter
+    of that name."""
+    function = bring.value("augment", word)
+    if "targets" in bring.parameters(function):
+        return function(key, inputs, targets)
+    return function(key, inputs), targets
+
+
+def _mixed(
+    asked: dict[str, Array], key: Array, inputs: Array, targets: Array, valid_B: Array
+) -> tuple[Array, Array]:
+    """Each valid example with another, by mixup or CutMix; where both are asked for, a coin says
+    for each batch which of them, unless one has no strength. A share of 1 mixes nothing."""
+    of_partners, of_share, of_box, of_coin = jax.random.split(key, 4)
+    partner_B = mixup.partners(of_partners, valid_B)
+    if "mixup" in asked and "cutmix" in asked:
+        alpha, beta = asked["mixup"], asked["cutmix"]
+        chance = jnp.where(alpha > 0, jnp.where(beta > 0, 0.5, 0.0), 1.0)
+        cuts = jax.random.bernoulli(of_coin, chance)
+        share = mixup.share(of_share, jnp.where(cuts, beta, alpha))
+        blended, pasted = jnp.where(cuts, 1.0, share), jnp.where(cuts, share, 1.0)
+    else:
+        (alpha,) = (asked[name] for name in ("mixup", "cutmix") if name in asked)
+        blended = pasted = mixup.share(of_share, alpha)
+    if "mixup" in asked:
+        inputs = mixup.apply(inputs, partner_B, blended)
+        targets = mixup.apply(targets, partner_B, blended)
+    if "cutmix" in asked:
+        box = cutmix.draw(of_box, inputs.shape[1:], pasted)
+        inputs = cutmix.apply(inputs, partner_B, box)
+        targets = mixup.apply(targets, partner_B, cutmix.kept(inputs.shape[1:], box))
+    return inputs, targets

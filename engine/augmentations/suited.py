@@ -1,0 +1,84 @@
+"""Whether the augmentations that a run asks for suit its examples."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from engine.data import Subset
+from engine.doors.bring import short
+from engine.errors import RequestError
+
+if TYPE_CHECKING:
+    from engine.learners.gradient import Gradient
+
+MIXING = "mixup", "cutmix"
+OF_COLOURS = "saturation", "hue"  # which grey has none of
+FROM_0_TO_1 = "randaugment", "brightness", "contrast", *OF_COLOURS, "erasing"
+OF_PICTURES = "flip", "crop_padding", "rotation", *FROM_0_TO_1, "cutout", "cutmix"
+
+
+def check(learner: "Gradient", hyper: Any, train: Subset) -> None:
+    """Raise RequestError for what the training examples have no axes, room, colours or labels for.
+    """
+    config, task, shape = learner.config, learner.task, train.input_shape
+    asked = {name: value for name in ("flip", "crop_padding", "randaugment")
+             if (value := getattr(config, name))}
+    asked |= {name: value for name, value in hyper._asdict().items() if value is not None}
+    for said in _of_shape(asked, shape):
+        raise RequestError(said)
+    if (name := _first(asked, MIXING)) and task.kind == "numbers":
+        raise RequestError(f"{_typed(name, asked)} mixes labels, and task {short(config.task)} "
+                           "learns numbers: leave it out.")
+    if (name := _first(asked, FROM_0_TO_1)) and train.split.inputs.dtype != np.uint8:
+        low, high = _range(train)
+        if low < 0 or high > 1:
+            raise RequestError(f"{_typed(name, asked)} is for pictures from 0, black, to 1, white, "
+                               f"and these are from {low:.4g} to {high:.4g}: give uint8, or floats "
+                               "from 0 to 1, or leave it out.")
+
+
+def check_size(hyper: Any, shape: tuple[int, ...]) -> None:
+    """Raise RequestError for a value that leaves nothing of inputs of `shape`: of a sweep's runs,
+    which share all else."""
+    for said in _too_large({"cutout": getattr(hyper, "cutout", None)}, shape):
+        raise RequestError(said)
+
+
+def _first(asked: dict[str, Any], names: tuple[str, ...]) -> str:
+    return next((name for name in names if name in asked), "")
+
+
+def _typed(name: str, asked: dict[str, Any]) -> str:
+    value = asked[name]
+    return f"--{name}" if value is True else f"--{name} {float(value):g}"
+
+
+def _of_shape(asked: dict[str, Any], shape: tuple[int, ...]) -> Iterator[str]:
+    told = " × ".join(map(str, shape))
+    if (name := _first(asked, OF_PICTURES)) and len(shape) != 3:
+        yield (f"{_typed(name, asked)} is for pictures, [height, width, channels], and the inputs "
+               f"are {told}: leave it out.")
+    yield from _too_large(asked, shape)
+    if (name := _first(asked, OF_COLOURS)) and shape[-1] != 3:
+        yield (f"{_typed(name, asked)} is for colours, three channels, and has no effect on "
+               f"pictures of {told}: leave it out.")
+
+
+def _too_large(asked: dict[str, Any], shape: tuple[int, ...]) -> Iterator[str]:
+    padding, side = asked.get("crop_padding", 0), asked.get("cutout") or 0
+    smallest = min(shape[:2])
+    if padding and padding >= smallest:
+        yield (f"--crop_padding {padding} would leave nothing of {shape[0]} × {shape[1]}: type "
+               f"less than {smallest}.")
+    if not isinstance(side, jax.core.Tracer) and side > smallest:
+        yield (f"--cutout {float(side):g} is larger than the pictures of {shape[0]} × {shape[1]} "
+               f"pixels: type {smallest} or less.")
+
+
+def _range(train: Subset) -> tuple[float, float]:
+    """The least and the largest number of its inputs, of a streamed set those of the first."""
+    held = train.split.inputs
+    values = held if isinstance(held, np.ndarray | jax.Array) else held[train.rows[:1000]]
+    return float(np.min(values)), float(np.max(values))
