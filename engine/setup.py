@@ -12,7 +12,7 @@ from engine.config import AUTO, Config, Durations, durations, is_ours
 from engine.data import Data, Subset
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
-from engine.doors import bring, fitting, network
+from engine.doors import bring, fitting, network, precision
 from engine.errors import RequestError
 from engine.formulation.rewriting import census
 from engine.job.host import Host
@@ -156,7 +156,9 @@ def learner_of(
     task, embeddings = bring.task(config), columns.embeddings if columns else ()
     if columns and type(task) is Regression:  # a subclass may have a loss of its own
         task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
-    return Gradient(config, network.of(config.model, num_outputs, embeddings), task, spread)
+    made = network.of(config.model, num_outputs, embeddings)
+    narrow = config.precision == "bf16"
+    return Gradient(config, precision.Narrow(made) if narrow else made, task, spread)
 
 
 def share_of(config: Config, count: int) -> int:
@@ -189,6 +191,12 @@ def settle(
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         say("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread, columns)
+    if config.precision == "bf16":
+        precision.check(cut.train.split.inputs)
+        on_cpu = precision.ON_CPU if host.device.platform == "cpu" else ""
+        say(f"precision: {precision.REASON}{on_cpu}")
+    if caution := getattr(learner.task, "caution", ""):
+        say(f"loss: {learner.task.loss_name}; {caution}")  # type: ignore[attr-defined]
     lengths = durations(config, len(cut.train.rows))
     variables = fitting.check(learner, request.hyper, lengths, cut)
     if not is_ours(config.model):

@@ -1,4 +1,4 @@
-"""A linear support vector machine: one dense layer over the flat inputs, learned by a hinge loss."""
+"""A linear support vector machine: one dense layer over the flat inputs, and a hinge loss."""
 
 from typing import ClassVar
 

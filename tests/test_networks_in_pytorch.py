@@ -1,5 +1,5 @@
-"""Networks against the same ones in PyTorch, with copied weights: outputs and gradients, in training
-and out of it."""
+"""Networks against the same ones in PyTorch, with copied weights: outputs, in training too, and
+gradients."""
 
 from functools import partial
 

@@ -16,28 +16,30 @@ from jax.extend.core import JaxprEqn
 
 from engine.formulation import pooling
 
-
 MOST_SHIFTS = 49  # products that a depthwise convolution is a sum of, all of them in the program
+
+
+def _sides(aval: Any) -> tuple[int, ...]:
+    return aval.shape
 
 
 def is_depthwise(convolution: JaxprEqn) -> bool:
     """Whether every channel has kernels of its own."""
-    given, (x, _) = convolution.params, convolution.invars
-    groups: int = given["feature_group_count"]
-    return groups > 1 and groups == x.aval.shape[given["dimension_numbers"].lhs_spec[1]]
+    given, image = convolution.params, convolution.invars[0].aval
+    channels = _sides(image)[given["dimension_numbers"].lhs_spec[1]]
+    return given["feature_group_count"] == channels > 1
 
 
 def refusal(convolution: JaxprEqn) -> str:
     """Why it can't be a product over patches, in a word; "" where it can."""
-    given, kernel = convolution.params, convolution.invars[1].aval
-    shifts = math.prod(kernel.shape[axis] for axis in given["dimension_numbers"].rhs_spec[2:])
+    given, kernel = convolution.params, _sides(convolution.invars[1].aval)
+    shifts = math.prod(kernel[axis] for axis in given["dimension_numbers"].rhs_spec[2:])
     summed = is_depthwise(convolution) and shifts <= MOST_SHIFTS
     if given["feature_group_count"] != 1 and not summed or given["batch_group_count"] != 1:
         return "grouped"
     if given["out_sharding"] is not None:
         return "of a given sharding"
-    aval: Any = convolution.outvars[0].aval
-    return "empty" if 0 in aval.shape else ""
+    return "empty" if 0 in _sides(convolution.outvars[0].aval) else ""
 
 
 class Along(NamedTuple):

@@ -12,6 +12,7 @@ from engine.config import Config, Durations, durations
 from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors.network import Network, Variables
+from engine.doors.precision import Narrow
 from engine.formulation.rewriting import rewritten
 from engine.optim.chain import optimizer
 from engine.state import State, sorted_out
@@ -27,7 +28,7 @@ class Gradient:
     """
 
     config: Config
-    network: Network
+    network: Network | Narrow
     task: Task
     spread: Spread | None = None
 

@@ -1,6 +1,7 @@
-"""One class of several: softmax cross-entropy; accuracy, precision, recall, F1. C: classes."""
+"""One class of several: cross-entropy or a hinge loss; accuracy, precision, recall, F1. C: classes.
+"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -9,9 +10,12 @@ import numpy as np
 import optax
 from jax import Array
 
+from engine.errors import RequestError, unknown
 from engine.task import Judged, Task, masked
 
 MISTAKES = 25
+MARGINS = ("its scores are margins: what is told as a probability is their softmax, which ranks "
+           "classes and is calibrated to nothing")
 
 
 class Tally(NamedTuple):
@@ -32,18 +36,34 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Targets int32 [B], 0 to C-1; outputs are logits [B, C]."""
+    """Targets int32 [B], 0 to C-1; outputs are logits [B, C], or margins where the loss is one of
+    `HINGES`."""
 
+    loss_name: str = field(default="", kw_only=True)
     kind: ClassVar[str] = "classes"
     score: ClassVar[str] = "accuracy"
     higher: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "top5_accuracy", "loss", "precision_macro",
                                            "recall_macro", "f1_macro")
     note: ClassVar[str] = "A class never predicted has precision 0."
-    losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy",)
+    losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy", "hinge", "squared_hinge")
+
+    @property
+    def caution(self) -> str:
+        """What to mind of its probabilities, in words; "" of a loss that makes them."""
+        return MARGINS if self.loss_name in HINGES else ""
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
-        """Cross-entropy with `hyper.label_smoothing` spread over all classes, float32 [B]."""
+        """Cross-entropy with `hyper.label_smoothing` spread over all classes, or a hinge loss,
+        float32 [B]. Raises RequestError for another name, and for smoothing that a hinge loss
+        doesn't have."""
+        if self.loss_name not in ("", *self.losses):
+            raise unknown("loss_name of Classification", self.loss_name, self.losses)
+        if hinge_loss := HINGES.get(self.loss_name):
+            if getattr(hyper, "label_smoothing", None) is not None:
+                raise RequestError(f"--label_smoothing has no effect with a {self.loss_name} loss: "
+                                   "leave it out.")
+            return hinge_loss(outputs, targets)
         loss_B = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
         smoothing = getattr(hyper, "label_smoothing", None)
         if smoothing is None:
@@ -128,10 +148,12 @@ class Classification(Task):
                 f"{scores['f1_macro']:.4f} (macro)")
 
     def shown(self, scores, judged, names):
-        if not (left_out := scores["classes_left_out"]):
-            return super().shown(scores, judged, names)
-        note = (f"{self.note} Macro means leave {left_out} of {len(names)} classes out, of which "
-                "there is no example and which were never predicted.")
+        note = self.note
+        if left_out := scores["classes_left_out"]:
+            note += (f" Macro means leave {left_out} of {len(names)} classes out, of which there "
+                     "is no example and which were never predicted.")
+        if self.caution:
+            note += f" Of a {self.loss_name} loss: {self.caution}."
         return super().shown(scores, judged, names)._replace(note=note)
 
     def drawn(self, scores, judged, names):
@@ -145,6 +167,24 @@ class Classification(Task):
                 "probability given to it", pictures.mistakes(*mistakes(judged), list(names)),
             ))
         return drawn
+
+
+def hinge(outputs: Array, targets: Array) -> Array:
+    """By how much the own class's score falls short of being 1 above every other's (Crammer &
+    Singer 2001), [B]."""
+    own_BxC = jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
+    own_B = jnp.where(own_BxC, outputs, 0).sum(-1)
+    return jax.nn.relu(1.0 + jnp.where(own_BxC, -jnp.inf, outputs).max(-1) - own_B)
+
+
+def squared_hinge(outputs: Array, targets: Array) -> Array:
+    """One against the rest: by how much the own score falls short of 1 and every other's of -1,
+    squared and summed (Rifkin & Klautau 2004; scikit-learn's LinearSVC), [B]."""
+    sign_BxC = 2.0 * jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype) - 1.0
+    return jnp.square(jax.nn.relu(1.0 - sign_BxC * outputs)).sum(-1)
+
+
+HINGES = {"hinge": hinge, "squared_hinge": squared_hinge}
 
 
 def mistakes(judged: Judged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
