@@ -12,19 +12,23 @@ if TYPE_CHECKING:
 
 
 def constant(durations):
+    """The peak throughout."""
     return optax.constant_schedule(1.0)
 
 
 def linear(durations):
+    """From the peak down to 0 in a line."""
     return optax.linear_schedule(1.0, 0.0, max(1, durations.total))
 
 
 def cosine(durations):
+    """From the peak down to 0 by half a cosine (Loshchilov & Hutter 2016)."""
     return optax.cosine_decay_schedule(1.0, max(1, durations.total))
 
 
 def warmup_cosine(durations):
-    """The first of `warmup` steps has a rate above 0 already."""
+    """Up to the peak in a line over the warm-up, whose first step has a rate above 0 already, then
+    down to 0 by half a cosine."""
     decay = max(1, durations.total)
     warmup = min(durations.warmup, decay - 1)
     return optax.warmup_cosine_decay_schedule(1.0 / (warmup + 1), 1.0, warmup, decay)
