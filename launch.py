@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 def _carry_out(command: "flags.Command") -> int:
     request = command.request
+    if command.name == "list":
+        from engine.command import names
+
+        print(names.told(command.inputs, request.place.data_dir))
+        return 0
     if command.name == "doctor":
         from engine.devices import doctor
 
@@ -90,8 +95,8 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
         from engine.command import flags
 
         command = flags.parse(argv)
-        if command is None:
-            print(flags.usage())
+        if isinstance(command, str):
+            print(command)
             return 0, True
         return _carry_out(command), True
     except RequestError as error:

@@ -34,6 +34,10 @@ def check_fields(asked: Any) -> None:
 def check(config: Config, hyper: Any) -> None:
     """Raise RequestError for what is wrong whatever the data, or has no effect. The command line,
     `fit` and `train` all ask it; a traced value of `hyper` is taken as it is."""
+    if config.precision == "float16":
+        raise RequestError("--precision float16: gradients fall below its range unless the loss is "
+                           "scaled, which is not done here: type --precision bf16, whose range is "
+                           "float32's.")
     check_fields(config)
     for name, value in vars(config).items():
         try:

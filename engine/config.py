@@ -108,6 +108,8 @@ class Config:
                              least=-1, traced=False)
     convolution: str = option("auto", "how to compute convolutions; auto is product, over image "
                               "patches, on a CPU, else direct", ("auto", "product", "direct"))
+    precision: str = option("float32", "of products and activations; parameters, statistics and "
+                            "loss are float32 always", ("float32", "bf16"))
     microbatch: int = option(0, "examples computed at once within an update; 0 chooses")
     flip: bool = option(False, "augment by random horizontal flips")
     crop_padding: int = option(0, "augment by random crops of images padded by so many pixels")

@@ -12,7 +12,7 @@ from engine.config import AUTO, Config, Durations
 from engine.data import Data, Subset
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
-from engine.doors import bring, network
+from engine.doors import bring, network, precision
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
@@ -170,7 +170,9 @@ def learner_of(
         return boosting.Boosting(config, task, num_outputs, embeddings)
     if columns and type(task) is Regression:  # a subclass may have a loss of its own
         task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
-    made = network.of(config.model, num_outputs, embeddings)
+    made: Any = network.of(config.model, num_outputs, embeddings)
+    narrow = config.precision == "bf16"
+    made = precision.Narrow(made) if narrow else made
     return Gradient(config, made, task, spread, num_outputs)
 
 
@@ -204,6 +206,12 @@ def settle(
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         say("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread, columns)
+    if config.precision == "bf16":
+        precision.check(cut.train.split.inputs)
+        on_cpu = precision.ON_CPU if host.device.platform == "cpu" else ""
+        say(f"precision: {precision.REASON}{on_cpu}")
+    if caution := getattr(learner.task, "caution", ""):
+        say(f"loss: {learner.task.loss_name}; {caution}")  # type: ignore[attr-defined]
     task = weights.weighted(learner.task, config.class_weights, dataset.classes, cut.train.targets)
     for line in weights.told(task, dataset.classes):
         say(line)

@@ -14,17 +14,17 @@ Conv = partial(nn.Conv, kernel_size=(3, 3), padding=1, use_bias=False,
                kernel_init=nn.initializers.he_normal())
 
 
-def shortcut(x_BxHxWxC: Array, features: int, stride: int) -> Array:
-    """Option A: every `stride`th pixel, zeros in the channels that are new; no parameters."""
-    x = x_BxHxWxC[:, ::stride, ::stride]
-    return jnp.pad(x, [(0, 0)] * 3 + [(0, features - x.shape[-1])])
-
-
 class Block(nn.Module):
     """Two convolutions beside a shortcut."""
 
     features: int
     stride: int
+
+    @nn.nowrap
+    def shortcut(self, x_BxHxWxC: Array, train: bool) -> Array:
+        """Option A: every `stride`th pixel, zeros in the channels that are new; no parameters."""
+        x = x_BxHxWxC[:, :: self.stride, :: self.stride]
+        return jnp.pad(x, [(0, 0)] * 3 + [(0, self.features - x.shape[-1])])
 
     @nn.compact
     def __call__(self, x_BxHxWxC: Array, train: bool) -> Array:
@@ -32,7 +32,7 @@ class Block(nn.Module):
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
         y = nn.relu(norm()(Conv(self.features, strides=self.stride)(x_BxHxWxC)))
         y = norm()(Conv(self.features)(y))
-        return nn.relu(y + shortcut(x_BxHxWxC, self.features, self.stride))
+        return nn.relu(y + self.shortcut(x_BxHxWxC, train))
 
 
 class ResNet20(nn.Module):

@@ -41,7 +41,8 @@ def test_flags_override_a_recipe_and_leave_the_rest():
 
 def test_every_choice_is_there():
     choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(Config)}
-    assert NETWORKS == ("cnn", "linear", "mlp", "resnet20", "soft_tree")
+    assert NETWORKS == ("cnn", "convnext", "linear", "mlp", "resnet18", "resnet20", "soft_tree",
+                        "svm", "vit", "wideresnet")
     assert choices["model"] == MODELS == tuple(sorted((*NETWORKS, "random_forest", "xgboost")))
     assert choices["task"] == ("auto", *TASKS)
     assert TASKS == ("classification", "multilabel", "regression")
@@ -63,7 +64,7 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
     "words, said",
     [
         (["--modle", "cnn"], "model"),
-        (["--model", "cnm"], "choose from cnn, linear, mlp, random_forest"),
+        (["--model", "cnm"], "choose from cnn, convnext, linear, mlp, resnet18,"),
         (["--optimizer", "adamm"], "did you mean adam"),
         (["--schedule", "cosin"], "did you mean cosine"),
         (["--device", "cuda"], "choose from auto, cpu, gpu, tpu"),
@@ -155,7 +156,7 @@ def test_what_is_used_is_not_refused():
 @pytest.mark.parametrize("field, value, near", [
     ("optimizer", "adamm", "adam"), ("schedule", "cosin", "cosine"),
     ("shuffle", "onse", "once"), ("task", "regresion", "regression"),
-    ("model", "resnet2", "resnet20"), ("convolution", "direkt", "direct"),
+    ("model", "resnet2", "resnet20 or resnet18"), ("convolution", "direkt", "direct"),
 ])  # fmt: skip
 def test_an_unknown_word_is_refused_in_python_too(field, value, near):
     """`check` is what `fit`, `train` and the command line call."""
@@ -164,7 +165,7 @@ def test_an_unknown_word_is_refused_in_python_too(field, value, near):
 
 
 def test_an_unknown_loss_is_refused_whoever_asks(capsys):
-    said = "unknown loss of --task classification 'mse': choose from softmax_cross_entropy."
+    said = "unknown loss of --task classification 'mse': choose from hinge, softmax_cross_entropy, "
     with pytest.raises(RequestError, match=said):
         bring.task(Config(loss="mse"))
     assert program.main(["--dataset", "digits", "--device", "cpu", "--loss", "mse"]) == 2
@@ -269,6 +270,7 @@ def test_a_fraction_outside_0_to_1_is_refused():
 def test_help_version_and_mistyped_words_answer_before_anything_heavy_is_imported():
     script = (
         "import sys, launch; assert launch.main(['--help']) == 0;"
+        "assert launch.main(['list', 'models']) == launch.main(['list', 'augmentations']) == 0;"
         "assert launch.main(['--version']) == 0; assert launch.main(['--epochs', '0']) == 2;"
         "assert launch.main(['sweep', '--sweep', 'learning_rat=1']) == 2;"
         "assert launch.main(['lr-find', '--sweep', 'learning_rate=log:0:1:3']) == 2;"
@@ -279,7 +281,8 @@ def test_help_version_and_mistyped_words_answer_before_anything_heavy_is_importe
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^flaxmill(, not installed| \d+\.\d+\.\d+)$", done.stdout, re.M)
-    assert "--learning_rate" in done.stdout and f"{', '.join(MODELS)}, FILE.py:NAME" in done.stdout
+    told = " ".join(done.stdout.split())
+    assert "--learning_rate" in told and f"{', '.join(MODELS)}, FILE.py:NAME" in told
 
 
 SEARCH_WORDS = {

@@ -70,6 +70,34 @@ def test_a_dilated_convolution_is_laxs(how):
     assert_same(partial(conv, **how), normal(0, 2, 7, 6, 3), normal(1, 3, 2, 3, 4))
 
 
+@pytest.mark.parametrize("features, how", [
+    (3, {}), (6, {"strides": (2, 1), "padding": ((2, 0), (1, 1))}),
+    (3, {"rhs_dilation": (1, 2), "padding": "VALID"}),
+])
+def test_a_depthwise_convolution_is_laxs(features, how):
+    """And so is its pooling; no grouped one is left."""
+    x, kernel = normal(0, 2, 8, 7, 3), normal(1, 3, 2, 1, features)
+
+    def function(x, kernel):
+        y = conv(x, kernel, feature_group_count=3, **how)
+        return nn.max_pool(nn.relu(y), (2, 2), (2, 2))
+
+    assert census(function, x, kernel)[:3] == (1, 1, {})
+    assert_same(function, x, kernel)
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(rewritten(function, "product"))(
+        x, kernel))
+
+
+def test_a_depthwise_convolution_of_half_precision_is_summed_in_single():
+    x, kernel = normal(0, 1, 5, 5, 8), normal(1, 3, 3, 1, 8)
+    narrow = [jnp.bfloat16(values) for values in (x, kernel)]
+    function = partial(conv, feature_group_count=8)
+    got = rewritten(function, "product")(*narrow)
+    want = function(*(jnp.float32(values) for values in narrow)).astype(jnp.bfloat16)
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("image, weights, out, x, kernel", [
     ("NCHW", "OIHW", "NCHW", (2, 3, 6, 5), (4, 3, 3, 2)),
     ("NHWC", "HWIO", "CNHW", (2, 6, 5, 3), (3, 2, 3, 4)),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from engine.checks import check, check_fields
+from engine.command.usage import usage
 from engine.config import HYPER_HELP, Config, Hyper, Reading
 from engine.doors import bring
 from engine.errors import RequestError, check_utf8, unknown
@@ -25,6 +26,8 @@ COMMANDS = {
     "eval": "evaluate a run's checkpoint again: eval --run_dir R",
     "predict": "what a run says of pictures or of a table: predict --run_dir R image.png ...",
     "doctor": "check that the accelerator really computes",
+    "list": "what there is by name: list models, tasks, optimizers, schedules, augmentations or "
+            "datasets",
 }
 
 class Option(NamedTuple):
@@ -88,7 +91,7 @@ def _definitions(hyper: Any = Hyper) -> flags.FlagValues:
     values = flags.FlagValues()
 
     def told(default: Any) -> str:
-        return "" if default in (None, "") else f"; default {default}"
+        return "" if default is False or default in (None, "") else f"; default {default}"
 
     for f in (*dataclasses.fields(Config), *dataclasses.fields(Place)):
         choices = (*f.metadata["choices"], *["FILE.py:NAME"] * f.metadata["brought"])
@@ -105,14 +108,8 @@ def _definitions(hyper: Any = Hyper) -> flags.FlagValues:
     flags.DEFINE_string("config", None, "a recipe, such as configs/article.py; flags override it",
                         flag_values=values)
     flags.DEFINE_boolean("help", False, "show this", short_name="h", flag_values=values)
+    flags.DEFINE_boolean("helpfull", False, "show every flag", flag_values=values)
     return values
-
-
-def usage() -> str:
-    values = _definitions()
-    commands = "\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items())
-    rows = "\n".join(f"  --{n:17} {values[n].help}" for n in values if len(n) > 1)
-    return f"python launch.py [command] [flags]\n\ncommands:\n{commands}\n\nflags:\n{rows}"
 
 
 def _recipe(path: str) -> Request:
@@ -205,14 +202,15 @@ def _check(values: flags.FlagValues, command: str) -> None:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
 
 
-def parse(argv: list[str]) -> Command | None:
-    """The command of `argv` (without the program's name), or None where it asks for help.
+def parse(argv: list[str]) -> Command | str:
+    """The command of `argv` (without the program's name), or the help that it asks for.
 
     Raises RequestError for anything that can't be meant.
     """
     values, words = _parsed(argv, Hyper, known=True)
-    if values.help:
-        return None
+    if values.help or values.helpfull:
+        texts = {name: values[name].help for name in values if len(name) > 1}
+        return usage(COMMANDS, texts, values.helpfull)
     command = next((word for word in words if word in COMMANDS), "train")
     _check(values, command)
     base, search = _base(values, command)
@@ -222,7 +220,7 @@ def parse(argv: list[str]) -> Command | None:
     values, words = _parsed(argv, kind, known=False)
     if words and words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
-    if words[1:] and command != "predict":
+    if words[1:] and command not in ("predict", "list"):
         raise RequestError(f"{command} takes flags only, but got {' '.join(words[1:])!r}.")
 
     def typed(names: Iterable[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from flax import nnx
 
 from engine.doors import fitting
 from engine.doors.network import NNX, Linen, wanted
+from engine.doors.precision import Narrow
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.request import Request
@@ -21,7 +22,8 @@ def summary(request: Request, host: Host) -> str:
     inputs = np.zeros((1, *data.train.input_shape), np.float32)
     fitting.network(learner, inputs, data.num_outputs)
     wide = {"width": 130, "force_terminal": False}
-    match learner.network:
+    made = learner.network
+    match made.network if isinstance(made, Narrow) else made:
         case Linen(module):
             table = nn.tabulate(module, jax.random.key(0), compute_flops=True, console_kwargs=wide)
             return table(inputs, **wanted(module.__call__, False, None))

@@ -129,16 +129,23 @@ def called(what: str, function: Callable, handed: dict[str, Any]) -> Any:
         return function(**given)
 
 
+def losses_of(model: Any) -> tuple[str, ...]:
+    """The losses that make a network of ours what it is, the default first: svm's; else ()."""
+    return getattr(value("model", model), "losses", ()) if is_ours(model) else ()
+
+
 def task(config: Config) -> Any:
-    """The task of a Config, classification where no data has decided. Raises RequestError for a
-    loss that it doesn't have."""
+    """The task of a Config, classification where no data has decided, with the loss that a network
+    is learned by. Raises RequestError for a loss that it doesn't have."""
     from engine.task import KINDS, Task
 
     word = "classification" if config.task == AUTO else config.task
     name, made = short(word), value("task", word)
     of_class = isinstance(made, type)  # an object has its loss and threshold already
+    own = losses_of(config.model)
     if of_class:
-        handed = {"loss_name": config.loss, "threshold": config.threshold}
+        loss = config.loss or next(iter(own), "")
+        handed = {"loss_name": loss, "threshold": config.threshold}
         made = called(f"task {name}", made, handed)
     if not isinstance(made, Task):
         raise RequestError(f"task {name} is a {type(made).__name__}: give a subclass of "
@@ -151,6 +158,12 @@ def task(config: Config) -> Any:
                            "has its own: leave it out.")
     if config.loss and config.loss not in losses:
         raise unknown(f"loss of --task {name}", config.loss, losses)
+    if own and not {*own} & {*losses}:
+        raise RequestError(f"--model {config.model} is learned by the loss {' or '.join(own)}, "
+                           f"which task {name} doesn't have: type --model linear.")
+    if own and config.loss and config.loss not in own:
+        raise RequestError(f"--loss {config.loss} would make --model {config.model} the model "
+                           f"linear: type --model linear, or --loss {' or '.join(own)}.")
     if config.threshold != Config.threshold and not (of_class and hasattr(made, "threshold")):
         raise RequestError(f"--threshold {config.threshold} has no effect with --task {name}: type "
                            "--task multilabel, or leave it out.")

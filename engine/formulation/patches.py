@@ -1,4 +1,5 @@
-"""A convolution as a matrix product over image patches, from the parameters of lax's equation.
+"""A convolution as a matrix product over image patches, a depthwise one as a sum of products, from
+the parameters of lax's equation.
 
 Legend: B batch, S one or more spatial axes, C channels in, F features out, K the kernel's sides.
 """
@@ -15,16 +16,30 @@ from jax.extend.core import JaxprEqn
 
 from engine.formulation import pooling
 
+MOST_SHIFTS = 49  # products that a depthwise convolution is a sum of, all of them in the program
+
+
+def _sides(aval: Any) -> tuple[int, ...]:
+    return aval.shape
+
+
+def is_depthwise(convolution: JaxprEqn) -> bool:
+    """Whether every channel has kernels of its own."""
+    given, image = convolution.params, convolution.invars[0].aval
+    channels = _sides(image)[given["dimension_numbers"].lhs_spec[1]]
+    return given["feature_group_count"] == channels > 1
+
 
 def refusal(convolution: JaxprEqn) -> str:
     """Why it can't be a product over patches, in a word; "" where it can."""
-    given = convolution.params
-    if given["feature_group_count"] != 1 or given["batch_group_count"] != 1:
+    given, kernel = convolution.params, _sides(convolution.invars[1].aval)
+    shifts = math.prod(kernel[axis] for axis in given["dimension_numbers"].rhs_spec[2:])
+    summed = is_depthwise(convolution) and shifts <= MOST_SHIFTS
+    if given["feature_group_count"] != 1 and not summed or given["batch_group_count"] != 1:
         return "grouped"
     if given["out_sharding"] is not None:
         return "of a given sharding"
-    aval: Any = convolution.outvars[0].aval
-    return "empty" if 0 in aval.shape else ""
+    return "empty" if 0 in _sides(convolution.outvars[0].aval) else ""
 
 
 class Along(NamedTuple):
@@ -45,13 +60,9 @@ class Along(NamedTuple):
                 for first in range(0, self.window * self.stride, self.stride)]
 
 
-def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
-    """What lies under the kernel at each of its positions, flattened: [B, S', K·C] (im2col).
-
-    With a pooling window, the positions that it compares, its corners, lie on an axis of their
-    own: [B, S', corners, K·C]. Pooling and its gradient then need no strided access, and what it
-    drops at an odd edge is never made.
-    """
+def under(x_BxSxC: Array, axes: Sequence[Along]) -> list[Array]:
+    """What lies under each place of the kernel at all of its positions, [B, S', C] a place; with a
+    pooling window, so of each of the positions that it compares, its corners."""
     batch, *sides, channels = x_BxSxC.shape
     steps = [axis.stride * axis.window for axis in axes]
     ends = [(axis.size(side) - 1) * step + 1
@@ -64,9 +75,31 @@ def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
         return lax.slice(x_BxSxC, (0, *begin, 0), (batch, *stop, channels), (1, *steps, 1))
 
     once = {begin: pixels(begin) for begin in dict.fromkeys(begins)}
-    flat = jnp.concatenate([once[begin] for begin in begins], axis=-1)
+    return [once[begin] for begin in begins]
+
+
+def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
+    """What lies under the kernel at each of its positions, flattened: [B, S', K·C] (im2col).
+
+    With a pooling window, the corners lie on an axis of their own: [B, S', corners, K·C]. Pooling
+    and its gradient then need no strided access, and what it drops at an odd edge is never made.
+    """
+    flat = jnp.concatenate(under(x_BxSxC, axes), axis=-1)
     corners = math.prod(axis.window for axis in axes)
     return flat.reshape(*flat.shape[:-1], corners, -1) if corners > 1 else flat
+
+
+def depthwise(x_BxSxC: Array, kernel_KxF: Array, axes: Sequence[Along]) -> Array:
+    """Where a channel has kernels of its own: a sum of products with what lies under each place of
+    the kernel, in float32 at least, [B, S', F] or [B, S', corners, F]."""
+    half = x_BxSxC.dtype in (jnp.bfloat16, jnp.float16)
+    wide, features = jnp.float32 if half else x_BxSxC.dtype, kernel_KxF.shape[-1]
+    x = jnp.repeat(x_BxSxC, features // x_BxSxC.shape[-1], axis=-1).astype(wide)
+    found, weights = under(x, axes), list(kernel_KxF.astype(wide).reshape(-1, features))
+    corners = [found[at : at + len(weights)] for at in range(0, len(found), len(weights))]
+    sums = [sum(map(jnp.multiply, corner, weights), start=jnp.zeros((), wide))
+            for corner in corners]
+    return jnp.stack(sums, axis=-2) if len(sums) > 1 else sums[0]
 
 
 def product(
@@ -85,13 +118,17 @@ def product(
     sides, rank = kernel_KxCxF.shape[:-2], len(around)
     window = [pool["window_dimensions"][axis] for axis in out[2:]] if pool else [1] * rank
     axes = list(map(Along, sides, given["window_strides"], given["rhs_dilation"], window))
-    rows = patches(x_BxSxC, axes)
-    # In two dimensions, so that its transposes are plain products too.
-    y_NxF = lax.dot(
-        rows.reshape(-1, rows.shape[-1]), kernel_KxCxF.reshape(-1, kernel_KxCxF.shape[-1]),
-        precision=given["precision"], preferred_element_type=given["preferred_element_type"],
-    )
-    y = y_NxF.reshape(*rows.shape[:-1], -1)
+    dtype = given["preferred_element_type"]
+    if given["feature_group_count"] > 1:
+        y = depthwise(x_BxSxC, kernel_KxCxF, axes).astype(dtype or x.dtype)
+    else:
+        rows = patches(x_BxSxC, axes)
+        # In two dimensions, so that its transposes are plain products too.
+        y_NxF = lax.dot(
+            rows.reshape(-1, rows.shape[-1]), kernel_KxCxF.reshape(-1, kernel_KxCxF.shape[-1]),
+            precision=given["precision"], preferred_element_type=dtype,
+        )
+        y = y_NxF.reshape(*rows.shape[:-1], -1)
     if pool:
         y = pooling.maximum(y[..., corner, :] for corner in range(y.shape[-2]))
     return y.transpose(np.argsort((out[0], *out[2:], out[1])))

@@ -24,7 +24,7 @@ from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params, primitives
 
 from engine.formulation import pooling
-from engine.formulation.patches import direct, product, refusal
+from engine.formulation.patches import direct, is_depthwise, product, refusal
 
 INNER = {  # the functions that an equation calls, where they may be rewritten
     primitives.jit_p: "jaxpr", primitives.scan_p: "jaxpr", primitives.while_p: "body_jaxpr",
@@ -178,10 +178,12 @@ def _convolved(
     """The convolution, and the pooling after it if there is one.
 
     The backward pass names the forward's patches again rather than keeping them: inside one
-    program the compiler computes them once.
+    program the compiler computes them once. What is under a depthwise kernel is read where it lies.
     """
     ways = {name: partial(way, convolution.params, pool.params if pool else None)
             for name, way in (("product", product), ("direct", direct))}
     ways["auto"] = partial(lax.platform_dependent, cpu=ways["product"], default=ways["direct"])
+    if is_depthwise(convolution):
+        return ways[how](x, kernel)
     y: Array = jax.checkpoint(ways[how], prevent_cse=False)(x, kernel)
     return y

@@ -15,6 +15,7 @@ from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors import fitting
 from engine.doors.network import Network, Variables
+from engine.doors.precision import Narrow
 from engine.formulation.rewriting import census, rewritten
 from engine.learners.learner import Learner
 from engine.optim import averages, groups, patience
@@ -28,7 +29,7 @@ class Gradient(Learner):
     """Static under jit, and all that a program is compiled for: equal ones share one."""
 
     config: Config
-    network: Network
+    network: Network | Narrow
     task: Task
     spread: Spread | None = None
     num_outputs: int = 0

@@ -18,19 +18,23 @@ LOW, LEAST = 1 / 25, 1 / 25e4  # where one cycle begins and ends
 
 
 def constant():
+    """The peak throughout."""
     return optax.constant_schedule(1.0)
 
 
 def linear(total):
+    """From the peak down to 0 in a line."""
     return optax.linear_schedule(1.0, 0.0, max(1, total))
 
 
 def cosine(total):
+    """From the peak down to 0 by half a cosine (Loshchilov & Hutter 2017)."""
     return optax.cosine_decay_schedule(1.0, max(1, total))
 
 
 def warmup_cosine(total, warmup):
-    """The first of `warmup` steps has a rate above 0 already."""
+    """Up to the peak in a line over the warm-up, whose first step has a rate above 0 already, then
+    down to 0 by half a cosine."""
     decay = max(1, total)
     warmup = min(warmup, decay - 1)
     return optax.warmup_cosine_decay_schedule(1.0 / (warmup + 1), 1.0, warmup, decay)

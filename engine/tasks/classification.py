@@ -1,4 +1,5 @@
-"""One class of several: cross-entropy or focal loss; accuracy, precision, recall, F1. C: classes.
+"""One class of several: cross-entropy, a focal or a hinge loss; accuracy, precision, recall, F1.
+C: classes.
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from engine.task import Judged, Task, masked
 MISTAKES = 25
 FOCAL_GAMMA = 2.0  # the paper's
 LEAST = 1e-7  # of what a focal loss raises to a power, whose slope at 0 may be infinite
+MARGINS = ("its scores are margins: what is told as a probability is their softmax, which ranks "
+           "classes and is calibrated to nothing")
 
 
 class Tally(NamedTuple):
@@ -37,8 +40,8 @@ class Evaluation(NamedTuple):
 @dataclass(frozen=True)
 class Classification(Task):
     """Targets int32 [B], 0 to C-1, or of mixed examples float32 [B, C], shares of each class that
-    add up to 1; outputs are logits [B, C]. A mixed example counts as of its largest class.
-    `class_weights` are one a class, or none."""
+    add up to 1; outputs are logits [B, C], or margins where the loss is one of `HINGES`. A mixed
+    example counts as of its largest class. `class_weights` are one a class, or none."""
 
     loss_name: str = field(default="", kw_only=True)
     class_weights: tuple[float, ...] = field(default=(), kw_only=True)
@@ -48,17 +51,25 @@ class Classification(Task):
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "top5_accuracy", "loss", "precision_macro",
                                            "recall_macro", "f1_macro")
     note: ClassVar[str] = "A class never predicted has precision 0."
-    losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy", "focal")
+    losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy", "focal", "hinge", "squared_hinge")
+
+    @property
+    def caution(self) -> str:
+        """What to mind of its probabilities, in words; "" of a loss that makes them."""
+        return MARGINS if self.loss_name in HINGES else ""
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
-        """Cross-entropy with `hyper.label_smoothing` spread over all classes, float32 [B]; in
-        training each class's share of it times its weight and, where the loss is focal, times
-        (1 - p)^`hyper.focal_gamma`, p its probability (Lin et al. 2017).
+        """Cross-entropy with `hyper.label_smoothing` spread over all classes, or a hinge loss,
+        float32 [B]; in training each class's share of it times its weight and, where the loss is
+        focal, times (1 - p)^`hyper.focal_gamma`, p its probability (Lin et al. 2017).
 
-        Raises RequestError for an unknown loss, and for other than a weight a class.
+        Raises RequestError for an unknown loss, for what a hinge loss doesn't have, and for other
+        than a weight a class.
         """
         if self.loss_name not in ("", *self.losses):
             raise unknown("loss_name of Classification", self.loss_name, self.losses)
+        if self.loss_name in HINGES:
+            return self._hinge(outputs, targets, hyper)
         focal = self.loss_name == "focal"
         if hyper is not None and (focal or self.class_weights):
             return self._by_class(outputs, targets, hyper, focal)
@@ -86,11 +97,27 @@ class Classification(Task):
             rest_BxC = jnp.maximum(-jnp.expm1(log_p_BxC), LEAST)
             loss_BxC *= rest_BxC ** (FOCAL_GAMMA if gamma is None else gamma)
         if self.class_weights:
-            if len(self.class_weights) != classes:
-                raise RequestError(f"class_weights of Classification are {len(self.class_weights)},"
-                                   f" and there are {classes} classes: give one a class.")
-            loss_BxC *= jnp.float32(self.class_weights)
+            loss_BxC *= self._weights(classes)
         return (share_BxC * loss_BxC).sum(axis=-1)
+
+    def _hinge(self, outputs: Array, targets: Array, hyper: Any) -> Array:
+        if getattr(hyper, "label_smoothing", None) is not None:
+            raise RequestError(f"--label_smoothing has no effect with a {self.loss_name} loss: "
+                               "leave it out.")
+        if _mixed(targets):
+            raise RequestError(f"a {self.loss_name} loss is of one class an example, and labels "
+                               "are mixed: leave --mixup and --cutmix out, or type --loss "
+                               "softmax_cross_entropy.")
+        loss_B = HINGES[self.loss_name](outputs, targets)
+        if hyper is None or not self.class_weights:
+            return loss_B
+        return loss_B * self._weights(outputs.shape[-1])[targets]
+
+    def _weights(self, classes: int) -> Array:
+        if len(self.class_weights) != classes:
+            raise RequestError(f"class_weights of Classification are {len(self.class_weights)},"
+                               f" and there are {classes} classes: give one a class.")
+        return jnp.float32(self.class_weights)
 
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
         if _mixed(targets):
@@ -175,10 +202,12 @@ class Classification(Task):
                 f"{scores['f1_macro']:.4f} (macro)")
 
     def shown(self, scores, judged, names):
-        if not (left_out := scores["classes_left_out"]):
-            return super().shown(scores, judged, names)
-        note = (f"{self.note} Macro means leave {left_out} of {len(names)} classes out, of which "
-                "there is no example and which were never predicted.")
+        note = self.note
+        if left_out := scores["classes_left_out"]:
+            note += (f" Macro means leave {left_out} of {len(names)} classes out, of which there "
+                     "is no example and which were never predicted.")
+        if self.caution:
+            note += f" Of a {self.loss_name} loss: {self.caution}."
         return super().shown(scores, judged, names)._replace(note=note)
 
     def drawn(self, scores, judged, names):
@@ -197,6 +226,22 @@ class Classification(Task):
 def _mixed(targets: Array) -> bool:
     """Whether they are shares of every class, rather than one each."""
     return targets.ndim == 2
+def hinge(outputs: Array, targets: Array) -> Array:
+    """By how much the own class's score falls short of being 1 above every other's (Crammer &
+    Singer 2001), [B]."""
+    own_BxC = jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
+    own_B = jnp.where(own_BxC, outputs, 0).sum(-1)
+    return jax.nn.relu(1.0 + jnp.where(own_BxC, -jnp.inf, outputs).max(-1) - own_B)
+
+
+def squared_hinge(outputs: Array, targets: Array) -> Array:
+    """One against the rest: by how much the own score falls short of 1 and every other's of -1,
+    squared and summed (Rifkin & Klautau 2004; scikit-learn's LinearSVC), [B]."""
+    sign_BxC = 2.0 * jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype) - 1.0
+    return jnp.square(jax.nn.relu(1.0 - sign_BxC * outputs)).sum(-1)
+
+
+HINGES = {"hinge": hinge, "squared_hinge": squared_hinge}
 
 
 def mistakes(judged: Judged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
