@@ -25,7 +25,7 @@ from engine.sweep.space import SEARCH_HELP, Search
 
 def test_epochs_become_steps_and_the_last_batch_counts():
     lengths = durations(Config(epochs=10, batch_size=32, warmup_epochs=0.5), 50_000)
-    assert lengths == (1563, 782, 15_630)
+    assert (lengths.epoch, lengths.warmup, lengths.total) == (1563, 782, 15_630)
 
 
 def asked(*words: object) -> Request:
@@ -64,7 +64,7 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
     "words, said",
     [
         (["--modle", "cnn"], "model"),
-        (["--model", "cnm"], "choose from cnn, convnext, linear, mlp, resnet18,"),
+        (["--model", "cnm"], "choose from cnn, convnext, linear, mlp, random_forest,"),
         (["--optimizer", "adamm"], "did you mean adam"),
         (["--schedule", "cosin"], "did you mean cosine"),
         (["--device", "cuda"], "choose from auto, cpu, gpu, tpu"),
@@ -165,7 +165,7 @@ def test_an_unknown_word_is_refused_in_python_too(field, value, near):
 
 
 def test_an_unknown_loss_is_refused_whoever_asks(capsys):
-    said = "unknown loss of --task classification 'mse': choose from hinge, softmax_cross_entropy, "
+    said = "unknown loss of --task classification 'mse': choose from focal, hinge, softmax_cross"
     with pytest.raises(RequestError, match=said):
         bring.task(Config(loss="mse"))
     assert program.main(["--dataset", "digits", "--device", "cpu", "--loss", "mse"]) == 2

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine.config import MODELS, TASKS
+from engine.config import NETWORKS, TASKS
 from engine.errors import RequestError, unknown, visible
+from engine.learners.trees import TREES
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
 
@@ -38,7 +39,7 @@ def told(words: Sequence[str], data_dir: str) -> str:
     if kind not in KINDS:
         raise unknown("kind to list", kind, KINDS)
     found = {
-        "models": lambda: _files(_ENGINE.with_name("models"), MODELS),
+        "models": lambda: _files(_ENGINE.with_name("models"), NETWORKS) | _functions(TREES),
         "tasks": lambda: _files(_ENGINE / "tasks", TASKS),
         "optimizers": lambda: _functions(OPTIMIZERS),
         "schedules": lambda: _functions(SCHEDULES),
@@ -69,19 +70,15 @@ def _functions(named: Mapping[str, object]) -> dict[str, str]:
 
 
 def _augmentations() -> dict[str, str]:
-    """Of their wing, the files that say how one is done, in a function `apply`; or each function of
-    the one file but that of all together."""
-    wing, whole = _ENGINE / "augmentations", _ENGINE / "augment.py"
-    if whole.is_file():
-        return {name: text for name, text in _defined(whole).items() if name != whole.stem}
-    named = [file.stem for file in sorted(wing.glob("[!_]*.py")) if "apply" in _defined(file)]
+    """Of their wing, the files that say how one is done, in a function `apply`."""
+    wing = _ENGINE / "augmentations"
+    named = [file.stem for file in sorted(wing.glob("[!_]*.py")) if _has_apply(file)]
     return _files(wing, named)
 
 
-def _defined(file: Path) -> dict[str, str]:
-    """A file's functions, each with its docstring's first sentence."""
-    return {node.name: sentence(ast.get_docstring(node))
-            for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
+def _has_apply(file: Path) -> bool:
+    return any(isinstance(node, ast.FunctionDef) and node.name == "apply"
+               for node in ast.parse(file.read_text()).body)
 
 
 def _prepared(data_dir: str) -> dict[str, str]:
