@@ -60,12 +60,12 @@ def _carry_out(command: "flags.Command") -> int:
     elif command.name == "eval":
         from engine.command import scores
 
-        scores.tell(request, command.checkpoint, command.json, command.tta)
+        scores.tell(request, command.checkpoint, command.json, command.tta, command.best_of)
     elif command.name == "predict":
         from engine.command import predictions
 
         predictions.tell(request, command.checkpoint, command.inputs, command.top, command.output,
-                         command.tta)
+                         command.tta, command.best_of)
     else:
         from engine import run
 

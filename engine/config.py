@@ -79,7 +79,11 @@ class Config:
                                 "weight (JSON, CSV); a dictionary in Python")
     sampling: str = option("shuffled", "the examples of an epoch: each once, or balanced, drawn "
                            "with replacement, every class as often", ("shuffled", "balanced"))
-    threshold: float = option(0.5, "the probability from which a label counts, for multilabel")
+    threshold: float = option(0.5, "the probability from which a label counts, for multilabel, or "
+                              "the second of two classes")
+    choose_threshold: str = option("off", "of two classes, choose on the validation from which "
+                                   "probability the second is said, for the best of this score",
+                                   ("off", "f1", "balanced_accuracy", "youden"), traced=False)
     optimizer: Any = option("adam", "the optimizer", tuple(OPTIMIZERS), brought=True)
     freeze: str = option("", "parameters that stay as they are, by path: 'Conv_*,Dense_0/bias'")
     unfreeze: str = option("", "parameters that begin to learn after so many epochs: 'Conv_1=2ep'")

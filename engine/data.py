@@ -117,6 +117,12 @@ def validation_of(dataset: Dataset, parts: Parts) -> str:
     return "validation" if has_labels(dataset, "validation") else "0.1"
 
 
+def named_validation(dataset: Dataset, parts: Parts) -> str:
+    """What validates, as scores name it."""
+    text = validation_of(dataset, parts)
+    return text if splits.held_out(text) is None else f"validation ({text} of {parts.train})"
+
+
 def _groups(dataset: Dataset, text: str) -> np.ndarray | None:
     """The group of every row of the split in `named`'s subset, if the set has groups."""
     if not dataset.groups:
@@ -181,7 +187,7 @@ def judging(dataset: Dataset, parts: Parts) -> tuple[str, Subset | None]:
     if (share or parts.validation == AUTO) and has_labels(dataset, "test") \
             and "test" not in trained:
         return "test", labelled(whole(dataset.splits["test"]), "test", parts.drop_unlabelled)
-    return (f"validation ({text} of {parts.train})" if share else text), None
+    return named_validation(dataset, parts), None
 
 
 def told(dataset: Dataset, parts: Parts, judges: str) -> str:

@@ -45,6 +45,9 @@ def train(
     if config.class_weights:
         raise RequestError("train knows no classes' names, nor counts them: give their weights in "
                            "the task, Config(task=Classification(class_weights=(2.0, 0.5))).")
+    if config.choose_threshold != "off":
+        raise RequestError("choose_threshold has no effect in train, which chooses nothing: leave "
+                           "it out, or let fit choose.")
     order = key if order is None else order
     learner = learner_of(config, data.num_outputs)
     lengths = learner.lengths(len(data.train.rows))

@@ -15,7 +15,7 @@ from engine.config import Config, durations
 from engine.devices import mesh
 from engine.doors import bring
 from engine.errors import RequestError
-from engine.evaluation import judged
+from engine.evaluation import judged, with_threshold
 from engine.job import processes
 from engine.job.host import begin
 from engine.job.signals import Interruption
@@ -29,6 +29,7 @@ from engine.programs.compile import Programs, naming_a_batch_that_fits, programs
 from engine.report import page
 from engine.report import run as report
 from engine.request import Request
+from engine.scores import threshold
 from engine.segments import watched
 from engine.setup import Setup, setup
 from engine.state import State
@@ -95,7 +96,8 @@ def fit(
             best, metrics = _conclude(training, state, saved)
             processes.all_agree(True)  # nobody leaves while the first one draws
     train = ready.data.train
-    return Run(path, folder.history(path), metrics, best, ready.learner, ready.dataset.classes,
+    learner = threshold.kept(ready.learner, path, metrics)
+    return Run(path, folder.history(path), metrics, best, learner, ready.dataset.classes,
                train.input_shape, str(train.split.inputs.dtype), ready.columns)
 
 
@@ -105,7 +107,7 @@ def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
     held.enter_context(folder.alone(path))
     if resume:
         saved = record.compare(path, ready.request, ready.facts,
-                               may_differ=("epochs", "patience", "min_delta"))
+                               may_differ=("epochs", "patience", "min_delta", "choose_threshold"))
         _tell_another_course(ready, saved.request.config, path)
     return str(path)
 
@@ -186,16 +188,22 @@ def _conclude(
     evaluate = None if state.average else compiled.evaluate  # which is of a pair
     scores, examples = judged(ready, state.model, evaluate)
     last, best = {"epoch": _epoch(ready, state)} | numbers(scores), state
+    final = examples
     if training.checkpoints.best() != int(state.step):
         found, _ = training.checkpoints.restore(ready.state_shapes, "best")
         best = mesh.put(found, ready.where(found))
         scores, examples = judged(ready, best.model, evaluate)
+    task, choice = with_threshold(ready, best.model)
+    names = ready.dataset.classes
+    if choice:
+        scores = task.summarise(examples, names) | {"split": scores["split"]} | choice
+        last |= numbers(task.summarise(final, names))
     if best.average:
-        raw = numbers(judged(ready, best.variables)[0])
+        raw = numbers(task.summarise(judged(ready, best.variables)[1], names))
         scores |= {"weights": "averaged", "raw": raw}
     if not processes.first_process():
         return best, scores
-    task, train, say = ready.task, ready.data.train, ready.host.console.print
+    train, say = ready.data.train, ready.host.console.print
     history, epoch, speed = folder.history(path), _epoch(ready, best), None
     if training.seconds:
         speed = training.steps / ready.lengths.epoch * len(train.rows) / training.seconds
@@ -211,6 +219,8 @@ def _conclude(
     kind = "images" if len(train.input_shape) == 3 else "examples"
     say(f"{scores['split']}: {task.line(scores)}; epoch {epoch} of {len(history)}, the best"
         + (f"; {speed:,.0f} {kind}/s" if speed else ""))
+    if choice:
+        say(threshold.told(scores))
     if best.average:
         say(f"the averaged weights are what is scored and kept; the raw ones: {task.line(raw)}")
     if ready.stream and training.seconds:

@@ -22,6 +22,7 @@ from engine.parts import inventory, splits, weights
 from engine.parts.inventory import Inventory
 from engine.programs import memory
 from engine.request import Request
+from engine.scores import threshold
 from engine.sources import arrays
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset, is_frame
@@ -163,6 +164,7 @@ def learner_of(
     """What learns, a Learner: the network, or trees, and the task of a config, as a table's
     `columns` want them. Raises RequestError for what is none."""
     task, embeddings = bring.task(config), columns.embeddings if columns else ()
+    threshold.check(task, num_outputs, config.choose_threshold)
     if trees.values_of(config.model):
         trees.check_library(config.model)
         from engine.learners import boosting  # late: it imports XGBoost
@@ -206,6 +208,7 @@ def settle(
     if config.optimizer == "adamw" and not getattr(request.hyper, "weight_decay", None):
         say("optimizer: adamw without --weight_decay is adam")
     learner = learner_of(config, cut.num_outputs, spread, columns)
+    threshold.check_validation(cut.validation, dataset.classes, config.choose_threshold)
     if config.precision == "bf16":
         precision.check(cut.train.split.inputs)
         on_cpu = precision.ON_CPU if host.device.platform == "cpu" else ""

@@ -62,7 +62,7 @@ class Task:
 
     `score` names what ranks checkpoints and runs, of `row` or "loss"; `higher` is whether more of
     it is better, and of `errors`, other scores, less is. `headline` are the scores on top of the
-    report, () all; `note` explains its table.
+    report, () all; `unspoken` those that its line leaves to it; `note` explains its table.
     """
 
     kind: ClassVar[str] = "numbers"
@@ -70,6 +70,7 @@ class Task:
     higher: ClassVar[bool] = False
     errors: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[tuple[str, ...]] = ()
+    unspoken: ClassVar[tuple[str, ...]] = ()
     note: ClassVar[str] = ""
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
@@ -121,12 +122,21 @@ class Task:
         the mean of their predictions."""
         return outputs.mean(0)
 
+    def outputs(self, predicted: Array) -> Array:
+        """Outputs that `predict` would make `predicted` of: those of several models together."""
+        return predicted
+
+    def said(self, predicted: np.ndarray) -> np.ndarray:
+        """Of classes, the number of each example's, int [N], by its probabilities [N, C]."""
+        return predicted.argmax(1)
+
     def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
         """One example's prediction [K] in words, tab-separated."""
         return "\t".join(f"{value:.6g}" for value in predicted.ravel())
 
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
-        """Scores as plain Python values, ready for JSON; `names` are the classes or outputs."""
+        """Scores as plain Python values, ready for JSON; `names` are the classes or outputs.
+        `interval` has of some the [low, high] of a bootstrap, see scores/bootstrap.py."""
         row = self.row(self.judged_tally(judged.sums))
         return {name: float(value) for name, value in row.items()} | {
             "num_examples": int(self.judged_tally(judged.sums).count)
@@ -134,21 +144,33 @@ class Task:
 
     def line(self, scores: dict[str, Any]) -> str:
         """The scores in one line."""
-        return ", ".join(f"{name} {value:.4f}" for name, value in numbers(scores).items())
+        return ", ".join(self.spoken(name, scores) for name in numbers(scores)
+                         if name not in self.unspoken)
+
+    def spoken(self, name: str, scores: dict[str, Any]) -> str:
+        """One of them; the one that ranks runs with its interval."""
+        found = scores.get("interval", {}).get(name) if name == self.score else None
+        return f"{name} {scores[name]:.4f}" + (
+            f" [{found[0]:.4f}, {found[1]:.4f}]" if found else "")
 
     def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
         """What the report shows, a report.run.Shown: `headline`, or every score that is a number;
         the row's curves; a table of what the scores have as per_class or the like; `drawn`."""
-        from engine.report.run import Shown
+        from engine.report.run import Card, Shown
 
         found = {name: scores.get(name) for name in self.headline} or numbers(scores)
-        cards = [(name.replace("_", " "), f"{value:.4g}") for name, value in found.items()
-                 if value is not None]
+        spread = scores.get("interval", {})
+        cards = [Card(name.replace("_", " "), f"{value:.4g}",
+                      "" if name not in spread else "{:.4g} to {:.4g}".format(*spread[name]))
+                 for name, value in found.items() if value is not None]
+        every = [[name.replace("_", " "), value, *spread.get(name, (None, None))]
+                 for name, value in numbers(scores).items() if name != "zero_division"]
         tables = [([key.removeprefix("per_"), *next(iter(rows.values()))],
                    [[name, *row.values()] for name, row in rows.items()])
                   for key, rows in scores.items() if key.startswith("per_")]
         return Shown(cards, tuple(self.row(self.judged_tally(judged.sums))),
-                     next(iter(tables), None), self.note, self.drawn(scores, judged, names))
+                     next(iter(tables), None), self.note, self.drawn(scores, judged, names),
+                     every)
 
     def drawn(
         self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]

@@ -13,6 +13,7 @@ from engine.augmentations import views
 from engine.config import Config, Durations
 from engine.errors import RequestError
 from engine.learners.learner import Learner
+from engine.scores import threshold
 from engine.setup import learner_of
 from engine.sources.columns import Columns
 from engine.sources.dataset import is_frame
@@ -62,7 +63,7 @@ class Run:
             batch = inputs[start : start + size]
             full = np.zeros((size, *self.input_shape), self.input_dtype)
             full[: len(batch)] = batch
-            told = _predicted(learner, self.state.model, full)
+            told = predicted_by(learner, self.state.model, full)
             parts.append(np.asarray(told)[: len(batch)])
         return np.concatenate(parts)
 
@@ -85,7 +86,8 @@ class Run:
         return f"{html.escape(repr(self))}<table>{rows}</table>"
 
 
-def _predicted(learner: Learner, variables: Any, inputs: Any) -> Any:
+def predicted_by(learner: Learner, variables: Any, inputs: Any) -> Any:
+    """`learner.predict`, compiled once for equal learners."""
     predict = _traced if learner.traced else type(learner).predict
     return predict(learner, variables, inputs)
 
@@ -100,22 +102,29 @@ def shapes_of(learner: Learner, hyper: Any, input_shape: tuple[int, ...]) -> Sta
     return learner.shapes(hyper, input_shape, Durations(1, 0, 1))
 
 
-def load(run: str | Path, config: Config | None = None, checkpoint: str = "best") -> Run:
+def load(
+    run: str | Path, config: Config | None = None, checkpoint: str = "best", best_of: int = 0
+) -> Run:
     """The run in the folder `run`, in any process; its `best` checkpoint by validation, or its
-    `last`, which a resumed run goes on from.
+    `last`, which a resumed run goes on from. Of a sweep's folder an Ensemble of its finished runs,
+    or of the `best_of` so many by validation.
 
     `config` is needed where the run's own can't be read again: its network, task or optimizer were
     objects. Raises RequestError where there is no run, or a file of the user's has changed.
     """
+    from engine.sweep import ensembles  # late: its members are loaded here
+
     path = Path(run)
+    if ensembles.of(path, best_of):
+        return ensembles.loaded(path, config, checkpoint, best_of)
     saved = record.read(path / "config.json", config)
     config = config or saved.request.config
     record.same_files(path, config, saved.content)
     classes, shape, dtype = record.inputs_of(path, saved.content)
-    columns = folder.columns(path, saved.content)
-    learner = learner_of(config, len(classes), columns=columns)
+    columns, metrics = folder.columns(path, saved.content), folder.metrics(path)
+    learner = threshold.kept(learner_of(config, len(classes), columns=columns), path, metrics)
     shapes = shapes_of(learner, saved.request.hyper, shape)
     with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
         state, _ = kept.restore(shapes, checkpoint)
-    return Run(path, folder.history(path), folder.metrics(path), jax.device_put(state), learner,
+    return Run(path, folder.history(path), metrics, jax.device_put(state), learner,
                classes, shape, dtype, columns)

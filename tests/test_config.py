@@ -340,7 +340,7 @@ def test_a_resumed_sweep_takes_no_other_search(saved_sweep, flag, capsys):
 
 def test_a_sweeps_folder_is_no_runs_folder_and_has_its_place_already(saved_sweep, capsys):
     for words, said in ((["--resume"], "it holds no config.json"),
-                        (["eval", "--run_dir"], "it holds no config.json"),
+                        (["eval", "--run_dir"], "is not finished: go on with"),
                         (["sweep", "--run_dir", "here", "--resume"], "leave --run_dir out")):
         assert program.main([*words, str(saved_sweep)]) == 2
         assert said in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from engine.command import flags
 from engine.config import Config, Hyper
 from engine.data import partition
 from engine.errors import RequestError, RunError
+from engine.evaluation import evaluate
 from engine.job.host import begin_alone
 from engine.place import Place
 from engine.programs import memory
@@ -23,10 +25,14 @@ from engine.report import pictures
 from engine.request import Request
 from engine.sources import arrays
 from engine.store.folder import history
+from engine.sweep import ensembles, judge, results, sweep
 from engine.sweep import group as groups
-from engine.sweep import judge, results, sweep
 from engine.sweep.space import Search, trials
 from engine.sweep.sweep import Lockstep
+from engine.task import Judged
+from engine.tasks.classification import Classification
+from engine.tasks.multilabel import Multilabel
+from engine.tasks.regression import Regression
 from engine.trained import load
 
 CONFIG = Config(model=Tiny, validation_split="test", batch_size=8, epochs=3)
@@ -111,6 +117,70 @@ def test_ensembles_judge_the_averaged_probabilities(finished):
     assert every["accuracy"] == pytest.approx(hits.mean(), abs=1e-6)
     accuracies = [float(row["val_accuracy"]) for row in table(finished)[:4]]
     assert every["mean_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
+
+
+def test_a_sweeps_folder_is_one_model_of_its_finished_runs(finished):
+    """The mean of what they say; of one, that run to the bit."""
+    told = np.stack([load(finished / str(n), CONFIG).predict(SETS["test"].inputs)
+                     for n in range(4)])
+    every = load(finished, CONFIG)
+    assert [one.path.name for one in every.runs] == ["0", "1", "2", "3"]
+    np.testing.assert_allclose(every.predict(SETS["test"].inputs), told.mean(0), atol=1e-7)
+    accuracy = [float(row["val_accuracy"]) for row in table(finished)[:4]]
+    best = sorted(range(4), key=lambda n: -accuracy[n])
+    two = load(finished, CONFIG, best_of=2)
+    np.testing.assert_allclose(two.predict(SETS["test"].inputs), told[best[:2]].mean(0), atol=1e-7)
+    scores = evaluate(finished, SETS, config=CONFIG)
+    own = told.mean(0)[np.arange(32), SETS["test"].targets]
+    assert scores["loss"] == pytest.approx(-np.log(own).mean(), rel=1e-5)
+    assert scores["accuracy"] == json.loads((finished / "ensembles.json").read_text())[0][
+        "accuracy"] == (told.mean(0).argmax(1) == SETS["test"].targets).mean()
+    assert scores["runs"] == [0, 1, 2, 3] and scores["split"] == "test"
+    one = evaluate(finished, SETS, config=CONFIG, best_of=1)
+    alone = evaluate(finished / str(best[0]), SETS, config=CONFIG)
+    assert one.pop("runs") == [best[0]] and alone.pop("step") == 24
+    assert one == alone
+    np.testing.assert_array_equal(load(finished, CONFIG, best_of=1).predict(SETS["test"].inputs),
+                                  told[best[0]])
+
+
+def test_an_ensemble_that_is_none_is_refused(finished, tmp_path):
+    with pytest.raises(RequestError, match="has 4 finished runs: type 4 or less"):
+        load(finished, CONFIG, best_of=5)
+    with pytest.raises(RequestError, match="--best_of 2 is for a sweep's folder"):
+        load(finished / "0", CONFIG, best_of=2)
+    for words in (["train", "--best_of", "2"], ["eval", "--run_dir", finished, "--best_of", "0"]):
+        with pytest.raises(RequestError, match="--best_of"):
+            flags.parse([*map(str, words)])
+    rows = (finished / "results.jsonl").read_text()
+    shutil.copy(finished / "sweep.json", tmp_path)
+    for content, said in ((rows, "keeps no weights of .*/0, .*/1"), (None, "sweep --resume"),
+                          ("[1]\n", "is not a sweep's"),
+                          (rows.replace("done", "x"), "no finished")):
+        (tmp_path / "results.jsonl").write_text(content or "")
+        if content is None:
+            (tmp_path / "results.jsonl").unlink()
+        with pytest.raises(RequestError, match=said):
+            load(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("task", [
+    Classification(), Multilabel(), Regression(mean=(3.0, 5.0), scale=(2.0, 0.1))])
+def test_outputs_are_what_predict_makes_predictions_of(task):
+    logits = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    told = task.predict(logits)
+    np.testing.assert_allclose(task.predict(task.outputs(told)), told, rtol=1e-5)
+    assert np.isfinite(task.outputs(np.float32([[0, 1]]))).all()
+
+
+def test_a_task_whose_predict_has_no_inverse_makes_no_ensemble():
+    class Sharp(Classification):
+        def predict(self, outputs):
+            return jax.nn.softmax(2 * outputs)
+
+    found = Judged(None, np.full((3, 2), [0.2, 0.8], np.float32), np.zeros(3, np.int32), None)
+    with pytest.raises(RequestError, match="Sharp can't be judged, since its predict has no inv"):
+        ensembles.together(Sharp(), [found, found])
 
 
 def test_a_finished_sweep_resumed_says_the_same_again(finished):

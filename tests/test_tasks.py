@@ -14,9 +14,11 @@ from sklearn import metrics as reference
 from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError
-from engine.sweep.results import calibration_error, disagreement
+from engine.scores import answers
+from engine.scores.calibration import calibration
+from engine.sweep.results import disagreement
 from engine.task import Judged, add
-from engine.tasks.classification import Classification, mistakes
+from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression
 
@@ -133,7 +135,8 @@ def test_classifications_scores_equal_scikit_learns(seed, classes, present):
 
 def test_mistakes_are_the_most_confident_first():
     predicted = np.array([[0.1, 0.9], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
-    found = mistakes(Judged(None, predicted, np.array([0, 0, 1, 0]), lambda rows: rows))
+    found = answers.mistakes(Judged(None, predicted, np.array([0, 0, 1, 0]), lambda rows: rows),
+                             predicted.argmax(1))
     assert found[0].tolist() == [0, 3, 1] and found[3].tolist() == [0.9, 0.7, 0.6]
     assert found[1].tolist() == [0, 0, 0] and found[2].tolist() == [1, 1, 1]
 
@@ -248,9 +251,9 @@ def test_probabilities_that_hold_are_calibrated_and_sharper_ones_are_not():
     labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)  # drawn from their softmax
     honest, sharp, flat = (np.exp(k * logits) / np.exp(k * logits).sum(1, keepdims=True)
                            for k in (1, 3, 0.3))
-    assert calibration_error(honest, labels) < 0.01
-    assert calibration_error(sharp, labels) > 0.1
-    assert calibration_error(flat, labels) > 0.1
+    assert calibration(honest, labels).error < 0.01
+    assert calibration(sharp, labels).error > 0.1
+    assert calibration(flat, labels).error > 0.1
 
 
 def confident(*confidence: float) -> np.ndarray:
@@ -269,7 +272,7 @@ def confident(*confidence: float) -> np.ndarray:
     ((1.0, 1.0, 1.0, 1.0), (0, 0, 0, 4), 15, 0.25),
 ])
 def test_calibration_error_by_hand(confidence, labels, bins, want):
-    got = calibration_error(confident(*confidence), np.array(labels), bins)
+    got = calibration(confident(*confidence), np.array(labels), bins).error
     assert got == pytest.approx(want)
 
 
@@ -302,6 +305,9 @@ def test_a_report_has_the_headline_and_a_row_for_each(task, case, card, head, mo
     names = tuple("abcd"[:found.predicted.shape[1]])
     scores = task.summarise(found, names)
     shown = task.shown(scores, found, names)
-    assert shown.cards[0] == (card, f"{scores[card.replace(' ', '_')]:.4g}")
+    name = card.replace(" ", "_")
+    low, high = scores["interval"][name]
+    assert shown.cards[0] == (card, f"{scores[name]:.4g}", f"{low:.4g} to {high:.4g}")
+    assert [card, scores[name], low, high] in shown.scores
     assert shown.table[0] == head and [row[0] for row in shown.table[1]] == list(names)
     assert shown.names[0] == "loss" and task.score in shown.names

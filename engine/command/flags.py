@@ -30,6 +30,8 @@ COMMANDS = {
             "datasets",
 }
 
+MODELS = "eval", "predict"  # which take the folder of a run, or of a sweep's
+
 class Option(NamedTuple):
     """A flag that only some commands follow."""
 
@@ -45,6 +47,8 @@ OPTIONS = {
     "tta": Option("", "eval and predict: average over views of each picture: flip, shift or both",
                   ("eval", "predict")),
     "top": Option(0, "predict: the so many likeliest classes of each", ("predict",)),
+    "best_of": Option(0, "eval and predict of a sweep's folder: average the so many best runs by "
+                      "validation; default all", ("eval", "predict")),
     "output": Option("", "predict: all probabilities, too, into this file.csv or file.json",
                      ("predict",)),
     "plan": Option("", "tell what a run needs on such devices, and stop: 8xH100", ("train",)),
@@ -77,6 +81,7 @@ class Command(NamedTuple):
     checkpoint: str
     tta: str
     top: int
+    best_of: int
     output: str
     plan: str
     summary: bool
@@ -133,10 +138,12 @@ def _recipe(path: str) -> Request:
 
 def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
     """What typed flags override: a saved run, a recipe, or the defaults."""
-    saved = values.resume or (values.run_dir if command in ("eval", "predict") else None)
+    saved = values.resume or (values.run_dir if command in MODELS else None)
     request, search = Request(), Search()
     if saved:
-        file = Path(saved) / ("sweep.json" if command == "sweep" else "config.json")
+        folder = Path(saved)
+        several = command == "sweep" or command in MODELS and (folder / "sweep.json").exists()
+        file = folder / ("sweep.json" if several else "config.json")
         found = record.read(file)
         request = found.request
         if command == "sweep":
@@ -192,12 +199,13 @@ def _check(values: flags.FlagValues, command: str) -> None:
                                f"{command}.")
         if name in SEARCH and values.resume:
             raise RequestError(f"--{name}: a sweep is resumed as it was begun; leave it out.")
-    if command in ("eval", "predict") and not values.run_dir:
+    if command in MODELS and not values.run_dir:
         raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
     if values.checkpoint not in ("last", "best"):
         raise unknown("checkpoint", values.checkpoint, ("last", "best"))
-    if values["top"].present and values.top < 1:
-        raise RequestError(f"--top {values.top}: type 1 or more.")
+    for name in ("top", "best_of"):
+        if values[name].present and getattr(values, name) < 1:
+            raise RequestError(f"--{name} {getattr(values, name)}: type 1 or more.")
     if values.resume and values["run_dir"].present:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
 
@@ -240,6 +248,9 @@ def parse(argv: list[str]) -> Command | str:
         asked["axes"] = tuple(asked.pop("sweep"))
     search = search._replace(**asked)
     config = bring.absolute(config)
+    if config.choose_threshold != "off" and command in ("sweep", "lr-find"):
+        raise RequestError(f"--choose_threshold {config.choose_threshold} chooses at the end of a "
+                           "run of its own, and not in a sweep: train its best.py with it.")
     check(config, hyper)
     check_fields(place)
     whole = [command] * (command in ("sweep", "lr-find"))

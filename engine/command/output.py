@@ -51,7 +51,7 @@ def writer(path: str, task: Task, key: str, names: tuple[str, ...]) -> Iterator[
 
         def add(keys: Sequence[str], predicted: np.ndarray) -> None:
             # As text, the shortest that reads as the same float32.
-            for name, chosen, numbers in zip(keys, predicted.argmax(1).tolist(),
+            for name, chosen, numbers in zip(keys, task.said(predicted).tolist(),
                                              predicted.astype(str).tolist(), strict=True):
                 rows.add([called(name), names[chosen]][: len(first)], numbers)
 

@@ -12,10 +12,13 @@ from engine.command import inputs, output, printing
 from engine.command.pictures import Pictures
 from engine.devices import choose
 from engine.errors import RequestError, visible
+from engine.errors import tell as say
 from engine.job.host import compute_on
 from engine.request import Request
+from engine.scores import threshold
 from engine.sources import image
 from engine.store import folder, record
+from engine.sweep import ensembles
 from engine.trained import BATCH, Run, load
 
 Batches = Iterable[tuple[Sequence[str], np.ndarray]]  # keys and inputs of BATCH examples at most
@@ -28,7 +31,7 @@ def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
 
 def tell(
     request: Request, checkpoint: str, words: Sequence[str], top: int = 0, file: str = "",
-    tta: str = "",
+    tta: str = "", best_of: int = 0,
 ) -> None:
     """Print what the run says of what `words` name, by the views of `tta`, of each the `top`
     likeliest classes if that is not 0, and write all of it to `file` if that is given; with BATCH
@@ -39,9 +42,11 @@ def tell(
     """
     views.words_of(tta)
     path, config = Path(request.place.run_dir), request.config
-    saved = record.read(path / "config.json", config)
-    _, shape, dtype = record.inputs_of(path, saved.content)
-    columns = folder.columns(path, saved.content)
+    several = ensembles.of(path, best_of)
+    first = ensembles.members(path, best_of, config)[0] if several else path
+    saved = record.read(first / "config.json", config)
+    _, shape, dtype = record.inputs_of(first, saved.content)
+    columns = folder.columns(first, saved.content)
     files = inputs.files(words, columns is not None)
     if file:
         output.check(file, files)
@@ -55,7 +60,11 @@ def tell(
     else:
         given = Pictures(files, shape, config.reading)
     compute_on(choose.choose(request.place.device).device, request.place.compile_cache)
-    run = load(path, config, checkpoint)
+    run = load(path, config, checkpoint, best_of)
+    if isinstance(run, ensembles.Ensemble):
+        say(ensembles.told(one.path.name for one in run.runs))
+    elif run.learner.config.choose_threshold != threshold.OFF and run.metrics:
+        say(threshold.told(run.metrics))
     if top and run.learner.task.kind == "numbers":
         raise RequestError(f"--top {top}: {path} predicts numbers, of which none is likelier than "
                            "another: leave it out.")

@@ -11,6 +11,8 @@ from engine.evaluation import evaluate
 from engine.job import processes
 from engine.report.page import number
 from engine.request import Request
+from engine.scores import threshold
+from engine.sweep import ensembles
 from engine.task import numbers
 
 WIDEST = 80  # cells of a line
@@ -20,10 +22,13 @@ _NAMES = 8, 30  # cells of a row's name, at least and at most
 _BETWEEN = 2
 
 
-def tell(request: Request, checkpoint: str, as_json: bool, tta: str = "") -> None:
-    """`evaluate` the run in the request's folder, by the views of `tta`, and print its scores."""
+def tell(
+    request: Request, checkpoint: str, as_json: bool, tta: str = "", best_of: int = 0
+) -> None:
+    """`evaluate` the run in the request's folder, by the views of `tta`, or of a sweep's the
+    `best_of` so many best, and print its scores."""
     config, _, place, data = request
-    scores = evaluate(place.run_dir, data, checkpoint, config, place, tta)
+    scores = evaluate(place.run_dir, data, checkpoint, config, place, tta, best_of)
     if processes.first_process():
         print(json.dumps(scores, indent=2) if as_json else "\n".join(lines(scores)))
 
@@ -31,11 +36,21 @@ def tell(request: Request, checkpoint: str, as_json: bool, tta: str = "") -> Non
 def lines(scores: dict[str, Any]) -> list[str]:
     """The scores, those of each class, and which class was taken for which where they are few: of
     at most WIDEST cells each."""
-    found = [f"{scores['num_examples']:,} examples of {visible(scores['split'], '')}, by the "
-             f"{scores['checkpoint']} checkpoint, of step {scores['step']:,}"
+    by = ensembles.told(scores["runs"]) if "runs" in scores else (
+        f"the {scores['checkpoint']} checkpoint, of step {scores['step']:,}")
+    found = [f"{scores['num_examples']:,} examples of {visible(scores['split'], '')}, by {by}"
              + (f", --tta {scores['tta']}" if "tta" in scores else ""), ""]
+    if chosen := threshold.told(scores):
+        found[1:] = [visible(chosen, ""), ""]
     values = {name: value for name, value in numbers(scores).items() if name != "zero_division"}
-    found += _table(["score", "value"], [*values.items()])
+    spread = scores.get("interval", {})
+    found += _table(["score", "value", "95% from", "to"] if spread else ["score", "value"],
+                    [(name, value, *spread.get(name, (None, None))[: 2 * bool(spread)])
+                     for name, value in values.items()])
+    there, every = scores.get("classes_there"), len(scores.get("per_class", {}))
+    if there and there < every:
+        found[-1:] = [f"balanced accuracy, ROC-AUC and average precision are over the {there:,} of "
+                      f"{every:,} classes that have examples", ""]
     if left_out := scores.get("classes_left_out"):
         found[-1:] = [f"macro means are without {left_out:,} neither there nor predicted", ""]
     for key, rows in scores.items():

@@ -99,6 +99,21 @@ def confusion(matrix_CxC: np.ndarray, classes: Sequence[str]) -> bytes:
     return png(drawn)
 
 
+def calibration(curve: Sequence[dict[str, float]]) -> bytes:
+    """Accuracy by mean confidence, a row of `curve` a bin, against what it would be if a confidence
+    were its probability; below, the examples of each. Guo et al. 2017."""
+    confidence, accuracy, count = ([row[name] for row in curve]
+                                   for name in ("confidence", "accuracy", "count"))
+    drawn = figure(4.8, 5.2)
+    above, below = drawn.subplots(2, sharex=True, height_ratios=(3, 1))
+    above.plot((0, 1), (0, 1), c="gray", lw=1, ls=":")
+    above.plot(confidence, accuracy, "o-", ms=4, c=TRAINING)
+    below.bar(confidence, count, width=0.03, color=TRAINING)
+    dress(above, ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    dress(below, xlabel="confidence", ylabel="examples")
+    return png(drawn)
+
+
 def are_pictures(inputs: np.ndarray) -> bool:
     """Whether `mistakes` can draw them: [N, H, W, 1, 3 or 4]."""
     return np.ndim(inputs) == 4 and np.shape(inputs)[-1] in (1, 3, 4)

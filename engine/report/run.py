@@ -12,20 +12,30 @@ from engine.report import page, pictures
 from engine.store.files import replace
 
 
+class Card(NamedTuple):
+    """A headline figure, formatted, and what it may as well be."""
+
+    name: str
+    value: str
+    interval: str = ""
+
+
 class Shown(NamedTuple):
     """What a task has to show of a run.
 
-    `cards` are headline figures, (name, formatted value); `names` the curves, such as ("loss",
+    `cards` are headline figures; `names` the curves, such as ("loss",
     "accuracy"); `table` the head and the rows by class or label, its first column's name the
     heading; `note` explains it. A picture is (file name, text, PNG): the text is its heading, and
-    after a colon and a space what explains it.
+    after a colon and a space what explains it. `scores` are rows (name, value, low, high), the
+    last two of its interval, or None.
     """
 
-    cards: list[tuple[str, str]]
+    cards: Sequence[Card | tuple[str, str]]
     names: tuple[str, ...]
     table: tuple[list[str], list[list[Any]]] | None = None
     note: str = ""
     pictures: Sequence[tuple[str, str, bytes]] = ()
+    scores: Sequence[list[Any]] = ()
 
 
 def _epochs(history: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[list[str], list[list]]:

@@ -21,6 +21,7 @@ from engine.errors import RunError
 from engine.evaluation import held_for_evaluation
 from engine.learners.gradient import Gradient
 from engine.report import page
+from engine.scores.calibration import calibration
 from engine.setup import Setup
 from engine.sources import arrays
 from engine.store import files, folder
@@ -133,7 +134,7 @@ def _ensemble(
         "name": name, "runs": len(predicted), "split": split,
         "accuracy": float((mean_NxC.argmax(axis=1) == labels_N).mean()),
         "mean_accuracy": float((predicted_RxN == labels_N).mean()),
-        "ece": calibration_error(mean_NxC, labels_N),
+        "ece": calibration(mean_NxC, labels_N).error,
         "disagreement": disagreement(predicted_RxN),
     }
 
@@ -152,18 +153,6 @@ def ensembles(
     judged = held_for_evaluation(ready)
     return [_ensemble(name, numbers, standings, *judged) for name, numbers in asked.items()
             if len(numbers) > 1]
-
-
-def calibration_error(probability_NxC: np.ndarray, labels_N: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error: |accuracy - confidence| weighted over equal-width bins.
-
-    Guo et al. 2017, "On Calibration of Modern Neural Networks". Probabilities sum to 1.
-    """
-    confidence_N = probability_NxC.max(axis=1)
-    hit_N = (probability_NxC.argmax(axis=1) == labels_N).astype(np.float64)
-    bin_N = np.clip(np.ceil(confidence_N * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(bin_N, hit_N - confidence_N, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels_N))
 
 
 def disagreement(predicted_RxN: np.ndarray) -> float:

@@ -12,9 +12,9 @@ import optax
 from jax import Array
 
 from engine.errors import RequestError, unknown
+from engine.scores import answers, classes
 from engine.task import Judged, Task, masked
 
-MISTAKES = 25
 FOCAL_GAMMA = 2.0  # the paper's
 LEAST = 1e-7  # of what a focal loss raises to a power, whose slope at 0 may be infinite
 MARGINS = ("its scores are margins: what is told as a probability is their softmax, which ranks "
@@ -41,10 +41,12 @@ class Evaluation(NamedTuple):
 class Classification(Task):
     """Targets int32 [B], 0 to C-1, or of mixed examples float32 [B, C], shares of each class that
     add up to 1; outputs are logits [B, C], or margins where the loss is one of `HINGES`. A mixed
-    example counts as of its largest class. `class_weights` are one a class, or none."""
+    example counts as of its largest class. `class_weights` are one a class, or none.
+    The likeliest class is said; of two, the second from its probability `threshold` on."""
 
     loss_name: str = field(default="", kw_only=True)
     class_weights: tuple[float, ...] = field(default=(), kw_only=True)
+    threshold: float = field(default=0.5, kw_only=True, repr=False)  # repr is in records of before
     kind: ClassVar[str] = "classes"
     score: ClassVar[str] = "accuracy"
     higher: ClassVar[bool] = True
@@ -52,6 +54,11 @@ class Classification(Task):
                                            "recall_macro", "f1_macro")
     note: ClassVar[str] = "A class never predicted has precision 0."
     losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy", "focal", "hinge", "squared_hinge")
+
+    @property
+    def by_threshold(self) -> bool:
+        """Whether it is another than that of the likelier class."""
+        return self.threshold != Classification.threshold
 
     @property
     def caution(self) -> str:
@@ -122,12 +129,15 @@ class Classification(Task):
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
         if _mixed(targets):
             targets = jnp.argmax(targets, axis=-1).astype(jnp.int32)
-        predicted_B = jnp.argmax(outputs, axis=-1).astype(targets.dtype)
+        predicted_B = self._answers(outputs).astype(targets.dtype)
         return Tally(
             masked(loss_B, valid_B),
             ((predicted_B == targets) & valid_B).sum(dtype=jnp.int32),
             valid_B.sum(dtype=jnp.int32),
         )
+
+    def _answers(self, outputs: Array) -> Array:
+        return self.said(self.predict(outputs) if self.by_threshold else outputs)
 
     def row(self, tally: Tally) -> dict[str, Array]:
         count = jnp.float32(tally.count)
@@ -135,7 +145,7 @@ class Classification(Task):
 
     def measure(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Evaluation:
         classes = outputs.shape[-1]
-        predicted_B = jnp.argmax(outputs, axis=-1)
+        predicted_B = self._answers(outputs)
         cells = jnp.zeros((classes, classes), jnp.int32)
         own_Bx1 = jnp.take_along_axis(outputs, targets[:, None], axis=-1)
         rank_B = (outputs > own_Bx1).sum(axis=-1)
@@ -156,56 +166,46 @@ class Classification(Task):
         log_p = jax.nn.log_softmax(outputs)
         return jax.nn.logsumexp(log_p, axis=0) - jnp.log(jnp.float32(len(outputs)))
 
+    def outputs(self, predicted: Array) -> Array:
+        """Their logarithms, of which none is infinite."""
+        return jnp.log(jnp.maximum(predicted, jnp.finfo(jnp.float32).tiny))
+
+    def said(self, predicted: Any) -> Any:
+        if not self.by_threshold:
+            return predicted.argmax(1)
+        return (predicted[:, 1] >= self.threshold).astype(np.int32)
+
     def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
-        """The likeliest class and its probability."""
-        return f"{names[predicted.argmax()]}\t{predicted.max():.4f}"
+        """The class that is said, and its probability."""
+        (said,) = self.said(predicted[None])
+        return f"{names[said]}\t{predicted[said]:.4f}"
 
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
-        """A class never predicted has precision 0 and one without examples recall 0; macro means
-        are scikit-learn's, over the classes that are there or predicted, `classes_left_out` are
-        the others. Raises ValueError for no examples."""
-        from sklearn.metrics import precision_recall_fscore_support
-
+        """See scores/answers.py and scores/classes.py. Raises ValueError for no examples."""
         evaluation = jax.device_get(judged.sums)
         confusion, count = np.asarray(evaluation.confusion), int(evaluation.tally.count)
         if not count:
             raise ValueError("no examples to evaluate")
-        true, predicted = np.nonzero(confusion)
-        *each, _ = precision_recall_fscore_support(
-            true, predicted, labels=np.arange(len(confusion)), zero_division=0,
-            sample_weight=confusion[true, predicted],
-        )
-        columns = dict(zip(("precision", "recall", "f1"), each, strict=True))
-        support = confusion.sum(axis=1)
-        met = (support > 0) | (confusion.sum(axis=0) > 0)
+        if self.by_threshold:  # chosen since, maybe: the sums are of the likelier class
+            confusion = answers.confusion(judged.targets, self.said(judged.predicted), len(names))
         scores: dict[str, Any] = {
             "accuracy": float(np.trace(confusion) / count),
             "loss": float(evaluation.tally.loss_sum) / count,
+            **({"top5_accuracy": int(evaluation.top5) / count} if len(names) > 5 else {}),
+            **answers.scores(confusion, names),
         }
-        for name, values in columns.items():
-            scores[f"{name}_macro"] = float(values[met].mean())
-            scores[f"{name}_weighted"] = float(values @ support / count)
-        if len(names) > 5:
-            scores["top5_accuracy"] = int(evaluation.top5) / count
-        columns["support"] = support
-        return scores | {
-            "per_class": {name: dict(zip(columns, row, strict=True)) for name, *row in zip(
-                names, *(values.tolist() for values in columns.values()), strict=True)},
-            "confusion": confusion.tolist(),
-            "num_examples": count, "classes_left_out": int((~met).sum()),
-            "zero_division": 0.0,
-        }
+        if classes.are_probabilities(judged.predicted, len(confusion)):
+            scores |= classes.scores(judged.predicted, judged.targets, self.said(judged.predicted))
+        return scores | {"num_examples": count} | (
+            {"threshold": float(self.threshold)} if self.by_threshold else {})
 
     def line(self, scores: dict[str, Any]) -> str:
-        return (f"accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}, precision "
+        return (f"{self.spoken('accuracy', scores)}, loss {scores['loss']:.4f}, precision "
                 f"{scores['precision_macro']:.4f}, recall {scores['recall_macro']:.4f}, F1 "
                 f"{scores['f1_macro']:.4f} (macro)")
 
     def shown(self, scores, judged, names):
-        note = self.note
-        if left_out := scores["classes_left_out"]:
-            note += (f" Macro means leave {left_out} of {len(names)} classes out, of which there "
-                     "is no example and which were never predicted.")
+        note = self.note + answers.note(scores)
         if self.caution:
             note += f" Of a {self.loss_name} loss: {self.caution}."
         return super().shown(scores, judged, names)._replace(note=note)
@@ -215,17 +215,23 @@ class Classification(Task):
 
         drawn = [("confusion.png", "Confusion matrix: rows true, columns predicted",
                   pictures.confusion(np.array(scores["confusion"]), list(names)))]
+        if curve := scores.get("calibration"):
+            told = (f"Calibration: how often the likeliest class was right, by its probability; "
+                    f"expected error {scores['ece']:.4f}")
+            drawn.append(("calibration.png", told, pictures.calibration(curve)))
         if pictures.are_pictures(judged.inputs(np.arange(1))):
-            drawn.append((
-                "mistakes.png", "Most confident mistakes: true class → predicted class, and the "
-                "probability given to it", pictures.mistakes(*mistakes(judged), list(names)),
-            ))
+            told = ("Most confident mistakes: true class → predicted class, and the probability "
+                    "given to it")
+            wrong = answers.mistakes(judged, self.said(judged.predicted))
+            drawn.append(("mistakes.png", told, pictures.mistakes(*wrong, list(names))))
         return drawn
 
 
 def _mixed(targets: Array) -> bool:
     """Whether they are shares of every class, rather than one each."""
     return targets.ndim == 2
+
+
 def hinge(outputs: Array, targets: Array) -> Array:
     """By how much the own class's score falls short of being 1 above every other's (Crammer &
     Singer 2001), [B]."""
@@ -242,13 +248,3 @@ def squared_hinge(outputs: Array, targets: Array) -> Array:
 
 
 HINGES = {"hinge": hinge, "squared_hinge": squared_hinge}
-
-
-def mistakes(judged: Judged) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The most confident wrong answers, falling: inputs, classes, predicted classes with their
-    probability [N]."""
-    predicted_N, probability_N = judged.predicted.argmax(1), judged.predicted.max(1)
-    wrong = np.flatnonzero(predicted_N != judged.targets)
-    worst = wrong[np.argsort(-probability_N[wrong], kind="stable")][:MISTAKES]
-    return (judged.inputs(worst), judged.targets[worst], predicted_N[worst],
-            probability_N[worst])

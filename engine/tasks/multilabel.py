@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from engine.scores import labels
 from engine.task import Judged, Task, masked
 
 
@@ -34,6 +35,8 @@ class Multilabel(Task):
     headline: ClassVar[tuple[str, ...]] = ("f1_micro", "f1_macro", "average_precision_macro",
                                            "loss", "threshold")
     note: ClassVar[str] = "A label counts as predicted from the threshold on."
+    unspoken: ClassVar[tuple[str, ...]] = ("roc_auc_macro", "label_ranking_average_precision",
+                                           "brier", "hamming_loss", "subset_accuracy")
     higher: ClassVar[bool] = True
     losses: ClassVar[tuple[str, ...]] = ("sigmoid_cross_entropy",)
 
@@ -62,6 +65,11 @@ class Multilabel(Task):
                          for x in (outputs, -outputs))
         return there - absent
 
+    def outputs(self, predicted: Array) -> Array:
+        """Their log-odds, of which none is infinite."""
+        least = jnp.finfo(jnp.float32).eps / 2
+        return jax.scipy.special.logit(jnp.clip(predicted, least, 1 - least))
+
     def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
         """Every label from the threshold on, and its probability."""
         return "\t".join(f"{name}\t{p:.4f}" for name, p in zip(names, predicted, strict=True)
@@ -83,6 +91,8 @@ class Multilabel(Task):
             "f1_macro": float(np.mean(f1)),
             "average_precision_macro": float(np.mean(known)) if known else None,
             "threshold": self.threshold,
+            **labels.scores(judged.predicted, there, said),
+            "interval": labels.intervals(there, said),
             "per_label": {
                 name: {"f1": float(score), "average_precision": average, "support": int(count)}
                 for name, score, average, count in

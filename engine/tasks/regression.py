@@ -9,6 +9,7 @@ import optax
 from jax import Array
 
 from engine.errors import unknown
+from engine.scores import values
 from engine.task import Judged, Task
 
 
@@ -27,6 +28,7 @@ class Regression(Task):
     score: ClassVar[str] = "mse"
     errors: ClassVar[tuple[str, ...]] = ("mae",)
     headline: ClassVar[tuple[str, ...]] = ("mse", "mae", "r2", "loss")
+    unspoken: ClassVar[tuple[str, ...]] = ("median_absolute_error", "explained_variance")
     losses: ClassVar[tuple[str, ...]] = ("mean_squared", "mean_absolute", "huber")
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
@@ -50,6 +52,12 @@ class Regression(Task):
             return outputs
         return outputs * jnp.float32(self.scale) + jnp.float32(self.mean)
 
+    def outputs(self, predicted: Array) -> Array:
+        """The numbers as the network gives them."""
+        if not self.mean:
+            return predicted
+        return (predicted - jnp.float32(self.mean)) / jnp.float32(self.scale)
+
     def scores(self, outputs: Array, targets: Array) -> dict[str, Array]:
         off = self.predict(outputs) - targets
         return {"mse": jnp.square(off).mean(-1), "mae": jnp.abs(off).mean(-1)}
@@ -65,6 +73,8 @@ class Regression(Task):
         columns = np.square(error).mean(0).tolist(), np.abs(error).mean(0).tolist(), each
         return super().summarise(judged, names) | {
             "r2": None if None in each else float(np.mean(each)),
+            **values.scores(judged.predicted, judged.targets),
+            "interval": values.intervals(judged.predicted, judged.targets),
             "per_output": {name: dict(zip(("mse", "mae", "r2"), row, strict=True))
                            for name, *row in zip(names, *columns, strict=True)},
         }

@@ -1,0 +1,1 @@
+"""Scores of predictions, on the host: wider than an epoch's row, with their intervals."""

@@ -1,0 +1,118 @@
+"""What judges a run again, from its folder: the set of its own, or another."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine import evaluation
+from engine.augmentations import views
+from engine.config import Config
+from engine.devices import mesh
+from engine.errors import RequestError
+from engine.job import processes
+from engine.job.host import Host, begin
+from engine.learners.learner import Learner
+from engine.parts import other
+from engine.place import Place
+from engine.request import Request
+from engine.setup import learner_of, load, settle, spread_of
+from engine.sources.columns import Columns
+from engine.sources.dataset import Dataset
+from engine.state import State
+from engine.store import folder, record
+from engine.store.record import Saved
+from engine.task import Judged
+from engine.trained import shapes_of
+
+
+class Judge(NamedTuple):
+    """What judges a run's state: its learner, and the names of what that tells; its arrays'
+    `shapes` and `where` they lie; a function of a learner and its variables, and what scores say
+    besides."""
+
+    learner: Any  # a Learner
+    names: tuple[str, ...]
+    shapes: State
+    where: Callable[[Any], Any]
+    found: Callable[[Learner, Any], Judged]
+    facts: dict[str, Any]
+
+
+def judge_of(
+    path: Path, data: Any, asked: Config | None, place: Place | None, tta: str = ""
+) -> Judge:
+    """What judges the run in the folder `path`: see `evaluate`."""
+    saved = record.read(path / "config.json", asked)
+    config, place = asked or saved.request.config, place or saved.request.place
+    record.same_files(path, config, saved.content)
+    columns = folder.columns(path, saved.content)
+    if data is None and config.dataset != saved.request.config.dataset:
+        config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved))
+    request = saved.request._replace(config=config, place=place, data=data)
+    host = begin(place, stderr=True, quiet=data is not None)
+    with processes.naming_the_lost(), processes.agreeing():
+        request, dataset = load(request, host)
+        if dataset.is_table and columns is None:
+            raise RequestError(f"the run in {path} learned from arrays, and {dataset.name} is a "
+                               "table: give arrays, such as table.to_numpy().")
+        if own := dataset.fingerprint == saved.content.get("fingerprint"):
+            record.same_draw(path, config.validation_split, saved.content)
+        return (_on_own(request, dataset, host, columns, tta) if own else
+                _on_other(path, saved, request, dataset, host, columns, tta))
+
+
+def _side(path: Path, saved: Saved) -> int:
+    """To which another set's pictures are resized: the side of a run's that are square, else 0."""
+    _, shape, dtype = record.inputs_of(path, saved.content)
+    square = len(shape) == 3 and shape[0] == shape[1] and dtype == "uint8"
+    return shape[0] if square else 0
+
+
+def _on_own(
+    request: Request, dataset: Dataset, host: Host, columns: Columns | None, tta: str
+) -> Judge:
+    """On what judged the run after its training."""
+    # Nothing is trained, so that no batch is too large; and devices need not share one.
+    config = dataclasses.replace(request.config, batch_size=1, microbatch=0)
+    ready = settle(request._replace(config=config), dataset, host,
+                   spread_of(request, host), columns)
+    name, subset = evaluation.held_for_evaluation(ready)
+
+    def found(learner: Learner, variables: Any) -> Judged:
+        seeing = views.seeing(learner, tta, ready.data.train.input_shape)
+        return evaluation.found(ready._replace(learner=seeing), variables, subset)
+
+    return Judge(ready.learner, ready.dataset.classes, ready.state_shapes, ready.where, found,
+                 {"split": name})
+
+
+def _on_other(
+    path: Path, saved: Saved, request: Request, dataset: Dataset, host: Host,
+    columns: Columns | None, tta: str,
+) -> Judge:
+    """On another set, or on the run's own where that has changed since."""
+    asked, before = request.config, saved.request.config
+    classes, shape, dtype = record.inputs_of(path, saved.content)
+    split = other.split_of(dataset, asked.validation_split,
+                           asked.validation_split != before.validation_split)
+    if request.data is None and asked.dataset == before.dataset and split == before.train_split:
+        raise RequestError(
+            f"{asked.dataset} has changed since the run in {path} began, so that nobody knows what "
+            "of it was trained on: judge on another split or set, by --validation_split or "
+            "--dataset.")
+    found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
+                           columns)
+    for note in (*dataset.notes, *found.notes):
+        host.console.print(note)
+    spread = spread_of(request, host)
+    learner = learner_of(asked, len(classes), spread, columns)
+    everywhere = mesh.everywhere(spread.mesh if spread else None, host.device)
+    subset = mesh.put(found.subset, everywhere)
+
+    return Judge(
+        learner, classes, shapes_of(learner, saved.request.hyper, shape),
+        spread.shardings if spread else lambda _: everywhere,
+        lambda own, variables: evaluation.found_by(
+            views.seeing(own, tta, shape), variables, subset),
+        {"split": split, "left_out": found.left_out})

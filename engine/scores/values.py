@@ -1,0 +1,43 @@
+"""Scores of numbers to predict. N examples, K numbers of each, R resamples."""
+
+from typing import Any
+
+import numpy as np
+
+from engine.scores import bootstrap
+
+
+def scores(predicted_NxK: np.ndarray, targets_NxK: np.ndarray) -> dict[str, Any]:
+    """Median absolute error and explained variance, their means over the K; the latter None where
+    there are under 2 examples."""
+    from sklearn.metrics import explained_variance_score, median_absolute_error
+
+    several = len(targets_NxK) > 1
+    return {
+        "median_absolute_error": float(median_absolute_error(targets_NxK, predicted_NxK)),
+        "explained_variance": float(explained_variance_score(targets_NxK, predicted_NxK))
+        if several else None,
+    }
+
+
+def intervals(predicted_NxK: np.ndarray, targets_NxK: np.ndarray) -> dict[str, list[float]]:
+    """Bootstrap intervals of the mean squared and absolute error, and of R² and the explained
+    variance, of two examples or more."""
+    true_NxK = np.asarray(targets_NxK, np.float64)
+    true_NxK = true_NxK - true_NxK.mean(axis=0)  # so that its squares lose no digits
+    off_NxK = np.asarray(predicted_NxK, np.float64) - targets_NxK
+    columns_NxK = np.hstack([np.square(off_NxK), np.abs(off_NxK), off_NxK, true_NxK,
+                             np.square(true_NxK)])
+
+    def of_means(means_RxK: np.ndarray) -> dict[str, np.ndarray]:
+        squared, absolute, off, true, true_squared = np.split(means_RxK, 5, axis=1)
+        found = {"mse": squared.mean(axis=1), "mae": absolute.mean(axis=1)}
+        if len(true_NxK) < 2:
+            return found
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = true_squared - np.square(true)
+            found["r2"] = (1 - squared / variance).mean(axis=1)
+            found["explained_variance"] = (1 - (squared - np.square(off)) / variance).mean(axis=1)
+        return found
+
+    return bootstrap.intervals(columns_NxK.T, of_means)

@@ -1,0 +1,182 @@
+"""The finished runs of a sweep as one model: the mean of what each of them predicts."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from engine.config import Config, Reading
+from engine.devices import mesh
+from engine.doors import bring
+from engine.errors import RequestError, some
+from engine.place import Place
+from engine.store import files, folder, record
+from engine.task import Judged, Task
+from engine.trained import Run, load
+
+FILE = folder.HOLDS["sweep"]
+SET = ("dataset", "train_split", "validation_split", "drop_unlabelled", *Reading._fields)
+
+
+@dataclass(frozen=True)
+class Ensemble(Run):
+    """The finished `runs` of a sweep, whose mean is predicted; else it is like the first of them,
+    with no history or scores of its own."""
+
+    runs: tuple[Run, ...] = ()
+
+    def predict(self, inputs: Any, tta: str = "") -> np.ndarray:
+        """The mean of the runs' own: see `Run.predict`."""
+        total_NxK = self.runs[0].predict(inputs, tta).astype(np.float64)
+        for run in self.runs[1:]:  # not all at once, which would grow with their number
+            total_NxK += run.predict(inputs, tta)
+        return (total_NxK / len(self.runs)).astype(np.float32)
+
+    def __repr__(self) -> str:
+        return f"Ensemble({str(self.path)!r}: {len(self.runs)} runs)"
+
+
+def of(path: Path, best_of: int = 0) -> bool:
+    """Whether the folder is a sweep's. Raises RequestError where it isn't, and `best_of` is asked.
+    """
+    if (path / FILE).exists():
+        return True
+    if best_of:
+        raise RequestError(f"--best_of {best_of} is for a sweep's folder, and {path} holds none: "
+                           "leave it out.")
+    return False
+
+
+def told(names: Iterable[Any]) -> str:
+    """In words: how many runs, and which, by their numbers."""
+    numbers = [str(name) for name in names]
+    return f"ensemble of {len(numbers)} run{'s' * (len(numbers) > 1)}: {some(numbers)}"
+
+
+def members(path: Path, best_of: int = 0, asked: Config | None = None) -> list[Path]:
+    """The folders of a sweep's finished runs in their order, or of so many best by validation, best
+    first. `asked` has what was an object. Raises RequestError where there are none, or fewer."""
+    task = bring.task(asked or record.read(path / FILE).request.config)
+    score = f"val_{task.score}"
+    done = {row["run"]: float(row[score]) for row in _results(path) if row["status"] == "done"
+            and files.is_number(row.get(score))}
+    if not done:
+        raise RequestError(f"the sweep in {path} has no finished run: eval and predict average "
+                           "those.")
+    if best_of > len(done):
+        raise RequestError(f"--best_of {best_of}: the sweep in {path} has {len(done)} finished "
+                           f"run{'s' * (len(done) > 1)}: type {len(done)} or less.")
+    sign = -1 if task.higher else 1
+    numbers = sorted(done, key=lambda n: sign * done[n])[:best_of] if best_of else list(done)
+    found = [path / str(number) for number in numbers]
+    if gone := [str(run) for run in found if not (run / "checkpoints").is_dir()]:
+        raise RequestError(f"the sweep in {path} keeps no weights of {', '.join(gone)}: put them "
+                           "back, or average others, by --best_of.")
+    return found
+
+
+def _results(path: Path) -> list[dict[str, Any]]:
+    """The rows of results.jsonl. Raises RequestError."""
+    file = path / "results.jsonl"
+    try:
+        rows = [files.parsed(line) for line in files.read(file).splitlines()]
+        for row in rows:
+            if not files.is_count(row["run"]) or not files.is_text(row["status"]):
+                raise ValueError(f"a row of run {row['run']!r:.40}")
+        return rows
+    except FileNotFoundError:
+        raise RequestError(f"the sweep in {path} is not finished: go on with python launch.py "
+                           f"sweep --resume {path}.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{file} is not a sweep's: {error}.") from None
+
+
+def loaded(path: Path, asked: Config | None, checkpoint: str, best_of: int) -> Ensemble:
+    """A sweep's members as one; see `trained.load`. Raises RequestError for some whose inputs,
+    outputs or features are not the same."""
+    runs = [load(member, _own(member, asked), checkpoint)
+            for member in members(path, best_of, asked)]
+    first = runs[0]
+    for run in runs:
+        if (run.input_shape, run.input_dtype, run.classes) != (
+                first.input_shape, first.input_dtype, first.classes):
+            raise RequestError(f"{run.path} and {first.path} learned from other inputs, or other "
+                               "classes: no ensemble is made of them.")
+        if run.columns and first.columns and run.columns.digest != first.columns.digest:
+            raise RequestError(f"{run.path} and {first.path} made features of their table by folds "
+                               "of their own: no ensemble is made of them; name one of the two.")
+    own = {f.name: getattr(first, f.name) for f in dataclasses.fields(Run)}
+    return Ensemble(**own | {"path": path, "history": [], "metrics": {}}, runs=tuple(runs))
+
+
+def _own(member: Path, asked: Config | None) -> Config | None:
+    """A member's own, with what was an object in Python of the sweep's `asked`."""
+    if asked is None:
+        return None
+    saved = record.read(member / "config.json", asked)
+    texts, own = saved.content["config"], saved.request.config
+    return dataclasses.replace(own, **{
+        f.name: getattr(asked, f.name) for f in dataclasses.fields(own)
+        if f.metadata["brought"] and str(texts.get(f.name)).startswith("<")})
+
+
+def evaluate(
+    path: Path, data: Any, checkpoint: str, asked: Config | None, place: Place | None, tta: str,
+    best_of: int,
+) -> dict[str, Any]:
+    """Scores of the mean of a sweep's members; see `evaluation.evaluate`."""
+    from engine.scores.judge import judge_of  # late: it needs what asks here for a sweep's
+
+    runs = loaded(path, asked, checkpoint, best_of).runs
+    before = record.read(path / FILE, asked).request
+    own = runs[0].learner.config
+    if asked:  # the sweep's, with what has been typed since
+        own = dataclasses.replace(own, **{name: getattr(asked, name) for name in SET
+                                          if getattr(asked, name) != getattr(before.config, name)})
+    judge = judge_of(runs[0].path, data, own, place or before.place, tta)
+    split = judge.facts["split"]
+    if len({run.learner.config.validation_split for run in runs}) > 1 and "/" in split:
+        raise RequestError(f"the runs of {path} have folds of their own, so that no example judges "
+                           "all of them: give the set a split test, or judge on another set, by "
+                           "--dataset or --validation_split.")
+    found = []
+    for run in runs:
+        spread = {"spread": judge.learner.spread} if run.learner.traced else {}
+        learner: Any = run.learner
+        learner, variables = dataclasses.replace(learner, **spread), run.state.model
+        found.append(judge.found(learner, mesh.put(variables, judge.where(variables))))
+    task = judge.learner.task
+    scores = task.summarise(together(task, found), judge.names) | judge.facts
+    scores |= {"checkpoint": checkpoint, "runs": [int(run.path.name) for run in runs]}
+    return scores | ({"tta": tta} if tta else {})
+
+
+def together(task: Task, found: list[Judged]) -> Judged:
+    """What the mean of models predicts of examples that each was judged on, and its sums. Raises
+    RequestError for a task that can't tell which outputs would have been these."""
+    if len(found) == 1:
+        return found[0]
+    first = found[0]
+    total = sum((one.predicted for one in found), np.zeros((), np.float64))
+    predicted = np.asarray(total / len(found), np.float32)
+    outputs, back, sums = _measured(task, predicted, first.targets)
+    if not np.allclose(back, predicted, rtol=1e-3, atol=1e-4):
+        raise RequestError(f"an ensemble of {type(task).__name__} can't be judged, since its "
+                           "predict has no inverse: give it outputs(predicted).")
+    return Judged(jax.device_get(sums), predicted, first.targets, first.inputs)
+
+
+def _measured(task: Task, predicted: np.ndarray, targets: np.ndarray) -> tuple[Any, Any, Any]:
+    @jax.jit
+    def of(predicted: jax.Array, targets: jax.Array) -> tuple[Any, Any, Any]:
+        outputs = task.outputs(predicted)
+        loss_N = task.loss(outputs, targets, None)
+        valid_N = jnp.ones(len(predicted), bool)
+        return outputs, task.predict(outputs), task.measure(loss_N, outputs, targets, valid_N)
+
+    return of(predicted, targets)
