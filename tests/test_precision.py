@@ -84,7 +84,7 @@ def test_a_run_of_float32_holds_nothing_narrow(model):
 
 def test_statistics_are_summed_in_float32():
     """Of products that are bfloat16: their mean has more digits than one of them."""
-    made = precision.Narrow(network.of(Normed, 4))
+    made = precision.narrow(network.of(Normed, 4))
     x = np.random.default_rng(0).normal(size=(64, 5)).astype("f4")
     variables = made.init(KEY, x)
     outputs, left = quickly(lambda v: made.apply(v, x, True, KEY))(variables)
@@ -110,7 +110,7 @@ class Remembers(nn.Module):
 
 
 def test_what_a_network_keeps_has_the_dtype_that_it_began_with():
-    made, x = precision.Narrow(network.of(Remembers, 4)), np.ones((2, 3), "f4")
+    made, x = precision.narrow(network.of(Remembers, 4)), np.ones((2, 3), "f4")
     variables = made.init(KEY, x)
     _, left = jax.eval_shape(lambda v: made.apply(v, x, True, KEY), variables)
     assert left["memory"]["seen"].dtype == jnp.float32
