@@ -209,14 +209,14 @@ def test_mlps_kernels_are_he_normal():
 
 
 @pytest.mark.parametrize("model, outputs, want", [
-    ("resnet18", 10, 11_173_962), ("wideresnet", 10, 36_479_194), ("vit", 10, 4_028_170),
-    ("convnext", 10, 3_376_290), ("svm", 10, 30_730),
-    # The papers': WRN-16-8 has 11.0 million, ConvNeXt-T 28.6, ViT-B/16 86.6 for 224 × 224.
-    (partial(WideResNet, depth=16, width=8), 10, 10_961_370),
-    pytest.param(partial(ConvNeXt, depths=(3, 3, 9, 3), widths=(96, 192, 384, 768), patch=4), 1000,
-                 28_589_128, marks=pytest.mark.slow),
-    pytest.param(partial(ViT, patch=16, width=768, depth=12, heads=12), 1000, 86_567_656,
-                 marks=pytest.mark.slow),
+    ("resnet18", 10, 11_173_962), ("vit", 10, 4_028_170), ("svm", 10, 30_730),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+        ("wideresnet", 10, 36_479_194), ("convnext", 10, 3_376_290),
+        # The papers': WRN-16-8 has 11.0 million, ConvNeXt-T 28.6, ViT-B/16 86.6 for 224 × 224.
+        (partial(WideResNet, depth=16, width=8), 10, 10_961_370),
+        (partial(ConvNeXt, depths=(3, 3, 9, 3), widths=(96, 192, 384, 768), patch=4), 1000,
+         28_589_128),
+        (partial(ViT, patch=16, width=768, depth=12, heads=12), 1000, 86_567_656))),
 ])
 def test_a_network_has_its_papers_number_of_parameters(model, outputs, want):
     module = network.of(model, outputs).module
@@ -248,7 +248,8 @@ def test_a_table_is_refused_and_the_networks_for_it_are_named(name):
 
 
 @pytest.mark.parametrize("block, shape", [
-    (vit.Block(heads=2, dropout=0.0, drop_path=0.25), (400, 3, 4)),
+    pytest.param(vit.Block(heads=2, dropout=0.0, drop_path=0.25), (400, 3, 4),
+                 marks=pytest.mark.slow),
     (convnext.Block(drop_path=0.25), (400, 2, 2, 3)),
 ])
 def test_stochastic_depth_leaves_whole_branches_out_of_examples(block, shape):

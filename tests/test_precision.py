@@ -65,9 +65,9 @@ def products(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("model", [
-    Tiny, Normed, NormedNNX, Pair,
+    Normed, NormedNNX, Pair,
     *(pytest.param(model, marks=pytest.mark.slow) for model in (
-        "resnet20", "resnet18", "mlp", "linear", "svm",
+        Tiny, "resnet20", "resnet18", "mlp", "linear", "svm",
         partial(WideResNet, depth=10, width=1, dropout=0.1), partial(ViT, depth=2), ConvNeXt)),
 ])
 def test_products_are_narrow_and_whatever_is_kept_is_not(model):
@@ -76,9 +76,8 @@ def test_products_are_narrow_and_whatever_is_kept_is_not(model):
     assert kept <= {"float32", "int32"}
 
 
-@pytest.mark.parametrize("model", [Normed, Pair])
-def test_a_run_of_float32_holds_nothing_narrow(model):
-    text, _ = lowered(model, "float32")
+def test_a_run_of_float32_holds_nothing_narrow():
+    text, _ = lowered(Pair, "float32")
     assert products(text) == {"f32"} and "bf16" not in text
 
 
