@@ -52,9 +52,9 @@ COMMAND_BUFFERS = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,WHILE"
 VARIANTS = {
     "flaxmill, product": Peer("flaxmill.py", {"CONVOLUTION": "product"}, ours=True),
     "flaxmill, direct": Peer("flaxmill.py", {"CONVOLUTION": "direct"}, ours=True),
-    "flaxmill, bfloat16": Peer("flaxmill.py", {"DTYPE": "bfloat16"}, ours=True),
+    "flaxmill, bfloat16": Peer("flaxmill.py", {"PRECISION": "bf16"}, ours=True),
     "flaxmill, product, bfloat16": Peer(
-        "flaxmill.py", {"CONVOLUTION": "product", "DTYPE": "bfloat16"}, ours=True
+        "flaxmill.py", {"CONVOLUTION": "product", "PRECISION": "bf16"}, ours=True
     ),
     "flaxmill, command buffers": Peer("flaxmill.py", {
         "XLA_FLAGS": f"--xla_gpu_enable_command_buffer={COMMAND_BUFFERS} "

@@ -174,7 +174,7 @@ def learner_of(
         task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
     made: Any = network.of(config.model, num_outputs, embeddings)
     narrow = config.precision == "bf16"
-    made = precision.Narrow(made) if narrow else made
+    made = precision.narrow(made) if narrow else made
     return Gradient(config, made, task, spread, num_outputs)
 
 

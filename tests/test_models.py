@@ -1,14 +1,23 @@
 import functools
+import importlib
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import QUICK
 
-from engine.doors import network
+from engine.config import Config
+from engine.doors import fitting, network
+from engine.errors import RequestError
+from engine.setup import learner_of
+from models import convnext, vit
+from models.convnext import ConvNeXt
 from models.mlp import MLP
+from models.vit import ViT
+from models.wideresnet import WideResNet
 
 
 def build(name: str):
@@ -197,3 +206,87 @@ def test_mlps_kernels_are_he_normal():
     params = initial(MLP(3), np.zeros((1, 300)))["params"]
     for name, fan in (("Dense_0", 300), ("Dense_1", 128)):
         assert np.asarray(params[name]["kernel"]).std() == pytest.approx((2 / fan) ** 0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("model, outputs, want", [
+    ("resnet18", 10, 11_173_962), ("vit", 10, 4_028_170), ("svm", 10, 30_730),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+        ("wideresnet", 10, 36_479_194), ("convnext", 10, 3_376_290),
+        # The papers': WRN-16-8 has 11.0 million, ConvNeXt-T 28.6, ViT-B/16 86.6 for 224 × 224.
+        (partial(WideResNet, depth=16, width=8), 10, 10_961_370),
+        (partial(ConvNeXt, depths=(3, 3, 9, 3), widths=(96, 192, 384, 768), patch=4), 1000,
+         28_589_128),
+        (partial(ViT, patch=16, width=768, depth=12, heads=12), 1000, 86_567_656))),
+])
+def test_a_network_has_its_papers_number_of_parameters(model, outputs, want):
+    module = network.of(model, outputs).module
+    side = 224 if outputs == 1000 else 32
+    init = partial(module.init, **network.wanted(module.__call__, False, None))
+    variables = jax.eval_shape(init, jax.random.key(0), np.zeros((1, side, side, 3), "f4"))
+    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == want
+    if isinstance(model, str) and model != "svm":
+        assert f"{want:,} parameters" in importlib.import_module(f"models.{model}").__doc__
+
+
+@pytest.mark.parametrize("model, shape, said", [
+    (ViT(10), (30, 32, 3), "patches of 4 × 4 pixels don't divide 30 × 32"),
+    (ConvNeXt(10), (15, 40, 3), "need 16 × 16 pixels, got 15 × 40"),
+    (WideResNet(10, depth=27), (32, 32, 3), "depth is 6n \\+ 4, .* got 27"),
+    (WideResNet(10, depth=4), (32, 32, 3), "got 4"),
+])
+def test_what_a_network_cant_take_is_a_value_error(model, shape, said):
+    with pytest.raises(ValueError, match=said):
+        jax.eval_shape(partial(model.init, train=False), jax.random.key(0),
+                       np.zeros((1, *shape), "f4"))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "wideresnet", "vit", "convnext"])
+def test_a_table_is_refused_and_the_networks_for_it_are_named(name):
+    learner = learner_of(Config(model=name), 3)
+    with pytest.raises(RequestError, match="does not fit 12 inputs.*Type --model mlp or linear"):
+        fitting.network(learner, jax.ShapeDtypeStruct((2, 12), "f4"), 3)
+
+
+@pytest.mark.parametrize("block, shape", [
+    pytest.param(vit.Block(heads=2, dropout=0.0, drop_path=0.25), (400, 3, 4),
+                 marks=pytest.mark.slow),
+    (convnext.Block(drop_path=0.25), (400, 2, 2, 3)),
+])
+def test_stochastic_depth_leaves_whole_branches_out_of_examples(block, shape):
+    """A branch that is kept is as much larger as others are rarer (Huang et al. 2016)."""
+    x = np.random.default_rng(0).normal(size=shape).astype("f4")
+    params = initial(block, x)["params"]
+    params = jax.tree.map(lambda p: p + 0.1, params)
+
+    def both(params):
+        trained = block.apply({"params": params}, x, train=True,
+                              rngs={"dropout": jax.random.key(1)})
+        return trained, block.apply({"params": params}, x, train=False)
+
+    trained, still = map(np.asarray, jax.jit(both, compiler_options=QUICK)(params))
+    changed = (trained - x).reshape(400, -1)
+    branch = (still - x).reshape(400, -1)
+    if shape[1:] == (2, 2, 3):  # one branch: none of it, or 4/3 of it
+        kept = np.abs(changed).max(1) > 0
+        np.testing.assert_allclose(changed[kept], branch[kept] / 0.75, rtol=1e-4, atol=1e-5)
+        assert 0.68 < kept.mean() < 0.82
+    else:  # of two: both are left out of 1/16
+        assert 0.03 < (np.abs(changed).max(1) == 0).mean() < 0.1
+
+
+def test_stochastic_depth_grows_along_the_network():
+    """A block's rate is drop_path · number / (blocks - 1)."""
+    rates = {}
+
+    def spy(following, args, kwargs, context):
+        if isinstance(context.module, vit.Block | convnext.Block):
+            rates.setdefault(type(context.module), []).append(context.module.drop_path)
+        return following(*args, **kwargs)
+
+    x = np.zeros((1, 32, 32, 3), "f4")
+    for model in (ViT(2, width=4, depth=3, heads=1, drop_path=0.2),
+                  ConvNeXt(2, depths=(1, 2, 1, 1), widths=(2, 2, 2, 2), drop_path=0.2)):
+        with nn.intercept_methods(spy):
+            jax.eval_shape(partial(model.init, train=False), jax.random.key(0), x)
+    np.testing.assert_allclose(rates[vit.Block], [0.0, 0.1, 0.2])
+    np.testing.assert_allclose(rates[convnext.Block], [0.0, 0.05, 0.1, 0.15, 0.2])

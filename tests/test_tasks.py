@@ -311,3 +311,82 @@ def test_a_report_has_the_headline_and_a_row_for_each(task, case, card, head, mo
     assert [card, scores[name], low, high] in shown.scores
     assert shown.table[0] == head and [row[0] for row in shown.table[1]] == list(names)
     assert shown.names[0] == "loss" and task.score in shown.names
+
+
+def hinge_case():
+    """Scores of which some are within the margin, some wrong, some far right."""
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 4, 60).astype(np.int32)
+    scores = rng.normal(size=(60, 4)).astype(np.float32)
+    scores[np.arange(60), targets] += 2
+    return scores, targets
+
+
+def test_hinge_is_crammer_and_singers():
+    scores, targets = hinge_case()
+    loss_B = quickly(lambda s: Classification(loss_name="hinge").loss(s, targets, None))(scores)
+    want = reference.hinge_loss(targets, scores, labels=range(4))
+    assert float(loss_B.mean()) == pytest.approx(want, rel=1e-5)
+    assert (loss_B == 0).any() and (loss_B > 1).any()
+
+
+def test_squared_hinge_is_least_where_linear_svc_ends():
+    """One against the rest. LinearSVC's C is 1/(N · decay), and it decays its biases too."""
+    from sklearn.svm import LinearSVC
+
+    x, decay = np.random.default_rng(4).normal(size=(60, 5)).astype(np.float32), 0.1
+    _, targets = hinge_case()
+    x[:, 0] += targets
+    fitted = LinearSVC(C=1 / (60 * decay), tol=1e-8, max_iter=100_000).fit(x, targets)
+    params = jnp.float32(fitted.coef_.T), jnp.float32(fitted.intercept_)
+
+    def objective(params):
+        outputs = x @ params[0] + params[1]
+        loss = Classification(loss_name="squared_hinge").loss(outputs, targets, None).mean()
+        return loss + decay / 2 * sum(jnp.square(p).sum() for p in params)
+
+    loss, slope = quickly(jax.value_and_grad(objective))(params)
+    margins = 1 - (2 * np.eye(4)[targets] - 1) * fitted.decision_function(x)
+    plain = (np.maximum(margins, 0) ** 2).sum(1).mean()
+    size = sum((np.asarray(p) ** 2).sum() for p in params)
+    assert float(loss) == pytest.approx(plain + decay / 2 * size, rel=1e-5)
+    assert max(float(jnp.abs(part).max()) for part in slope) < 1e-3
+
+
+def test_a_hinge_loss_smooths_no_labels_and_says_what_its_probabilities_are(monkeypatch):
+    monkeypatch.setattr(Classification, "drawn", lambda *_: [])
+    scores, targets = hinge_case()
+    task = Classification(loss_name="hinge")
+    with pytest.raises(RequestError, match="--label_smoothing has no effect with a hinge loss"):
+        task.loss(scores, targets, Hyper(label_smoothing=0.1))
+    with pytest.raises(RequestError, match="unknown loss_name .* 'hing': did you mean hinge"):
+        Classification(loss_name="hing").loss(scores, targets, None)
+    found = judged(task, scores, targets)
+    told = task.summarise(found, tuple("abcd"))
+    assert "margins" in task.shown(told, found, tuple("abcd")).note
+    assert not Classification().caution
+
+
+@pytest.mark.parametrize("asked, want", [
+    ({"model": "svm"}, "hinge"), ({"model": "svm", "loss": "squared_hinge"}, "squared_hinge"),
+    ({"model": "linear", "loss": "hinge"}, "hinge"), ({"model": "linear"}, ""),
+])
+def test_svm_is_learned_by_a_hinge_loss(asked, want):
+    assert bring.task(Config(**asked)).loss_name == want
+
+
+@pytest.mark.parametrize("asked, said", [
+    ({"loss": "softmax_cross_entropy"}, "--loss softmax_cross_entropy would make --model svm the "
+                                        "model linear: type --model linear, or --loss hinge or "),
+    ({"task": "regression"}, "learned by the loss hinge or squared_hinge, which task regression "),
+    ({"task": "multilabel"}, "task multilabel doesn't have: type --model linear."),
+    ({"task": Classification()}, "task Classification doesn't have"),
+])
+def test_svm_learned_by_another_loss_is_refused(asked, said):
+    with pytest.raises(RequestError, match=said):
+        bring.task(Config(model="svm", **asked))
+
+
+def test_a_task_given_as_an_object_is_written_as_before():
+    assert bring.written(Classification()) == "<Classification()>"
+    assert bring.written(Classification(loss_name="hinge")) == "<Classification(loss_name='hinge')>"

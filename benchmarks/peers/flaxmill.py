@@ -1,4 +1,5 @@
-"""The article's run in flaxmill. CONVOLUTION and DTYPE choose another way to compute it."""
+"""The article's run in flaxmill. MODEL is another network; CONVOLUTION and PRECISION choose another
+way to compute it."""
 
 import dataclasses
 import os
@@ -11,11 +12,9 @@ from benchmarks.task import given, result
 from engine import loop
 from engine.config import Config, Hyper, durations
 from engine.data import Data, whole
-from engine.doors.network import Functions
 from engine.programs.program import Program
 from engine.setup import learner_of
 from engine.sources.dataset import Split
-from models.cnn import CNN
 
 task = given()
 data = jax.device_put(Data(
@@ -23,32 +22,16 @@ data = jax.device_put(Data(
     whole(Split(task.x_test, task.y_test.astype(np.int32))), 10,
 ))
 
-
-@dataclasses.dataclass(frozen=True)
-class Narrow:
-    """A model that computes in `dtype` from float32 parameters, and answers in float32."""
-
-    model: CNN
-    dtype: str
-
-    def init(self, key, inputs):
-        return self.model.init(key, inputs, train=False)["params"]
-
-    def apply(self, params, inputs):
-        params, inputs = jax.tree.map(lambda x: x.astype(self.dtype), (params, inputs))
-        return self.model.apply({"params": params}, inputs, train=False).astype("float32")
-
-
 config = Config(
-    batch_size=task.batch, epochs=task.epochs, convolution=os.environ.get("CONVOLUTION", "auto")
+    model=os.environ.get("MODEL", "cnn"), batch_size=task.batch, epochs=task.epochs,
+    convolution=os.environ.get("CONVOLUTION", "auto"),
+    precision=os.environ.get("PRECISION", "float32"),
 )
-micro, _ = loop.microbatch_for(config, jax.default_backend())
-learner = learner_of(dataclasses.replace(config, microbatch=micro), 10)
-if "DTYPE" in os.environ:
-    narrow = Functions(Narrow(CNN(10), os.environ["DTYPE"]))
-    learner = dataclasses.replace(learner, network=narrow)
 root, hyper = jax.random.key(task.seed), jax.tree.map(np.float32, Hyper())
+learner = learner_of(config, 10)
 state = learner.create(hyper, root, data)
+micro, _ = loop.microbatch_for(config, jax.default_backend(), variables=state.variables)
+learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=micro))
 steps = durations(config, len(task.y_train)).epoch
 given_always = {"hyper": hyper, "root": root, "order": root, "train": data.train}
 train = Program(learner.segment, ("state",), **given_always, state=state, count=np.int32(1))

@@ -1,4 +1,5 @@
-"""The article's run in PyTorch, channels_last, the data on the device; COMPILE=1 compiles the step.
+"""The article's run in PyTorch, channels_last, the data on the device; COMPILE=1 compiles the step,
+MODEL is a network of pytorch_networks.py.
 
 On a GPU `reduce-overhead` captures the compiled step as CUDA graphs.
 """
@@ -9,20 +10,29 @@ import time
 import torch
 from torch import nn
 
+from benchmarks.peers.pytorch_networks import NETWORKS
 from benchmarks.task import given, result
 
 task = given()
 torch.manual_seed(task.seed)
 device = "cuda" if torch.cuda.is_available() else "cpu"
-model = nn.Sequential(
-    nn.Conv2d(3, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(),
-    nn.MaxPool2d(2), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 64), nn.ReLU(),
-    nn.Linear(64, 10),
-).to(device, memory_format=torch.channels_last)
-for layer in model:
-    if isinstance(layer, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(layer.weight)
-        nn.init.zeros_(layer.bias)
+
+
+def articles():
+    made = nn.Sequential(
+        nn.Conv2d(3, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 64),
+        nn.ReLU(), nn.Linear(64, 10),
+    )
+    for layer in made:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return made
+
+
+model = NETWORKS.get(os.environ.get("MODEL", ""), articles)()
+model = model.to(device, memory_format=torch.channels_last)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-7, fused=True)
 
 
@@ -73,9 +83,11 @@ for _ in range(task.epochs):
         correct += train_step(x_train[rows_B], y_train[rows_B])
     wait()
     seconds = time.perf_counter() - began
+    model.eval()
     with torch.no_grad():
         right = sum(int((model(x).argmax(1) == y).sum())
                     for x, y in zip(x_test.split(500), y_test.split(500), strict=True))
+    model.train()
     rows.append({"seconds": seconds, "accuracy": float(correct) / len(y_train),
                  "val_accuracy": right / len(y_test)})
 result(first_step, rows, torch.cuda.get_device_name() if device == "cuda" else "cpu", "torch")

@@ -15,7 +15,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.linen as nn
 import jax
@@ -28,6 +28,7 @@ from jax.tree_util import keystr
 from engine.doors.bring import called, parameters, short, value
 from engine.errors import RequestError
 
+T = TypeVar("T")
 Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
 
 
@@ -74,16 +75,24 @@ class Linen:
 @dataclass(frozen=True)
 class NNX:
     """What makes a flax.nnx module of random keys; or a module, which begins, whatever the seed,
-    with its own values."""
+    with its own values. A `narrow` one is called with bfloat16."""
 
     source: Any
     num_outputs: int
     embeddings: tuple[int, ...] = ()
+    narrow: bool = False
 
     KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat, "random": nnx.RngState,
              "variables": ...}  # the last are all others
 
     def make(self, rngs: nnx.Rngs) -> nnx.Module:
+        module = self._own(rngs)
+        for _, each in nnx.iter_graph(module) if self.narrow else ():
+            if isinstance(each, nnx.BatchNorm) and each.dtype is None:
+                each.dtype, each.promote_dtype = jnp.bfloat16, _unchanged
+        return module
+
+    def _own(self, rngs: nnx.Rngs) -> nnx.Module:
         if isinstance(self.source, nnx.Module):
             own = nnx.clone(self.source)
             nnx.pop(own, nnx.Intermediate)  # what its calls have sown
@@ -117,6 +126,12 @@ class NNX:
         known = flatten_dict(variables).keys()  # a call may sow others, which are no state
         left = flatten_dict({k: v for k, v in self._plain(module).items() if k != "params"})
         return outputs, unflatten_dict({path: x for path, x in left.items() if path in known})
+
+
+def _unchanged(arrays: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
+    """What NNX's BatchNorm does to its inputs and moments, which else made all float32, and so all
+    that comes after it; its answer has its `dtype`."""
+    return arrays
 
 
 def _named(tree: Any) -> Any:

@@ -6,6 +6,7 @@ network keeps besides (flax computes a batch's statistics in float32 too), softm
 bfloat16 has float32's range, so a gradient doesn't vanish and no loss needs to be scaled.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.doors.network import Network
+from engine.doors.network import NNX, Network
 from engine.errors import RequestError
 
 EXACT = 256  # whole numbers up to which bfloat16, of 8 bits, has every one
@@ -38,6 +39,13 @@ class Narrow:
             outputs, left = self.network.apply(narrow, _narrowed(inputs), train, key, valid)
         before = {name: variables[name] for name in left}
         return _widened(outputs), jax.tree.map(_like, left, before)
+
+
+def narrow(network: Network) -> Narrow:
+    """The same network, computing in bfloat16."""
+    if isinstance(network, NNX):
+        network = dataclasses.replace(network, narrow=True)
+    return Narrow(network)
 
 
 def _narrowed(tree: Any) -> Any:

@@ -1,0 +1,11 @@
+"""A small ConvNeXt on CIFAR-10, from scratch.
+
+python launch.py --config configs/convnext.py --device gpu --precision bf16
+On a GPU, TIME; its accuracy is not measured here.
+"""
+
+from engine.config import Config, Hyper
+
+config = Config(dataset="cifar10", model="convnext", optimizer="adamw", schedule="warmup_cosine",
+                warmup_epochs=10.0, epochs=200, batch_size=128, flip=True, crop_padding=4)
+hyper = Hyper(learning_rate=2e-3, weight_decay=0.05, label_smoothing=0.1)

@@ -1,0 +1,13 @@
+"""A small vision transformer on CIFAR-10, from scratch.
+
+python launch.py --config configs/vit.py --device gpu --precision bf16
+On a GPU, TIME; its accuracy is not measured here.
+On two CPU cores an epoch is half an hour, TIME, and SCORE on test:
+python launch.py --config configs/vit.py --epochs 1 --warmup_epochs 0.2
+"""
+
+from engine.config import Config, Hyper
+
+config = Config(dataset="cifar10", model="vit", optimizer="adamw", schedule="warmup_cosine",
+                warmup_epochs=10.0, epochs=200, batch_size=128, flip=True, crop_padding=4)
+hyper = Hyper(learning_rate=1e-3, weight_decay=0.05, clip_norm=1.0, label_smoothing=0.1)

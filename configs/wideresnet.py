@@ -1,0 +1,16 @@
+"""WRN-28-10 with dropout on CIFAR-10 (Zagoruyko & Komodakis 2016), but for a cosine in the place of
+drops. `partial` is how a network's own fields are set.
+
+python launch.py --config configs/wideresnet.py --device gpu --precision bf16
+On a GPU, TIME. The paper's accuracy after as many epochs is 96.1 %; not measured here.
+"""
+
+from functools import partial
+
+from engine.config import Config, Hyper
+from models.wideresnet import WideResNet
+
+config = Config(dataset="cifar10", model=partial(WideResNet, depth=28, width=10, dropout=0.3),
+                optimizer="sgd", nesterov=True, schedule="warmup_cosine", epochs=200,
+                batch_size=128, flip=True, crop_padding=4)
+hyper = Hyper(learning_rate=0.1, momentum=0.9, weight_decay=5e-4)
