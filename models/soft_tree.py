@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-STEPS = 16  # of Newton's method: the first ones halve the way, which begins at most √F times too far
+STEPS = 16  # of Newton's method: the first ones halve the way, then the digits double
 
 
 def _threshold(x: Array) -> Array:
