@@ -10,5 +10,5 @@ from functools import partial
 from engine.config import Config, Hyper
 from models.soft_tree import SoftTree
 
-config = Config(dataset="breast_cancer", model=partial(SoftTree, trees=64, depth=4), epochs=40)
+config = Config(dataset="breast_cancer", model=partial(SoftTree, trees=64, depth=4), epochs=20)
 hyper = Hyper(learning_rate=0.01)

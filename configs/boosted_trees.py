@@ -1,6 +1,6 @@
 """Gradient-boosted trees by XGBoost: a start for tables of any kind.
 
-python launch.py --config configs/xgboost.py --dataset breast_cancer
+python launch.py --config configs/boosted_trees.py --dataset breast_cancer
 pip install 'flaxmill[trees]' first. 100 rounds at a rate of 0.05, small trees, each of a share of
 the rows and each split among half of the features. On two cores of a CPU, TIME; accuracy over five
 folds SCORE_XGB (docs/results.md has other sets).
