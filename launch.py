@@ -70,7 +70,7 @@ def _carry_out(command: "flags.Command") -> int:
         from engine import run
 
         run.fit(*request, resume=command.resume, show_memory=command.memory,
-                profiled=command.profile)
+                profiled=command.profile, importances=command.importances)
     return 0
 
 

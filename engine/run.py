@@ -26,7 +26,7 @@ from engine.optim.schedules import schedule
 from engine.place import Place
 from engine.programs import memory, profile
 from engine.programs.compile import Programs, naming_a_batch_that_fits, programs
-from engine.report import page
+from engine.report import importance, page
 from engine.report import run as report
 from engine.request import Request
 from engine.scores import threshold
@@ -47,7 +47,7 @@ PROFILED = 20
 def fit(
     config: Config, hyper: Any = None, place: Place | None = None, data: Any = None,
     resume: str | Path = "", loggers: Sequence[Logger] = (), show_memory: bool = False,
-    profiled: bool = False, quiet: bool = False,
+    profiled: bool = False, quiet: bool = False, importances: bool = False,
 ) -> Run:
     """Train, evaluate and report, in a folder of the run's own, as the command line does.
 
@@ -56,7 +56,8 @@ def fit(
     floats, taken as they are, [N, ...] of 2 to 5 dimensions. `resume` is the folder of a run to go
     on with. Each of `loggers` is called with each epoch's row; a true answer is a reason to stop.
     `show_memory` prints the training program's memory plan before it runs; `profiled` traces some
-    steps into the run's folder first.
+    steps into the run's folder first. `importances` shuffles a table's columns one by one after the
+    training, to see what the score rests on.
     Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
     config = bring.absolute(config)
@@ -69,6 +70,8 @@ def fit(
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
         ready = begun(setup(request, host), str(resume))
+        if importances:
+            importance.check(ready)
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),
           Interruption() as interruption, contextlib.ExitStack() as held):
         path = Path(processes.first_tells(lambda: _folder(ready, str(resume), held)))
@@ -93,7 +96,7 @@ def fit(
             )
             state = training.run(state)
         with watched(training.stuck_after):
-            best, metrics = _conclude(training, state, saved)
+            best, metrics = _conclude(training, state, saved, importances)
             processes.all_agree(True)  # nobody leaves while the first one draws
     train = ready.data.train
     learner = threshold.kept(ready.learner, path, metrics)
@@ -181,9 +184,10 @@ def _write_profile(
 
 
 def _conclude(
-    training: Training, state: State, saved: dict[str, Any]
+    training: Training, state: State, saved: dict[str, Any], importances: bool
 ) -> tuple[State, dict[str, Any]]:
-    """The best state and metrics.json's content; it, the plots and report.html written."""
+    """The best state and metrics.json's content; it, importances.json, the plots and report.html
+    written."""
     ready, compiled, path = training.ready, training.programs, training.path
     evaluate = None if state.average else compiled.evaluate  # which is of a pair
     scores, examples = judged(ready, state.model, evaluate)
@@ -201,6 +205,7 @@ def _conclude(
     if best.average:
         raw = numbers(task.summarise(judged(ready, best.variables)[1], names))
         scores |= {"weights": "averaged", "raw": raw}
+    rests_on = importance.found(ready, best.model, importances)
     if not processes.first_process():
         return best, scores
     train, say = ready.data.train, ready.host.console.print
@@ -216,6 +221,8 @@ def _conclude(
         "seconds_train": sum(row["seconds"] for row in history), "device": saved["device"],
     }
     files.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
+    if rests_on:
+        files.replace(path / importance.FILE, json.dumps(rests_on, indent=2) + "\n")
     kind = "images" if len(train.input_shape) == 3 else "examples"
     say(f"{scores['split']}: {task.line(scores)}; epoch {epoch} of {len(history)}, the best"
         + (f"; {speed:,.0f} {kind}/s" if speed else ""))
@@ -229,7 +236,8 @@ def _conclude(
             + ("; more --workers, faster storage or smaller files would help" * (share > MUCH)))
     with page.spared("the report"):
         report.write(path, saved, history, scores,
-                     lambda: task.shown(scores, examples, ready.dataset.classes))
+                     lambda: task.shown(scores, examples, ready.dataset.classes),
+                     lambda: importance.drawn(rests_on))
         say(f"report: {path / 'report.html'}")
     return best, scores
 

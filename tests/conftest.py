@@ -29,6 +29,7 @@ TWO_DEVICES = forced(2)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, and every child after it
 os.environ |= TWO_DEVICES
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["OMP_NUM_THREADS"] = "1"  # XGBoost's wait for each other by spinning
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it, and so share what it holds
     _SHARED_CACHE = tempfile.TemporaryDirectory(prefix="flaxmill-tests-")
     os.environ["XDG_CACHE_HOME"] = _SHARED_CACHE.name

@@ -20,13 +20,13 @@ def bisected(x: np.ndarray) -> np.ndarray:
     return np.square(np.maximum(half - tau, 0))
 
 
-@pytest.mark.parametrize("count", [1, 64])
+@pytest.mark.parametrize("count", [1, 64, 4000])
 def test_entmax_is_what_a_bisection_finds(count):
     scale = np.repeat(np.float32([0.01, 1, 5, 1000]), 10)[:, None]
     x = np.random.default_rng(count).normal(size=(40, count)).astype(np.float32) * scale
     p = np.asarray(jax.jit(entmax15)(x))
     np.testing.assert_allclose(p, np.stack([bisected(row) for row in x]), atol=2e-6)
-    np.testing.assert_allclose(p.sum(-1), 1, atol=2e-6)
+    np.testing.assert_allclose(p.sum(-1), 1, atol=1e-5)
 
 
 def test_entmaxs_gradient_is_the_bisections_slope():

@@ -55,6 +55,8 @@ OPTIONS = {
     "summary": Option(False, "print the model's layers and stop", ("train",)),
     "memory": Option(False, "print the compiled program's memory plan before it runs", ("train",)),
     "profile": Option(False, "trace some steps first, and print where their time goes", ("train",)),
+    "importances": Option(False, "of a table: what shuffling each column costs, after training",
+                          ("train",)),
     "json": Option(False, "doctor and eval: print for machines", ("doctor", "eval")),
 }
 SEARCH = {"sweep" if name == "axes" else name:
@@ -87,6 +89,7 @@ class Command(NamedTuple):
     summary: bool
     memory: bool
     profile: bool
+    importances: bool
     json: bool
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from engine.config import AUTO, NETWORKS, TASKS, Config, is_ours
 from engine.errors import RequestError, one_line, unknown
+from engine.learners.trees import values_of
 
 MOST_WRITTEN = 300  # characters
 _OURS = {"model": (NETWORKS, "models"), "task": (TASKS, "engine.tasks")}
@@ -131,7 +132,8 @@ def called(what: str, function: Callable, handed: dict[str, Any]) -> Any:
 
 def losses_of(model: Any) -> tuple[str, ...]:
     """The losses that make a network of ours what it is, the default first: svm's; else ()."""
-    return getattr(value("model", model), "losses", ()) if is_ours(model) else ()
+    network = is_ours(model) and not values_of(model)
+    return getattr(value("model", model), "losses", ()) if network else ()
 
 
 def task(config: Config) -> Any:

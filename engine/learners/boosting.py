@@ -36,8 +36,8 @@ _OBJECTIVES = {
 
 
 class _Kept:
-    """What the host need not make again: the examples as XGBoost has them, and the newest booster
-    beside its bytes. Forgetting it changes nothing."""
+    """What the host need not make again: the examples as XGBoost has them, of the two newest
+    subsets, and the newest booster beside its bytes. Forgetting it changes nothing."""
 
     def __init__(self) -> None:
         self._matrices: dict[tuple[int, int], tuple[Subset, xgboost.DMatrix]] = {}
@@ -48,6 +48,8 @@ class _Kept:
         key = id(subset.split.inputs), id(subset.rows)
         if key not in self._matrices:
             weights = np.array(class_weights, np.float32)[subset.targets] if class_weights else None
+            while len(self._matrices) > 1:
+                self._matrices.pop(next(iter(self._matrices)))
             made = xgboost.DMatrix(_flat(subset.split.inputs, np.asarray(subset.rows)),
                                    subset.targets, weight=weights)
             self._matrices[key] = subset, made  # the subset lives on, and so its ids are its own
@@ -174,7 +176,6 @@ class Boosting(Learner):
         return told.reshape(len(inputs), self.num_outputs)
 
     def gain(self, variables: Any, features: int) -> np.ndarray:
-        """How much each feature's splits gained on average, shares of 1, float64 [F]."""
         booster = self.kept.booster(variables, self.device)
         found = booster.get_score(importance_type="gain")
         gain_F = np.array([found.get(f"f{at}", 0.0) for at in range(features)], np.float64)

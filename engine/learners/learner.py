@@ -81,6 +81,11 @@ class Learner(Protocol):
         return patience.stops([row[watched.name] for row in history], lengths.epoch, watched,
                               lengths.patience, self.config.min_delta)
 
+    def gain(self, variables: Any, features: int) -> Any:
+        """How much splits by each flat feature gained on average, shares of 1, float64 [F]; None of
+        what has no splits."""
+        return None
+
 
 def jitted(learner: Learner, function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     """A function of the learner's, by jax.jit where it is traced."""

@@ -196,3 +196,16 @@ def labels(names: Sequence[str], scores: dict[str, list[float]]) -> bytes:
           f"the {LABELS // 2} highest and lowest of {len(names)} labels")
     panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return png(drawn)
+
+
+def bars(values: dict[str, float], deviations: Sequence[float]) -> bytes:
+    """Horizontal bars by name, the first on top, each with its deviation."""
+    drawn = figure(7.5, 0.9 + 0.32 * max(3, len(values)))
+    panel = drawn.subplots()
+    names = [plain(short(name)) for name in values]
+    panel.barh(range(len(names)), [*values.values()], xerr=deviations, color=TRAINING,
+               ecolor=VALIDATION)
+    panel.set_yticks(range(len(names)), names)
+    panel.invert_yaxis()
+    dress(panel)
+    return png(drawn)

@@ -68,14 +68,15 @@ def _again(run_dir: Path, saved: dict[str, Any]) -> str:
 
 def write(
     run_dir: Path, saved: dict[str, Any], history: list[dict[str, Any]], metrics: dict[str, Any],
-    show: Callable[[], Shown],
+    show: Callable[[], Shown], more: Callable[[], Sequence[tuple[str, str, bytes]]] = tuple,
 ) -> None:
     """curves.png, the task's pictures and report.html into `run_dir`.
 
     `saved` is config.json's content, `history` its epochs' rows, `metrics` metrics.json's; `show`
-    draws what the task has to show.
+    draws what the task has to show, `more` other pictures.
     """
     shown, asked, speed = show(), saved["config"], metrics["examples_per_second"]
+    shown = shown._replace(pictures=[*shown.pictures, *more()])
     curves = pictures.curves(history, shown.names)
     cost = [("examples a second", f"{speed:,.0f}" if speed else "–"),
             ("training", f"{metrics['seconds_train']:.1f} s"),

@@ -1,0 +1,108 @@
+"""What a model's predictions rest on: columns shuffled one by one, and what trees' splits gained.
+N: examples, F: features."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.data import Subset, whole
+from engine.devices import mesh
+from engine.errors import RequestError
+from engine.learners.learner import Learner, jitted
+from engine.report import pictures
+from engine.sources.columns import Columns
+from engine.sources.dataset import Split
+
+if TYPE_CHECKING:
+    from engine.setup import Setup
+
+FILE = "importances.json"
+REPEATS, SEED = 5, 0
+SHOWN = 10  # of a plot
+
+
+def check(ready: "Setup") -> None:
+    """Raise RequestError for what has no columns, or none in memory."""
+    shape = ready.data.train.input_shape
+    if len(shape) != 1:
+        raise RequestError("--importances shuffles a table's columns, and the inputs are "
+                           f"{' × '.join(map(str, shape))}: leave it out.")
+    if ready.stream:
+        raise RequestError(f"--importances shuffles columns that lie in memory, and the set is "
+                           f"streamed ({ready.stream.reason}): leave it out.")
+
+
+def grouped(columns: Columns | None, features: int) -> dict[str, list[int]]:
+    """The features that each column became; of arrays each one, by its number."""
+    if columns is None:
+        return {str(at): [at] for at in range(features)}
+    found, at = {}, 0
+    for column in columns.columns:
+        found[column.name] = list(range(at, at + len(column.names)))
+        at += len(column.names)
+    return found
+
+
+def permuted(
+    learner: Learner, variables: Any, subset: Subset, groups: dict[str, list[int]],
+    repeats: int = REPEATS, seed: int = SEED, where: Any = None,
+) -> dict[str, dict[str, float]]:
+    """By how much the task's score falls (or its error rises) where a column of `subset` is
+    shuffled: mean and standard deviation over the repeats, by column. Breiman 2001, as
+    scikit-learn's permutation_importance draws it: every column by the same shuffles."""
+    task, evaluate = learner.task, jitted(learner, learner.evaluate)
+    inputs_NxF = np.asarray(subset.split.inputs)[np.asarray(subset.rows)]
+
+    def score(inputs: np.ndarray) -> float:
+        examples = whole(Split(inputs, subset.targets))
+        if where is not None:
+            examples = mesh.put(examples, where)
+        sums = evaluate(variables=variables, subset=examples)
+        value = float(task.row(task.judged_tally(sums))[task.score])
+        return value if task.higher else -value
+
+    baseline, found = score(inputs_NxF), {}
+    draw = np.random.RandomState(seed).randint(np.iinfo(np.int32).max + 1)
+    for name, features in groups.items():
+        shuffle, order_N = np.random.RandomState(draw), np.arange(len(inputs_NxF))
+        inputs, falls = inputs_NxF.copy(), []
+        for _ in range(repeats):
+            shuffle.shuffle(order_N)
+            inputs[:, features] = inputs[order_N][:, features]
+            falls.append(baseline - score(inputs))
+        found[name] = {"mean": float(np.mean(falls)), "std": float(np.std(falls))}
+    return dict(sorted(found.items(), key=lambda item: -item[1]["mean"]))
+
+
+def found(ready: "Setup", variables: Any, asked: bool) -> dict[str, Any]:
+    """importances.json's content: what trees' splits gained, and, where it is `asked` for, what
+    shuffled columns of the validation examples cost. {} where there is neither."""
+    shape = ready.data.train.input_shape
+    content: dict[str, Any] = {}
+    if (gain_F := ready.learner.gain(variables, int(np.prod(shape)))) is not None:
+        names = ready.columns.names if ready.columns else \
+            [",".join(map(str, at)) for at in np.ndindex(*shape)]
+        content["gain"] = dict(sorted(zip(names, gain_F.tolist(), strict=True),
+                                      key=lambda item: -item[1]))
+    if asked:
+        content |= {"score": ready.task.score, "repeats": REPEATS, "permutation": permuted(
+            ready.learner, variables, ready.data.validation,
+            grouped(ready.columns, shape[0]), where=ready.everywhere)}
+    return content
+
+
+def drawn(content: dict[str, Any]) -> list[tuple[str, str, bytes]]:
+    """The report's pictures of the ten that matter most: file name, heading, PNG."""
+    made = []
+    if permutation := content.get("permutation"):
+        top = dict(list(permutation.items())[:SHOWN])
+        made.append((
+            "permutation.png", f"Importances: change of the validation {content['score']} for the "
+            f"worse where a column is shuffled, the mean of {content['repeats']} and its deviation",
+            pictures.bars({k: v["mean"] for k, v in top.items()}, [v["std"] for v in top.values()]),
+        ))
+    if gain := content.get("gain"):
+        top = dict(list(gain.items())[:SHOWN])
+        made.append(("gain.png", "Gain: what splits by each feature gained on average, shares of 1",
+                     pictures.bars(top, [0.0] * len(top))))
+    return made
