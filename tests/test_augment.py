@@ -30,6 +30,7 @@ from engine.augmentations import (
     rotation,
     suited,
 )
+from engine.checks import check
 from engine.config import Config, Hyper, durations
 from engine.data import Subset
 from engine.errors import RequestError
@@ -291,6 +292,7 @@ OPERATED = quickly(randaugment.apply)
 COUNT = len(randaugment.OPERATIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("magnitude", [10, 5, 0])
 def test_randaugments_operations_are_pillows(magnitude):
     """To a level and a half of 255: Pillow rounds on the way. 0 changes nothing but by two."""
@@ -608,6 +610,24 @@ def test_colours_are_of_pictures_from_0_to_1():
 def test_numbers_are_not_mixed(name):
     with pytest.raises(RequestError, match=f"--{name} 0.2 mixes labels, and task regression"):
         suits((8, 8, 3), hyper=Hyper(**{name: 0.2}), task="regression")
+
+
+@pytest.mark.parametrize("said, asked", [
+    ("--mixup -0.1: type a finite number of 0 or more", {"mixup": -0.1}),
+    ("--contrast nan: type a finite", {"contrast": float("nan")}),
+    ("--rotation 181: type 180 or less", {"rotation": 181}),
+    ("--hue 0.6: type 0.5 or less", {"hue": 0.6}),
+    ("--erasing 1.5: type 1 or less", {"erasing": 1.5}),
+    ("--cutout 2.5: type a whole number of pixels", {"cutout": 2.5}),
+    ("--magnitude 9 has no effect without RandAugment: type --randaugment 2", {"magnitude": 9}),
+    ("--magnitude 11: type 10 or less", {"magnitude": 11, "randaugment": 1}),
+    ("--randaugment -1: type 0 or more", {"randaugment": -1}),
+    ("--mixup mixes numbers, and --embed makes codes", {"mixup": 0.2, "embed": True}),
+])
+def test_what_cannot_be_meant(said, asked):
+    static = {name: asked.pop(name) for name in ("randaugment", "embed") if name in asked}
+    with pytest.raises(RequestError, match=said):
+        check(Config(**static), Hyper(**asked))
 
 
 def test_a_swept_cutout_is_judged_for_every_run():

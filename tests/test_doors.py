@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -15,7 +16,7 @@ from conftest import Tiny
 from PIL import Image
 
 import launch
-from engine import Config, Hyper, RequestError, evaluate, fit, load, partition, train
+from engine import Config, Hyper, RequestError, Task, evaluate, fit, load, partition, train
 from engine.config import Durations
 from engine.doors import bring
 from engine.sources import arrays
@@ -75,6 +76,9 @@ WRONG = {
     "another dtype": ("augment", "def Mine(key, x): return x.astype(int)",
                       "gives int32 .* float32"),
     "no arrays": ("augment", "def Mine(key, x): pass", "gives NoneType for inputs of float32"),
+    "other targets": ("augment", "def Mine(key, x, targets): return x, targets[:1]",
+                      r"gives int32 \(1,\) for targets of int32 \(2,\): give targets of the same "
+                      r"shape and dtype, or float32 \(2, 10\)"),
     "an augmentation's arguments": ("augment", "def Mine(x): return x",
                                     r"takes 1 .* 2 were given. It is called with \(key, inputs\)"),
     "an augmentation that raises": ("augment", "def Mine(key, x):\n    return x + nope",
@@ -153,6 +157,19 @@ X, Y = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32), np.aran
 HOLED = np.where(np.arange(40)[:, None] == 3, np.nan, X)
 
 
+class Own(Task):
+    """One of classes alone, which knows no shares of them."""
+
+    kind = "classes"
+
+    def loss(self, outputs, targets, hyper):
+        return -jnp.take_along_axis(jax.nn.log_softmax(outputs), targets[:, None], 1)[:, 0]
+
+
+def halved(key, inputs, targets):
+    return inputs, jax.nn.one_hot(targets, 4)
+
+
 class Mutable(nn.Module):
     """One with a set, which has no hash."""
 
@@ -176,6 +193,8 @@ class Mutable(nn.Module):
     ("task Tiny is a Tiny", {"task": Tiny()}, (X, Y)),
     ("--flip is for pictures, .* and the inputs are 6: leave it out", {"flip": True}, (X, Y)),
     ("--crop_padding 1 is for pictures", {"crop_padding": 1}, (X, Y)),
+    (r"task Own's loss: .* \(outputs, targets, hyper\), targets being mixed: float32 \[B, 4\]",
+     {"task": Own(), "augment": halved}, (X, Y)),
 ])
 def test_objects_that_are_refused(words, config, data, here):
     with pytest.raises(RequestError, match=words):

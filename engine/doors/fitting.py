@@ -114,7 +114,10 @@ def _task(
     task, what = learner.task, f"task {short(learner.config.task)}"
     cases = ("", hyper), (" where it is judged, of hyper None,", None)
     for (told, values), given in zip(cases, targets, strict=True):
-        with telling(f"{what}'s loss{told}", " It is called with (outputs, targets, hyper)."):
+        shares = f", targets being mixed: {given.dtype} [B, {given.shape[-1]}]" \
+            if given.shape != targets[1].shape else ""
+        instead = f" It is called with (outputs, targets, hyper){shares}."
+        with telling(f"{what}'s loss{told}", instead):
             loss = jax.eval_shape(task.loss, outputs, given, values)
         _of_each(f"{what}'s loss{told}", loss)
         with telling(f"{what}'s scores"):
