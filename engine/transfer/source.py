@@ -48,7 +48,7 @@ class Variables(Checkpoints):
         path = self.folder / str(step)
         record = read_record(path)
         keys = {name: ["".join(key) for key in _KEYS.findall(name)] for name in record.leaves}
-        there = self._reader.metadata(path / "state").item_metadata
+        there = ocp.StandardCheckpointHandler().metadata(path / "state").tree
         blank = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), there)
         tree = self._reader.restore(path / "state", args=ocp.args.StandardRestore(blank))
         read = {jax.tree_util.keystr(at, simple=True, separator="/"): x
