@@ -20,6 +20,7 @@ from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.doors.network import Begun, Linen
 from engine.errors import RequestError
+from engine.learners.trees import XGBoost
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
@@ -145,6 +146,7 @@ def test_a_resume_with_other_flags_names_the_way(here):
 
 @pytest.mark.parametrize("refused, said", [
     (lambda: check(Config(init_map="{}"), Hyper()), "--init_map has no effect without"),
+    (lambda: check(Config(init_from="a", model="xgboost"), XGBoost()), "--init_from has no effect"),
     (lambda: axis("init_from=a,b"), "start a sweep for each"),
     (lambda: train(Config(init_from="a"), Hyper(), None, None), "NNX module"),
 ])
@@ -199,6 +201,14 @@ class Flat(nn.Module):
     @nn.compact
     def __call__(self, x):
         return nn.Dense(self.num_classes, name="only")(x.reshape(len(x), -1))
+
+
+@pytest.mark.slow
+def test_averaged_weights_are_what_is_taken(here):
+    first = trained("a", hyper=Hyper(learning_rate=0.1, ema_decay=0.9), epochs=2)
+    begun = trained("b", init_from="a")
+    assert "Dense_0/kernel" in equal(first.state.model, begun.state.variables)
+    assert "Dense_0/kernel" not in equal(first.state.variables, begun.state.variables)
 
 
 @pytest.mark.slow
