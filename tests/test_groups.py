@@ -26,6 +26,7 @@ RNG = np.random.default_rng(0)
 PARAMS = {layer: {"kernel": RNG.normal(size=(2, 2)).astype("f4"),
                   "bias": RNG.normal(size=2).astype("f4")}
           for layer in ("Conv_0", "Conv_1", "head")}
+PARAMS["Conv_1"]["bias"][0] = -0.0  # to which 0 can't be added
 
 
 def ours(config: Config, hyper: Hyper, steps: int, peak: float | None = None):
@@ -94,14 +95,13 @@ def test_groups_are_pytorchs(name, theirs, values, same_there, unfreeze):
     for step in (0, 5, 6, 9):
         jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-6), got[step],
                      want[step])
-    same = [np.array_equal(got[step]["Conv_1"]["bias"], PARAMS["Conv_1"]["bias"])
+    same = [got[step]["Conv_1"]["bias"].tobytes() == PARAMS["Conv_1"]["bias"].tobytes()
             for step in range(10)]
     assert same == [True] * 6 + [False] * 4
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_what_is_frozen_keeps_its_bits_and_has_no_moments(name, monkeypatch):
-    monkeypatch.setitem(PARAMS["Conv_0"], "bias", np.float32([-0.0, np.pi]))
+def test_what_is_frozen_keeps_its_bits_and_has_no_moments(name):
     config = Config(optimizer=name, freeze="Conv_*")
     hyper = Hyper(learning_rate=0.1, weight_decay=0.1, clip_norm=1.0, momentum=0.9)
     got, state = ours(config, hyper, 2)
