@@ -20,7 +20,7 @@ from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.doors.network import Begun, Linen
 from engine.errors import RequestError
-from engine.learners.trees import XGBoost
+from engine.learners import trees
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
@@ -146,13 +146,17 @@ def test_a_resume_with_other_flags_names_the_way(here):
 
 @pytest.mark.parametrize("refused, said", [
     (lambda: check(Config(init_map="{}"), Hyper()), "--init_map has no effect without"),
-    (lambda: check(Config(init_from="a", model="xgboost"), XGBoost()), "--init_from has no effect"),
     (lambda: axis("init_from=a,b"), "start a sweep for each"),
     (lambda: train(Config(init_from="a"), Hyper(), None, None), "NNX module"),
 ])
 def test_what_nothing_would_use_is_refused(refused, said):
     with pytest.raises(RequestError, match=said):
         refused()
+
+
+def test_trees_begin_with_nothing():
+    said = trees.wrong(Config(init_from="a", model="xgboost"), trees.XGBoost())
+    assert next(said).startswith("--init_from has no effect with --model xgboost")
 
 
 STILL = Hyper(learning_rate=0.0)  # of sgd: a run ends as it began
