@@ -75,7 +75,7 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
         if name == "period_factor" and value < 1:
             yield f"--period_factor {value}: type a number of 1 or more."
     if found := groups.asked(config.freeze, config.unfreeze, config.rate):
-        yield from _of_groups(found, config.epochs, not is_named(config.optimizer), hyper)
+        yield from _of_groups(found, not is_named(config.optimizer), hyper)
     if config.microbatch and config.batch_size % config.microbatch:
         yield f"--microbatch {config.microbatch} does not divide --batch_size {config.batch_size}."
     if config.embed and getattr(hyper, "mixup", None) is not None:
@@ -83,19 +83,15 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
                "nothing: leave one of them out.")
 
 
-def _of_groups(found: groups.Groups, epochs: int, own: bool, hyper: Any) -> Iterator[str]:
+def _of_groups(found: groups.Groups, own: bool, hyper: Any) -> Iterator[str]:
     """What --freeze, --unfreeze and --rate can't mean, whatever the network."""
-    for glob, after, _ in found.late:
-        if after >= epochs:
-            yield (f"--unfreeze {glob}={after:g}ep: the run of {epochs} epochs ends before: "
-                   "type less, or more --epochs.")
     if found.late and own:
         yield ("--unfreeze knows no optimizer of your own, whose steps would count from there: "
                "leave it out.")
     rate = getattr(hyper, "learning_rate", 0)
     absolute = next((rule for rule in found.rates if rule.absolute), None)
     if absolute and isinstance(rate, float | int) and not rate:
-        yield (f"--rate {absolute.glob}={absolute.value:g} is a rate of its own, and there is no "
+        yield (f"--rate {absolute.glob}={absolute.value} is a rate of its own, and there is no "
                "learning_rate above 0 that it would be a multiple of: type one, or 0.1x.")
 
 

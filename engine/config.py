@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.learners.trees import TREES
-from engine.optim import lengths, schedules
+from engine.optim import groups, lengths, schedules
 from engine.optim.lengths import LENGTH, Duration, Durations, durations
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
@@ -86,7 +86,7 @@ class Config:
                                    ("off", "f1", "balanced_accuracy", "youden"), traced=False)
     optimizer: Any = option("adam", "the optimizer", tuple(OPTIMIZERS), brought=True)
     freeze: str = option("", "parameters that stay as they are, by path: 'Conv_*,Dense_0/bias'")
-    unfreeze: str = option("", "parameters that begin to learn after so many epochs: 'Conv_1=2ep'")
+    unfreeze: str = option("", "parameters that begin to learn later: 'Conv_1=2ep,Conv_0=300st'")
     rate: str = option("", "learning rates by path, a multiple or a rate of its own: "
                        "'Conv_*=0.1x,Dense_1=0.001'")
     nesterov: bool = option(False, "Nesterov's momentum, for sgd and rmsprop")
@@ -132,8 +132,10 @@ class Config:
         """Of its durations, those that are asked for and used, each with its flag's name."""
         named = [(name, getattr(self, name)) for name in DURATIONS]
         named += [("milestones", value) for value in lengths.listed(self.milestones)]
-        return [(name, value) for name, value in named if value
+        used = [(name, value) for name, value in named if value
                 and (name in WHATEVER or self.schedule in schedules.users(LENGTH.get(name, name)))]
+        asked = groups.asked(self.freeze, self.unfreeze, self.rate)
+        return used + [("unfreeze", rule.value) for rule in (asked.late if asked else ())]
 
     @property
     def parts(self) -> "Parts":

@@ -112,7 +112,8 @@ def train_step(
     learned = _accumulated(learner, state, ready, hyper, dropout)
     tally = learned.tally
     gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), learned.gradient)
-    tx = optimizer(learner.config, patience.scaled(hyper, state.plateau), durations)
+    peak = getattr(hyper, "learning_rate", None)
+    tx = optimizer(learner.config, patience.scaled(hyper, state.plateau), durations, peak)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)
     params, step = optax.apply_updates(state.params, updates), state.step + 1
     bad = ~jnp.isfinite(tally.loss_sum) & (state.diverged_at < 0)

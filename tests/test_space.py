@@ -235,7 +235,8 @@ def test_a_copied_value_moves_a_fifth_and_stays_sound():
     assert perturbed("momentum", 0.5, up=True) == pytest.approx(0.6)
     assert perturbed("momentum", 0.9, up=True) == 0.999
     for name in Hyper._fields:
-        config = Config(optimizer=(users(name) or ["adam"])[0])
+        config = Config(optimizer=(users(name) or ["adam"])[0],
+                        loss="focal" if name == "focal_gamma" else "")
         for up, value in itertools.product((True, False), (1e-6, 0.3, 0.9, 0.999)):
             moved = perturbed(name, value, up)
             check(config, Hyper()._replace(**{name: moved}))

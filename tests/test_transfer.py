@@ -20,6 +20,7 @@ from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.doors.network import Begun, Linen
 from engine.errors import RequestError
+from engine.learners import trees
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
@@ -153,6 +154,11 @@ def test_what_nothing_would_use_is_refused(refused, said):
         refused()
 
 
+def test_trees_begin_with_nothing():
+    said = trees.wrong(Config(init_from="a", model="xgboost"), trees.XGBoost())
+    assert next(said).startswith("--init_from has no effect with --model xgboost")
+
+
 STILL = Hyper(learning_rate=0.0)  # of sgd: a run ends as it began
 PLACE = partial(Place, device="cpu")
 
@@ -199,6 +205,14 @@ class Flat(nn.Module):
     @nn.compact
     def __call__(self, x):
         return nn.Dense(self.num_classes, name="only")(x.reshape(len(x), -1))
+
+
+@pytest.mark.slow
+def test_averaged_weights_are_what_is_taken(here):
+    first = trained("a", hyper=Hyper(learning_rate=0.1, ema_decay=0.9), epochs=2)
+    begun = trained("b", init_from="a")
+    assert "Dense_0/kernel" in equal(first.state.model, begun.state.variables)
+    assert "Dense_0/kernel" not in equal(first.state.variables, begun.state.variables)
 
 
 @pytest.mark.slow

@@ -201,7 +201,10 @@ def test_a_run_with_weights_is_one_with_them_in_the_task(here):
     named = dict(zip(run.classes, own, strict=True))
     again = fit(dataclasses.replace(config, class_weights=named), Hyper(focal_gamma=1.5),
                 Place(run_dir="b", device="cpu"), (x, y), quiet=True)
+    streamed = fit(config, Hyper(focal_gamma=1.5), Place(run_dir="c", device="cpu", stream=True),
+                   (x, y), quiet=True)
     assert len({*own}) > 1
+    jax.tree.map(np.testing.assert_array_equal, run.state, streamed.state)
     jax.tree.map(np.testing.assert_array_equal, run.state, again.state)
     saved = record.read(here / "b/config.json", config).request.config
     assert saved.class_weights == Config(class_weights=named).class_weights

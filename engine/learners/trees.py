@@ -55,7 +55,7 @@ WHOLE = "max_depth", "max_leaves", "max_bin", "num_parallel_tree"  # numbers
 # Of the fields that a network's program is compiled for, those that say what trees learn.
 _FOLLOWED = ("model", "task", "loss", "threshold", "epochs", "patience", "min_delta", "monitor",
              "class_weights")
-_OF_BATCHES = ("order_seed",)
+_OF_NETWORKS = "order_seed", "init_from", "init_map"
 
 
 def values_of(model: Any) -> Any:
@@ -79,7 +79,7 @@ def wrong(config: "Config", hyper: Any) -> Iterator[str]:
                f"{kind.__name__}(...).")
     idle = [f.name for f in dataclasses.fields(config)
             if getattr(config, f.name) != f.default and f.name not in _FOLLOWED
-            and (f.compare or f.name in _OF_BATCHES)]
+            and (f.compare or f.name in _OF_NETWORKS)]
     if idle:
         shown = " and ".join(f"--{name}" for name in idle)
         yield (f"{shown} {'have' if idle[1:] else 'has'} no effect with --model {word}, which "

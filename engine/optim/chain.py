@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from engine.config import Config, Durations
 
 
-def optimizer(config: "Config", hyper: Any, durations: "Durations") -> Any:
+def optimizer(
+    config: "Config", hyper: Any, durations: "Durations", peak: float | None = None
+) -> Any:
     """Clipping, weight decay and the named optimizer; or the user's function of (hyper, durations),
     whose chain is taken as it is; of each group of parameters, where --freeze, --unfreeze or --rate
-    ask for some. An optax.GradientTransformation."""
+    ask for some. An optax.GradientTransformation. `peak` is the learning rate of the run where a
+    plateau has lowered the one of `hyper`."""
     asked = groups.asked(config.freeze, config.unfreeze, config.rate)
-    rate, epoch = getattr(hyper, "learning_rate", None), durations.epoch
+    rate = getattr(hyper, "learning_rate", None) if peak is None else peak
+    epoch = durations.epoch
     if not is_named(config.optimizer):
         from engine.doors import bring
 

@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from engine.errors import RequestError, unknown
+from engine.optim import lengths
 from engine.optim.late import optax
+from engine.optim.lengths import Duration
 
 NEVER = math.inf
 
 
 class Rule(NamedTuple):
     """A glob and its value as typed: of --rate a multiple of the rate or, `absolute`, a rate; of
-    --unfreeze epochs."""
+    --unfreeze a duration."""
 
     glob: str
-    value: float
+    value: Duration
     absolute: bool = False
 
 
@@ -38,11 +40,16 @@ def asked(freeze: str, unfreeze: str, rate: str) -> Groups | None:
     if not (freeze or unfreeze or rate):
         return None
     frozen = tuple(_words("freeze", freeze, "Conv_*,Dense_0/bias"))
-    late = [_rule("unfreeze", word, "Conv_1=2ep", ("ep", "")) for word in
+    late = [_rule("unfreeze", word, "Conv_1=2ep or Conv_1=300st", lengths.duration) for word in
             _words("unfreeze", unfreeze, "Conv_1=2ep")]
-    rates = [_rule("rate", word, "Conv_*=0.1x or Dense_1=0.001", ("x", "")) for word in
+    rates = [_rule("rate", word, "Conv_*=0.1x or Dense_1=0.001", _number) for word in
              _words("rate", rate, "Conv_*=0.1x")]
     return Groups(frozen, tuple(late), tuple(rates))
+
+
+def _number(text: str) -> float:
+    """0.1 of 0.1x, and of 0.1."""
+    return float(text.removesuffix("x"))
 
 
 def _words(flag: str, text: str, example: str) -> list[str]:
@@ -52,17 +59,16 @@ def _words(flag: str, text: str, example: str) -> list[str]:
     return words
 
 
-def _rule(flag: str, word: str, example: str, units: tuple[str, str]) -> Rule:
+def _rule(flag: str, word: str, example: str, value_of: Callable[[str], Duration]) -> Rule:
     glob, _, text = word.rpartition("=")
-    unit = units[0] if text.endswith(units[0]) else ""
     try:
-        value = float(text.removesuffix(unit))
+        value = value_of(text)
     except ValueError:
         value = NEVER
-    if not (glob and 0 < value < NEVER):
+    if not (glob and (lengths.is_steps(value) or 0 < float(value) < NEVER)):
         raise RequestError(f"--{flag} {word}: type a parameter's path and a finite number above 0, "
                            f"such as {example}.")
-    return Rule(glob, value, absolute=flag == "rate" and not unit)
+    return Rule(glob, value, absolute=not text.endswith("x"))
 
 
 def named(glob: str, path: str) -> bool:
@@ -88,17 +94,16 @@ def _chosen(flag: str, glob: str, found: Iterable[str]) -> list[str]:
     return chosen
 
 
-def begins(groups: Groups, found: list[str]) -> dict[str, float]:
-    """After how many epochs each parameter begins to learn: 0 from the start on, or NEVER. Raises
-    RequestError for a glob that names none, and where nothing would learn."""
-    begin = dict.fromkeys(found, 0.0)
+def begins(groups: Groups, found: list[str]) -> dict[str, Duration]:
+    """When each parameter begins to learn: 0.0 from the start on, or NEVER. Raises RequestError for
+    a glob that names none, and where nothing would learn."""
+    begin: dict[str, Duration] = dict.fromkeys(found, 0.0)
     for glob in groups.frozen:
         begin |= dict.fromkeys(_chosen("freeze", glob, found), NEVER)
     for glob, epochs, _ in groups.late:
         begin |= dict.fromkeys(_chosen("unfreeze", glob, found), epochs)
-    if found and min(begin.values()) > 0:
-        first = min(begin.values())
-        when = "at all" if first == NEVER else f"in the first {first:g} epochs"
+    if found and all(begin.values()):
+        when = "at all" if {*begin.values()} == {NEVER} else "in the beginning"
         raise RequestError(f"--freeze and --unfreeze name every parameter, so that nothing would "
                            f"learn {when}: leave some out.")
     return begin
@@ -133,7 +138,7 @@ def grouped(
     def first(params: Any) -> Any:
         """Each parameter's first step; -1 for never."""
         begin = begins(groups, paths(params))
-        steps = {path: -1 if after == NEVER else round(after * epoch)
+        steps = {path: -1 if after == NEVER else lengths.in_steps(after, epoch)
                  for path, after in begin.items()}
         return by_path(params, steps, 0)
 
@@ -208,9 +213,10 @@ def told(groups: Groups | None, params: Any) -> list[str]:
         lines.append(f"freeze: {len(held)} of {len(found)} parameters stay as they are "
                      f"({sum(size[path] for path in held):,} of {sum(size.values()):,} numbers); "
                      "batch statistics follow the data all the same")
-    for after in sorted({*begin.values()} - {0, NEVER}):
+    for after in dict.fromkeys(value for value in begin.values() if value not in (0, NEVER)):
         several = [path for path in found if begin[path] == after]
-        lines.append(f"unfreeze: {', '.join(several)} after {after:g} epochs")
+        told = after if lengths.is_steps(after) else f"{after:g}ep"
+        lines.append(f"unfreeze: {', '.join(several)} after {told}")
     if multiples(groups, found, 1.0):
         lines.append("rate: " + ", ".join(
             f"{rule.glob} {rule.value:g}{'' if rule.absolute else ' times the others'}"

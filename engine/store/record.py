@@ -130,8 +130,9 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
     if differing:
         typed = " ".join(_typed(k, now[k]) for k in now
                          if was.get(k) != now[k] and k not in may_differ)
+        taken = file == "config.json" and not trees.values_of(request.config.model)
         another = f"begin a new run from what it has learned: --init_from {path} {typed}" \
-            if file == "config.json" else "start a new one in another --run_dir"
+            if taken else "start a new one in another --run_dir"
         raise RequestError(f"{path} holds a run with another configuration: {'; '.join(differing)}."
                            f" Leave these flags out to resume it, or {another}.")
     before = saved.content.get("fingerprint")

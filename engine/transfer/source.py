@@ -22,7 +22,7 @@ from engine.transfer.names import place_of
 
 _KEYS = re.compile(r"\['([^']*)'\]|\[(\d+)\]|\.(\w+)")  # of a path as a checkpoint's record has it
 MEANT = "classes", "columns", "input_dtype"
-_KEPT = "params", "batch_stats", "collections"  # of a State, the network's
+_KEPT = "params", "batch_stats", "collections", "average"  # of a State, the network's
 
 
 class Source(NamedTuple):
@@ -48,15 +48,17 @@ class Variables(Checkpoints):
         path = self.folder / str(step)
         record = read_record(path)
         keys = {name: ["".join(key) for key in _KEYS.findall(name)] for name in record.leaves}
-        there = self._reader.metadata(path / "state").item_metadata
+        there = ocp.StandardCheckpointHandler().metadata(path / "state").tree
         blank = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), there)
         tree = self._reader.restore(path / "state", args=ocp.args.StandardRestore(blank))
         read = {jax.tree_util.keystr(at, simple=True, separator="/"): x
                 for at, x in jax.tree_util.tree_leaves_with_path(tree)}
         arrays = {}
-        for name, parts in keys.items():
+        for name, parts in sorted(keys.items(), key=lambda found: found[1][0] == "average"):
             if parts[0] in _KEPT:
-                arrays[name_of(parts)] = found = read["/".join(parts)]
+                # Averaged weights take the place of the trained ones, as in predictions.
+                own = parts[1:] if parts[0] == "average" else parts
+                arrays[name_of(own)] = found = read["/".join(parts)]
                 if leaf(found) != record.leaves[name]:
                     raise ValueError(f"the checksum of {name} differs")
         return (step, record.digest(), arrays), record.seconds
