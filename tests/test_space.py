@@ -79,7 +79,7 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
 @pytest.mark.parametrize("words, said", [
     (["--sweep", "learning_rat=0.1"], "field to sweep 'learning_rat': did you mean learning_rate"),
     (["--sweep", "optimiser=sgd"], "did you mean optimizer"),
-    (["--sweep", "qqqq=1"], "choose from augment, b1, b2, batch_size"),
+    (["--sweep", "qqqq=1"], "choose from augment, average_from, b1, b2, batch_size"),
     (["--sweep", "=1"], "unknown field to sweep ''"),
     (["--sweep", "run_dir=here"], "unknown field to sweep 'run_dir'"),
     (["--sweep", "seed=1,2"], "--sweep seed: type --seeds 16 instead."),
@@ -234,8 +234,12 @@ def test_a_copied_value_moves_a_fifth_and_stays_sound():
     assert perturbed("learning_rate", 0.1, up=False) == pytest.approx(0.08)
     assert perturbed("momentum", 0.5, up=True) == pytest.approx(0.6)
     assert perturbed("momentum", 0.9, up=True) == 0.999
-    for name in Hyper._fields:
-        config = Config(optimizer=(users(name) or ["adam"])[0])
+    assert perturbed("period_factor", 1.1, up=False) == 1
+    courses = {"drop_factor": "step", "peak_at": "one_cycle"}
+    for name in (name for name in Hyper._fields if name != "period_factor"):
+        course = courses.get(name, "constant")
+        config = Config(optimizer=(users(name) or ["adam"])[0], schedule=course,
+                        milestones="3" * (course == "step"))
         for up, value in itertools.product((True, False), (1e-6, 0.3, 0.9, 0.999)):
             moved = perturbed(name, value, up)
             check(config, Hyper()._replace(**{name: moved}))

@@ -12,6 +12,7 @@ from engine.command import inputs, output, printing
 from engine.command.pictures import Pictures
 from engine.devices import choose
 from engine.errors import RequestError, visible
+from engine.errors import tell as told
 from engine.job.host import compute_on
 from engine.request import Request
 from engine.sources import image
@@ -59,6 +60,8 @@ def tell(
     if top and run.learner.task.kind == "numbers":
         raise RequestError(f"--top {top}: {path} predicts numbers, of which none is likelier than "
                            "another: leave it out.")
+    if run.state.average:
+        told(f"the averaged weights of {path}'s {checkpoint} checkpoint predict")
     views.seeing(run.learner, tta, shape)  # which may refuse it, before anything is written
     _predict(run, given.key, given.keys, given.batches(BATCH), top, file, tta)
 

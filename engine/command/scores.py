@@ -31,8 +31,9 @@ def tell(request: Request, checkpoint: str, as_json: bool, tta: str = "") -> Non
 def lines(scores: dict[str, Any]) -> list[str]:
     """The scores, those of each class, and which class was taken for which where they are few: of
     at most WIDEST cells each."""
+    weights = f"{scores['weights']} weights of the " if "weights" in scores else ""
     found = [f"{scores['num_examples']:,} examples of {visible(scores['split'], '')}, by the "
-             f"{scores['checkpoint']} checkpoint, of step {scores['step']:,}"
+             f"{weights}{scores['checkpoint']} checkpoint, of step {scores['step']:,}"
              + (f", --tta {scores['tta']}" if "tta" in scores else ""), ""]
     values = {name: value for name, value in numbers(scores).items() if name != "zero_division"}
     found += _table(["score", "value"], [*values.items()])
