@@ -19,13 +19,14 @@ from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.feed import epoch_order
+from engine.job.host import Host
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.setup import learner_of
 from engine.store.folder import history
-from engine.sweep import results, sweep
+from engine.sweep import group, results, sweep
 from engine.sweep.space import Search
 
 KEY = jax.random.key(5)
@@ -133,7 +134,7 @@ EVERYTHING = HYPER._replace(drop_factor=0.5)
 def test_a_run_of_all_that_stops_goes_on_and_stops_again(tmp_path, monkeypatch, capsys):
     """Interrupted within an epoch, resumed: the same bits and rows, the end at the same epoch."""
     data = {name: tuple(split) for name, split in SETS.items()}
-    config, hyper = ALL, EVERYTHING._replace(learning_rate=1.5)
+    config, hyper = replace(ALL, min_delta=0.6), EVERYTHING._replace(learning_rate=1.5)
     run = fit(config, hyper, place(tmp_path / "whole"), data)
     told = " ".join(capsys.readouterr().out.split())
     assert len(run.history) < 6 and "val_averaged_loss has not been better than" in told
@@ -154,11 +155,11 @@ def test_a_run_of_all_that_stops_goes_on_and_stops_again(tmp_path, monkeypatch, 
     same(trained.load(run.path, config, "last").state, last)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
     assert once_more.metrics["epoch"] == run.metrics["epoch"]
-    rates = [row["learning_rate"] for row in run.history]
-    assert rates[0] == 1.5 and rates[-1] in (1.5 * 0.5**n for n in range(1, 6))
     longer = fit(replace(config, patience=5), hyper, place(tmp_path / "parts"), data,
                  resume=tmp_path / "parts")
     assert len(longer.history) > len(run.history)
+    rates = [row["learning_rate"] for row in longer.history]
+    assert rates[0] == 1.5 and rates[-1] in (1.5 * 0.5**n for n in range(1, 6))
     with pytest.raises(RequestError, match="ema_decay was 0.9, now 0.5"):
         fit(config, hyper._replace(ema_decay=0.5), place(tmp_path / "parts"), data,
             resume=tmp_path / "parts")
@@ -197,8 +198,11 @@ def swept(path, config, hyper, *axes, resume="", **search):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [Tiny, Normed])
-def test_a_member_is_the_run_alone_where_it_stops_too(tmp_path, model):
-    """Each of the swept values, of runs that stop after epochs of their own."""
+def test_a_member_is_the_run_alone_where_it_stops_too(tmp_path, model, monkeypatch):
+    """To the bit, on one device: each of the swept values, of runs that stop after epochs of their
+    own."""
+    monkeypatch.setattr(Host, "spread", lambda *_: None)
+    monkeypatch.setattr(group, "over_runs", lambda *_: None)
     config = replace(ALL, model=model)
     data = {name: tuple(split) for name, split in SETS.items()}
     path = swept(tmp_path / "sweep", config, EVERYTHING, "learning_rate=0.02,1.5",
