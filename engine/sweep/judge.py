@@ -74,6 +74,8 @@ def perturbed(name: str, value: float, up: bool) -> float:
     moved = value * (1.2 if up else 0.8)
     if name == "period_factor":
         return max(moved, 1.0)
+    if name == "cutout":  # whole pixels, and a step at least
+        return float(math.ceil(moved) if up else math.floor(moved))
     return min(moved, 0.999 if name in BELOW_ONE else AT_MOST.get(name, moved))
 
 
