@@ -231,9 +231,7 @@ def settle(
     where = ready.everywhere
     ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)
                               for name in ("hyper", "root", "order")})
-    ready = choice.laid(ready)
-    averages.check(ready.state_shapes.average, ready.stream is not None)
-    return ready
+    return averages.checked(choice.laid(ready))
 
 
 def spread_of(request: Request, host: Host) -> Spread | None:

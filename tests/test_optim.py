@@ -144,10 +144,11 @@ def test_clipping_bounds_the_global_norm_and_leaves_a_smaller_one():
         ("constant", {0: 1, 99: 1}),
         ("linear", {0: 1, 25: 0.75, 100: 0}),
         ("cosine", {0: 1, 50: 0.5, 100: 0}),
+        ("one_cycle", {0: 1 / 25, 14.5: 13 / 25, 29: 1, 64: 0.500002, 99: 1 / 25e4}),
         ("warmup_cosine", {0: 1 / 11, 5: 6 / 11, 10: 1, 55: 0.5, 100: 0}),
     ],
 )
 def test_schedules_at_known_steps(name, known):
-    course = schedule(name, LENGTHS)
+    course = schedule(name, LENGTHS, Hyper())
     for step, value in known.items():
         np.testing.assert_allclose(course(jnp.float32(step)), value, atol=1e-6)

@@ -206,7 +206,6 @@ def test_predict_refuses_what_is_no_image(finished, tmp_path):
     [
         (("--batch_size", "5000"), 2, "larger than the 1437"),
         (("--image_size", "8"), 2, "does not fit 8 × 8"),
-        (("--model", "resnet20", "--microbatch", "50"), 2, "of resnet20 are those of the whole"),
         (("--validation_split", "tset"), 2, "did you mean test"),
         (("--run_dir", "/proc/nowhere"), 2, "/proc/nowhere"),
         (("--batch_size", "99"), 2, "2 devices can't share it: type 98 or 100"),

@@ -6,7 +6,7 @@ import pytest
 
 import launch as program
 from engine.checks import check
-from engine.config import BELOW_ONE, Config, Hyper
+from engine.config import AT_MOST, BELOW_ONE, Config, Hyper
 from engine.errors import RequestError
 from engine.optim.optimizers import users
 from engine.place import Place
@@ -79,7 +79,7 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
 @pytest.mark.parametrize("words, said", [
     (["--sweep", "learning_rat=0.1"], "field to sweep 'learning_rat': did you mean learning_rate"),
     (["--sweep", "optimiser=sgd"], "did you mean optimizer"),
-    (["--sweep", "qqqq=1"], "choose from augment, b1, b2, batch_size"),
+    (["--sweep", "qqqq=1"], "choose from augment, average_from, b1, b2, batch_size"),
     (["--sweep", "=1"], "unknown field to sweep ''"),
     (["--sweep", "run_dir=here"], "unknown field to sweep 'run_dir'"),
     (["--sweep", "seed=1,2"], "--sweep seed: type --seeds 16 instead."),
@@ -234,14 +234,17 @@ def test_a_copied_value_moves_a_fifth_and_stays_sound():
     assert perturbed("learning_rate", 0.1, up=False) == pytest.approx(0.08)
     assert perturbed("momentum", 0.5, up=True) == pytest.approx(0.6)
     assert perturbed("momentum", 0.9, up=True) == 0.999
-    for name in Hyper._fields:
-        config = Config(optimizer=(users(name) or ["adam"])[0],
-                        loss="focal" if name == "focal_gamma" else "")
+    assert perturbed("period_factor", 1.1, up=False) == 1
+    needed = {"drop_factor": {"schedule": "step", "period": 3}, "focal_gamma": {"loss": "focal"},
+              "peak_at": {"schedule": "one_cycle"}, "magnitude": {"randaugment": 2}}
+    assert [perturbed("cutout", 4.0, up) for up in (True, False)] == [5.0, 3.0]
+    for name in (n for n in Hyper._fields if n not in ("period_factor", "cutout")):
+        config = Config(optimizer=(users(name) or ["adam"])[0], **needed.get(name, {}))
         for up, value in itertools.product((True, False), (1e-6, 0.3, 0.9, 0.999)):
             moved = perturbed(name, value, up)
             check(config, Hyper()._replace(**{name: moved}))
-            assert moved == 0.999 if name in BELOW_ONE and value > 0.84 and up else \
-                moved == pytest.approx(value * (1.2 if up else 0.8))
+            most = 0.999 if name in BELOW_ONE else AT_MOST.get(name, 1e9)
+            assert moved == pytest.approx(min(value * (1.2 if up else 0.8), most))
 
 
 @pytest.mark.parametrize("samples", [0, 4])

@@ -68,6 +68,8 @@ def tell(
     if top and run.learner.task.kind == "numbers":
         raise RequestError(f"--top {top}: {path} predicts numbers, of which none is likelier than "
                            "another: leave it out.")
+    if run.state.average:
+        say(f"the averaged weights of {path}'s {checkpoint} checkpoint predict")
     views.seeing(run.learner, tta, shape)  # which may refuse it, before anything is written
     _predict(run, given.key, given.keys, given.batches(BATCH), top, file, tta)
 

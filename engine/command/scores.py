@@ -36,8 +36,9 @@ def tell(
 def lines(scores: dict[str, Any]) -> list[str]:
     """The scores, those of each class, and which class was taken for which where they are few: of
     at most WIDEST cells each."""
+    weights = f"{scores['weights']} weights of the " if "weights" in scores else ""
     by = ensembles.told(scores["runs"]) if "runs" in scores else (
-        f"the {scores['checkpoint']} checkpoint, of step {scores['step']:,}")
+        f"the {weights}{scores['checkpoint']} checkpoint, of step {scores['step']:,}")
     found = [f"{scores['num_examples']:,} examples of {visible(scores['split'], '')}, by {by}"
              + (f", --tta {scores['tta']}" if "tta" in scores else ""), ""]
     if chosen := threshold.told(scores):

@@ -16,6 +16,7 @@ from engine.state import State
 if TYPE_CHECKING:
     from engine.data import Subset
     from engine.learners.gradient import Gradient
+    from engine.setup import Setup
 
 PROBE = 2.0**20  # far above any statistic, so that what is left of it tells a layer's momentum
 
@@ -60,12 +61,13 @@ def moved(
     return average | {"params": jax.tree.map(mixed, average["params"], params)}
 
 
-def check(average: dict[str, Any], streamed: bool) -> None:
-    """Raise RequestError for statistics that would need a pass over examples that are streamed."""
-    if streamed and "batch_stats" in average:
+def checked(ready: "Setup") -> "Setup":
+    """Raises RequestError for statistics that would need a pass over examples that are streamed."""
+    if ready.stream and "batch_stats" in ready.state_shapes.average:
         raise RequestError("the averaged weights of a network with batch statistics need a pass "
                            "over the training examples, and these are streamed: leave "
                            "--ema_decay and --average_from out, or --stream.")
+    return ready
 
 
 def restated(

@@ -72,6 +72,10 @@ def rungs(search: Search, count: int, epochs: int) -> dict[int, int]:
 def perturbed(name: str, value: float, up: bool) -> float:
     """Population-based training's step away from a copied value."""
     moved = value * (1.2 if up else 0.8)
+    if name == "period_factor":
+        return max(moved, 1.0)
+    if name == "cutout":  # whole pixels, and a step at least
+        return float(math.ceil(moved) if up else math.floor(moved))
     return min(moved, 0.999 if name in BELOW_ONE else AT_MOST.get(name, moved))
 
 

@@ -1,0 +1,244 @@
+"""Averaged weights by their closed forms, their batch statistics by NumPy; judged, kept and
+predicted with; and runs of a sweep that are the runs alone."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import QUICK, Normed, Tiny, data_of, random_split
+
+from engine import segments, trained
+from engine.command import scores
+from engine.config import Config, Hyper
+from engine.errors import RequestError, RunError
+from engine.evaluation import evaluate
+from engine.feed import epoch_order
+from engine.job.host import Host
+from engine.place import Place
+from engine.report import run as report
+from engine.request import Request
+from engine.run import fit
+from engine.setup import learner_of
+from engine.store.folder import history
+from engine.sweep import group, results, sweep
+from engine.sweep.space import Search
+
+KEY = jax.random.key(5)
+CONFIG = Config(model=Normed, batch_size=8, epochs=3, optimizer="sgd", validation_split="test")
+HYPER = Hyper(learning_rate=0.1, ema_decay=0.9)
+SETS = {"train": random_split(64, side=4), "test": random_split(32, side=4, seed=1)}
+quickly = partial(jax.jit, compiler_options=QUICK)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    """Without the reports; and what a run makes jax's default is the next file's no more."""
+    device = jax.config.jax_default_device
+    monkeypatch.setattr(report, "write", lambda *_: None)
+    monkeypatch.setattr(results.sweep_report, "write", lambda *_: None)
+    yield
+    jax.config.update("jax_default_device", device)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return data_of(SETS["train"], SETS["test"])
+
+
+@cache
+def learner(config):
+    return learner_of(config, 4)
+
+
+def weights(config, hyper, data, steps):
+    """The flat params after each of so many updates; the state after the last."""
+    own = learner(config)
+    state, found = quickly(own.create)(hyper, KEY, data), []
+    segment = quickly(own.segment)
+    for _ in range(steps):
+        state = segment(hyper, KEY, KEY, data.train, state, np.int32(1))
+        found.append(flat(state.params))
+    return np.array(found), state
+
+
+def flat(params):
+    return np.concatenate([np.ravel(np.float64(x)) for x in jax.tree.leaves(params)])
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.999, 0.0])
+def test_a_moving_average_is_its_closed_form(decay, small):
+    """Σ (1 - d) d^(t-i) w_i over i = 1..t, divided by 1 - d^t."""
+    hyper = jax.tree.map(jnp.float32, Hyper(learning_rate=0.5, ema_decay=decay))
+    config = replace(CONFIG, model=Tiny)
+    found, state = weights(config, hyper, small, 6)
+    parts = float(np.float32(decay)) ** np.arange(5, -1, -1.0)
+    want = parts @ found / parts.sum()
+    np.testing.assert_allclose(flat(state.average["params"]), want, atol=1e-6)
+    assert np.abs(want - found[-1]).max() > 1e-3 or not decay
+
+
+@pytest.mark.parametrize("first", ["3st", 1])
+def test_a_tails_average_is_the_mean_of_the_weights_after_it(first, small):
+    """And the weights themselves until there."""
+    config, hyper = replace(CONFIG, model=Tiny, average_from=first), Hyper(learning_rate=0.5)
+    start = 3 if first == "3st" else 8
+    found, state = weights(config, jax.tree.map(jnp.float32, hyper), small, start + 4)
+    np.testing.assert_allclose(flat(state.average["params"]), found[start:].mean(0), atol=1e-6)
+    found, state = weights(config, jax.tree.map(jnp.float32, hyper), small, start)
+    np.testing.assert_array_equal(flat(state.average["params"]), found[-1])
+
+
+@pytest.mark.parametrize("microbatch", [0, 4])
+def test_statistics_of_an_average_are_the_mean_over_batches_of_each_ones_own(small, microbatch):
+    config = replace(CONFIG, microbatch=microbatch)
+    hyper = jax.tree.map(jnp.float32, HYPER)
+    _, state = weights(config, hyper, small, 3)
+    made = quickly(learner(config).restated)(KEY, KEY, small.train, state)
+    for name in state._fields:
+        if name != "average":
+            jax.tree.map(np.testing.assert_array_equal, getattr(made, name), getattr(state, name))
+    order = np.asarray(epoch_order(KEY, 0, jnp.arange(64)))
+    kernel = np.float64(state.average["params"]["Dense_0"]["kernel"])
+    inputs = (np.float64(SETS["train"].inputs[order]) / 255).reshape(64, -1) @ kernel
+    parts = inputs.reshape(-1, microbatch or 8, 16)
+    stats = made.average["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_allclose(stats["mean"], parts.mean(1).mean(0), atol=2e-6)
+    np.testing.assert_allclose(stats["var"], parts.var(1).mean(0), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(stats["mean"], state.batch_stats["BatchNorm_0"]["mean"], atol=1e-3)
+
+
+def place(folder, **more) -> Place:
+    return Place(device="cpu", run_dir=str(folder), **more)
+
+
+def rows(path) -> list[dict]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history(path)]
+
+
+def same(a, b) -> None:
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+ALL = replace(CONFIG, epochs=6, schedule="plateau", plateau_patience=1, patience=2,
+              monitor="val_averaged_loss", min_delta=1e-3)
+EVERYTHING = HYPER._replace(drop_factor=0.5)
+
+
+@pytest.mark.slow
+def test_a_run_of_all_that_stops_goes_on_and_stops_again(tmp_path, monkeypatch, capsys):
+    """Interrupted within an epoch, resumed: the same bits and rows, the end at the same epoch."""
+    data = {name: tuple(split) for name, split in SETS.items()}
+    config, hyper = replace(ALL, min_delta=0.6), EVERYTHING._replace(learning_rate=1.5)
+    run = fit(config, hyper, place(tmp_path / "whole"), data)
+    told = " ".join(capsys.readouterr().out.split())
+    assert len(run.history) < 6 and "val_averaged_loss has not been better than" in told
+    assert "the averaged weights are what is scored and kept; the raw ones: accuracy" in told
+
+    def send(row):
+        if row["epoch"] == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(segments, "SECONDS", 0.0)
+    with pytest.raises(RunError, match="stopped at step 9 of 48 and saved"):
+        fit(config, hyper, place(tmp_path / "parts"), data, loggers=[send])
+    again = fit(config, hyper, place(tmp_path / "parts"), data, resume=tmp_path / "parts")
+    same(again.state, run.state)
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    last = trained.load(run.path, config, "last").state
+    once_more = fit(config, hyper, place(tmp_path / "whole"), data, resume=tmp_path / "whole")
+    same(trained.load(run.path, config, "last").state, last)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    assert once_more.metrics["epoch"] == run.metrics["epoch"]
+    longer = fit(replace(config, patience=5), hyper, place(tmp_path / "parts"), data,
+                 resume=tmp_path / "parts")
+    assert len(longer.history) > len(run.history)
+    rates = [row["learning_rate"] for row in longer.history]
+    assert rates[0] == 1.5 and rates[-1] in (1.5 * 0.5**n for n in range(1, 6))
+    with pytest.raises(RequestError, match="ema_decay was 0.9, now 0.5"):
+        fit(config, hyper._replace(ema_decay=0.5), place(tmp_path / "parts"), data,
+            resume=tmp_path / "parts")
+
+
+def test_the_average_is_what_ranks_is_scored_and_predicts(tmp_path):
+    data = {name: tuple(split) for name, split in SETS.items()}
+    run = fit(CONFIG, HYPER, place(tmp_path / "run"), data, quiet=True)
+    best = max(run.history, key=lambda row: (row["val_averaged_accuracy"], row["epoch"]))
+    written = json.loads((run.path / "metrics.json").read_text())
+    assert written["weights"] == "averaged" and written["epoch"] == best["epoch"]
+    assert written["accuracy"] == pytest.approx(best["val_averaged_accuracy"])
+    assert written["loss"] == pytest.approx(best["val_averaged_loss"], rel=1e-5)
+    assert written["raw"]["loss"] == pytest.approx(best["val_loss"], rel=1e-5)
+    assert written["best"]["val_averaged_accuracy"] == best["val_averaged_accuracy"]
+    assert abs(best["val_averaged_loss"] - best["val_loss"]) > 1e-3
+    state = run.state
+    for variables, loss in ((state.model, best["val_averaged_loss"]),
+                            (state.variables, best["val_loss"])):
+        logits = Normed().apply(variables, np.float32(data["test"][0]) / 255, train=False)
+        picked = jax.nn.log_softmax(logits)[np.arange(32), data["test"][1]]
+        assert -picked.mean() == pytest.approx(loss, rel=1e-5)
+        shown = np.asarray(jax.nn.softmax(logits))
+        matches = np.allclose(run.predict(data["test"][0]), shown, atol=1e-6)
+        assert matches == (variables is not state.variables and loss != best["val_loss"])
+    found = evaluate(run.path, data, "best", CONFIG, place(run.path))
+    assert found["loss"] == pytest.approx(written["loss"], rel=1e-6)
+    assert "by the averaged weights of the best checkpoint" in scores.lines(found)[0]
+
+
+def swept(path, config, hyper, *axes, resume="", **search):
+    data = {name: tuple(split) for name, split in SETS.items()}
+    at = place("" if resume else path)
+    return sweep.run(Request(config, hyper, at, data), Search(axes=axes, **search), resume)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [Tiny, Normed])
+def test_a_member_is_the_run_alone_where_it_stops_too(tmp_path, model, monkeypatch):
+    """To the bit, on one device: each of the swept values, of runs that stop after epochs of their
+    own."""
+    monkeypatch.setattr(Host, "spread", lambda *_: None)
+    monkeypatch.setattr(group, "over_runs", lambda *_: None)
+    config = replace(ALL, model=model)
+    data = {name: tuple(split) for name, split in SETS.items()}
+    path = swept(tmp_path / "sweep", config, EVERYTHING, "learning_rate=0.02,1.5",
+                 "ema_decay=0.5,0.9", "drop_factor=0.1,0.5")
+    found = [json.loads(line) for line in (path / "results.jsonl").read_text().splitlines()]
+    assert {row["status"] for row in found} == {"done", "stopped"}
+    for row in found:
+        hyper = EVERYTHING._replace(**{name: row[name] for name in
+                                       ("learning_rate", "ema_decay", "drop_factor")})
+        own = tmp_path / str(row["run"])
+        fit(config, hyper, place(own), data, quiet=True)
+        assert rows(path / str(row["run"])) == rows(own)
+        same(trained.load(path / str(row["run"]), config, "last").state,
+             trained.load(own, config, "last").state)
+        assert row["epochs"] == len(rows(own))
+    every = json.loads((path / "ensembles.json").read_text())[0]
+    assert every["runs"] == 8
+    before = (path / "results.csv").read_text()
+    swept(path, config, EVERYTHING, "learning_rate=0.02,1.5", "ema_decay=0.5,0.9",
+          "drop_factor=0.1,0.5", resume=str(path))
+    assert (path / "results.csv").read_text() == before
+
+
+def test_a_sweep_of_which_all_stop_ends_there_and_resumed_says_the_same(tmp_path):
+    config = replace(CONFIG, model=Tiny, patience=1, monitor="val_loss", epochs=9)
+    path = swept(tmp_path / "sweep", config, Hyper(), "learning_rate=1e-9,1e-8")
+    found = [json.loads(line) for line in (path / "results.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in found] == ["stopped"] * 2
+    assert all(row["epochs"] < 9 for row in found)
+    before = (path / "results.csv").read_text()
+    swept(path, config, Hyper(), "learning_rate=1e-9,1e-8", resume=str(path))
+    assert (path / "results.csv").read_text() == before
+
+
+def test_streamed_examples_have_no_second_pass(tmp_path):
+    data = {name: tuple(split) for name, split in SETS.items()}
+    with pytest.raises(RequestError, match="need a pass over the training examples, and these are"):
+        fit(CONFIG, HYPER, place(tmp_path / "run", stream=True, workers=0), data, quiet=True)
+    assert not (tmp_path / "run").exists()
