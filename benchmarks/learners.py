@@ -29,6 +29,7 @@ OURS = {  # a model, its epochs, side, rate and decay: a learner more is a line 
     "cnn": (15, 18, Hyper(learning_rate=1e-3)),  # the least that its convolutions take
     "mlp": (60, SIDE, Hyper(learning_rate=1e-3)),
     "linear": (100, SIDE, Hyper(learning_rate=1e-2, weight_decay=1 / COUNT)),
+    "svm": (100, SIDE, Hyper(learning_rate=1e-2, weight_decay=1 / COUNT)),
 }
 THEIRS = {
     "MLPClassifier": lambda: MLPClassifier((128, 128), max_iter=300, random_state=0),
