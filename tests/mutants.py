@@ -128,7 +128,7 @@ MUTANTS = (
            "test_precision.py -kkeeps"),
     Mutant("doors/precision", "_narrowed(inputs), train", "inputs, train",
            "test_precision.py -knarrow"),
-    Mutant("doors/precision", "most > EXACT", "most >= EXACT", "test_precision.py -krounds"),
+    Mutant("doors/precision", "most > EXACT", "most >= EXACT", "test_precision.py -kround"),
     Mutant("doors/network", "isinstance(each, nnx.BatchNorm)", "isinstance(each, nnx.LayerNorm)",
            "test_precision.py -knarrow"),
     Mutant("formulation/patches", "features // x_BxSxC.shape[-1], axis=-1)",
