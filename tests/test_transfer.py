@@ -122,12 +122,13 @@ def write_run(path: Path, config: Config, hyper: Hyper) -> None:
 def test_what_is_not_typed_is_as_in_the_run_that_it_begins_from(here):
     config = Config(dataset="iris", model="mlp", batch_size=8, train_split="train[:50%]",
                     optimizer="sgd")
-    write_run(here / "a", config, Hyper(momentum=0.9, learning_rate=0.1))
+    frozen = dataclasses.replace(config, freeze="Dense_0", init_from="b", init_map="[]")
+    write_run(here / "a", frozen, Hyper(momentum=0.9, learning_rate=0.1))
     request = flags.parse(["--init_from", "a", "--epochs=3", "--run_dir=b"]).request
     assert request.config == dataclasses.replace(config, epochs=3)
     assert request.config.train_split == "train[:50%]" and request.place.run_dir == "b"
     assert request.hyper == Hyper(momentum=0.9, learning_rate=0.1)
-    assert request.config.init_from == str(here / "a")
+    assert (request.config.init_from, request.config.init_map) == (str(here / "a"), "")
     other = flags.parse(["--init_from=a", "--dataset=wine"]).request
     assert (other.config.model, other.config.train_split) == ("mlp", "train")
     assert other.place.run_dir == ""
