@@ -161,8 +161,8 @@ def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
 
 
 def _begun_from(values: flags.FlagValues) -> Request:
-    """What a run that begins with another's parameters does where nothing is typed: as that one did,
-    apart from how that one began; on another set its parts and columns are forgotten."""
+    """What a run that begins with another's parameters does where nothing is typed: as it did,
+    apart from how it began itself; on another set its parts and columns are forgotten."""
     if values.init_from.endswith(".safetensors"):
         return Request()
     request, plain = _recipe(str(place_of(values.init_from)[0] / "config.json")), Config()
