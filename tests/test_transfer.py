@@ -46,6 +46,8 @@ def test_what_fits_by_name_and_shape_is_taken_and_every_other_is_named():
     assert {*found.taken} == {"Conv_0/kernel", "batch_stats/BatchNorm_0/mean"}
     assert found.mismatched == {"Dense_0/kernel": ((3, 10), (3, 4))}
     assert (found.left, found.unused) == (["Conv_0/bias"], ["Dense_1/bias"])
+    anew = matched(source, '[["^Conv_0/", "old/"]]', OURS)
+    assert "Conv_0/kernel" in anew.left and "Conv_0/kernel" in anew.unused
 
 
 @pytest.mark.parametrize("arrays", [{"Dense_9__kernel": np.zeros((3, 4))},
