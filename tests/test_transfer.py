@@ -46,6 +46,8 @@ def test_what_fits_by_name_and_shape_is_taken_and_every_other_is_named():
     assert {*found.taken} == {"Conv_0/kernel", "batch_stats/BatchNorm_0/mean"}
     assert found.mismatched == {"Dense_0/kernel": ((3, 10), (3, 4))}
     assert (found.left, found.unused) == (["Conv_0/bias"], ["Dense_1/bias"])
+    anew = matched(source, '[["^Conv_0/", "old/"]]', OURS)
+    assert "Conv_0/kernel" in anew.left and "Conv_0/kernel" in anew.unused
 
 
 @pytest.mark.parametrize("arrays", [{"Dense_9__kernel": np.zeros((3, 4))},
@@ -122,12 +124,13 @@ def write_run(path: Path, config: Config, hyper: Hyper) -> None:
 def test_what_is_not_typed_is_as_in_the_run_that_it_begins_from(here):
     config = Config(dataset="iris", model="mlp", batch_size=8, train_split="train[:50%]",
                     optimizer="sgd")
-    write_run(here / "a", config, Hyper(momentum=0.9, learning_rate=0.1))
+    frozen = dataclasses.replace(config, freeze="Dense_0", init_from="b", init_map="[]")
+    write_run(here / "a", frozen, Hyper(momentum=0.9, learning_rate=0.1))
     request = flags.parse(["--init_from", "a", "--epochs=3", "--run_dir=b"]).request
     assert request.config == dataclasses.replace(config, epochs=3)
     assert request.config.train_split == "train[:50%]" and request.place.run_dir == "b"
     assert request.hyper == Hyper(momentum=0.9, learning_rate=0.1)
-    assert request.config.init_from == str(here / "a")
+    assert (request.config.init_from, request.config.init_map) == (str(here / "a"), "")
     other = flags.parse(["--init_from=a", "--dataset=wine"]).request
     assert (other.config.model, other.config.train_split) == ("mlp", "train")
     assert other.place.run_dir == ""

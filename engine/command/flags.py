@@ -161,12 +161,12 @@ def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
 
 
 def _begun_from(values: flags.FlagValues) -> Request:
-    """What a run that begins with another's parameters does but for what is typed: as that one did;
-    on another set, only of the other set's parts and columns as is the default."""
+    """What a run that begins with another's parameters does where nothing is typed: as it did,
+    apart from how it began itself; on another set its parts and columns are forgotten."""
     if values.init_from.endswith(".safetensors"):
         return Request()
     request, plain = _recipe(str(place_of(values.init_from)[0] / "config.json")), Config()
-    forgotten = ["init_from", "init_map"]
+    forgotten = ["init_from", "init_map", "freeze", "unfreeze", "rate"]
     if values["dataset"].present:
         forgotten += ["train_split", "validation_split", "drop_unlabelled", *Reading._fields]
     return request._replace(config=dataclasses.replace(
