@@ -110,8 +110,8 @@ class SoftTree(nn.Module):
     say. In Python, `functools.partial(SoftTree, trees=256, depth=4)` is another model."""
 
     num_outputs: int
-    trees: int = 128
-    depth: int = 6
+    trees: int = 64
+    depth: int = 4
     layers: int = 1
 
     @nn.compact

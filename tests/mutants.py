@@ -173,6 +173,12 @@ MUTANTS = (
     Mutant("store/folder", "    _refuse_links(path)\n", "", "test_folder.py"),
     Mutant("store/record", "(*GONE, *ADDRESS)", "GONE", "test_folder.py"),
     Mutant("store/record", "if before.get(name) != found:", "if False:", "test_doors.py"),
+    # Trees
+    Mutant("learners/boosting", '{"seed": seed + number}', '{"seed": seed}', "test_trees.py"),
+    Mutant("learners/boosting", "xgb_model=previous", "xgb_model=None", "test_trees.py"),
+    Mutant("store/digests", "length in (-1, saved)", "True", "test_trees.py"),
+    Mutant("report/importance", "inputs[order_N][:, features]", "inputs_NxF[order_N][:, features]",
+           "test_importances.py"),
     # What is asked, settled and brought
     Mutant("checks", "least <= value < 2**bits", "least < value < 2**bits", "test_config.py"),
     Mutant("errors", "c.isprintable() or c in kept", "True", "test_security.py"),

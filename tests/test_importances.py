@@ -32,7 +32,8 @@ class Estimator:
 
 
 @pytest.mark.parametrize("name, model, hyper", [
-    ("iris", "xgboost", XGBoost()), ("diabetes", "linear", Hyper(learning_rate=0.1)),
+    ("iris", "xgboost", XGBoost()),
+    pytest.param("diabetes", "linear", Hyper(learning_rate=0.1), marks=pytest.mark.slow),
 ])
 def test_importances_are_scikit_learns(name, model, hyper):
     """Of accuracy, which falls; of the squared error, which rises."""
@@ -74,6 +75,7 @@ def test_the_features_of_a_column_are_shuffled_together(here):
     assert importance.grouped(there.columns, 3) == {"kind": [0, 1], "x": [2]}
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_its_score_rests_on(here):
     made = run.fit(Config(dataset="iris", model="xgboost", epochs=1), XGBoost(),
                    Place(device="cpu", run_dir="a"), quiet=True, importances=True)

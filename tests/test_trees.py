@@ -73,6 +73,7 @@ def test_predictions_and_bytes_are_xgboosts_own(kind, task, objective):
     np.testing.assert_array_equal(there.learner.predict(state.variables, held), expected)
 
 
+@pytest.mark.slow
 def test_pictures_are_flat_and_their_score_is_that_of_the_predictions():
     split = random_split(60)
     there = ready(Config(model="xgboost", epochs=2), XGBoost(), split)
@@ -121,6 +122,7 @@ def test_a_forest_is_xgboosts_own():
                                rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_a_networks_does(here):
     """Resumed to be twice as long it is the run that was that long from the beginning."""
     asked = partial(Config, dataset="iris", model="xgboost")
