@@ -43,6 +43,10 @@ def test_the_smoothed_curve_by_hand():
     ])
 
 
+def test_fewer_rates_than_weights_are_smoothed_too():
+    np.testing.assert_allclose(smoothed([1.0, 0.0], 2.0), [3 / 5, 2 / 5])
+
+
 def test_the_suggestion_stays_away_from_the_cliff():
     """The single lowest loss lies next to the rates that diverge: a lucky one."""
     rates = np.geomspace(1e-5, 1, 31).tolist()

@@ -73,6 +73,29 @@ def test_predictions_and_bytes_are_xgboosts_own(kind, task, objective):
     np.testing.assert_array_equal(there.learner.predict(state.variables, held), expected)
 
 
+def test_class_weights_weigh_the_examples_that_are_learnt_from_alone():
+    x, y = targets_of("classes")
+    config = Config(model="xgboost", epochs=2, class_weights={"0": 3, "1": 1, "2": 0.5})
+    there = ready(config, XGBoost(), (x, y))
+    train_x, train_y = features(there.data.train)
+    weighed = xgboost.DMatrix(train_x, train_y, weight=np.float32([3, 1, 0.5])[train_y])
+    own = xgboost.train({"objective": "multi:softprob", "num_class": 3}, weighed, 2)
+    state = rounds(there, 2)
+    assert state.params["booster"].tobytes() == bytes(own.save_raw("ubj"))
+    held, held_y = features(there.data.validation)
+    probability = own.predict(xgboost.DMatrix(held))[np.arange(len(held)), held_y]
+    row = there.task.row(there.learner.evaluate(state.variables, there.data.validation).tally)
+    assert float(row["loss"]) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
+
+
+def test_a_run_stops_by_its_patience_as_a_network_does(tmp_path):
+    config = Config(dataset="iris", model="xgboost", epochs=40, patience=3, monitor="val_loss")
+    place = Place(device="cpu", run_dir=str(tmp_path / "run"))
+    stopped = run.fit(config, XGBoost(), place, quiet=True)
+    losses = np.array([row["val_loss"] for row in stopped.history])
+    assert len(losses) < 40 and losses.argmin() == len(losses) - 4
+
+
 @pytest.mark.slow
 def test_pictures_are_flat_and_their_score_is_that_of_the_predictions():
     split = random_split(60)

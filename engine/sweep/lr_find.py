@@ -46,7 +46,8 @@ def smoothed(losses: list[float], start: float) -> np.ndarray:
     """Each loss with its neighbours' on the logarithmic scale; one that diverged has learned
     nothing, and counts as `start`, so that a rate next to the cliff is no good one."""
     level = np.fmin(np.where(np.isfinite(losses), losses, start), start)
-    return np.convolve(level, WEIGHTS, "same") / np.convolve(np.ones(len(level)), WEIGHTS, "same")
+    middle = slice(len(WEIGHTS) // 2, len(WEIGHTS) // 2 + len(level))
+    return (np.convolve(level, WEIGHTS) / np.convolve(np.ones(len(level)), WEIGHTS))[middle]
 
 
 def suggest(rates: list[float], losses: list[float], start: float) -> Finding:
