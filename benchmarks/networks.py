@@ -82,7 +82,7 @@ def main() -> None:
             before = (data, asked.batch, 1 + asked.epochs, examples)
             runs = found[network] = interleaved(who, asked.python, asked.rounds, before)
             print(f"\n{network}: {machine()}; device {runs['flaxmill'][0]['device']}; "
-                  f"{asked.precision}, {asked.epochs} epochs of {asked.steps} updates of "
+                  f"{asked.precision}, {asked.epochs} × {asked.steps} updates of "
                   f"{asked.batch} images timed, n = {asked.rounds}; accuracy on {asked.test:,} "
                   f"images after {asked.steps * (1 + asked.epochs)} updates\n\n"
                   + table(runs, examples), flush=True)
