@@ -27,6 +27,7 @@ from engine.run import fit
 from engine.setup import learner_of
 from engine.store.folder import history
 from engine.sweep import group, results, sweep
+from engine.sweep.ensembles import members
 from engine.sweep.space import Search
 
 KEY = jax.random.key(5)
@@ -220,6 +221,10 @@ def test_a_member_is_the_run_alone_where_it_stops_too(tmp_path, model, monkeypat
         assert row["epochs"] == len(rows(own))
     every = json.loads((path / "ensembles.json").read_text())[0]
     assert every["runs"] == 8
+    assert [one.name for one in members(path, 0, config)] == [*map(str, range(8))]
+    best = max(found, key=lambda row: row["val_averaged_accuracy"])
+    one, = members(path, 1, config)
+    assert found[int(one.name)]["val_averaged_accuracy"] == best["val_averaged_accuracy"]
     before = (path / "results.csv").read_text()
     swept(path, config, EVERYTHING, "learning_rate=0.02,1.5", "ema_decay=0.5,0.9",
           "drop_factor=0.1,0.5", resume=str(path))

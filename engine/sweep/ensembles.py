@@ -14,12 +14,14 @@ from engine.config import Config, Reading
 from engine.devices import mesh
 from engine.doors import bring
 from engine.errors import RequestError, some
+from engine.optim.patience import AVERAGED
 from engine.place import Place
 from engine.store import files, folder, record
 from engine.task import Judged, Task
 from engine.trained import Run, load
 
 FILE = folder.HOLDS["sweep"]
+FINISHED = "done", "stopped"
 SET = ("dataset", "train_split", "validation_split", "drop_unlabelled", *Reading._fields)
 
 
@@ -62,9 +64,10 @@ def members(path: Path, best_of: int = 0, asked: Config | None = None) -> list[P
     """The folders of a sweep's finished runs in their order, or of so many best by validation, best
     first. `asked` has what was an object. Raises RequestError where there are none, or fewer."""
     task = bring.task(asked or record.read(path / FILE).request.config)
-    score = f"val_{task.score}"
-    done = {row["run"]: float(row[score]) for row in _results(path) if row["status"] == "done"
-            and files.is_number(row.get(score))}
+    rows = [row for row in _results(path) if row["status"] in FINISHED]
+    averaged = f"{AVERAGED}{task.score}"
+    score = averaged if any(averaged in row for row in rows) else f"val_{task.score}"
+    done = {row["run"]: float(row[score]) for row in rows if files.is_number(row.get(score))}
     if not done:
         raise RequestError(f"the sweep in {path} has no finished run: eval and predict average "
                            "those.")

@@ -115,7 +115,7 @@ def _along(panel, name: str, values: list, runs: pandas.DataFrame, score: Score)
     settings = ranking.ranked(runs, [name], score)[1].dropna(subset="median")
     numeric = all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
     places = dict(zip(values, values if numeric else range(len(values)), strict=True))
-    for status, face in (("done", TRAINING), ("dropped", "white")):
+    for status, face in (("done", TRAINING), ("stopped", GREY), ("dropped", "white")):
         dots = runs[runs["status"].eq(status) & runs["value"].notna()]
         if len(dots):
             panel.scatter(dots[name].map(places), dots["value"], s=24, facecolors=face, lw=0.8,
