@@ -24,6 +24,7 @@ from pyarrow import parquet
 
 from engine import checks, config, sources
 from engine.command import flags
+from engine.command.options import COMMANDS
 from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError, RunError
 from engine.place import Place
@@ -95,7 +96,7 @@ def damaged(content: bytes):
 
 NAMES = sorted(name for name in flags._definitions() if len(name) > 1) + ["flagfile", "undefok"]
 WORDS = st.one_of(
-    st.sampled_from(sorted(flags.COMMANDS)),
+    st.sampled_from(sorted(COMMANDS)),
     st.builds("--{}={}".format, st.sampled_from(NAMES), ODD),
     st.builds("--{}".format, st.sampled_from(NAMES)),
     st.builds("--no{}".format, st.sampled_from(NAMES)),

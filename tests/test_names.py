@@ -6,6 +6,7 @@ import pytest
 
 import launch as program
 from engine.command import flags, names
+from engine.command.options import OPTIONS, SEARCH
 from engine.command.usage import COLUMN, GROUPS, WIDTH, usage
 from engine.config import MODELS, TASKS, Config, Hyper
 from engine.optim.optimizers import OPTIMIZERS
@@ -67,8 +68,8 @@ def shown(page: str) -> set[str]:
 
 
 def test_help_has_the_common_flags_first_and_helpfull_all():
-    every = {*(f.name for f in dataclasses.fields(Config)), *Hyper._fields, *flags.OPTIONS,
-             *flags.SEARCH, "help", "helpfull", "config", "coordinator"}
+    every = {*(f.name for f in dataclasses.fields(Config)), *Hyper._fields, *OPTIONS,
+             *SEARCH, "help", "helpfull", "config", "coordinator"}
     common = {name for group in GROUPS.values() for name in group}
     assert common == shown(told(full=False)) < shown(told(full=True)) >= every
     assert {"dataset", "model", "learning_rate", "resume", "sweep"} < common
