@@ -25,7 +25,7 @@ from engine.request import Request
 from engine.scores import threshold
 from engine.sources import arrays
 from engine.sources.columns import Columns
-from engine.sources.dataset import Dataset, is_frame
+from engine.sources.dataset import Dataset, has_columns
 from engine.state import State
 from engine.stream import choice
 from engine.stream.choice import Stream
@@ -149,11 +149,11 @@ def featured(
     else as they are fitted to the training examples alone; arrays have become them already."""
     cut = data.partition(dataset, request.config)
     split, rows = cut.train
-    if not is_frame(split.inputs):
+    if not has_columns(split.inputs):
         return dataset, cut, columns
     if columns is None:
         targets = split.targets[rows] if bring.task(request.config).kind == "numbers" else None
-        columns = Columns.fit(split.inputs.iloc[rows], request.config.reading, targets)
+        columns = Columns.fit(split.inputs.take(rows), request.config.reading, targets)
     dataset = columns.encoded(dataset)
     return dataset, data.partition(dataset, request.config), columns
 

@@ -15,7 +15,7 @@ from engine.parts.inventory import listed
 from engine.parts.splits import held_out
 from engine.sources import image, layout
 from engine.sources.columns import Columns
-from engine.sources.dataset import Dataset, Split, is_frame
+from engine.sources.dataset import Dataset, Split, has_columns
 
 
 class Other(NamedTuple):
@@ -63,8 +63,8 @@ def examples(
     else:
         targets, left_out, notes = _reordered(targets, dataset, classes)
     inputs = found.split.inputs
-    if columns and is_frame(inputs):
-        inputs, rows = columns.encode(inputs.iloc[rows]), np.arange(len(rows))
+    if columns and has_columns(inputs):
+        inputs, rows = columns.encode(inputs.take(rows)), np.arange(len(rows))
     inputs, brought = _inputs(dataset.name, inputs, rows, shape, dtype)
     kind = "images" if len(shape) == 3 else "examples"
     told = f"judged on {dataset.name}'s {split}, another set than the run's: {len(rows):,} {kind}"

@@ -5,7 +5,8 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,10 +28,53 @@ def is_frame(inputs: Any) -> bool:
     return pandas is not None and isinstance(inputs, pandas.DataFrame)
 
 
+class StoredTable(ABC):
+    """A table of N rows that lies in files, in the place of a DataFrame: its columns' names, one of
+    them whole, or some rows. It can be pickled; what is open stays behind."""
+
+    columns: tuple[str, ...]
+    reason: str  # why it isn't in memory
+
+    @property
+    @abstractmethod
+    def stamp(self) -> bytes:
+        """A digest of the columns' names and of its files' names, sizes and times."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, name: str) -> Any:
+        """A column, a pandas Series [N]."""
+
+    @abstractmethod
+    def of_kinds(self, kinds: Mapping[str, str], apart: Sequence[str]) -> "StoredTable":
+        """The columns that `kinds` names, each as numbers, dates or words; and as they are those of
+        `apart` that it has."""
+
+    @abstractmethod
+    def take(self, rows: Any) -> "StoredTable":
+        """Those rows, in that order."""
+
+    @abstractmethod
+    def frames(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[tuple[np.ndarray, Any]]:
+        """Those rows, a part of them at a time: which of `rows`, and a DataFrame of the columns
+        `names`. Raises RunError where a file isn't as it was."""
+
+    @abstractmethod
+    def joined(self, parts: Sequence[tuple["StoredTable", np.ndarray]]) -> "StoredTable":
+        """Rows of several, one after another."""
+
+
+def has_columns(inputs: Any) -> bool:
+    """Whether it is a table, in memory or in files, whose columns aren't features yet."""
+    return is_frame(inputs) or isinstance(inputs, StoredTable)
+
+
 class Split(NamedTuple):
-    """inputs [N, ...], uint8 or float32, or a table's columns, a pandas DataFrame of N rows;
-    targets [N, ...], int32 classes, of which UNLABELLED is none, or float32, NaN where there is
-    none: NumPy on the host, jax arrays on a device."""
+    """inputs [N, ...], uint8 or float32, or a table's columns, a pandas DataFrame of N rows or a
+    StoredTable; targets [N, ...], int32 classes, of which UNLABELLED is none, or float32, NaN where
+    there is none: NumPy on the host, jax arrays on a device."""
 
     inputs: Any
     targets: Any
@@ -58,7 +102,7 @@ class Dataset:
     @property
     def is_table(self) -> bool:
         """Whether its inputs are columns, which become features once it is cut."""
-        return any(is_frame(split.inputs) for split in self.splits.values())
+        return any(has_columns(split.inputs) for split in self.splits.values())
 
 
 def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None) -> list[str]:
@@ -100,8 +144,9 @@ def room(shape: tuple[int, ...], itemsize: int = 1) -> int:
 class TooLarge(RequestError):
     """A set that the memory can't hold, and the `reason` in words."""
 
-    def __init__(self, name: str, reason: str):
-        super().__init__(f"{name}: {reason}: type a smaller --image_size, or take a smaller set.")
+    def __init__(self, name: str, reason: str,
+                 instead: str = "type a smaller --image_size, or take a smaller set"):
+        super().__init__(f"{name}: {reason}: {instead}.")
         self.reason = reason
 
 

@@ -12,7 +12,6 @@ from engine.sources import image, image_folder, tree
 from engine.sources.dataset import Dataset, Split, asked
 from engine.sources.stored import Stored, check_unchanged
 
-
 _READ = 8  # of a Reading's fields those that a fingerprint has; what came in later is a table's own
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from engine.sources import image
+from engine.sources.dataset import StoredTable
 from engine.sources.dialect import Unreadable
 
 _NUMBER = re.compile(r"\d+")
@@ -56,6 +57,9 @@ def pictures(
     names = list(next(iter(parts.values())).columns)
     if not asked and not likely(names):
         return {}, ""
+    if any(isinstance(columns, StoredTable) for columns in parts.values()):
+        raise Unreadable(f"its {len(names):,} columns are pixels, which no table is streamed of",
+                         "leave --stream out, or make a folder of pictures, image_folder:PATH")
     try:
         found = {split: _pixels(columns) for split, columns in parts.items()}
     except Unreadable as error:

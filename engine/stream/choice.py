@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.setup import Setup
 
 CHUNK = 32 * 2**20  # bytes: the first of larger ones is waited for longer
+SCATTERED = 2**30  # of inputs of which each costs a reading of all
 WORKERS = 16
 
 
@@ -112,9 +113,17 @@ def stream_of(ready: "Setup", reason: str) -> Stream:
     workers = 0  # what lies in memory is read at once
     if isinstance(cut.train.split.inputs, Stored):
         workers = min(choose.cores() - 1 or 1, WORKERS) if asked < 0 else asked
-    most = min(CHUNK, _room(workers))
+    most = size_of(cut.train.split.inputs, workers, ready.device)
     return Stream(part_of(ready, cut.train, most, batch), part_of(ready, cut.validation, most),
                   workers, reason)
+
+
+def size_of(inputs: Any, workers: int, device: jax.Device) -> int:
+    """Bytes of a chunk of the inputs, of which a device has two at once."""
+    if not getattr(inputs, "scattered", False):
+        return min(CHUNK, _room(workers))
+    free = memory.free(device)
+    return min(SCATTERED, _room(workers), SCATTERED if free is None else free // 8)
 
 
 def _room(workers: int) -> int:
