@@ -49,6 +49,7 @@ def place(tmp_path_factory) -> Path:
     labels = test["survived"].replace({"yes": "YES", "no": "unknown"})
     test.assign(survived=labels).drop(columns="PassengerId").to_csv(
         folder / "other.csv", index=False)
+    pd.read_csv(folder / "other.csv").to_parquet(folder / "other.parquet", row_group_size=4)
     x, y = load_digits(return_X_y=True)
     names = [f"pixel{i}" for i in range(64)]
     pixels = pd.DataFrame((x * 255 / 16).round().astype(int), columns=names)
@@ -146,9 +147,12 @@ def test_what_is_no_table_of_the_runs_is_told_by_its_words(typed, place, run, wo
     assert sorted(place.rglob("*")) == before
 
 
-def test_another_table_is_judged_by_names_of_columns_and_classes(place, typed):
-    status, printed, error = typed("eval", "columns", "--dataset", "table:other.csv", "--json")
+@pytest.mark.parametrize("words", [["table:other.csv"], ["table:other.csv", "--stream"],
+                                   ["table:other.parquet", "--stream", "--workers", "0"]])
+def test_another_table_is_judged_by_names_of_columns_and_classes(place, typed, words):
+    status, printed, error = typed("eval", "columns", "--json", "--dataset", *words)
     assert status == 0, error
+    assert ("stream: as asked" in error) == (len(words) > 1)
     test = passengers(30, 1)
     women = test[test["survived"] == "yes"]
     right = (load(place / "columns").predict(women).argmax(1) == 1).mean()

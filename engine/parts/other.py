@@ -16,6 +16,7 @@ from engine.parts.splits import held_out
 from engine.sources import image, layout
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset, Split, has_columns
+from engine.sources.stored import Joined, Stored
 
 
 class Other(NamedTuple):
@@ -111,16 +112,31 @@ def _reordered(
 def _inputs(
     name: str, inputs: Any, rows: np.ndarray, shape: tuple[int, ...], dtype: str
 ) -> tuple[Any, list[str]]:
-    """Those of `rows`, pictures brought to the `shape` [H, W, C]; a sentence where they were."""
+    """Those of `rows`, pictures brought to the `shape` [H, W, C]; a sentence where they were. What
+    is read when it is needed stays so."""
+    stored = isinstance(inputs, Stored)
     own = tuple(inputs.shape[1:])
     alike = (str(inputs.dtype) == "uint8") == (dtype == "uint8")
     if alike and own == shape:
-        return inputs[rows], []
+        return Joined([(inputs, rows)]) if stored else inputs[rows], []
     if not alike or dtype != "uint8" or not _are_pictures(own) or not _are_pictures(shape):
         raise RequestError(f"{name} has {inputs.dtype} inputs of {_sides(own)}, and the run was "
                            f"trained on {dtype} of {_sides(shape)}.")
-    images = np.stack([_brought(inputs[row], shape) for row in rows])
+    images = Brought(inputs, rows, shape) if stored else \
+        np.stack([_brought(inputs[row], shape) for row in rows])
     return images, [f"its pictures of {_sides(own)} are brought to the run's {_sides(shape)}"]
+
+
+class Brought(Stored):
+    """Pictures that are read when they are needed, and brought to a run's shape [H, W, C]."""
+
+    def __init__(self, inputs: Stored, rows: np.ndarray, shape: tuple[int, ...]):
+        super().__init__((len(rows), *shape), np.uint8, inputs.reason)
+        self.inputs, self.rows = inputs, rows
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for at, picture in enumerate(self.inputs[self.rows[rows]]):
+            out[at] = _brought(picture, self.shape[1:])
 
 
 def _are_pictures(shape: Sequence[int]) -> bool:
