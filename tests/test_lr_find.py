@@ -43,6 +43,10 @@ def test_the_smoothed_curve_by_hand():
     ])
 
 
+def test_a_short_curve_is_as_long_as_its_losses():
+    np.testing.assert_allclose(smoothed([1.0, 0.5], 2.0), [(3 + 2 * 0.5) / 5, (2 + 3 * 0.5) / 5])
+
+
 def test_the_suggestion_stays_away_from_the_cliff():
     """The single lowest loss lies next to the rates that diverge: a lucky one."""
     rates = np.geomspace(1e-5, 1, 31).tolist()

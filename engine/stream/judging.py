@@ -1,5 +1,7 @@
 """Sums and predictions of a model over examples that are streamed, each read once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -10,8 +12,8 @@ from engine.data import Data, Subset
 from engine.devices import mesh
 from engine.loop import predict_batch
 from engine.stream.choice import Stream, part_of, size_of
-from engine.stream.pieces import Pieces
-from engine.stream.streamed import summed, telling
+from engine.stream.pieces import Part, Pieces
+from engine.stream.streamed import nothing, summed, telling
 from engine.task import Judged
 
 
@@ -20,22 +22,30 @@ def judged(
 ) -> Judged:
     """What `learner.evaluate` and `predict` make of a subset on the host, read by so many `workers`
     for the devices of `where`: the same bits as of one that lies there."""
-    from engine.stream.ahead import ahead  # late: it imports Grain
-
     (device, *_) = where.device_set
     part = part_of(learner, subset, size_of(subset.split.inputs, workers, device))
     given = Stream(part, part, workers, "").given(Data(subset, subset, 0), where).validation
     predicted = Predicted(learner, variables, len(subset.rows))
-    reader = ahead(Pieces((part,)), 0, workers, lambda x: mesh.put(np.array(x), where))
-    try:
-        with telling("reading the examples that the model is judged on"):
-            chunks = (predicted.heard(inputs) for inputs in reader)
-            sums = summed(learner, jax.jit(learner.evaluate), variables, given, part, chunks)
-    finally:
-        reader.close()
+    none = nothing(learner.evaluate, variables, given)["sums"]
+    with telling("reading the examples that the model is judged on"), \
+            chunks_of(part, where, workers) as chunks:
+        sums = summed(none, jax.jit(learner.evaluate), variables, given, part,
+                      map(predicted.heard, chunks))
     rows, inputs = np.asarray(subset.rows), subset.split.inputs
     return Judged(jax.device_get(sums), predicted.all(), subset.targets,
                   lambda which: np.asarray(inputs[rows[which]]))
+
+
+@contextmanager
+def chunks_of(part: Part, where: Sharding, workers: int) -> Iterator[Iterator[jax.Array]]:
+    """The chunks of a part, one after another, on the devices of `where`."""
+    from engine.stream.ahead import ahead  # late: it imports Grain
+
+    reader = ahead(Pieces((part,)), 0, workers, lambda x: mesh.put(np.array(x), where))
+    try:
+        yield reader
+    finally:
+        reader.close()
 
 
 class Predicted:
