@@ -156,6 +156,8 @@ def test_pictures_are_stored_as_they_are_decoded(tmp_path):
         assert (inputs.shape, inputs.dtype) == (split.inputs.shape, split.inputs.dtype)
         np.testing.assert_array_equal(inputs[:], split.inputs)
         np.testing.assert_array_equal(stored.splits[name].targets, split.targets)
+    later = Reading(leave_out="what no folder has")  # which came in after it
+    assert pictures.load(path, later, None, "").fingerprint == stored.fingerprint
     inputs = stored.splits["train"].inputs
     changed, gone = (os.path.join(path, inputs.names[row]) for row in (3, 5))
     os.utime(changed, (0, 0))

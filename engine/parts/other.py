@@ -2,6 +2,7 @@
 pictures of the run's shape. N: examples, K: the run's outputs.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -46,11 +47,12 @@ def split_of(dataset: Dataset, asked: str, typed: bool) -> str:
 
 def examples(
     dataset: Dataset, parts: Parts, classes: tuple[str, ...], shape: tuple[int, ...], dtype: str,
-    columns: Columns | None = None,
+    columns: Columns | None = None, pixels: tuple[str, ...] = (),
 ) -> Other:
     """Those examples of the validation split whose class is one of a run's `classes`, numbered as
-    it numbers them, their inputs of its `shape` and `dtype`, a table's made by its `columns`.
-    Raises RequestError where there are none, and for outputs or inputs that aren't the run's."""
+    it numbers them, their inputs of its `shape` and `dtype`, a table's made by its `columns`, or in
+    the order of its `pixels`. Raises RequestError where there are none, and for outputs or inputs
+    that aren't the run's."""
     split = parts.validation
     found = labelled(named(dataset, split), split, parts.drop_unlabelled)
     rows, targets = np.asarray(found.rows), found.targets
@@ -63,7 +65,7 @@ def examples(
                                f"classes are {listed(dataset.classes)}.")
     else:
         targets, left_out, notes = _reordered(targets, dataset, classes)
-    inputs = found.split.inputs
+    inputs = _in_order(dataset, found.split.inputs, pixels)
     if columns and has_columns(inputs):
         inputs, rows = columns.encode(inputs.take(rows)), np.arange(len(rows))
     inputs, brought = _inputs(dataset.name, inputs, rows, shape, dtype)
@@ -107,6 +109,18 @@ def _reordered(
     extra = [name for name in theirs if name not in ours]
     notes = [f"the run doesn't predict {listed(extra)}, left out"] * bool(extra)
     return targets_NxK[:, [theirs.index(name) for name in ours]], {}, notes
+
+
+def _in_order(dataset: Dataset, inputs: Any, ours: tuple[str, ...]) -> Any:
+    """Pictures of a table, its pixels in the order of the run's columns `ours`, if there is one."""
+    theirs = dataset.pixels
+    if not ours or not theirs or theirs == ours:
+        return inputs
+    if {*theirs} != {*ours} or math.prod(inputs.shape[1:]) != len(ours):
+        raise RequestError(f"{dataset.name}'s columns of pixels aren't the run's, or not in their "
+                           f"order: give {listed(ours)}.")
+    place = [theirs.index(name) for name in ours]
+    return inputs.reshape(len(inputs), -1)[:, place].reshape(inputs.shape)
 
 
 def _inputs(

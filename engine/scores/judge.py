@@ -104,7 +104,7 @@ def _on_other(
             "of it was trained on: judge on another split or set, by --validation_split or "
             "--dataset.")
     found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
-                           columns)
+                           columns, record.pixels_of(path, saved.content))
     for note in (*dataset.notes, *found.notes):
         host.console.print(note)
     spread = spread_of(request, host)

@@ -14,7 +14,7 @@ import numpy as np
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.sources import features
-from engine.sources.dataset import Dataset, StoredTable, room
+from engine.sources.dataset import Dataset, StoredTable, has_columns, room
 from engine.sources.features import MOST_ONE_HOT, MOST_WORDS, Number, Words
 from engine.sources.stored import Stored
 from engine.store.files import is_number, is_text
@@ -161,6 +161,21 @@ def _moments(targets: np.ndarray | None) -> tuple[tuple[float, ...], tuple[float
     numbers_NxK = np.asarray(targets, np.float64)
     mean, scale = numbers_NxK.mean(0), numbers_NxK.std(0)
     return tuple(mean.tolist()), tuple(np.where(scale > 0, scale, 1.0).tolist())
+
+
+def check_left_out(dataset: Dataset, reading: Reading) -> None:
+    """Raises RequestError for the name of a column to leave out that the set hasn't."""
+    missing = [name for name in reading.left_out if name not in dataset.left_out]
+    if not missing:
+        return
+    inputs = next(iter(dataset.splits.values())).inputs
+    present = list(map(str, inputs.columns)) if has_columns(inputs) else []
+    if not (present or dataset.left_out):
+        raise RequestError(f"--leave_out {reading.leave_out} has no effect: {dataset.name} has no "
+                           "columns, as a table has.")
+    from engine.sources import target  # late: it imports pandas
+
+    raise target.lacking([*present, *dataset.left_out], missing[0])
 
 
 def _is_finite(value: Any) -> bool:

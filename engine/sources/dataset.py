@@ -1,5 +1,6 @@
 """What every source returns: inputs and targets on the host; and what each asks first."""
 
+import dataclasses
 import math
 import os
 import re
@@ -90,6 +91,8 @@ class Dataset:
     `classes` are the names of the classes that targets [N] number; else of the outputs, the columns
     of targets [N, K]. `notes` are sentences for the user: what its source understood, left out and
     why. `groups` are int32 [N] by split, where examples of one group are never parted.
+    `left_out` are columns of a table that aren't learned from, as asked; `pixels` those that are a
+    picture's, in its order, where their names don't tell it.
     """
 
     name: str
@@ -98,11 +101,26 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    pixels: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
         """Whether its inputs are columns, which become features once it is cut."""
         return any(has_columns(split.inputs) for split in self.splits.values())
+
+
+def without(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The set without those of its tables' columns that have these names."""
+    held = {name: split.inputs for name, split in dataset.splits.items()
+            if has_columns(split.inputs)}
+    gone = {name: [c for c in inputs.columns if str(c) in names] for name, inputs in held.items()}
+    if not any(gone.values()):
+        return dataset
+    splits = {name: split._replace(inputs=held[name].drop(columns=gone[name]))
+              for name, split in dataset.splits.items()}
+    left_out = *dataset.left_out, *map(str, next(iter(gone.values())))
+    return dataclasses.replace(dataset, splits=splits, left_out=left_out)
 
 
 def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None) -> list[str]:

@@ -24,19 +24,21 @@ _LEAST_ROWS = 10  # of which fewer can rise by chance
 
 
 class Sheet(NamedTuple):
-    """A file's columns, a DataFrame or a StoredTable, its rows as they lie there; and what to say
-    of it."""
+    """A file's columns, a DataFrame or a StoredTable, its rows as they lie there; what to say of
+    it, and the names of those that were left out, as asked."""
 
     file: str
     columns: Any
     notes: list[str]
+    left_out: tuple[str, ...] = ()
 
 
 def read(
     path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = ""
 ) -> Sheet:
-    """One file. Of its columns that which is `learned`, and the groups, are left as they are
-    written; all of them are where there is a `reason` not to hold them. Raises RequestError."""
+    """One file, without the columns to leave out. Of the others that which is `learned`, and the
+    groups, are left as they are written; all of them lie in the file where there is a `reason` not
+    to hold them. Raises RequestError."""
     try:
         is_parquet = path.lower().endswith(parquet.ENDINGS)
         before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
@@ -61,16 +63,18 @@ def read(
     except (OSError, ValueError) as error:
         raise refused(NAME, path, error, "type the path of a CSV or Parquet file, or of a folder "
                       "that holds train.csv") from None
-    return Sheet(path, *_without_index(columns, notes))
+    gone = tuple(name for name in columns if name in reading.left_out)
+    return Sheet(path, *_without_index(columns.drop(columns=list(gone)), notes), gone)
 
 
 def _delimited(file: BinaryIO, reading: Reading,
                learned: Callable[[list[str]], str | None]) -> tuple[pd.DataFrame, list[str]]:
     """The columns of a CSV file, and how it is written. Raises Unreadable."""
     written = dialect.of(file, reading.target)
-    named = learned(list(written.names))
-    text = {name for name in (named, reading.group) if name and name in written.names}
-    others = [name for name in written.names if name not in text]
+    kept = [name for name in written.names if name not in reading.left_out]
+    named = learned(kept)
+    text = {name for name in (named, reading.group) if name and name in kept}
+    others = [name for name in kept if name not in text]
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
     table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
     return frames.of(table, text), written.notes()
@@ -114,10 +118,10 @@ def alike(sheet: Sheet, first: Sheet, wanted: Mapping[str, str], apart: tuple[st
         stored = columns.of_kinds(wanted, apart)
         for name in wanted if sheet is not first else ():
             stored[name]  # to see that it can be brought to that kind
-        return Sheet(sheet.file, stored, notes)
+        return sheet._replace(columns=stored, notes=notes)
     found = {name: frames.brought(columns[name], wanted[name], sheet.file) for name in wanted}
     found |= {name: columns[name] for name in apart if name in columns}
-    return Sheet(sheet.file, pd.DataFrame(found, copy=False), notes)
+    return sheet._replace(columns=pd.DataFrame(found, copy=False), notes=notes)
 
 
 def _name(sheet: Sheet) -> str:

@@ -49,6 +49,10 @@ def load(
     or float32 (`pixels`); targets are int32 [N] of classes or float32 [N] of numbers. A split that
     lacks the target's column is unlabelled. Rows have an order that is their content's own. Raises
     RequestError."""
+    for name, flag in ((reading.target, "--target"), (reading.group, "--group")):
+        if name in reading.left_out:
+            raise RequestError(f"--leave_out {reading.leave_out}: {name!r} is what {flag} names: "
+                               "leave it out of one of both.")
     files = _files(path)
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
@@ -94,7 +98,8 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
     held = {split: Split(x, targets[split][order[split]]) for split, x in inputs.items()}
     whole = cache.together(NAME, {split: _entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
-        whole, notes=tuple(notes),
+        whole, notes=tuple(notes), left_out=first.left_out,
+        pixels=pixels.unnumbered(list(features["train"].columns)) if inputs else (),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
 
@@ -127,6 +132,8 @@ def _told(found: Mapping[str, Sheet], learned: str, how: str) -> list[str]:
     notes.append(f"the column {learned!r} is learned, {how}")
     notes += [f"{split} has no column {learned!r}: its {len(part.columns):,} rows are unlabelled"
               for split, part in found.items() if learned not in part.columns]
+    if left_out := found["train"].left_out:
+        notes.append(f"columns left out, as asked: {frames.listed(left_out)}")
     return notes
 
 
@@ -144,7 +151,8 @@ def frame(path: str, reading: Reading) -> pd.DataFrame:
     """The columns of one file, its rows as they lie there, whether it has a target or not. Raises
     RequestError."""
     try:
-        return sheet.read(path, reading, lambda names: target.named(names, reading.target)).columns
+        kept = reading._replace(leave_out="")  # which may name the rows
+        return sheet.read(path, kept, lambda names: target.named(names, reading.target)).columns
     except TooLarge as error:
         raise _refused(path, error.reason, "predict a part of it at a time") from None
 
@@ -154,10 +162,13 @@ def is_parquet(path: str) -> bool:
     return all(file.lower().endswith(parquet.ENDINGS) for file in _files(path).values())
 
 
-def pictures(columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str) -> np.ndarray:
-    """Those that a `frame` holds, for a run of such pictures. Raises RequestError."""
+def pictures(
+    columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str, names: Sequence[str] = ()
+) -> np.ndarray:
+    """Those that a `frame` holds, for a run of such pictures, in whose order the columns `names`
+    were, if these have no numbers. Raises RequestError."""
     try:
-        return pixels.like(columns, image_HxWxC, dtype)
+        return pixels.like(columns, image_HxWxC, dtype, names)
     except Unreadable as error:
         raise RequestError(f"{NAME}: {error}; {error.instead}.") from None
 
