@@ -119,7 +119,6 @@ class Lockstep:
         Raises RunError, everything saved, where a signal asks to stop; RequestError where the
         group doesn't fit the device.
         """
-        total = group.ready.lengths.total
         with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
             runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
             # What was recorded after the checkpoint will come again.
@@ -127,7 +126,7 @@ class Lockstep:
             for trial in group.trials:
                 member.write_config(self._folder(trial.number), trial, group.ready)
                 folder.history(self._folder(trial.number), up_to_step=int(runs.step))
-            if int(runs.step) < total and not self._all_stopped(group):
+            if int(runs.step) < group.ready.lengths.total and not self._all_stopped(group):
                 try:
                     with feed(group, int(runs.step)) as fed:
                         runs = self._trained(group, runs, seconds, fed, saved)
