@@ -59,6 +59,8 @@ class Config:
                         traced=False)
     embed: bool = option(False, "learn an embedding of a column's words where there are many",
                          traced=False)
+    leave_out: str = option("", "the table's columns that are not learned from: id,name",
+                            traced=False)
     pixels: bool = option(False, "the table's columns are the pixels of pictures", traced=False)
     drop_unlabelled: bool = option(False, "leave examples without a label out, counted",
                                    traced=False)
@@ -173,6 +175,12 @@ class Reading(NamedTuple):
     group: str = ""
     embed: bool = False
     pixels: bool = False
+    leave_out: str = ""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The names of the columns to leave out."""
+        return tuple(filter(None, map(str.strip, self.leave_out.split(","))))
 
 
 class Parts(NamedTuple):

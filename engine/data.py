@@ -14,7 +14,7 @@ from engine.errors import RequestError
 from engine.learners.trees import values_of
 from engine.parts import splits
 from engine.sources import values
-from engine.sources.dataset import UNLABELLED, Dataset, Split
+from engine.sources.dataset import UNLABELLED, Dataset, Split, StoredTable
 from engine.sources.stored import Joined, Stored
 
 CLASSIFICATION = "classification"
@@ -73,6 +73,8 @@ def _joined(parts: list[tuple[Split, np.ndarray]]) -> Split:
         return Split(np.concatenate([split.inputs[rows] for split, rows in parts]), targets)
     if isinstance(parts[0][0].inputs, Stored):
         return Split(Joined([(split.inputs, rows) for split, rows in parts]), targets)
+    if isinstance(first := parts[0][0].inputs, StoredTable):
+        return Split(first.joined([(split.inputs, rows) for split, rows in parts]), targets)
     import pandas
 
     columns = [split.inputs.iloc[rows] for split, rows in parts]

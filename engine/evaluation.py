@@ -48,7 +48,8 @@ def found(
 ) -> Judged:
     """What a model says of a subset, by its `evaluate` where it is compiled for that already."""
     if ready.stream:
-        return judging.judged(ready, ready.stream, variables, subset)
+        return judging.judged(ready.learner, ready.everywhere, ready.stream.workers, variables,
+                              subset)
     compiled = evaluate if subset is ready.data.validation else None
     return found_by(ready.learner, variables, subset, compiled)
 

@@ -24,8 +24,8 @@ from engine.programs import memory
 from engine.request import Request
 from engine.scores import threshold
 from engine.sources import arrays
-from engine.sources.columns import Columns
-from engine.sources.dataset import Dataset, is_frame
+from engine.sources.columns import Columns, check_left_out
+from engine.sources.dataset import Dataset, has_columns, without
 from engine.state import State
 from engine.stream import choice
 from engine.stream.choice import Stream
@@ -111,6 +111,7 @@ class Setup(NamedTuple):
             "fingerprint": self.dataset.fingerprint, "files": self.files,
             "data": self.inventory._asdict(), "held_out": splits.DRAWN,
         } | ({"columns": self.columns.digest} if self.columns else {}) \
+            | ({"pixels": self.dataset.pixels} if self.dataset.pixels else {}) \
             | ({"init": self.init} if self.init else {})
 
 
@@ -133,7 +134,7 @@ def load(request: Request, host: Host) -> tuple[Request, Dataset]:
         kind = bring.task(config).kind
         if config.task != data.CLASSIFICATION:
             host.console.print(f"task: {config.task}, since the targets are numbers")
-    suited, told = data.suited(found, kind)
+    suited, told = data.suited(without(found, config.reading.left_out), kind)
     if told:
         host.console.print(f"targets: {told}")
     if request.data is not None:
@@ -148,11 +149,13 @@ def featured(
     else as they are fitted to the training examples alone; arrays have become them already."""
     cut = data.partition(dataset, request.config)
     split, rows = cut.train
-    if not is_frame(split.inputs):
+    if columns is None:
+        check_left_out(dataset, request.config.reading)
+    if not has_columns(split.inputs):
         return dataset, cut, columns
     if columns is None:
         targets = split.targets[rows] if bring.task(request.config).kind == "numbers" else None
-        columns = Columns.fit(split.inputs.iloc[rows], request.config.reading, targets)
+        columns = Columns.fit(split.inputs.take(rows), request.config.reading, targets)
     dataset = columns.encoded(dataset)
     return dataset, data.partition(dataset, request.config), columns
 

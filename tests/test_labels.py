@@ -134,12 +134,14 @@ def test_an_empty_label_is_none(empty, root):
 def test_groups_are_kept_apart(root):
     rows = [f"{row},{patient}" for row, patient in zip(ROWS, "xyxzy", strict=True)]
     (root / "labels.csv").write_text("\n".join(["file,label,patient", *rows]))
-    found = sources.load(f"image_folder:{root}", reading=Reading(group="patient"))
-    numbers = found.splits["train"].inputs[:, 0, 0, 0].tolist()
-    together = {}
-    for number, group in zip(numbers, found.groups["train"].tolist(), strict=True):
-        together.setdefault(group, set()).add(number)
-    assert sorted(map(sorted, together.values())) == [[0, 2], [1, 4], [3]]
+    for stream in (False, True):
+        found = sources.load(f"image_folder:{root}", reading=Reading(group="patient"),
+                             stream=stream)
+        numbers = found.splits["train"].inputs[:][:, 0, 0, 0].tolist()
+        together = {}
+        for number, group in zip(numbers, found.groups["train"].tolist(), strict=True):
+            together.setdefault(group, set()).add(number)
+        assert sorted(map(sorted, together.values())) == [[0, 2], [1, 4], [3]]
     refused(root, "--skip_bad leaves files out, and --group", group="patient", skip_bad=True)
     (root / "labels.csv").unlink()
     (root / "a").mkdir()

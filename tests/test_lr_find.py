@@ -43,8 +43,8 @@ def test_the_smoothed_curve_by_hand():
     ])
 
 
-def test_fewer_rates_than_weights_are_smoothed_too():
-    np.testing.assert_allclose(smoothed([1.0, 0.0], 2.0), [3 / 5, 2 / 5])
+def test_a_short_curve_is_as_long_as_its_losses():
+    np.testing.assert_allclose(smoothed([1.0, 0.5], 2.0), [(3 + 2 * 0.5) / 5, (2 + 3 * 0.5) / 5])
 
 
 def test_the_suggestion_stays_away_from_the_cliff():

@@ -18,6 +18,7 @@ from PIL import Image
 import launch as program
 from engine import Config, Hyper, Place, evaluate, fit, load
 from engine.command import predictions
+from engine.programs import memory
 from engine.report import run as report
 from engine.store.checkpoint import Checkpoints
 
@@ -326,6 +327,19 @@ def test_another_sets_pictures_are_brought_to_the_runs_shape(typed, place):
     found = json.loads(printed)
     assert found["accuracy"] == 1 and found["num_examples"] == 20
     assert "its pictures of 12 × 12 × 1 are brought to the run's 12 × 12 × 3" in error
+    for size in ((), ("--image_size", "8")):  # and one that has to be brought to it
+        _, printed, _ = typed("eval", "--dataset", "image_folder:grey", "--json", *size)
+        _, streamed, error = typed("eval", "--dataset", "image_folder:grey", "--json", "--stream",
+                                   "--workers", "0", *size)
+        assert json.loads(streamed) == json.loads(printed) and "stream: as asked" in error
+
+
+def test_another_set_that_outgrows_the_memory_is_streamed(typed, monkeypatch):
+    _, printed, _ = typed("eval", "--dataset", "image_folder:shifted", "--json")
+    monkeypatch.setattr(memory, "free", lambda _: 1000)
+    _, streamed, error = typed("eval", "--dataset", "image_folder:shifted", "--json")
+    assert json.loads(streamed) == json.loads(printed)
+    assert "stream: its 0.0 GB don't fit the 0.0 GB that the device has free" in error
 
 
 @pytest.mark.parametrize("words, said", [

@@ -43,16 +43,20 @@ def place(tmp_path_factory) -> Path:
     test = passengers(30, 1)
     test[["fare", "PassengerId", "sex", "age"]].to_csv(folder / "test.csv", index=False)
     test.to_parquet(folder / "labelled.parquet")
+    test.to_csv(folder / "tabs.txt", sep="\t", index=False)
     test.drop(columns="fare").to_csv(folder / "unpriced.csv", index=False)
     test.rename(columns={"fare": "price"}).to_csv(folder / "lacking.csv", index=False)
     labels = test["survived"].replace({"yes": "YES", "no": "unknown"})
     test.assign(survived=labels).drop(columns="PassengerId").to_csv(
         folder / "other.csv", index=False)
+    pd.read_csv(folder / "other.csv").to_parquet(folder / "other.parquet", row_group_size=4)
     x, y = load_digits(return_X_y=True)
     names = [f"pixel{i}" for i in range(64)]
     pixels = pd.DataFrame((x * 255 / 16).round().astype(int), columns=names)
     pixels[:300].assign(label=y[:300]).to_csv(folder / "digits.csv", index=False)
     pixels[300:340][sorted(names)].to_csv(folder / "unlabelled.csv", index=False)
+    pixels[300:340].to_csv(folder / "pixels.txt", index=False)
+    (folder / "notes.txt").write_text("no table at all\n")
     Image.new("L", (8, 8)).save(folder / "picture.png")
     for run, made in {
         "columns": Config(dataset=f"table:{folder}/train.csv", model="linear", epochs=20),
@@ -82,7 +86,7 @@ def typed(place, monkeypatch, capsys):
     jax.config.update("jax_default_device", device)
 
 
-@pytest.mark.parametrize("file", ["test.csv", "labelled.parquet"])
+@pytest.mark.parametrize("file", ["test.csv", "labelled.parquet", "tabs.txt"])
 def test_a_tables_rows_are_called_by_their_id_and_found_by_columns_names(place, typed, file):
     status, printed, error = typed("predict", "columns", file, "--output", "all.csv")
     run, test = load(place / "columns"), passengers(30, 1)
@@ -97,8 +101,9 @@ def test_a_tables_rows_are_called_by_their_id_and_found_by_columns_names(place, 
     np.testing.assert_array_equal(np.float32([line[2:] for line in lines]), rows)
 
 
-def test_a_table_of_pixels_is_numbered_by_row(place, typed):
-    status, printed, error = typed("predict", "pixels", "unlabelled.csv", "--output", "all.json")
+@pytest.mark.parametrize("file", ["unlabelled.csv", "pixels.txt"])
+def test_a_table_of_pixels_is_numbered_by_row(place, typed, file):
+    status, printed, error = typed("predict", "pixels", file, "--output", "all.json")
     assert status == 0, error
     pictures = (load_digits().images[300:340] * 255 / 16).round().astype(np.uint8)[..., None]
     rows = load(place / "pixels").predict(pictures)
@@ -131,6 +136,7 @@ def test_numbers_are_told_as_they_are(place, typed):
     ("columns", ["absent.csv"], "absent.csv: no such file."),
     ("columns", ["test.csv", "--output", "test.csv"], "test.csv is what is to be predicted"),
     ("pixels", ["test.csv"], "columns of pixels"),
+    ("pixels", ["notes.txt"], "notes.txt: it has no rows below its header"),
     ("pixels", ["unlabelled.csv", "picture.png"], "predict takes a table alone"),
     ("number", ["labelled.parquet", "--top", "2"], "--top 2: number predicts numbers, of which"),
 ])  # fmt: skip
@@ -141,9 +147,12 @@ def test_what_is_no_table_of_the_runs_is_told_by_its_words(typed, place, run, wo
     assert sorted(place.rglob("*")) == before
 
 
-def test_another_table_is_judged_by_names_of_columns_and_classes(place, typed):
-    status, printed, error = typed("eval", "columns", "--dataset", "table:other.csv", "--json")
+@pytest.mark.parametrize("words", [["table:other.csv"], ["table:other.csv", "--stream"],
+                                   ["table:other.parquet", "--stream", "--workers", "0"]])
+def test_another_table_is_judged_by_names_of_columns_and_classes(place, typed, words):
+    status, printed, error = typed("eval", "columns", "--json", "--dataset", *words)
     assert status == 0, error
+    assert ("stream: as asked" in error) == (len(words) > 1)
     test = passengers(30, 1)
     women = test[test["survived"] == "yes"]
     right = (load(place / "columns").predict(women).argmax(1) == 1).mean()

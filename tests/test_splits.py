@@ -176,3 +176,14 @@ def test_the_inventory_counts_names_and_doubts():
         "warning: 1 of 3 validation examples are training examples too, so that their scores are "
         "of what was learnt by heart",
     ]
+
+
+def test_a_split_that_both_parts_share_is_weighed_once(monkeypatch):
+    found = dataset(train=MIXED)
+    inputs = found.splits["train"].inputs
+    inputs[1:] = inputs[0]
+    data = partition(found, Config(validation_split="0.2", batch_size=2))
+    monkeypatch.setattr(inventory, "MOST_COMPARED", inputs.nbytes)
+    assert len(inventory.taken(found, data, "").warnings) >= 2  # repeats, and learnt by heart
+    monkeypatch.setattr(inventory, "MOST_COMPARED", inputs.nbytes - 1)
+    assert not any("repeats" in said for said in inventory.taken(found, data, "").warnings)

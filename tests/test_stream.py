@@ -1,5 +1,6 @@
 """A streamed run equals the resident one, bit for bit, and fails in one line."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -155,6 +156,8 @@ def test_pictures_are_stored_as_they_are_decoded(tmp_path):
         assert (inputs.shape, inputs.dtype) == (split.inputs.shape, split.inputs.dtype)
         np.testing.assert_array_equal(inputs[:], split.inputs)
         np.testing.assert_array_equal(stored.splits[name].targets, split.targets)
+    later = Reading(leave_out="what no folder has")  # which came in after it
+    assert pictures.load(path, later, None, "").fingerprint == stored.fingerprint
     inputs = stored.splits["train"].inputs
     changed, gone = (os.path.join(path, inputs.names[row]) for row in (3, 5))
     os.utime(changed, (0, 0))
@@ -210,9 +213,6 @@ def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeyp
     here = host.begin(request.place)
     ready = settle(request, data(), here)
     assert ready.stream and "don't fit the 0.0 GB that the" in capsys.readouterr().out
-    trial = Trial(0, request.config, request.hyper, {})
-    with pytest.raises(RequestError, match="a population has its examples on the device"):
-        group.assemble(0, [trial], request, data(), here)
 
 
 def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path, undrawn):
@@ -229,3 +229,44 @@ def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_pat
     assert told.value.status == 1 and "\n" not in str(told.value)
     assert len(rows(tmp_path / "run")) >= 2
     assert [p for p in (tmp_path / "run" / "checkpoints").glob("*") if p.name.isdigit()]
+
+
+def of_trials(*trials: Trial) -> tuple[group.Group, ...]:
+    """A group in memory and a streamed one."""
+    here = host.begin_alone(Place(device="cpu"))
+    return tuple(group.assemble(0, list(trials), Request(
+        trials[0].config, Hyper(), Place(device="cpu", stream=stream, workers=0)), data(), here)
+        for stream in (False, True))
+
+
+def trained(one: group.Group, steps: int) -> tuple:
+    """The runs after an epoch and `steps` more, and the sums of their evaluation before these."""
+    runs = group.create(one)
+    epoch = one.ready.lengths.epoch
+    with group.feed(one, 0) as fed:
+        programs = group.compile_programs(one, runs, fed)
+        runs = programs.advance(runs, epoch)
+        sums = jax.device_get(programs.evaluate(runs))
+        return jax.device_get(programs.advance(runs, steps).members.state), sums
+
+
+@pytest.mark.slow
+def test_runs_of_one_order_are_streamed_together():
+    """On two devices, three runs that differ in their rates: the bits of those in memory."""
+    config = Config(model=Tiny, batch_size=8, epochs=2, validation_split="2/5")
+    trials = [Trial(n, config, Hyper(learning_rate=10.0**-n), {}) for n in range(1, 4)]
+    resident, streamed = (trained(one, 2) for one in of_trials(*trials))
+    jax.tree.map(np.testing.assert_array_equal, resident, streamed)
+
+
+def test_runs_of_several_orders_are_refused_where_they_would_be_streamed():
+    config = Config(model=Tiny, batch_size=8)
+    seeds = [Trial(n, dataclasses.replace(config, seed=n), Hyper(), {}) for n in range(2)]
+    folds = [Trial(n, dataclasses.replace(config, validation_split=f"{n}/3"), Hyper(), {})
+             for n in (2, 3)]
+    for trials, said in ((seeds, "type --order_seed 0, which gives all one"),
+                         (folds, "sweep a fold at a time, --validation_split 2/3")):
+        with pytest.raises(RequestError, match=said):
+            of_trials(*trials)
+    one = [t._replace(config=dataclasses.replace(t.config, order_seed=0)) for t in seeds]
+    assert of_trials(*one)[1].ready.stream

@@ -236,7 +236,7 @@ def test_an_id_and_a_constant_are_told_and_an_index_left_out(read):
     for note in ("train: a column without a name numbers the rows and is left out",
                  "columns of one value teach nothing: 'b'",
                  "columns that rise from row to row look like an id: 'id' (5 to 24); leave them out"
-                 " if they are"):  # fmt: skip
+                 " if they are, by --leave_out"):  # fmt: skip
         assert note in found.notes
     excel = read("a;label;\n1;x;\n2;y;\n")
     assert list(excel.splits["train"].inputs) == ["a"] and excel.classes == ("x", "y")

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import delimited, dialect, frames, table
+from engine.sources import delimited, dialect, frames, sheet
 
 SOUND = "label,a,b\ncat,1,2\ndog,255,254\n"
 
@@ -64,7 +64,7 @@ def test_damaged_rows_are_named(row, words, refused):
     (b"PK\x03\x04", "it holds control characters"),
     (SOUND.encode() + b"\x81,1,2\n", "it is neither UTF-8 nor Latin-1; save it as CSV in UTF-8"),
     ("a,text,label\n" + "".join(f"{n},row {n} of the text,x\n" for n in range(30)),
-     "its column holds free text: 'text'; leave it out of the table, or name the one to learn"),
+     "its column holds free text: 'text'; leave it out, --leave_out text, or name the one"),
     ("a,text\n" + "".join(f"{n},row {n} of the text\n" for n in range(300)),
      "its target 'text' has 300 different labels in 300 rows, no classes; name another"),
     ("a,label\n1,1e39\n2,1.5\n", "its target 'label' is beyond float32"),
@@ -108,7 +108,7 @@ def test_bytes_lines_and_columns_are_bounded(refused, monkeypatch, tmp_path):
     refused("x" * 40 + ",1,2\n", "its first line has more than 30 bytes")
     monkeypatch.setattr(dialect, "MOST_COLUMNS", 2)
     refused(SOUND, "it has 3 columns, more than the 2 that can be read")
-    monkeypatch.setattr(table, "_MOST_FILE", 20)
+    monkeypatch.setattr(sheet, "_MOST_FILE", 20)
     refused(SOUND, "it has more than 20 bytes")
 
 

@@ -10,7 +10,7 @@ from engine.errors import RequestError, some, visible
 from engine.sources import image, tree
 from engine.sources.dataset import MOST_EXAMPLES
 
-TABLES = (".csv", ".tsv", ".parquet", ".pq")
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 _LONGEST = 1 << 16  # bytes of a line: a path has 4,096
 _MAGIC = frozenset("*?[")
 

@@ -56,7 +56,8 @@ def tell(
     if tabular:
         from engine.command.rows import Rows  # late: it imports pandas
 
-        given: Rows | Pictures = Rows(files, config.reading, shape, dtype, columns)
+        names = record.pixels_of(path, saved.content)
+        given: Rows | Pictures = Rows(files, config.reading, shape, dtype, columns, names)
     else:
         given = Pictures(files, shape, config.reading)
     compute_on(choose.choose(request.place.device).device, request.place.compile_cache)

@@ -19,16 +19,18 @@ _ID = re.compile(r"(.*[_ .-])?id|.*[a-z]I[dD]", re.DOTALL)
 class Rows:
     """A table's rows in their order, called by their id where it has one, else numbered from 1.
 
-    They are features that `columns` make, or without these pictures of `shape` and `dtype`. Raises
-    RequestError for more files than one, and for what is no such table."""
+    They are features that `columns` make, or without these pictures of `shape` and `dtype`, in the
+    order of the columns `pixels` where these have no numbers. Raises RequestError for more files
+    than one, and for what is no such table."""
 
     def __init__(self, files: Sequence[str], reading: Reading, shape: tuple[int, ...], dtype: str,
-                 columns: Columns | None):
+                 columns: Columns | None, pixels: Sequence[str] = ()):
         if len(files) > 1:
             raise RequestError(f"predict takes a table alone, and got {len(files):,} files: name "
                                "one at a time.")
         frame = table.frame(files[0], reading)
-        self._inputs = columns.encode(frame) if columns else table.pictures(frame, shape, dtype)
+        self._inputs = columns.encode(frame) if columns else table.pictures(
+            frame, shape, dtype, pixels)
         learned = {column.name for column in columns.columns} if columns else set()
         self.key, self.keys = _called(frame, learned)
 

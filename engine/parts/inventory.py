@@ -88,12 +88,11 @@ def _absent(train: dict[str, int], validation: dict[str, int]) -> list[str]:
 
 def _alike(data: Data) -> list[str]:
     """Examples of equal content, within training, and between training and validation."""
-    size = sum(subset.split.inputs.nbytes for subset in (data.train, data.validation)
-               if isinstance(subset.split.inputs, np.ndarray))
+    inputs = {id(subset.split): subset.split.inputs for subset in (data.train, data.validation)}
+    size = sum(each.nbytes for each in inputs.values() if isinstance(each, np.ndarray))
     if not 0 < size <= MOST_COMPARED:
         return []
-    hashed = {id(subset.split): subset.split.inputs for subset in (data.train, data.validation)}
-    hashed = {split: content(inputs) for split, inputs in hashed.items()}
+    hashed = {split: content(each) for split, each in inputs.items()}
     train, validation = (hashed[id(subset.split)][subset.rows]
                          for subset in (data.train, data.validation))
     said, seen = [], np.unique(train)

@@ -2,6 +2,7 @@
 pictures of the run's shape. N: examples, K: the run's outputs.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from engine.parts.inventory import listed
 from engine.parts.splits import held_out
 from engine.sources import image, layout
 from engine.sources.columns import Columns
-from engine.sources.dataset import Dataset, Split, is_frame
+from engine.sources.dataset import Dataset, Split, has_columns
+from engine.sources.stored import Joined, Stored
 
 
 class Other(NamedTuple):
@@ -45,11 +47,12 @@ def split_of(dataset: Dataset, asked: str, typed: bool) -> str:
 
 def examples(
     dataset: Dataset, parts: Parts, classes: tuple[str, ...], shape: tuple[int, ...], dtype: str,
-    columns: Columns | None = None,
+    columns: Columns | None = None, pixels: tuple[str, ...] = (),
 ) -> Other:
     """Those examples of the validation split whose class is one of a run's `classes`, numbered as
-    it numbers them, their inputs of its `shape` and `dtype`, a table's made by its `columns`.
-    Raises RequestError where there are none, and for outputs or inputs that aren't the run's."""
+    it numbers them, their inputs of its `shape` and `dtype`, a table's made by its `columns`, or in
+    the order of its `pixels`. Raises RequestError where there are none, and for outputs or inputs
+    that aren't the run's."""
     split = parts.validation
     found = labelled(named(dataset, split), split, parts.drop_unlabelled)
     rows, targets = np.asarray(found.rows), found.targets
@@ -62,9 +65,9 @@ def examples(
                                f"classes are {listed(dataset.classes)}.")
     else:
         targets, left_out, notes = _reordered(targets, dataset, classes)
-    inputs = found.split.inputs
-    if columns and is_frame(inputs):
-        inputs, rows = columns.encode(inputs.iloc[rows]), np.arange(len(rows))
+    inputs = _in_order(dataset, found.split.inputs, pixels)
+    if columns and has_columns(inputs):
+        inputs, rows = columns.encode(inputs.take(rows)), np.arange(len(rows))
     inputs, brought = _inputs(dataset.name, inputs, rows, shape, dtype)
     kind = "images" if len(shape) == 3 else "examples"
     told = f"judged on {dataset.name}'s {split}, another set than the run's: {len(rows):,} {kind}"
@@ -108,19 +111,46 @@ def _reordered(
     return targets_NxK[:, [theirs.index(name) for name in ours]], {}, notes
 
 
+def _in_order(dataset: Dataset, inputs: Any, ours: tuple[str, ...]) -> Any:
+    """Pictures of a table, its pixels in the order of the run's columns `ours`, if there is one."""
+    theirs = dataset.pixels
+    if not ours or not theirs or theirs == ours:
+        return inputs
+    if {*theirs} != {*ours} or math.prod(inputs.shape[1:]) != len(ours):
+        raise RequestError(f"{dataset.name}'s columns of pixels aren't the run's, or not in their "
+                           f"order: give {listed(ours)}.")
+    place = [theirs.index(name) for name in ours]
+    return inputs.reshape(len(inputs), -1)[:, place].reshape(inputs.shape)
+
+
 def _inputs(
     name: str, inputs: Any, rows: np.ndarray, shape: tuple[int, ...], dtype: str
 ) -> tuple[Any, list[str]]:
-    """Those of `rows`, pictures brought to the `shape` [H, W, C]; a sentence where they were."""
+    """Those of `rows`, pictures brought to the `shape` [H, W, C]; a sentence where they were. What
+    is read when it is needed stays so."""
+    stored = isinstance(inputs, Stored)
     own = tuple(inputs.shape[1:])
     alike = (str(inputs.dtype) == "uint8") == (dtype == "uint8")
     if alike and own == shape:
-        return inputs[rows], []
+        return Joined([(inputs, rows)]) if stored else inputs[rows], []
     if not alike or dtype != "uint8" or not _are_pictures(own) or not _are_pictures(shape):
         raise RequestError(f"{name} has {inputs.dtype} inputs of {_sides(own)}, and the run was "
                            f"trained on {dtype} of {_sides(shape)}.")
-    images = np.stack([_brought(inputs[row], shape) for row in rows])
+    images = Brought(inputs, rows, shape) if stored else \
+        np.stack([_brought(inputs[row], shape) for row in rows])
     return images, [f"its pictures of {_sides(own)} are brought to the run's {_sides(shape)}"]
+
+
+class Brought(Stored):
+    """Pictures that are read when they are needed, and brought to a run's shape [H, W, C]."""
+
+    def __init__(self, inputs: Stored, rows: np.ndarray, shape: tuple[int, ...]):
+        super().__init__((len(rows), *shape), np.uint8, inputs.reason)
+        self.inputs, self.rows = inputs, rows
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for at, picture in enumerate(self.inputs[self.rows[rows]]):
+            out[at] = _brought(picture, self.shape[1:])
 
 
 def _are_pictures(shape: Sequence[int]) -> bool:

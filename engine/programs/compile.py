@@ -47,7 +47,7 @@ def programs(ready: Setup, state: Any) -> Programs:
     if room is not None and need > room:
         raise _too_large(ready, need)
     subset = ready.data.validation
-    of_chunks = nothing(ready.learner, state.models, subset) if ready.stream else {}
+    of_chunks = nothing(ready.learner.evaluate, state.models, subset) if ready.stream else {}
     evaluate = Program(ready.learner.evaluate, variables=state.models, subset=subset,
                        **of_chunks)
     return Programs(training, evaluate)

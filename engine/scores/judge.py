@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from engine import evaluation
 from engine.augmentations import views
 from engine.config import Config
+from engine.data import Data
 from engine.devices import mesh
 from engine.errors import RequestError
 from engine.job import processes
@@ -22,6 +23,7 @@ from engine.sources.dataset import Dataset
 from engine.state import State
 from engine.store import folder, record
 from engine.store.record import Saved
+from engine.stream import choice, judging
 from engine.task import Judged
 from engine.trained import shapes_of
 
@@ -102,17 +104,25 @@ def _on_other(
             "of it was trained on: judge on another split or set, by --validation_split or "
             "--dataset.")
     found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
-                           columns)
+                           columns, record.pixels_of(path, saved.content))
     for note in (*dataset.notes, *found.notes):
         host.console.print(note)
     spread = spread_of(request, host)
     learner = learner_of(asked, len(classes), spread, columns)
     everywhere = mesh.everywhere(spread.mesh if spread else None, host.device)
-    subset = mesh.put(found.subset, everywhere)
+    if reason := choice.why(request.place, Data(found.subset, found.subset, 0), host.device):
+        workers = choice.readers(learner, request.place, found.subset.split.inputs, dataset.name,
+                                 reason)
+        host.console.print(f"stream: {reason}")
+    subset = found.subset if reason else mesh.put(found.subset, everywhere)
+
+    def told(own: Learner, variables: Any) -> Judged:
+        seeing = views.seeing(own, tta, shape)
+        if reason:
+            return judging.judged(seeing, everywhere, workers, variables, subset)
+        return evaluation.found_by(seeing, variables, subset)
 
     return Judge(
         learner, classes, shapes_of(learner, saved.request.hyper, shape),
-        spread.shardings if spread else lambda _: everywhere,
-        lambda own, variables: evaluation.found_by(
-            views.seeing(own, tta, shape), variables, subset),
+        spread.shardings if spread else lambda _: everywhere, told,
         {"split": split, "left_out": found.left_out})

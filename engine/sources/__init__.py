@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.config import Reading
 from engine.errors import RequestError
@@ -13,7 +14,8 @@ from engine.sources.tfds import prepared
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
 
 # Kinds of sets that lie where the user says, as in table:PATH.
-_FROM_PATHS = image_folder.NAME, "table", "csv"
+_TABLES = "table", "csv"
+_FROM_PATHS = image_folder.NAME, *_TABLES
 _SCIKIT = "iris", "wine", "breast_cancer", "diabetes"  # its own tables, embedded
 _PLAIN = Reading()
 
@@ -37,7 +39,7 @@ def load(
 ) -> Dataset:
     """Inputs and targets of every split, or of those in `splits`: images NxHxWxC uint8 and labels N
     int32, or a table's columns. With `stream`, and where they don't fit the memory, pictures are
-    `stored.Stored`: read as they are needed.
+    `stored.Stored` and a Parquet table is a StoredTable: read as they are needed.
 
     `digits` and scikit-learn's tables are embedded; image_folder:PATH and table:PATH (csv:PATH is
     the same) are the user's own; any other name is a tfds set, prepared first where it isn't yet.
@@ -52,7 +54,7 @@ def load(
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
     path, root = os.path.expanduser(path), _root(data_dir)
     embedded = name == digits.NAME or name in _SCIKIT
-    stored = not embedded and (kind == image_folder.NAME or kind not in _FROM_PATHS)
+    stored = not embedded and (kind not in _TABLES or _table().is_parquet(path))
     reason = "as asked"
     if not (stream and stored):  # what else there is lies in memory anyway
         try:
@@ -61,6 +63,8 @@ def load(
             if not stored:
                 raise
             reason = error.reason
+    if kind in _TABLES:
+        return _table().load(path, reading, splits, reason)
     from engine.sources import pictures, records  # late: few sets are streamed
 
     if kind == image_folder.NAME:
@@ -86,6 +90,10 @@ def _whole(
         return tfds.load(name, root, reading, splits)
     if kind == image_folder.NAME:
         return image_folder.load(path, reading, splits)
+    return _table().load(path, reading, splits)
+
+
+def _table() -> Any:
     from engine.sources import table  # late: it imports pandas
 
-    return table.load(path, reading, splits)
+    return table

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ import numpy as np
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.sources import features
-from engine.sources.dataset import Dataset, room
+from engine.sources.dataset import Dataset, StoredTable, has_columns, room
 from engine.sources.features import MOST_ONE_HOT, MOST_WORDS, Number, Words
+from engine.sources.stored import Stored
 from engine.store.files import is_number, is_text
 
 FILE = "columns.json"
@@ -33,10 +34,10 @@ class Columns:
 
     @classmethod
     def fit(cls, frame: Any, reading: Reading, targets: np.ndarray | None = None) -> "Columns":
-        """Of the training rows, a pandas DataFrame, and of their `targets` float32 [N, K] where
-        these are numbers. A column without any value is left out. Raises RequestError for columns
-        that can't be features."""
-        found = (features.fitted(name, column) for name, column in _named(frame).items())
+        """Of the training rows, a pandas DataFrame or a StoredTable, and of their `targets` float32
+        [N, K] where these are numbers. A column without any value is left out. Raises RequestError
+        for columns that can't be features."""
+        found = (features.fitted(name, column) for name, column in _each(frame))
         columns = sorted((c for c in found if c is not None), key=_embedded)
         if not columns:
             raise RequestError("the table has no column with values to learn from.")
@@ -61,22 +62,35 @@ class Columns:
         """Of each of the last features, which are codes, how many there are."""
         return tuple(c.codes for c in self.columns if isinstance(c, Words) and c.embedded)
 
-    def encode(self, frame: Any) -> np.ndarray:
+    def encode(self, table: Any) -> Any:
         """float32 [N, F] of a pandas DataFrame, whose columns are found by their names; others are
-        left alone. Raises RequestError for those that are missing, or of another type."""
-        given = _named(frame)
+        left alone. Of a StoredTable they are made as they are needed. Raises RequestError for those
+        that are missing, or of another type."""
+        given = list(map(str, table.columns))
         if missing := [repr(c.name) for c in self.columns if c.name not in given]:
             raise RequestError(f"the table lacks {len(missing)} of the {len(self.columns)} columns "
                                f"that are learned from: {', '.join(missing[:10])}; it has "
-                               f"{', '.join(map(repr, [*given][:10]))}.")
+                               f"{', '.join(map(repr, given[:10]))}.")
         width = len(self.names)
-        if len(frame) > room((width,), 4):
-            raise RequestError(f"{len(frame):,} rows of {width:,} features are more than can be "
-                               "held: leave rows or columns out.")
-        found, at = np.zeros((len(frame), width), np.float32), 0
+        if isinstance(table, StoredTable):
+            for column in self.columns:
+                if isinstance(column, Words):
+                    column.codes_of(table[column.name])  # which tells of words unknown, once
+            return Encoded(table, self, width)
+        if len(table) > room((width,), 4):
+            raise RequestError(f"{len(table):,} rows of {width:,} features are more than can be "
+                               "held: leave rows or columns out, or type --stream for a Parquet "
+                               "file.")
+        return self.features_of(table)
+
+    def features_of(self, frame: Any, told: bool = True) -> np.ndarray:
+        """float32 [N, F] of a DataFrame that has all columns; unless `told`, unknown words are
+        passed over in silence."""
+        given, at = _named(frame), 0
+        found = np.zeros((len(frame), len(self.names)), np.float32)
         for column in self.columns:
             upto = at + len(column.names)
-            column.fill(found[:, at:upto], given[column.name])
+            column.fill(found[:, at:upto], given[column.name], told)
             at = upto
         return found
 
@@ -89,7 +103,7 @@ class Columns:
         if some := [c.name for c in self.columns if c.missing]:
             note += f"; values are missing in {', '.join(some[:10])}{', ...' * (len(some) > 10)}"
         first, learned = next(iter(dataset.splits.values())), {c.name for c in self.columns}
-        if left := [name for name in _named(first.inputs) if name not in learned]:
+        if left := [name for name in map(str, first.inputs.columns) if name not in learned]:
             note += f"; left out, without a value to learn from: {', '.join(left[:10])}"
         return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, f"{note}."))
 
@@ -105,8 +119,30 @@ class Columns:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+class Encoded(Stored):
+    """The features of a table's rows, made as they are needed."""
+
+    scattered = True
+
+    def __init__(self, table: StoredTable, columns: Columns, width: int):
+        super().__init__((len(table), width), np.float32, table.reason)
+        self.table, self.columns = table, columns
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        names = [column.name for column in self.columns.columns]
+        for which, frame in self.table.frames(rows, names):
+            out[which] = self.columns.features_of(frame, told=False)
+
+
 def _embedded(column: Number | Words) -> bool:
     return isinstance(column, Words) and column.embedded
+
+
+def _each(table: Any) -> Iterable[tuple[str, Any]]:
+    """Names and columns, those of a StoredTable one at a time."""
+    if isinstance(table, StoredTable):
+        return ((name, table[name]) for name in table.columns)
+    return _named(table).items()
 
 
 def _named(frame: Any) -> dict[str, Any]:
@@ -125,6 +161,21 @@ def _moments(targets: np.ndarray | None) -> tuple[tuple[float, ...], tuple[float
     numbers_NxK = np.asarray(targets, np.float64)
     mean, scale = numbers_NxK.mean(0), numbers_NxK.std(0)
     return tuple(mean.tolist()), tuple(np.where(scale > 0, scale, 1.0).tolist())
+
+
+def check_left_out(dataset: Dataset, reading: Reading) -> None:
+    """Raises RequestError for the name of a column to leave out that the set hasn't."""
+    missing = [name for name in reading.left_out if name not in dataset.left_out]
+    if not missing:
+        return
+    inputs = next(iter(dataset.splits.values())).inputs
+    present = list(map(str, inputs.columns)) if has_columns(inputs) else []
+    if not (present or dataset.left_out):
+        raise RequestError(f"--leave_out {reading.leave_out} has no effect: {dataset.name} has no "
+                           "columns, as a table has.")
+    from engine.sources import target  # late: it imports pandas
+
+    raise target.lacking([*present, *dataset.left_out], missing[0])
 
 
 def _is_finite(value: Any) -> bool:

@@ -1,11 +1,13 @@
 """What every source returns: inputs and targets on the host; and what each asks first."""
 
+import dataclasses
 import math
 import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,10 +29,53 @@ def is_frame(inputs: Any) -> bool:
     return pandas is not None and isinstance(inputs, pandas.DataFrame)
 
 
+class StoredTable(ABC):
+    """A table of N rows that lies in files, in the place of a DataFrame: its columns' names, one of
+    them whole, or some rows. It can be pickled; what is open stays behind."""
+
+    columns: tuple[str, ...]
+    reason: str  # why it isn't in memory
+
+    @property
+    @abstractmethod
+    def stamp(self) -> bytes:
+        """A digest of the columns' names and of its files' names, sizes and times."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, name: str) -> Any:
+        """A column, a pandas Series [N]."""
+
+    @abstractmethod
+    def of_kinds(self, kinds: Mapping[str, str], apart: Sequence[str]) -> "StoredTable":
+        """The columns that `kinds` names, each as numbers, dates or words; and as they are those of
+        `apart` that it has."""
+
+    @abstractmethod
+    def take(self, rows: Any) -> "StoredTable":
+        """Those rows, in that order."""
+
+    @abstractmethod
+    def frames(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[tuple[np.ndarray, Any]]:
+        """Those rows, a part of them at a time: which of `rows`, and a DataFrame of the columns
+        `names`. Raises RunError where a file isn't as it was."""
+
+    @abstractmethod
+    def joined(self, parts: Sequence[tuple["StoredTable", np.ndarray]]) -> "StoredTable":
+        """Rows of several, one after another."""
+
+
+def has_columns(inputs: Any) -> bool:
+    """Whether it is a table, in memory or in files, whose columns aren't features yet."""
+    return is_frame(inputs) or isinstance(inputs, StoredTable)
+
+
 class Split(NamedTuple):
-    """inputs [N, ...], uint8 or float32, or a table's columns, a pandas DataFrame of N rows;
-    targets [N, ...], int32 classes, of which UNLABELLED is none, or float32, NaN where there is
-    none: NumPy on the host, jax arrays on a device."""
+    """inputs [N, ...], uint8 or float32, or a table's columns, a pandas DataFrame of N rows or a
+    StoredTable; targets [N, ...], int32 classes, of which UNLABELLED is none, or float32, NaN where
+    there is none: NumPy on the host, jax arrays on a device."""
 
     inputs: Any
     targets: Any
@@ -46,6 +91,8 @@ class Dataset:
     `classes` are the names of the classes that targets [N] number; else of the outputs, the columns
     of targets [N, K]. `notes` are sentences for the user: what its source understood, left out and
     why. `groups` are int32 [N] by split, where examples of one group are never parted.
+    `left_out` are columns of a table that aren't learned from, as asked; `pixels` those that are a
+    picture's, in its order, where their names don't tell it.
     """
 
     name: str
@@ -54,11 +101,26 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    pixels: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
         """Whether its inputs are columns, which become features once it is cut."""
-        return any(is_frame(split.inputs) for split in self.splits.values())
+        return any(has_columns(split.inputs) for split in self.splits.values())
+
+
+def without(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The set without those of its tables' columns that have these names."""
+    held = {name: split.inputs for name, split in dataset.splits.items()
+            if has_columns(split.inputs)}
+    gone = {name: [c for c in inputs.columns if str(c) in names] for name, inputs in held.items()}
+    if not any(gone.values()):
+        return dataset
+    splits = {name: split._replace(inputs=held[name].drop(columns=gone[name]))
+              for name, split in dataset.splits.items()}
+    left_out = *dataset.left_out, *map(str, next(iter(gone.values())))
+    return dataclasses.replace(dataset, splits=splits, left_out=left_out)
 
 
 def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None) -> list[str]:
@@ -100,8 +162,9 @@ def room(shape: tuple[int, ...], itemsize: int = 1) -> int:
 class TooLarge(RequestError):
     """A set that the memory can't hold, and the `reason` in words."""
 
-    def __init__(self, name: str, reason: str):
-        super().__init__(f"{name}: {reason}: type a smaller --image_size, or take a smaller set.")
+    def __init__(self, name: str, reason: str,
+                 instead: str = "type a smaller --image_size, or take a smaller set"):
+        super().__init__(f"{name}: {reason}: {instead}.")
         self.reason = reason
 
 

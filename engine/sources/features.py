@@ -37,7 +37,7 @@ class Number(NamedTuple):
         """Of its features."""
         return (self.name, f"{self.name} missing") if self.missing else (self.name,)
 
-    def fill(self, features_NxF: np.ndarray, column: Any) -> None:
+    def fill(self, features_NxF: np.ndarray, column: Any, _told: bool = True) -> None:
         """Write a column's features; a value that isn't there is the median."""
         found_N = _numbers(self.name, self.kind, column)
         absent_N = np.isnan(found_N)
@@ -74,15 +74,20 @@ class Words(NamedTuple):
     def codes(self) -> int:
         return 1 + len(self.values) + self.missing
 
-    def fill(self, features_NxF: np.ndarray, column: Any) -> None:
-        """Write a column's features; a word that isn't known has none, and is told of."""
+    def codes_of(self, column: Any, told: bool = True) -> np.ndarray:
+        """int [N] below `codes`; of words that aren't known, 0, a line tells if `told`."""
         code_N, words = _words(self.name, column)
         known = {value: number for number, value in enumerate(self.values, 1)}
-        if strange := [word for word in words if word not in known]:
+        strange = [word for word in words if word not in known]
+        if strange and told:
             tell(one_line(f"column {self.name!r} holds {len(strange)} of {len(words)} words that "
                           f"its training part has not, such as {strange[0]!r}: they are unknown"))
         none = self.codes - 1 if self.missing else 0
-        code_N = np.array([*(known.get(word, 0) for word in words), none])[code_N]
+        return np.array([*(known.get(word, 0) for word in words), none])[code_N]
+
+    def fill(self, features_NxF: np.ndarray, column: Any, told: bool = True) -> None:
+        """Write a column's features; a word that isn't known has none."""
+        code_N = self.codes_of(column, told)
         if self.embedded:
             features_NxF[:, 0] = code_N
         else:

@@ -6,6 +6,7 @@ or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty;
 
 import contextlib
 import itertools
+import os
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from engine.sources.dataset import MOST_BYTES, content
 from engine.sources.dialect import MISSING, Unreadable
 
 _SHOWN = 5
+_TYPES = {"numbers": "float64", "dates": "datetime64[us]", "words": "category"}
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _MIXED = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's bits, odd
 
@@ -68,6 +70,20 @@ def kind(column: pd.Series) -> str:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return "words"
     return "dates" if column.dtype.kind == "M" else "numbers"
+
+
+def brought(column: pd.Series, wanted: str, file: str) -> pd.Series:
+    """The column as one of the `wanted` kind, if any: empty cells are of all, and numbers may be
+    words. Raises Unreadable."""
+    if not wanted or kind(column) == wanted:
+        return column
+    if column.isna().all():
+        return column.astype(object).astype(_TYPES[wanted])
+    if kind(column) == "numbers" and wanted == "words":
+        words = column.map(lambda x: np.nan if np.isnan(x) else f"{x:.15g}")
+        return words.astype("category")
+    raise Unreadable(f"the column {column.name!r} of {os.path.basename(file)} holds {kind(column)},"
+                     f" and {wanted} in training", "write both alike")
 
 
 def numbers_of(words: Sequence[str]) -> np.ndarray:

@@ -1,10 +1,14 @@
-"""A Parquet file → a table of plain columns."""
+"""A Parquet file → a table of plain columns, one column of it, or the rows of a row group."""
 
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
 from pyarrow import parquet
 
+from engine.sources.dataset import MOST_EXAMPLES, TooLarge
 from engine.sources.dialect import MOST_COLUMNS, Unreadable
 
 ENDINGS = (".parquet", ".pq")
@@ -13,29 +17,74 @@ _ROWS = 1 << 16  # decoded at once
 
 def read(file: BinaryIO, most_bytes: int) -> pa.Table:
     """All its rows, words as dictionaries. Columns within columns are refused, and so are bytes.
-    Raises Unreadable."""
+    Raises Unreadable, or TooLarge for more rows than MOST_EXAMPLES, or more than `most_bytes`."""
+    opened = _opened(file)
+    rows, names = opened.metadata.num_rows, opened.schema_arrow.names
+    if rows > MOST_EXAMPLES or 8 * rows * len(names) > most_bytes:
+        raise TooLarge("table", f"its {rows:,} rows of {len(names):,} columns are more than the "
+                       f"{MOST_EXAMPLES:,} rows, and the {most_bytes:,} bytes, that can be held",
+                       "leave rows or columns out, or write all its files as Parquet, to be "
+                       "streamed")
+    return _rows(file, opened, names)
+
+
+def column(file: BinaryIO, name: str) -> pa.Table:
+    """`read` of one column alone, however many rows there are."""
+    return _rows(file, _opened(file), [name])
+
+
+def starts(file: BinaryIO) -> tuple[tuple[str, ...], list[int]]:
+    """The columns' names; the number of the first row of each row group, and of all rows. Raises
+    Unreadable."""
+    opened = _opened(file)
+    groups = range(opened.metadata.num_row_groups)
+    counts = [opened.metadata.row_group(group).num_rows for group in groups]
+    return tuple(opened.schema_arrow.names), [0, *itertools.accumulate(counts)]
+
+
+def batches(
+    file: BinaryIO, group: int, names: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a row group, columns `names` of them. Raises Unreadable."""
+    with _telling():
+        for batch in parquet.ParquetFile(file).iter_batches(_ROWS, [group], list(names)):
+            yield batch.select(names)  # a name may be another's beginning, up to a point
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
     try:
-        opened = parquet.ParquetFile(file)
-        names = [field.name for field in opened.schema_arrow]
-        if nested := [field.name for field in opened.schema_arrow if not _plain(field.type)]:
-            kind = opened.schema_arrow.field(names.index(nested[0])).type
-            raise Unreadable(f"its column {nested[0]!r} holds {kind}, neither a number, a date nor "
-                             "a word", "leave it out, or make a column of each of its parts")
-        if len(names) > MOST_COLUMNS or len(set(names)) < len(names):
-            raise Unreadable(f"its {len(names):,} columns are too many, or two have one name",
-                             f"name {MOST_COLUMNS:,} at most, each once")
-        if 8 * opened.metadata.num_rows * len(names) > most_bytes:
-            raise Unreadable(f"its {opened.metadata.num_rows:,} rows of {len(names):,} columns are "
-                             f"more than the {most_bytes:,} bytes that can be held",
-                             "leave rows or columns out")
-        words = [field.name for field in opened.schema_arrow if _is_words(field.type)]
-        opened = parquet.ParquetFile(file, read_dictionary=words)
-        found = pa.Table.from_batches(opened.iter_batches(_ROWS), opened.schema_arrow)
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, Unreadable):
             raise
         raise Unreadable(f"it is no Parquet file, or a damaged one ({error})",
                          "write it again") from None
+
+
+def _opened(file: BinaryIO) -> parquet.ParquetFile:
+    with _telling():
+        opened = parquet.ParquetFile(file)
+    names = [field.name for field in opened.schema_arrow]
+    if nested := [field.name for field in opened.schema_arrow if not _plain(field.type)]:
+        kind = opened.schema_arrow.field(names.index(nested[0])).type
+        raise Unreadable(f"its column {nested[0]!r} holds {kind}, neither a number, a date nor "
+                         "a word", "leave it out, or make a column of each of its parts")
+    if len(names) > MOST_COLUMNS or len(set(names)) < len(names):
+        raise Unreadable(f"its {len(names):,} columns are too many, or two have one name",
+                         f"name {MOST_COLUMNS:,} at most, each once")
+    return opened
+
+
+def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str]) -> pa.Table:
+    schema = opened.schema_arrow
+    words = [name for name in names if _is_words(schema.field(name).type)]
+    with _telling():
+        again = parquet.ParquetFile(file, read_dictionary=words)
+        wanted = pa.schema([again.schema_arrow.field(name) for name in names])
+        found = pa.Table.from_batches(
+            [batch.select(names) for batch in again.iter_batches(_ROWS, columns=list(names))],
+            wanted)
     if not found.num_rows:
         raise Unreadable("it has no rows", "add some")
     return found.unify_dictionaries()

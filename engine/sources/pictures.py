@@ -12,6 +12,8 @@ from engine.sources import image, image_folder, tree
 from engine.sources.dataset import Dataset, Split, asked
 from engine.sources.stored import Stored, check_unchanged
 
+_READ = 8  # of a Reading's fields those that a fingerprint has; what came in later is a table's own
+
 
 class Pictures(Stored):
     """Files of pictures, uint8 [N, H, W, C], by their `names` in the folder `root`; `stamps` tell
@@ -43,6 +45,8 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None, reason: str)
         held[split] = Split(pictures, targets)
         sizes_and_times = [stamp[:2] for stamp in stamps]
         named.append([split, targets.tolist(), names, sizes_and_times])
-    total = json.dumps([image_folder.DECODER, reading, listing.classes, listing.shape, named])
+    how = reading[:_READ]
+    total = json.dumps([image_folder.DECODER, how, listing.classes, listing.shape, named])
     fingerprint = hashlib.sha256(total.encode()).hexdigest()[:16]
-    return Dataset(image_folder.NAME, listing.classes, held, fingerprint, listing.notes)
+    groups = {split: listing.groups[split] for split in held if split in listing.groups}
+    return Dataset(image_folder.NAME, listing.classes, held, fingerprint, listing.notes, groups)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from engine.sources import image
+from engine.sources.dataset import StoredTable
 from engine.sources.dialect import Unreadable
 
 _NUMBER = re.compile(r"\d+")
@@ -39,6 +40,11 @@ def numbered(names: Sequence[str]) -> list[str]:
     return sorted(most, key=lambda name: [int(n) for n in _NUMBER.findall(name)])
 
 
+def unnumbered(names: Sequence[str]) -> tuple[str, ...]:
+    """The names whose order numbers in them don't tell, else none."""
+    return () if len(numbered(names)) == len(names) else tuple(names)
+
+
 def likely(names: Sequence[str]) -> bool:
     """Whether columns of these names, all of them, are a picture's, if their numbers are."""
     return (shape(len(names)) is not None and len(numbered(names)) == len(names)
@@ -56,6 +62,9 @@ def pictures(
     names = list(next(iter(parts.values())).columns)
     if not asked and not likely(names):
         return {}, ""
+    if any(isinstance(columns, StoredTable) for columns in parts.values()):
+        raise Unreadable(f"its {len(names):,} columns are pixels, which no table is streamed of",
+                         "leave --stream out, or make a folder of pictures, image_folder:PATH")
     try:
         found = {split: _pixels(columns) for split, columns in parts.items()}
     except Unreadable as error:
@@ -71,10 +80,16 @@ def pictures(
         f"its {len(names):,} columns are pixels, {'0 to 1' if floats else 'whole numbers'}")
 
 
-def like(columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str) -> np.ndarray:
+def like(
+    columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str, names: Sequence[str] = ()
+) -> np.ndarray:
     """The pictures of a file to predict, [N, *image_HxWxC] of `dtype`, for a run that learned from
-    such: of the columns numbered alike, whatever else there is. Raises Unreadable."""
-    found = _pixels(columns[numbered(list(columns.columns))])
+    such: of the columns `names`, or without these numbered alike, whatever else there is. Raises
+    Unreadable."""
+    if missing := [repr(name) for name in names if name not in columns]:
+        raise Unreadable(f"it lacks {len(missing):,} of the {len(names):,} columns of pixels that "
+                         f"the run learned from: {', '.join(missing[:10])}", "give them all")
+    found = _pixels(columns[list(names) or numbered(list(columns.columns))])
     if dtype == "uint8":
         if not _bytes(found):
             raise Unreadable("its pixels aren't whole numbers", "give them as the run had them")

@@ -2,59 +2,130 @@
 them."""
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from engine.sources import frames
+from engine.config import Reading
+from engine.errors import one_line
+from engine.sources import delimited, dialect, frames, parquet, pixels, stored_table
+from engine.sources.dataset import MOST_BYTES, StoredTable, refused, regular
 from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
 
+NAME = "table"
 MOST_FEATURES = 1 << 14
+_MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma; Parquet may be streamed
 _LEAST_ROWS = 10  # of which fewer can rise by chance
 
 
 class Sheet(NamedTuple):
-    """A file's columns, its rows as they lie there; and what to say of it."""
+    """A file's columns, a DataFrame or a StoredTable, its rows as they lie there; what to say of
+    it, and the names of those that were left out, as asked."""
 
     file: str
-    columns: pd.DataFrame
+    columns: Any
     notes: list[str]
+    left_out: tuple[str, ...] = ()
 
 
-def alike(sheet: Sheet, first: Sheet, apart: tuple[str, ...]) -> Sheet:
-    """The sheet with the columns of the `first` one, in its order, and those of `apart` it has.
-    Raises Unreadable for columns that it lacks, or that are words or dates in one of both only."""
-    wanted = [name for name in first.columns if name not in apart]
+def read(
+    path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = ""
+) -> Sheet:
+    """One file, without the columns to leave out. Of the others that which is `learned`, and the
+    groups, are left as they are written; all of them lie in the file where there is a `reason` not
+    to hold them. Raises RequestError."""
+    try:
+        is_parquet = path.lower().endswith(parquet.ENDINGS)
+        before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
+        # Not to wait, if it has become a pipe meanwhile.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            is_parquet = is_parquet or file.read(4) == b"PAR1"
+            file.seek(0)
+            columns: Any
+            notes: list[str] = []
+            if reason:
+                columns = stored_table.of(path, file, reason)
+            elif is_parquet:
+                columns = frames.of(parquet.read(file, frames.room()))
+            else:
+                columns, notes = _delimited(file, reading, learned)
+            after = os.fstat(file.fileno())
+        if any(getattr(before, field) != getattr(after, field)
+               for field in ("st_ino", "st_size", "st_mtime_ns")):
+            raise Unreadable("it changed while it was read", "try again once it is whole")
+    except Unreadable as error:
+        raise refused(NAME, path, one_line(error), error.instead) from None
+    except (OSError, ValueError) as error:
+        raise refused(NAME, path, error, "type the path of a CSV or Parquet file, or of a folder "
+                      "that holds train.csv") from None
+    gone = tuple(name for name in columns if name in reading.left_out)
+    return Sheet(path, *_without_index(columns.drop(columns=list(gone)), notes), gone)
+
+
+def _delimited(file: BinaryIO, reading: Reading,
+               learned: Callable[[list[str]], str | None]) -> tuple[pd.DataFrame, list[str]]:
+    """The columns of a CSV file, and how it is written. Raises Unreadable."""
+    written = dialect.of(file, reading.target)
+    kept = [name for name in written.names if name not in reading.left_out]
+    named = learned(kept)
+    text = {name for name in (named, reading.group) if name and name in kept}
+    others = [name for name in kept if name not in text]
+    may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
+    table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
+    return frames.of(table, text), written.notes()
+
+
+def _without_index(columns: Any, notes: list[str]) -> tuple[Any, list[str]]:
+    """Without columns that have no name and number the rows, or are empty."""
+    for name in list(columns):
+        if name.startswith(("Unnamed: ", "__index_level_")):
+            values = columns[name]
+            empty = bool(values.isna().all())
+            if empty or frames.kind(values) == "numbers" and _counts(values):
+                columns = columns.drop(columns=name)
+                what = "is empty" if empty else "numbers the rows"
+                notes = [*notes, f"a column without a name {what} and is left out"]
+    return columns, notes
+
+
+def _counts(values: pd.Series) -> bool:
+    """Whether they are 0, 1, 2, … or 1, 2, 3, …"""
+    numbers = values.to_numpy(np.float64)
+    return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())
+
+
+def kinds(sheet: Sheet, apart: tuple[str, ...]) -> dict[str, str]:
+    """What each of its columns holds, but for those `apart`: numbers, dates or words."""
+    return {name: kind(sheet.columns[name]) for name in sheet.columns if name not in apart}
+
+
+def alike(sheet: Sheet, first: Sheet, wanted: Mapping[str, str], apart: tuple[str, ...]) -> Sheet:
+    """The sheet with the columns of the `first` one that are `wanted`, of these kinds and in this
+    order, and those of `apart` it has. Raises Unreadable for columns that it lacks, or that are
+    words or dates in one of both only."""
     if missing := [name for name in wanted if name not in sheet.columns]:
         raise Unreadable(f"{_name(sheet)} lacks {len(missing):,} of the {len(wanted):,} columns of "
                          f"{_name(first)}: {listed(missing)}", "give both the same columns")
     notes, columns = list(sheet.notes), sheet.columns
     if extra := [name for name in columns if name not in first.columns]:
         notes.append(f"columns that {_name(first)} lacks are left out: {listed(extra)}")
-    found = {name: _as(columns[name], first.columns[name], sheet) for name in wanted}
+    if isinstance(columns, StoredTable):
+        stored = columns.of_kinds(wanted, apart)
+        for name in wanted if sheet is not first else ():
+            stored[name]  # to see that it can be brought to that kind
+        return sheet._replace(columns=stored, notes=notes)
+    found = {name: frames.brought(columns[name], wanted[name], sheet.file) for name in wanted}
     found |= {name: columns[name] for name in apart if name in columns}
-    return Sheet(sheet.file, pd.DataFrame(found, copy=False), notes)
+    return sheet._replace(columns=pd.DataFrame(found, copy=False), notes=notes)
 
 
 def _name(sheet: Sheet) -> str:
     return os.path.basename(sheet.file)
-
-
-def _as(column: pd.Series, like: pd.Series, sheet: Sheet) -> pd.Series:
-    """The column as one of the other's kind: empty cells are of any, and numbers may be words."""
-    if kind(column) == kind(like):
-        return column
-    if column.isna().all():
-        return column.astype(object).astype(like.dtype)
-    if kind(column) == "numbers" and kind(like) == "words":
-        words = column.map(lambda x: np.nan if np.isnan(x) else f"{x:.15g}")
-        return words.astype("category")
-    raise Unreadable(f"the column {column.name!r} of {_name(sheet)} holds {kind(column)}, and "
-                     f"{kind(like)} in training", "write both alike")
 
 
 def groups(columns: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
@@ -72,30 +143,38 @@ def groups(columns: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
     return dict(zip(columns, numbers, strict=True))
 
 
-def doubtful(columns: pd.DataFrame) -> list[str]:
+def doubtful(columns: Any) -> list[str]:
     """Of the columns that are learned from: how many of each kind, those of one value, and those
     that rise with the rows of the file, as an id does. Raises Unreadable for free text."""
-    if columns.empty:
+    if not columns.shape[1]:
         raise Unreadable("it has no column besides the one that is learned", "add some")
     if columns.shape[1] > MOST_FEATURES:
         raise Unreadable(f"it has {columns.shape[1]:,} columns that are no pixels, more than the "
                          f"{MOST_FEATURES:,} that can be judged one by one", "leave some out")
-    kinds = Counter(kind(columns[name]) for name in columns)
-    notes = ["its columns: " + ", ".join(f"{count:,} of {what}" for what, count in kinds.items())]
-    if texts := [name for name in columns if _is_text(columns[name])]:
-        raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
-                         f"{listed(texts)}", "leave it out of the table, or name the one to learn, "
-                         "--target COLUMN")
+    kinds: Counter[str] = Counter()
+    texts, strays, constant, rising = [], [], [], []
     for name in columns:
-        if stray := _stray(columns[name]):
-            notes.append(f"the column {name!r} is of words, as these are no numbers: {stray}")
-    if constant := [name for name in columns if _is_constant(columns[name])]:
+        column = columns[name]  # read now, perhaps
+        kinds[kind(column)] += 1
+        if _is_text(column):
+            texts.append(name)
+        if stray := _stray(column):
+            strays.append(f"the column {name!r} is of words, as these are no numbers: {stray}")
+        if _is_constant(column):
+            constant.append(name)
+        elif _rises(column):
+            rising.append(f"{name!r} ({column.iloc[0]:.15g} to {column.iloc[-1]:.15g})")
+    if texts:
+        raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
+                         f"{listed(texts)}", f"leave it out, --leave_out {','.join(texts)}, or "
+                         "name the one to learn, --target COLUMN")
+    notes = ["its columns: " + ", ".join(f"{count:,} of {what}" for what, count in kinds.items()),
+             *strays]
+    if constant:
         notes.append(f"columns of one value teach nothing: {listed(constant)}")
-    rising = [f"{name!r} ({columns[name].iloc[0]:.15g} to {columns[name].iloc[-1]:.15g})"
-              for name in columns if name not in constant and _rises(columns[name])]
     if rising:
         notes.append(f"columns that rise from row to row look like an id: {', '.join(rising[:5])}; "
-                     "leave them out if they are")
+                     "leave them out if they are, by --leave_out")
     return notes
 
 

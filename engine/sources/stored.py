@@ -12,7 +12,10 @@ from engine.sources import tree
 
 class Stored(ABC):
     """Inputs [N, ...] of a split that lie elsewhere: `shape` and `dtype` as an array has them, and
-    the `reason` why they do. It can be pickled; what is open stays behind."""
+    the `reason` why they do; `scattered` where some examples cost a reading of all, so that few
+    large chunks are better than many. It can be pickled; what is open stays behind."""
+
+    scattered = False
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, reason: str):
         self.shape, self.dtype, self.reason = shape, np.dtype(dtype), reason
@@ -42,6 +45,7 @@ class Joined(Stored):
     def __init__(self, parts: list[tuple[Any, np.ndarray]]):
         first = parts[0][0]
         self.parts, counts = parts, [len(rows) for _, rows in parts]
+        self.scattered = first.scattered
         super().__init__((sum(counts), *first.shape[1:]), first.dtype, first.reason)
         self.starts = np.cumsum([0, *counts])
 

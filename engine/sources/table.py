@@ -5,18 +5,16 @@ PATH is one file, the split `train`; or a folder with a file a split: train, val
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from engine.config import Reading
-from engine.errors import RequestError, one_line, tell
+from engine.errors import RequestError, tell
 from engine.sources import (
     cache,
-    delimited,
-    dialect,
     frames,
     image,
     layout,
@@ -25,29 +23,45 @@ from engine.sources import (
     sheet,
     target,
 )
-from engine.sources.dataset import MOST_BYTES, Dataset, Split, asked, fits, refused, regular
+from engine.sources.dataset import (
+    Dataset,
+    Split,
+    StoredTable,
+    TooLarge,
+    asked,
+    fits,
+    refused,
+)
 from engine.sources.dialect import Unreadable
 from engine.sources.sheet import Sheet, alike
 
-NAME = "table"
+NAME = sheet.NAME
 ENDINGS = (".csv", ".tsv", ".txt", *parquet.ENDINGS)
-_MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma
 
 
-def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Dataset:
-    """The set that the file or folder `path` holds.
+def load(
+    path: str, reading: Reading, splits: Sequence[str] | None = None, reason: str = ""
+) -> Dataset:
+    """The set that the file or folder `path` holds; where there is a `reason`, its columns stay in
+    their files, which are Parquet, and its fingerprint is of names, sizes and times.
 
     Inputs are columns, a DataFrame [N] (`frames` says which types), or pictures [N, H, W, C] uint8
     or float32 (`pixels`); targets are int32 [N] of classes or float32 [N] of numbers. A split that
     lacks the target's column is unlabelled. Rows have an order that is their content's own. Raises
     RequestError."""
+    for name, flag in ((reading.target, "--target"), (reading.group, "--group")):
+        if name in reading.left_out:
+            raise RequestError(f"--leave_out {reading.leave_out}: {name!r} is what {flag} names: "
+                               "leave it out of one of both.")
     files = _files(path)
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
-    first = _read(files.pop("train"), reading, lambda names: target.chosen(names, reading.target))
+    first = sheet.read(files.pop("train"), reading,
+                       lambda names: target.chosen(names, reading.target), reason)
     try:
         learned = target.chosen(list(first.columns), reading.target)
-        others = {split: _read(file, reading, lambda _: learned) for split, file in files.items()}
+        others = {split: sheet.read(file, reading, lambda _: learned, reason)
+                  for split, file in files.items()}
         return _set({"train": first} | others, learned, reading, wanted)
     except Unreadable as error:
         raise _refused(path, error, error.instead) from None
@@ -59,7 +73,8 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
     how = _how(list(first.columns), learned, reading)
     if reading.group and reading.group not in first.columns:
         raise target.lacking(list(first.columns), reading.group)
-    found = {split: alike(part, first, apart) for split, part in found.items()}
+    wanted_kinds = sheet.kinds(first, apart)
+    found = {split: alike(part, first, wanted_kinds, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
         learned, {split: part.columns.get(learned) for split, part in found.items()},
         {split: len(part.columns) for split, part in found.items()})  # fmt: skip
@@ -79,12 +94,26 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
         inputs = {split: _resized(inputs[split][order[split]], reading.image_size)
                   for split in wanted}
     else:
-        inputs = {split: frames.taken(features[split], order[split]) for split in wanted}
+        inputs = {split: _taken(features[split], order[split]) for split in wanted}
     held = {split: Split(x, targets[split][order[split]]) for split, x in inputs.items()}
-    whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
+    whole = cache.together(NAME, {split: _entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
-        whole, notes=tuple(notes),
+        whole, notes=tuple(notes), left_out=first.left_out,
+        pixels=pixels.unnumbered(list(features["train"].columns)) if inputs else (),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
+
+
+def _taken(columns: Any, order: np.ndarray) -> Any:
+    return columns.take(order) if isinstance(columns, StoredTable) else \
+        frames.taken(columns, order)
+
+
+def _entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
+    """With a digest of its content; of columns in files, of these files' sizes and times."""
+    if not isinstance(split.inputs, StoredTable):
+        return cache.entry(split, classes)
+    seen = Split(np.frombuffer(split.inputs.stamp, np.uint8), split.targets)
+    return cache.entry(seen, classes)._replace(split=split)
 
 
 def _how(names: list[str], learned: str, reading: Reading) -> str:
@@ -103,6 +132,8 @@ def _told(found: Mapping[str, Sheet], learned: str, how: str) -> list[str]:
     notes.append(f"the column {learned!r} is learned, {how}")
     notes += [f"{split} has no column {learned!r}: its {len(part.columns):,} rows are unlabelled"
               for split, part in found.items() if learned not in part.columns]
+    if left_out := found["train"].left_out:
+        notes.append(f"columns left out, as asked: {frames.listed(left_out)}")
     return notes
 
 
@@ -119,13 +150,25 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
 def frame(path: str, reading: Reading) -> pd.DataFrame:
     """The columns of one file, its rows as they lie there, whether it has a target or not. Raises
     RequestError."""
-    return _read(path, reading, lambda names: target.named(names, reading.target)).columns
-
-
-def pictures(columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str) -> np.ndarray:
-    """Those that a `frame` holds, for a run of such pictures. Raises RequestError."""
     try:
-        return pixels.like(columns, image_HxWxC, dtype)
+        kept = reading._replace(leave_out="")  # which may name the rows
+        return sheet.read(path, kept, lambda names: target.named(names, reading.target)).columns
+    except TooLarge as error:
+        raise _refused(path, error.reason, "predict a part of it at a time") from None
+
+
+def is_parquet(path: str) -> bool:
+    """Whether all files of a table are Parquet by their names. Raises RequestError."""
+    return all(file.lower().endswith(parquet.ENDINGS) for file in _files(path).values())
+
+
+def pictures(
+    columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str, names: Sequence[str] = ()
+) -> np.ndarray:
+    """Those that a `frame` holds, for a run of such pictures, in whose order the columns `names`
+    were, if these have no numbers. Raises RequestError."""
+    try:
+        return pixels.like(columns, image_HxWxC, dtype, names)
     except Unreadable as error:
         raise RequestError(f"{NAME}: {error}; {error.instead}.") from None
 
@@ -157,60 +200,6 @@ def _files(path: str) -> dict[str, str]:
         raise _refused(path, f"it holds no train.csv or train.parquet{told}",
                        "call one so, or type the path of a file")
     return dict(sorted(found.items(), key=lambda item: layout.rank(item[0])))
-
-
-def _read(path: str, reading: Reading, learned: Callable[[list[str]], str | None]) -> Sheet:
-    """One file. Of its columns that which is `learned`, and the groups, are left as they are
-    written. Raises RequestError."""
-    try:
-        before = regular(path, _MOST_FILE)
-        # Not to wait, if it has become a pipe meanwhile.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            is_parquet = path.lower().endswith(parquet.ENDINGS) or file.read(4) == b"PAR1"
-            file.seek(0)
-            columns, notes = ((frames.of(parquet.read(file, frames.room())), [])
-                              if is_parquet else _delimited(file, reading, learned))
-            after = os.fstat(file.fileno())
-        if any(getattr(before, field) != getattr(after, field)
-               for field in ("st_ino", "st_size", "st_mtime_ns")):
-            raise Unreadable("it changed while it was read", "try again once it is whole")
-    except Unreadable as error:
-        raise _refused(path, one_line(error), error.instead) from None
-    except (OSError, ValueError) as error:
-        raise _refused(path, error, "type the path of a CSV or Parquet file, or of a folder that "
-                       "holds train.csv") from None
-    return Sheet(path, *_without_index(columns, notes))
-
-
-def _delimited(file: BinaryIO, reading: Reading,
-               learned: Callable[[list[str]], str | None]) -> tuple[pd.DataFrame, list[str]]:
-    """The columns of a CSV file, and how it is written. Raises Unreadable."""
-    written = dialect.of(file, reading.target)
-    named = learned(list(written.names))
-    text = {name for name in (named, reading.group) if name and name in written.names}
-    others = [name for name in written.names if name not in text]
-    may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
-    table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
-    return frames.of(table, text), written.notes()
-
-
-def _without_index(columns: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Without columns that have no name and number the rows, or are empty."""
-    for name in list(columns):
-        if name.startswith(("Unnamed: ", "__index_level_")):
-            values = columns[name]
-            empty = bool(values.isna().all())
-            if empty or frames.kind(values) == "numbers" and _counts(values):
-                columns = columns.drop(columns=name)
-                what = "is empty" if empty else "numbers the rows"
-                notes = [*notes, f"a column without a name {what} and is left out"]
-    return columns, notes
-
-
-def _counts(values: pd.Series) -> bool:
-    """Whether they are 0, 1, 2, … or 1, 2, 3, …"""
-    numbers = values.to_numpy(np.float64)
-    return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())
 
 
 def _refused(path: str, reason: object, instead: str) -> RequestError:

@@ -186,3 +186,13 @@ def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tup
     if dtype not in ("uint8", "float32"):
         raise RequestError(f"{file} is not a run's configuration: its input_dtype is {dtype!r}.")
     return tuple(classes), tuple(shape), dtype
+
+
+def pixels_of(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
+    """The columns of a table whose order a run's pictures have; () where their names' numbers tell
+    it, or they came from no table."""
+    found = content.get("pixels", [])
+    if not (isinstance(found, list) and all(map(is_text, found))):
+        raise RequestError(f"{path / 'config.json'} is not a run's configuration: its pixels are "
+                           f"{found!r:.40}.")
+    return tuple(found)

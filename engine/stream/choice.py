@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.setup import Setup
 
 CHUNK = 32 * 2**20  # bytes: the first of larger ones is waited for longer
+SCATTERED = 2**30  # of inputs of which each costs a reading of all
 WORKERS = 16
 
 
@@ -100,21 +101,35 @@ def laid(ready: "Setup") -> "Setup":
 
 def stream_of(ready: "Setup", reason: str) -> Stream:
     """How the set of a run, cut and on the host, is to be streamed."""
+    cut, learner = ready.data, ready.learner
+    workers = readers(learner, ready.request.place, cut.train.split.inputs, ready.dataset.name,
+                      reason)
+    most = size_of(cut.train.split.inputs, workers, ready.device)
+    return Stream(part_of(learner, cut.train, most, ready.config.batch_size),
+                  part_of(learner, cut.validation, most), workers, reason)
+
+
+def readers(learner: Any, place: Place, inputs: Any, name: str, reason: str) -> int:
+    """How many workers are to read the inputs of the set `name`: none what lies in memory. Raises
+    RequestError among several processes, and for a learner that asks for all examples at once."""
     if jax.process_count() > 1:
-        raise RequestError(f"{ready.dataset.name} would be streamed ({reason}), which one process "
-                           "alone can do, on all of its devices: start one.", shared=True)
-    if not ready.learner.traced:
-        raise RequestError(f"{ready.dataset.name} would be streamed ({reason}), and "
-                           f"{ready.config.model} learns from examples that are all in memory: "
-                           "leave --stream out, or learn from a part, such as --train_split "
-                           "'train[:50%]'.")
-    cut, asked, batch = ready.data, ready.request.place.workers, ready.config.batch_size
-    workers = 0  # what lies in memory is read at once
-    if isinstance(cut.train.split.inputs, Stored):
-        workers = min(choose.cores() - 1 or 1, WORKERS) if asked < 0 else asked
-    most = min(CHUNK, _room(workers))
-    return Stream(part_of(ready, cut.train, most, batch), part_of(ready, cut.validation, most),
-                  workers, reason)
+        raise RequestError(f"{name} would be streamed ({reason}), which one process alone can do, "
+                           "on all of its devices: start one.", shared=True)
+    if not learner.traced:
+        raise RequestError(f"{name} would be streamed ({reason}), and {learner.config.model} "
+                           "learns from examples that are all in memory: leave --stream out, or "
+                           "learn from a part, such as --train_split 'train[:50%]'.")
+    if not isinstance(inputs, Stored):
+        return 0
+    return min(choose.cores() - 1 or 1, WORKERS) if place.workers < 0 else place.workers
+
+
+def size_of(inputs: Any, workers: int, device: jax.Device) -> int:
+    """Bytes of a chunk of the inputs, of which a device has two at once."""
+    if not getattr(inputs, "scattered", False):
+        return min(CHUNK, _room(workers))
+    free = memory.free(device)
+    return min(SCATTERED, _room(workers), SCATTERED if free is None else free // 8)
 
 
 def _room(workers: int) -> int:
@@ -127,10 +142,10 @@ def _room(workers: int) -> int:
     return min(found, default=CHUNK)
 
 
-def part_of(ready: "Setup", subset: Subset, most: int, batch: int = 0) -> Part:
+def part_of(learner: Any, subset: Subset, most: int, batch: int = 0) -> Part:
     """Of examples to train on in batches, or of those of an evaluation: chunks of `most` bytes, and
     of a batch at least."""
-    drawn, batch = batch > 0, batch or eval_batch(ready.learner)
+    drawn, batch = batch > 0, batch or eval_batch(learner)
     inputs, turns = subset.split.inputs, -(-len(subset.rows) // batch)
     example = math.prod(inputs.shape[1:]) * inputs.dtype.itemsize
     return Part(inputs, subset.rows, batch, min(max(1, most // (batch * example)), turns), drawn)

@@ -1,51 +1,60 @@
 """Sums and predictions of a model over examples that are streamed, each read once."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Sharding
 
 from engine.data import Data, Subset
 from engine.devices import mesh
 from engine.loop import predict_batch
-from engine.stream.choice import CHUNK, Stream, part_of
-from engine.stream.pieces import Pieces
-from engine.stream.streamed import summed, telling
+from engine.stream.choice import Stream, part_of, size_of
+from engine.stream.pieces import Part, Pieces
+from engine.stream.streamed import nothing, summed, telling
 from engine.task import Judged
 
-if TYPE_CHECKING:
-    from engine.setup import Setup
 
-
-def judged(ready: "Setup", stream: Stream, variables: Any, subset: Subset) -> Judged:
-    """What `learner.evaluate` and `predict` make of a subset on the host: the same bits as of one
-    on the device."""
-    from engine.stream.ahead import ahead  # late: it imports Grain
-
-    part, where = part_of(ready, subset, CHUNK), ready.everywhere
-    given = stream._replace(train=part, validation=part).given(
-        Data(subset, subset, ready.data.num_outputs), where).validation
-    predicted = Predicted(ready, variables, len(subset.rows))
-    reader = ahead(Pieces((part,)), 0, stream.workers, lambda x: mesh.put(np.array(x), where))
-    try:
-        with telling("reading the examples that the model is judged on"):
-            chunks = (predicted.heard(inputs) for inputs in reader)
-            sums = summed(ready.learner, jax.jit(ready.learner.evaluate), variables, given, part,
-                          chunks)
-    finally:
-        reader.close()
+def judged(
+    learner: Any, where: Sharding, workers: int, variables: Any, subset: Subset
+) -> Judged:
+    """What `learner.evaluate` and `predict` make of a subset on the host, read by so many `workers`
+    for the devices of `where`: the same bits as of one that lies there."""
+    (device, *_) = where.device_set
+    part = part_of(learner, subset, size_of(subset.split.inputs, workers, device))
+    given = Stream(part, part, workers, "").given(Data(subset, subset, 0), where).validation
+    predicted = Predicted(learner, variables, len(subset.rows))
+    none = nothing(learner.evaluate, variables, given)["sums"]
+    with telling("reading the examples that the model is judged on"), \
+            chunks_of(part, where, workers) as chunks:
+        sums = summed(none, jax.jit(learner.evaluate), variables, given, part,
+                      map(predicted.heard, chunks))
     rows, inputs = np.asarray(subset.rows), subset.split.inputs
     return Judged(jax.device_get(sums), predicted.all(), subset.targets,
                   lambda which: np.asarray(inputs[rows[which]]))
+
+
+@contextmanager
+def chunks_of(part: Part, where: Sharding, workers: int) -> Iterator[Iterator[jax.Array]]:
+    """The chunks of a part, one after another, on the devices of `where`."""
+    from engine.stream.ahead import ahead  # late: it imports Grain
+
+    reader = ahead(Pieces((part,)), 0, workers, lambda x: mesh.put(np.array(x), where))
+    try:
+        yield reader
+    finally:
+        reader.close()
 
 
 class Predicted:
     """Predictions of `count` inputs that come in chunks, in batches of the size of one that lies on
     the device whole."""
 
-    def __init__(self, ready: "Setup", variables: Any, count: int):
-        self._predict, self._variables = jax.jit(ready.learner.predict), variables
-        self._size = predict_batch(ready.learner, count)
+    def __init__(self, learner: Any, variables: Any, count: int):
+        self._predict, self._variables = jax.jit(learner.predict), variables
+        self._size = predict_batch(learner, count)
         self._left, self._count = count, count
         self._waiting: list[np.ndarray] = []
         self._found: list[np.ndarray] = []

@@ -71,12 +71,16 @@ Feed = Union[Resident, "Streamed"]
 
 
 @contextmanager
-def feed_of(ready: "Setup", step: int) -> Iterator[Feed]:
-    """The feed of a run that goes on from `step`."""
+def feed_of(
+    ready: "Setup", step: int, own: tuple[Subset, Subset] | None = None
+) -> Iterator[Feed]:
+    """The feed of a run that goes on from `step`; or of several that have one order, whose programs
+    take subsets of their `own`, and which read for themselves what a stream is judged on."""
     if not ready.stream:
-        yield Resident(ready.data.train, ready.data.validation)
+        yield Resident(*(own or (ready.data.train, ready.data.validation)))
         return
-    streamed = Streamed(ready, ready.stream, step)
+    train = own[0] if own else ready.data.train
+    streamed = Streamed(ready, ready.stream, step, train, judges=own is None)
     try:
         yield streamed
     finally:
@@ -89,13 +93,17 @@ class Streamed:
     `waited` are the seconds that the device had nothing to compute, as the next chunk wasn't there.
     """
 
-    def __init__(self, ready: "Setup", stream: Stream, step: int):
+    def __init__(
+        self, ready: "Setup", stream: Stream, step: int, train: Subset, judges: bool = True
+    ):
         from engine.stream.ahead import ahead  # late: it imports Grain
 
         self._ready, self._stream, self.waited = ready, stream, 0.0
         self._orders, self._drawn = Orders(shared=stream.workers > 0), -1
         self._order_of = jax.jit(order_of, static_argnums=0)
-        pieces = Pieces((stream.train, stream.validation), ready.config.epochs, self._orders)
+        self._train, self._where = train, train.rows.sharding
+        parts = (stream.train, stream.validation) if judges else (stream.train,)
+        pieces = Pieces(parts, ready.config.epochs, self._orders)
         self._each = pieces.each
         epoch, at = self._place(step)
         self._number, self._chunk = epoch * self._each + at - 1, None
@@ -119,7 +127,7 @@ class Streamed:
         """The training examples, with the chunk that `step` is in."""
         epoch, at = self._place(step)
         inputs = self._at(epoch, at)
-        return holding(self._ready.data.train, inputs, at * self._stream.train.shape[0])
+        return holding(self._train, inputs, at * self._stream.train.shape[0])
 
     def _place(self, step: int) -> tuple[int, int]:
         """Epoch and chunk of an update."""
@@ -131,7 +139,8 @@ class Streamed:
         part, offset = self._stream.validation, self._stream.train.chunks
         chunks = (self._at(epoch, offset + at) for at in range(part.chunks))
         ready = self._ready
-        return summed(ready.learner, evaluate, variables, ready.data.validation, part, chunks)
+        sums = nothing(ready.learner.evaluate, variables, ready.data.validation)["sums"]
+        return summed(sums, evaluate, variables, ready.data.validation, part, chunks)
 
     def _at(self, epoch: int, at: int) -> Any:
         """The chunk `at` of an epoch, on the device: the one at hand, or the next."""
@@ -148,7 +157,7 @@ class Streamed:
         return self._chunk
 
     def _put(self, inputs: np.ndarray) -> Any:
-        return mesh.put(np.array(inputs), self._ready.everywhere)  # what workers share goes back
+        return mesh.put(np.array(inputs), self._where)  # what workers share goes back
 
     def _draw(self, epoch: int) -> None:
         """Write this epoch's order and the next one's, which is read ahead of it."""
@@ -161,19 +170,19 @@ class Streamed:
             self._drawn = number
 
 
-def nothing(learner: Any, variables: Any, subset: Subset) -> dict[str, Any]:
-    """What `learner.evaluate` takes besides, of a subset in chunks: the sums of no batch."""
-    shapes = jax.eval_shape(learner.evaluate, variables, subset)
+def nothing(evaluate: Any, variables: Any, subset: Subset) -> dict[str, Any]:
+    """What `evaluate` takes besides, of a subset in chunks: the sums of no batch."""
+    shapes = jax.eval_shape(evaluate, variables, subset)
     return {"sums": jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes),
             "first": np.int32(0), "end": np.int32(0)}
 
 
 def summed(
-    learner: Any, evaluate: Any, variables: Any, subset: Subset, part: Part,
+    sums: Any, evaluate: Any, variables: Any, subset: Subset, part: Part,
     chunks: Iterator[jax.Array],
 ) -> Any:
-    """The sums of a subset whose inputs come in chunks; `evaluate` is compiled for them."""
-    sums = nothing(learner, variables, subset)["sums"]
+    """The `sums` of no batch and those of a subset whose inputs come in chunks; `evaluate` is
+    compiled for them."""
     for at, inputs in enumerate(chunks):
         first = at * part.batches
         sums = evaluate(variables=variables, subset=holding(subset, inputs, at * part.shape[0]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from engine.request import Request
 from engine.setup import Setup, settle
 from engine.sources.dataset import Dataset
 from engine.store import checkpoint
+from engine.stream.judging import chunks_of
+from engine.stream.streamed import Feed, feed_of, nothing, summed, telling
 from engine.sweep import population
 from engine.sweep.population import Layout, Population, select
 from engine.sweep.space import Trial
@@ -76,21 +79,41 @@ def assemble(
     ready = begun(settle(asked, dataset, host))
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
-    if ready.stream:
-        raise RequestError("a population has its examples on the device, and these would be "
-                           f"streamed ({ready.stream.reason}): leave --stream out, type a smaller "
-                           "--image_size, or a part of the split, such as --train_split "
-                           "'train[:50%]'.")
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
-    parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
     where = everywhere(mesh, host.device)
-    data = place(Data(
-        ready.data.train._replace(rows=np.stack([p.train.rows for p in parts])),
-        ready.data.validation._replace(rows=np.stack([p.validation.rows for p in parts])),
-        ready.data.num_outputs,
-    ), where)
+    if ready.stream:
+        _check_one_order(trials, folds, ready.stream.reason)
+        cut = partition(ready.dataset, config)
+        data = ready.stream.given(_folded(cut, [cut]), where)
+    else:
+        parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
+        data = place(_folded(ready.data, parts), where)
     order = jax.device_put(ready.order, where) if config.order_seed >= 0 else None
     return Group(number, trials, ready, folds, data.train, data.validation, order, mesh)
+
+
+def _folded(data: Data, folds: Sequence[Data]) -> Data:
+    """The data with the rows of all folds [F, N]."""
+    train, validation = (np.stack(rows) for rows in zip(
+        *((fold.train.rows, fold.validation.rows) for fold in folds), strict=True))
+    return Data(data.train._replace(rows=train), data.validation._replace(rows=validation),
+                data.num_outputs)
+
+
+def _check_one_order(trials: Sequence[Trial], folds: Sequence[str], reason: str) -> None:
+    """Raises RequestError where runs would meet the examples of a stream in several orders."""
+    told, config = f"they would be streamed ({reason}), in one order", trials[0].config
+    if len(folds) > 1:
+        raise RequestError(f"each fold meets examples of its own, and {told}: sweep a fold at a "
+                           f"time, --validation_split {folds[0]}.")
+    if config.order_seed < 0 and len({trial.config.seed for trial in trials}) > 1:
+        raise RequestError(f"runs of several seeds meet the examples in orders of their own, and "
+                           f"{told} for all: type --order_seed 0, which gives all one.")
+
+
+def feed(group: Group, step: int) -> AbstractContextManager[Feed]:
+    """What the runs are fed with from `step` on, all the same."""
+    return feed_of(group.ready, step, (group.train, group.validation))
 
 
 def create(group: Group) -> Population:
@@ -144,30 +167,58 @@ class Programs(NamedTuple):
     seconds: float
 
 
-def _compiled(group: Group, layout: Layout, runs: Population) -> Programs:
-    learner, shared = group.ready.learner, {"order": group.order, "train_FxN": group.train}
+def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Programs:
+    learner, shared, stream = group.ready.learner, {"order": group.order}, group.ready.stream
     cores = choose.cores() if group.ready.device.platform == "cpu" else 1
     segment = population.program(
-        learner, layout, cores, population=runs, count=np.int32(1), **shared
+        learner, layout, cores, population=runs, count=np.int32(1), train_FxN=group.train, **shared
     )
-    evaluate = Program(partial(population.evaluate, learner, layout), members=runs.members,
-                       validation_FxN=group.validation)
-    found = [segment, evaluate]
+    judge = partial(population.evaluate, learner, layout)
+    of_chunks = _nothing(group, runs.members) if stream else {}
+    found = [segment, Program(judge, variables=runs.members, subset=group.validation, **of_chunks)]
     if "batch_stats" in runs.members.state.average:
         found.append(Program(partial(population.restated, learner, layout), (),
-                             population=runs, **shared))
+                             population=runs, train_FxN=group.train, **shared))
+
+    def advance(runs: Population, steps: int) -> Population:
+        while steps:  # chunk after chunk, where they are streamed
+            step = int(runs.step)
+            count = min(steps, fed.most(step))
+            runs = segment(population=runs, count=np.int32(count), train_FxN=fed.train(step),
+                           **shared)
+            steps -= count
+        return runs
+
+    def restate(runs: Population) -> Population:
+        return found[2](population=runs, train_FxN=group.train, **shared) if found[2:] else runs
+
+    def evaluated(runs: Population) -> Any:
+        members, subset = runs.members, group.validation
+        if stream is None:
+            return found[1](variables=members, subset=subset)
+        where = subset.rows.sharding
+        with telling("reading the examples that the runs are judged on"), \
+                chunks_of(stream.validation, where, stream.workers) as chunks:
+            sums = _nothing(group, members)["sums"]
+            return summed(sums, found[1], members, subset, stream.validation, chunks)
+
     return Programs(
-        len(runs.members.seed),
-        lambda runs, steps: segment(population=runs, count=np.int32(steps), **shared),
-        lambda runs: found[2](population=runs, **shared) if found[2:] else runs,
-        lambda runs: evaluate(members=runs.members, validation_FxN=group.validation),
+        len(runs.members.seed), advance, restate, evaluated,
         max(memory.extra(memory.plan(p.compiled)) for p in found),
         sum(p.seconds for p in found),
     )
 
 
-def compile_programs(group: Group, runs: Population) -> Programs:
-    """The group's programs in the first layout that fits. Raises RequestError where none does."""
+def _nothing(group: Group, members: population.Member) -> dict[str, Any]:
+    """What an evaluation of chunks begins with, the sums where the members lie."""
+    judge = partial(population.evaluate, group.ready.learner, Layout())
+    found = nothing(judge, members, group.validation)
+    return found | {"sums": jax.device_put(found["sums"], members.seed.sharding)}
+
+
+def compile_programs(group: Group, runs: Population, fed: Feed) -> Programs:
+    """The group's programs in the first layout that fits, `fed` with examples as they go. Raises
+    RequestError where none does."""
     device, count, devices = group.ready.device, len(runs.members.seed), size(group.mesh)
     each, reason = count // devices, "the largest block whose memory fits"
     blocks = [-(-each // 2**n) for n in range((each - 1).bit_length() + 1)]
@@ -177,7 +228,8 @@ def compile_programs(group: Group, runs: Population) -> Programs:
     for block in blocks:
         needed = "much"
         try:
-            programs, room = _compiled(group, Layout(block, group.mesh), runs), memory.free(device)
+            programs = _compiled(group, Layout(block, group.mesh), runs, fed)
+            room = memory.free(device)
             if room is None or programs.need <= room:
                 break
             needed = memory.mib(programs.need)

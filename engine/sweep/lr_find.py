@@ -22,7 +22,7 @@ from engine.segments import Pace, rest_of_epoch
 from engine.setup import load
 from engine.store import files, folder
 from engine.sweep import space
-from engine.sweep.group import Group, Programs, assemble, compile_programs, create
+from engine.sweep.group import Group, Programs, assemble, compile_programs, create, feed
 from engine.sweep.population import Population
 from engine.sweep.space import Search, Trial
 
@@ -46,8 +46,8 @@ def smoothed(losses: list[float], start: float) -> np.ndarray:
     """Each loss with its neighbours' on the logarithmic scale; one that diverged has learned
     nothing, and counts as `start`, so that a rate next to the cliff is no good one."""
     level = np.fmin(np.where(np.isfinite(losses), losses, start), start)
-    middle = slice(len(WEIGHTS) // 2, len(WEIGHTS) // 2 + len(level))
-    return (np.convolve(level, WEIGHTS) / np.convolve(np.ones(len(level)), WEIGHTS))[middle]
+    total, weight = (np.convolve(x, WEIGHTS)[2:-2] for x in (level, np.ones(len(level))))
+    return total / weight
 
 
 def suggest(rates: list[float], losses: list[float], start: float) -> Finding:
@@ -111,9 +111,10 @@ def run(request: Request, search: Search) -> Finding:
     with Interruption() as interruption:
         group = assemble(0, trials, request, dataset, host)
         runs = create(group)
-        programs = compile_programs(group, runs)
-        start = float(np.mean(_losses(group, programs, runs)))
-        runs = _trained(group, programs, runs, interruption)
+        with feed(group, 0) as fed:
+            programs = compile_programs(group, runs, fed)
+            start = float(np.mean(_losses(group, programs, runs)))
+            runs = _trained(group, programs, runs, interruption)
     losses, steps = _losses(group, programs, runs), int(runs.step)
     finding = _tell(path, rates, losses, start, steps, host.console)
     if interruption.status:

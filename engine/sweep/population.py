@@ -57,7 +57,7 @@ class Layout(NamedTuple):
     mesh: Mesh | None = None
 
 
-def _over_members(layout: Layout, function: Callable, members: Member, *shared: Any) -> Any:
+def _over_members(layout: Layout, function: Callable, members: Any, *shared: Any) -> Any:
     """`function(member, *shared)` of every member, results stacked; each device does its share."""
 
     def one_device(members, *shared):
@@ -200,13 +200,19 @@ def program(learner: Gradient, layout: Layout, cores: int = 1, **first: Any) -> 
     return Program(partial(segment, learner, layout), ("population",), **first)
 
 
-def evaluate(learner: Gradient, layout: Layout, members: Member, validation_FxN: Subset) -> Any:
-    """`learner.evaluate` of every member: sums with a leading axis [R]."""
+def evaluate(
+    learner: Gradient, layout: Layout, variables: Member, subset: Subset, sums: Any = None,
+    **batches: Any,
+) -> Any:
+    """`learner.evaluate` of every member's `variables`: sums with a leading axis [R]. Of a subset
+    with rows [F, N] that comes in chunks: the `sums` so far, and of which `batches`."""
 
-    def one(member: Member, validation: Subset) -> Any:
-        return learner.evaluate(member.state.models, _fold(validation, member.fold))
+    def one(given: tuple[Member, Any], subset_FxN: Subset, batches: dict[str, Any]) -> Any:
+        member, sums = given
+        subset = _fold(subset_FxN, member.fold)
+        return learner.evaluate(member.state.models, subset, sums, **batches)
 
-    return _over_members(layout, one, members, validation_FxN)
+    return _over_members(layout, one, (variables, sums), subset, batches)
 
 
 def restated(

@@ -143,9 +143,10 @@ def ensembles(
     study: Study, standings: list[Standing], best: list[int], ready: Setup
 ) -> list[dict[str, Any]]:
     """All whole runs, and those of the `best` setting, of two or more; none where folds leave no
-    common examples, or a table's have features of their own, nor of what is no class."""
+    common examples, or a table's have features of their own, nor of what is no class, or is
+    streamed, which each member would read again."""
     apart = study.search.folds and (ready.columns or ready.judged is None)
-    if ready.task.kind != "classes" or apart:
+    if ready.task.kind != "classes" or apart or ready.stream:
         return []
     everyone = {number for standing in standings for number in standing.numbers}
     own = everyone & {*best}

@@ -18,6 +18,7 @@ from engine.segments import Pace, rest_of_epoch
 from engine.setup import load
 from engine.sources.dataset import Dataset
 from engine.store import checkpoint, folder, record
+from engine.stream.streamed import Feed, Unfed
 from engine.sweep import member, results, space
 from engine.sweep.events import REFUSED, STOPPED, Events
 from engine.sweep.group import (
@@ -26,6 +27,7 @@ from engine.sweep.group import (
     assemble,
     compile_programs,
     create,
+    feed,
     grouped,
     placed,
     restored,
@@ -117,8 +119,6 @@ class Lockstep:
         Raises RunError, everything saved, where a signal asks to stop; RequestError where the
         group doesn't fit the device.
         """
-        steps, total = group.ready.lengths.epoch, group.ready.lengths.total
-        name, programs = f"program {group.number + 1}", None
         with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
             runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
             # What was recorded after the checkpoint will come again.
@@ -126,32 +126,48 @@ class Lockstep:
             for trial in group.trials:
                 member.write_config(self._folder(trial.number), trial, group.ready)
                 folder.history(self._folder(trial.number), up_to_step=int(runs.step))
-            bar = self.progress.add_task(name, total=total, completed=int(runs.step))
-            while (step := int(runs.step)) < total and not self._all_stopped(group):
-                if programs is None or programs.members != len(runs.members.seed):
-                    programs = compile_programs(group, runs)
-                for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
-                                          lambda: self._pace.steps):
-                    runs, seconds = part.state, seconds + part.seconds
-                    self._pace.learn(part.steps, part.seconds)
-                    self.progress.advance(bar, part.steps)
-                    if self.interruption.status:
-                        break
-                if part.position == steps:
-                    runs = programs.restate(runs)
-                    ranking = judged(group, programs, runs, seconds)
-                    self._record(group, runs, ranking, seconds)
-                    runs = self._selected(group, heard(group, runs, ranking), ranking)
-                    seconds = 0.0
-                saved.save(runs, None, seconds)
-                if self.interruption.status:
-                    saved.wait()
-                    raise RunError(
-                        f"stopped at step {int(runs.step)} of {total} of {name} and saved. Go on "
-                        f"with: python launch.py sweep --resume {self.study.path}",
-                        self.interruption.status,
-                    )
+            if int(runs.step) < group.ready.lengths.total and not self._all_stopped(group):
+                try:
+                    with feed(group, int(runs.step)) as fed:
+                        runs = self._trained(group, runs, seconds, fed, saved)
+                except Unfed as error:
+                    raise RunError(f"{error} What was saved is kept. {self._going_on}") from error
         return self._settle(group, runs)
+
+    @property
+    def _going_on(self) -> str:
+        return f"Go on with: python launch.py sweep --resume {self.study.path}"
+
+    def _trained(
+        self, group: Group, runs: Population, seconds: float, fed: Feed,
+        saved: checkpoint.Checkpoints,
+    ) -> Population:
+        """The runs after their last epoch; `seconds` are those that this one has had."""
+        steps, total = group.ready.lengths.epoch, group.ready.lengths.total
+        name, programs = f"program {group.number + 1}", None
+        bar = self.progress.add_task(name, total=total, completed=int(runs.step))
+        while (step := int(runs.step)) < total and not self._all_stopped(group):
+            if programs is None or programs.members != len(runs.members.seed):
+                programs = compile_programs(group, runs, fed)
+            for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
+                                      lambda: self._pace.steps):
+                runs, seconds = part.state, seconds + part.seconds
+                self._pace.learn(part.steps, part.seconds)
+                self.progress.advance(bar, part.steps)
+                if self.interruption.status:
+                    break
+            if part.position == steps:
+                runs = programs.restate(runs)
+                ranking = judged(group, programs, runs, seconds)
+                self._record(group, runs, ranking, seconds)
+                runs = self._selected(group, heard(group, runs, ranking), ranking)
+                seconds = 0.0
+            saved.save(runs, None, seconds)
+            if self.interruption.status:
+                saved.wait()
+                raise RunError(f"stopped at step {int(runs.step)} of {total} of {name} and saved. "
+                               f"{self._going_on}", self.interruption.status)
+        return runs
 
     def _record(
         self, group: Group, runs: Population, ranking: list[Judged], seconds: float

@@ -1,0 +1,157 @@
+"""A table that stays in its Parquet files: a column is read when it is asked for, or some rows."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from engine.errors import one_line
+from engine.sources import frames, parquet, tree
+from engine.sources.dataset import StoredTable, refused
+from engine.sources.dialect import Unreadable
+from engine.sources.stored import check_unchanged
+
+_AT_ONCE = 1 << 18  # rows that are typed together, or as many more as a batch has
+
+
+@contextmanager
+def _refusing(path: str) -> Iterator[None]:
+    """Whatever is wrong with a file's content becomes a RequestError that names it."""
+    try:
+        yield
+    except Unreadable as error:
+        raise refused("table", path, one_line(error), error.instead) from None
+
+
+class File(NamedTuple):
+    """One of a table's files: where each of its row groups begins, and last where they end; and
+    what each column holds, numbers, dates or words, once that is known of all its rows."""
+
+    path: str
+    stamp: tuple[int, int, int]
+    starts: tuple[int, ...]
+    kinds: Mapping[str, str]
+
+    def opened(self) -> BinaryIO:
+        """Raises RunError where it isn't as it was."""
+        check_unchanged(self.path, self.stamp)
+        return open(self.path, "rb")
+
+    def column(self, name: str) -> pd.Series:
+        """Of all its rows. Raises Unreadable."""
+        with _refusing(self.path), self.opened() as file:
+            return self._typed(frames.of(parquet.column(file, name)))[name]
+
+    def frames(
+        self, rows: np.ndarray, names: Sequence[str]
+    ) -> Iterator[tuple[slice, pd.DataFrame]]:
+        """Those of its `rows`, which rise: which of them, and the columns `names`."""
+        text = {name for name in names if self.kinds.get(name) == "words"}
+        found: list[pa.RecordBatch] = []
+        done, ready = 0, 0
+        for batch in self._picked(rows, names):
+            found.append(batch)
+            ready += batch.num_rows
+            if ready - done >= _AT_ONCE or ready == len(rows):
+                with _refusing(self.path):
+                    typed = self._typed(frames.of(pa.Table.from_batches(found), text))
+                yield slice(done, ready), typed
+                found, done = [], ready
+
+    def _picked(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with _refusing(self.path), self.opened() as file:
+            for group in np.unique(np.searchsorted(self.starts, rows, "right") - 1).tolist():
+                first = self.starts[group]
+                for batch in parquet.batches(file, group, names):
+                    start, stop = np.searchsorted(rows, [first, first + batch.num_rows])
+                    if stop > start:
+                        yield batch.take(pa.array(rows[start:stop] - first))
+                    first += batch.num_rows
+
+    def _typed(self, found: pd.DataFrame) -> pd.DataFrame:
+        """With each column of the kind that it is of where all its rows are looked at."""
+        brought = {name: frames.brought(column, self.kinds.get(name, ""), self.path)
+                   for name, column in found.items()}
+        return pd.DataFrame(brought, copy=False)
+
+
+class ParquetTable(StoredTable):
+    """The columns `columns` of the rows `order` of all `files`, numbered one after another."""
+
+    def __init__(self, files: tuple[File, ...], columns: Sequence[str], order: np.ndarray,
+                 reason: str):
+        self.files, self.columns, self.order = files, tuple(columns), order
+        self.reason = reason
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    @property
+    def stamp(self) -> bytes:
+        files = [[os.path.basename(file.path), *file.stamp[:2]] for file in self.files]
+        return hashlib.sha256(json.dumps([self.columns, files]).encode()).digest()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), len(self.columns)
+
+    def __getitem__(self, name: str) -> pd.Series:
+        if name not in self.columns:
+            raise KeyError(name)
+        every = [file.column(name) for file in self.files]
+        whole = pd.concat(every, ignore_index=True) if every[1:] else every[0]
+        return whole.take(self.order)
+
+    def get(self, name: str) -> pd.Series | None:
+        """The column, if there is one of that name."""
+        return self[name] if name in self.columns else None
+
+    def drop(self, columns: Any, errors: str = "raise") -> "ParquetTable":
+        """Without them, as a DataFrame's own; `errors` is its way to say that they may lack."""
+        gone = {columns} if isinstance(columns, str) else {*columns}
+        kept = [name for name in self.columns if name not in gone]
+        return ParquetTable(self.files, kept, self.order, self.reason)
+
+    def of_kinds(self, kinds: Mapping[str, str], apart: Sequence[str]) -> "ParquetTable":
+        files = tuple(file._replace(kinds=dict(kinds)) for file in self.files)
+        names = [*kinds, *(name for name in apart if name in self.columns)]
+        return ParquetTable(files, names, self.order, self.reason)
+
+    def take(self, rows: Any) -> "ParquetTable":
+        return ParquetTable(self.files, self.columns, self.order[rows], self.reason)
+
+    def joined(self, parts: Sequence[tuple[Any, np.ndarray]]) -> "ParquetTable":
+        files = tuple(file for table, _ in parts for file in table.files)
+        counts = [sum(file.starts[-1] for file in table.files) for table, _ in parts]
+        firsts = np.cumsum([0, *counts[:-1]])
+        order = [table.order[rows] + first
+                 for (table, rows), first in zip(parts, firsts, strict=True)]
+        return ParquetTable(files, self.columns, np.concatenate(order), self.reason)
+
+    def frames(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[tuple[np.ndarray, Any]]:
+        wanted = self.order[rows]
+        place = np.argsort(wanted, kind="stable")
+        rising, first = wanted[place], 0
+        for file in self.files:
+            start, stop = np.searchsorted(rising, [first, first + file.starts[-1]])
+            for part, found in file.frames(rising[start:stop] - first, names):
+                yield place[start:stop][part], found
+            first += file.starts[-1]
+
+
+def of(path: str, file: BinaryIO, reason: str) -> ParquetTable:
+    """The table in a file that is open. Raises Unreadable."""
+    names, starts = parquet.starts(file)
+    if not starts[-1]:
+        raise Unreadable("it has no rows", "add some")
+    one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts), {})
+    return ParquetTable((one,), names, np.arange(starts[-1]), reason)

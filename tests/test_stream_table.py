@@ -1,0 +1,182 @@
+"""A Parquet table that stays in its files is the one in memory: rows, features, a run's bits."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Tiny
+from test_stream import assert_same_runs, ran
+
+from engine import sources
+from engine.config import Config, Hyper, Reading
+from engine.errors import RequestError, RunError
+from engine.evaluation import evaluate
+from engine.job.host import begin
+from engine.place import Place
+from engine.report import run as report
+from engine.request import Request
+from engine.setup import featured, load
+from engine.sources import parquet, stored_table
+from engine.sources.dataset import Dataset, StoredTable
+from engine.sources.stored import Stored
+from engine.stream import choice
+
+SEED = 3
+
+
+def rows(count: int, seed: int = SEED) -> pd.DataFrame:
+    """Columns of every kind that a Parquet file has, with gaps, and a target."""
+    rng = np.random.default_rng(seed)
+    label = rng.choice(["no", "yes"], count)
+    found = pd.DataFrame({
+        "age": rng.normal(40, 9, count) + 9 * (label == "yes"),
+        "small": rng.integers(0, 200, count).astype(np.uint8),
+        "narrow": rng.normal(0, 1, count).astype(np.float32),
+        "alive": rng.choice([True, False], count),
+        "born": pd.Timestamp("1990-01-01") + pd.to_timedelta(rng.integers(0, 9000, count), "D"),
+        "town": rng.choice(["Ulm", "Bonn", "Köln"], count),
+        "as words": [f"{x:.2f}" for x in rng.normal(0, 1, count)],
+        "mixed": rng.choice(["1", "2.50", "007", "x"], count),
+        "street": [f"street {n}" for n in rng.integers(0, 40, count)],
+        "patient": rng.integers(0, 25, count),
+    })
+    for name in ("age", "town", "born", "mixed"):
+        found.loc[rng.random(count) < 0.2, name] = None
+    return found.assign(label=label)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Of row groups of seven, that no batch divides; the test's columns in another order, and of
+    other types where they may be."""
+    folder = tmp_path / "table"
+    folder.mkdir()
+    rows(90).to_parquet(folder / "train.parquet", row_group_size=7, index=False)
+    other = rows(31, 4)
+    other["mixed"], other["born"] = 0.1 + 0.2, None
+    other[sorted(other)].to_parquet(folder / "test.parquet", row_group_size=9, index=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Of two batches of eight."""
+    monkeypatch.setattr(choice, "SCATTERED", 2 * 8 * 20 * 4)
+    monkeypatch.setattr(stored_table, "_AT_ONCE", 5)
+    monkeypatch.setattr(parquet, "_ROWS", 3)
+    monkeypatch.setattr(report, "write", lambda *_: None)
+
+
+def both(folder, **reading) -> tuple[Dataset, Dataset]:
+    """The set in memory, and in its files."""
+    whole, stored = (sources.load(f"table:{folder}", reading=Reading(**reading), stream=stream)
+                     for stream in (False, True))
+    assert all(isinstance(split.inputs, StoredTable) for split in stored.splits.values())
+    return whole, stored
+
+
+def test_rows_targets_groups_and_notes_are_those_of_the_table_in_memory(folder):
+    whole, stored = both(folder, group="patient", embed=True)
+    assert (whole.classes, whole.notes) == (stored.classes, stored.notes)
+    assert whole.splits.keys() == stored.splits.keys() == {"train", "test"}
+    for name, (inputs, targets) in whole.splits.items():
+        kept = stored.splits[name]
+        np.testing.assert_array_equal(targets, kept.targets)
+        np.testing.assert_array_equal(whole.groups[name], stored.groups[name])
+        assert list(inputs) == list(kept.inputs.columns)
+        for column in inputs:
+            pd.testing.assert_series_equal(
+                inputs[column].reset_index(drop=True), kept.inputs[column].reset_index(drop=True),
+                check_dtype=False, check_categorical=False)
+
+
+@pytest.mark.parametrize("train, validation", [
+    pytest.param("train", "0.2", marks=pytest.mark.slow),
+    pytest.param("train[:60]", "test", marks=pytest.mark.slow), ("train[10:]+test[:5]", "1/3")])
+def test_features_are_fitted_and_made_as_those_of_the_table_in_memory(
+    folder, capsys, train, validation
+):
+    """From the training rows alone; words that these lack are told once, as in memory."""
+    told, sets = [], []
+    for stream in (False, True):
+        config = Config(dataset=f"table:{folder}", embed=True, train_split=train,
+                        validation_split=validation)
+        request, dataset = load(Request(config, Hyper(), Place(stream=stream)),
+                                begin(Place(device="cpu"), quiet=True))
+        capsys.readouterr()
+        sets.append(featured(request, dataset))
+        told.append(capsys.readouterr().err)
+    (whole, cut, columns), (stored, kept, again) = sets
+    assert told[0] == told[1] and whole.notes == stored.notes
+    assert columns.text == again.text and len(columns.columns) == 10
+    draw = np.random.default_rng(0)
+    for one, other in ((cut.train, kept.train), (cut.validation, kept.validation)):
+        assert isinstance(other.split.inputs, Stored) and other.input_shape == one.input_shape
+        np.testing.assert_array_equal(one.rows, other.rows)
+        mixed = draw.permutation(one.rows)
+        np.testing.assert_array_equal(one.split.inputs[mixed], other.split.inputs[mixed])
+
+
+@pytest.fixture
+def short(folder):
+    """Without the column whose words are too many for features."""
+    for file in folder.iterdir():
+        pd.read_parquet(file).drop(columns="street").to_parquet(file, row_group_size=7)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_streamed_table_learns_the_resident_ones_bits(short, tmp_path, workers):
+    """And is judged alike, on its test split and on its own again."""
+    config = Config(dataset=f"table:{short}", model=Tiny, batch_size=8, epochs=2,
+                    group="patient" if workers else "", validation_split="0.2")
+    resident = ran(tmp_path / "resident", config)
+    streamed = ran(tmp_path / "streamed", config, stream=True, workers=workers)
+    assert_same_runs(resident, streamed)
+    if workers == 1:
+        scores = [evaluate(run.path, config=config) for run in (resident, streamed)]
+        assert scores[0] == scores[1] and scores[0]["split"] == "test"
+
+
+@pytest.mark.slow
+def test_numbers_to_predict_are_standardised_alike(short, tmp_path):
+    config = Config(dataset=f"table:{short}", model="linear", batch_size=8, epochs=1,
+                    task="regression", target="age", drop_unlabelled=True, validation_split="0.2")
+    assert_same_runs(ran(tmp_path / "resident", config),
+                     ran(tmp_path / "streamed", config, stream=True, workers=0))
+
+
+def test_what_the_memory_cant_hold_is_streamed_and_what_cant_be_is_told(folder, monkeypatch):
+    monkeypatch.setattr(parquet, "MOST_EXAMPLES", 50)
+    found = sources.load(f"table:{folder}").splits["train"].inputs
+    assert "its 90 rows of 11 columns are more than the 50 rows" in found.reason
+    rows(60).to_csv(folder / "test.csv", index=False)
+    (folder / "test.parquet").unlink()
+    with pytest.raises(RequestError, match="write all its files as Parquet, to be streamed"):
+        sources.load(f"table:{folder}")
+    pixels = pd.DataFrame(np.zeros((60, 64), np.uint8), columns=[f"p{n}" for n in range(64)])
+    pixels.assign(label=[1, 2] * 30).to_parquet(folder / "train.parquet")
+    (folder / "test.csv").unlink()
+    with pytest.raises(RequestError, match="its 64 columns are pixels, which no table is streamed"):
+        sources.load(f"table:{folder}", stream=True)
+
+
+def test_a_file_that_changes_is_told_and_its_fingerprint_with_it(folder):
+    _, before = both(folder)
+    _, again = both(folder)
+    assert before.fingerprint == again.fingerprint
+    file = folder / "train.parquet"
+    os.utime(file, (0, 0))
+    with pytest.raises(RunError, match="train.parquet has changed since the run began"):
+        before.splits["train"].inputs["age"]
+    assert both(folder)[1].fingerprint != before.fingerprint
+
+
+def test_a_splits_columns_must_suit_the_training_ones(folder):
+    other = rows(9)
+    other["age"] = "unknown"
+    other.to_parquet(folder / "test.parquet")
+    with pytest.raises(RequestError, match="'age' of test.parquet holds words, and numbers in"):
+        sources.load(f"table:{folder}", stream=True)
