@@ -13,7 +13,7 @@ import numpy as np
 
 from engine import Config, Hyper, data_for
 from engine.augmentations import chain
-from engine.setup import learner_of
+from engine.learners.chosen import learner_of
 from engine.sources.dataset import Split
 
 COUNT = 8

@@ -20,7 +20,7 @@ from sklearn.svm import LinearSVC
 from engine import pure
 from engine.config import Config, Hyper
 from engine.data import Data
-from engine.setup import learner_of
+from engine.learners.chosen import learner_of
 
 FOLDS = 5
 COUNT = 1797 * (FOLDS - 1) // FOLDS  # of training; 1/N is LogisticRegression's penalty at C = 1

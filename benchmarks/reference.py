@@ -16,10 +16,11 @@ import numpy as np
 
 from benchmarks.article import machine
 from engine import loop, sources
-from engine.config import Config, Hyper, durations
+from engine.config import Config, Hyper
 from engine.data import Data, whole
 from engine.feed import batch_at, epoch_order
-from engine.setup import learner_of
+from engine.learners.chosen import learner_of
+from engine.optim.lengths import durations
 from engine.step import train_step
 
 

@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from engine.config import AT_MOST, BELOW_ONE, Config, Hyper, is_ours
+from engine.config import Config, Hyper, is_ours
 from engine.errors import RequestError, one_line, unknown
+from engine.hyper import AT_MOST, BELOW_ONE
 from engine.learners import trees
 from engine.optim import course, groups, lengths
 from engine.optim.optimizers import is_named, users

@@ -1,6 +1,5 @@
 """The parts of a set that a run learns from and is validated on. N: examples."""
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,11 +12,8 @@ from engine.devices.mesh import put
 from engine.errors import RequestError
 from engine.learners.trees import values_of
 from engine.parts import splits
-from engine.sources import values
 from engine.sources.dataset import UNLABELLED, Dataset, Split, StoredTable
 from engine.sources.stored import Joined, Stored
-
-CLASSIFICATION = "classification"
 
 
 class Subset(NamedTuple):
@@ -200,47 +196,6 @@ def told(dataset: Dataset, parts: Parts, judges: str) -> str:
     if judges == "test" and text != "test":
         return f"{text}; the best epoch is scored on test, once, at the end"
     return f"{text}; the best epoch is chosen and scored on it, which flatters the score"
-
-
-def natural_task(dataset: Dataset) -> str:
-    """The task that its targets ask for."""
-    targets = next(iter(dataset.splits.values())).targets
-    return CLASSIFICATION if np.issubdtype(targets.dtype, np.integer) else "regression"
-
-
-def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
-    """The set with targets as a task of `kind` takes them, and what was done to them, or "".
-
-    "classes" are int32 [N]; "numbers" and "labels" float32 [N, K], which classes turn into: a
-    number an example, or one label of several. Raises RequestError for the other way.
-    """
-    first = np.asarray(next(iter(dataset.splits.values())).targets)
-    classes = np.issubdtype(first.dtype, np.integer)
-    if kind == "classes":
-        if classes and first.ndim == 1:
-            return dataset, ""
-        if not classes and (found := values.counted(dataset)):
-            return found, f"{len(found.classes):,} whole numbers are the classes"
-        raise RequestError(f"{dataset.name} has {'several labels' if classes else 'numbers'} an "
-                           "example, and the task wants classes: type --task regression or "
-                           "multilabel.")
-    if not classes:
-        return _reshaped(dataset, lambda y: y.reshape(len(y), -1)), ""
-    count = len(dataset.classes)
-    if kind == "labels":
-        rows = np.vstack([np.eye(count), np.full(count, np.nan)]).astype(np.float32)  # -1: the last
-        return _reshaped(dataset, lambda y: rows[y]), f"each example has one of {count} labels"
-    numbers = values.named(dataset.classes)
-    rows = np.append(numbers, np.nan).astype(np.float32)[:, None]  # -1: the last
-    told = "names" if (numbers != np.arange(count)).any() else f"numbers 0 to {count - 1}"
-    return dataclasses.replace(_reshaped(dataset, lambda y: rows[y]), classes=("class",)), (
-        f"class {told} are the numbers to predict")
-
-
-def _reshaped(dataset: Dataset, change: Any) -> Dataset:
-    splits = {name: split._replace(targets=change(np.asarray(split.targets)))
-              for name, split in dataset.splits.items()}
-    return dataclasses.replace(dataset, splits=splits)
 
 
 def place(data: Data, where: Sharding) -> Data:

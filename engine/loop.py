@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine.config import Config, durations
+from engine.config import Config
 from engine.data import Subset
 from engine.feed import after, batch_at, order_of
+from engine.optim.lengths import durations
 from engine.sources.dataset import Split
 from engine.state import State
 from engine.step import eval_step, forward, train_step

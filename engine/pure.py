@@ -12,10 +12,11 @@ from engine.data import Data, place, validation_of
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
+from engine.learners.chosen import learner_of
 from engine.loggers.progress import plain_console
 from engine.optim import patience
+from engine.parts.reading import featured, load
 from engine.request import Request
-from engine.setup import featured, learner_of, load
 from engine.task import Task
 
 # A Config is part of the program: jit and vmap take it as an argument and compile for its value.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from engine.checks import check, check_fields
-from engine.config import Config, durations
+from engine.config import Config
 from engine.devices import mesh
 from engine.doors import bring
 from engine.errors import RequestError
@@ -22,6 +22,7 @@ from engine.job.signals import Interruption
 from engine.learners import trees
 from engine.learners.learner import jitted
 from engine.loggers.progress import Progress
+from engine.optim.lengths import durations
 from engine.optim.schedules import schedule
 from engine.place import Place
 from engine.programs import memory, profile

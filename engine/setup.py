@@ -7,25 +7,25 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine import data, sources
-from engine.config import AUTO, Config, Durations
+from engine import data
+from engine.config import Config
 from engine.data import Data, Subset
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
 from engine.doors import bring, precision
-from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
 from engine.learners.chosen import learner_of, share_of, spread_of
 from engine.optim import averages
+from engine.optim.lengths import Durations
 from engine.parts import inventory, splits, weights
 from engine.parts.inventory import Inventory
+from engine.parts.reading import featured, load
 from engine.programs import memory
 from engine.request import Request
 from engine.scores import threshold
-from engine.sources import arrays
-from engine.sources.columns import Columns, check_left_out
-from engine.sources.dataset import Dataset, has_columns, without
+from engine.sources.columns import Columns
+from engine.sources.dataset import Dataset
 from engine.state import State
 from engine.stream import choice
 from engine.stream.choice import Stream
@@ -115,51 +115,6 @@ class Setup(NamedTuple):
             | ({"init": self.init} if self.init else {})
 
 
-def load(request: Request, host: Host) -> tuple[Request, Dataset]:
-    """The set that is named, or given as objects, its targets as the task wants them; and the
-    request, in which the data's name and the task that it asks for have settled."""
-    config = request.config
-    kind = "" if config.task == AUTO else bring.task(config).kind
-    if request.data is not None:
-        found = arrays.of(request.data, kind, stream=request.place.stream)
-    elif config.dataset != arrays.NAME:
-        found = sources.load(config.dataset, request.place.data_dir, config.reading,
-                             stream=request.place.stream)
-    else:
-        raise RequestError("its data were objects in Python: go on there, giving them again: "
-                           "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
-                           "--config FILE.py, a recipe that has them.")
-    if not kind:
-        config = dataclasses.replace(config, task=data.natural_task(found))
-        kind = bring.task(config).kind
-        if config.task != data.CLASSIFICATION:
-            host.console.print(f"task: {config.task}, since the targets are numbers")
-    suited, told = data.suited(without(found, config.reading.left_out), kind)
-    if told:
-        host.console.print(f"targets: {told}")
-    if request.data is not None:
-        config = dataclasses.replace(config, dataset=suited.name)
-    return request._replace(config=config), suited
-
-
-def featured(
-    request: Request, dataset: Dataset, columns: Columns | None = None
-) -> tuple[Dataset, Data, Columns | None]:
-    """The set and its two subsets. A table becomes features, by the `columns` that a run has kept,
-    else as they are fitted to the training examples alone; arrays have become them already."""
-    cut = data.partition(dataset, request.config)
-    split, rows = cut.train
-    if columns is None:
-        check_left_out(dataset, request.config.reading)
-    if not has_columns(split.inputs):
-        return dataset, cut, columns
-    if columns is None:
-        targets = split.targets[rows] if bring.task(request.config).kind == "numbers" else None
-        columns = Columns.fit(split.inputs.take(rows), request.config.reading, targets)
-    dataset = columns.encoded(dataset)
-    return dataset, data.partition(dataset, request.config), columns
-
-
 def settle(
     request: Request, dataset: Dataset, host: Host, spread: Spread | None = None,
     columns: Columns | None = None,
@@ -222,5 +177,3 @@ def setup(request: Request, host: Host) -> Setup:
     say(f"mesh: {spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each "
         f"computes {share} of a batch's {request.config.batch_size} examples{parts}")
     return ready
-
-

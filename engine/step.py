@@ -9,10 +9,10 @@ from jax import Array
 
 from engine import keys
 from engine.augmentations import chain
-from engine.config import Durations
 from engine.feed import scaled
 from engine.optim import averages, patience
 from engine.optim.chain import optimizer
+from engine.optim.lengths import Durations
 from engine.sources.dataset import Split
 from engine.state import State, sorted_out
 from engine.task import add

@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from engine.augmentations import views
-from engine.config import Config, Durations
+from engine.config import Config
 from engine.errors import RequestError
+from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner
+from engine.optim.lengths import Durations
 from engine.scores import threshold
-from engine.setup import learner_of
 from engine.sources.columns import Columns
 from engine.sources.dataset import is_frame
 from engine.state import State

@@ -31,11 +31,12 @@ from engine.augmentations import (
     suited,
 )
 from engine.checks import check
-from engine.config import Config, Hyper, durations
+from engine.config import Config, Hyper
 from engine.data import Subset
 from engine.errors import RequestError
 from engine.feed import epoch_order
-from engine.setup import learner_of
+from engine.learners.chosen import learner_of
+from engine.optim.lengths import durations
 from engine.sources.dataset import Split
 from engine.sweep import population
 from engine.tasks.classification import Classification
@@ -537,7 +538,7 @@ def test_two_devices_mix_the_whole_batch_as_one_does():
     on_devices(2, """
 import chex, jax, numpy as np, test_augment as t
 from engine.devices import mesh
-from engine.setup import learner_of
+from engine.learners.chosen import learner_of
 from engine.config import Hyper
 
 hyper, root = Hyper(np.float32(0.1), mixup=np.float32(0.4), cutmix=np.float32(1.0),

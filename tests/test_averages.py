@@ -20,11 +20,11 @@ from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.feed import epoch_order
 from engine.job.host import Host
+from engine.learners.chosen import learner_of
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
-from engine.setup import learner_of
 from engine.store.folder import history
 from engine.sweep import group, results, sweep
 from engine.sweep.ensembles import members

@@ -21,7 +21,7 @@ from engine.config import Config, Hyper
 from engine.devices import mesh
 from engine.doors import network
 from engine.feed import epoch_order
-from engine.setup import learner_of
+from engine.learners.chosen import learner_of
 
 CPUS = jax.devices("cpu")
 GENTLE = Config(model=Normed, batch_size=8, epochs=1, optimizer="sgd")

@@ -10,10 +10,12 @@ from conftest import ROOT
 import launch as program
 from engine.checks import check
 from engine.command import flags
-from engine.config import HYPER_HELP, MODELS, NETWORKS, TASKS, Config, Hyper, durations
+from engine.config import MODELS, NETWORKS, TASKS, Config, Hyper
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
+from engine.hyper import HYPER_HELP
 from engine.job import processes
+from engine.optim.lengths import durations
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
 from engine.parts.splits import held_out

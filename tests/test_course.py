@@ -14,10 +14,11 @@ from conftest import QUICK, Tiny, data_of, random_split
 
 import launch as program
 from engine.checks import check
-from engine.config import Config, Durations, Hyper, durations
+from engine.config import Config, Hyper
 from engine.data import Subset
 from engine.errors import RequestError
 from engine.optim import lengths, patience
+from engine.optim.lengths import Durations, durations
 from engine.optim.schedules import schedule
 from engine.pure import train
 from engine.sweep import space

@@ -17,8 +17,8 @@ from PIL import Image
 
 import launch
 from engine import Config, Hyper, RequestError, Task, evaluate, fit, load, partition, train
-from engine.config import Durations
 from engine.doors import bring
+from engine.optim.lengths import Durations
 from engine.sources import arrays
 from engine.store import record
 

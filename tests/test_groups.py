@@ -13,9 +13,10 @@ from flax import nnx
 
 from engine import RequestError, fit, load
 from engine.checks import check
-from engine.config import Config, Durations, Hyper, durations
+from engine.config import Config, Hyper
 from engine.optim import groups
 from engine.optim.chain import optimizer
+from engine.optim.lengths import Durations, durations
 from engine.optim.optimizers import OPTIMIZERS
 from engine.place import Place
 from engine.sweep.space import axis

@@ -14,12 +14,12 @@ from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.job.host import begin
+from engine.parts.reading import featured
+from engine.parts.reading import load as load_set
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
-from engine.setup import featured
-from engine.setup import load as load_set
 from engine.sources import table as source
 from engine.trained import load
 

@@ -15,8 +15,8 @@ from engine import loop
 from engine.config import Config, Hyper
 from engine.data import Data
 from engine.feed import epoch_order
+from engine.learners.chosen import learner_of
 from engine.pure import train
-from engine.setup import learner_of
 from engine.task import Task
 
 CLASSES = 4

@@ -12,7 +12,7 @@ from conftest import QUICK
 from engine.config import Config
 from engine.doors import fitting, network
 from engine.errors import RequestError
-from engine.setup import learner_of
+from engine.learners.chosen import learner_of
 from models import convnext, vit
 from models.convnext import ConvNeXt
 from models.mlp import MLP

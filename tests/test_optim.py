@@ -8,8 +8,9 @@ import optax
 import pytest
 from conftest import QUICK
 
-from engine.config import Config, Durations, Hyper
+from engine.config import Config, Hyper
 from engine.optim.chain import optimizer
+from engine.optim.lengths import Durations
 from engine.optim.schedules import schedule
 
 LENGTHS = Durations(epoch=10, warmup=10, total=100)

@@ -11,11 +11,11 @@ import launch as program
 from engine.command import flags
 from engine.config import Config, Hyper
 from engine.errors import RequestError
+from engine.learners.chosen import learner_of
 from engine.plan import chips, plan
 from engine.plan.chips import CHIPS
 from engine.plan.plan import Plan, Way
 from engine.request import Request
-from engine.setup import learner_of
 from models.cnn import CNN
 
 H100 = CHIPS["H100"]

@@ -13,11 +13,12 @@ import pytest
 from conftest import Tiny, data_of, on_devices, random_split
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from engine.config import Config, Hyper, durations
+from engine.config import Config, Hyper
 from engine.data import Subset
+from engine.learners.chosen import learner_of
 from engine.learners.gradient import Gradient
+from engine.optim.lengths import durations
 from engine.programs import memory
-from engine.setup import learner_of
 from engine.sweep import population
 from engine.sweep.population import Layout, Population
 

@@ -15,8 +15,8 @@ from engine.checks import check
 from engine.config import Config, Hyper
 from engine.doors import network, precision
 from engine.errors import RequestError
+from engine.learners.chosen import learner_of
 from engine.pure import data_for, train
-from engine.setup import learner_of
 from engine.sweep import space
 from models.convnext import ConvNeXt
 from models.vit import ViT

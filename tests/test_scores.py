@@ -12,11 +12,11 @@ from test_tasks import judged, labels, numbers, random_case
 
 from engine.config import Config
 from engine.errors import RequestError, RunError
+from engine.learners.chosen import learner_of
 from engine.report import pictures
 from engine.scores import answers, bootstrap, classes, threshold, values
 from engine.scores import labels as of_labels
 from engine.scores.calibration import calibration
-from engine.setup import learner_of
 from engine.task import Judged
 from engine.tasks.classification import Classification, Evaluation, Tally
 

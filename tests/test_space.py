@@ -6,8 +6,9 @@ import pytest
 
 import launch as program
 from engine.checks import check
-from engine.config import AT_MOST, BELOW_ONE, Config, Hyper
+from engine.config import Config, Hyper
 from engine.errors import RequestError
+from engine.hyper import AT_MOST, BELOW_ONE
 from engine.optim.optimizers import users
 from engine.place import Place
 from engine.request import Request

@@ -7,9 +7,10 @@ from conftest import random_split
 from tensorflow_datasets.core.splits import SplitInfo
 
 from engine.config import Config, Parts
-from engine.data import judging, named, partition, suited, told, unlabelled
+from engine.data import judging, named, partition, told, unlabelled
 from engine.errors import RequestError
 from engine.parts import inventory
+from engine.parts.reading import suited
 from engine.parts.splits import Fold, chosen, parted
 from engine.sources.dataset import Dataset, Split
 

@@ -13,10 +13,10 @@ from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.job.host import begin
+from engine.parts.reading import featured, load
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
-from engine.setup import featured, load
 from engine.sources import parquet, stored_table
 from engine.sources.dataset import Dataset, StoredTable
 from engine.sources.stored import Stored

@@ -12,8 +12,8 @@ from sklearn import datasets
 
 from engine import sources
 from engine.config import Reading
-from engine.data import suited
 from engine.errors import RequestError
+from engine.parts.reading import suited
 from engine.sources import dataset, frames, table
 
 

@@ -14,9 +14,10 @@ from sklearn.preprocessing import StandardScaler
 from engine import data, sources
 from engine.config import Config, Hyper
 from engine.job.host import begin
+from engine.parts.reading import load
 from engine.place import Place
 from engine.request import Request
-from engine.setup import load, settle
+from engine.setup import settle
 from engine.trained import _predicted
 
 FOLDS = 5

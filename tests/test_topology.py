@@ -12,12 +12,12 @@ from jax.sharding import SingleDeviceSharding
 
 from engine.config import Config, Hyper
 from engine.devices import mesh
+from engine.learners.chosen import learner_of
 from engine.plan import plan, topology
 from engine.plan.chips import CHIPS
 from engine.programs import memory
 from engine.programs.memory import nbytes
 from engine.request import Request
-from engine.setup import learner_of
 
 H100 = CHIPS["H100"]
 FOUR, MISSING = topology.devices(H100, 4)

@@ -17,10 +17,11 @@ from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.job.host import begin
 from engine.learners.trees import RandomForest, XGBoost
+from engine.parts.reading import load
 from engine.place import Place
 from engine.pure import train
 from engine.request import Request
-from engine.setup import load, settle
+from engine.setup import settle
 from engine.store import digests
 from engine.trained import load as loaded
 

@@ -13,8 +13,8 @@ from engine.augmentations import views
 from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.evaluation import evaluate
+from engine.learners.chosen import learner_of
 from engine.run import fit
-from engine.setup import learner_of
 from engine.task import Task
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel

@@ -10,10 +10,11 @@ import numpy as np
 
 from benchmarks.task import given, result
 from engine import loop
-from engine.config import Config, Hyper, durations
+from engine.config import Config, Hyper
 from engine.data import Data, whole
+from engine.learners.chosen import learner_of
+from engine.optim.lengths import durations
 from engine.programs.program import Program
-from engine.setup import learner_of
 from engine.sources.dataset import Split
 
 task = given()

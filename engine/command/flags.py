@@ -10,9 +10,10 @@ from absl import flags
 from engine.checks import check, check_fields
 from engine.command.options import COMMANDS, MODELS, OPTIONS, SEARCH
 from engine.command.usage import usage
-from engine.config import HYPER_HELP, Config, Hyper, Reading
+from engine.config import Config, Hyper, Reading
 from engine.doors import bring
 from engine.errors import RequestError, check_utf8, unknown
+from engine.hyper import HYPER_HELP
 from engine.learners import trees
 from engine.place import Place
 from engine.request import Request

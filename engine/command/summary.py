@@ -10,8 +10,9 @@ from engine.doors.network import NNX, Linen, wanted
 from engine.doors.precision import Narrow
 from engine.errors import RequestError
 from engine.job.host import Host
+from engine.learners.chosen import learner_of
+from engine.parts.reading import featured, load
 from engine.request import Request
-from engine.setup import featured, learner_of, load
 
 
 def summary(request: Request, host: Host) -> str:

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import optax
 
 from engine.augmentations import chain, suited
-from engine.config import Durations, is_ours
+from engine.config import is_ours
 from engine.data import Data
 from engine.doors.bring import short, telling, value
 from engine.errors import RequestError, unknown
 from engine.feed import scaled
 from engine.optim.chain import optimizer
+from engine.optim.lengths import Durations
 from engine.optim.optimizers import is_named
 from engine.sources.dataset import Split
 

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import xgboost
 
-from engine.config import Config, Durations, durations
+from engine.config import Config
 from engine.data import Data, Subset
 from engine.doors.bring import short, telling
 from engine.errors import RequestError
 from engine.learners.learner import Learner
 from engine.learners.trees import FOREST, WHOLE
+from engine.optim.lengths import Durations, durations
 from engine.state import State
 from engine.task import Task
 from engine.tasks.classification import Classification

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine import keys, loop
-from engine.config import Config, Durations, durations, is_ours
+from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors import fitting
@@ -20,6 +20,7 @@ from engine.formulation.rewriting import census, rewritten
 from engine.learners.learner import Learner
 from engine.optim import averages, groups, patience
 from engine.optim.chain import optimizer
+from engine.optim.lengths import Durations, durations
 from engine.state import State, sorted_out
 from engine.task import Task
 

@@ -5,9 +5,10 @@ from typing import Any, ClassVar, Protocol
 
 import jax
 
-from engine.config import Config, Durations
+from engine.config import Config
 from engine.data import Data, Subset
 from engine.optim import patience
+from engine.optim.lengths import Durations
 from engine.optim.patience import Monitor
 from engine.state import State
 from engine.task import Task

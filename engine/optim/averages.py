@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine import keys
-from engine.config import Duration, Durations, Hyper
+from engine.config import Hyper
 from engine.errors import RequestError
 from engine.feed import batch_at, epoch_order, scaled
+from engine.optim.lengths import Duration, Durations
 from engine.state import State
 
 if TYPE_CHECKING:

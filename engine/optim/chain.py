@@ -9,7 +9,8 @@ from engine.optim.optimizers import OPTIMIZERS, is_named
 from engine.optim.schedules import schedule
 
 if TYPE_CHECKING:
-    from engine.config import Config, Durations
+    from engine.config import Config
+    from engine.optim.lengths import Durations
 
 
 def optimizer(

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from engine.config import Durations
 from engine.devices import mesh
 from engine.errors import RequestError, unknown
+from engine.optim.lengths import Durations
 from engine.optim.schedules import FACTOR
 from engine.state import State
 from engine.task import Task

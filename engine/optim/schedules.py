@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from engine.optim.late import optax
 
 if TYPE_CHECKING:
-    from engine.config import Durations
+    from engine.optim.lengths import Durations
 
 FACTOR = 0.1  # of a drop
 VALUES = ("drop_factor", "period_factor", "peak_at")  # of Hyper

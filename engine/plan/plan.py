@@ -16,6 +16,7 @@ from engine.devices import choose, mesh
 from engine.errors import RequestError
 from engine.job import host
 from engine.loggers.progress import plain_console
+from engine.parts.reading import load
 from engine.plan import topology
 from engine.plan.chips import Chip
 from engine.programs import compile, memory
@@ -122,7 +123,7 @@ def settled(request: Request, count: int, chip: Chip) -> Plan:
     if config.convolution == "auto":
         config = dataclasses.replace(config, convolution="direct")
     request = request._replace(config=config)
-    ready = setup.settle(*setup.load(request, here), here)
+    ready = setup.settle(*load(request, here), here)
     train, validation = ready.data.train, ready.data.validation
     splits = [train.split] if validation.split is train.split else [train.split, validation.split]
     ways = [_way(found or jax.devices("cpu")[:count], ready, fsdp) for fsdp in (False, True)]

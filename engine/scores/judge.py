@@ -13,11 +13,13 @@ from engine.devices import mesh
 from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import Host, begin
+from engine.learners.chosen import learner_of, spread_of
 from engine.learners.learner import Learner
 from engine.parts import other
+from engine.parts.reading import load
 from engine.place import Place
 from engine.request import Request
-from engine.setup import learner_of, load, settle, spread_of
+from engine.setup import settle
 from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset
 from engine.state import State

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine.config import AT_MOST, BELOW_ONE
+from engine.hyper import AT_MOST, BELOW_ONE
 from engine.optim import patience
 from engine.pure import history_row
 from engine.sweep.group import Group, Programs, alive, placed

@@ -15,11 +15,11 @@ from engine.errors import RequestError, RunError
 from engine.job.host import begin_alone
 from engine.job.signals import Interruption
 from engine.optim.schedules import VALUES
+from engine.parts.reading import load
 from engine.report import page
 from engine.report.pictures import TRAINING, VALIDATION, dress, figure, png
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
-from engine.setup import load
 from engine.store import files, folder
 from engine.sweep import space
 from engine.sweep.group import Group, Programs, assemble, compile_programs, create, feed

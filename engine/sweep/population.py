@@ -16,10 +16,10 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from engine.config import Durations
 from engine.data import Subset
 from engine.devices.mesh import RUNS
 from engine.learners.gradient import Gradient
+from engine.optim.lengths import Durations
 from engine.programs import memory
 from engine.programs.program import Program
 from engine.state import State

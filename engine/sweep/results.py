@@ -14,12 +14,13 @@ import pandas
 from rich.console import Console
 
 from engine.config import Config
-from engine.data import CLASSIFICATION, Subset
+from engine.data import Subset
 from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RunError
 from engine.evaluation import held_for_evaluation
 from engine.learners.gradient import Gradient
+from engine.parts.reading import CLASSIFICATION
 from engine.report import page
 from engine.scores.calibration import calibration
 from engine.setup import Setup

@@ -12,10 +12,10 @@ from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption
 from engine.parts import splits
+from engine.parts.reading import load
 from engine.programs import memory
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
-from engine.setup import load
 from engine.sources.dataset import Dataset
 from engine.store import checkpoint, folder, record
 from engine.stream.streamed import Feed, Unfed

@@ -1,0 +1,109 @@
+"""The set of a request: read, its targets as a task wants them, cut, and a table's columns made
+features.
+
+N: examples, K: outputs.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from engine import sources
+from engine.config import AUTO
+from engine.data import Data, partition
+from engine.doors import bring
+from engine.errors import RequestError
+from engine.job.host import Host
+from engine.request import Request
+from engine.sources import arrays, values
+from engine.sources.columns import Columns, check_left_out
+from engine.sources.dataset import Dataset, has_columns, without
+
+CLASSIFICATION = "classification"
+
+
+def load(request: Request, host: Host) -> tuple[Request, Dataset]:
+    """The set that is named, or given as objects, its targets as the task wants them; and the
+    request, in which the data's name and the task that it asks for have settled."""
+    config = request.config
+    kind = "" if config.task == AUTO else bring.task(config).kind
+    if request.data is not None:
+        found = arrays.of(request.data, kind, stream=request.place.stream)
+    elif config.dataset != arrays.NAME:
+        found = sources.load(config.dataset, request.place.data_dir, config.reading,
+                             stream=request.place.stream)
+    else:
+        raise RequestError("its data were objects in Python: go on there, giving them again: "
+                           "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
+                           "--config FILE.py, a recipe that has them.")
+    if not kind:
+        config = dataclasses.replace(config, task=natural_task(found))
+        kind = bring.task(config).kind
+        if config.task != CLASSIFICATION:
+            host.console.print(f"task: {config.task}, since the targets are numbers")
+    suitable, told = suited(without(found, config.reading.left_out), kind)
+    if told:
+        host.console.print(f"targets: {told}")
+    if request.data is not None:
+        config = dataclasses.replace(config, dataset=suitable.name)
+    return request._replace(config=config), suitable
+
+
+def featured(
+    request: Request, dataset: Dataset, columns: Columns | None = None
+) -> tuple[Dataset, Data, Columns | None]:
+    """The set and its two subsets. A table becomes features, by the `columns` that a run has kept,
+    else as they are fitted to the training examples alone; arrays have become them already."""
+    cut = partition(dataset, request.config)
+    split, rows = cut.train
+    if columns is None:
+        check_left_out(dataset, request.config.reading)
+    if not has_columns(split.inputs):
+        return dataset, cut, columns
+    if columns is None:
+        targets = split.targets[rows] if bring.task(request.config).kind == "numbers" else None
+        columns = Columns.fit(split.inputs.take(rows), request.config.reading, targets)
+    dataset = columns.encoded(dataset)
+    return dataset, partition(dataset, request.config), columns
+
+
+def natural_task(dataset: Dataset) -> str:
+    """The task that its targets ask for."""
+    targets = next(iter(dataset.splits.values())).targets
+    return CLASSIFICATION if np.issubdtype(targets.dtype, np.integer) else "regression"
+
+
+def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
+    """The set with targets as a task of `kind` takes them, and what was done to them, or "".
+
+    "classes" are int32 [N]; "numbers" and "labels" float32 [N, K], which classes turn into: a
+    number an example, or one label of several. Raises RequestError for the other way.
+    """
+    first = np.asarray(next(iter(dataset.splits.values())).targets)
+    classes = np.issubdtype(first.dtype, np.integer)
+    if kind == "classes":
+        if classes and first.ndim == 1:
+            return dataset, ""
+        if not classes and (found := values.counted(dataset)):
+            return found, f"{len(found.classes):,} whole numbers are the classes"
+        raise RequestError(f"{dataset.name} has {'several labels' if classes else 'numbers'} an "
+                           "example, and the task wants classes: type --task regression or "
+                           "multilabel.")
+    if not classes:
+        return _reshaped(dataset, lambda y: y.reshape(len(y), -1)), ""
+    count = len(dataset.classes)
+    if kind == "labels":
+        rows = np.vstack([np.eye(count), np.full(count, np.nan)]).astype(np.float32)  # -1: the last
+        return _reshaped(dataset, lambda y: rows[y]), f"each example has one of {count} labels"
+    numbers = values.named(dataset.classes)
+    rows = np.append(numbers, np.nan).astype(np.float32)[:, None]  # -1: the last
+    told = "names" if (numbers != np.arange(count)).any() else f"numbers 0 to {count - 1}"
+    return dataclasses.replace(_reshaped(dataset, lambda y: rows[y]), classes=("class",)), (
+        f"class {told} are the numbers to predict")
+
+
+def _reshaped(dataset: Dataset, change: Any) -> Dataset:
+    splits = {name: split._replace(targets=change(np.asarray(split.targets)))
+              for name, split in dataset.splits.items()}
+    return dataclasses.replace(dataset, splits=splits)
