@@ -15,7 +15,7 @@ from engine.errors import RequestError
 from engine.learners.trees import XGBoost
 from engine.place import Place
 from engine.report import importance
-from engine.trained import _predicted
+from engine.trained import predicted_by
 
 
 class Estimator:
@@ -28,7 +28,7 @@ class Estimator:
         return self
 
     def predict(self, x):
-        return np.asarray(_predicted(self.learner, self.variables, np.float32(x)))
+        return np.asarray(predicted_by(self.learner, self.variables, np.float32(x)))
 
 
 @pytest.mark.parametrize("name, model, hyper", [

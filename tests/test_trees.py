@@ -6,7 +6,6 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-import xgboost
 from conftest import random_split
 
 from engine import data, run
@@ -25,6 +24,7 @@ from engine.setup import settle
 from engine.store import digests
 from engine.trained import load as loaded
 
+xgboost = pytest.importorskip("xgboost")  # an extra
 DRAWN = XGBoost(max_depth=3.0, subsample=0.5, colsample_bytree=0.5)
 
 

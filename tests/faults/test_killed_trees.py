@@ -7,6 +7,7 @@ from harness import ended, epochs, finished, hurt, run
 
 from engine.trained import load
 
+pytest.importorskip("xgboost")  # an extra
 TREES = ("--dataset", "digits", "--validation_split", "test", "--device", "cpu", "--model",
          "xgboost", "--epochs", "12", "--subsample", "0.5", "--max_depth", "3")
 
