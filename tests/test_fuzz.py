@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
-from engine import checks, config, sources
+from engine import checks, sources
 from engine.command import flags
 from engine.command.options import COMMANDS
 from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError, RunError
+from engine.optim.lengths import durations
 from engine.place import Place
 from engine.request import Request
 from engine.sources import builders, cache, image, tfds
@@ -115,7 +116,7 @@ WORDS = st.one_of(
 def test_a_command_line(argv):
     request = ours(flags.parse, argv)
     if request is not None:
-        config.durations(request.request.config, 1000)
+        durations(request.request.config, 1000)
     if argv[:3] == ["sweep", "--epochs", "3"]:
         assert request.request.config.epochs == 3 and request.search.axes == ("learning_rate=1,2",)
 
@@ -125,7 +126,7 @@ def sound(path):
     saved = record.read(path).request
     checks.check(saved.config, saved.hyper)
     checks.check_fields(saved.place)
-    return config.durations(saved.config, 1000)
+    return durations(saved.config, 1000)
 
 
 FIELDS = [f.name for kind in (Config, Place) for f in dataclasses.fields(kind)]
@@ -148,7 +149,7 @@ def test_a_saved_configuration(place, content):
     file.write_bytes(content)
     found = ours(sound, file)
     if content == json.dumps(RECORD).encode():
-        assert found == config.durations(Config(), 1000)
+        assert found == durations(Config(), 1000)
 
 
 @given(st.dictionaries(st.sampled_from(space.Search._fields), JSON) | JSON)

@@ -20,6 +20,7 @@ from engine.devices.choose import spare_threads
 from engine.errors import RequestError
 from engine.feed import epoch_order
 from engine.job import processes as job
+from engine.learners.chosen import learner_of
 from engine.place import Place
 
 CPU = jax.devices("cpu")[0]
@@ -40,7 +41,7 @@ def trained(devices: int, config=CONFIG, hyper=HYPER, fsdp: bool = False, steps:
     data = mesh.put(Data(whole(TRAIN), whole(VALIDATION), 4), where)
     root = mesh.put(jax.random.key(3), where)
     hyper = mesh.put(jax.tree.map(np.float32, hyper), where)
-    learner = setup.learner_of(config, 4, spread)
+    learner = learner_of(config, 4, spread)
     start = jax.device_get(jax.jit(learner.create, compiler_options=QUICK)(hyper, root, data))
     state = mesh.put(start, spread.shardings(start) if spread else where)
     compiled = jax.jit(learner.segment, compiler_options=QUICK).lower(

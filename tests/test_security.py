@@ -199,13 +199,14 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
             return str(len(seen))
 
     run = SimpleNamespace(
-        input_shape=(6, 6, 1), classes=("a", "b"), learner=SimpleNamespace(task=Told()),
-        predict=lambda batch: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
+        input_shape=(6, 6, 1), classes=("a", "b"), state=SimpleNamespace(average={}),
+        learner=SimpleNamespace(task=Told(), config=Config()),
+        predict=lambda batch, tta: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
     )
     read = image.read
     monkeypatch.setattr(image, "read", lambda path, *how: seen.append(path) or read(path, *how))
     (tmp_path / "config.json").write_text(json.dumps(trained_on([6, 6, 1], "uint8")))
-    monkeypatch.setattr(predictions, "load", lambda path, config, checkpoint: run)
+    monkeypatch.setattr(predictions, "load", lambda *_: run)
     monkeypatch.setattr(predictions, "BATCH", 4)
     predictions.tell(Request(place=Place(device="cpu", run_dir=str(tmp_path))), "last", paths)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
@@ -608,9 +609,10 @@ def test_what_is_printed_of_a_run_moves_no_cursor(capsys):
 def test_a_name_forges_neither_a_column_nor_a_line_of_predict(tmp_path, monkeypatch, capsys):
     file = tmp_path / "a\tcat\t1.0000\nb.png"
     file.write_bytes(flat_png(8, 8))
-    learner = SimpleNamespace(task=Classification())
-    found = SimpleNamespace(classes=("x\ty", ESCAPES), input_shape=(8, 8, 1), learner=learner)
-    found.predict = found.predictor = lambda x: np.array([[0.25, 0.75]] * len(x))
+    learner = SimpleNamespace(task=Classification(), config=Config())
+    found = SimpleNamespace(classes=("x\ty", ESCAPES), input_shape=(8, 8, 1), learner=learner,
+                            state=SimpleNamespace(average={}))
+    found.predict = lambda x, tta: np.array([[0.25, 0.75]] * len(x))
     monkeypatch.setattr(predictions, "load", lambda *_: found)
     (tmp_path / "config.json").write_text(json.dumps(trained_on([8, 8, 1], "uint8")))
     predictions.tell(Request(place=Place(run_dir=str(tmp_path), device="cpu")), "last",

@@ -21,7 +21,7 @@ UNSWEPT = {
                      "start a sweep for each"),
     "seed": "type --seeds 16 instead",
     "order_seed": "type --same_data_order instead",
-    "choose_threshold": "train best.py with it instead",
+    "choose_threshold": "type it with --config best.py, after the sweep",
     "validation_split": "type --folds 5 instead",
     "dataset": "start a sweep for each, since their accuracies don't compare",
     **{name: "start a sweep for each"
