@@ -166,7 +166,8 @@ def test_a_run_of_all_that_stops_goes_on_and_stops_again(tmp_path, monkeypatch, 
             resume=tmp_path / "parts")
 
 
-def test_the_average_is_what_ranks_is_scored_and_predicts(tmp_path):
+def test_the_average_is_what_ranks_is_scored_and_predicts(tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.run.report.write", lambda *_: None)
     data = {name: tuple(split) for name, split in SETS.items()}
     run = fit(CONFIG, HYPER, place(tmp_path / "run"), data, quiet=True)
     best = max(run.history, key=lambda row: (row["val_averaged_accuracy"], row["epoch"]))
@@ -231,6 +232,7 @@ def test_a_member_is_the_run_alone_where_it_stops_too(tmp_path, model, monkeypat
     assert (path / "results.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_sweep_of_which_all_stop_ends_there_and_resumed_says_the_same(tmp_path):
     config = replace(CONFIG, model=Tiny, patience=1, monitor="val_loss", epochs=9)
     path = swept(tmp_path / "sweep", config, Hyper(), "learning_rate=1e-9,1e-8")

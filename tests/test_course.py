@@ -243,7 +243,7 @@ ALL = [
 
 
 @pytest.mark.parametrize("how, name, values", [
-    pytest.param(*one, marks=pytest.mark.slow if at % 2 else ()) for at, one in enumerate(ALL)
+    pytest.param(*one, marks=pytest.mark.slow if at else ()) for at, one in enumerate(ALL)
 ])
 def test_a_traced_value_of_many_runs_is_the_run_alone(how, name, values, small):
     config = dataclasses.replace(CONFIG, **how)

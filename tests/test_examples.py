@@ -25,7 +25,6 @@ LEAST = {
     "task": ("accuracy", 0.9), "regression": ("r2", 0.4), "multilabel": ("f1_macro", 0.9),
     "augmentation": ("accuracy", 0.9), "logger": ("accuracy", 0.8), "recipe": ("accuracy", 0.9),
 }
-QUICKEST = "sequence", "optimizer", "logger", "recipe"  # the others are slow tests
 
 
 def commands(file: Path) -> list[list[str]]:
@@ -83,9 +82,8 @@ def scores_of(name: str, here: Path, count: int | None) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("name", [
-    name if name in QUICKEST else pytest.param(name, marks=pytest.mark.slow) for name in LEAST
-])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEAST)
 def test_an_example_reaches_its_score(name, here, quickly, unreported):
     (found,) = scores_of(name, here, 1)
     assert found > LEAST[name][1]

@@ -200,6 +200,7 @@ def test_evaluation_counts_every_example_once(model):
     np.testing.assert_allclose(predicted, jax.nn.softmax(logits), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_overfits_32_examples():
     """Whose labels are drawn by lot."""
     targets = np.random.default_rng(0).integers(0, CLASSES, 32).astype(np.int32)

@@ -87,7 +87,7 @@ def test_the_gradient_is_the_mean_over_a_batchs_examples_on_two_devices_too():
 @pytest.mark.parametrize("changes, fsdp", [
     pytest.param({}, False, marks=pytest.mark.slow),
     ({"flip": True, "crop_padding": 2, "microbatch": 2}, False),
-    ({"optimizer": "muon", "microbatch": 2}, True),
+    pytest.param({"optimizer": "muon", "microbatch": 2}, True, marks=pytest.mark.slow),
 ])
 def test_two_devices_train_as_one_does(changes, fsdp):
     """At their gradients' own scale: none is as long as the norm they are clipped to."""

@@ -89,7 +89,8 @@ def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, valida
     assert_same_runs(resident, ran(tmp_path / "streamed", config, data(), stream=True))
 
 
-@pytest.mark.parametrize("workers", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_folder_read_by_workers_equals_the_one_in_memory(tmp_path, undrawn, workers):
     name = f"image_folder:{written(tmp_path / 'pictures')}"
     config = Config(dataset=name, model=Tiny, batch_size=8, epochs=2)

@@ -231,6 +231,7 @@ def test_a_sweep_goes_on_on_another_number_of_devices(tmp_path, monkeypatch, cap
         assert float(moved["val_loss"]) == pytest.approx(float(still["val_loss"]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_row_has_the_rate_of_its_last_update(tmp_path):
     """Of a schedule that falls to 0 after all 8 updates of an epoch."""
     config = dataclasses.replace(CONFIG, epochs=1, schedule="linear")

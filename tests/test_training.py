@@ -219,6 +219,7 @@ def test_a_folder_that_is_removed_while_a_run_writes_there_ends_it(data, tmp_pat
     assert ended.value.status == 1 and not (path / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_a_longer_run_under_a_schedule_tells_both_rates(data, tmp_path, capsys):
     path = tmp_path / "run"
     fit(CONFIG, HYPER, place(path), data, quiet=True)
