@@ -1,7 +1,7 @@
 """A small ConvNeXt on CIFAR-10, from scratch.
 
 python launch.py --config configs/convnext.py --device gpu --precision bf16
-On a GPU, TIME; its accuracy is not measured here.
+Not yet timed on a GPU; nor is its accuracy measured.
 """
 
 from engine.config import Config, Hyper

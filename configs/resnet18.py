@@ -1,7 +1,7 @@
 """ResNet-18 on CIFAR-10.
 
 python launch.py --config configs/resnet18.py --device gpu --precision bf16
-On a GPU, TIME. Others report some 95 % for as many epochs; not measured here.
+Not yet timed on a GPU; nor is its accuracy measured.
 On two CPU cores half an epoch is half an hour, TIME, and SCORE on test:
 python launch.py --config configs/resnet18.py --epochs 1 --warmup_epochs 0.2 \
     --train_split train[:25000]
