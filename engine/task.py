@@ -117,13 +117,8 @@ class Task:
         """What a user is told of each example: probabilities, or the outputs themselves."""
         return outputs
 
-    def averaged(self, outputs: Array) -> Array:
-        """Of several networks' or views' outputs [V, B, K] those [B, K] of which `predict` makes
-        the mean of their predictions."""
-        return outputs.mean(0)
-
     def outputs(self, predicted: Array) -> Array:
-        """Outputs that `predict` would make `predicted` of: those of several models together."""
+        """Outputs that `predict` would make `predicted` of, as the mean of several models' is."""
         return predicted
 
     def said(self, predicted: np.ndarray) -> np.ndarray:

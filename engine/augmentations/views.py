@@ -32,11 +32,12 @@ class Seeing:
         self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
         valid: Array | None = None,
     ) -> tuple[Array, Variables]:
-        def answer(view: Array) -> Array:
+        def predicted(view: Array) -> Array:
             outputs, _ = self.network.apply(variables, view, False, key, valid)
-            return outputs.astype(jnp.float32)
+            return self.task.predict(outputs.astype(jnp.float32))
 
-        return self.task.averaged(jax.lax.map(answer, views(inputs, self.words))), {}
+        each = jax.lax.map(predicted, views(inputs, self.words))
+        return self.task.outputs(each.mean(0)), {}
 
 
 def views(image_BxHxWxC: Array, words: tuple[str, ...]) -> Array:
@@ -76,9 +77,8 @@ def seeing(learner: Any, text: str, shape: tuple[int, ...]) -> Any:
     if len(shape) != 3:
         raise RequestError(f"--tta {text} is for pictures, [height, width, channels], and the "
                            f"inputs are {' × '.join(map(str, shape))}: leave it out.")
-    if task.predict is not Task.predict and task.averaged is Task.averaged:
+    if task.predict is not Task.predict and task.outputs is Task.outputs:
         raise RequestError(f"--tta {text}: task {short(learner.config.task)} has a predict of its "
-                           "own: give it averaged(outputs [V, B, K]) → [B, K] too, the outputs of "
-                           "which predict makes the mean of its predictions.")
+                           "own: give it outputs(predicted) too, its inverse.")
     network: Any = Seeing(learner.network, learner.task, words)
     return dataclasses.replace(learner, network=network)

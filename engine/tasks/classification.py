@@ -162,10 +162,6 @@ class Classification(Task):
         """Probabilities [B, C]."""
         return jax.nn.softmax(outputs)
 
-    def averaged(self, outputs: Array) -> Array:
-        log_p = jax.nn.log_softmax(outputs)
-        return jax.nn.logsumexp(log_p, axis=0) - jnp.log(jnp.float32(len(outputs)))
-
     def outputs(self, predicted: Array) -> Array:
         """Their logarithms, of which none is infinite."""
         return jnp.log(jnp.maximum(predicted, jnp.finfo(jnp.float32).tiny))

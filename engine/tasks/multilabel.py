@@ -60,11 +60,6 @@ class Multilabel(Task):
         """The probability of each label [B, L]."""
         return jax.nn.sigmoid(outputs)
 
-    def averaged(self, outputs: Array) -> Array:
-        there, absent = (jax.nn.logsumexp(jax.nn.log_sigmoid(x), axis=0)
-                         for x in (outputs, -outputs))
-        return there - absent
-
     def outputs(self, predicted: Array) -> Array:
         """Their log-odds, of which none is infinite."""
         least = jnp.finfo(jnp.float32).eps / 2
