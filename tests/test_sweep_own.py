@@ -94,7 +94,7 @@ def test_networks_of_the_users_are_swept(own, capsys):
     assert member["config"]["model"] == f"{own}/my.py:Other"  # found from any folder
     (own / "my.py").write_text(OWN + "\n")
     assert program.main(["sweep", "--resume", "nets"]) == 2
-    assert "a swept file has changed since" in capsys.readouterr().err
+    assert "a swept file, or what --init_from names, has changed since" in capsys.readouterr().err
 
 
 def test_optimizers_of_different_values_are_no_axis(own):

@@ -59,12 +59,15 @@ def _definitions(hyper: Any = Hyper) -> flags.FlagValues:
     def told(default: Any) -> str:
         return "" if default is False or default in (None, "") else f"; default {default}"
 
+    own = Hyper()._asdict() | hyper()._asdict()
     for f in (*dataclasses.fields(Config), *dataclasses.fields(Place)):
+        if f.name in own:  # a value of the user's optimizer has its name
+            continue
         choices = (*f.metadata["choices"], *["FILE.py:NAME"] * f.metadata["brought"])
         text = f.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
         kind = str if f.metadata["duration"] else type(f.default)
         _DEFINE[kind](f.name, None, text + told(f.default), flag_values=values)
-    for name, default in (Hyper()._asdict() | hyper()._asdict()).items():
+    for name, default in own.items():
         text = HYPER_HELP.get(name, "of the optimizer") + told(default)
         flags.DEFINE_float(name, None, text, flag_values=values)
     for name, option in OPTIONS.items():
@@ -195,7 +198,8 @@ def parse(argv: list[str]) -> Command | str:
     def typed(names: Iterable[str]) -> dict[str, Any]:
         return {n: values[n].value for n in names if values[n].present}
 
-    config = dataclasses.replace(base.config, **typed(f.name for f in dataclasses.fields(Config)))
+    config = dataclasses.replace(base.config, **typed(
+        f.name for f in dataclasses.fields(Config) if f.name not in kind._fields))
     place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
     kind = record.hyper_type(config)
     hyper = base.hyper if isinstance(base.hyper, kind) else kind()

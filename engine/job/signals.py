@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 GRACE = 2.0  # seconds
@@ -38,7 +39,7 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, _frame) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.status:
             os._exit(self.status)
         self.status = STATUS[signal.Signals(number)]
@@ -46,10 +47,13 @@ class Interruption:
 
 class Ending(Interruption):
     """The same where no loop listens: the first one raises KeyboardInterrupt, and where a library
-    swallows that, or takes its time, the process ends GRACE seconds later."""
+    swallows that, or takes its time, the process ends GRACE seconds later; at once within an
+    import, where it would abort an extension that begins."""
 
-    def _note(self, number: int, _frame) -> None:
-        super()._note(number, _frame)
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        super()._note(number, frame)
+        if _importing(frame):
+            self._leave()
         # Who swallows it would print it.
         sys.unraisablehook = lambda _: None
         sys.excepthook = lambda *_: None
@@ -61,3 +65,10 @@ class Ending(Interruption):
     def _leave(self) -> None:
         os.write(2, f"flaxmill: {STOPPED}\n".encode())
         os._exit(self.status)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported there."""
+    while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None

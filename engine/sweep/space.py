@@ -130,7 +130,7 @@ def axis(text: str, hyper: Any = Hyper()) -> Axis:  # noqa: B008  # a tuple, whi
     types: dict[str, Any] = {f.name: type(f.default) for f in dataclasses.fields(Config)}
     types |= dict.fromkeys(DURATIONS, duration)
     types |= dict.fromkeys(hyper._fields, float)
-    if name in UNSWEPT:
+    if name in UNSWEPT and name not in hyper._fields:
         raise RequestError(f"--sweep {name}: {UNSWEPT[name]}.")
     if name not in types:
         raise unknown("field to sweep", name, types.keys() - UNSWEPT.keys())

@@ -13,7 +13,7 @@ from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
-from engine.sweep import results, sweep
+from engine.sweep import member, results, sweep
 from engine.sweep.space import Search
 
 pytestmark = pytest.mark.slow
@@ -56,13 +56,13 @@ def test_a_hundred_epochs_hold_on_to_nothing(tmp_path, monkeypatch):
 
 def test_a_sweep_of_sixty_four_closes_what_it_opens(tmp_path, monkeypatch):
     monkeypatch.setattr(results.sweep_report, "write", lambda *_: None)
-    save, seen = sweep._save_member, []
+    save, seen = member.save, []
 
     def counted(*words):
         save(*words)
         seen.append(descriptors())
 
-    monkeypatch.setattr(sweep, "_save_member", counted)
+    monkeypatch.setattr(member, "save", counted)
     data = {"train": tuple(random_split(64)), "test": tuple(random_split(16, seed=1))}
     config = Config(model=Tiny, epochs=1, batch_size=32)
     place = Place(device="cpu", run_dir=str(tmp_path / "sweep"))
