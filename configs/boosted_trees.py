@@ -2,8 +2,8 @@
 
 python launch.py --config configs/boosted_trees.py --dataset breast_cancer
 pip install 'flaxmill[trees]' first. 100 rounds at a rate of 0.05, small trees, each of a share of
-the rows and each split among half of the features. On two cores of an EPYC, 12 s; accuracy over five
-folds .963 ± .007 (docs/results.md has other sets).
+the rows and each split among half of the features. On two cores of an EPYC, 12 s; accuracy over
+five folds .963 ± .007 (docs/results.md has other sets).
 """
 
 from engine.config import Config
