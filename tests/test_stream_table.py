@@ -91,6 +91,17 @@ def test_rows_targets_groups_and_notes_are_those_of_the_table_in_memory(folder):
                 check_dtype=False, check_categorical=False)
 
 
+def test_rows_of_several_files_come_to_their_places(folder):
+    whole, stored = both(folder)
+    first, *_ = tables = [split.inputs for split in stored.splits.values()]
+    table, rows = first.joined([(each, np.arange(3)) for each in tables]), np.array([5, 0, 3, 1, 2])
+    found = np.zeros(len(rows))
+    for places, frame in table.frames(rows, ["small"]):
+        found[places] = frame["small"]
+    wanted = np.concatenate([whole.splits[name].inputs["small"][:3] for name in stored.splits])
+    np.testing.assert_array_equal(found, wanted[rows])
+
+
 @pytest.mark.parametrize("train, validation", [
     pytest.param("train", "0.2", marks=pytest.mark.slow),
     pytest.param("train[:60]", "test", marks=pytest.mark.slow), ("train[10:]+test[:5]", "1/3")])
