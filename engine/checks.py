@@ -49,12 +49,8 @@ def check(config: Config, hyper: Any) -> None:
                 "equal Configs share a program by their hash: use tuples for lists, and frozen "
                 "dataclasses."
             ) from None
-    own: Iterator[str] = iter(())
-    if trees.values_of(config.model):
-        own = trees.wrong(config, hyper)
-        trees.check_library(config.model)
-    for said in (*own, *_impossible(config, hyper), *course.refused(config, hyper),
-                 *_without_effect(config, hyper)):
+    for said in (*trees.wrong(config, hyper), *_impossible(config, hyper),
+                 *course.refused(config, hyper), *_without_effect(config, hyper)):
         raise RequestError(said)
 
 

@@ -132,5 +132,4 @@ def train_step(
 def eval_step(learner: "Gradient", variables: Any, batch: Split, valid_B: Array) -> Any:
     """The task's sums of the batch, masked; without what only training's loss has."""
     outputs = forward(learner, variables, batch.inputs)
-    loss_B = learner.task.loss(outputs, batch.targets, None)
-    return learner.task.measure(loss_B, outputs, batch.targets, valid_B)
+    return learner.task.judge(outputs, batch.targets, valid_B)

@@ -109,6 +109,10 @@ class Task:
         """A batch's sums, of an evaluation; `judged_tally` finds the tally in them."""
         return self.tally(loss_B, outputs, targets, valid_B)
 
+    def judge(self, outputs: Array, targets: Array, valid_B: Array) -> Any:
+        """`measure` by the loss that judges, which knows nothing that only training's has."""
+        return self.measure(self.loss(outputs, targets, None), outputs, targets, valid_B)
+
     def judged_tally(self, sums: Any) -> Any:
         """The tally within the sums of an evaluation."""
         return sums

@@ -1,15 +1,12 @@
 """ResNet-18 for images of CIFAR's size (He et al. 2015, table 1): a stem of 3 × 3, no pooling after
 it; 11,173,962 parameters for RGB images of 10 classes."""
 
-from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 from jax import Array
 
-from models.resnet20 import Block, Conv
-
-WIDTHS = 64, 128, 256, 512
-BLOCKS = 2  # a width: 2 · 2 · 4 + 2 layers
+from models.resnet20 import Block, Conv, ResNet20
 
 
 class Projected(Block):
@@ -25,19 +22,9 @@ class Projected(Block):
         return norm(project(x_BxHxWxC))
 
 
-class ResNet18(nn.Module):
-    """He-normal kernels of convolutions, Glorot uniform ones of the last layer."""
+class ResNet18(ResNet20):
+    """The same with wider and fewer blocks, whose shortcuts have parameters."""
 
-    num_classes: int
-
-    @nn.compact
-    def __call__(self, x_BxHxWxC: Array, train: bool) -> Array:
-        """float32 images [B, H, W, C] → logits [B, num_classes]"""
-        norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
-        x = nn.relu(norm()(Conv(WIDTHS[0])(x_BxHxWxC)))
-        for features in WIDTHS:
-            for number in range(BLOCKS):
-                stride = 2 if number == 0 and features > WIDTHS[0] else 1
-                x = Projected(features, stride)(x, train)
-        glorot = nn.initializers.glorot_uniform()
-        return nn.Dense(self.num_classes, kernel_init=glorot)(x.mean((1, 2)))
+    block: ClassVar[type[Block]] = Projected
+    widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
+    blocks: ClassVar[int] = 2  # a width: 2 · 2 · 4 + 2 layers

@@ -2,6 +2,7 @@
 images of 10 classes."""
 
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -39,15 +40,18 @@ class ResNet20(nn.Module):
     """He-normal kernels of convolutions, Glorot uniform ones of the last layer."""
 
     num_classes: int
+    block: ClassVar[type[Block]] = Block
+    widths: ClassVar[tuple[int, ...]] = WIDTHS
+    blocks: ClassVar[int] = BLOCKS
 
     @nn.compact
     def __call__(self, x_BxHxWxC: Array, train: bool) -> Array:
         """float32 images [B, H, W, C] → logits [B, num_classes]"""
         norm = nn.BatchNorm(use_running_average=not train, momentum=0.9)
-        x = nn.relu(norm(Conv(WIDTHS[0])(x_BxHxWxC)))
-        for features in WIDTHS:
-            for number in range(BLOCKS):
-                stride = 2 if number == 0 and features > WIDTHS[0] else 1
-                x = Block(features, stride)(x, train)
+        x = nn.relu(norm(Conv(self.widths[0])(x_BxHxWxC)))
+        for features in self.widths:
+            for number in range(self.blocks):
+                stride = 2 if number == 0 and features > self.widths[0] else 1
+                x = self.block(features, stride)(x, train)
         glorot = nn.initializers.glorot_uniform()
         return nn.Dense(self.num_classes, kernel_init=glorot)(x.mean((1, 2)))

@@ -153,7 +153,7 @@ class Boosting(Learner):
             before = np.frombuffer(content, np.uint8)
         self.kept.keep(content, booster)
         outputs = self._outputs(booster, matrix)
-        tally = _tally(self.task, outputs, jnp.asarray(train.targets))
+        tally = self.task.judged_tally(_judged(self.task, outputs, jnp.asarray(train.targets)))
         return _state(done + int(count), content, jax.device_get(tally))
 
     def _matrix(self, subset: Subset) -> xgboost.DMatrix:
@@ -167,7 +167,7 @@ class Boosting(Learner):
     def evaluate(self, variables: Any, subset: Subset) -> Any:
         booster = self.kept.booster(variables, self.device)
         outputs = self._outputs(booster, self._matrix(subset))
-        return _measured(self.task, outputs, jnp.asarray(subset.targets))
+        return _judged(self.task, outputs, jnp.asarray(subset.targets))
 
     def predict(self, variables: Any, inputs: Any) -> np.ndarray:
         """XGBoost's own probabilities or numbers, float32 [N, K]."""
@@ -195,12 +195,5 @@ def _state(step: int, content: bytes, tally: Any) -> State:
 
 
 @partial(jax.jit, static_argnums=0)
-def _tally(task: Task, outputs: jax.Array, targets: jax.Array) -> Any:
-    valid = jnp.ones(len(targets), bool)
-    return task.tally(task.loss(outputs, targets, None), outputs, targets, valid)
-
-
-@partial(jax.jit, static_argnums=0)
-def _measured(task: Task, outputs: jax.Array, targets: jax.Array) -> Any:
-    valid = jnp.ones(len(targets), bool)
-    return task.measure(task.loss(outputs, targets, None), outputs, targets, valid)
+def _judged(task: Task, outputs: jax.Array, targets: jax.Array) -> Any:
+    return task.judge(outputs, targets, jnp.ones(len(targets), bool))

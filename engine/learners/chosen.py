@@ -33,8 +33,8 @@ def learner_of(
     if columns and type(task) is Regression:  # a subclass may have a loss of its own
         task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
     made: Any = network.of(config.model, num_outputs, embeddings)
-    narrow = config.precision == "bf16"
-    made = precision.narrow(made) if narrow else made
+    if config.precision == "bf16":
+        made = precision.narrow(made)
     return Gradient(config, made, task, spread, num_outputs)
 
 

@@ -71,8 +71,12 @@ def check_library(model: str) -> None:
 
 
 def wrong(config: "Config", hyper: Any) -> Iterator[str]:
-    """What can't be meant of trees, or has no effect beside them, in words."""
+    """What can't be meant of trees, or has no effect beside them, in words. Raises RequestError
+    where XGBoost isn't installed."""
     word, kind = config.model, values_of(config.model)
+    if kind is None:
+        return
+    check_library(word)
     if type(hyper) is not kind:
         yield (f"--model {word} follows the values {', '.join(kind._fields)}, and was given "
                f"{type(hyper).__name__}'s: leave them out, or give engine.learners.trees."

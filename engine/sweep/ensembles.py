@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,19 +168,15 @@ def together(task: Task, found: list[Judged]) -> Judged:
     first = found[0]
     total = sum((one.predicted for one in found), np.zeros((), np.float64))
     predicted = np.asarray(total / len(found), np.float32)
-    outputs, back, sums = _measured(task, predicted, first.targets)
+    back, sums = _judged(task, predicted, first.targets)
     if not np.allclose(back, predicted, rtol=1e-3, atol=1e-4):
         raise RequestError(f"an ensemble of {type(task).__name__} can't be judged, since its "
                            "predict has no inverse: give it outputs(predicted).")
     return Judged(jax.device_get(sums), predicted, first.targets, first.inputs)
 
 
-def _measured(task: Task, predicted: np.ndarray, targets: np.ndarray) -> tuple[Any, Any, Any]:
-    @jax.jit
-    def of(predicted: jax.Array, targets: jax.Array) -> tuple[Any, Any, Any]:
-        outputs = task.outputs(predicted)
-        loss_N = task.loss(outputs, targets, None)
-        valid_N = jnp.ones(len(predicted), bool)
-        return outputs, task.predict(outputs), task.measure(loss_N, outputs, targets, valid_N)
-
-    return of(predicted, targets)
+@partial(jax.jit, static_argnums=0)
+def _judged(task: Task, predicted: jax.Array, targets: jax.Array) -> tuple[Any, Any]:
+    """What the task predicts of the outputs that stand for `predicted`, and their sums."""
+    outputs = task.outputs(predicted)
+    return task.predict(outputs), task.judge(outputs, targets, jnp.ones(len(predicted), bool))
