@@ -25,6 +25,7 @@ from engine.sources.dataset import Dataset, Split
 from engine.stream import choice
 from engine.stream.pieces import Closed, Orders, Part, Pieces
 from engine.sweep import group
+from engine.sweep.programs import compile_programs
 from engine.sweep.space import Trial
 
 MEASURED = ("examples_per_second", "seconds_train", "seconds_compile")
@@ -245,7 +246,7 @@ def trained(one: group.Group, steps: int) -> tuple:
     runs = group.create(one)
     epoch = one.ready.lengths.epoch
     with group.feed(one, 0) as fed:
-        programs = group.compile_programs(one, runs, fed)
+        programs = compile_programs(one, runs, fed)
         runs = programs.advance(runs, epoch)
         sums = jax.device_get(programs.evaluate(runs))
         return jax.device_get(programs.advance(runs, steps).members.state), sums

@@ -1,7 +1,11 @@
 """Trees behind the interface of networks: what XGBoost by itself makes of the same."""
 
 import importlib.util
+import json
+import shutil
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -22,6 +26,8 @@ from engine.pure import train
 from engine.request import Request
 from engine.setup import settle
 from engine.store import digests
+from engine.sweep import sweep
+from engine.sweep.space import Search, trials
 from engine.trained import load as loaded
 
 xgboost = pytest.importorskip("xgboost")  # an extra
@@ -168,12 +174,45 @@ def test_a_run_leaves_what_a_networks_does(here):
     (["--max_depth", "-1"], "0 or more"),
     (["--summary"], "--summary is of a network's"),
     (["--plan", "8xH100"], "--plan is of a network's"),
-    (["sweep", "--sweep", "max_depth=1,2"], "sweep is of a network's"),
     (["lr-find"], "lr-find is of a network's"),
 ])
 def test_what_has_no_effect_beside_trees_is_refused(words, said):
     with pytest.raises(RequestError, match=said):
         flags.parse(["--dataset", "iris", "--model", "xgboost", *words])
+
+
+@pytest.mark.slow
+def test_each_run_of_a_sweep_is_the_run_alone_and_a_lost_one_comes_again(here):
+    asked = Config(dataset="iris", model="xgboost", epochs=3)
+    request = Request(asked, DRAWN, Place(device="cpu", run_dir="s"))
+    search = Search(("max_depth=1,3", "subsample=0.5,1"), folds=2)
+    sweep.run(request, search)
+    results = Path("s/results.jsonl").read_text()
+    rows = [json.loads(line) for line in results.splitlines()]
+    assert [row["epochs"] for row in rows] == [3] * 8
+    for row in rows[1], rows[6]:
+        alone = replace(asked, validation_split=row["fold"])
+        values = DRAWN._replace(max_depth=row["max_depth"], subsample=row["subsample"])
+        whole = rounds(ready(alone, values), 3)
+        member = loaded(f"s/{row['run']}", checkpoint="last")
+        np.testing.assert_array_equal(member.state.params["booster"], whole.params["booster"])
+    best = flags.parse(["--config", "s/best.py"]).request
+    assert best.config.model == "xgboost" and isinstance(best.hyper, XGBoost)
+    for lost in Path("s/checkpoints/6"), Path("s/6"), Path("s/checkpoints/2/3"):
+        shutil.rmtree(lost)
+    sweep.run(request, search, resume="s")
+    assert Path("s/results.jsonl").read_text() == results
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--halving", "2"], "--halving compares runs in one compiled program"),
+    (["--pbt"], "--pbt compares runs in one compiled program"),
+])
+def test_a_sweep_of_trees_compares_no_runs_within_a_program(words, said):
+    asked = flags.parse(["sweep", "--dataset", "iris", "--model", "xgboost", "--sweep",
+                         "max_depth=1,2,3,4", *words])
+    with pytest.raises(RequestError, match=said):
+        trials(asked.request, asked.search)
 
 
 def test_what_trees_follow_comes_from_the_command_line():

@@ -218,7 +218,7 @@ def parse(argv: list[str]) -> Command | str:
                            "run of its own, and not in a sweep: train its best.py with it.")
     check(config, hyper)
     check_fields(place)
-    whole = [command] * (command in ("sweep", "lr-find"))
+    whole = [command] * (command == "lr-find")
     for what in (*whole, *(f"--{n}" for n in ("plan", "summary") if values[n].value)):
         trees.refuse(config.model, what)
     options: dict[str, Any] = {name: values[name].value for name in OPTIONS}

@@ -21,6 +21,11 @@ class Host(NamedTuple):
     device: jax.Device
     console: Console
 
+    @property
+    def silent(self) -> "Host":
+        """The same, its console saying nothing."""
+        return self._replace(console=plain_console(quiet=True))
+
     def spread(self, fsdp: bool) -> Spread | None:
         """A run's spread over every device of the job; None where there is one."""
         return mesh.spread(jax.devices(self.device.platform), fsdp)

@@ -1,7 +1,7 @@
 """The runs that one compiled program serves: their data, their population, their programs."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -13,22 +13,19 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from engine.augmentations import suited
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
-from engine.devices import choose
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
 from engine.errors import RequestError
 from engine.job.host import Host
+from engine.learners import trees
 from engine.parts.weights import BALANCED
-from engine.programs import memory
-from engine.programs.program import Program
 from engine.request import Request
 from engine.setup import Setup, settle
 from engine.sources.dataset import Dataset
 from engine.store import checkpoint
-from engine.stream.judging import chunks_of
-from engine.stream.streamed import Feed, feed_of, nothing, summed, telling
-from engine.sweep import population
-from engine.sweep.population import Layout, Population, select
-from engine.sweep.space import Trial
+from engine.stream.streamed import Feed, feed_of
+from engine.sweep import hosted, population
+from engine.sweep.population import Population, select
+from engine.sweep.space import Axis, Trial
 from engine.transfer.begun import begun
 
 
@@ -47,7 +44,8 @@ class Group(NamedTuple):
 
 def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     """The trials that differ in traced values, seed and fold only, in order of appearance; in
-    traced values and seed only where each fold of a table has features of its own.
+    traced values and seed only where each fold of a table has features of its own. Trees, of which
+    nothing is compiled, each by themselves.
 
     Raises RequestError where one of them can't be cut from the data set.
     """
@@ -61,9 +59,23 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     groups: dict[Any, list[Trial]] = {}
     for trial in trials:
         part = trial.config.validation_split
-        key = trial.config, sizes(trial.config, part), part if dataset.is_table else None
+        key: Any = trial.config, sizes(trial.config, part), part if dataset.is_table else None
+        if trees.values_of(trial.config.model):
+            key = trial.number
         groups.setdefault(key, []).append(trial)
     return list(groups.values())
+
+
+def told(groups: Sequence[Sequence[Trial]], axes: Sequence[Axis], dataset: Dataset) -> str:
+    """How many runs there are, and what is compiled for them."""
+    count = sum(len(group) for group in groups)
+    if trees.values_of(groups[0][0].config.model):
+        return f"{count} runs one after another"
+    if len(groups) == 1:
+        return f"{count} runs in one program"
+    fixed = " and ".join(a.name for a in axes if not a.traced) or (
+        "folds, each with its own features" if dataset.is_table else "folds of two sizes")
+    return f"{count} runs in {len(groups)} programs, compiled one by one for {fixed}"
 
 
 def assemble(
@@ -76,7 +88,8 @@ def assemble(
                   for t in trials]
     config, mesh = trials[0].config, over_runs(host.device)
     asked = request._replace(config=config, hyper=trials[0].hyper)
-    ready = begun(settle(asked, dataset, host))
+    again = number > 0 and trees.values_of(config.model)  # which has told all by its first run
+    ready = begun(settle(asked, dataset, host.silent if again else host))._replace(host=host)
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
@@ -119,6 +132,8 @@ def feed(group: Group, step: int) -> AbstractContextManager[Feed]:
 def create(group: Group) -> Population:
     """Every member at step 0."""
     trials, ready = group.trials, group.ready
+    if not ready.learner.traced:
+        return hosted.create(ready, trials[0])
     create = partial(population.create_all, ready.learner, lengths=ready.lengths,
                      input_shape=ready.data.train.input_shape)
     return placed(group, jax.jit(create)(
@@ -150,99 +165,7 @@ def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, f
 
     It may have been saved by another number of devices, or halved since it was created.
     """
+    if not group.ready.learner.traced:
+        return saved.restore(hosted.shapes(group.ready, group.trials[0]))
     runs, seconds = saved.restore(jax.eval_shape(lambda: create(group)), any_count=True)
     return placed(group, runs._replace(members=select(runs.members, slice(alive(runs))))), seconds
-
-
-class Programs(NamedTuple):
-    """Of so many `members`, repeats among them: the runs after so many more updates, with batch
-    statistics of their averages, the sums of their evaluation; bytes that the largest needs,
-    seconds that all were compiled in."""
-
-    members: int
-    advance: Callable[[Population, int], Population]
-    restate: Callable[[Population], Population]
-    evaluate: Callable[[Population], Any]
-    need: int
-    seconds: float
-
-
-def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Programs:
-    learner, shared, stream = group.ready.learner, {"order": group.order}, group.ready.stream
-    cores = choose.cores() if group.ready.device.platform == "cpu" else 1
-    segment = population.program(
-        learner, layout, cores, population=runs, count=np.int32(1), train_FxN=group.train, **shared
-    )
-    judge = partial(population.evaluate, learner, layout)
-    of_chunks = _nothing(group, runs.members) if stream else {}
-    found = [segment, Program(judge, variables=runs.members, subset=group.validation, **of_chunks)]
-    if "batch_stats" in runs.members.state.average:
-        found.append(Program(partial(population.restated, learner, layout), (),
-                             population=runs, train_FxN=group.train, **shared))
-
-    def advance(runs: Population, steps: int) -> Population:
-        while steps:  # chunk after chunk, where they are streamed
-            step = int(runs.step)
-            count = min(steps, fed.most(step))
-            runs = segment(population=runs, count=np.int32(count), train_FxN=fed.train(step),
-                           **shared)
-            steps -= count
-        return runs
-
-    def restate(runs: Population) -> Population:
-        return found[2](population=runs, train_FxN=group.train, **shared) if found[2:] else runs
-
-    def evaluated(runs: Population) -> Any:
-        members, subset = runs.members, group.validation
-        if stream is None:
-            return found[1](variables=members, subset=subset)
-        where = subset.rows.sharding
-        with telling("reading the examples that the runs are judged on"), \
-                chunks_of(stream.validation, where, stream.workers) as chunks:
-            sums = _nothing(group, members)["sums"]
-            return summed(sums, found[1], members, subset, stream.validation, chunks)
-
-    return Programs(
-        len(runs.members.seed), advance, restate, evaluated,
-        max(memory.extra(memory.plan(p.compiled)) for p in found),
-        sum(p.seconds for p in found),
-    )
-
-
-def _nothing(group: Group, members: population.Member) -> dict[str, Any]:
-    """What an evaluation of chunks begins with, the sums where the members lie."""
-    judge = partial(population.evaluate, group.ready.learner, Layout())
-    found = nothing(judge, members, group.validation)
-    return found | {"sums": jax.device_put(found["sums"], members.seed.sharding)}
-
-
-def compile_programs(group: Group, runs: Population, fed: Feed) -> Programs:
-    """The group's programs in the first layout that fits, `fed` with examples as they go. Raises
-    RequestError where none does."""
-    device, count, devices = group.ready.device, len(runs.members.seed), size(group.mesh)
-    each, reason = count // devices, "the largest block whose memory fits"
-    blocks = [-(-each // 2**n) for n in range((each - 1).bit_length() + 1)]
-    if device.platform == "cpu":
-        blocks, reason = [1], ("a CPU computes no batch of runs faster than its parts; as many "
-                               "blocks at once as go fastest")
-    for block in blocks:
-        needed = "much"
-        try:
-            programs = _compiled(group, Layout(block, group.mesh), runs, fed)
-            room = memory.free(device)
-            if room is None or programs.need <= room:
-                break
-            needed = memory.mib(programs.need)
-        except jax.errors.JaxRuntimeError as error:
-            if not memory.exhausted(error):
-                raise
-    else:
-        raise RequestError(
-            f"{count} run{'s' * (count > 1)} need {needed} more even one at a time, and the device "
-            f"has {memory.mib(memory.free(device) or 0)} free: sweep fewer at once, or type a "
-            "smaller --batch_size."
-        )
-    where = f" on each of {devices} devices" if devices > 1 else ""
-    group.ready.host.console.print(f"population: {count} runs in blocks of {block}{where} "
-                                   f"({reason}); compiled in {programs.seconds:.1f} s")
-    return programs

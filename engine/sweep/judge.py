@@ -10,8 +10,9 @@ import numpy as np
 from engine.hyper import AT_MOST, BELOW_ONE
 from engine.optim import patience
 from engine.pure import history_row
-from engine.sweep.group import Group, Programs, alive, placed
+from engine.sweep.group import Group, alive, placed
 from engine.sweep.population import NOTHING, Population, select
+from engine.sweep.programs import Programs
 from engine.sweep.space import Search
 from engine.training import rate_at
 

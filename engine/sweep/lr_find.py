@@ -22,8 +22,9 @@ from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.store import files, folder
 from engine.sweep import space
-from engine.sweep.group import Group, Programs, assemble, compile_programs, create, feed
+from engine.sweep.group import Group, assemble, create, feed
 from engine.sweep.population import Population
+from engine.sweep.programs import Programs, compile_programs
 from engine.sweep.space import Search, Trial
 
 AXIS = "learning_rate=log:1e-5:1:32"

@@ -8,7 +8,6 @@ import json
 import shlex
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pandas
 from rich.console import Console
@@ -19,7 +18,8 @@ from engine.devices import choose
 from engine.doors import bring
 from engine.errors import RunError
 from engine.evaluation import held_for_evaluation
-from engine.learners.gradient import Gradient
+from engine.learners import trees
+from engine.learners.learner import Learner, jitted
 from engine.parts.reading import CLASSIFICATION
 from engine.report import page
 from engine.scores.calibration import calibration
@@ -38,7 +38,7 @@ class Standing(NamedTuple):
     """What a group leaves: its learner; the values that its runs ended with, by their numbers; its
     whole members' numbers and stacked variables [R]."""
 
-    learner: Gradient
+    learner: Learner
     hypers: dict[int, Any]
     numbers: list[int]
     variables: Any
@@ -96,7 +96,9 @@ def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     said = [f"The best setting of a sweep: {score.replace('_', ' ')} {value:.4f}.",
             command.replace("\\", "\\\\").replace('"', '\\"')]
     imports, own = "from engine.config import Config, Hyper", ""
-    if kind != "Hyper":  # the class of the traced values is in the file of the user's optimizer
+    if trees.values_of(config.model):
+        imports = f"from engine.config import Config\nfrom engine.learners.trees import {kind}"
+    elif kind != "Hyper":  # the class of the traced values is in the file of the user's optimizer
         imports = "from engine.config import Config\nfrom engine.doors.bring import first_type"
         own = f"{kind} = first_type({static['optimizer']}, None)"
     if objects:
@@ -124,7 +126,7 @@ def _ensemble(
     inputs, predicted = subset.split.inputs[subset.rows], []
     summed_NxC: np.ndarray = np.float32(0)  # type: ignore[assignment]
     for learner, _, found, variables in standings:
-        predict = jax.jit(learner.predict)
+        predict = jitted(learner, learner.predict)
         for at in (at for at, number in enumerate(found) if number in numbers):
             own_NxC = np.asarray(predict(select(variables, at), inputs))
             summed_NxC = summed_NxC + own_NxC

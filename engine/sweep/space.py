@@ -11,6 +11,7 @@ from engine.checks import check
 from engine.config import DURATIONS, Config, Hyper, Reading
 from engine.doors import bring
 from engine.errors import RequestError, unknown
+from engine.learners import trees
 from engine.optim.lengths import duration
 from engine.request import Request
 from engine.store import record
@@ -205,6 +206,9 @@ def trials(request: Request, search: Search) -> list[Trial]:
         raise RequestError(f"--patience {config.patience} stops runs by their own history, and "
                            f"{'--halving' if search.halving else '--pbt'} by the others': type one "
                            "of the two.")
+    if (search.halving or search.pbt) and trees.values_of(config.model):
+        raise RequestError(f"--{'halving' if search.halving else 'pbt'} compares runs in one "
+                           f"compiled program, and --model {config.model} has none: leave it out.")
     if search.halving > config.epochs:
         raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
                            f"{search.halving} or more: type --epochs {search.halving} or more.")

@@ -25,15 +25,16 @@ from engine.sweep.group import (
     Group,
     alive,
     assemble,
-    compile_programs,
     create,
     feed,
     grouped,
     placed,
     restored,
+    told,
 )
 from engine.sweep.judge import Judged, exploited, heard, judged, rungs
 from engine.sweep.population import Population, select
+from engine.sweep.programs import compile_programs
 from engine.sweep.results import Standing
 from engine.sweep.space import Search, Study, Trial
 from engine.transfer.source import source_of
@@ -63,11 +64,7 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
             folder.write_config(path, folder.described(
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
-        fixed = " and ".join(a.name for a in axes if not a.traced) or (
-            "folds, each with its own features" if dataset.is_table else "folds of two sizes")
-        programs = "one program" if len(groups) == 1 else \
-            f"{len(groups)} programs, compiled one by one for {fixed}"
-        host.console.print(f"sweep: {path}, {len(trials)} runs in {programs}")
+        host.console.print(f"sweep: {path}, {told(groups, axes, dataset)}")
         _carry_out(Study(path, request, search, axes, trials), groups, dataset, host)
     return path
 
@@ -144,7 +141,8 @@ class Lockstep:
     ) -> Population:
         """The runs after their last epoch; `seconds` are those that this one has had."""
         steps, total = group.ready.lengths.epoch, group.ready.lengths.total
-        name, programs = f"program {group.number + 1}", None
+        kind = "program" if group.ready.learner.traced else "run"
+        name, programs = f"{kind} {group.number + 1}", None
         bar = self.progress.add_task(name, total=total, completed=int(runs.step))
         while (step := int(runs.step)) < total and not self._all_stopped(group):
             if programs is None or programs.members != len(runs.members.seed):
@@ -179,6 +177,8 @@ class Lockstep:
                 folder.append_history(self._folder(one.number), one.row)
             elif gone.get(one.number) != "diverged":
                 self.events.add(group.number, int(runs.step), one.number, "diverged")
+        if not group.ready.learner.traced and int(runs.step) < group.ready.lengths.total:
+            return  # a line a run, not one a round
         best, asked = ranking[0], len(self.study.trials)
         line = (f"Epoch {best.row['epoch']}/{group.ready.config.epochs} {seconds:.1f}s - "
                 f"{asked - len(self.events.status())} of {asked} runs alive")

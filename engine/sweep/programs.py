@@ -1,0 +1,116 @@
+"""A group's programs, in the first layout whose memory fits; of trees the functions themselves."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from engine.devices import choose
+from engine.devices.mesh import size
+from engine.errors import RequestError
+from engine.programs import memory
+from engine.programs.program import Program
+from engine.stream.judging import chunks_of
+from engine.stream.streamed import Feed, nothing, summed, telling
+from engine.sweep import hosted, population
+from engine.sweep.group import Group
+from engine.sweep.population import Layout, Population
+
+
+class Programs(NamedTuple):
+    """Of so many `members`, repeats among them: the runs after so many more updates, with batch
+    statistics of their averages, the sums of their evaluation; bytes that the largest needs,
+    seconds that all were compiled in."""
+
+    members: int
+    advance: Callable[[Population, int], Population]
+    restate: Callable[[Population], Population]
+    evaluate: Callable[[Population], Any]
+    need: int
+    seconds: float
+
+
+def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Programs:
+    learner, shared, stream = group.ready.learner, {"order": group.order}, group.ready.stream
+    cores = choose.cores() if group.ready.device.platform == "cpu" else 1
+    segment = population.program(
+        learner, layout, cores, population=runs, count=np.int32(1), train_FxN=group.train, **shared
+    )
+    judge = partial(population.evaluate, learner, layout)
+    of_chunks = _nothing(group, runs.members) if stream else {}
+    found = [segment, Program(judge, variables=runs.members, subset=group.validation, **of_chunks)]
+    if "batch_stats" in runs.members.state.average:
+        found.append(Program(partial(population.restated, learner, layout), (),
+                             population=runs, train_FxN=group.train, **shared))
+
+    def advance(runs: Population, steps: int) -> Population:
+        while steps:  # chunk after chunk, where they are streamed
+            step = int(runs.step)
+            count = min(steps, fed.most(step))
+            runs = segment(population=runs, count=np.int32(count), train_FxN=fed.train(step),
+                           **shared)
+            steps -= count
+        return runs
+
+    def restate(runs: Population) -> Population:
+        return found[2](population=runs, train_FxN=group.train, **shared) if found[2:] else runs
+
+    def evaluated(runs: Population) -> Any:
+        members, subset = runs.members, group.validation
+        if stream is None:
+            return found[1](variables=members, subset=subset)
+        where = subset.rows.sharding
+        with telling("reading the examples that the runs are judged on"), \
+                chunks_of(stream.validation, where, stream.workers) as chunks:
+            sums = _nothing(group, members)["sums"]
+            return summed(sums, found[1], members, subset, stream.validation, chunks)
+
+    return Programs(
+        len(runs.members.seed), advance, restate, evaluated,
+        max(memory.extra(memory.plan(p.compiled)) for p in found),
+        sum(p.seconds for p in found),
+    )
+
+
+def _nothing(group: Group, members: population.Member) -> dict[str, Any]:
+    """What an evaluation of chunks begins with, the sums where the members lie."""
+    judge = partial(population.evaluate, group.ready.learner, Layout())
+    found = nothing(judge, members, group.validation)
+    return found | {"sums": jax.device_put(found["sums"], members.seed.sharding)}
+
+
+def compile_programs(group: Group, runs: Population, fed: Feed) -> Programs:
+    """The group's programs in the first layout that fits, `fed` with examples as they go. Raises
+    RequestError where none does."""
+    if not group.ready.learner.traced:
+        return Programs(1, partial(hosted.advance, group.ready), lambda runs: runs,
+                        partial(hosted.evaluate, group.ready), 0, 0.0)
+    device, count, devices = group.ready.device, len(runs.members.seed), size(group.mesh)
+    each, reason = count // devices, "the largest block whose memory fits"
+    blocks = [-(-each // 2**n) for n in range((each - 1).bit_length() + 1)]
+    if device.platform == "cpu":
+        blocks, reason = [1], ("a CPU computes no batch of runs faster than its parts; as many "
+                               "blocks at once as go fastest")
+    for block in blocks:
+        needed = "much"
+        try:
+            programs = _compiled(group, Layout(block, group.mesh), runs, fed)
+            room = memory.free(device)
+            if room is None or programs.need <= room:
+                break
+            needed = memory.mib(programs.need)
+        except jax.errors.JaxRuntimeError as error:
+            if not memory.exhausted(error):
+                raise
+    else:
+        raise RequestError(
+            f"{count} run{'s' * (count > 1)} need {needed} more even one at a time, and the device "
+            f"has {memory.mib(memory.free(device) or 0)} free: sweep fewer at once, or type a "
+            "smaller --batch_size."
+        )
+    where = f" on each of {devices} devices" if devices > 1 else ""
+    group.ready.host.console.print(f"population: {count} runs in blocks of {block}{where} "
+                                   f"({reason}); compiled in {programs.seconds:.1f} s")
+    return programs
