@@ -1,4 +1,4 @@
-"""A Parquet table of pixels that stays in its files is the one in memory: pictures, a run's bits."""
+"""A Parquet table of pixels that stays in its files is the one in memory: pictures, runs, bits."""
 
 import os
 
@@ -125,12 +125,11 @@ def test_columns_in_another_order_judge_a_run_alike(tmp_path, split):
 
 @pytest.mark.slow
 def test_a_streamed_table_learns_the_resident_ones_bits(tmp_path):
-    """Whatever the workers; and is judged alike, on its test split and on its own again."""
+    """And is judged alike, on its test split; by workers faults/test_streamed.py reads one."""
     config = Config(dataset=written(tmp_path, MIXED), model=Tiny, batch_size=8, epochs=2,
                     validation_split="0.2")
     resident = ran(tmp_path / "resident", config)
-    for workers in (0, 1, 2):
-        streamed = ran(tmp_path / f"{workers}", config, stream=True, workers=workers)
-        assert_same_runs(resident, streamed)
+    streamed = ran(tmp_path / "streamed", config, stream=True, workers=0)
+    assert_same_runs(resident, streamed)
     scores = [evaluate(run.path, config=config) for run in (resident, streamed)]
     assert scores[0] == scores[1] and scores[0]["split"] == "test"
