@@ -98,7 +98,8 @@ def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str]) -> 
     words = [name for name in names if _is_words(schema.field(name).type)]
     with _telling():
         again = parquet.ParquetFile(file, read_dictionary=words)
-        wanted = pa.schema([again.schema_arrow.field(name) for name in names])
+        schema = again.schema_arrow  # made anew by each look
+        wanted = pa.schema([schema.field(name) for name in names])
         found = pa.Table.from_batches(
             [batch.select(names) for batch in again.iter_batches(_ROWS, columns=list(names))],
             wanted)
