@@ -16,10 +16,11 @@ from sklearn.datasets import load_digits
 
 import launch as program
 from engine import Config, Hyper, Place, RequestError, fit, load
-from engine.command import output, printing, scores
-from engine.config import Parts
+from engine.command import output, predictions, printing, rows, scores
+from engine.config import Parts, Reading
 from engine.parts import other
-from engine.sources.dataset import Dataset, Split
+from engine.sources import parquet
+from engine.sources.dataset import Dataset, Split, StoredTable
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression
@@ -114,6 +115,23 @@ def test_a_table_of_pixels_is_numbered_by_row(place, typed, file):
     assert (rows.argmax(1) == load_digits().target[300:340]).mean() > 0.6
     status, printed, _ = typed("predict", "pixels", "picture.png")
     assert status == 0 and printed.startswith("picture.png\t")
+
+
+@pytest.mark.parametrize("run", ["columns", "pixels"])
+def test_a_table_that_fits_no_memory_is_predicted_from_its_file(place, typed, run, monkeypatch):
+    """To the same bits: read one batch at a time, of which a row group has parts."""
+    table = passengers(30, 1) if run == "columns" else pd.read_csv(place / "unlabelled.csv")
+    table.to_parquet(place / "all.parquet", row_group_size=7)
+    told = []
+    for most in (parquet.MOST_EXAMPLES, 10):
+        monkeypatch.setattr(parquet, "MOST_EXAMPLES", most)
+        monkeypatch.setattr(predictions, "BATCH", 16)
+        monkeypatch.setattr(rows, "_READ", 1)
+        status, printed, error = typed("predict", run, "all.parquet", "--output", "all.csv")
+        assert status == 0, error
+        told.append((printed, (place / "all.csv").read_bytes()))
+    assert told[0] == told[1] and len(told[0][0].splitlines()) == len(table)
+    assert isinstance(rows.table.frame("all.parquet", Reading()), StoredTable)
 
 
 def test_numbers_are_told_as_they_are(place, typed):

@@ -1,5 +1,6 @@
 """The rows of a table to predict, with labels or without: its columns are found by their names."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from engine.sources import table
 from engine.sources.columns import Columns
 
 ROW = "row"
+_READ = 1 << 26  # bytes of inputs at once
 _ID = re.compile(r"(.*[_ .-])?id|.*[a-z]I[dD]", re.DOTALL)
 
 
@@ -28,20 +30,25 @@ class Rows:
         if len(files) > 1:
             raise RequestError(f"predict takes a table alone, and got {len(files):,} files: name "
                                "one at a time.")
-        frame = table.frame(files[0], reading)
+        frame = table.frame(files[0], reading)  # which may lie in its file
         self._inputs = columns.encode(frame) if columns else table.pictures(
             frame, shape, dtype, pixels)
         learned = {column.name for column in columns.columns} if columns else set()
         self.key, self.keys = _called(frame, learned)
 
     def batches(self, size: int) -> Iterator[tuple[Sequence[str], Any]]:
-        """Keys and inputs of `size` rows, or fewer."""
-        for start in range(0, len(self.keys), size):
-            some = slice(start, start + size)
-            yield self.keys[some], self._inputs[some]
+        """Keys and inputs of `size` rows, or fewer; those of a file are read some batches at a
+        time."""
+        example = math.prod(self._inputs.shape[1:]) * self._inputs.dtype.itemsize
+        most = size * max(1, _READ // (size * example))
+        for first in range(0, len(self.keys), most):
+            read = self._inputs[first : first + most]
+            for start in range(0, len(read), size):
+                at = first + start
+                yield self.keys[at : at + size], read[start : start + size]
 
 
-def _called(frame: pd.DataFrame, learned: set[str]) -> tuple[str, list[str]]:
+def _called(frame: Any, learned: set[str]) -> tuple[str, list[str]]:
     """The column that is an id by its name and not `learned` from, and what it calls each row."""
     ids = [name for name in map(str, frame.columns)
            if _ID.fullmatch(name.lower()) or _ID.fullmatch(name)]

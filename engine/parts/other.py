@@ -119,7 +119,23 @@ def _in_order(dataset: Dataset, inputs: Any, ours: tuple[str, ...]) -> Any:
     if {*theirs} != {*ours} or math.prod(inputs.shape[1:]) != len(ours):
         raise RequestError(f"{dataset.name}'s columns of pixels aren't the run's, or not in their "
                            f"order: give {listed(ours)}.")
-    place = [theirs.index(name) for name in ours]
+    number = {name: at for at, name in enumerate(theirs)}
+    place = np.array([number[name] for name in ours])
+    return Placed(inputs, place) if isinstance(inputs, Stored) else _placed(inputs, place)
+
+
+class Placed(Stored):
+    """Pictures that are read when they are needed, their numbers in another order."""
+
+    def __init__(self, inputs: Stored, place: np.ndarray):
+        super().__init__(inputs.shape, inputs.dtype, inputs.reason)
+        self.inputs, self.place, self.scattered = inputs, place, inputs.scattered
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        out[:] = _placed(self.inputs[rows], self.place)
+
+
+def _placed(inputs: np.ndarray, place: np.ndarray) -> np.ndarray:
     return inputs.reshape(len(inputs), -1)[:, place].reshape(inputs.shape)
 
 
@@ -146,7 +162,7 @@ class Brought(Stored):
 
     def __init__(self, inputs: Stored, rows: np.ndarray, shape: tuple[int, ...]):
         super().__init__((len(rows), *shape), np.uint8, inputs.reason)
-        self.inputs, self.rows = inputs, rows
+        self.inputs, self.rows, self.scattered = inputs, rows, inputs.scattered
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for at, picture in enumerate(self.inputs[self.rows[rows]]):

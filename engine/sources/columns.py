@@ -76,7 +76,9 @@ class Columns:
             for column in self.columns:
                 if isinstance(column, Words):
                     column.codes_of(table[column.name])  # which tells of words unknown, once
-            return Encoded(table, self, width)
+            found = Encoded(table, self, width)
+            found[:1]  # which tells of a column of another kind, now
+            return found
         if len(table) > room((width,), 4):
             raise RequestError(f"{len(table):,} rows of {width:,} features are more than can be "
                                "held: leave rows or columns out, or type --stream for a Parquet "

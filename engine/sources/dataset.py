@@ -41,6 +41,11 @@ class StoredTable(ABC):
     def stamp(self) -> bytes:
         """A digest of the columns' names and of its files' names, sizes and times."""
 
+    @property
+    @abstractmethod
+    def kinds(self) -> Mapping[str, str]:
+        """What columns hold, or are wanted to: numbers, dates or words, where that is known."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -49,9 +54,11 @@ class StoredTable(ABC):
         """A column, a pandas Series [N]."""
 
     @abstractmethod
-    def of_kinds(self, kinds: Mapping[str, str], apart: Sequence[str]) -> "StoredTable":
-        """The columns that `kinds` names, each as numbers, dates or words; and as they are those of
-        `apart` that it has."""
+    def of_kinds(
+        self, kinds: Mapping[str, str], wanted: Mapping[str, str], apart: Sequence[str]
+    ) -> "StoredTable":
+        """The columns that are `wanted` as numbers, dates or words, of which `kinds` says what they
+        are; and as they are those of `apart` that it has."""
 
     @abstractmethod
     def take(self, rows: Any) -> "StoredTable":

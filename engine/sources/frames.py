@@ -7,7 +7,8 @@ or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty;
 import contextlib
 import itertools
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from engine.devices.choose import host_memory
 from engine.errors import some
-from engine.sources.dataset import MOST_BYTES, content
+from engine.sources.dataset import MOST_BYTES
 from engine.sources.dialect import MISSING, Unreadable
 
 _SHOWN = 5
@@ -39,17 +40,20 @@ def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:
     return pd.DataFrame(typed, copy=False)
 
 
-def ordered(inputs: pd.DataFrame | np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """An order of the rows, int64 [N], that is their content's, whatever the file's: by a hash of
-    the columns or the picture and of the target, of equal rows by the file's."""
+def ordered(hashes: Iterable[np.ndarray], targets: np.ndarray) -> np.ndarray:
+    """An order of the rows, int64 [N], that is their content's, whatever the file's: by `hashes` of
+    their columns or pictures, uint64 [N] each, and of the target, of equal rows by the file's."""
     total = np.zeros(len(targets), np.uint64)
-    pictured = [content(inputs)] if isinstance(inputs, np.ndarray) else (
-        pd.util.hash_pandas_object(inputs[name], index=False).to_numpy()
-        for name in sorted(inputs.columns))  # fmt: skip
-    for hashed in itertools.chain(pictured, [pd.util.hash_array(targets)]):
+    for hashed in itertools.chain(hashes, [pd.util.hash_array(targets)]):
         total = (total ^ hashed) * _MIXED
         total ^= total >> np.uint64(29)
     return np.argsort(total, kind="stable")
+
+
+def hashes(columns: Any) -> Iterator[np.ndarray]:
+    """Of the cells of each column of a DataFrame or a StoredTable, uint64 [N], by their names."""
+    return (pd.util.hash_pandas_object(columns[name], index=False).to_numpy()
+            for name in sorted(columns.columns))
 
 
 def taken(frame: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:

@@ -12,7 +12,8 @@ from engine.sources.dataset import MOST_EXAMPLES, TooLarge
 from engine.sources.dialect import MOST_COLUMNS, Unreadable
 
 ENDINGS = (".parquet", ".pq")
-_ROWS = 1 << 16  # decoded at once
+_ROWS = 1 << 16  # decoded at once, of COLUMNS; fewer of more
+COLUMNS = 64
 
 
 def read(file: BinaryIO, most_bytes: int) -> pa.Table:
@@ -42,13 +43,29 @@ def starts(file: BinaryIO) -> tuple[tuple[str, ...], list[int]]:
     return tuple(opened.schema_arrow.names), [0, *itertools.accumulate(counts)]
 
 
+def kinds(file: BinaryIO) -> dict[str, str]:
+    """Which columns hold numbers, and which dates, by their types; words may turn out to be any."""
+    return {field.name: "dates" if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)
+            else "numbers"
+            for field in _opened(file).schema_arrow
+            if not _is_words(field.type) and not pa.types.is_dictionary(field.type)}
+
+
+def at_once(rows: int, names: Sequence[str]) -> int:
+    """As many cells of the columns `names` as `rows` of COLUMNS have, in rows, one at least."""
+    return max(1, rows * COLUMNS // max(COLUMNS, len(names)))
+
+
 def batches(
-    file: BinaryIO, group: int, names: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """The rows of a row group, columns `names` of them. Raises Unreadable."""
+    file: BinaryIO, groups: Sequence[int], names: Sequence[str]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of some row groups, columns `names` of them, each with its group. Raises
+    Unreadable."""
     with _telling():
-        for batch in parquet.ParquetFile(file).iter_batches(_ROWS, [group], list(names)):
-            yield batch.select(names)  # a name may be another's beginning, up to a point
+        opened = parquet.ParquetFile(file)
+        for group in groups:
+            for batch in opened.iter_batches(at_once(_ROWS, names), [group], list(names)):
+                yield group, batch.select(names)  # a name may be another's beginning, up to a point
 
 
 @contextmanager
@@ -81,7 +98,8 @@ def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str]) -> 
     words = [name for name in names if _is_words(schema.field(name).type)]
     with _telling():
         again = parquet.ParquetFile(file, read_dictionary=words)
-        wanted = pa.schema([again.schema_arrow.field(name) for name in names])
+        schema = again.schema_arrow  # made anew by each look
+        wanted = pa.schema([schema.field(name) for name in names])
         found = pa.Table.from_batches(
             [batch.select(names) for batch in again.iter_batches(_ROWS, columns=list(names))],
             wanted)

@@ -2,14 +2,15 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from engine.sources import image
-from engine.sources.dataset import StoredTable
+from engine.sources import frames, image
+from engine.sources.dataset import StoredTable, content
 from engine.sources.dialect import Unreadable
+from engine.sources.stored import Stored
 
 _NUMBER = re.compile(r"\d+")
 _STEMS = re.compile(r"(p|px|pix|pixel|pixels)?[ _.-]?#([ _.x,-]#)*", re.IGNORECASE)
@@ -51,79 +52,137 @@ def likely(names: Sequence[str]) -> bool:
             and (len(names) >= _LEAST or bool(_STEMS.fullmatch(_NUMBER.sub("#", names[0])))))
 
 
-def pictures(
-    parts: Mapping[str, pd.DataFrame], asked: bool = False
-) -> tuple[dict[str, np.ndarray], str]:
+class Pixels(Stored):
+    """The pictures [N, *image_HxWxC] uint8 or float32 that the rows of a StoredTable are, of its
+    columns `names` in the order of pixels, resized where these make others."""
+
+    scattered = True
+
+    def __init__(
+        self, table: StoredTable, names: Sequence[str], image_HxWxC: tuple[int, ...], dtype: Any
+    ):
+        super().__init__((len(table), *image_HxWxC), dtype, table.reason)
+        self.table, self.names = table, tuple(names)
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for which, frame in self.table.frames(rows, self.names):
+            out[which] = resized(_shaped(frame.to_numpy(), self.dtype), self.shape[1])
+
+    def take(self, rows: np.ndarray) -> "Pixels":
+        """Those rows, in that order."""
+        return Pixels(self.table.take(rows), self.names, self.shape[1:], self.dtype)
+
+    def content(self) -> np.ndarray:
+        """`dataset.content` of all of them, as the files have them, in one reading."""
+        return np.concatenate([content(_shaped(values_NxP, self.dtype))
+                               for values_NxP in _blocks(self.table, self.names)])
+
+
+def resized(pictures: Any, side: int) -> Any:
+    """An array's or Pixels, uint8 where they aren't of so many pixels a side, brought to it."""
+    if pictures.shape[1] == side:
+        return pictures
+    if isinstance(pictures, Pixels):
+        return Pixels(pictures.table, pictures.names, (side, side, pictures.shape[3]),
+                      pictures.dtype)
+    return image.resize(pictures, side)
+
+
+def pictures(parts: Mapping[str, Any], asked: bool = False) -> tuple[dict[str, Any], str]:
     """By split [N, H, W, C], and what to say: float32 as they are where all are of 0..1, else uint8
-    of whole numbers 0..255; {} where the columns, the same ones in all parts, are no pixels. They
-    are in the order of the numbers in their names, or where these have none in the columns' own.
-    Raises Unreadable where they are pixels by their names, or are `asked` to be, and their number
-    or values are none."""
+    of whole numbers 0..255, Pixels of a StoredTable; {} where the columns, the same ones in all
+    parts, are no pixels. They are in the order of the numbers in their names, or where these have
+    none in the columns' own. Raises Unreadable where they are pixels by their names, or are `asked`
+    to be, and their number or values are none."""
     names = list(next(iter(parts.values())).columns)
     if not asked and not likely(names):
         return {}, ""
-    if any(isinstance(columns, StoredTable) for columns in parts.values()):
-        raise Unreadable(f"its {len(names):,} columns are pixels, which no table is streamed of",
-                         "leave --stream out, or make a folder of pictures, image_folder:PATH")
     try:
-        found = {split: _pixels(columns) for split, columns in parts.items()}
+        (height, width, channels), ordered = _laid(names)
+        seen = [_seen(columns, ordered) for columns in parts.values()]
     except Unreadable as error:
         if asked or _SAID.fullmatch(_NUMBER.sub("#", names[0])):
             raise
         return {}, f"they are numbered as pixels, but {error}" if len(names) >= _LEAST else ""
-    floats = all(x.max() <= 1 for x in found.values())
-    if not floats and not all(_bytes(x) for x in found.values()):
+    floats = all(fractions for _, fractions in seen)
+    if not floats and not all(whole for whole, _ in seen):
         return {}, "the columns are whole numbers of 0 to 255 in one part, fractions in another"
-    _, height, width, channels = next(iter(found.values())).shape
-    return {split: x.astype(np.float32 if floats else np.uint8) for split, x in found.items()}, (
+    dtype = np.float32 if floats else np.uint8
+    return {split: _made(columns, ordered, dtype) for split, columns in parts.items()}, (
         f"each row is a picture of {height} × {width} in {'grey' if channels == 1 else 'colour'}: "
         f"its {len(names):,} columns are pixels, {'0 to 1' if floats else 'whole numbers'}")
 
 
 def like(
-    columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str, names: Sequence[str] = ()
-) -> np.ndarray:
-    """The pictures of a file to predict, [N, *image_HxWxC] of `dtype`, for a run that learned from
-    such: of the columns `names`, or without these numbered alike, whatever else there is. Raises
-    Unreadable."""
-    if missing := [repr(name) for name in names if name not in columns]:
+    columns: Any, image_HxWxC: Sequence[int], dtype: str, names: Sequence[str] = ()
+) -> Any:
+    """The pictures of a file to predict, [N, *image_HxWxC] of `dtype`, Pixels of a StoredTable, for
+    a run that learned from such: of the columns `names`, or without these numbered alike, whatever
+    else there is. Raises Unreadable."""
+    present = list(columns.columns)
+    if missing := [repr(name) for name in names if name not in present]:
         raise Unreadable(f"it lacks {len(missing):,} of the {len(names):,} columns of pixels that "
                          f"the run learned from: {', '.join(missing[:10])}", "give them all")
-    found = _pixels(columns[list(names) or numbered(list(columns.columns))])
+    (side, _, channels), ordered = _laid(list(names) or numbered(present))
+    whole, _ = _seen(columns, ordered)
     if dtype == "uint8":
-        if not _bytes(found):
+        if not whole:
             raise Unreadable("its pixels aren't whole numbers", "give them as the run had them")
-        if found.shape[1] != image_HxWxC[0]:
-            found = image.resize(found.astype(np.uint8), image_HxWxC[0])
-    if found.shape[1:] != tuple(image_HxWxC):
-        raise Unreadable(f"its pictures are {found.shape[1:]}, those of the run "
+        side = image_HxWxC[0]
+    if (side, side, channels) != tuple(image_HxWxC):
+        raise Unreadable(f"its pictures are {(side, side, channels)}, those of the run "
                          f"{tuple(image_HxWxC)}", "give columns of as many pixels")
-    return found.astype(dtype)
+    return resized(_made(columns, ordered, dtype), side)
 
 
-def _pixels(columns: pd.DataFrame) -> np.ndarray:
-    """[N, H, W, C] as the columns have them, each whole and of a byte, or of 0 to 1. Raises
+def _laid(names: list[str]) -> tuple[tuple[int, int, int], list[str]]:
+    """The shape of the pictures that these columns are, and their names in its order. Raises
     Unreadable."""
-    names = list(columns.columns)
     if not (found := shape(len(names))):
         raise Unreadable(f"it has {len(names):,} columns of pixels, neither n² for grey pictures "
                          "nor 3n² for colour, n being 2 or more", "keep the label and the pixels "
                          "alone")
-    if len(order := numbered(names)) == len(names):
-        columns = columns[order]
-    if words := [name for name in columns if columns[name].dtype.kind not in "uf"]:
+    order = numbered(names)
+    return found, order if len(order) == len(names) else names
+
+
+def _blocks(columns: Any, names: Sequence[str]) -> Iterator[np.ndarray]:
+    """The numbers [n, P] of the columns `names`, of all rows, of a StoredTable some at a time."""
+    if isinstance(columns, StoredTable):
+        for _, frame in columns.frames(np.arange(len(columns)), names):
+            yield frame.to_numpy()
+    else:
+        yield columns[names].to_numpy()
+
+
+def _made(columns: Any, names: Sequence[str], dtype: Any) -> Any:
+    if isinstance(columns, StoredTable):
+        return Pixels(columns, names, shape(len(names)) or (), dtype)
+    return _shaped(columns[names].to_numpy(), dtype)
+
+
+def _shaped(values_NxP: np.ndarray, dtype: Any) -> np.ndarray:
+    return values_NxP.astype(dtype).reshape(-1, *(shape(values_NxP.shape[1]) or ()))
+
+
+def _seen(columns: Any, names: Sequence[str]) -> tuple[bool, bool]:
+    """Whether all numbers are whole and of a byte, and whether all are of 0 to 1. Raises Unreadable
+    where neither is so."""
+    kinds = columns.kinds if isinstance(columns, StoredTable) else {
+        name: frames.kind(columns[name]) for name in names}
+    if words := [name for name in names if kinds[name] != "numbers"]:
         raise Unreadable(f"its pixels {words[0]!r} are words or dates", _INSTEAD)
-    values_NxP = columns.to_numpy()
-    with np.errstate(invalid="ignore"):
-        byte = (values_NxP >= 0) & (values_NxP <= 255) & (values_NxP == np.floor(values_NxP))
-        if not byte.all() and not ((values_NxP >= 0) & (values_NxP <= 1)).all():
+    strange, first, fractions = 0, "", True
+    for values_NxP in _blocks(columns, names):
+        with np.errstate(invalid="ignore"):
+            byte = (values_NxP >= 0) & (values_NxP <= 255) & (values_NxP == np.floor(values_NxP))
+            fractions = fractions and bool(((values_NxP >= 0) & (values_NxP <= 1)).all())
+        if not first and not byte.all():
             row, place = np.unravel_index(np.argmin(byte), byte.shape)
-            seen = values_NxP[row, place]
-            cell = "an empty cell" if np.isnan(seen) else f"{seen:g}"
-            raise Unreadable(f"{(~byte).sum():,} of its pixels are none, as {cell} of "
-                             f"{columns.columns[place]!r}", _INSTEAD)
-    return values_NxP.reshape(-1, *found)
-
-
-def _bytes(pixels: np.ndarray) -> bool:
-    return pixels.dtype == np.uint8 or bool((pixels == np.floor(pixels)).all())
+            cell = values_NxP[row, place]
+            what = "an empty cell" if np.isnan(cell) else f"{cell:g}"
+            first = f"{what} of {names[int(place)]!r}"
+        strange += byte.size - int(byte.sum())
+    if strange and not fractions:
+        raise Unreadable(f"{strange:,} of its pixels are none, as {first}", _INSTEAD)
+    return not strange, fractions

@@ -101,7 +101,9 @@ def _counts(values: pd.Series) -> bool:
 
 def kinds(sheet: Sheet, apart: tuple[str, ...]) -> dict[str, str]:
     """What each of its columns holds, but for those `apart`: numbers, dates or words."""
-    return {name: kind(sheet.columns[name]) for name in sheet.columns if name not in apart}
+    columns = sheet.columns
+    known = columns.kinds if isinstance(columns, StoredTable) else {}
+    return {name: known.get(name) or kind(columns[name]) for name in columns if name not in apart}
 
 
 def alike(sheet: Sheet, first: Sheet, wanted: Mapping[str, str], apart: tuple[str, ...]) -> Sheet:
@@ -115,9 +117,10 @@ def alike(sheet: Sheet, first: Sheet, wanted: Mapping[str, str], apart: tuple[st
     if extra := [name for name in columns if name not in first.columns]:
         notes.append(f"columns that {_name(first)} lacks are left out: {listed(extra)}")
     if isinstance(columns, StoredTable):
-        stored = columns.of_kinds(wanted, apart)
-        for name in wanted if sheet is not first else ():
-            stored[name]  # to see that it can be brought to that kind
+        own = wanted if sheet is first else kinds(sheet, (*apart, *extra))
+        stored = columns.of_kinds(own, wanted, apart)
+        for _ in stored.frames(np.arange(len(stored)), list(wanted)) if sheet is not first else ():
+            pass  # which tells of what can't be brought to these kinds
         return sheet._replace(columns=stored, notes=notes)
     found = {name: frames.brought(columns[name], wanted[name], sheet.file) for name in wanted}
     found |= {name: columns[name] for name in apart if name in columns}

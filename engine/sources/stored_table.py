@@ -17,7 +17,7 @@ from engine.sources.dataset import StoredTable, refused
 from engine.sources.dialect import Unreadable
 from engine.sources.stored import check_unchanged
 
-_AT_ONCE = 1 << 18  # rows that are typed together, or as many more as a batch has
+_AT_ONCE = 1 << 18  # rows of parquet.COLUMNS typed together, or as many more as a batch has
 
 
 @contextmanager
@@ -30,13 +30,15 @@ def _refusing(path: str) -> Iterator[None]:
 
 
 class File(NamedTuple):
-    """One of a table's files: where each of its row groups begins, and last where they end; and
-    what each column holds, numbers, dates or words, once that is known of all its rows."""
+    """One of a table's files: where each of its row groups begins, and last where they end; what
+    each column holds here, numbers, dates or words, as far as that is known of all its rows, and
+    what it is `wanted` to."""
 
     path: str
     stamp: tuple[int, int, int]
     starts: tuple[int, ...]
     kinds: Mapping[str, str]
+    wanted: Mapping[str, str]
 
     def opened(self) -> BinaryIO:
         """Raises RunError where it isn't as it was."""
@@ -53,30 +55,34 @@ class File(NamedTuple):
     ) -> Iterator[tuple[slice, pd.DataFrame]]:
         """Those of its `rows`, which rise: which of them, and the columns `names`."""
         text = {name for name in names if self.kinds.get(name) == "words"}
+        most, done, ready = parquet.at_once(_AT_ONCE, names), 0, 0
         found: list[pa.RecordBatch] = []
-        done, ready = 0, 0
         for batch in self._picked(rows, names):
             found.append(batch)
             ready += batch.num_rows
-            if ready - done >= _AT_ONCE or ready == len(rows):
+            if ready - done >= most or ready == len(rows):
                 with _refusing(self.path):
                     typed = self._typed(frames.of(pa.Table.from_batches(found), text))
                 yield slice(done, ready), typed
                 found, done = [], ready
 
     def _picked(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        groups = np.unique(np.searchsorted(self.starts, rows, "right") - 1).tolist()
+        before, first = -1, 0
         with _refusing(self.path), self.opened() as file:
-            for group in np.unique(np.searchsorted(self.starts, rows, "right") - 1).tolist():
-                first = self.starts[group]
-                for batch in parquet.batches(file, group, names):
-                    start, stop = np.searchsorted(rows, [first, first + batch.num_rows])
-                    if stop > start:
-                        yield batch.take(pa.array(rows[start:stop] - first))
-                    first += batch.num_rows
+            for group, batch in parquet.batches(file, groups, names):
+                if group != before:
+                    before, first = group, self.starts[group]
+                start, stop = np.searchsorted(rows, [first, first + batch.num_rows])
+                if stop > start:
+                    yield batch.take(pa.array(rows[start:stop] - first))
+                first += batch.num_rows
+                if first > rows[-1]:
+                    return
 
     def _typed(self, found: pd.DataFrame) -> pd.DataFrame:
-        """With each column of the kind that it is of where all its rows are looked at."""
-        brought = {name: frames.brought(column, self.kinds.get(name, ""), self.path)
+        """With each column of the kind that is wanted."""
+        brought = {name: frames.brought(column, self.wanted.get(name, ""), self.path)
                    for name, column in found.items()}
         return pd.DataFrame(brought, copy=False)
 
@@ -101,6 +107,10 @@ class ParquetTable(StoredTable):
         return hashlib.sha256(json.dumps([self.columns, files]).encode()).digest()
 
     @property
+    def kinds(self) -> Mapping[str, str]:
+        return {**self.files[0].kinds, **self.files[0].wanted}
+
+    @property
     def shape(self) -> tuple[int, int]:
         return len(self), len(self.columns)
 
@@ -121,9 +131,11 @@ class ParquetTable(StoredTable):
         kept = [name for name in self.columns if name not in gone]
         return ParquetTable(self.files, kept, self.order, self.reason)
 
-    def of_kinds(self, kinds: Mapping[str, str], apart: Sequence[str]) -> "ParquetTable":
-        files = tuple(file._replace(kinds=dict(kinds)) for file in self.files)
-        names = [*kinds, *(name for name in apart if name in self.columns)]
+    def of_kinds(
+        self, kinds: Mapping[str, str], wanted: Mapping[str, str], apart: Sequence[str]
+    ) -> "ParquetTable":
+        files = tuple(file._replace(kinds=dict(kinds), wanted=dict(wanted)) for file in self.files)
+        names = [*wanted, *(name for name in apart if name in self.columns)]
         return ParquetTable(files, names, self.order, self.reason)
 
     def take(self, rows: Any) -> "ParquetTable":
@@ -153,5 +165,6 @@ def of(path: str, file: BinaryIO, reason: str) -> ParquetTable:
     names, starts = parquet.starts(file)
     if not starts[-1]:
         raise Unreadable("it has no rows", "add some")
-    one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts), {})
+    one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts),
+               parquet.kinds(file), {})
     return ParquetTable((one,), names, np.arange(starts[-1]), reason)

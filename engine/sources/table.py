@@ -5,34 +5,27 @@ PATH is one file, the split `train`; or a folder with a file a split: train, val
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from engine.config import Reading
 from engine.errors import RequestError, tell
-from engine.sources import (
-    cache,
-    frames,
-    image,
-    layout,
-    parquet,
-    pixels,
-    sheet,
-    target,
-)
+from engine.sources import cache, frames, layout, parquet, pixels, sheet, target
 from engine.sources.dataset import (
     Dataset,
     Split,
     StoredTable,
     TooLarge,
     asked,
+    content,
     fits,
+    is_frame,
     refused,
 )
 from engine.sources.dialect import Unreadable
+from engine.sources.pixels import Pixels
 from engine.sources.sheet import Sheet, alike
 
 NAME = sheet.NAME
@@ -82,37 +75,43 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
                            if reading.group in part.columns})  # fmt: skip
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
-    inputs, told = pixels.pictures(features, reading.pixels)
+    pictured, told = pixels.pictures(features, reading.pixels)
     notes = [*_told(found, learned, how), *notes, *filter(None, [told]),
-             *([] if inputs else sheet.doubtful(features["train"]))]
-    if not inputs and reading.image_size:
+             *([] if pictured else sheet.doubtful(features["train"]))]
+    if not pictured and reading.image_size:
         raise Unreadable("its columns are no pixels, which --image_size could resize",
                          "leave it out, or type --pixels if they are")
-    order = {split: frames.ordered((inputs or features)[split], targets[split])
-             for split in wanted}
-    if inputs:
-        inputs = {split: _resized(inputs[split][order[split]], reading.image_size)
-                  for split in wanted}
-    else:
-        inputs = {split: _taken(features[split], order[split]) for split in wanted}
+    examples = pictured or features
+    order = {split: frames.ordered(_hashes(examples[split]), targets[split]) for split in wanted}
+    inputs = {split: _resized(_taken(examples[split], order[split]), reading.image_size)
+              for split in wanted}
     held = {split: Split(x, targets[split][order[split]]) for split, x in inputs.items()}
     whole = cache.together(NAME, {split: _entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
         whole, notes=tuple(notes), left_out=first.left_out,
-        pixels=pixels.unnumbered(list(features["train"].columns)) if inputs else (),
+        pixels=pixels.unnumbered(list(features["train"].columns)) if pictured else (),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
 
-def _taken(columns: Any, order: np.ndarray) -> Any:
-    return columns.take(order) if isinstance(columns, StoredTable) else \
-        frames.taken(columns, order)
+def _hashes(inputs: Any) -> Iterable[np.ndarray]:
+    """uint64 [N]: of each column, or of pictures."""
+    if isinstance(inputs, Pixels):
+        return [inputs.content()]
+    return [content(inputs)] if isinstance(inputs, np.ndarray) else frames.hashes(inputs)
+
+
+def _taken(inputs: Any, order: np.ndarray) -> Any:
+    if isinstance(inputs, np.ndarray):
+        return inputs[order]
+    return frames.taken(inputs, order) if is_frame(inputs) else inputs.take(order)
 
 
 def _entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
-    """With a digest of its content; of columns in files, of these files' sizes and times."""
-    if not isinstance(split.inputs, StoredTable):
+    """With a digest of its content; of what lies in files, of these files' sizes and times."""
+    table = split.inputs.table if isinstance(split.inputs, Pixels) else split.inputs
+    if not isinstance(table, StoredTable):
         return cache.entry(split, classes)
-    seen = Split(np.frombuffer(split.inputs.stamp, np.uint8), split.targets)
+    seen = Split(np.frombuffer(table.stamp, np.uint8), split.targets)
     return cache.entry(seen, classes)._replace(split=split)
 
 
@@ -137,24 +136,30 @@ def _told(found: Mapping[str, Sheet], learned: str, how: str) -> list[str]:
     return notes
 
 
-def _resized(images: np.ndarray, size: int) -> np.ndarray:
+def _resized(images: Any, size: int) -> Any:
     if not size or size == images.shape[1]:
         return images
     if images.dtype != np.uint8:
         raise Unreadable("its pixels are fractions, which --image_size can't resize",
                          "leave it out, or write whole numbers of 0 to 255")
-    fits(NAME, len(images), (size, size, images.shape[3]))
-    return image.resize(images, size)
+    if isinstance(images, np.ndarray):
+        fits(NAME, len(images), (size, size, images.shape[3]))
+    return pixels.resized(images, size)
 
 
-def frame(path: str, reading: Reading) -> pd.DataFrame:
-    """The columns of one file, its rows as they lie there, whether it has a target or not. Raises
+def frame(path: str, reading: Reading) -> Any:
+    """The columns of one file, its rows as they lie there, whether it has a target or not: a
+    DataFrame, or where the memory can't hold it and it is Parquet a StoredTable. Raises
     RequestError."""
+    kept = reading._replace(leave_out="")  # which may name the rows
     try:
-        kept = reading._replace(leave_out="")  # which may name the rows
         return sheet.read(path, kept, lambda names: target.named(names, reading.target)).columns
     except TooLarge as error:
-        raise _refused(path, error.reason, "predict a part of it at a time") from None
+        if not is_parquet(path):
+            raise _refused(path, error.reason, "predict a part of it at a time") from None
+        stored = sheet.read(path, kept, lambda _: None, error.reason)
+        kinds = sheet.kinds(stored, ())
+        return stored.columns.of_kinds(kinds, kinds, ())
 
 
 def is_parquet(path: str) -> bool:
@@ -163,8 +168,8 @@ def is_parquet(path: str) -> bool:
 
 
 def pictures(
-    columns: pd.DataFrame, image_HxWxC: Sequence[int], dtype: str, names: Sequence[str] = ()
-) -> np.ndarray:
+    columns: Any, image_HxWxC: Sequence[int], dtype: str, names: Sequence[str] = ()
+) -> Any:
     """Those that a `frame` holds, for a run of such pictures, in whose order the columns `names`
     were, if these have no numbers. Raises RequestError."""
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from harness import ended, epochs, finished, patched, run, until
 from PIL import Image
@@ -22,7 +23,7 @@ SMALL_AND_SLOW = """
 import time
 from engine.stream import choice, pieces
 
-choice.CHUNK = 2 * 10 * 18 * 18
+choice.CHUNK = choice.SCATTERED = 2 * 10 * 18 * 18
 quick = pieces.fill
 
 
@@ -50,14 +51,18 @@ class Tiny(nn.Module):
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory) -> tuple:
-    """Of a run on 116 pictures, of which twelve batches of ten aren't made."""
-    folder, draw = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    """Of a run on 116 pictures, of which twelve batches of ten aren't made: files in a folder, and
+    beside it rows of Parquet."""
+    folder, draw = tmp_path_factory.mktemp("sets") / "pictures", np.random.default_rng(0)
     for split, count in (("train", 116), ("test", 40)):
-        for number in range(count):
-            path = folder / split / "abc"[number % 3] / f"{number}.png"
+        labels = np.arange(count) % 3
+        pixels = draw.integers(0, 60, (count, 18, 18)) + 60 * labels[:, None, None]
+        for number, label in enumerate(labels):
+            path = folder / split / "abc"[label] / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = draw.integers(0, 60, (18, 18)) + 60 * (number % 3)
-            Image.fromarray(pixels.astype(np.uint8)).save(path)
+            Image.fromarray(pixels[number].astype(np.uint8)).save(path)
+        table = pd.DataFrame(pixels.reshape(count, -1), columns=[f"p{n}" for n in range(18 * 18)])
+        table.assign(label=labels).to_parquet(folder.parent / f"{split}.parquet", row_group_size=25)
     (folder.parent / "net.py").write_text(NETWORK)
     return ("--dataset", f"image_folder:{folder}", "--validation_split", "test", "--model",
             f"{folder.parent / 'net.py'}:Tiny", "--batch_size", "10", "--device", "cpu",
@@ -65,10 +70,20 @@ def words(tmp_path_factory) -> tuple:
 
 
 @pytest.fixture(scope="module")
-def resident(tmp_path_factory, words) -> Path:
-    folder = tmp_path_factory.mktemp("resident") / "run"
-    finished(run(*words, "--run_dir", folder))
-    return folder
+def table(words) -> tuple:
+    """Of the run on the rows."""
+    return ("--dataset", f"table:{Path(words[1].partition(':')[2]).parent}", *words[2:])
+
+
+@pytest.fixture(scope="module")
+def residents(tmp_path_factory, words, table) -> dict[str, Path]:
+    """Runs on the set in memory, by the name of their words."""
+    folder = tmp_path_factory.mktemp("resident")
+    runs = {name: run(*typed, "--run_dir", folder / name)
+            for name, typed in (("words", words), ("table", table))}
+    for process in runs.values():
+        finished(process)
+    return {name: folder / name for name in runs}
 
 
 def of_a_run(process: subprocess.Popen) -> list[int]:
@@ -89,12 +104,13 @@ def gone(pids: list[int]) -> bool:
     return not any(os.path.exists(f"/proc/{pid}") for pid in pids)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("of, workers", [("words", 0), ("words", 1), ("words", 2), ("table", 1)])
 def test_killed_within_an_epoch_it_goes_on_to_the_resident_runs_bits(
-    tmp_path, words, resident, workers
+    tmp_path, request, residents, of, workers
 ):
     """With another number of workers; its own go with it."""
-    folder, slow = tmp_path / "run", patched(tmp_path, SMALL_AND_SLOW)
+    folder, slow, resident = tmp_path / "run", patched(tmp_path, SMALL_AND_SLOW), residents[of]
+    words = request.getfixturevalue(of)
     process = run(*words, "--run_dir", folder, "--stream", "--workers", workers,
                   "--save_seconds", 1, **slow)
     until(lambda: folder.exists() and saved(folder) % STEPS, process)
