@@ -145,7 +145,7 @@ class Lockstep:
         """The runs after their last epoch; `seconds` are those that this one has had."""
         steps, total = group.ready.lengths.epoch, group.ready.lengths.total
         name, programs = f"program {group.number + 1}", None
-        bar = self.progress.add_task(name, total=total, completed=int(runs.step))
+        bar = self.progress.add_task(f"compiling {name}", total=total, completed=int(runs.step))
         while (step := int(runs.step)) < total and not self._all_stopped(group):
             if programs is None or programs.members != len(runs.members.seed):
                 programs = compile_programs(group, runs, fed)
@@ -153,7 +153,7 @@ class Lockstep:
                                       lambda: self._pace.steps):
                 runs, seconds = part.state, seconds + part.seconds
                 self._pace.learn(part.steps, part.seconds)
-                self.progress.advance(bar, part.steps)
+                self.progress.update(bar, advance=part.steps, description=name)
                 if self.interruption.status:
                     break
             if part.position == steps:
