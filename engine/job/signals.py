@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP: a wish that the loop grants between segments, elsewhere the end."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -39,9 +40,7 @@ class _Signals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.status:
-            os._exit(self.status)
-        self.status = STATUS[signal.Signals(number)]
+        self.status = self.status or STATUS[signal.Signals(number)]
 
 
 class Interruption(_Signals):
@@ -57,7 +56,7 @@ class Interruption(_Signals):
             heard, self._pipe = os.pipe()
             os.set_blocking(self._pipe, False)
             self._woken = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
-            threading.Thread(target=_listen, args=(heard,), daemon=True).start()
+            threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,18 +65,19 @@ class Interruption(_Signals):
             os.close(self._pipe)
         super().__exit__()
 
-
-def _listen(pipe: int) -> None:
-    """Say that a signal was heard, and leave at a second one, until the other end is closed."""
-    status = 0
-    while number := os.read(pipe, 1):
-        if number[0] not in STATUS:
-            continue
-        if status:
-            os._exit(status)
-        status = STATUS[signal.Signals(number[0])]
-        os.write(2, f"\n{signal.Signals(number[0]).name} heard: {HEARD}\n".encode())
-    os.close(pipe)
+    def _listen(self, pipe: int) -> None:
+        """Until the other end is closed."""
+        heard = False
+        while number := os.read(pipe, 1):
+            if number[0] not in STATUS:
+                continue
+            self.status = self.status or STATUS[signal.Signals(number[0])]
+            if heard:
+                os._exit(self.status)
+            heard = True
+            with contextlib.suppress(OSError):  # of a terminal that closed
+                os.write(2, f"\n{signal.Signals(number[0]).name} heard: {HEARD}\n".encode())
+        os.close(pipe)
 
 
 class Ending(_Signals):
@@ -86,6 +86,8 @@ class Ending(_Signals):
     import, where it would abort an extension that begins."""
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.status:
+            os._exit(self.status)
         super()._note(number, frame)
         if _importing(frame):
             self._leave()
