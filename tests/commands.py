@@ -17,6 +17,7 @@ MARK = "<!-- only parsed: "
 OWN = {"HOST:PORT": "localhost:1234", "I": "0", "S": "0", "$s": "0", "OTHER": "digits",
        "FOLDER": "runs/sweep", "R": "runs/cifar10-cnn-1"}
 
+_SHELL = "for", "done", "find", "eval", "source"  # which are none of ours
 _SHOWN = re.compile(
     r"^```(?P<kind>\w*)\n(?P<block>.*?)^```|`(?P<code>(?:python launch\.py|flaxmill) [^`]*)`",
     re.MULTILINE | re.DOTALL)
@@ -60,7 +61,7 @@ def _split(line: str) -> list[list[str]]:
             commands.append([])
         elif not (commands[-1] == [] and (word == "do" or re.match(r"[A-Z_]+=", word))):
             commands[-1].append(word)
-    return [words for words in commands if words and words[0] not in ("for", "done", "find")]
+    return [words for words in commands if words and words[0] not in _SHELL]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ ALL = [command for page in PAGES for command in typed(page)]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 PETS = ["--dataset", "image_folder:pets", "--image_size", "32"]  # in the place of CIFAR-10
 SAVED = (ROOT / "tests/data/run-a58dec9/config.json").read_text()
-RUNS = "runs/cifar10-cnn-1", "runs/first", "runs/sweep", "runs/table-mlp-1"
+RUNS = "runs/cifar10-cnn-1", "runs/first", "runs/mine", "runs/sweep", "runs/table-mlp-1"
 
 
 def own(command: Typed) -> list[str] | None:
@@ -37,7 +37,8 @@ def test_it_can_be_meant(command, here):
     words = own(command)
     if words is None:
         return _other(command.words)
-    (here / "configs").symlink_to(ROOT / "configs")
+    for name in ("configs", "examples"):
+        (here / name).symlink_to(ROOT / name)
     for run in RUNS:
         (here / run).mkdir(parents=True)
         (here / run / "config.json").write_text(SAVED.replace('"epochs": 1,', '"epochs": 10,'))
@@ -64,10 +65,11 @@ def _other(words: list[str]) -> None:
 def scratch(tmp_path_factory):
     """A folder with what the pages speak of: pets, photos, passengers, runs of theirs."""
     folder = tmp_path_factory.mktemp("reader")
-    (folder / "configs").symlink_to(ROOT / "configs")
+    for name in ("configs", "examples"):
+        (folder / name).symlink_to(ROOT / name)
     rng = np.random.default_rng(0)
     names = [f"{place}/{kind}/{n}.png" for place in ("pets", "others")
-             for kind in ("cat", "dog") for n in range(8)]
+             for kind in ("cat", "dog") for n in range(20)]
     for name in (*names, "photos/a.jpg", "more/b.jpg", "cat.jpg", "dog.png", "image.png"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
