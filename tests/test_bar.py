@@ -83,7 +83,7 @@ def test_a_wait_is_shown_in_a_terminal_alone():
 def test_lines_are_broken_between_words_and_only_in_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     path = "/a/" + "path/" * 9
-    text = f"a line of some words, {path} and 猫猫猫猫猫猫\n\n  | two  cells |"
+    text = f"a line of some words, {path} and 猫猫猫猫猫猫\n\n  | two  cells | and more"
     assert fitted(text, io.StringIO()) == text
     assert fitted(text, Terminal()) == (
-        f"a line of some\n  words,\n  {path}\n  and 猫猫猫猫猫猫\n\n  | two  cells |")
+        f"a line of some\n  words,\n  {path}\n  and 猫猫猫猫猫猫\n\n  | two  cells | and\n  more")

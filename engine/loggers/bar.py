@@ -9,6 +9,7 @@ from rich import progress
 from rich.console import Console
 
 from engine.errors import tell, visible
+from engine.loggers.width import cut
 
 EVERY_S = 10.0  # between two lines where there is no terminal
 LEAST = 45  # of a terminal's cells for the bar, the counts and the time, whatever is done
@@ -42,14 +43,6 @@ def waiting(what: str, console: Console) -> Iterator[None]:
     with progress.Progress(*columns, console=console, transient=True, disable=hidden) as shown:
         shown.add_task(visible(what, ""), total=None)
         yield
-
-
-def cut(text: str, most: int) -> str:
-    """The text without its middle where it is longer: a path's two ends tell most."""
-    if len(text) <= most:
-        return text
-    half = max(most - 1, 2) // 2
-    return f"{text[:half]}…{text[-half:]}"
 
 
 def _lines(what: str, total: int | None) -> Callable[[int], None]:

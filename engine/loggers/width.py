@@ -1,17 +1,22 @@
 """Lines no wider than the terminal that they go to: broken between words, never within one."""
 
 import shutil
+import sys
 from typing import TextIO
 
 INDENT = "  "  # of what is left of a line
+
+
+def columns(stream: TextIO) -> int:
+    """Cells of a line there, any number where it is no terminal."""
+    return shutil.get_terminal_size().columns if stream.isatty() else sys.maxsize
 
 
 def fitted(text: str, stream: TextIO, indent: str = INDENT) -> str:
     """The text for `stream`, as it is where that is no terminal."""
     if not stream.isatty():
         return text
-    width = shutil.get_terminal_size().columns
-    return "\n".join(wrapped(line, width, indent) for line in text.split("\n"))
+    return "\n".join(wrapped(line, columns(stream), indent) for line in text.split("\n"))
 
 
 def wrapped(line: str, width: int, indent: str = INDENT) -> str:
@@ -21,11 +26,20 @@ def wrapped(line: str, width: int, indent: str = INDENT) -> str:
 
     if cell_len(line) <= width:
         return line
-    rows, row = [], ""
-    for word in line.split(" "):
-        longer = f"{row} {word}" if row else word
-        if row.strip() and cell_len(longer) > width:
+    words = line.lstrip(" ").split(" ")
+    rows, row = [], " " * (len(line) - len(line.lstrip(" "))) + words[0]
+    for word in words[1:]:
+        if cell_len(f"{row} {word}") > width:
             rows.append(row)
-            longer = indent + word
-        row = longer
+            row = indent + word
+        else:
+            row = f"{row} {word}"
     return "\n".join([*rows, row])
+
+
+def cut(text: str, most: int) -> str:
+    """The text without its middle where it is longer: a path's two ends tell most."""
+    if len(text) <= most:
+        return text
+    half = max(most - 1, 2) // 2
+    return f"{text[:half]}…{text[-half:]}"
