@@ -21,6 +21,11 @@ def _carry_out(command: "flags.Command") -> int:
 
         print(names.told(command.inputs, request.place.data_dir))
         return 0
+    if command.name == "completion":
+        from engine.command import completion, flags
+
+        print(completion.script(command.inputs, flags.definitions()), end="")
+        return 0
     if command.name == "doctor":
         from engine.devices import doctor
 

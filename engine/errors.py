@@ -4,6 +4,8 @@ import difflib
 import sys
 from collections.abc import Iterable, Sequence
 
+from engine.loggers.width import fitted
+
 NEAR = 0.72  # of two words' letters in common; a test holds some that are and some that aren't
 
 
@@ -72,7 +74,7 @@ def check_utf8(text: object) -> None:
 
 def tell(text: object) -> None:
     """A line on standard error, which isn't the result."""
-    print(visible(text), file=sys.stderr, flush=True)
+    print(fitted(visible(text), sys.stderr), file=sys.stderr, flush=True)
 
 
 def one_line(error: object) -> str:

@@ -21,6 +21,7 @@ from engine.job.host import begin
 from engine.job.signals import Interruption
 from engine.learners import trees
 from engine.learners.learner import jitted
+from engine.loggers.bar import waiting
 from engine.loggers.progress import Progress
 from engine.optim.lengths import durations
 from engine.optim.schedules import schedule
@@ -78,7 +79,8 @@ def fit(
         path = Path(processes.first_tells(lambda: _folder(ready, str(resume), held)))
         host.console.print(f"run: {path}")
         checkpoints = held.enter_context(Checkpoints(path / "checkpoints", ready.task.higher))
-        state, seconds = _start(ready, checkpoints, bool(resume))
+        with waiting("preparing the parameters", host.console):
+            state, seconds = _start(ready, checkpoints, bool(resume))
         feed = held.enter_context(feed_of(ready, int(state.step)))
         with processes.agreeing():
             checkpoints.check_room(state)
@@ -235,7 +237,7 @@ def _conclude(
         share = training.waited / training.seconds
         say(f"input: the device waited {share:.0%} of the training time for examples"
             + ("; more --workers, faster storage or smaller files would help" * (share > MUCH)))
-    with page.spared("the report"):
+    with page.spared("the report"), waiting("drawing the report", ready.host.console):
         report.write(path, saved, history, scores,
                      lambda: task.shown(scores, examples, ready.dataset.classes),
                      lambda: importance.drawn(rests_on))

@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from engine import sources
 from engine.loggers import bar
+from engine.loggers.width import fitted
 
 
 class Terminal(io.StringIO):
@@ -58,3 +60,30 @@ def test_a_name_cannot_move_the_cursor_of_a_bar(monkeypatch):
         moved(2)
     shown = sys.stderr.getvalue()
     assert "\x07" not in shown and "\x1b[2J" not in shown and "[red]" in shown
+
+
+def test_a_long_name_leaves_the_bar_its_room(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with bar.bar("decoding the pictures of /a/" + "long/" * 30 + "path", 2) as moved:
+        moved(2)
+    shown = sys.stderr.getvalue()
+    assert "2/2" in shown and "decoding" in shown and "/path" in shown and "━━━━" in shown
+
+
+def test_a_wait_is_shown_in_a_terminal_alone():
+    for terminal, quiet in ((True, False), (True, True), (False, False)):
+        stream = Terminal()
+        with bar.waiting("compiling", Console(file=stream, force_terminal=terminal, quiet=quiet)):
+            pass
+        assert ("compiling" in stream.getvalue()) == (terminal and not quiet)
+
+
+def test_lines_are_broken_between_words_and_only_in_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    path = "/a/" + "path/" * 9
+    text = f"a line of some words, {path} and 猫猫猫猫猫猫\n\n  | two  cells | and more"
+    assert fitted(text, io.StringIO()) == text
+    assert fitted(text, Terminal()) == (
+        f"a line of some\n  words,\n  {path}\n  and 猫猫猫猫猫猫\n\n  | two  cells | and\n  more")

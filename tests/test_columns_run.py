@@ -194,4 +194,4 @@ def test_a_sweep_over_folds_is_each_folds_own_run(tmp_path):
 def test_a_summary_is_of_the_features():
     host = begin(Place(device="cpu"), quiet=True)
     told = summary(Request(config(), Hyper(), Place(), passengers()), host)
-    assert "Embed_0" in told and "float32[1,13]" in told
+    assert told.partition("Embed_0")[2].split()[0] == "13"  # features

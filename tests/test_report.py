@@ -267,12 +267,27 @@ def test_elsewhere_one_plain_line_an_epoch():
 
 
 def test_in_a_terminal_the_line_moves_and_fits():
-    line, stream = progress(terminal=True, width=110)
+    trained = {name: VALUES[name] for name in ("loss", "accuracy")}
+    for width in (80, 130):
+        line, stream = progress(terminal=True, width=width)
+        line.update(3, 700, 4.0, trained)
+        line.finish(3, 9.2, VALUES)
+        moved, last = stream.getvalue().split("\r\x1b[K")[1:]
+        assert " 700/1563 " in moved and "·" in moved and last.endswith("\n")
+        assert max(len(moved), len(last) - 1) < width and last.count("━") >= 5
+    line, stream = progress(terminal=True, width=80)
+    line.finish(3, 9.2, VALUES)
+    assert " 9s - loss 1.0234, val 1.1000 - accuracy 0.5000, val 0.6100\n" in stream.getvalue()
+
+
+def test_a_terminal_too_narrow_for_a_line_has_it_broken_between_words():
+    line, stream = progress(terminal=True, width=40)
     line.update(3, 700, 4.0, VALUES)
     line.finish(3, 9.2, VALUES)
     moved, last = stream.getvalue().split("\r\x1b[K")[1:]
-    assert " 700/1563 " in moved and "·" in moved and last.endswith("\n")
-    assert max(len(moved), len(last) - 1) < 110
+    assert len(moved) < 40 and all(len(row) <= 40 for row in last.splitlines())
+    assert last.split() == ("Epoch 3/10 9s - loss 1.0234, val 1.1000 - accuracy 0.5000, "
+                            "val 0.6100").split()
 
 
 def test_a_line_left_half_way_is_ended():

@@ -246,7 +246,7 @@ def test_a_run_that_diverges_at_once_ends_with_status_3_and_has_saved_nothing(
 
 def test_summary_shows_layers_parameters_and_flops():
     printed = done(*DIGITS, "--summary", "--image_size", "32")
-    for word in ("ConvReLU_0", "flops", "1,15,15,32", "Dense_1", "121,994"):
+    for word in ("ConvReLU_0", "FLOPs", "15 × 15 × 32", "Dense_1", "121,994", "max_pool 2 × 2"):
         assert word in printed
 
 

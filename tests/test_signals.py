@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from engine.job.signals import HEARD
+
 CHILD = """
 import time
 from engine.job.signals import Interruption
@@ -29,5 +31,30 @@ def test_the_first_is_noted_and_a_second_ctrl_c_leaves_at_once(first, status):
                 assert child.stdout.readline() == said
                 child.send_signal(number)
             assert child.wait(30) == status
+        finally:
+            child.kill()
+
+
+BLOCKED = """
+import hashlib, os, threading
+from engine.job.signals import Interruption
+
+threading.Timer(100, os._exit, [9]).start()
+with Interruption():
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # as a device computes: no handler is called
+"""
+
+
+def test_a_signal_is_said_to_be_heard_while_the_device_computes():
+    with subprocess.Popen([sys.executable, "-c", BLOCKED], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            assert child.stdout.readline() == "ready\n"
+            child.send_signal(signal.SIGTERM)
+            assert child.stderr.readline() == "\n"
+            assert child.stderr.readline() == f"SIGTERM heard: {HEARD}\n"
+            child.send_signal(signal.SIGINT)
+            assert child.wait(30) == 75
         finally:
             child.kill()

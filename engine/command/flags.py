@@ -51,7 +51,7 @@ class Command(NamedTuple):
     json: bool
 
 
-def _definitions(hyper: Any = Hyper) -> flags.FlagValues:
+def definitions(hyper: Any = Hyper) -> flags.FlagValues:
     """Every flag; those of a request are absent by default, so that a recipe's value stands unless
     one is typed. Those of the traced values are the fields of `hyper`."""
     values = flags.FlagValues()
@@ -144,7 +144,7 @@ def _saved_search(file: Path, content: dict[str, Any]) -> Search:
 
 def _parsed(argv: list[str], hyper: Any, known: bool) -> tuple[flags.FlagValues, list[str]]:
     """The flags, and the words that are none; with `known`, those of no known flag among them."""
-    values = _definitions(hyper)
+    values = definitions(hyper)
     try:
         for word in argv:
             check_utf8(word)
@@ -192,7 +192,7 @@ def parse(argv: list[str]) -> Command | str:
     values, words = _parsed(argv, kind, known=False)
     if words and words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
-    if words[1:] and command not in ("predict", "list"):
+    if words[1:] and command not in ("predict", "list", "completion"):
         raise RequestError(f"{command} takes flags only, but got {' '.join(words[1:])!r}.")
 
     def typed(names: Iterable[str]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 import ast
 import inspect
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.config import NETWORKS, TASKS
 from engine.errors import RequestError, unknown, visible
 from engine.learners.trees import TREES
+from engine.loggers.width import fitted
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
 
@@ -47,7 +49,8 @@ def told(words: Sequence[str], data_dir: str) -> str:
         "datasets": lambda: SETS | _prepared(data_dir),
     }[kind]()
     wide = max(map(len, found))
-    return "\n".join(f"{name:{wide}}  {text}".rstrip() for name, text in found.items())
+    return "\n".join(fitted(f"{name:{wide}}  {text}".rstrip(), sys.stdout, " " * (wide + 2))
+                     for name, text in found.items())
 
 
 def sentence(text: str | None) -> str:

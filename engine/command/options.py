@@ -13,6 +13,7 @@ COMMANDS = {
     "doctor": "check that the accelerator really computes",
     "list": "what there is by name: list models, tasks, optimizers, schedules, augmentations or "
             "datasets",
+    "completion": "a script that completes commands and flags: completion bash, zsh or fish",
 }
 
 MODELS = "eval", "predict"  # which take the folder of a run, or of a sweep's

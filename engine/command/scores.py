@@ -1,6 +1,7 @@
 """Scores of a model in words: for a person, or as JSON for machines."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from engine.errors import visible
 from engine.evaluation import evaluate
 from engine.job import processes
+from engine.loggers.width import fitted
 from engine.report.page import number
 from engine.request import Request
 from engine.scores import threshold
@@ -30,7 +32,8 @@ def tell(
     config, _, place, data = request
     scores = evaluate(place.run_dir, data, checkpoint, config, place, tta, best_of)
     if processes.first_process():
-        print(json.dumps(scores, indent=2) if as_json else "\n".join(lines(scores)))
+        print(json.dumps(scores, indent=2) if as_json
+              else fitted("\n".join(lines(scores)), sys.stdout))
 
 
 def lines(scores: dict[str, Any]) -> list[str]:

@@ -1,5 +1,7 @@
 """`--help`: the common flags, in groups; `--helpfull` has all of them."""
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping
 
@@ -13,7 +15,7 @@ GROUPS = {  # what a newcomer looks for, in this order; another flag is in --hel
     "sweep and lr-find": ("sweep", "seeds", "samples", "folds"),
     "help": ("help", "helpfull"),
 }
-COLUMN, WIDTH = 22, 100  # where texts begin and end
+COLUMN, WIDTH = 22, 100  # where texts begin, and end at most
 
 
 def usage(commands: Mapping[str, str], flags: Mapping[str, str], full: bool) -> str:
@@ -36,6 +38,7 @@ def _rows(names: Iterable[str], flags: Mapping[str, str]) -> list[str]:
 
 def _row(name: str, text: str) -> str:
     first = f"  {name:{COLUMN - 3}} "
-    return textwrap.fill(" ".join(text.split()), WIDTH, initial_indent=first,
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    return textwrap.fill(" ".join(text.split()), min(WIDTH, width), initial_indent=first,
                          subsequent_indent=" " * COLUMN, break_long_words=False,
                          break_on_hyphens=False)

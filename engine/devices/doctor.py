@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.devices import child, diagnosis
 from engine.devices.diagnosis import DRIVER, Machine, Row
 from engine.errors import RequestError, one_line, tell
+from engine.loggers.width import fitted
 from engine.store import caches
 
 PROBE_SECONDS, NVML_SECONDS = 120.0, 20.0
@@ -34,9 +35,10 @@ def run(device: str, as_json: bool, data_dir: str) -> int:
         print(json.dumps({"rows": [row._asdict() for row in rows], "ok": computed}, indent=2))
         return 0 if computed else 1
     for row in rows:
-        print(f"{row.status:8} {row.name}: {row.found}")
+        told = [f"{row.status:8} {row.name}: {row.found}"]
         if row.advice and row.status != "ok":
-            print(f"{'':8} {row.advice}")
+            told.append(f"{'':8} {row.advice}")
+        print(fitted("\n".join(told), sys.stdout, " " * 11))
     print(f"--device {device} {'really computed' if computed else 'did NOT compute'}.")
     return 0 if computed else 1
 

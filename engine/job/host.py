@@ -40,7 +40,8 @@ def begin(place: Place, stderr: bool = False, quiet: bool = False) -> Host:
     if joined:
         presence.keep_meeting(silence)
         console.print(f"job: {jax.process_count()} processes; {joined}")
-    console.print(f"device: {choose.describe(choice.device)} ({choice.reason})")
+    reason = choice.reason.removeprefix(f"{choice.device.platform}: ")
+    console.print(f"device: {choose.describe(choice.device)}: {reason}")
     compute_on(choice.device, place.compile_cache)
     return Host(choice.device, console)
 

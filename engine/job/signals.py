@@ -1,15 +1,17 @@
 """Ctrl-C, SIGTERM and SIGHUP: a wish that the loop grants between segments, elsewhere the end."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 GRACE = 2.0  # seconds
 STOPPED = "stopped; what was saved before is kept."
+HEARD = "stopping after this segment and saving; once more ends at once."
 # Exit statuses; SIGHUP comes from a terminal that closes.
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGHUP: 75}
 
@@ -23,34 +25,69 @@ def _handle(handler: Callable) -> dict[int, Any]:
     return {number: signal.signal(number, handler) for number in STATUS.keys() - kept}
 
 
-class Interruption:
-    """A context in which the first signal is only noted; a second one leaves at once.
-
-    `status` is 0, or the exit status that the first one asks for.
-    """
+class _Signals:
+    """A context in which signals come to `_note`. `status` is 0, or the exit status that the first
+    one asks for."""
 
     status = 0
 
-    def __enter__(self) -> "Interruption":
+    def __enter__(self) -> Self:
         self._before = _handle(self._note)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.status:
-            os._exit(self.status)
-        self.status = STATUS[signal.Signals(number)]
+        self.status = self.status or STATUS[signal.Signals(number)]
 
 
-class Ending(Interruption):
-    """The same where no loop listens: the first one raises KeyboardInterrupt, and where a library
+class Interruption(_Signals):
+    """The first signal is only noted, and said to be heard; a second one leaves at once.
+
+    Python calls a handler only once the device's work of a segment is over, so a thread reads what
+    the interpreter writes into a pipe (`signal.set_wakeup_fd`) the moment that a signal comes.
+    """
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self._before:
+            heard, self._pipe = os.pipe()
+            os.set_blocking(self._pipe, False)
+            self._woken = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before:
+            signal.set_wakeup_fd(self._woken)
+            os.close(self._pipe)
+        super().__exit__()
+
+    def _listen(self, pipe: int) -> None:
+        """Until the other end is closed."""
+        heard = False
+        while number := os.read(pipe, 1):
+            if number[0] not in STATUS:
+                continue
+            self.status = self.status or STATUS[signal.Signals(number[0])]
+            if heard:
+                os._exit(self.status)
+            heard = True
+            with contextlib.suppress(OSError):  # of a terminal that closed
+                os.write(2, f"\n{signal.Signals(number[0]).name} heard: {HEARD}\n".encode())
+        os.close(pipe)
+
+
+class Ending(_Signals):
+    """Where no loop listens: the first one raises KeyboardInterrupt, and where a library
     swallows that, or takes its time, the process ends GRACE seconds later; at once within an
     import, where it would abort an extension that begins."""
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.status:
+            os._exit(self.status)
         super()._note(number, frame)
         if _importing(frame):
             self._leave()

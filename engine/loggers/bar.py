@@ -9,8 +9,10 @@ from rich import progress
 from rich.console import Console
 
 from engine.errors import tell, visible
+from engine.loggers.width import cut
 
 EVERY_S = 10.0  # between two lines where there is no terminal
+LEAST = 45  # of a terminal's cells for the bar, the counts and the time, whatever is done
 
 
 @contextlib.contextmanager
@@ -18,15 +20,29 @@ def bar(what: str, total: int | None, silent: bool = False) -> Iterator[Callable
     """Gives a function of how many more are done. On a terminal a bar moves; elsewhere `what` is
     told at once, unless `silent`, and the number done every ten seconds."""
     if sys.stderr.isatty():
-        columns = (progress.TextColumn("{task.description}", markup=False), progress.BarColumn(),
-                   progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
-        with progress.Progress(*columns, console=Console(stderr=True)) as shown:
-            task = shown.add_task(visible(what, ""), total=total)
+        columns = (progress.TextColumn("{task.description}", markup=False),
+                   progress.BarColumn(bar_width=16), progress.MofNCompleteColumn(),
+                   progress.TimeRemainingColumn())
+        console = Console(stderr=True)
+        with progress.Progress(*columns, console=console) as shown:
+            task = shown.add_task(cut(visible(what, ""), console.width - LEAST), total=total)
             yield lambda more: shown.advance(task, more)
         return
     if not silent:
         tell(what)
     yield _lines(what, total)
+
+
+@contextlib.contextmanager
+def waiting(what: str, console: Console) -> Iterator[None]:
+    """Work that doesn't tell how far it is: on a terminal `what` and its seconds, gone afterwards;
+    elsewhere not a word."""
+    columns = (progress.SpinnerColumn(), progress.TextColumn("{task.description}", markup=False),
+               progress.TimeElapsedColumn())
+    hidden = console.quiet or not console.is_terminal
+    with progress.Progress(*columns, console=console, transient=True, disable=hidden) as shown:
+        shown.add_task(visible(what, ""), total=None)
+        yield
 
 
 def _lines(what: str, total: int | None) -> Callable[[int], None]:

@@ -5,19 +5,28 @@ from typing import Any
 from rich.console import Console
 
 from engine.errors import visible
+from engine.loggers.width import wrapped
 
 BAR = 20
+LEAST = 5  # of a terminal's bar: below that, a shorter line is taken
 
 
 class _Plain(Console):
-    """Names that come from files can't move the cursor: what it prints is text."""
+    """Names that come from files can't move the cursor: what it prints is text, in a terminal
+    broken between its words."""
 
     def print(self, *texts: Any, **how: Any) -> None:
-        super().print(*(visible(x) if isinstance(x, str) else x for x in texts), **how)
+        super().print(*(self._fitted(x) if isinstance(x, str) else x for x in texts), **how)
+
+    def _fitted(self, text: str) -> str:
+        shown = visible(text)
+        if not self.is_terminal:
+            return shown
+        return "\n".join(wrapped(line, self.width) for line in shown.split("\n"))
 
 
 def plain_console(stderr: bool = False, quiet: bool = False) -> Console:
-    """A console that prints text as it is: no mark-up, no colours for numbers, no wrapping."""
+    """A console that prints text as it is: no mark-up, no colours for numbers, words whole."""
     return _Plain(stderr=stderr, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
 
 
@@ -40,14 +49,24 @@ class Progress:
             self._console.file.write("\n")
 
     def _line(self, epoch: int, step: int, seconds: float, values: dict[str, float]) -> str:
-        head = f"Epoch {epoch}/{self._epochs} {step:{len(str(self._steps))}}/{self._steps} "
-        tail = f" {seconds:.0f}s {1000 * seconds / step:.1f}ms/step"
-        tail += "".join(f" - {name} {value:.4f}" for name, value in values.items())
-        width = BAR
-        if self.interactive:
-            width = max(0, min(BAR, self._console.width - 1 - len(head) - len(tail)))
+        """In a terminal the first of three that leaves room for a bar: all of it; without steps,
+        and a validation's value beside its training's; that without a bar."""
+        head, took = f"Epoch {epoch}/{self._epochs} ", f" {seconds:.0f}s"
+        counted = f"{head}{step:{len(str(self._steps))}}/{self._steps} "
+        paced = f"{took} {1000 * seconds / step:.1f}ms/step"
+        full = paced + "".join(f" - {name} {value:.4f}" for name, value in values.items())
+        if not self.interactive:
+            return counted + self._bar(step, BAR) + full
+        short = took + _paired(values)
+        for begin, end in ((counted, full), (head, short)):
+            room = self._console.width - 1 - len(begin) - len(end)
+            if room >= LEAST:
+                return begin + self._bar(step, min(BAR, room)) + end
+        return head.rstrip() + short
+
+    def _bar(self, step: int, width: int) -> str:
         done = width * step // self._steps
-        return head + "━" * done + "·" * (width - done) + tail
+        return "━" * done + "·" * (width - done)
 
     def _show(self, line: str, end: str) -> None:
         """Through the console's own file, since rich would strip the carriage return."""
@@ -61,8 +80,21 @@ class Progress:
     def update(self, epoch: int, step: int, seconds: float, values: dict[str, float]) -> None:
         """Move this epoch's line, where there is a terminal."""
         if self.interactive:
-            self._show(self._line(epoch, step, seconds, values), end="")
+            line = self._line(epoch, step, seconds, values)
+            self._show(line[: self._console.width - 1], end="")
 
     def finish(self, epoch: int, seconds: float, values: dict[str, float]) -> None:
-        """The epoch's last word, a whole line."""
-        self._show(self._line(epoch, self._steps, seconds, values), end="\n")
+        """The epoch's last word, a whole line, in a narrow terminal its rest below."""
+        line = self._line(epoch, self._steps, seconds, values)
+        self._show(wrapped(line, self._console.width) if self.interactive else line, end="\n")
+
+
+def _paired(values: dict[str, float]) -> str:
+    """Each value, and that of the validation beside it."""
+    told = ""
+    for name, value in values.items():
+        beside = values.get(f"val_{name}")
+        if name.startswith("val_") and name.removeprefix("val_") in values:
+            continue
+        told += f" - {name} {value:.4f}" + (f", val {beside:.4f}" if beside is not None else "")
+    return told

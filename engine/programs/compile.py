@@ -11,6 +11,7 @@ import numpy as np
 
 from engine import loop
 from engine.errors import RequestError
+from engine.loggers.bar import waiting
 from engine.programs import memory
 from engine.programs.program import Plain, Program
 from engine.setup import Setup
@@ -42,14 +43,17 @@ def programs(ready: Setup, state: Any) -> Programs:
     """
     if not ready.learner.traced:
         return Programs(Plain(ready.learner.segment), Plain(ready.learner.evaluate))
-    training = segment(ready, state)
+    console = ready.host.console
+    with waiting("compiling the training", console):
+        training = segment(ready, state)
     need, room = memory.extra(memory.plan(training.compiled)), memory.free(ready.device)
     if room is not None and need > room:
         raise _too_large(ready, need)
     subset = ready.data.validation
     of_chunks = nothing(ready.learner.evaluate, state.models, subset) if ready.stream else {}
-    evaluate = Program(ready.learner.evaluate, variables=state.models, subset=subset,
-                       **of_chunks)
+    with waiting("compiling the evaluation", console):
+        evaluate = Program(ready.learner.evaluate, variables=state.models, subset=subset,
+                           **of_chunks)
     return Programs(training, evaluate)
 
 

@@ -1,6 +1,7 @@
 """Where a program's time goes: a trace for xprof, TensorBoard and Perfetto, and its top rows."""
 
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+
+from engine.loggers.width import columns, cut
 
 TOP = 10
 
@@ -54,5 +57,6 @@ def table(found: list[Operation], steps: int) -> str:
     total = sum(operation.seconds for operation in found)
     rows = [f"{'ms a step':>9}  {'share':>5}  operation"]
     for name, seconds, source in found[:TOP]:
-        rows.append(f"{1000 * seconds / steps:9.3f}  {seconds / total:5.1%}  {name}  {source}")
+        row = f"{1000 * seconds / steps:9.3f}  {seconds / total:5.1%}  {name}  "
+        rows.append(row + cut(source, columns(sys.stdout) - len(row)))
     return "\n".join(rows)

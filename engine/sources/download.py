@@ -49,7 +49,9 @@ def fetch(archive: Archive, folder: Path) -> Path:
 def _transferred(archive: Archive, part: Path) -> str:
     """Appends what is missing, as long as that brings more. Why it isn't the archive, or ''."""
     part.parent.mkdir(parents=True, exist_ok=True)
-    columns = (*progress.Progress.get_default_columns(), progress.DownloadColumn())
+    columns = (progress.TextColumn("{task.description}", markup=False),
+               progress.BarColumn(bar_width=16), progress.DownloadColumn(),
+               progress.TransferSpeedColumn(), progress.TimeRemainingColumn())
     console, have = Console(stderr=True), _size(part)
     with progress.Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(part.stem, total=archive.size)

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
 from engine.config import DURATIONS, Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.job.host import begin_alone
 from engine.job.signals import Interruption
+from engine.loggers.bar import waiting
 from engine.optim.schedules import VALUES
 from engine.parts.reading import load
 from engine.report import page
@@ -111,9 +113,11 @@ def run(request: Request, search: Search) -> Finding:
     path = folder.create(request, "lr-find")
     with Interruption() as interruption:
         group = assemble(0, trials, request, dataset, host)
-        runs = create(group)
+        with waiting(f"preparing the parameters of {len(rates)} runs", host.console):
+            runs = create(group)
         with feed(group, 0) as fed:
-            programs = compile_programs(group, runs, fed)
+            with waiting(f"compiling for {len(rates)} rates at once", host.console):
+                programs = compile_programs(group, runs, fed)
             start = float(np.mean(_losses(group, programs, runs)))
             runs = _trained(group, programs, runs, interruption)
     losses, steps = _losses(group, programs, runs), int(runs.step)
@@ -141,19 +145,23 @@ def _losses(group: Group, programs: Programs, runs: Population) -> list[float]:
 def _trained(
     group: Group, programs: Programs, runs: Population, interruption: Interruption
 ) -> Population:
-    """After STEPS updates, or as many as a signal lets it make; a line tells of each segment."""
+    """After STEPS updates, or as many as a signal lets it make; told as they are made."""
     pace, epoch, total = Pace(), group.ready.lengths.epoch, group.ready.lengths.total
-    steps = min(STEPS, total)
-    while (done := int(runs.step)) < steps and not interruption.status:
-        at = done % epoch
-        for part in rest_of_epoch(programs.advance, runs, at, min(epoch, at + steps - done),
-                                  lambda: pace.steps):
-            runs = part.state
-            pace.learn(part.steps, part.seconds)
-            lost = (np.asarray(runs.members.state.diverged_at)[: len(group.trials)] >= 0).sum()
-            group.ready.host.console.print(f"step {int(runs.step)}/{steps}, {lost} rates diverged")
-            if interruption.status:
-                break
+    steps, console = min(STEPS, total), group.ready.host.console
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("trying the rates", total=steps)
+        while (done := int(runs.step)) < steps and not interruption.status:
+            at = done % epoch
+            for part in rest_of_epoch(programs.advance, runs, at, min(epoch, at + steps - done),
+                                      lambda: pace.steps):
+                runs = part.state
+                pace.learn(part.steps, part.seconds)
+                progress.advance(bar, part.steps)
+                lost = (np.asarray(runs.members.state.diverged_at)[: len(group.trials)] >= 0).sum()
+                if not console.is_terminal or int(runs.step) == steps:
+                    console.print(f"step {int(runs.step)}/{steps}, {lost} rates diverged")
+                if interruption.status:
+                    break
     return runs
 
 

@@ -143,7 +143,7 @@ class Lockstep:
         steps, total = group.ready.lengths.epoch, group.ready.lengths.total
         kind = "program" if group.ready.learner.traced else "run"
         name, programs = f"{kind} {group.number + 1}", None
-        bar = self.progress.add_task(name, total=total, completed=int(runs.step))
+        bar = self.progress.add_task(f"compiling {name}", total=total, completed=int(runs.step))
         while (step := int(runs.step)) < total and not self._all_stopped(group):
             if programs is None or programs.members != len(runs.members.seed):
                 programs = compile_programs(group, runs, fed)
@@ -151,7 +151,7 @@ class Lockstep:
                                       lambda: self._pace.steps):
                 runs, seconds = part.state, seconds + part.seconds
                 self._pace.learn(part.steps, part.seconds)
-                self.progress.advance(bar, part.steps)
+                self.progress.update(bar, advance=part.steps, description=name)
                 if self.interruption.status:
                     break
             if part.position == steps:

@@ -1,0 +1,121 @@
+"""Every command of README and docs: that it can be meant, and, what takes seconds, that it runs."""
+
+import io
+import re
+import sys
+import tomllib
+
+import jax
+import numpy as np
+import pytest
+from commands import OWN, PAGES, Typed, typed
+from conftest import ROOT
+from PIL import Image
+
+import launch
+from engine import Config
+from engine.command import flags
+from engine.command.options import COMMANDS
+
+ALL = [command for page in PAGES for command in typed(page)]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PETS = ["--dataset", "image_folder:pets", "--image_size", "32"]  # in the place of CIFAR-10
+SAVED = (ROOT / "tests/data/run-a58dec9/config.json").read_text()
+RUNS = "runs/cifar10-cnn-1", "runs/first", "runs/mine", "runs/sweep", "runs/table-mlp-1"
+
+
+def own(command: Typed) -> list[str] | None:
+    """The words of launch.py, with a test's in the place of the reader's own; None of another."""
+    words = [OWN.get(word, re.sub(r"^FOLDER(?=/)", OWN["FOLDER"], word)) for word in command.words]
+    if words[0] == "flaxmill":
+        return words[1:]
+    return words[2:] if words[:2] == ["python", "launch.py"] else None
+
+
+@pytest.mark.parametrize("command", ALL, ids=str)
+def test_it_can_be_meant(command, here):
+    words = own(command)
+    if words is None:
+        return _other(command.words)
+    for name in ("configs", "examples"):
+        (here / name).symlink_to(ROOT / name)
+    for run in RUNS:
+        (here / run).mkdir(parents=True)
+        (here / run / "config.json").write_text(SAVED.replace('"epochs": 1,', '"epochs": 10,'))
+        (here / run / "best.py").touch()
+    if words[0] == "sweep" and "--resume" in words:
+        del words[1:3]  # of a sweep of ours there is no file
+    parsed = flags.parse(words)
+    assert isinstance(parsed, str) or parsed.name in COMMANDS
+
+
+def _other(words: list[str]) -> None:
+    """Of pip, that its extras are there; of Python, the modules and files."""
+    if words[:2] == ["pip", "install"]:
+        assert set(re.findall(r"\[(.*)\]", words[-1])) <= EXTRAS.keys()
+        return
+    assert words[0] == "python"
+    files = [word.split("::")[0] for word in words if word.startswith("tests/")]
+    if words[1] == "-m" and words[2] != "pytest":
+        files.append(words[2].replace(".", "/") + ".py")
+    assert all((ROOT / file).exists() for file in files)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """A folder with what the pages speak of: pets, photos, passengers, runs of theirs."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("configs", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    rng = np.random.default_rng(0)
+    names = [f"{place}/{kind}/{n}.png" for place in ("pets", "others")
+             for kind in ("cat", "dog") for n in range(20)]
+    for name in (*names, "photos/a.jpg", "more/b.jpg", "cat.jpg", "dog.png", "image.png"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    rows = [f"{age},{'fm'[age % 2]},{int(age % 3 > 0)}" for age in range(60)]
+    (folder / "passengers.csv").write_text("\n".join(["age,sex,survived", *rows]))
+    (folder / "test.csv").write_text("age,sex\n3,f\n4,m\n")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        asked(*PETS, "--epochs", "3", "--run_dir", "runs/cifar10-cnn-1")
+        asked("--dataset", "table:passengers.csv", "--model", "mlp", "--epochs", "1",
+              "--run_dir", "runs/table-mlp-1")
+        asked("sweep", *PETS, "--model", "linear", "--sweep", "learning_rate=1e-3,1e-2",
+              "--epochs", "1", "--run_dir", "runs/sweep")
+    return folder
+
+
+def asked(*words: str) -> None:
+    device = jax.config.jax_default_device
+    assert launch.main([*words]) == 0, words
+    jax.config.update("jax_default_device", device)
+
+
+def small(words: list[str]) -> list[str]:
+    """The same of a few examples, epochs and runs: the set of ours where it would be CIFAR-10."""
+    command = next((word for word in words if word in COMMANDS), "train")
+    if command not in ("train", "sweep", "lr-find") or "--resume" in words or "--help" in words:
+        return words
+    values = dict(zip(words, words[1:], strict=False))
+    found = [*words, "--epochs", "3"]
+    if values.get("--dataset", Config.dataset) == Config.dataset and "--init_from" not in words \
+            and not values.get("--config", "").startswith("runs/"):
+        found += PETS
+    if values.get("--dataset") == "digits":
+        found += ["--train_split", "train[:100]"]
+    return found + ["--samples", "2", "--seeds", "1"] * (command == "sweep")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_it_runs(page, scratch, monkeypatch, capsys):
+    monkeypatch.chdir(scratch)
+    for command in typed(page):
+        words = own(command)
+        if words and command.run and "--plan" not in words:
+            if "xgboost" in words or "random_forest" in words:
+                pytest.importorskip("xgboost")
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"cat.jpg\n")))
+            asked(*small(words))
