@@ -71,6 +71,10 @@ def _carry_out(command: "flags.Command") -> int:
 
         predictions.tell(request, command.checkpoint, command.inputs, command.top, command.output,
                          command.tta, command.best_of)
+    elif command.name == "report":
+        from engine.command import comparison
+
+        comparison.tell(request.place, command.inputs, command.output)
     else:
         from engine import run
 

@@ -12,13 +12,11 @@ from engine.augmentations import views
 from engine.config import Config
 from engine.data import Subset, named_validation
 from engine.devices import mesh
-from engine.job import processes
 from engine.learners.learner import Learner
 from engine.place import Place
 from engine.scores import threshold
 from engine.setup import Setup
 from engine.store import folder
-from engine.store.checkpoint import Checkpoints
 from engine.stream import judging
 from engine.task import Judged, Task
 from engine.trained import predicted_by
@@ -105,10 +103,7 @@ def evaluate(
         return ensembles.evaluate(path, data, checkpoint, config, place, tta, best_of)
     by = judge.judge_of(path, data, config, place, tta)
     learner = threshold.kept(by.learner, path, metrics := folder.metrics(path))
-    with processes.naming_the_lost():
-        with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
-            state, _ = kept.restore(by.shapes, checkpoint)
-        told = by.found(learner, mesh.put(state.model, by.where(state.model)))
+    state, told = judge.restored(path, by, learner, checkpoint)
     scores = learner.task.summarise(told, by.names) | by.facts
     if learner is not by.learner:
         scores["threshold_choice"] = metrics["threshold_choice"]

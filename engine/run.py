@@ -223,6 +223,8 @@ def _conclude(
         "peak_device_bytes": (ready.device.memory_stats() or {}).get("peak_bytes_in_use"),
         "seconds_train": sum(row["seconds"] for row in history), "device": saved["device"],
     }
+    if ready.learner.traced:
+        scores["parameters"] = sum(x.size for x in jax.tree.leaves(best.params))
     files.replace(path / "metrics.json", json.dumps(scores, indent=2) + "\n")
     if rests_on:
         files.replace(path / importance.FILE, json.dumps(rests_on, indent=2) + "\n")

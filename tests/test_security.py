@@ -408,9 +408,16 @@ class Page(html.parser.HTMLParser):
         self.text += data
 
 
-TAGS = {"html", "meta", "title", "style", "h1", "h2", "div", "b", "br", "span", "p", "table", "tr",
-        "th", "td", "img", "pre", "ul", "li", "details", "summary"}  # fmt: skip
+TAGS = {"html", "meta", "title", "style", "h1", "h2", "h3", "div", "b", "br", "i", "span", "p",
+        "dl", "dt", "dd", "table", "tr", "th", "td", "img", "pre", "ul", "li", "details",
+        "summary", "a", "figure", "figcaption", "svg", "g", "path", "rect", "circle",
+        "text"}  # fmt: skip
+DRAWN = {"class", "d", "x", "y", "cx", "cy", "r", "dy", "width", "height", "fill-opacity",
+         "transform", "font-size"}  # fmt: skip
 NASTY = f'it\'s "quoted" {EVIL} </pre><script>alert(1)</script> $x$ &amp;'
+
+
+LINKS = {f"{run}/report.html" for run in range(9)} | {"../report.html"}
 
 
 def check_page(path: Path) -> Page:
@@ -418,9 +425,12 @@ def check_page(path: Path) -> Page:
     page = Page((path / "report.html").read_text())
     assert {tag for tag, _ in page.tags} <= TAGS
     for tag, attributes in page.tags:
-        allowed = {"img": {"alt", "src"}, "meta": {"charset", "name", "content", "http-equiv"},
-                   "html": {"lang"}}.get(tag, {"class"})  # fmt: skip
+        allowed = {"img": {"alt", "src", "class"}, "html": {"lang"}, "a": {"href"},
+                   "meta": {"charset", "name", "content", "http-equiv"},
+                   "svg": DRAWN | {"viewbox", "role", "aria-label", "preserveaspectratio",
+                                   "aria-hidden"}}.get(tag, DRAWN)  # fmt: skip
         assert set(attributes) <= allowed, (tag, attributes)
+        assert "href" not in attributes or attributes["href"] in LINKS
         if tag == "img":
             assert attributes["src"].startswith("data:image/png;base64,")
     (policy,) = [a["content"] for _, a in page.tags if "http-equiv" in a]
@@ -443,7 +453,9 @@ def test_a_runs_report_shows_nasty_names_as_text(tmp_path):
     report.write(path, config, history, scores, lambda: shown(scores, wrong(3, 3)))
     page = check_page(path)
     assert NASTY in page.text
-    assert all(str(path) in words for words in again(page)) and len(again(page)) == 3
+    first, *others = again(page)
+    assert f"--dataset={EVIL}" in first and f"--model=my.py:{NASTY}" in first
+    assert all(str(path) in words for words in others) and len(others) == 3
 
 
 def test_a_sweeps_report_shows_nasty_names_as_text(tmp_path):
@@ -457,7 +469,7 @@ def test_a_sweeps_report_shows_nasty_names_as_text(tmp_path):
     sweep_report.write(path, NASTY, NASTY, "sweep " + NASTY, axes, rows, histories, ensembles)
     page = check_page(path)
     assert NASTY in page.text
-    assert str(path / "best.py") in again(page)[0] and str(path / "0") in again(page)[1]
+    assert str(path / "best.py") in again(page)[0] and str(path / "1") in again(page)[1]
 
 
 # Folders

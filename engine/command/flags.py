@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from engine.checks import check, check_fields
-from engine.command.options import COMMANDS, MODELS, OPTIONS, SEARCH
+from engine.command.options import COMMANDS, COMPARED, MODELS, OPTIONS, SEARCH, WORDED
 from engine.command.usage import usage
 from engine.config import Config, Hyper, Reading
 from engine.doors import bring
@@ -163,6 +163,10 @@ def _check(values: flags.FlagValues, command: str) -> None:
                                f"{command}.")
         if name in SEARCH and values.resume:
             raise RequestError(f"--{name}: a sweep is resumed as it was begun; leave it out.")
+    if command == "report":
+        for name in (name for name in values if values[name].present and name not in COMPARED):
+            raise RequestError(f"--{name} has no effect with report, which takes the runs' folders "
+                               "as they are: leave it out.")
     if command in MODELS and not values.run_dir:
         raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
     if values.checkpoint not in ("last", "best"):
@@ -192,7 +196,7 @@ def parse(argv: list[str]) -> Command | str:
     values, words = _parsed(argv, kind, known=False)
     if words and words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
-    if words[1:] and command not in ("predict", "list", "completion"):
+    if words[1:] and command not in WORDED:
         raise RequestError(f"{command} takes flags only, but got {' '.join(words[1:])!r}.")
 
     def typed(names: Iterable[str]) -> dict[str, Any]:

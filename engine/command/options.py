@@ -10,12 +10,15 @@ COMMANDS = {
     "lr-find": "train briefly at 32 learning rates at once; draw and suggest",
     "eval": "evaluate a run's checkpoint again: eval --run_dir R",
     "predict": "what a run says of pictures or of a table: predict --run_dir R image.png ...",
+    "report": "compare runs, and write a page of it: report R1 R2 ...",
     "doctor": "check that the accelerator really computes",
     "list": "what there is by name: list models, tasks, optimizers, schedules, augmentations or "
             "datasets",
     "completion": "a script that completes commands and flags: completion bash, zsh or fish",
 }
 
+COMPARED = "device", "data_dir", "compile_cache", "output"  # flags that report follows
+WORDED = "predict", "report", "list", "completion"  # which take words
 MODELS = "eval", "predict"  # which take the folder of a run, or of a sweep's
 
 
@@ -36,8 +39,8 @@ OPTIONS = {
     "top": Option(0, "predict: the so many likeliest classes of each", ("predict",)),
     "best_of": Option(0, "eval and predict of a sweep's folder: average the so many best runs by "
                       "validation; default all", ("eval", "predict")),
-    "output": Option("", "predict: all probabilities, too, into this file.csv or file.json",
-                     ("predict",)),
+    "output": Option("", "predict: all probabilities, too, into this file.csv or file.json; "
+                     "report: the page's file, default comparison.html", ("predict", "report")),
     "plan": Option("", "tell what a run needs on such devices, and stop: 8xH100", ("train",)),
     "summary": Option(False, "print the model's layers and stop", ("train",)),
     "memory": Option(False, "print the compiled program's memory plan before it runs", ("train",)),

@@ -48,7 +48,7 @@ def lines(scores: dict[str, Any]) -> list[str]:
         found[1:] = [visible(chosen, ""), ""]
     values = {name: value for name, value in numbers(scores).items() if name != "zero_division"}
     spread = scores.get("interval", {})
-    found += _table(["score", "value", "95% from", "to"] if spread else ["score", "value"],
+    found += table(["score", "value", "95% from", "to"] if spread else ["score", "value"],
                     [(name, value, *spread.get(name, (None, None))[: 2 * bool(spread)])
                      for name, value in values.items()])
     there, every = scores.get("classes_there"), len(scores.get("per_class", {}))
@@ -60,15 +60,15 @@ def lines(scores: dict[str, Any]) -> list[str]:
     for key, rows in scores.items():
         if key.startswith("per_") and rows:
             heads = [key.removeprefix("per_"), *next(iter(rows.values()))]
-            found += _table(heads, [(name, *row.values()) for name, row in rows.items()])
+            found += table(heads, [(name, *row.values()) for name, row in rows.items()])
     names = list(scores.get("per_class", {}))
     if "confusion" in scores and len(names) <= MOST_CONFUSED:
         cells = zip(names, scores["confusion"], strict=True)
-        found += _table(["true, then predicted", *names], [(name, *row) for name, row in cells])
+        found += table(["true, then predicted", *names], [(name, *row) for name, row in cells])
     return found[:-1]
 
 
-def _table(heads: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[str]:
+def table(heads: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[str]:
     """Its lines, and an empty one: names on the left, numbers on the right. A name is cut where it
     is too long; a number never, whatever the width."""
     heads = [visible(head, "") for head in heads]

@@ -9,7 +9,8 @@ from engine.data import Subset, whole
 from engine.devices import mesh
 from engine.errors import RequestError
 from engine.learners.learner import Learner, jitted
-from engine.report import pictures
+from engine.report import charts, pictures
+from engine.report.run import Picture
 from engine.sources.columns import Columns
 from engine.sources.dataset import Split
 
@@ -91,18 +92,21 @@ def found(ready: "Setup", variables: Any, asked: bool) -> dict[str, Any]:
     return content
 
 
-def drawn(content: dict[str, Any]) -> list[tuple[str, str, bytes]]:
-    """The report's pictures of the ten that matter most: file name, heading, PNG."""
+def drawn(content: dict[str, Any]) -> list[Picture]:
+    """The report's pictures of the ten that matter most."""
     made = []
     if permutation := content.get("permutation"):
-        top = dict(list(permutation.items())[:SHOWN])
-        made.append((
+        top = {k: v["mean"] for k, v in list(permutation.items())[:SHOWN]}
+        spread = [v["std"] for v in list(permutation.values())[:SHOWN]]
+        made.append(Picture(
             "permutation.png", f"Importances: change of the validation {content['score']} for the "
             f"worse where a column is shuffled, the mean of {content['repeats']} and its deviation",
-            pictures.bars({k: v["mean"] for k, v in top.items()}, [v["std"] for v in top.values()]),
+            pictures.bars(top, spread), charts.bars(top, spread),
         ))
     if gain := content.get("gain"):
         top = dict(list(gain.items())[:SHOWN])
-        made.append(("gain.png", "Gain: what splits by each feature gained on average, shares of 1",
-                     pictures.bars(top, [0.0] * len(top))))
+        none = [0.0] * len(top)
+        made.append(Picture(
+            "gain.png", "Gain: what splits by each feature gained on average, shares of 1",
+            pictures.bars(top, none), charts.bars(top, none)))
     return made

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -25,12 +26,18 @@ def _source(png: bytes) -> str:
 
 def render(template: str, **content: Any) -> str:
     """One HTML document without scripts or remote parts; every text in `content` is escaped."""
+    return _pages().get_template(template).render(content)
+
+
+@functools.cache
+def _pages() -> Any:
+    """The templates, compiled once."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(loader=PackageLoader("engine.report"), autoescape=True,
                         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters |= {"number": number, "source": _source}
-    return pages.get_template(template).render(content)
+    return pages
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.report import fonts
+
 TRAINING, VALIDATION = "#2563eb", "#d97706"
 DPI = 120
 COUNTED_CLASSES = 20  # above this, numbers in the confusion matrix can't be read
@@ -25,6 +27,7 @@ def figure(width: float, height: float):
 
 
 def png(drawn) -> bytes:
+    fonts.drawn_with(drawn)
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
@@ -81,7 +84,7 @@ def confusion(matrix_CxC: np.ndarray, classes: Sequence[str]) -> bytes:
     """
     count = len(classes)
     few = count <= COUNTED_CLASSES
-    named = range(0, count, math.ceil(count / NAMED_CLASSES))
+    named, classes = range(0, count, math.ceil(count / NAMED_CLASSES)), fonts.named(classes)
     names, size = [plain(short(classes[i])) for i in named], 10 if few else 7
     longest = max(map(len, names))
     side = 1.4 + 0.08 * longest + (0.55 if few else 0.12) * min(max(3, count), 2 * NAMED_CLASSES)
@@ -119,7 +122,7 @@ def are_pictures(inputs: np.ndarray) -> bool:
     return np.ndim(inputs) == 4 and np.shape(inputs)[-1] in (1, 3, 4)
 
 
-def _visible(image_HxWxC: np.ndarray) -> np.ndarray:
+def visible(image_HxWxC: np.ndarray) -> np.ndarray:
     """As matplotlib takes it: uint8 and floats from 0 to 1 as they are, others stretched to it."""
     if image_HxWxC.dtype == np.uint8:
         return image_HxWxC
@@ -137,13 +140,13 @@ def mistakes(
     count, high, wide, _ = images_NxHxWxC.shape
     across = min(5, max(3, count))
     down = max(1, math.ceil(count / across))
-    drawn = figure(CELL[0] * across, CELL[1] * down)
+    drawn, classes = figure(CELL[0] * across, CELL[1] * down), fonts.named(classes)
     panel = drawn.subplots()  # one for all: one for each takes four times as long
     scale = (CELL[0] - 0.15) / max(high, wide)
     for i, (image, true, predicted, share) in enumerate(
             zip(images_NxHxWxC, true_N, predicted_N, probability_N, strict=True)):
         middle, top = (i % across + 0.5) * CELL[0], i // across * CELL[1] + 0.42
-        panel.imshow(_visible(image), cmap="gray", extent=(
+        panel.imshow(visible(image), cmap="gray", extent=(
             middle - wide * scale / 2, middle + wide * scale / 2, top + high * scale, top))
         title = " → ".join(plain(short(classes[int(j)], 13)) for j in (true, predicted))
         panel.text(middle, top - 0.04, f"{title}\n{share:.1%}", size=9, ha="center", va="bottom")
@@ -183,7 +186,8 @@ def labels(names: Sequence[str], scores: dict[str, list[float]]) -> bytes:
     """
     import pandas
 
-    frame = pandas.DataFrame(scores, index=[plain(short(name)) for name in names], dtype=float)
+    frame = pandas.DataFrame(scores, index=[plain(short(name)) for name in fonts.named(names)],
+                             dtype=float)
     frame = frame.sort_values(frame.columns[0], ascending=False, kind="stable")
     drawn = figure(7.5, 1.2 + (0.14 + 0.11 * len(scores)) * min(max(4, len(names)), LABELS))
     panel = drawn.subplots()
@@ -202,7 +206,7 @@ def bars(values: dict[str, float], deviations: Sequence[float]) -> bytes:
     """Horizontal bars by name, the first on top, each with its deviation."""
     drawn = figure(7.5, 0.9 + 0.32 * max(3, len(values)))
     panel = drawn.subplots()
-    names = [plain(short(name)) for name in values]
+    names = [plain(short(name)) for name in fonts.named([*values])]
     panel.barh(range(len(names)), [*values.values()], xerr=deviations, color=TRAINING,
                ecolor=VALIDATION)
     panel.set_yticks(range(len(names)), names)

@@ -1,5 +1,6 @@
 """The report of a run: its pictures, and one self-contained HTML page with everything in it."""
 
+import datetime
 import json
 import shlex
 from collections.abc import Callable, Sequence
@@ -7,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.doors.bring import short
+from engine.learners import trees
 from engine.parts.inventory import Inventory
-from engine.report import page, pictures
+from engine.report import charts, fonts, page, pictures, settings
 from engine.store.files import replace
 
 
@@ -20,21 +22,30 @@ class Card(NamedTuple):
     interval: str = ""
 
 
+class Picture(NamedTuple):
+    """A file and its PNG. `text` is its heading, and after a colon and a space what explains it.
+    The page draws `chart` where there is one, of charts.py or answers.py, and else the PNG."""
+
+    file: str
+    text: str
+    png: bytes
+    chart: Any = None
+
+
 class Shown(NamedTuple):
     """What a task has to show of a run.
 
-    `cards` are headline figures; `names` the curves, such as ("loss",
+    `cards` are headline figures, the first the run's own; `names` the curves, such as ("loss",
     "accuracy"); `table` the head and the rows by class or label, its first column's name the
-    heading; `note` explains it. A picture is (file name, text, PNG): the text is its heading, and
-    after a colon and a space what explains it. `scores` are rows (name, value, low, high), the
-    last two of its interval, or None.
+    heading; `note` explains it. `pictures` are of Picture, or their first three. `scores` are rows
+    (name, value, low, high), the last two of its interval, or None.
     """
 
     cards: Sequence[Card | tuple[str, str]]
     names: tuple[str, ...]
     table: tuple[list[str], list[list[Any]]] | None = None
     note: str = ""
-    pictures: Sequence[tuple[str, str, bytes]] = ()
+    pictures: Sequence[Picture | tuple[str, str, bytes]] = ()
     scores: Sequence[list[Any]] = ()
 
 
@@ -56,9 +67,7 @@ def _understood(data: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
 def _again(run_dir: Path, saved: dict[str, Any]) -> str:
     """The commands that go on from here."""
     quoted = shlex.quote(str(run_dir))
-    asked = saved["config"]
-    objects = [str(asked.get(n)).startswith("<") for n in ("model", "task", "optimizer", "augment")]
-    if any(objects) or asked["dataset"] == "arrays":
+    if not settings.is_typed(saved):
         return (f"from flaxmill import fit, load\n\nrun = load({str(run_dir)!r}, config)\n"
                 f"run = fit(config, hyper, data=..., resume={str(run_dir)!r})")
     pictures = len(saved["image_shape"]) == 3 and saved.get("input_dtype", "uint8") == "uint8"
@@ -66,30 +75,87 @@ def _again(run_dir: Path, saved: dict[str, Any]) -> str:
             + f"\npython launch.py predict --run_dir {quoted} image.png" * pictures)
 
 
+def lasted(seconds: float) -> str:
+    """A duration in words."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _learned_by(saved: dict[str, Any]) -> list[tuple[str, str]]:
+    """The optimizer with its values, or those of trees."""
+    own, values = saved["config"], {k: v for k, v in saved.get("hyper", {}).items()
+                                    if v is not None}
+    if trees.values_of(own.get("model")):
+        return [("Trees", ", ".join(f"{name} {value:g}" for name, value in values.items()))]
+    typed = {name for name, *_ in settings.differing(saved)}
+    more = [f"{name.replace('_', ' ')} {value:g}" for name, value in values.items()
+            if name == "learning_rate" or name in typed]
+    told = [short(own.get("optimizer", "")), *more, f"batches of {own.get('batch_size', '–')}"]
+    schedule = own.get("schedule", "constant")
+    return [("Optimizer", ", ".join(told) + f", {schedule}" * (schedule != "constant"))]
+
+
+def _facts(saved: dict[str, Any], best: str) -> list[tuple[str, str]]:
+    """What was done, by name: which epoch is the `best`, on what, by what, where, when."""
+    data, *others = Inventory(**saved["data"]).lines() if "data" in saved else ["data: –"]
+    named = [("Classes", line.removeprefix("classes: ")) for line in others
+             if line.startswith("classes: ")]
+    now = datetime.datetime.now().astimezone()
+    return [("Best epoch", best), ("Trained on", data.removeprefix("data: ")), *named,
+            *_learned_by(saved), ("Device", saved["device"]), ("Date", f"{now:%-d %B %Y, %H:%M}")]
+
+
+def render(
+    run_dir: Path, saved: dict[str, Any], history: list[dict[str, Any]], shown: Shown,
+    best: str, cost: Sequence[tuple[str, str]], judged: str, facts: Sequence[tuple[str, str]] = (),
+    back: str = "",
+) -> str:
+    """The page of a run. `best` tells its best epoch, `judged` what its first card is of, `cost`
+    are cards of its throughput; `facts` come besides, and `back` leads to the sweep that it is of.
+    """
+    own = saved["config"]
+    seconds = charts.Line("", "soft", [(row["epoch"], row.get("seconds")) for row in history])
+    speed = charts.panel("seconds an epoch", [seconds], "epoch", whole=True)
+    return page.render(
+        "run.html", title=f"{short(own['model'])} on {own['dataset']}", judged=judged,
+        facts=[*_facts(saved, best), *facts], shown=shown, cost=cost, back=back,
+        curves=charts.curves(history, shown.names), speed=charts.Panels([speed], []),
+        understood=_understood(saved["data"]) if "data" in saved else ([], []),
+        pictures=[Picture(*picture) for picture in shown.pictures],
+        epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
+        command=settings.command(saved) if settings.is_typed(saved) else "",
+        differing=settings.differing(saved), numbered=fonts.numbered(saved.get("classes", [])),
+        configuration=json.dumps(saved, indent=2, ensure_ascii=False, default=str),
+    )
+
+
 def write(
     run_dir: Path, saved: dict[str, Any], history: list[dict[str, Any]], metrics: dict[str, Any],
-    show: Callable[[], Shown], more: Callable[[], Sequence[tuple[str, str, bytes]]] = tuple,
+    show: Callable[[], Shown], more: Callable[[], Sequence[Any]] = tuple,
 ) -> None:
     """curves.png, the task's pictures and report.html into `run_dir`.
 
     `saved` is config.json's content, `history` its epochs' rows, `metrics` metrics.json's; `show`
     draws what the task has to show, `more` other pictures.
     """
-    shown, asked, speed = show(), saved["config"], metrics["examples_per_second"]
+    shown, speed = show(), metrics["examples_per_second"]
     shown = shown._replace(pictures=[*shown.pictures, *more()])
-    curves = pictures.curves(history, shown.names)
+    peak = metrics.get("peak_device_bytes")
     cost = [("examples a second", f"{speed:,.0f}" if speed else "–"),
-            ("training", f"{metrics['seconds_train']:.1f} s"),
-            ("compilation", f"{metrics['seconds_compile']:.1f} s")]
-    text = page.render(
-        "run.html", title=f"{short(asked['model'])} on {asked['dataset']}",
-        subtitle=f"{metrics['num_examples']:,} examples of {metrics['split']} · epoch "
-        f"{metrics['epoch']} of {len(history)}, the best by validation · {saved['device']}",
-        understood=_understood(saved["data"]),
-        shown=shown._replace(cards=[*shown.cards, *cost]), curves=curves,
-        epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
-        configuration=json.dumps(saved, indent=2, ensure_ascii=False, default=str),
-    )
-    for name, _, png in [("curves.png", "", curves), *shown.pictures]:
+            ("training", lasted(metrics["seconds_train"])),
+            ("compilation", lasted(metrics["seconds_compile"])),
+            *([("peak of device memory", f"{peak / 2**20:,.0f} MiB")] if peak else [])]
+    size = metrics.get("parameters")
+    whole = lasted(metrics["seconds_train"] + metrics["seconds_compile"])
+    best = f"{metrics['epoch']} of {len(history)}, the best by validation" + (
+        f": checkpoints/{metrics['step']}" if "step" in metrics else "")
+    text = render(
+        run_dir, saved, history, shown, best, cost,
+        f"of {metrics['num_examples']:,} examples of {metrics['split']}",
+        [("Duration", whole), *([("Parameters", f"{size:,}")] if size else [])])
+    replace(run_dir / "curves.png", pictures.curves(history, shown.names))
+    for name, _, png, *_ in shown.pictures:
         replace(run_dir / name, png)
     replace(run_dir / "report.html", text)

@@ -24,6 +24,7 @@ from engine.sources.columns import Columns
 from engine.sources.dataset import Dataset
 from engine.state import State
 from engine.store import folder, record
+from engine.store.checkpoint import Checkpoints
 from engine.store.record import Saved
 from engine.stream import choice, judging
 from engine.task import Judged
@@ -64,6 +65,14 @@ def judge_of(
             record.same_draw(path, config.validation_split, saved.content)
         return (_on_own(request, dataset, host, columns, tta) if own else
                 _on_other(path, saved, request, dataset, host, columns, tta))
+
+
+def restored(path: Path, by: Judge, learner: Learner, checkpoint: str) -> tuple[State, Judged]:
+    """The state of a checkpoint of the run in `path`, and what it says of the judge's examples."""
+    with processes.naming_the_lost():
+        with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
+            state, _ = kept.restore(by.shapes, checkpoint)
+        return state, by.found(learner, mesh.put(state.model, by.where(state.model)))
 
 
 def _side(path: Path, saved: Saved) -> int:

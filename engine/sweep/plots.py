@@ -2,7 +2,7 @@
 
 import math
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas
@@ -37,9 +37,21 @@ def _legend(drawn, panel) -> None:
     drawn.legend(handles, labels, ncols=across, loc="outside lower center", frameon=False)
 
 
-def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score) -> bytes:
-    """Loss and score by epoch, of the runs that speak for their setting: a median line and a band.
-    Of one setting both training and validation; of many the best ones' validation."""
+class ByEpoch(NamedTuple):
+    """Rows of the runs that speak for their setting, an epoch each, with its `place`; the `best`
+    settings' names; whether there are `many` of them, and `several` runs in one; the `band` that
+    holds a `share` of them."""
+
+    epochs: pandas.DataFrame
+    best: list[str]
+    many: bool
+    several: bool
+    band: str
+    share: float
+
+
+def by_epoch(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score) -> ByEpoch:
+    """What the curves are of."""
     runs, settings = ranking.ranked(runs, axes, score)
     speaking = runs[runs["value"].notna()]
     epochs = pandas.DataFrame([
@@ -47,10 +59,17 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
         for run, place in zip(speaking["run"], speaking["place"], strict=True)
         for epoch in histories.get(run, [])
     ], columns=[*dict.fromkeys(("epoch", "place", "loss", "val_loss", score.metric, score.name))])
-    most, many = int(settings["counted"].max()), len(settings) > 1
-    band, share = ("quartiles", 50) if most >= QUARTILES_FROM else ("range", 100)
-    best = [_label(ranking.in_words(axes, setting), 90)
+    most = int(settings["counted"].max())
+    band, share = ("quartiles", 0.5) if most >= QUARTILES_FROM else ("range", 1.0)
+    best = [ranking.in_words(axes, setting)
             for _, setting in settings[:COLOURED_SETTINGS].iterrows()]
+    return ByEpoch(epochs, best, len(settings) > 1, most > 1, band, share)
+
+
+def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score) -> bytes:
+    """Loss and score by epoch, of the runs that speak for their setting: a median line and a band.
+    Of one setting both training and validation; of many the best ones' validation."""
+    epochs, best, many, several, band, share = by_epoch(axes, runs, histories, score)
     drawn = figure(9, 3.3)
     import seaborn
 
@@ -60,25 +79,29 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
                  (f"val_{name}", epochs, "validation", VALIDATION)]
         if many:
             lines = [(f"val_{name}", epochs[epochs["place"] == at], label, f"C{at}")
-                     for at, label in enumerate(best)]
+                     for at, label in enumerate(_label(words, 90) for words in best)]
         for column, frame, label, colour in lines:
             if len(frame):
                 seaborn.lineplot(
                     frame, x="epoch", y=column, ax=panel, estimator="median", color=colour,
-                    errorbar=("pi", share), err_kws={"alpha": 0.2, "lw": 0}, marker="o", ms=3.5,
-                    mew=0, ls="--" if column == name else "-", label=label, legend=False,
+                    errorbar=("pi", 100 * share), err_kws={"alpha": 0.2, "lw": 0}, marker="o",
+                    ms=3.5, mew=0, ls="--" if column == name else "-", label=label, legend=False,
                 )
         panel.locator_params(axis="x", integer=True)
-        title = "validation " * many + name + f", median and {band}" * (most > 1)
+        title = "validation " * many + name + f", median and {band}" * several
         dress(panel, xlabel="epoch", ylabel="", title=plain(title))
     _legend(drawn, panel)
     return png(drawn)
 
 
+def sides(axes: Axes) -> list[tuple[str, list]]:
+    """Down and across: cells are wider than high, so the longer axis goes down."""
+    return sorted(axes.items(), key=lambda item: -len(item[1]))
+
+
 def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
     """Each cell's median score over two axes, the best outlined, a cross in those that failed."""
-    # Cells are wider than high, so the longer axis goes down.
-    (down, rising), (across, level) = sorted(axes.items(), key=lambda item: -len(item[1]))
+    (down, rising), (across, level) = sides(axes)
     _, cells = ranking.ranked(runs, axes, score)
     medians = cells.pivot(index=down, columns=across, values="median").loc[rising, level]
     corners = np.stack([cells[across].map(level.index), cells[down].map(rising.index)], axis=1)
@@ -150,18 +173,23 @@ def along(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
     return png(drawn)
 
 
+def plane(axes: Axes, runs: pandas.DataFrame) -> Axes:
+    """The two axes of a heat map, or one and the seeds, where it is mostly filled and not too long;
+    else {}."""
+    seeds = runs["seed"].unique().tolist()
+    found = axes | {"seed": seeds} if len(axes) == 1 and len(seeds) > 1 else axes
+    lengths = [len(values) for values in found.values()]
+    filled = len(runs[[*found]].drop_duplicates()) > 0.5 * math.prod(lengths)
+    return found if len(found) == 2 and max(lengths) <= GRID_SIDE and filled else {}
+
+
 def pictures(
     axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score
 ) -> dict[str, bytes]:
     """The PNGs that these axes call for, by file name."""
     drawn = {"curves.png": curves(axes, runs, histories, score)}
-    # A heat map of two axes, or one and the seeds, if it is mostly filled and not too long.
-    seeds = runs["seed"].unique().tolist()
-    plane = axes | {"seed": seeds} if len(axes) == 1 and len(seeds) > 1 else axes
-    sides = [len(values) for values in plane.values()]
-    filled = len(runs[[*plane]].drop_duplicates()) > 0.5 * math.prod(sides)
-    if len(plane) == 2 and max(sides) <= GRID_SIDE and filled:
-        drawn["heatmap.png"] = heatmap(plane, runs, score)
+    if over := plane(axes, runs):
+        drawn["heatmap.png"] = heatmap(over, runs, score)
     if axes:
         drawn["axis.png"] = along(axes, runs, score)
     return drawn

@@ -7,11 +7,14 @@ from typing import Any
 
 import pandas
 
-from engine.report import page
-from engine.store.files import replace
-from engine.sweep import ranking
-from engine.sweep.plots import Axes, Histories, pictures
+from engine.report import page, run
+from engine.report.run import Card, Picture
+from engine.store import files
+from engine.sweep import charts, plots, ranking
+from engine.sweep.plots import Axes, Histories
 from engine.sweep.ranking import Score
+
+STATUSES = "stopped", "dropped", "diverged", "refused"  # what else may become of a run than done
 
 CAPTIONS = {
     "curves.png": "By epoch", "heatmap.png": "Over the grid", "axis.png": "Along every axis",
@@ -29,15 +32,37 @@ def _table(found: pandas.DataFrame, axes: Axes) -> tuple[list[str], list[list[An
     ).values.tolist()
 
 
-def _cards(axes: Axes, runs: pandas.DataFrame, best: Any, score: Score) -> list[tuple[str, str]]:
-    statuses = {"done": 0, "diverged": 0, "dropped": 0} | runs["status"].value_counts().to_dict()
+def _cards(axes: Axes, runs: pandas.DataFrame, best: Any, first: Any, score: Score) -> list[Any]:
+    """The best setting and the best run, how many runs, and what became of those that were lost."""
     form = ".2%" if "accuracy" in score.name else ".4g"
-    first = ranking.ranked(runs, ["run"], score)[1].iloc[0]
+    statuses = runs["status"].value_counts().to_dict()
+    lost = [(status, str(statuses[status])) for status in STATUSES if status in statuses]
+    value = f"{best['mean']:{form}}" if best["counted"] else "–"
     return [
-        ("runs", str(len(runs))), *((status, str(n)) for status, n in statuses.items()),
-        (f"best setting: {ranking.in_words(axes, best)}", ranking.mean(best, form)),
+        (f"best setting: {ranking.in_words(axes, best)}", value),
         ("best run" + f": {first['run']}" * bool(first["counted"]), ranking.mean(first, form)),
+        ("runs", str(len(runs))), *lost,
     ]
+
+
+def member(folder: Path, title: str, row: dict[str, Any], axes: Axes,
+           history: list[dict[str, Any]], score: Score) -> bool:
+    """report.html of a run of the sweep, in its own folder; False where it left none."""
+    path = folder / str(row["run"])
+    try:
+        saved = files.parsed(files.read(path / "config.json"))
+    except FileNotFoundError:
+        return False
+    value = history[-1].get(score.name) if history else None
+    shown = run.Shown([Card(score.words, page.number(value))],
+                      tuple(dict.fromkeys(("loss", score.metric))))
+    took = sum(epoch["seconds"] for epoch in history)
+    text = run.render(
+        path, saved, history, shown, f"{len(history)}, the last, whose checkpoint is kept",
+        [("training", run.lasted(took))], f"at epoch {len(history)}, {row['status']}",
+        [("Swept", ranking.in_words(axes, row))], back=title)
+    files.replace(path / "report.html", text)
+    return True
 
 
 def write(
@@ -45,28 +70,35 @@ def write(
     histories: Histories, ensembles: list[dict[str, Any]], score: str = "val_accuracy",
     higher: bool = True,
 ) -> None:
-    """The pictures that the axes call for, and report.html, into `folder`. `rows` are those of
-    results.jsonl, `ensembles` of ensembles.json; `score` is the column that runs are ranked by,
-    `higher` whether more of it is better."""
+    """The pictures that the axes call for, each run's own report.html, and report.html, into
+    `folder`. `rows` are those of results.jsonl, `ensembles` of ensembles.json; `score` is the
+    column that runs are ranked by, `higher` whether more of it is better."""
     by, runs = Score(score, higher), pandas.DataFrame(rows)
-    settings = ranking.ranked(runs, axes, by)[1]
-    drawn = pictures(axes, runs, histories, by)
+    settings, order = ranking.ranked(runs, axes, by)[1], ranking.ranked(runs, ["run"], by)[1]
+    drawn, told = plots.pictures(axes, runs, histories, by), charts.drawn(axes, runs, histories, by)
     for name, png in drawn.items():
-        replace(folder / name, png)
+        files.replace(folder / name, png)
+    linked = {row["run"] for row in rows
+              if member(folder, title, row, axes, histories.get(row["run"], []), by)}
     means = [ranking.mean(setting) for _, setting in settings.iterrows()]
-    told = settings.assign(**{score: means, "runs": settings["runs"].map(len)})
+    spoken = settings.assign(**{score: means, "runs": settings["runs"].map(len)})
+    lost = [name for name in ("dropped", "diverged") if spoken[name].any()]
     asked = dict.fromkeys(("run", "status", "seed", "fold", *axes, "epochs", "val_loss", score,
                            f"best_{score}"))
     columns = [name for name in asked if name in runs and (name != "fold" or runs["fold"].any())]
-    quoted = [shlex.quote(str(folder / name)) for name in ("best.py", str(settings["runs"][0][0]))]
+    quoted = [shlex.quote(str(folder / name)) for name in ("best.py", str(order["run"][0]))]
     text = page.render(
-        "sweep.html", title=title, device=device, cards=_cards(axes, runs, settings.iloc[0], by),
-        pictures=[(text, drawn[name]) for name, text in CAPTIONS.items() if name in drawn],
+        "sweep.html", title=title, device=device, mean=ranking.mean(settings.iloc[0]),
         score=score, higher=higher,
-        settings=_table(told[[*axes, "runs", score, "best", "dropped", "diverged"]], axes),
+        cards=_cards(axes, runs, settings.iloc[0], order.iloc[0], by),
+        pictures=[Picture(name, CAPTIONS[name], drawn[name], told[name])
+                  for name in CAPTIONS if name in drawn],
+        settings=_table(spoken[[*axes, "runs", score, "best", *lost]].rename(
+            columns={"best": "best run"}), axes),
         ensembles=_table(pandas.DataFrame(ensembles, columns=[*ENSEMBLE]).rename(columns=ENSEMBLE),
                          {}),
-        runs=_table(runs[columns], axes), command=command,
+        runs=_table(runs.set_index("run", drop=False).loc[order["run"], columns], axes),
+        linked=linked, command=command,
         again=f"python launch.py --config {quoted[0]}\npython launch.py eval --run_dir {quoted[1]}",
     )
-    replace(folder / "report.html", text)
+    files.replace(folder / "report.html", text)

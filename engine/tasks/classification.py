@@ -207,20 +207,9 @@ class Classification(Task):
         return super().shown(scores, judged, names)._replace(note=note)
 
     def drawn(self, scores, judged, names):
-        from engine.report import pictures
+        from engine.report import answers as report
 
-        drawn = [("confusion.png", "Confusion matrix: rows true, columns predicted",
-                  pictures.confusion(np.array(scores["confusion"]), list(names)))]
-        if curve := scores.get("calibration"):
-            told = (f"Calibration: how often the likeliest class was right, by its probability; "
-                    f"expected error {scores['ece']:.4f}")
-            drawn.append(("calibration.png", told, pictures.calibration(curve)))
-        if pictures.are_pictures(judged.inputs(np.arange(1))):
-            told = ("Most confident mistakes: true class → predicted class, and the probability "
-                    "given to it")
-            wrong = answers.mistakes(judged, self.said(judged.predicted))
-            drawn.append(("mistakes.png", told, pictures.mistakes(*wrong, list(names))))
-        return drawn
+        return report.drawn(scores, judged, self.said(judged.predicted), list(names))
 
 
 def _mixed(targets: Array) -> bool:

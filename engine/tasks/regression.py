@@ -80,7 +80,9 @@ class Regression(Task):
         }
 
     def drawn(self, scores, judged, names):
-        from engine.report import pictures
+        from engine.report import answers, pictures
+        from engine.report.run import Picture
 
-        drawn = pictures.predicted(judged.targets, judged.predicted)
-        return [("predicted.png", "Predicted against true", drawn)]
+        both = judged.targets, judged.predicted
+        return [Picture("predicted.png", "Predicted against true", pictures.predicted(*both),
+                        answers.predicted(*both, names))]

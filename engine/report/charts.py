@@ -1,0 +1,239 @@
+"""Charts of a page: numbers placed on a canvas, which templates/charts.html writes as SVG in the
+page's own colours. R rows, C columns."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+WIDTH, HEIGHT = 380, 236  # of a panel, in the units of its text, which is 12 high
+LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 38  # its margins
+HOVERED = 200  # points of a line that tell their value
+DOTTED = 40  # above this, a line's points are not drawn
+COLOURS = 6  # that can be told apart
+
+# Of so many classes at most: a cell's side, and its text's height, 0 for none.
+SIDES = ((3, 64, 14), (12, 40, 12), (20, 30, 11), (30, 22, 0), (200, 13, 0))
+
+
+class Line(NamedTuple):
+    """A curve of [(x, y)], or its band of [(x, low, high)] besides; None and NaN are left out.
+    `style` is a class of the page's: accent, soft, or c0 to c5."""
+
+    name: str
+    style: str
+    points: Sequence[tuple[float, Any]]
+    band: Sequence[tuple[float, float, float]] = ()
+
+
+class Dot(NamedTuple):
+    """A mark at (x, y) of radius `size`, and what it says where a pointer rests on it."""
+
+    x: float
+    y: float
+    said: str
+    size: float = 3.5
+    style: str = "accent"
+
+
+class Panel(NamedTuple):
+    """What is drawn in one canvas, placed: ticks are (place, text); `lines` (style, path, dots),
+    `bands` (style, path), `cells` (x, y, width, height, opacity, said); `straight` is a path."""
+
+    title: str
+    across: str
+    xticks: list[tuple[float, str]]
+    yticks: list[tuple[float, str]]
+    lines: list[tuple[str, str, list[Dot]]]
+    bands: list[tuple[str, str]]
+    dots: list[Dot]
+    cells: list[tuple[float, float, float, float, float, str]]
+    straight: str
+
+
+class Panels(NamedTuple):
+    """Panels beside each other, and what their colours mean: (style, name)."""
+
+    panels: list[Panel]
+    legend: list[tuple[str, str]]
+    kind: str = "panels"
+
+
+class Matrix(NamedTuple):
+    """Cells (x, y, opacity, text, said), each `wide` and `side` high; `rows` and `columns` are
+    (place, name, whole name); `best` is the outlined cell's (x, y), `pairs` are a table's rows."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+    wide: int
+    side: int
+    text: int
+    rows: list[tuple[float, str, str]]
+    columns: list[tuple[float, str, str]]
+    cells: list[tuple[float, float, float, str, str]]
+    down: str
+    across: str
+    note: str = ""
+    best: tuple[float, float] | None = None
+    pairs: list[list[Any]] = []
+    kind: str = "matrix"
+
+
+class Bars(NamedTuple):
+    """Rows (name, share of the longest, text)."""
+
+    rows: list[tuple[str, float, str]]
+    kind: str = "bars"
+
+
+class _Axis(NamedTuple):
+    """From values to places, `low` at `start` and `high` at `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool
+
+    def at(self, value: float) -> float:
+        low, high, value = (math.log10(v) if self.log else v
+                            for v in (self.low, self.high, value))
+        return round(self.start + (value - low) / (high - low) * (self.end - self.start), 1)
+
+    def ticks(self, most: int, whole: bool) -> list[tuple[float, str]]:
+        from matplotlib.ticker import LogLocator, MaxNLocator
+
+        locator = LogLocator(numticks=most) if self.log else \
+            MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10])
+        found = (float(v) for v in locator.tick_values(self.low, self.high))
+        return [(self.at(v), f"{v:.6g}") for v in found
+                if self.low <= v <= self.high and not (whole and v % 1)]
+
+
+def _axis(values: Iterable[float], start: float, end: float, margin: float = 0.06,
+          log: bool = False) -> _Axis:
+    """One that all of the values are on; of equal ones they are in the middle."""
+    found = [v for v in values if v is not None and math.isfinite(v)] or [0.0, 1.0]
+    low, high = min(found), max(found)
+    if log:
+        spare = (high / low) ** margin if high > low else 2.0
+        return _Axis(low / spare, high * spare, start, end, True)
+    spare = margin * (high - low) if high > low else abs(low) / 2 or 0.5
+    return _Axis(low - spare, high + spare, start, end, False)
+
+
+def _path(points: Iterable[tuple[float, float]]) -> str:
+    """Of places, as SVG has it."""
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
+
+
+def _apart(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Those of them that don't run into one that is kept."""
+    kept: list[tuple[float, str]] = []
+    for place, text in sorted(ticks):
+        if not kept or place - kept[-1][0] > 3.6 * (len(text) + len(kept[-1][1])) + 8:
+            kept.append((place, text))
+    return kept
+
+
+def _finite(points: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    return [point for point in points if all(v is not None and math.isfinite(v) for v in point)]
+
+
+def panel(
+    title: str, lines: Sequence[Line] = (), across: str = "", dots: Sequence[Dot] = (),
+    whole: bool = False, named: Sequence[tuple[float, str]] = (), log: bool = False,
+    square: bool = False,
+) -> Panel:
+    """A canvas of lines, dots or both. `whole` has ticks at whole numbers, `named` at those places,
+    (x, text); `log` is the horizontal axis; `square` gives both the same ends, with their diagonal.
+    """
+    points = [(line, _finite(line.points), _finite(line.band)) for line in lines]
+    xs = [p[0] for _, some, _ in points for p in some] + [dot.x for dot in dots]
+    ys = [v for _, some, band in points for p in (*some, *band) for v in p[1:]]
+    ys += [dot.y for dot in dots]
+    if square:
+        xs = ys = xs + ys
+    x = _axis(xs, LEFT, WIDTH - RIGHT, 0.03, log)
+    y = _axis(ys, HEIGHT - BOTTOM, TOP, 0.03 if square else 0.08)
+    drawn, bands = [], []
+    for line, some, band in points:
+        if band:
+            there = [(x.at(v), y.at(low), y.at(high)) for v, low, high in band]
+            edge = [(at, low) for at, low, _ in there] + [(at, high) for at, _, high in there[::-1]]
+            bands.append((line.style, _path(edge) + "Z"))
+        if some:
+            step = math.ceil(len(some) / HOVERED)
+            size = 2.6 if len(some) <= DOTTED else 0.0
+            marks = [Dot(x.at(at), y.at(value), f"{line.name}, {across} {at:g}: {value:.4g}", size)
+                     for at, value in some[::step]]
+            drawn.append((line.style, _path((x.at(at), y.at(v)) for at, v in some), marks))
+    placed = [dot._replace(x=x.at(dot.x), y=y.at(dot.y)) for dot in dots]
+    straight = _path((x.at(v), y.at(v)) for v in (x.low, x.high)) if square else ""
+    ticks = _apart([(x.at(at), text) for at, text in named]) or x.ticks(5, whole)
+    return Panel(title, across, ticks, y.ticks(5, False), drawn, bands, placed, [], straight)
+
+
+def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Panels:
+    """By epoch, a panel for each of `names`: `name` of training, `val_name` of validation. A row
+    may lack either."""
+    epochs, panels = [row["epoch"] for row in history], []
+    for name in names:
+        both = (("training", "soft", name), ("validation", "accent", f"val_{name}"))
+        lines = [Line(told, style, list(zip(epochs, [row.get(key) for row in history],
+                                            strict=True)))
+                 for told, style, key in both if any(row.get(key) is not None for row in history)]
+        if lines:
+            panels.append(panel(name.replace("_", " "), lines, "epoch", whole=True))
+    return Panels(panels, [("soft", "training"), ("accent", "validation")])
+
+
+def middle(name: str, length: int = 20) -> str:
+    """A long name without its middle: both ends tell names apart."""
+    if len(name) <= length:
+        return name
+    return f"{name[: length // 2]}…{name[len(name) - (length - 1) // 2 :]}"
+
+
+def _room(names: Iterable[str], text: int) -> int:
+    """Units that the longest of the names takes."""
+    from rich.cells import cell_len
+
+    return math.ceil(max(map(cell_len, names), default=0) * text * 0.6) + 12
+
+
+def matrix(
+    opacity: np.ndarray, texts: Callable[[int, int], str], said: Callable[[int, int], str],
+    rows: Sequence[str], columns: Sequence[str], down: str, across: str, wide: int = 0,
+    best: tuple[int, int] | None = None, **more: Any,
+) -> Matrix:
+    """A map of cells [R, C], of which those of opacity 0 are empty; `texts` and `said` are of a row
+    and a column, `best` is one to outline."""
+    side, text = next((side, text) for most, side, text in SIDES
+                      if max(len(rows), len(columns)) <= most)
+    wide, height = wide or side, min(text or 10, side)
+    shown_rows, shown_columns = ([middle(name) for name in names] for names in (rows, columns))
+    left = max(_room(shown_rows, height), _room([f"{down} ↓"], 12))
+    top = _room(shown_columns, height) + 18
+    cells: list[tuple[float, float, float, str, str]] = [
+        (left + c * wide, top + r * side, round(float(opacity[r, c]), 2),
+         texts(r, c) if text else "", said(r, c))
+        for r, c in np.argwhere(opacity > 0).tolist()]
+    return Matrix(
+        left + wide * len(columns) + 8, top + side * len(rows) + 8, left, top, wide, side, height,
+        [(top + (r + 0.5) * side, *both) for r, both in enumerate(zip(shown_rows, rows,
+                                                                      strict=True))],
+        [(left + (c + 0.5) * wide, *both) for c, both in enumerate(zip(shown_columns, columns,
+                                                                       strict=True))],
+        cells, down, across, best=best and (left + best[1] * wide, top + best[0] * side), **more)
+
+
+def bars(values: dict[str, float], deviations: Sequence[float]) -> Bars:
+    """Horizontal bars by name, each with its deviation where it has one; none below 0."""
+    longest = max((abs(v) for v in values.values()), default=0) or 1.0
+    return Bars([(name, round(100 * max(0.0, value) / longest, 1),
+                  f"{value:.4g}" + (f" ± {spread:.2g}" if spread else ""))
+                 for (name, value), spread in zip(values.items(), deviations, strict=True)])

@@ -1,0 +1,45 @@
+"""A run's configuration, from its config.json: what differs from the defaults, and the command that
+asks for it again."""
+
+import dataclasses
+import shlex
+from typing import Any
+
+from engine.config import Config, Hyper
+from engine.learners import trees
+from engine.parts.reading import CLASSIFICATION
+
+Saved = dict[str, Any]
+
+
+def defaults(saved: Saved) -> dict[str, Any]:
+    """Those of Config and of the run's values, by name; its task as it has settled."""
+    found = {f.name: f.default for f in dataclasses.fields(Config)} | {"task": CLASSIFICATION}
+    kind = trees.values_of(saved["config"].get("model")) or Hyper
+    return found | kind()._asdict()
+
+
+def asked(saved: Saved) -> dict[str, Any]:
+    """What shapes the run, by name: its Config and its values, without what is the host's."""
+    fields = {f.name for f in dataclasses.fields(Config)}
+    config = {name: value for name, value in saved["config"].items() if name in fields}
+    return config | saved.get("hyper", {})
+
+
+def differing(saved: Saved) -> list[tuple[str, Any, Any]]:
+    """Of what differs from its default: name, value, default."""
+    plain = defaults(saved)
+    return [(name, value, plain.get(name)) for name, value in asked(saved).items()
+            if value != plain.get(name)]
+
+
+def is_typed(saved: Saved) -> bool:
+    """Whether flags say all of it: nothing of it was an object in Python."""
+    texts = (str(saved["config"].get(name)) for name in ("model", "task", "optimizer", "augment"))
+    return saved["config"]["dataset"] != "arrays" and not any(t.startswith("<") for t in texts)
+
+
+def command(saved: Saved) -> str:
+    """The run as it would be typed."""
+    words = [f"--{name}={value}" for name, value, _ in differing(saved) if value is not None]
+    return "python launch.py " + shlex.join(words)

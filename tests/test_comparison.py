@@ -1,0 +1,164 @@
+"""Runs compared: differences, their intervals and McNemar's test against independent answers."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from engine.command import comparison as command
+from engine.command import flags
+from engine.config import Config, Hyper
+from engine.errors import RequestError
+from engine.place import Place
+from engine.report import comparison
+from engine.report.comparison import Compared, difference
+from engine.request import Request
+from engine.store import record
+from engine.task import Judged
+from engine.tasks.classification import Classification
+from engine.tasks.multilabel import Multilabel
+from engine.tasks.regression import Regression
+
+EXAMPLES = "fingerprint", "test"
+
+
+def compared(name: str, task, predicted, targets, examples=EXAMPLES, **settings) -> Compared:
+    """A run that says so of its examples."""
+    judged = Judged(None, np.asarray(predicted), np.asarray(targets), np.asarray)
+    score = {"accuracy": 0.5, "mse": 0.5, "f1_micro": 0.5}
+    saved = {"config": {"dataset": "digits", "epochs": 1} | settings, "hyper": {}}
+    history = [{"epoch": 1, "val_loss": 1.0, "val_accuracy": 0.5}]
+    return Compared(name, saved, history, score, task, examples, judged)
+
+
+def said(right, classes: int = 2) -> np.ndarray:
+    """Probabilities that are of class 0 where `right`."""
+    return np.eye(classes)[np.where(right, 0, 1)]
+
+
+def classified(count: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    a = rng.random(count) < 0.8
+    return a, np.where(rng.random(count) < 0.7, a, rng.random(count) < 0.6)
+
+
+def test_mcnemars_test_is_that_of_the_binomial_distribution():
+    a, b = classified()
+    targets = np.zeros(len(a), int)
+    runs = [compared(name, Classification(), said(right), targets)
+            for name, right in (("a", a), ("b", b))]
+    found = difference(*runs)
+    alone = int((a & ~b).sum()), int((b & ~a).sum())
+    more, total = max(alone), sum(alone)
+    chance = 2 * sum(math.comb(total, k) for k in range(more, total + 1)) / 2**total
+    assert found.alone == alone and found.probability == pytest.approx(min(1.0, chance))
+    assert found.value == pytest.approx(a.mean() - b.mean())
+    reference = stats.bootstrap((np.float64(a) - b,), np.mean, method="percentile", rng=1)
+    np.testing.assert_allclose(found.interval, reference.confidence_interval, atol=0.012)
+    back = difference(*runs[::-1])
+    assert back.alone == alone[::-1] and back.value == -found.value
+
+
+def test_a_run_is_not_told_apart_from_itself():
+    right, _ = classified()
+    run = compared("a", Classification(), said(right), np.zeros(len(right), int))
+    found = difference(run, run._replace(name="b"))
+    assert (found.value, found.interval, found.probability) == (0, [0, 0], 1)
+    assert not found.is_there and "not told apart from b" in comparison.verdict([found])
+
+
+def test_errors_and_labels_have_differences_of_their_own_scores():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(90, 2))
+    near, far = targets + 0.1, targets + rng.normal(size=(90, 2))
+    found = difference(compared("near", Regression(), near, targets),
+                       compared("far", Regression(), far, targets))
+    assert found.value == pytest.approx(0.01 - np.square(far - targets).mean(), rel=1e-5)
+    assert found.is_there and found.alone is None and found.interval[1] < 0
+    there = (rng.random((90, 3)) < 0.4).astype(np.float32)
+    first, other = np.abs(there - 0.2), rng.random((90, 3))
+    found = difference(compared("a", Multilabel(), first, there),
+                       compared("b", Multilabel(), other, there))
+    assert found.value == pytest.approx(1 - f1_score(there, other >= 0.5, average="micro"))
+
+
+@pytest.mark.parametrize("examples, targets", [
+    (("another", "test"), [0, 0]), (("fingerprint", "validation"), [0, 0]), (EXAMPLES, [0, 1]),
+])
+def test_other_examples_are_not_compared(examples, targets):
+    runs = [compared("a", Classification(), said([1, 0]), [0, 0]),
+            compared("b", Classification(), said([1, 0]), targets, examples)]
+    assert "judged on other examples" in difference(*runs).why
+    assert "judged on other examples" in comparison.verdict([difference(*runs)])
+
+
+def test_the_page_has_what_differs_and_no_more(tmp_path):
+    right, other = classified()
+    evil = "<script>alert(1)</script>"
+    targets = np.zeros(len(right), int)
+    a, b, c = (compared(name, Classification(), said(own), targets, examples, optimizer=optimizer)
+               for name, own, examples, optimizer in (
+                   ("a", right, EXAMPLES, "sgd"), (evil, other, EXAMPLES, "adam"),
+                   ("c", other, ("of another set", "test"), "adam")))
+    comparison.write(tmp_path / "page.html", [a, b, c], [difference(a, b), difference(a, c)])
+    text = (tmp_path / "page.html").read_text()
+    assert "<script" not in text and "alert(1)&lt;/script" in text
+    assert "<td>optimizer</td><td>sgd</td><td>adam</td>" in text and "<td>epochs</td>" not in text
+    assert "c: no test, since a and c were judged on other examples" in text
+    assert text.count("<figure") == 2 and "http:" not in text
+
+
+def folder(path, **fields):
+    """A run's folder, as far as it is read before anything is computed."""
+    path.mkdir()
+    saved = record.to_json(Request(Config(**fields), Hyper(), Place()))
+    (path / "config.json").write_text(json.dumps(saved))
+    return str(path)
+
+
+def test_what_cant_be_compared_is_refused_before_anything_is_computed(tmp_path):
+    a = folder(tmp_path / "a", task="classification")
+    b = folder(tmp_path / "b", task="regression")
+    (tmp_path / "swept").mkdir()
+    (tmp_path / "swept/sweep.json").write_text("{}")
+    for words, message in [
+        ([], "two folders or more"), ([a], "two folders or more"), ([a, f"{a}/"], "two folders"),
+        ([a, str(tmp_path)], "no run in"), ([a, b], "only runs of one task"),
+        ([a, str(tmp_path / "swept")], "is a sweep's folder"),
+    ]:
+        with pytest.raises(RequestError, match=message):
+            command.tell(Place(), words, str(tmp_path / "page.html"))
+    for file in ("page.csv", str(tmp_path / "nowhere/page.html")):
+        with pytest.raises(RequestError, match="in a folder that is there"):
+            command.tell(Place(), [a, b], file)
+    assert not list(tmp_path.glob("*.html"))
+
+
+@pytest.mark.parametrize("word", ["--epochs=3", "--run_dir=x", "--learning_rate=0.1"])
+def test_a_flag_that_shapes_a_run_is_refused(word):
+    with pytest.raises(RequestError, match="no effect with report"):
+        flags.parse(["report", "a", "b", word])
+    asked = flags.parse(["report", "a", "b", "--output=x.html", "--device=cpu"])
+    assert (asked.name, asked.inputs, asked.output) == ("report", ["a", "b"], "x.html")
+
+
+@pytest.mark.slow
+def test_two_runs_are_judged_again_and_compared(here, launch):
+    from engine.run import fit
+
+    for name, rate in (("a", 1e-3), ("b", 1e-5)):
+        fit(Config(dataset="digits", model="linear", epochs=1), Hyper(learning_rate=rate),
+            Place(run_dir=name, device="cpu"), quiet=True)
+    done = launch("report", "a", "b", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    scores = [json.loads((here / name / "metrics.json").read_text()) for name in "ab"]
+    head, first, second, verdict, told = done.stdout.splitlines()
+    assert first.split()[:2] == ["a", f"{scores[0]['accuracy']:.4f}"]
+    assert second.split()[:3] == ["b", f"{scores[1]['accuracy']:.4f}",
+                                  f"{scores[1]['accuracy'] - scores[0]['accuracy']:.4f}"]
+    assert "a: better than b by" in verdict and max(map(len, (head, first, second))) <= 80
+    text = (here / "comparison.html").read_text()
+    assert "McNemar" in text and "<td>learning_rate</td>" in text and told.endswith(".html")

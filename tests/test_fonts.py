@@ -1,0 +1,52 @@
+"""Names of any script in the PNG files: a font that has them, or a number; never a warning."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from engine.report import fonts, pictures
+
+NAMES = ["cat", "猫", "قطة", "😀", "\U000f0000"]  # the last one is no character of any font
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """What was found on another machine is no answer for this one."""
+    fonts.family.cache_clear()
+    yield
+    fonts.family.cache_clear()
+
+
+@pytest.fixture
+def without_fonts(monkeypatch):
+    """A machine with matplotlib's own font alone."""
+    own = fonts._faces()[:1]
+    monkeypatch.setattr(fonts, "_faces", lambda: own)
+
+
+def test_a_name_that_no_font_has_is_its_number(without_fonts):
+    assert fonts.named(["cat", "猫", "кот"]) == ["cat", "2", "кот"]
+    assert fonts.numbered(["cat", "猫", "кот"]) == [[2, "猫"]]
+
+
+def test_a_font_that_has_the_characters_is_found(monkeypatch):
+    monkeypatch.setattr(fonts, "_faces", lambda: [("Own", "own"), ("Kanji", "kanji")])
+    monkeypatch.setattr(fonts, "_has", lambda file, c: c.isascii() or file == "kanji" and c == "猫")
+    assert (fonts.family("a"), fonts.family("猫"), fonts.family("犬")) == ("Own", "Kanji", "")
+    drawn = pictures.figure(2, 1)
+    kanji, lone = drawn.text(0, 0, "a 猫"), drawn.text(0, 0, "犬")
+    fonts.drawn_with(drawn)
+    assert "Kanji" in kanji.get_fontfamily() and kanji.get_text() == "a 猫"
+    assert lone.get_text() == "?"
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_drawing_any_script_warns_of_nothing(monkeypatch, here, request):
+    if not here:
+        request.getfixturevalue("without_fonts")
+    monkeypatch.setattr(pictures, "DPI", 30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pictures.confusion(np.eye(len(NAMES), dtype=int), NAMES)
+        pictures.bars(dict.fromkeys(NAMES, 1.0), [0.0] * len(NAMES))
