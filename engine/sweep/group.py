@@ -157,7 +157,7 @@ def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, f
 class Programs(NamedTuple):
     """Of so many `members`, repeats among them: the runs after so many more updates, with batch
     statistics of their averages, the sums of their evaluation; bytes that the largest needs,
-    seconds that all were compiled in."""
+    seconds that all were compiled in; how many runs are trained `at_once`."""
 
     members: int
     advance: Callable[[Population, int], Population]
@@ -165,6 +165,7 @@ class Programs(NamedTuple):
     evaluate: Callable[[Population], Any]
     need: int
     seconds: float
+    at_once: int
 
 
 def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Programs:
@@ -205,7 +206,7 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
     return Programs(
         len(runs.members.seed), advance, restate, evaluated,
         max(memory.extra(memory.plan(p.compiled)) for p in found),
-        sum(p.seconds for p in found),
+        sum(p.seconds for p in found), layout.block * size(layout.mesh),
     )
 
 
