@@ -28,12 +28,12 @@ class Halving(BasePruner):
         epoch = trial.last_step
         if epoch not in self._rungs:
             return False
-        higher = study.direction == StudyDirection.MAXIMIZE
-        come = [t.intermediate_values[epoch] for t in study.get_trials(deepcopy=False)
-                if epoch in t.intermediate_values and t.state != TrialState.FAIL]
-        ranked, own = sorted(come, reverse=higher), trial.intermediate_values[epoch]
-        last = ranked[math.ceil(len(ranked) / self._halving) - 1]
-        return own < last if higher else own > last
+        sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+        ranked = sorted((sign * t.intermediate_values[epoch], t.number)
+                        for t in study.get_trials(deepcopy=False)
+                        if epoch in t.intermediate_values and t.state != TrialState.FAIL)
+        own = sign * trial.intermediate_values[epoch], trial.number
+        return own > ranked[math.ceil(len(ranked) / self._halving) - 1]
 
 
 def pruner(halving: int, median: bool, epochs: int) -> BasePruner:

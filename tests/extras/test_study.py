@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ONE_DEVICE, ROOT, Tiny, random_split
+from conftest import ROOT, Tiny, random_split
 
 optuna = pytest.importorskip("optuna")
 
 from optuna.trial import TrialState  # noqa: E402
 
+import launch  # noqa: E402
 from engine.config import Config, Hyper  # noqa: E402
 from engine.errors import RequestError, RunError  # noqa: E402
 from engine.place import Place  # noqa: E402
@@ -155,6 +156,11 @@ def test_a_password_is_never_told():
     assert "s3cret" not in str(told.value) and "Optuna can't open it" in str(told.value)
 
 
+def loaded(journal: Path) -> optuna.Study:
+    kept = optuna.storages.journal.JournalFileBackend(str(journal))
+    return optuna.load_study(study_name="flaxmill", storage=optuna.storages.JournalStorage(kept))
+
+
 @pytest.fixture
 def unreported(monkeypatch):
     monkeypatch.setattr(results.sweep_report, "write", lambda *_: None)
@@ -193,8 +199,7 @@ def test_a_study_finds_what_a_sweep_does_program_by_program(tmp_path, unreported
 def test_halving_stops_settings_and_tells_what_they_had(tmp_path, unreported):
     found = worked(tmp_path, "learning_rate=1e-5,1e-6,1e-2,1e-7", halving=2)
     assert [(row["status"], row["epochs"]) for row in found][:2] == [("done", 4), ("dropped", 1)]
-    kept = optuna.load_study(study_name="flaxmill", storage=optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal"))))
+    kept = loaded(tmp_path / "journal")
     assert [t.state for t in kept.trials][:2] == [TrialState.COMPLETE, TrialState.PRUNED]
     assert kept.trials[1].value == pytest.approx(found[1]["val_accuracy"])
     assert kept.best_trial.params == {"learning_rate": 1e-2}
@@ -241,15 +246,19 @@ def test_what_cannot_be_is_refused(tmp_path, unreported):
                            SETS), Search(**base))
 
 
-SWEEP = ("sweep", "--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device",
-         "cpu", "--model", f"{ROOT}/tests/faults/small.py:Small", "--epochs", "2", "--sweep",
-         "learning_rate=1e-3,1e-2,1e30,3e-3,2e-2,3e-2,4e-3,5e-3")
+PROCESS = """
+import sys; sys.path[:0] = ['tests', 'tests/extras', '.']
+import test_study as t
+t.results.sweep_report.write = lambda *_: None
+t.worker.run(*t.asked(*sys.argv[1:]))
+"""
 
 
-def started(*words: object) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "launch.py"), *map(str, (*SWEEP, *words))]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env=os.environ | ONE_DEVICE)
+def asked(study: str, run_dir: str) -> tuple[Request, Search]:
+    rates = "learning_rate=1e-3,1e-2,1e30,3e-3,2e-2,3e-2,4e-3,5e-3"
+    place = Place(device="cpu", run_dir=run_dir, heartbeat_seconds=3)
+    return (Request(dataclasses.replace(CONFIG, epochs=2), Hyper(), place, SETS),
+            Search((rates,), study=study))
 
 
 def scores(path: Path) -> dict[float, tuple]:
@@ -261,30 +270,44 @@ def scores(path: Path) -> dict[float, tuple]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> dict[float, tuple]:
     path = tmp_path_factory.mktemp("alone") / "sweep"
-    process = started("--run_dir", path)
-    assert not process.wait(300), process.stdout.read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results.sweep_report, "write", lambda *_: None)
+        sweep.run(*asked("", str(path)))
     return scores(path)
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_of_which_one_is_killed_find_what_one_alone_does(count, tmp_path, alone):
-    path = tmp_path / "journal.runs"
-    processes = [started("--study", tmp_path / "journal", "--heartbeat_seconds", 3)
-                 for _ in range(count)]
-    killed, deadline = None, time.monotonic() + 300
-    while killed is None:  # the first that has settings, before it can have trained them
-        assert time.monotonic() < deadline and any(p.poll() is None for p in processes)
-        found = {int(one.name.rpartition("-")[2]) for one in path.glob("processes/*")}
-        killed = next((p for p in processes if p.pid in found), None)
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    for process in processes:
-        told = process.communicate(timeout=300)[0]
-        assert process.returncode == (-9 if process is killed else 0), told
+    journal, path = tmp_path / "journal", tmp_path / "runs"
+    command = [sys.executable, "-c", PROCESS, str(journal), str(path)]
+    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                                  stderr=subprocess.STDOUT) for _ in range(count)]
+    try:
+        killed, deadline = None, time.monotonic() + 300
+        while killed is None:  # the first that has settings, before it can have trained them
+            assert time.monotonic() < deadline and any(p.poll() is None for p in processes)
+            found = {int(one.name.rpartition("-")[2]) for one in path.glob("processes/*")}
+            killed = next((p for p in processes if p.pid in found), None)
+            time.sleep(0.01)
+        killed.send_signal(signal.SIGKILL)
+        for process in processes:
+            told = process.communicate(timeout=300)[0]
+            assert process.returncode == (-9 if process is killed else 0), told
+    finally:
+        for process in processes:
+            process.kill()
     assert scores(path) == alone
-    kept = optuna.load_study(study_name="flaxmill", storage=optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal"))))
-    finished = [t.params["learning_rate"] for t in kept.trials
+    trials = loaded(journal).trials
+    finished = [t.params["learning_rate"] for t in trials
                 if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     assert sorted(finished) == sorted(alone)  # each once
-    assert 1 <= sum(t.state == TrialState.FAIL for t in kept.trials) <= 2  # what the killed one had
+    assert 1 <= sum(t.state == TrialState.FAIL for t in trials) <= 2  # what the killed one had
+
+
+def test_the_command_line_asks_for_a_study(tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(worker, "run", lambda *given: called.append(given))
+    words = "sweep --dataset iris --sweep learning_rate=1,2 --study j --median"
+    assert launch.main(words.split()) == 0
+    (request, search), = called
+    assert request.config.dataset == "iris" and (search.study, search.median) == ("j", True)
