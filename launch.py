@@ -54,6 +54,10 @@ def _carry_out(command: "flags.Command") -> int:
         from engine.plan import plan
 
         plan.run(request, *planned)
+    elif command.name == "sweep" and command.search.study:
+        from engine.study import worker
+
+        worker.run(request, command.search)
     elif command.name == "sweep":
         from engine.sweep import sweep
 

@@ -184,7 +184,7 @@ MUTANTS = (
     Mutant("store/files", "flags | os.O_NOFOLLOW", "flags", "test_folder.py"),
     Mutant("store/files", "| os.O_NONBLOCK", "", "test_folder.py"),
     Mutant("store/files", "MOST_BYTES + 1)", "MOST_BYTES)", "test_folder.py"),
-    Mutant("store/folder", "    _refuse_links(path)\n", "", "test_folder.py"),
+    Mutant("store/folder", "    refuse_links(path)\n", "", "test_folder.py"),
     Mutant("store/record", "(*GONE, *ADDRESS)", "GONE", "test_folder.py"),
     Mutant("store/record", "if before.get(name) != found:", "if False:", "test_doors.py"),
     # Trees

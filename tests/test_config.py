@@ -22,7 +22,7 @@ from engine.parts.splits import held_out
 from engine.place import Place
 from engine.request import Request
 from engine.store import folder, record
-from engine.sweep.space import SEARCH_HELP, Search
+from engine.sweep.search import SEARCH_HELP, Search
 
 
 def test_epochs_become_steps_and_the_last_batch_counts():

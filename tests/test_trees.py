@@ -205,8 +205,8 @@ def test_each_run_of_a_sweep_is_the_run_alone_and_a_lost_one_comes_again(here):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--halving", "2"], "--halving compares runs in one compiled program"),
-    (["--pbt"], "--pbt compares runs in one compiled program"),
+    (["--halving", "2"], "--halving is of runs in one compiled program"),
+    (["--pbt"], "--pbt is of runs in one compiled program"),
 ])
 def test_a_sweep_of_trees_compares_no_runs_within_a_program(words, said):
     asked = flags.parse(["sweep", "--dataset", "iris", "--model", "xgboost", "--sweep",

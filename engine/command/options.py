@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from engine.sweep.space import SEARCH_HELP, Search
+from engine.sweep.search import SEARCH_HELP, Search
 
 COMMANDS = {
     "train": "train, evaluate and report (the default)",

@@ -1,5 +1,6 @@
 """This process: its job, its device, its console; settled before anything is computed."""
 
+import contextlib
 from typing import NamedTuple
 
 import jax
@@ -31,9 +32,12 @@ class Host(NamedTuple):
         return mesh.spread(jax.devices(self.device.platform), fsdp)
 
 
-def begin(place: Place, stderr: bool = False, quiet: bool = False) -> Host:
-    """Join the job, choose the device, make the compile cache ready."""
-    with processes.joining(place) as joined:
+def begin(
+    place: Place, stderr: bool = False, quiet: bool = False, apart: bool = False
+) -> Host:
+    """Join the job, unless this process goes `apart`; choose the device, make the compile cache
+    ready."""
+    with contextlib.nullcontext("") if apart else processes.joining(place) as joined:
         choice = choose.choose(place.device)
         console = plain_console(stderr, quiet or not processes.first_process())
         silence = processes.agreed(np.array([place.heartbeat_seconds]), np.max).item()

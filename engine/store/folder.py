@@ -70,7 +70,7 @@ def create(request: Request, kind: str = "") -> Path:
     return path
 
 
-def _refuse_links(path: Path) -> None:
+def refuse_links(path: Path) -> None:
     """Raise RequestError for a link anywhere in the folder, which may come from elsewhere: what is
     written or removed by way of it would be another's."""
     for above, folders, names in os.walk(path):
@@ -87,7 +87,7 @@ def alone(path: Path) -> Iterator[None]:
     The lock goes with its process, however that ends.
     """
     _make(path)
-    _refuse_links(path)
+    refuse_links(path)
     try:
         lock = files.opened(path / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:

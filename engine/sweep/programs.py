@@ -22,7 +22,7 @@ from engine.sweep.population import Layout, Population
 class Programs(NamedTuple):
     """Of so many `members`, repeats among them: the runs after so many more updates, with batch
     statistics of their averages, the sums of their evaluation; bytes that the largest needs,
-    seconds that all were compiled in."""
+    seconds that all were compiled in; how many runs are trained `at_once`."""
 
     members: int
     advance: Callable[[Population, int], Population]
@@ -30,6 +30,7 @@ class Programs(NamedTuple):
     evaluate: Callable[[Population], Any]
     need: int
     seconds: float
+    at_once: int
 
 
 def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Programs:
@@ -70,7 +71,7 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
     return Programs(
         len(runs.members.seed), advance, restate, evaluated,
         max(memory.extra(memory.plan(p.compiled)) for p in found),
-        sum(p.seconds for p in found),
+        sum(p.seconds for p in found), layout.block * size(layout.mesh),
     )
 
 
@@ -86,7 +87,7 @@ def compile_programs(group: Group, runs: Population, fed: Feed) -> Programs:
     RequestError where none does."""
     if not group.ready.learner.traced:
         return Programs(1, partial(hosted.advance, group.ready), lambda runs: runs,
-                        partial(hosted.evaluate, group.ready), 0, 0.0)
+                        partial(hosted.evaluate, group.ready), 0, 0.0, 1)
     device, count, devices = group.ready.device, len(runs.members.seed), size(group.mesh)
     each, reason = count // devices, "the largest block whose memory fits"
     blocks = [-(-each // 2**n) for n in range((each - 1).bit_length() + 1)]

@@ -29,9 +29,9 @@ from engine.store import files, folder
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
 from engine.sweep.events import Events
+from engine.sweep.plots import Histories
 from engine.sweep.population import select
 from engine.sweep.space import Search, Study, Trial
-from engine.task import Task
 
 
 class Standing(NamedTuple):
@@ -44,9 +44,11 @@ class Standing(NamedTuple):
     variables: Any
 
 
-def _row(
-    trial: Trial, history: list[dict[str, Any]], status: str, task: Task, score: str
+def row(
+    trial: Trial, history: list[dict[str, Any]], status: str, ready: Setup
 ) -> dict[str, Any]:
+    """A run's row of results.jsonl."""
+    task, score = ready.task, ready.score
     names = dict.fromkeys(("loss", task.score, "val_loss", f"val_{task.score}", score))
     best = max if task.higher else min
     last = history[-1] if history else {}
@@ -167,11 +169,7 @@ def disagreement(predicted_RxN: np.ndarray) -> float:
 
 
 def write(study: Study, standings: list[Standing], ready: Setup, console: Console) -> None:
-    """results.jsonl and .csv, best.py, ensembles.json, the plots and report.html; prints the best.
-
-    Raises RunError where every run diverged.
-    """
-    task, config = ready.task, study.request.config
+    """What `tell` writes, of the runs' own folders. Raises RunError where every run diverged."""
     if study.search.pbt:  # which has left its runs with other values
         left = standings[0].hypers
         study = study._replace(trials=[t._replace(hyper=left[t.number], values={
@@ -179,8 +177,17 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
         }) for t in study.trials])
     histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
     gone = Events(study.path).status()
-    found = [_row(t, histories[t.number], gone.get(t.number, "done"), task,
-                  ready.score) for t in study.trials]
+    found = [row(t, histories[t.number], gone.get(t.number, "done"), ready) for t in study.trials]
+    tell(study, found, histories, standings, ready, console)
+
+
+def tell(
+    study: Study, found: list[dict[str, Any]], histories: Histories, standings: list[Standing],
+    ready: Setup, console: Console,
+) -> None:
+    """results.jsonl and .csv, best.py, ensembles.json, the plots and report.html of the runs'
+    rows `found`; prints the best. Raises RunError where every run diverged."""
+    task, config = ready.task, study.request.config
     folder.write_rows(study.path / "results.jsonl", found)
     runs = pandas.DataFrame(found, dtype=object)
     runs.to_csv(study.path / "results.csv", index=False, lineterminator="\r\n")

@@ -15,6 +15,7 @@ from engine.learners import trees
 from engine.optim.lengths import duration
 from engine.request import Request
 from engine.store import record
+from engine.sweep.search import Search
 
 # Fields that have a flag of their own, or that would make runs of different data compare.
 UNSWEPT = {
@@ -31,29 +32,6 @@ UNSWEPT = {
 MOST = 100_000  # runs of a sweep, and values of a range
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a name",
          duration: "epochs, as 5 or 5ep, or updates, as 300st"}
-
-
-class Search(NamedTuple):
-    """A sweep's own flags."""
-
-    axes: tuple[str, ...] = ()
-    seeds: int = 1
-    samples: int = 0
-    folds: int = 0
-    same_data_order: bool = False
-    halving: int = 0
-    pbt: bool = False
-
-
-SEARCH_HELP = {
-    "axes": "NAME=0.1,0.2 or NAME=log:1e-4:1e-1:16 or NAME=lin:0:1:5; more than one make a grid",
-    "seeds": "runs of every setting, from --seed on",
-    "samples": "draw so many settings from the axes' ranges instead of their grid",
-    "folds": "k-fold cross-validation on the training split",
-    "same_data_order": "every run meets the same batches",
-    "halving": "keep one in so many runs at each rung (successive halving)",
-    "pbt": "population-based training: every epoch the worst copy the best and move on from there",
-}
 
 
 class Axis(NamedTuple):
@@ -170,12 +148,24 @@ def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
         (search.samples and not found, "--samples needs a --sweep to draw from."),
         (search.halving and search.pbt, "--halving drops runs, --pbt replaces them: type one of "
          "the two."),
+        (search.halving and search.median, "--halving and --median both stop settings: type one of "
+         "the two."),
         (search.folds and chooser, f"{chooser} compares runs, and --folds measures each on other "
          "examples: type one of the two."),
         (fixed and chooser, f"{chooser} compares runs in one compiled program, and "
          f"{' '.join(fixed)} is static: sweep {', '.join(hyper._fields)} only."),
         (search.pbt and not found, "--pbt moves the swept values: type a --sweep, such as "
          "learning_rate=log:1e-4:1e-2:16."),
+        (search.sampler not in ("", "tpe"), f"--sampler {search.sampler}: type tpe, or leave it "
+         "out for the grid or Halton's points."),
+        ((search.sampler or search.median) and not search.study, "--sampler and --median go by "
+         "what a study's other settings came to: type --study FILE too, or leave them out."),
+        (search.sampler and not search.samples, "--sampler tpe needs --samples, how many settings "
+         "to try."),
+        (search.sampler and fixed, "--sampler tpe would compile a program for every value of "
+         f"{' '.join(fixed)} that it comes to: sweep {', '.join(hyper._fields)} only."),
+        (search.study and search.pbt, "--pbt copies runs of one process, and --study has many: "
+         "type one of the two."),
         (chooser and runs < least, f"{chooser} needs {least} runs or more, and has {runs}: type "
          "more values, --samples or --seeds."),
     ):
@@ -195,20 +185,23 @@ def _settings(found: list[Axis], search: Search, seed: int) -> Iterable[tuple[An
     return dict.fromkeys(drawn)  # listed values alone can come twice
 
 
-def trials(request: Request, search: Search) -> list[Trial]:
-    """Every run of the sweep, settings outermost, then folds, then seeds."""
+def trials(
+    request: Request, search: Search, settings: Iterable[tuple[Any, ...]] | None = None
+) -> list[Trial]:
+    """Every run of the sweep, or of these settings of it; settings outermost, then folds, then
+    seeds."""
     config, hyper, *_ = request
     found = axes(search, hyper)
     if search.folds and config.validation_split != Config.validation_split:
         raise RequestError("--folds holds parts of the training split out: leave out "
                            f"--validation_split {config.validation_split}.")
-    if config.patience and (search.halving or search.pbt):
+    others = next((n for n in ("halving", "pbt", "median") if getattr(search, n)), "")
+    if config.patience and others:
         raise RequestError(f"--patience {config.patience} stops runs by their own history, and "
-                           f"{'--halving' if search.halving else '--pbt'} by the others': type one "
-                           "of the two.")
-    if (search.halving or search.pbt) and trees.values_of(config.model):
-        raise RequestError(f"--{'halving' if search.halving else 'pbt'} compares runs in one "
-                           f"compiled program, and --model {config.model} has none: leave it out.")
+                           f"--{others} by the others': type one of the two.")
+    if (together := others or "study" * bool(search.study)) and trees.values_of(config.model):
+        raise RequestError(f"--{together} is of runs in one compiled program, and --model "
+                           f"{config.model} has none: leave it out.")
     if search.halving > config.epochs:
         raise RequestError(f"--halving {search.halving} has its first rung after epoch 1 of "
                            f"{search.halving} or more: type --epochs {search.halving} or more.")
@@ -217,7 +210,8 @@ def trials(request: Request, search: Search) -> list[Trial]:
     shared = search.same_data_order and config.order_seed < 0
     config = dataclasses.replace(config, order_seed=config.seed if shared else config.order_seed)
     made: list[Trial] = []
-    for values, part, seed in itertools.product(_settings(found, search, seeds[0]), parts, seeds):
+    settings = settings or _settings(found, search, seeds[0])
+    for values, part, seed in itertools.product(settings, parts, seeds):
         named = dict(zip((a.name for a in found), values, strict=True))
         traced = {name: value for name, value in named.items() if name in hyper._fields}
         static = {name: value for name, value in named.items() if name not in traced}

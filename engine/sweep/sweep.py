@@ -7,11 +7,9 @@ import numpy as np
 from rich.progress import Progress
 
 from engine.devices import choose
-from engine.doors import bring
 from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption
-from engine.parts import splits
 from engine.parts.reading import load
 from engine.programs import memory
 from engine.request import Request
@@ -21,6 +19,7 @@ from engine.store import checkpoint, folder, record
 from engine.stream.streamed import Feed, Unfed
 from engine.sweep import member, results, space
 from engine.sweep.events import REFUSED, STOPPED, Events
+from engine.sweep.facts import facts_of
 from engine.sweep.group import (
     Group,
     alive,
@@ -37,7 +36,6 @@ from engine.sweep.population import Population, select
 from engine.sweep.programs import compile_programs
 from engine.sweep.results import Standing
 from engine.sweep.space import Search, Study, Trial
-from engine.transfer.source import source_of
 
 
 def run(request: Request, search: Search, resume: str = "") -> Path:
@@ -48,11 +46,7 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
     axes, trials = space.axes(search, request.hyper), space.trials(request, search)
     groups = grouped(trials, dataset)
     path = Path(resume) if resume else folder.create(request, "sweep")
-    swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
-    facts = {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
-             "held_out": splits.DRAWN,
-             "swept_files": {w: bring.digest(Path(w.rpartition(":")[0])) for w in sorted(swept)}
-             | {w: source_of(w).digest for w in filter(None, [request.config.init_from])}}
+    facts = facts_of(request, trials, dataset)
     with folder.alone(path):
         if resume:
             saved = record.compare(path, request, facts, "sweep.json")
@@ -105,7 +99,7 @@ class Lockstep:
 
     def __init__(self, study: Study, interruption: Interruption, progress: Progress):
         self.study, self.interruption, self.progress = study, interruption, progress
-        self.events, self._pace = Events(study.path), Pace()
+        self.events, self._pace, self.compiled = Events(study.path), Pace(), compile_programs
 
     def _folder(self, number: int) -> Path:
         return self.study.path / str(number)
@@ -146,7 +140,7 @@ class Lockstep:
         bar = self.progress.add_task(f"compiling {name}", total=total, completed=int(runs.step))
         while (step := int(runs.step)) < total and not self._all_stopped(group):
             if programs is None or programs.members != len(runs.members.seed):
-                programs = compile_programs(group, runs, fed)
+                programs = self.compiled(group, runs, fed)
             for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
                                       lambda: self._pace.steps):
                 runs, seconds = part.state, seconds + part.seconds
@@ -171,7 +165,7 @@ class Lockstep:
         self, group: Group, runs: Population, ranking: list[Judged], seconds: float
     ) -> None:
         """Every whole member's row, who diverged, and a line about the epoch."""
-        gone = self.events.status()
+        gone, trials = self.events.status(), {t.number: t for t in group.trials}
         for one in sorted(ranking):
             if one.whole:
                 folder.append_history(self._folder(one.number), one.row)
@@ -186,7 +180,7 @@ class Lockstep:
             score, hyper = group.ready.score, runs.members.hyper._asdict()
             line += f" - best {score} {best.row[score]:.4f} (run {best.number}" + "".join(
                 f", {name} {f'{hyper[name][best.at]:.6g}' if name in hyper else value}"
-                for name, value in self.study.trials[best.number].values.items()) + ")"
+                for name, value in trials[best.number].values.items()) + ")"
         group.ready.host.console.print(line)
 
     def _selected(self, group: Group, runs: Population, ranking: list[Judged]) -> Population:
