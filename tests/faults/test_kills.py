@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import ONE_DEVICE
+from forks import LAUNCH, afresh
 from harness import DIGITS, STEPS, ended, epochs, finished, hurt, patched, run, until
 from test_run import assert_same_bits, final_state, rows
 
@@ -69,7 +71,7 @@ def test_a_sweep_killed_again_and_again_ends_as_one_that_nobody_hurt(tmp_path, o
     finished(run(*SWEEP, "--run_dir", whole))
     words: tuple = (*SWEEP, "--run_dir", folder)
     hurt_while_alive = 0
-    for _ in range(15):
+    for _ in range(KILLS):
         before = recorded(folder)
         process = run(*words)
         until(lambda before=before: recorded(folder) != before, process)
@@ -149,7 +151,8 @@ def test_a_signal_at_any_moment_of_a_start_has_its_status_and_one_line(
     """Libraries swallow an interrupt that comes while they are imported, or print it."""
     heard = 0
     for after in (0.3, 0.5, 0.7, 0.9, 1.1, 1.4, 1.8, 2.5):
-        process = run(*DIGITS, "--epochs", 500, "--run_dir", tmp_path / str(after))
+        process = afresh([LAUNCH, *DIGITS, "--epochs", 500, "--run_dir", tmp_path / str(after)],
+                         os.environ | ONE_DEVICE)
         time.sleep(after)
         process.send_signal(number)
         began = time.monotonic()
