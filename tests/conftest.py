@@ -1,5 +1,6 @@
 """A strict session: two forced CPU devices, strict dtype promotion, and a cache of its own."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -44,6 +45,8 @@ from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+gc.freeze()  # what is imported stays: no collection need look at it again
+gc.set_threshold(20_000, 20, 20)  # tracing leaves many objects, of which nearly all live on
 
 ROOT = Path(__file__).resolve().parent.parent
 
