@@ -1,5 +1,6 @@
 """A strict session: two forced CPU devices, strict dtype promotion, and a cache of its own."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -35,6 +36,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it, and so share 
     os.environ["XDG_CACHE_HOME"] = _SHARED_CACHE.name
 
 import flax.linen as nn  # noqa: E402
+import forks  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -43,6 +45,8 @@ from engine.data import Data, whole  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+gc.freeze()  # what is imported stays: no collection need look at it again
+gc.set_threshold(20_000, 20, 20)  # tracing leaves many objects, of which nearly all live on
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,9 +58,12 @@ def on_devices(count: int, script: str) -> None:
         "os.environ['PYTEST_XDIST_WORKER'] = 'none'\n"
         f"import conftest; os.environ |= conftest.forced({count})\n"
     )
-    done = subprocess.run([sys.executable, "-c", begin + script], cwd=ROOT, capture_output=True,
-                          text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(begin + script)
+        file.flush()
+        process = forks.Forked([file.name], os.environ | forced(count), ROOT)
+        printed, _ = process.communicate()
+    assert process.returncode == 0, printed
 
 
 def random_split(count: int, classes: int = 4, side: int = 18, seed: int = 0) -> Split:
@@ -111,15 +118,24 @@ def here(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def launch(tmp_path):
-    """Run `python launch.py WORDS` as a user would, in an empty folder."""
+    """Run `python launch.py WORDS` as a user would, in an empty folder; with `env`, afresh."""
 
-    def start(*words: str, **options) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(ROOT / "launch.py"), *map(str, words)]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=300, **options
-        )
+    def start(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+        command = [forks.LAUNCH, *map(str, words)]
+        if env:
+            return subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True,
+                                  text=True, timeout=forks.SECONDS, env=env)
+        process = forks.Forked(command, os.environ, tmp_path, apart=True)
+        printed = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, *printed)
 
     return start
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on():
+    yield
+    forks.end_all()
 
 
 @pytest.fixture

@@ -254,7 +254,7 @@ def test_every_example_is_asked_for_once_and_none_is_shared():
 def test_it_needs_neither_jax_nor_torch():
     script = ("import sys; from engine.sources import dataset, values, arrays; "
               "assert not {'jax', 'torch', 'datasets', 'tensorflow_datasets'} & set(sys.modules)")
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=300)
 
 
 def test_a_data_source_of_tfds():

@@ -280,7 +280,8 @@ def test_help_version_and_mistyped_words_answer_before_anything_heavy_is_importe
         "heavy = {'flax', 'optax', 'tensorflow_datasets', 'matplotlib', 'sklearn', 'numpy',"
         "'scipy', 'pandas'}; assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^flaxmill(, not installed| \d+\.\d+\.\d+)$", done.stdout, re.M)
     told = " ".join(done.stdout.split())

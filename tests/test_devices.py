@@ -95,7 +95,8 @@ def fresh(tmp_path_factory):
     top = tmp_path_factory.mktemp("fresh")
     clean = {k: v for k, v in os.environ.items() if k not in ("JAX_PLATFORMS", "XLA_FLAGS")}
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS, top], cwd=ROOT, env=clean,
-                          input=json.dumps(FRESH), capture_output=True, text=True)  # fmt: skip
+                          input=json.dumps(FRESH), capture_output=True, text=True,
+                          timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return top
 

@@ -91,7 +91,7 @@ def test_an_example_reaches_its_score(name, here, quickly, unreported):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["linen_network", "nnx_network", "optimizer", "recipe"])
-def test_every_command_of_an_example_does(name, here):
+def test_every_command_of_an_example_does(name, here, quickly):
     found = scores_of(name, here, None)
     assert len(found) == (2 if name in ("linen_network", "optimizer") else 3)
     assert min(found) > LEAST[name][1] - 0.1

@@ -73,7 +73,8 @@ def test_a_plan_is_for_train():
 def test_a_mistyped_device_is_answered_before_jax_is_imported():
     script = ("import sys, launch; assert launch.main(['--plan', '8xH1']) == 2; "
               "assert 'jax' not in sys.modules")
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True,
+                   timeout=300)
 
 
 def test_what_every_device_holds_is_the_shapes_own():

@@ -65,7 +65,8 @@ rows = {split: [[row["id"].decode(), int(row["label"]), hashlib.md5(row["image"]
 print(json.dumps(rows))
 """
     command = [sys.executable, "-c", child, str(tmp_path / "data")]
-    rows = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=300)
+    rows = json.loads(done.stdout)
     md5 = [hashlib.md5(image.tobytes()).hexdigest() for image in COLOURS]
     assert sorted(rows["train"]) == [[f"train_{n:05d}", n % 10, md5[n]] for n in range(20)]
     assert sorted(rows["test"]) == [[f"test_{n:05d}", n, md5[20 + n]] for n in range(6)]
@@ -220,7 +221,7 @@ def test_a_lock_that_was_taken_away_is_none(tmp_path):
             path.unlink()
             path.touch()
             other.close()
-            assert waiting.result() is False
+            assert waiting.result(60) is False
         assert prepare._locked(path, held)
 
 
@@ -244,7 +245,7 @@ def test_a_failed_preparation_leaves_nothing(server, monkeypatch, tmp_path):
 def test_two_at_once_prepare_one(server, tmp_path):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         both = [pool.submit(prepare.prepare, "cifar10", tmp_path) for _ in range(2)]
-    assert [future.result() for future in both] == [None, None]
+    assert [future.result(60) for future in both] == [None, None]
     assert server.ranges == [None] and sources.prepared(tmp_path) == ["cifar10"]
 
 

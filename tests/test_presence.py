@@ -95,5 +95,5 @@ def test_what_takes_too_long_ends_the_process_even_where_nobody_reads():
     read, unread = child(), child()
     unread.stdout.close()
     assert read.communicate(timeout=60) == ("unsaid", "flaxmill: too late\n")
+    assert (read.wait(30), unread.wait(60)) == (1, 1)
     assert unread.stderr.read().startswith("flaxmill: too late")
-    assert (read.wait(30), unread.wait(30)) == (1, 1)

@@ -9,8 +9,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
+from forks import LAUNCH, Forked
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -114,12 +113,11 @@ def test_it_prints_one_line_an_epoch_and_no_control_characters(finished):
     assert "mesh: 2 devices of 1 process: each computes 50 of a batch's 100 examples" in printed
 
 
-def started(*words: object) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, str(ROOT / "launch.py"), *map(str, words)], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def started(*words: object) -> Forked:
+    return Forked([LAUNCH, *words], os.environ)
 
 
-def hurt(process: subprocess.Popen, number: int, folder: Path, epochs: int) -> int:
+def hurt(process: Forked, number: int, folder: Path, epochs: int) -> int:
     """Send the signal once so many epochs are recorded; the exit status."""
     history, deadline = folder / "history.jsonl", time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:

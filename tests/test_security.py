@@ -123,7 +123,7 @@ def test_decompression_bombs_are_refused_in_little_memory(tmp_path):
     (tmp_path / "huge.webp").write_bytes(huge_webp())
     paths = [tmp_path / "small.png", *bombs, tmp_path / "huge.webp"]
     child = [sys.executable, "-c", BOMBS, *map(str, paths)]
-    done = subprocess.run(child, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(child, capture_output=True, text=True, cwd=ROOT, timeout=300)
     *words, mebibytes = done.stdout.splitlines()
     assert done.returncode == 0 and done.stderr == ""
     assert len(words) == 4 and all("can be read: it " in line for line in words)
@@ -580,7 +580,7 @@ def compiled_in(folder: Path, wanted: bool = True) -> str:
     script = COMPILED.format(root=str(ROOT), wanted=wanted)
     env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder), "JAX_PLATFORMS": "cpu"}
     return subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True,
-                          check=True).stderr
+                          check=True, timeout=300).stderr
 
 
 def test_programs_are_neither_written_nor_read_where_others_may_write(tmp_path):

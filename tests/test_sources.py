@@ -299,7 +299,8 @@ def load_in_child(name, root):
     """The words the child prints: fingerprint, seconds, heavy modules."""
     child = [sys.executable, "-W", "error:::engine", "-c", CHILD, name, str(root)]
     cwd = Path(__file__).parents[1]
-    done = subprocess.run(child, capture_output=True, text=True, check=True, cwd=cwd)
+    done = subprocess.run(child, capture_output=True, text=True, check=True, cwd=cwd,
+                          timeout=300)
     return done.stdout.split()
 
 

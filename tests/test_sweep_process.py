@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ONE_DEVICE, ROOT
+from forks import LAUNCH, Forked
 
 from engine.trained import load
 
@@ -23,11 +22,11 @@ SWEEP = ("sweep", *DIGITS, "--epochs", "3", "--seeds", "2",
          "--sweep", "learning_rate=1e-3,1e-2,1e30")
 
 
-def launched(folder: Path, *words: object, env=ONE_DEVICE) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "launch.py"), *map(str, words)]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=600, env=os.environ | env
-    )
+def launched(folder: Path, *words: object) -> str:
+    process = Forked([LAUNCH, *words], os.environ | ONE_DEVICE, folder, apart=True)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return printed
 
 
 def assert_same_bits(a: Path, b: Path) -> None:
@@ -44,10 +43,9 @@ def table(path: Path) -> list[dict[str, str]]:
 def finished(tmp_path_factory) -> Path:
     """Three rates, one of which diverges, of two seeds; never interrupted."""
     folder = tmp_path_factory.mktemp("finished")
-    done = launched(folder, *SWEEP, "--run_dir", "sweep")
-    assert done.returncode == 0, done.stderr
-    assert "6 runs in one program" in done.stdout and "as many blocks at once" in done.stdout
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("Epoch 3/3 "))
+    printed = launched(folder, *SWEEP, "--run_dir", "sweep")
+    assert "6 runs in one program" in printed and "as many blocks at once" in printed
+    (line,) = (line for line in printed.splitlines() if line.startswith("Epoch 3/3 "))
     assert "s - 4 of 6 runs alive - best val_accuracy 0." in line and "learning_rate 0.01)" in line
     assert {"report.html", "curves.png", "axis.png"} <= {
         path.name for path in (folder / "sweep").iterdir()}
@@ -55,15 +53,13 @@ def finished(tmp_path_factory) -> Path:
 
 
 def test_a_member_is_the_ordinary_run_bit_for_bit_and_lives_on_as_one(finished, tmp_path):
-    done = launched(tmp_path, *DIGITS, "--epochs", 3, "--seed", 1, "--learning_rate", "1e-2",
-                    "--run_dir", "run")
-    assert done.returncode == 0, done.stderr
+    launched(tmp_path, *DIGITS, "--epochs", 3, "--seed", 1, "--learning_rate", "1e-2",
+             "--run_dir", "run")
     assert_same_bits(tmp_path / "run", finished / "3")
     alone = json.loads((tmp_path / "run" / "metrics.json").read_text())
     again = launched(tmp_path, "eval", "--json", "--run_dir", finished / "3")
-    assert json.loads(again.stdout)["confusion"] == alone["confusion"]
-    resumed = launched(tmp_path, "--resume", finished / "3")
-    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(again)["confusion"] == alone["confusion"]
+    launched(tmp_path, "--resume", finished / "3")
     assert (finished / "3" / "report.html").exists()
 
 
@@ -72,9 +68,7 @@ def test_a_member_is_the_ordinary_run_bit_for_bit_and_lives_on_as_one(finished, 
 )
 def test_a_resumed_sweep_equals_one_never_interrupted(finished, tmp_path, number, status):
     path = tmp_path / "sweep"
-    command = [sys.executable, ROOT / "launch.py", *SWEEP, "--run_dir", path]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               env=os.environ | ONE_DEVICE)
+    process = Forked([LAUNCH, *SWEEP, "--run_dir", path], os.environ | ONE_DEVICE, reported=False)
     history, deadline = path / "0" / "history.jsonl", time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if history.exists() and history.read_text():
@@ -83,8 +77,7 @@ def test_a_resumed_sweep_equals_one_never_interrupted(finished, tmp_path, number
     process.send_signal(number)
     process.communicate(timeout=120)
     assert process.returncode == status
-    done = launched(tmp_path, "sweep", "--resume", path)
-    assert done.returncode == 0, done.stderr
+    launched(tmp_path, "sweep", "--resume", path)
     assert table(path) == table(finished)
     for run in range(4):
         assert_same_bits(finished / str(run), path / str(run))

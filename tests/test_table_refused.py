@@ -146,7 +146,7 @@ def test_a_line_without_end_takes_no_memory(head, tmp_path):
         for _ in range(256):
             file.write(b"a" * (1 << 20))
     done = subprocess.run([sys.executable, "-c", BOUNDED, f"table:{path}"], capture_output=True,
-                          text=True, cwd=Path(__file__).parent.parent)  # fmt: skip
+                          text=True, timeout=300, cwd=Path(__file__).parent.parent)  # fmt: skip
     kib, told = done.stdout.split(" ", 1)
     assert "line has more than" in told and int(kib) < 150_000, done
 

@@ -4,30 +4,27 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import conftest
 from conftest import ONE_DEVICE, ROOT
+from forks import LAUNCH, SECONDS, Forked
 
 SMALL = Path(__file__).with_name("small.py")
 # What is hurt is a process, whatever it trains.
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu",
           "--validation_split", "test", "--model", f"{SMALL}:Small")
 STEPS = 15  # an epoch's
-SECONDS = 300
 
 
-def _started(words: Sequence[object], env: dict[str, str]) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "launch.py"), *map(str, words)], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | env,
-    )
+def _started(words: Sequence[object], env: dict[str, str]) -> Forked:
+    """One that is patched has its report."""
+    return Forked([LAUNCH, *words], os.environ | env, reported="PYTHONPATH" in env)
 
 
-def run(*words: object, **env: str) -> subprocess.Popen:
+def run(*words: object, **env: str) -> Forked:
     """A run of one process on one device."""
     return _started(words, ONE_DEVICE | env)
 
@@ -38,12 +35,12 @@ def patched(tmp_path: Path, script: str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
 
 
-def forced(count: int, *words: object, **env: str) -> subprocess.Popen:
+def forced(count: int, *words: object, **env: str) -> Forked:
     """A run of one process on so many forced devices, with the threads that `job` gives."""
     return _started(words, conftest.forced(count) | env)
 
 
-def job(count: int, *words: object, **env: str) -> list[subprocess.Popen]:
+def job(count: int, *words: object, **env: str) -> list[Forked]:
     """A run of so many processes of one device each. Equal numbers of threads make equal bits."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -53,7 +50,7 @@ def job(count: int, *words: object, **env: str) -> list[subprocess.Popen]:
     return [_started((*words, *where, "--process_id", at), threads) for at in range(count)]
 
 
-def until(true: Callable[[], bool], process: subprocess.Popen) -> None:
+def until(true: Callable[[], bool], process: Forked | subprocess.Popen) -> None:
     """Wait for it, while the process lives."""
     deadline = time.monotonic() + SECONDS
     while not true() and process.poll() is None:
@@ -67,19 +64,21 @@ def epochs(folder: Path) -> int:
     return history.read_bytes().count(b"\n") if history.exists() else 0
 
 
-def ended(process: subprocess.Popen) -> tuple[int, str]:
+def ended(process: Forked | subprocess.Popen) -> tuple[int, str]:
     """Exit status and everything printed."""
     printed, _ = process.communicate(timeout=SECONDS)
     return process.returncode, printed
 
 
-def finished(process: subprocess.Popen) -> str:
+def finished(process: Forked | subprocess.Popen) -> str:
     status, printed = ended(process)
     assert status == 0, printed
     return printed
 
 
-def hurt(process: subprocess.Popen, number: signal.Signals, folder: Path, after: int) -> None:
+def hurt(
+    process: Forked | subprocess.Popen, number: signal.Signals, folder: Path, after: int
+) -> None:
     """Send a signal once so many epochs are recorded."""
     until(lambda: epochs(folder) >= after, process)
     process.send_signal(number)

@@ -3,12 +3,12 @@
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ONE_DEVICE, ROOT
+from conftest import ONE_DEVICE
+from forks import Forked
 from harness import DIGITS, ended, epochs, finished, job, run, until
 from test_run import assert_same_bits, final_state
 
@@ -23,14 +23,15 @@ def disk(tmp_path):
     path = tmp_path / "disk"
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, timeout=60).returncode != 0:
         pytest.skip("needs root, to mount a file system")
     yield path
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    subprocess.run(["umount", "-l", str(path)], check=True, timeout=60)
 
 
 def remount(path: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(path)], check=True)
+    subprocess.run(["mount", "-o", f"remount,{options}", str(path)], check=True,
+                   timeout=60)
 
 
 def test_too_small_a_disk_is_found_before_training(disk, outcome):
@@ -49,9 +50,9 @@ def test_a_disk_that_cannot_be_written_is_found_before_training(disk, outcome):
 
 def with_inodes(path: Path, count: int) -> None:
     """A file system of so many files in its place: a save can't begin, or can't go on."""
-    subprocess.run(["umount", "-l", str(path)], check=True)
+    subprocess.run(["umount", "-l", str(path)], check=True, timeout=60)
     mount = ["mount", "-t", "tmpfs", "-o", f"nr_inodes={count}", "tmpfs", str(path)]
-    subprocess.run(mount, check=True)
+    subprocess.run(mount, check=True, timeout=60)
 
 
 FIT = """
@@ -70,11 +71,7 @@ def test_a_script_of_the_users_own_ends_too(inodes, disk, tmp_path, outcome):
     """Nobody there ends the process by force: Python would wait for what a failed save left."""
     with_inodes(disk, inodes)
     (tmp_path / "fit.py").write_text(FIT)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "fit.py"), str(disk / "run")], text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=os.environ | ONE_DEVICE | {"PYTHONPATH": str(ROOT)},
-    )
+    process = Forked([tmp_path / "fit.py", disk / "run"], os.environ | ONE_DEVICE, reported=False)
     until(lambda: epochs(disk / "run") >= 1, process)
     began = time.monotonic()
     status, printed = ended(process)

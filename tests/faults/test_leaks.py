@@ -46,7 +46,7 @@ def test_a_hundred_epochs_hold_on_to_nothing(tmp_path, monkeypatch):
             gc.collect()
         seen.append((mebibytes(), descriptors(), len(gc.get_objects()), len(jax.live_arrays())))
 
-    config = Config(dataset="digits", image_size=18, batch_size=256, epochs=100)
+    config = Config(dataset="digits", image_size=18, model=Tiny, batch_size=256, epochs=100)
     fit(config, place=Place(device="cpu", run_dir=str(tmp_path / "run")), quiet=True,
         loggers=[note])
     early, late = (seen[at] for at in (19, 99))

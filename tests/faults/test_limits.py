@@ -1,13 +1,15 @@
 """Limits of a process (ulimit) that a run comes up against, and names in another encoding."""
 
 import os
+import shutil
 
 import pytest
+from conftest import ONE_DEVICE
+from forks import LAUNCH, afresh
 from harness import DIGITS, ended, epochs, finished, patched, run
 from test_run import assert_same_bits, final_state
 
 pytestmark = pytest.mark.slow
-LARGE = (*DIGITS, "--model", "cnn")  # a checkpoint, which comes up against a limit
 
 
 def limited(tmp_path, name: str, most: int) -> dict[str, str]:
@@ -23,20 +25,27 @@ def told(process) -> str:
     return line
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """`whole`, of four epochs, and `begun`, which is to go on after two."""
+    folder = tmp_path_factory.mktemp("runs")
+    finished(run(*DIGITS, "--epochs", 4, "--run_dir", folder / "whole"))
+    finished(run(*DIGITS, "--epochs", 2, "--run_dir", folder / "begun"))
+    return folder
+
+
 @pytest.mark.parametrize("name, most, said", [
     ("RLIMIT_FSIZE", 60_000, "File too large"), ("RLIMIT_FSIZE", 200_000, "File too large"),
     ("RLIMIT_NOFILE", 8, "Too many open files"),
     ("RLIMIT_AS", 2 << 30, "no more memory or threads"),
 ])
-def test_a_limit_is_told_and_what_was_saved_goes_on(name, most, said, tmp_path, outcome):
-    whole, folder = tmp_path / "whole", tmp_path / "run"
-    finished(run(*LARGE, "--epochs", 4, "--run_dir", whole))
-    finished(run(*LARGE, "--epochs", 2, "--run_dir", folder))
+def test_a_limit_is_told_and_what_was_saved_goes_on(name, most, said, runs, tmp_path, outcome):
+    folder = shutil.copytree(runs / "begun", tmp_path / "run")
     line = told(run("--resume", folder, "--epochs", 4, **limited(tmp_path, name, most)))
     assert said in line
     assert int(final_state(folder).step) >= 30
     finished(run("--resume", folder, "--epochs", 4))
-    assert_same_bits(whole, folder)
+    assert_same_bits(runs / "whole", folder)
     outcome(f"a limit: {name}", 1, epochs(folder) == 4, "the save in flight at most")
 
 
@@ -44,7 +53,8 @@ def test_a_limit_is_told_and_what_was_saved_goes_on(name, most, said, tmp_path, 
 def test_too_little_memory_to_start_is_refused_at_once(most, tmp_path, outcome):
     folder = tmp_path / "run"
     limit = limited(tmp_path, "RLIMIT_AS", most)
-    status, printed = ended(run(*LARGE, "--run_dir", folder, **limit))
+    status, printed = ended(afresh([LAUNCH, *DIGITS, "--run_dir", folder],
+                                   os.environ | ONE_DEVICE | limit))
     assert status == 2 and printed.count("\n") == 1, printed
     assert f"ulimit -v {most >> 10}: jax needs 2097152 or more" in printed
     assert not folder.exists()
@@ -55,17 +65,17 @@ def test_a_run_in_another_encoding_is_refused_and_its_folder_left(tmp_path, outc
     """Neither Orbax nor TensorStore can write or read there."""
     other = tmp_path / os.fsdecode(b"latin-\xff")
     other.mkdir()
-    finished(run(*LARGE, "--epochs", 1, "--run_dir", tmp_path / "run"))
+    finished(run(*DIGITS, "--epochs", 1, "--run_dir", tmp_path / "run"))
     (tmp_path / "run").rename(other / "run")
     before = sorted(path.name for path in other.rglob("*"))
     here, refused = os.getcwd(), 0
     try:
         os.chdir(other)
         picture = "run/curves.png"
-        for words in ((*LARGE, "--epochs", 1, "--run_dir", "new"), ("--resume", "run"),
+        for words in ((*DIGITS, "--epochs", 1, "--run_dir", "new"), ("--resume", "run"),
                       ("eval", "--run_dir", "run"), ("predict", "--run_dir", "run", picture),
-                      ("sweep", *LARGE, "--seeds", 2, "--run_dir", "new"),
-                      (*LARGE, "--run_dir", other / "new")):
+                      ("sweep", *DIGITS, "--seeds", 2, "--run_dir", "new"),
+                      (*DIGITS, "--run_dir", other / "new")):
             status, printed = ended(run(*words))
             assert status == 2 and "Epoch" not in printed and "Traceback" not in printed, printed
             assert "is a name that is not UTF-8" in printed.splitlines()[-1], printed
