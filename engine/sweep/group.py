@@ -17,6 +17,7 @@ from engine.devices import choose
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
 from engine.errors import RequestError
 from engine.job.host import Host
+from engine.native import choice as native
 from engine.parts.weights import BALANCED
 from engine.programs import memory
 from engine.programs.program import Program
@@ -76,7 +77,7 @@ def assemble(
                   for t in trials]
     config, mesh = trials[0].config, over_runs(host.device)
     asked = request._replace(config=config, hyper=trials[0].hyper)
-    ready = begun(settle(asked, dataset, host))
+    ready = begun(native.checked(settle(asked, dataset, host)))
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
