@@ -13,7 +13,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from conftest import QUICK
 from jax import lax
@@ -90,8 +89,7 @@ def test_whatever_is_asked_of_it(kind):
         f = change(twice)
         if kind == "second":
             gradient = jax.grad(lambda *both: f(*both).sum(), (0, 1))
-            return jax.grad(lambda *both: sum(jnp.square(g).sum() for g in gradient(*both)), (0, 1))(
-                x, kernel)
+            return jax.grad(lambda *both: jnp.square(gradient(*both)[1]).sum(), (0, 1))(x, kernel)
         if kind == "forward":
             return jax.jvp(f, (x, kernel), (x, 2 * kernel))
         if kind == "kernels":
