@@ -1,6 +1,7 @@
 """A network's training in flaxmill and the same one in PyTorch, in turn: A B A B.
 
 python -m benchmarks.networks resnet18 vit [--steps 50] [--batch 32] [--rounds 3] [--test 2000]
+    [--convolution native]
 
 Each in a process of its own, on the same real CIFAR-10 images, Adam at 1e-3: an epoch is `steps`
 updates, and the first of each process is left out of the times, as compilation and evaluation are.
@@ -20,12 +21,16 @@ import numpy as np
 
 from benchmarks.article import Peer, export, interleaved, machine
 
-NETWORKS = "resnet18", "vit"
+NETWORKS = "resnet18", "resnet20", "vit"
 
 
-def peers(network: str, precision: str) -> dict[str, Peer]:
+def peers(network: str, precision: str, convolution: str) -> dict[str, Peer]:
+    own = {"MODEL": network, "PRECISION": precision}
+    ways = dict.fromkeys(("auto", convolution))
     return {
-        "flaxmill": Peer("flaxmill.py", {"MODEL": network, "PRECISION": precision}, ours=True),
+        "flaxmill" if way == "auto" else f"flaxmill, {way}":
+            Peer("flaxmill.py", own | {"CONVOLUTION": way}, ours=True) for way in ways
+    } | {
         "PyTorch, eager": Peer("pytorch.py", {"MODEL": network}),
         "PyTorch, compiled": Peer("pytorch.py", {"MODEL": network, "COMPILE": "1"}),
     }
@@ -63,6 +68,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--test", type=int, default=2000, help="images to judge on")
     parser.add_argument("--precision", default="float32", help="flaxmill's: float32 or bf16")
+    parser.add_argument("--convolution", default="auto", help="flaxmill's, beside its own choice")
     parser.add_argument("--eager", action="store_true", help="leave compiled PyTorch out")
     parser.add_argument("--python", default=sys.executable, help="of PyTorch's environment")
     parser.add_argument("--json", type=Path, default=Path("networks.json"))
@@ -76,7 +82,7 @@ def main() -> None:
                      for name, values in arrays.items()}
         np.savez(data, **fewer)
         for network in asked.networks:
-            who = peers(network, asked.precision)
+            who = peers(network, asked.precision, asked.convolution)
             if asked.eager:
                 del who["PyTorch, compiled"]
             before = (data, asked.batch, 1 + asked.epochs, examples)

@@ -113,7 +113,9 @@ class Config:
     order_seed: int = option(-1, "the seed of the examples' order; -1 takes the run's seed",
                              least=-1, traced=False)
     convolution: str = option("auto", "how to compute convolutions; auto is product, over image "
-                              "patches, on a CPU, else direct", ("auto", "product", "direct"))
+                              "patches, on a CPU, else direct; native is a kernel that this "
+                              "machine's C++ compiler makes for its CPU",
+                              ("auto", "product", "direct", "native"))
     precision: str = option("float32", "of products and activations; parameters, statistics and "
                             "loss are float32 always", ("float32", "bf16"))
     microbatch: int = option(0, "examples computed at once within an update; 0 chooses")

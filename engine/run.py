@@ -23,6 +23,7 @@ from engine.learners import trees
 from engine.learners.learner import jitted
 from engine.loggers.bar import waiting
 from engine.loggers.progress import Progress
+from engine.native import choice as native
 from engine.optim.lengths import durations
 from engine.optim.schedules import schedule
 from engine.place import Place
@@ -71,7 +72,7 @@ def fit(
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
-        ready = begun(setup(request, host), str(resume))
+        ready = begun(native.checked(setup(request, host)), str(resume))
         if importances:
             importance.check(ready)
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),

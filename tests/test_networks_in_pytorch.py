@@ -49,13 +49,13 @@ def norm(layer, kept, moments=None):
         yield layer.running_var, moments["var"]
 
 
-def of_resnet18(model, params, moments):
+def of_resnet(blocks, model, params, moments):
     """Pairs of a tensor of PyTorch's and its values here."""
     yield from convolution(model.stem, params["Conv_0"])
     yield from norm(model.norm, params["BatchNorm_0"], moments.get("BatchNorm_0"))
     for number, block in enumerate(model.blocks):
-        own = params[f"Projected_{number}"]
-        kept = moments.get(f"Projected_{number}", {})
+        own = params[f"{blocks}_{number}"]
+        kept = moments.get(f"{blocks}_{number}", {})
         layers = [(block.first, block.norms[0]), (block.second, block.norms[1])]
         if "Conv_2" in own:
             layers.append(tuple(block.shortcut))
@@ -88,7 +88,8 @@ def of_vit(model, params, _):
 
 
 @pytest.mark.parametrize("name, pairs, ours", [
-    ("resnet18", of_resnet18, None), ("vit", of_vit, partial(ViT, drop_path=0.0)),
+    ("resnet18", partial(of_resnet, "Projected"), None),
+    ("resnet20", partial(of_resnet, "Block"), None), ("vit", of_vit, partial(ViT, drop_path=0.0)),
 ])
 def test_a_network_is_pytorchs_weight_for_weight(name, pairs, ours):
     from benchmarks.peers.pytorch_networks import NETWORKS

@@ -1,5 +1,5 @@
-"""models/resnet18.py and models/vit.py in PyTorch: the same layers, initialised alike, for images
-[B, 3, 32, 32]. tests/test_networks_in_pytorch.py holds them to each other."""
+"""models/resnet18.py, resnet20.py and vit.py in PyTorch: the same layers, initialised alike, for
+images [B, 3, 32, 32]. tests/test_networks_in_pytorch.py holds them to each other."""
 
 import torch
 from torch import nn
@@ -22,15 +22,11 @@ class Block(nn.Module):
         return functional.relu(self.norms[1](self.second(y)) + self.shortcut(x))
 
 
-class ResNet18(nn.Module):
-    def __init__(self, num_classes=10):
+class ResNet(nn.Module):
+    def __init__(self, blocks, width, features, num_classes=10):
         super().__init__()
-        self.stem, self.norm = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64)
-        self.blocks = nn.Sequential(
-            Block(64, 64, 1), Block(64, 64, 1), Block(64, 128, 2), Block(128, 128, 1),
-            Block(128, 256, 2), Block(256, 256, 1), Block(256, 512, 2), Block(512, 512, 1),
-        )
-        self.head = nn.Linear(512, num_classes)
+        self.stem, self.norm = nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.blocks, self.head = nn.Sequential(*blocks), nn.Linear(features, num_classes)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight)
@@ -40,6 +36,34 @@ class ResNet18(nn.Module):
     def forward(self, x):
         x = functional.relu(self.norm(self.stem(x)))
         return self.head(self.blocks(x).mean((2, 3)))
+
+
+def resnet18():
+    """A shortcut of option B where the shape changes."""
+    shapes = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1),
+              (128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1)]
+    return ResNet([Block(*shape) for shape in shapes], 64, 512)
+
+
+class Padded(nn.Module):
+    """A shortcut of option A: every `stride`th pixel, and so many channels of zeros."""
+
+    def __init__(self, stride, channels):
+        super().__init__()
+        self.stride, self.channels = stride, channels
+
+    def forward(self, x):
+        x = x[..., :: self.stride, :: self.stride]
+        return functional.pad(x, (0, 0, 0, 0, 0, self.channels))
+
+
+def resnet20():
+    shapes = [(16, 16, 1)] * 3 + [(16, 32, 2), *[(32, 32, 1)] * 2, (32, 64, 2), *[(64, 64, 1)] * 2]
+    blocks = []
+    for channels, features, stride in shapes:
+        blocks.append(Block(channels, features, stride))
+        blocks[-1].shortcut = Padded(stride, features - channels)
+    return ResNet(blocks, 16, 64)
 
 
 class DropPath(nn.Module):
@@ -94,4 +118,4 @@ class ViT(nn.Module):
         return self.head(self.norm(self.layers(x))[:, 0])
 
 
-NETWORKS = {"resnet18": ResNet18, "vit": ViT}
+NETWORKS = {"resnet18": resnet18, "resnet20": resnet20, "vit": ViT}

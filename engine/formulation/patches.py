@@ -15,6 +15,7 @@ from jax import Array, lax
 from jax.extend.core import JaxprEqn
 
 from engine.formulation import pooling
+from engine.native.convolution import convolved
 
 MOST_SHIFTS = 49  # products that a depthwise convolution is a sum of, all of them in the program
 
@@ -139,4 +140,12 @@ def direct(
 ) -> Array:
     """The same as lax's convolution, pooled by slices."""
     y = lax.conv_general_dilated_p.bind(x, kernel, **given)
+    return pooling.pooled(y, pool) if pool else y
+
+
+def native(
+    given: Mapping[str, Any], pool: Mapping[str, Any] | None, x: Array, kernel: Array
+) -> Array:
+    """The same by the kernel in C++, pooled by slices."""
+    y = convolved(given, x, kernel)
     return pooling.pooled(y, pool) if pool else y

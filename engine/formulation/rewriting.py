@@ -7,8 +7,9 @@ equations are evaluated again with that in the place of its convolutions. It may
 of Linen or NNX, or neither.
 
 `how`: "auto" is the product on a CPU and XLA's convolution elsewhere, chosen at lowering; "product"
-and "direct" are one of them everywhere. Max-pooling is the maximum of slices in all three, as XLA's
-own has a gradient that a GPU adds up in any order.
+and "direct" are one of them everywhere; "native" is "auto" but for what our own kernel for a CPU
+can compute. Max-pooling is the maximum of slices in all of them, as XLA's own has a gradient that a
+GPU adds up in any order.
 """
 
 import functools
@@ -24,7 +25,8 @@ from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params, primitives
 
 from engine.formulation import pooling
-from engine.formulation.patches import direct, is_depthwise, product, refusal
+from engine.formulation.patches import direct, is_depthwise, native, product, refusal
+from engine.native.convolution import refusal as kernel_refusal
 
 INNER = {  # the functions that an equation calls, where they may be rewritten
     primitives.jit_p: "jaxpr", primitives.scan_p: "jaxpr", primitives.while_p: "body_jaxpr",
@@ -53,13 +55,15 @@ def rewritten(function: Callable, how: str = "auto") -> Callable:
 
 
 class Census(NamedTuple):
-    """Of a function: its convolutions, those rewritten as products, why the others are not, and
-    its max-poolings that are rewritten. A loop's body counts once."""
+    """Of a function: its convolutions, those rewritten as products, why the others are not, its
+    max-poolings that are rewritten, and the convolutions that the native kernel can compute
+    instead. A loop's body counts once."""
 
     convolutions: int
     products: int
     left: dict[str, int]
     poolings: int
+    kernels: int
 
     def __str__(self) -> str:
         told = f"{self.products} of {self.convolutions} convolutions as products over patches"
@@ -70,11 +74,13 @@ class Census(NamedTuple):
 def census(function: Callable, *args: Any, **kwargs: Any) -> Census:
     """What `rewritten` does with it. Arguments may be shapes, jax.ShapeDtypeStruct."""
     fates: dict[Any, Counter[str]] = {p: Counter() for p in REFUSAL}
-    for primitive, fate in _found(_traced(function, args, kwargs)[0].jaxpr):
-        fates[primitive][fate] += 1
+    kernels = 0
+    for eqn, fate in _found(_traced(function, args, kwargs)[0].jaxpr):
+        fates[eqn.primitive][fate] += 1
+        kernels += not fate and _by_kernel(eqn)
     convolutions, poolings = fates.values()
     count, done = convolutions.total(), convolutions.pop("", 0)
-    return Census(count, done, dict(convolutions.most_common()), poolings[""])
+    return Census(count, done, dict(convolutions.most_common()), poolings[""], kernels)
 
 
 def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, list[Array], Any]:
@@ -105,11 +111,16 @@ def _fate(eqn: JaxprEqn) -> str | None:
     return REFUSAL[eqn.primitive](eqn) if eqn.primitive in REFUSAL else None
 
 
-def _found(jaxpr: Jaxpr, kept: str = "") -> Iterator[tuple[Any, str]]:
-    """Primitive and fate of all convolutions and max-poolings, `kept` for the reason if given."""
+def _by_kernel(eqn: JaxprEqn) -> bool:
+    """Whether it is a convolution that the native kernel can compute."""
+    return eqn.primitive is primitives.conv_general_dilated_p and not kernel_refusal(eqn)
+
+
+def _found(jaxpr: Jaxpr, kept: str = "") -> Iterator[tuple[JaxprEqn, str]]:
+    """All convolutions and max-poolings with their fate, `kept` for the reason if given."""
     for eqn in jaxpr.eqns:
         if (fate := _fate(eqn)) is not None:
-            yield eqn.primitive, kept or fate
+            yield eqn, kept or fate
         inner = _inner(eqn)
         for body in inner or jaxprs_in_params(eqn.params):
             yield from _found(body, kept or ("" if inner else f"in {eqn.primitive}"))
@@ -181,9 +192,11 @@ def _convolved(
     program the compiler computes them once. What is under a depthwise kernel is read where it lies.
     """
     ways = {name: partial(way, convolution.params, pool.params if pool else None)
-            for name, way in (("product", product), ("direct", direct))}
-    ways["auto"] = partial(lax.platform_dependent, cpu=ways["product"], default=ways["direct"])
-    if is_depthwise(convolution):
-        return ways[how](x, kernel)
-    y: Array = jax.checkpoint(ways[how], prevent_cse=False)(x, kernel)
+            for name, way in (("product", product), ("direct", direct), ("native", native))}
+    for_cpu = "native" if how == "native" and _by_kernel(convolution) else "product"
+    way = ways[how] if how in ("product", "direct") else partial(
+        lax.platform_dependent, cpu=ways[for_cpu], default=ways["direct"])
+    if for_cpu == "native" or is_depthwise(convolution):
+        return way(x, kernel)
+    y: Array = jax.checkpoint(way, prevent_cse=False)(x, kernel)
     return y

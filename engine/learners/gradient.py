@@ -16,8 +16,9 @@ from engine.devices.mesh import Spread
 from engine.doors import fitting
 from engine.doors.network import Network, Variables
 from engine.doors.precision import Narrow
-from engine.formulation.rewriting import census, rewritten
+from engine.formulation.rewriting import Census, census, rewritten
 from engine.learners.learner import Learner
+from engine.native import choice as native
 from engine.optim import averages, groups, patience
 from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations, durations
@@ -51,8 +52,7 @@ class Gradient(Learner):
         config, shape = self.config, data.train.input_shape
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
         if not is_ours(config.model) and platform == "cpu" and config.convolution != "direct":
-            inputs = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
-            found = census(lambda v, x: self.network.apply(v, x, False)[0], variables, inputs)
+            found = self.census(variables, shape)
             if found.convolutions:
                 say(f"formulation: {found}")
         asked = groups.asked(config.freeze, config.unfreeze, config.rate)
@@ -68,8 +68,13 @@ class Gradient(Learner):
         valid: Array | None = None,
     ) -> tuple[Array, Variables]:
         """`network.apply`, its convolutions in the formulation that the config asks for."""
-        fast = rewritten(self.network.apply, self.config.convolution)
+        fast = rewritten(self.network.apply, native.usable(self.config.convolution, self.shares))
         return fast(variables, inputs, train, key, valid)
+
+    def census(self, variables: Variables, input_shape: tuple[int, ...]) -> Census:
+        """Of the network's convolutions, for inputs float32 [B, *input_shape]."""
+        inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+        return census(lambda v, x: self.network.apply(v, x, False)[0], variables, inputs)
 
     def begin(self, hyper: Any, root: Array, inputs: Array, lengths: Durations) -> State:
         """The state before the first update, of a network for `inputs` float32 [1, ...]."""

@@ -120,7 +120,7 @@ def settled(request: Request, count: int, chip: Chip) -> Plan:
     # A program for devices that aren't here can be written to the cache and not be read again.
     here = host.Host(choose.choose("cpu").device, plain_console(quiet=True))
     host.compute_on(here.device, compile_cache=False)
-    if config.convolution == "auto":
+    if config.convolution != "product":
         config = dataclasses.replace(config, convolution="direct")
     request = request._replace(config=config)
     ready = setup.settle(*load(request, here), here)

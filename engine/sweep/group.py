@@ -17,6 +17,7 @@ from engine.devices.mesh import RUNS, everywhere, over_runs, size
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
+from engine.native import choice as native
 from engine.parts.weights import BALANCED
 from engine.request import Request
 from engine.setup import Setup, settle
@@ -89,7 +90,8 @@ def assemble(
     config, mesh = trials[0].config, over_runs(host.device)
     asked = request._replace(config=config, hyper=trials[0].hyper)
     again = number > 0 and trees.values_of(config.model)  # which has told all by its first run
-    ready = begun(settle(asked, dataset, host.silent if again else host))._replace(host=host)
+    ready = settle(asked, dataset, host.silent if again else host)._replace(host=host)
+    ready = begun(native.checked(ready))
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))

@@ -1,0 +1,58 @@
+"""Whether the kernels are used: asked for by --convolution native, and only where they can be."""
+
+import functools
+from typing import TYPE_CHECKING
+
+from engine.errors import RequestError, tell
+
+if TYPE_CHECKING:
+    from engine.setup import Setup
+
+NATIVE = "native"
+
+
+def checked(ready: "Setup") -> "Setup":
+    """What is to be trained. Raises RequestError where --convolution native would have no effect,
+    or the kernels can't be compiled."""
+    if ready.config.convolution != NATIVE:
+        return ready
+    from engine.native import library  # late: who doesn't ask needs none of it
+
+    platform, learner = ready.device.platform, ready.learner
+    why = ""
+    if platform != "cpu":
+        why = f"is for a CPU, and this runs on a {platform.upper()}"
+    elif learner.shares > 1:
+        why = f"is for one device, and this runs on {learner.shares}"
+    else:
+        shape = ready.data.train.input_shape
+        found = learner.census(ready.state_shapes.variables, shape)
+        if not found.kernels:
+            why = ("has no effect on a network without a float32 convolution over two axes, "
+                   "neither dilated nor grouped")
+    if why:
+        raise RequestError(f"--convolution native {why}: leave it out.")
+    library.target(library.TARGETS[0])
+    ready.host.console.print(f"formulation: {found.kernels} of {found.convolutions} convolutions "
+                             "by the native kernel")
+    return ready
+
+
+def usable(how: str, shares: int) -> str:
+    """The formulation `how`, or, of a run that was trained with the kernels elsewhere, the one in
+    their place: for several devices, and where they can't be compiled, which is said once."""
+    if how != NATIVE:
+        return how
+    return NATIVE if shares == 1 and _compiled() else "auto"
+
+
+@functools.cache
+def _compiled() -> bool:
+    from engine.native import library
+
+    try:
+        library.target(library.TARGETS[0])
+    except RequestError as error:
+        tell(f"{error} Until then, convolutions are products over patches.")
+        return False
+    return True
