@@ -190,7 +190,7 @@ def parse(argv: list[str]) -> Command | str:
     command = next((word for word in words if word in COMMANDS), "train")
     taken = 2 if command == "serve" else 1  # words that it takes: serve R is serve --run_dir R
     if words[1:taken] and not words[1].startswith("-") and not values.run_dir:
-        values.run_dir = words[1]
+        values["run_dir"].value = words[1]
     _check(values, command)
     base, search = _base(values, command)
     # Again, now that it is known whose traced values have flags: an optimizer may bring its own.

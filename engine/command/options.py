@@ -30,22 +30,22 @@ class Option(NamedTuple):
 
 OPTIONS = {
     "resume": Option("", "go on with the run in this folder", ("train", "sweep")),
-    "checkpoint": Option("best", "for eval, predict, export and serve: best (by validation) or last; "
+    "checkpoint": Option("best", "eval, predict, export and serve: best (by validation) or last; "
                          "default best", MODELS),
     "tta": Option("", "eval and predict: average over views of each picture: flip, shift or both",
                   ("eval", "predict")),
     "top": Option(0, "predict: the so many likeliest classes of each", ("predict",)),
     "best_of": Option(0, "eval, predict and serve of a sweep's folder: average the so many best "
                       "runs by validation; default all", ("eval", "predict", "serve")),
-    "output": Option("", "predict: all probabilities, too, into this file.csv or file.json; export: "
-                     "the file to write; default R/export/model.*", ("predict", "export")),
+    "output": Option("", "predict: all probabilities, too, into this file.csv or file.json; "
+                     "export: the file to write; default R/export/model.*", ("predict", "export")),
     "format": Option("", "export: stablehlo (the default), onnx, safetensors or saved_model; of "
                      "XGBoost's trees ubj", ("export",)),
     "host": Option("127.0.0.1", "serve: the address to listen at; default 127.0.0.1, this machine "
                    "alone", ("serve",)),
     "port": Option(8000, "serve: its port, 0 for a free one; default 8000", ("serve",)),
-    "request_rate": Option(1000, "serve: the so many requests a second that one address may make; default "
-                   "1000", ("serve",)),
+    "request_rate": Option(1000, "serve: requests a second that one address may make; default "
+                           "1000", ("serve",)),
     "plan": Option("", "tell what a run needs on such devices, and stop: 8xH100", ("train",)),
     "summary": Option(False, "print the model's layers and stop", ("train",)),
     "memory": Option(False, "print the compiled program's memory plan before it runs", ("train",)),

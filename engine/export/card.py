@@ -72,9 +72,9 @@ def inputs(run: Run) -> dict[str, Any]:
 def outputs(run: Run) -> dict[str, Any]:
     """What it says, in which order."""
     task: Any = run.learner.task
-    told = {"name": program.PREDICTIONS, "dtype": "float32",
-            "shape": (program.BATCH, len(run.classes)), "names": run.classes,
-            "meaning": "numbers" if task.kind == "numbers" else "probabilities"}
+    told: dict[str, Any] = {"name": program.PREDICTIONS, "dtype": "float32",
+                            "shape": (program.BATCH, len(run.classes)), "names": run.classes,
+                            "meaning": "numbers" if task.kind == "numbers" else "probabilities"}
     if getattr(task, "by_threshold", task.kind == "labels"):
         told["threshold"] = float(task.threshold)
     if getattr(task, "caution", ""):

@@ -27,8 +27,8 @@ def of(run: Run) -> tuple[Callable[[Array], Array], jax.ShapeDtypeStruct]:
     Convolutions and poolings are the network's own, as other compilers know them best. A network
     whose code takes its batch's size for a number sees one example at a time, under `jax.vmap`.
     Raises RequestError where the network's code fails."""
-    learner, variables = run.learner, jax.device_get(run.state.model)
-    network, task = getattr(learner, "network", None), learner.task
+    learner: Any = run.learner
+    network, task, variables = learner.network, learner.task, jax.device_get(run.state.model)
     (size,) = jax_export.symbolic_shape(BATCH)
     shape = jax.ShapeDtypeStruct((size, *run.input_shape), np.dtype(run.input_dtype))
 

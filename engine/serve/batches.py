@@ -38,7 +38,8 @@ class Batches:
             await self._batch(self._taken())
 
     def _taken(self) -> list[tuple[np.ndarray, asyncio.Future]]:
-        taken, count = [], 0
+        taken: list[tuple[np.ndarray, asyncio.Future]] = []
+        count = 0
         while self._waiting and (not taken or count + len(self._waiting[0][0]) <= self._most):
             taken.append(self._waiting.popleft())
             count += len(taken[-1][0])

@@ -21,7 +21,7 @@ def of(model: Model) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": model.run.path.name, "version": str(int(model.run.state.step)),
-                 "description": f"{model.run!r}, served by flaxmill"},
+                 "description": "A model that flaxmill trained and serves."},
         "paths": {
             "/predict": {"post": {
                 "operationId": "predict", "summary": "What the model says",
@@ -70,11 +70,11 @@ def _column(column: Any) -> dict[str, Any]:
 
 
 def _answer(model: Model) -> dict[str, Any]:
-    each = {"type": "object", "properties": {name: {"type": "number"} for name in model.names}}
-    said = {"classes": {"class": {"enum": [*model.names]}, "probability": {"type": "number"},
-                        "probabilities": each},
-            "labels": {"labels": {"type": "array", "items": {"enum": [*model.names]}},
-                       "probabilities": each},
+    each: Any = {"type": "object",
+                 "properties": {name: {"type": "number"} for name in model.names}}
+    name: Any = {"enum": [*model.names]}
+    said = {"classes": {"class": name, "probability": {"type": "number"}, "probabilities": each},
+            "labels": {"labels": {"type": "array", "items": name}, "probabilities": each},
             "numbers": {"values": each}}[model.task.kind]
     one = {"type": "object", "required": [*said], "properties": said}
     return {"type": "object", "required": ["predictions", "notes"], "properties": {

@@ -104,8 +104,9 @@ def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise Refused(422, 'send {"rows": [{"column": value, ...}]}, or a CSV with a header.')
     _check_count(len(rows))
-    columns, notes, made = model.run.columns, [], {}
-    assert columns
+    columns: Any = model.run.columns
+    notes: list[str] = []
+    made = {}
     for column in columns.columns:
         if lacking := [at for at, row in enumerate(rows, 1) if column.name not in row]:
             raise Refused(422, f"row {lacking[0]} lacks the column {column.name!r}; null, or an "
@@ -114,8 +115,8 @@ def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
         made[column.name] = _series(column, cells)
         if isinstance(column, Words):
             known = {*column.values, None}
-            notes += [f"{column.name}: {word[:_SHOWN]!r} was not in training, and counts as unknown"
-                      for word in dict.fromkeys(map(_word, cells)) if word not in known]
+            notes += [f"{column.name}: {str(word)[:_SHOWN]!r} was not in training, and counts as "
+                      "unknown" for word in dict.fromkeys(map(_word, cells)) if word not in known]
         if None in cells and not column.missing:
             notes.append(f"{column.name}: none was missing in training; " + (
                 "its median stands for it" if isinstance(column, Number) else "it is unknown"))

@@ -2,8 +2,8 @@
 pictures. model.json says which of the two it takes.
 
     import inputs
-    inputs.pictures(["cat.jpg", "dog.png"])     # uint8 [2, height, width, channels]
-    inputs.rows([{"age": 31, "sex": "f"}])      # float32 [1, features]; None where there is no value
+    inputs.pictures(["cat.jpg", "dog.png"])   # uint8 [2, height, width, channels]
+    inputs.rows([{"age": 31, "sex": "f"}])    # float32 [1, features]; None is a missing value
 """
 
 import datetime
@@ -23,9 +23,10 @@ def pictures(files):
     _, height, width, channels = GIVEN["shape"]
     mode, made = {1: "L", 3: "RGB", 4: "RGBA"}[channels], []
     for file in files:
-        with Image.open(file) as picture:
-            if picture.format != "TIFF":  # which Pillow turns by itself
-                picture = ImageOps.exif_transpose(picture)
+        with Image.open(file) as opened:
+            # Pillow turns TIFF by itself.
+            tiff = opened.format == "TIFF"
+            picture = opened.copy() if tiff else ImageOps.exif_transpose(opened)
             if picture.mode[0] == "I":
                 scaled = (np.asarray(picture).astype(np.uint32) + 128) // 257
                 picture = Image.fromarray(scaled.astype(np.uint8))

@@ -39,4 +39,7 @@ def predict(folder: str, inputs: str, predictions: str) -> None:
     np.save(predictions, found[PREDICTIONS].numpy())
 
 
-{"write": write, "predict": predict}[ASKED](SOURCE, *REST)
+if ASKED == "write":
+    write(SOURCE, *REST)
+else:
+    predict(SOURCE, *REST)
