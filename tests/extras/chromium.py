@@ -19,19 +19,12 @@ class Browser:
     def __init__(self, folder: Path):
         down, self._write = os.pipe()
         self._read, up = os.pipe()
-
-        # The browser reads commands from its descriptor 3, and writes what happens to its 4.
-        def placed() -> None:
-            os.dup2(down, 10)
-            os.dup2(up, 11)
-            os.dup2(10, 3)
-            os.dup2(11, 4)
-
+        # It reads commands from its descriptor 3, and writes what happens to its 4.
+        placed = f'exec "$0" "$@" 3<&{down} 4>&{up}'
         self._child = subprocess.Popen(
-            [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            ["bash", "-c", placed, CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
              "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, close_fds=False,
-            preexec_fn=placed)
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(down, up))
         os.close(down)
         os.close(up)
         self._held, self._count = b"", 0
