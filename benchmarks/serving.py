@@ -1,9 +1,11 @@
-"""A served run under load: python -m benchmarks.serving RUN BODY [--requests 1000] [--clients 8]
+"""A served run under load.
+
+python -m benchmarks.serving RUN BODY [--requests 1000] [--clients 8]
 
 RUN is a run's folder, BODY a file to send: a picture, a .csv or a .json. The server is a process
 of its own; each client is a thread with a connection of its own that sends its next request when
-the last is answered. Prints the p50, p90 and p99 of a request's milliseconds, requests a second, and how
-many were not answered by 200; exits 1 where there are such.
+the last is answered. Prints the p50, p90 and p99 of a request's milliseconds, requests a second,
+and how many were not answered by 200; exits 1 where there are such.
 """
 
 import argparse
@@ -75,7 +77,8 @@ def main() -> None:
     p50, p90, p99 = np.percentile([1000 * seconds for _, seconds in found], (50, 90, 99))
     print(machine())
     print(f"{len(found):,} requests of {asked.clients} clients: p50 {p50:.1f} ms, "
-          f"p90 {p90:.1f} ms, p99 {p99:.1f} ms, {len(found) / took:.0f} a second; not 200: {len(wrong)}")
+          f"p90 {p90:.1f} ms, p99 {p99:.1f} ms, {len(found) / took:.0f} a second; "
+          f"not 200: {len(wrong)}")
     sys.exit(bool(wrong) or len(found) < asked.requests)
 
 

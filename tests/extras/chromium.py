@@ -22,8 +22,9 @@ class Browser:
         # It reads commands from its descriptor 3, and writes what happens to its 4.
         placed = f'exec "$0" "$@" 3<&{down} 4>&{up}'
         self._child = subprocess.Popen(
-            ["bash", "-c", placed, CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-             "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}", "about:blank"],
+            ["bash", "-c", placed, CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
+             "--hide-scrollbars", "--remote-debugging-pipe",
+             f"--user-data-dir={folder / 'profile'}", "about:blank"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(down, up))
         os.close(down)
         os.close(up)

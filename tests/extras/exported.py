@@ -77,6 +77,14 @@ def table(count: int = 200) -> pd.DataFrame:
     return found
 
 
+def drawn(array: jax.ShapeDtypeStruct) -> np.ndarray:
+    """Weights that keep a sum's size, and moments, scales and biases that are no beginner's."""
+    rng, rows = np.random.default_rng(array.size), np.prod(array.shape[:-1])
+    found = rng.standard_normal(array.shape) / np.sqrt(rows) if len(array.shape) > 1 else \
+        rng.uniform(0.3, 1, array.shape)
+    return found.astype(array.dtype)
+
+
 def made(name: str, folder: Path = Path("nowhere")) -> Run:
     """The run of a name of PICTURES or TABLES; its parameters and statistics are no beginner's."""
     columns, classes = None, ("cat", "dog", "eel")
@@ -90,14 +98,11 @@ def made(name: str, folder: Path = Path("nowhere")) -> Run:
     else:
         model, task = PICTURES[name] or name, "classification"
         shape, dtype = SHAPE, "uint8"
-    learner = learner_of(Config(model=model, task=task), len(classes), columns=columns)
-    variables = learner.network.init(jax.random.key(3), jnp.zeros((1, *shape)))
-    rng = np.random.default_rng(2)
-    variables = jax.tree.map(
-        lambda x: x * rng.uniform(0.7, 1.1, x.shape).astype(x.dtype) + x.dtype.type(0.01),
-        variables)
-    if "batch_stats" in variables:  # of what isn't normalised yet, sums would grow
-        variables["batch_stats"] = jax.tree.map(lambda x: 9 * x, variables["batch_stats"])
+    convolution = "direct" if name in ("resnet18", "wideresnet") else "auto"  # compiles sooner
+    learner = learner_of(Config(model=model, task=task, convolution=convolution), len(classes),
+                         columns=columns)
+    variables = jax.eval_shape(learner.network.init, jax.random.key(0), jnp.zeros((1, *shape)))
+    variables = jax.tree.map(drawn, variables)
     state = State(jnp.int32(7), variables["params"], opt_state=(), tally=(),
                   diverged_at=jnp.int32(-1), **sorted_out(variables))
     return Run(folder / name, [], {"accuracy": 0.75}, state, learner, classes, shape, dtype,

@@ -30,7 +30,8 @@ for file in sorted(pathlib.Path(sys.argv[1]).glob("*.stablehlo")):
     assert model.platforms == ("cpu", "cuda"), model.platforms
     x = np.load(file.with_suffix(".in.npy"))
     np.save(file.with_suffix(".all.npy"), model.call(x))
-    np.save(file.with_suffix(".one.npy"), model.call(x[:1]))
+    if file.stem in ("cnn", "linen", "classes"):
+        np.save(file.with_suffix(".one.npy"), model.call(x[:1]))
 """
 
 
@@ -62,14 +63,15 @@ def test_stablehlo_in_a_process_without_flaxmill(tmp_path):
     for name, predicted in wanted.items():
         scale = max(1.0, np.abs(predicted).max())
         for which, rows in (("all", slice(None)), ("one", slice(1))):
+            if which == "one" and name not in ("cnn", "linen", "classes"):
+                continue
             found = np.load(tmp_path / f"{name}.{which}.npy")
             assert found.dtype == np.float32
             np.testing.assert_allclose(found / scale, predicted[rows] / scale, atol=CLOSE, rtol=0,
                                        err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet20", "convnext", "vit", "soft_tree", "linen",
-                                  "nnx", "classes", "numbers"])
+@pytest.mark.parametrize("name", [*PICTURES, *TABLES])
 def test_onnx_by_onnxruntime(tmp_path, name):
     pytest.importorskip("jax2onnx")
     import onnxruntime
