@@ -79,6 +79,15 @@ def _carry_out(command: "flags.Command") -> int:
         from engine.command import comparison
 
         comparison.tell(request.place, command.inputs, command.output)
+    elif command.name == "export":
+        from engine.export import exporting
+
+        exporting.tell(request, command.checkpoint, command.format, command.output)
+    elif command.name == "serve":
+        from engine.serve import server
+
+        server.run(request, command.checkpoint, command.host, command.port, command.request_rate,
+                   command.best_of)
     else:
         from engine import run
 

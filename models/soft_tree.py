@@ -121,7 +121,7 @@ class SoftTree(nn.Module):
         said = []
         for _ in range(self.layers):
             said.append(Layer(self.trees, self.depth, self.num_outputs)(x))
-            x = jnp.concatenate([x, said[-1].reshape(len(x), -1)], -1)
+            x = jnp.concatenate([x, said[-1].reshape(x.shape[0], -1)], -1)
         return jnp.concatenate(said, 1).mean(1)
 
 

@@ -43,6 +43,10 @@ class Command(NamedTuple):
     top: int
     best_of: int
     output: str
+    format: str
+    host: str
+    port: int
+    request_rate: int
     plan: str
     summary: bool
     memory: bool
@@ -188,6 +192,9 @@ def parse(argv: list[str]) -> Command | str:
         texts = {name: values[name].help for name in values if len(name) > 1}
         return usage(COMMANDS, texts, values.helpfull)
     command = next((word for word in words if word in COMMANDS), "train")
+    taken = 2 if command == "serve" else 1  # words that it takes: serve R is serve --run_dir R
+    if words[1:taken] and not words[1].startswith("-") and not values.run_dir:
+        values["run_dir"].value = words[1]
     _check(values, command)
     base, search = _base(values, command)
     # Again, now that it is known whose traced values have flags: an optimizer may bring its own.
@@ -196,8 +203,10 @@ def parse(argv: list[str]) -> Command | str:
     values, words = _parsed(argv, kind, known=False)
     if words and words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
-    if words[1:] and command not in WORDED:
-        raise RequestError(f"{command} takes flags only, but got {' '.join(words[1:])!r}.")
+    if command == "serve" and words[1:] and values.run_dir:
+        raise RequestError(f"serve got both {words[1]} and --run_dir: leave one out.")
+    if words[taken:] and command not in WORDED:
+        raise RequestError(f"{command} takes flags only, but got {' '.join(words[taken:])!r}.")
 
     def typed(names: Iterable[str]) -> dict[str, Any]:
         return {n: values[n].value for n in names if values[n].present}

@@ -11,6 +11,8 @@ COMMANDS = {
     "eval": "evaluate a run's checkpoint again: eval --run_dir R",
     "predict": "what a run says of pictures or of a table: predict --run_dir R image.png ...",
     "report": "compare runs, and write a page of it: report R1 R2 ...",
+    "export": "a run's model as a file that others read: export --run_dir R --format onnx",
+    "serve": "a page, and JSON, that predicts what is sent to it: serve R",
     "doctor": "check that the accelerator really computes",
     "list": "what there is by name: list models, tasks, optimizers, schedules, augmentations or "
             "datasets",
@@ -19,7 +21,7 @@ COMMANDS = {
 
 COMPARED = "device", "data_dir", "compile_cache", "output"  # flags that report follows
 WORDED = "predict", "report", "list", "completion"  # which take words
-MODELS = "eval", "predict"  # which take the folder of a run, or of a sweep's
+MODELS = "eval", "predict", "export", "serve"  # which take the folder of a run, or of a sweep's
 
 
 class Option(NamedTuple):
@@ -32,15 +34,23 @@ class Option(NamedTuple):
 
 OPTIONS = {
     "resume": Option("", "go on with the run in this folder", ("train", "sweep")),
-    "checkpoint": Option("best", "for eval and predict: best (by validation) or last; default best",
-                         ("eval", "predict")),
+    "checkpoint": Option("best", "eval, predict, export and serve: best (by validation) or last; "
+                         "default best", MODELS),
     "tta": Option("", "eval and predict: average over views of each picture: flip, shift or both",
                   ("eval", "predict")),
     "top": Option(0, "predict: the so many likeliest classes of each", ("predict",)),
-    "best_of": Option(0, "eval and predict of a sweep's folder: average the so many best runs by "
-                      "validation; default all", ("eval", "predict")),
+    "best_of": Option(0, "eval, predict and serve of a sweep's folder: average the so many best "
+                      "runs by validation; default all", ("eval", "predict", "serve")),
     "output": Option("", "predict: all probabilities, too, into this file.csv or file.json; "
-                     "report: the page's file, default comparison.html", ("predict", "report")),
+                     "export: the file to write, default R/export/model.*; report: the page's file, "
+                     "default comparison.html", ("predict", "export", "report")),
+    "format": Option("", "export: stablehlo (the default), onnx, safetensors or saved_model; of "
+                     "XGBoost's trees ubj", ("export",)),
+    "host": Option("127.0.0.1", "serve: the address to listen at; default 127.0.0.1, this machine "
+                   "alone", ("serve",)),
+    "port": Option(8000, "serve: its port, 0 for a free one; default 8000", ("serve",)),
+    "request_rate": Option(1000, "serve: requests a second that one address may make; default "
+                           "1000", ("serve",)),
     "plan": Option("", "tell what a run needs on such devices, and stop: 8xH100", ("train",)),
     "summary": Option(False, "print the model's layers and stop", ("train",)),
     "memory": Option(False, "print the compiled program's memory plan before it runs", ("train",)),

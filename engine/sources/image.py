@@ -34,6 +34,10 @@ class Unreadable(ValueError):
     """A picture that is refused, and why."""
 
 
+class Outsized(Unreadable):
+    """One that has too many pixels."""
+
+
 class Refused(RequestError):
     """A file that is no picture to read, and the `reason`."""
 
@@ -165,11 +169,11 @@ def _judged(file: BinaryIO) -> Iterator[Image.Image]:
             if picture.width * picture.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             if max(picture.size) > MOST_SIDE:
-                raise Unreadable(f"a side of it has more than {MOST_SIDE:,} pixels; shrink it")
+                raise Outsized(f"a side of it has more than {MOST_SIDE:,} pixels; shrink it")
             channels(picture)
             yield picture
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise Unreadable(f"it has more than {MOST_PIXELS:,} pixels; shrink it") from None
+        raise Outsized(f"it has more than {MOST_PIXELS:,} pixels; shrink it") from None
     except Image.UnidentifiedImageError:
         raise Unreadable(f"its content is no {', '.join(FORMATS)}") from None
     except (Unreadable, RequestError):

@@ -1,0 +1,80 @@
+"""What the model beside this file takes, made as it was for training; needs NumPy, and Pillow for
+pictures. model.json says which of the two it takes.
+
+    import inputs
+    inputs.pictures(["cat.jpg", "dog.png"])   # uint8 [2, height, width, channels]
+    inputs.rows([{"age": 31, "sex": "f"}])    # float32 [1, features]; None is a missing value
+"""
+
+import datetime
+import json
+from pathlib import Path
+
+import numpy as np
+
+GIVEN = json.loads(Path(__file__).with_name("model.json").read_text(encoding="utf-8"))["inputs"]
+
+
+def pictures(files):
+    """Upright as EXIF says, 16 bits brought to 8, on the background's colour unless the model
+    sees alpha, then bilinear in the model's size, as Pillow resizes."""
+    from PIL import Image, ImageColor, ImageOps
+
+    _, height, width, channels = GIVEN["shape"]
+    mode, made = {1: "L", 3: "RGB", 4: "RGBA"}[channels], []
+    for file in files:
+        with Image.open(file) as opened:
+            # Pillow turns TIFF by itself.
+            tiff = opened.format == "TIFF"
+            picture = opened.copy() if tiff else ImageOps.exif_transpose(opened)
+            if picture.mode[0] == "I":
+                scaled = (np.asarray(picture).astype(np.uint32) + 128) // 257
+                picture = Image.fromarray(scaled.astype(np.uint8))
+            if mode != "RGBA" and picture.has_transparency_data:
+                above = picture.convert("RGBA")
+                picture = Image.new("RGB", above.size, ImageColor.getrgb(GIVEN["background"]))
+                picture.paste(above, mask=above)
+            picture = picture.convert(mode)
+            if picture.size != (width, height):
+                picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+            made.append(np.asarray(picture).reshape(height, width, channels))
+    return np.stack(made)
+
+
+def rows(table):
+    """Of dictionaries, a value a column; numbers standardised, words one by one or as codes."""
+    features = []
+    for column in GIVEN["columns"]:
+        values = [None if row[column["name"]] == "" else row[column["name"]] for row in table]
+        make = _words if column["type"] == "Words" else _numbers
+        features += make(column, values)
+    return np.stack(features, axis=1).astype(np.float32)
+
+
+def _numbers(column, values):
+    number = _days if column["kind"] == "date" else float
+    found = np.array([np.nan if value is None else number(value) for value in values])
+    filled = np.where(np.isnan(found), column["median"], found)
+    scaled = (filled - column["mean"]) / column["scale"] if column["scale"] else 0 * filled
+    return [scaled, np.isnan(found)] if column["missing"] else [scaled]
+
+
+def _days(text):
+    """Since 1970, of a date or time such as 2024-05-31 or 2024-05-31T12:00:00+00:00."""
+    time = datetime.datetime.fromisoformat(str(text))
+    time = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+    return time.timestamp() / 86400
+
+
+def _words(column, values):
+    known = {word: number for number, word in enumerate(column["values"], 1)}
+    none = len(known) + 1 if column["missing"] else 0
+    codes = np.array([none if value is None else known.get(_word(value), 0) for value in values])
+    if column["embedded"]:
+        return [codes]
+    return [codes == number for number in range(1, len(known) + 1 + column["missing"])]
+
+
+def _word(value):
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)

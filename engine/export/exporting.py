@@ -1,0 +1,116 @@
+"""The command `export`: a run's model into a file, compared with the run's own predictions, and a
+card beside it."""
+
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.devices import choose
+from engine.errors import RequestError, RunError, unknown, visible
+from engine.export import card, program
+from engine.job.host import compute_on
+from engine.request import Request
+from engine.sweep import ensembles
+from engine.trained import load
+
+ENDINGS = {"stablehlo": ".stablehlo", "onnx": ".onnx", "safetensors": ".safetensors",
+           "saved_model": ".saved_model", "ubj": ".ubj"}
+TREES = "ubj"
+CLOSE = 1e-5  # of what two compilers say of the same
+
+
+def tell(request: Request, checkpoint: str, asked: str, output: str) -> None:
+    """Write the run as the format `asked` for, "" is the first or what trees have, to `output` or
+    into its folder's export/, and print where. Raises RequestError, and RunError where the file
+    says something else than the run, in which case nothing is left."""
+    path = Path(request.place.run_dir)
+    if ensembles.of(path):
+        raise RequestError(f"export is of one run, and {path} is a sweep's folder: name one of its "
+                           f"runs, such as {path / '0'}.")
+    if asked and asked not in ENDINGS:
+        raise unknown("format", asked, ENDINGS)
+    compute_on(choose.choose(request.place.device).device, request.place.compile_cache)
+    run = load(path, request.config, checkpoint)
+    word = _format(run, asked)
+    target = _target(path, word, output)
+    how: Any = importlib.import_module(f"engine.export.{word}")
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
+        draft = Path(folder, target.name)
+        how.write(run, draft)
+        apart = _apart(run, how, draft)
+        told = card.content(run, word, target.name, checkpoint)
+        Path(folder, "model.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        Path(folder, "model.md").write_text(card.page(told), "utf-8")
+        made = [draft.name, "model.json", "model.md"]
+        if told["inputs"]["kind"] != "numbers":
+            shutil.copyfile(card.READER, Path(folder, "inputs.py"))
+            made.append("inputs.py")
+        for name in made:
+            _put(Path(folder, name), target.parent / name)
+    print(f"{visible(target, '')}: {_size(target):,} bytes, within {apart:.0e} of the run's own "
+          f"predictions; beside it {' and '.join(made[1:])}")
+
+
+def _format(run: Any, asked: str) -> str:
+    """Raises RequestError for a format that the run's model can't have."""
+    traced = run.learner.traced
+    if (asked or TREES) != TREES and not traced:
+        raise RequestError(f"--format {asked} is a network's, and the run's model is trees by "
+                           f"XGBoost: type --format {TREES}, XGBoost's own file.")
+    if asked == TREES and traced:
+        raise RequestError(f"--format {TREES} is XGBoost's own, and the run's model is a network: "
+                           f"type one of {', '.join(w for w in ENDINGS if w != TREES)}.")
+    return asked or ("stablehlo" if traced else TREES)
+
+
+def _target(run: Path, word: str, output: str) -> Path:
+    """Where to write. Raises RequestError where that can't be."""
+    target = Path(output) if output else run / "export" / f"model{ENDINGS[word]}"
+    said = f"--output {visible(target, '')}"
+    if output and target.suffix != ENDINGS[word]:
+        raise RequestError(f"{said}: type a name that ends in {ENDINGS[word]}.")
+    if target.name in ("model.json", "model.md", "inputs.py"):
+        raise RequestError(f"{said} is a name of what lies beside it: type another.")
+    try:
+        if not output:
+            target.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{target.parent}: {error.strerror}; type --output FILE.") from None
+    if not target.parent.is_dir():
+        raise RequestError(f"{said}: there is no folder {visible(target.parent, '')}: make it "
+                           "first.")
+    folder = word == "saved_model"
+    if not os.access(target.parent, os.W_OK) or target.exists() and (
+            target.is_dir() != folder or folder and not (target / "saved_model.pb").exists()):
+        raise RequestError(f"{said} can't be written there: name another.")
+    return target
+
+
+def _apart(run: Any, how: Any, draft: Path) -> float:
+    """How far the file's predictions are from the run's at most. Raises RunError where that is more
+    than rounding."""
+    inputs = program.probe(run)
+    wanted, found = run.predict(inputs), how.said(run, draft, inputs)
+    apart = float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
+    if not (found.shape == wanted.shape and apart <= CLOSE):
+        raise RunError(f"the exported file predicts otherwise than the run, by {apart:.1e}: it was "
+                       "not kept. A network that draws at random, or whose examples see each "
+                       "other, can't be exported.")
+    return apart
+
+
+def _put(draft: Path, path: Path) -> None:
+    if path.is_dir():  # another SavedModel
+        shutil.rmtree(path)
+    os.replace(draft, path)
+
+
+def _size(path: Path) -> int:
+    each = [path] if path.is_file() else path.rglob("*")
+    return sum(one.stat().st_size for one in each if one.is_file())

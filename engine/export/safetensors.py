@@ -1,0 +1,31 @@
+"""A network's arrays by their names as a .safetensors file, which `--init_from` reads again."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from engine.errors import RequestError
+from engine.export import program
+from engine.trained import Run, predicted_by
+
+
+def write(run: Run, path: Path) -> None:
+    """Raises RequestError where safetensors isn't installed."""
+    try:
+        from safetensors.numpy import save_file
+    except ImportError:
+        raise RequestError("--format safetensors needs the package safetensors: pip install "
+                           "'flaxmill[safetensors]'.") from None
+    arrays = program.named(run.state.model)
+    save_file({name: np.ascontiguousarray(x) for name, x in arrays.items()}, path)
+
+
+def said(run: Run, path: Path, inputs: np.ndarray) -> np.ndarray:
+    """By the run's own network, with the file's arrays in the place of its own."""
+    from safetensors.numpy import load_file
+
+    arrays, own = load_file(path), run.state.model
+    variables = jax.tree.unflatten(
+        jax.tree.structure(own), [arrays[name] for name in program.named(own)])
+    return np.asarray(predicted_by(run.learner, variables, inputs))

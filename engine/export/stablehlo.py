@@ -1,0 +1,29 @@
+"""StableHLO by jax.export: one program for CPUs and CUDA GPUs, read by jax alone."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import export as jax_export
+
+from engine.errors import RequestError
+from engine.export import program
+from engine.trained import Run
+
+PLATFORMS = "cpu", "cuda"
+
+
+def write(run: Run, path: Path) -> None:
+    """Serialized, for any size of the batch. Raises RequestError where flatbuffers, by which jax
+    serializes, isn't installed."""
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise RequestError("StableHLO is serialized by the package flatbuffers, which is not "
+                           "installed: pip install 'flaxmill[stablehlo]'.")
+    function, shape = program.of(run)
+    found = jax_export.export(jax.jit(function), platforms=PLATFORMS)(shape)
+    path.write_bytes(found.serialize())
+
+
+def said(run: Run, path: Path, inputs: np.ndarray) -> np.ndarray:
+    return np.asarray(jax_export.deserialize(bytearray(path.read_bytes())).call(inputs))

@@ -1,0 +1,68 @@
+"""A run as it is served: what it takes, what it says, in batches of few sizes, compiled once each.
+
+N: examples, K: outputs.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from engine.doors import bring
+from engine.export import card
+from engine.serve.refused import Refused
+from engine.task import numbers
+from engine.trained import Run
+
+SIZES = 1, 8, 32  # of the batches that are computed
+
+
+class Model:
+    """A run, or the mean of a sweep's."""
+
+    def __init__(self, run: Run):
+        self.run, self.task, self.names = run, run.learner.task, run.classes
+        self.kind = card.inputs(run)["kind"]
+
+    def compile(self) -> None:
+        """Before the first request: it waits for nothing but its own."""
+        for size in SIZES:
+            self.run.predict(np.zeros((size, *self.run.input_shape), self.run.input_dtype))
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """float32 [N, K] of inputs [N, ...], filled up to one of SIZES."""
+        parts = []
+        for start in range(0, len(inputs), SIZES[-1]):
+            part = inputs[start : start + SIZES[-1]]
+            size = next(size for size in SIZES if size >= len(part))
+            full = np.zeros((size, *part.shape[1:]), part.dtype)
+            full[: len(part)] = part
+            parts.append(self.run.predict(full)[: len(part)])
+        return np.concatenate(parts)
+
+    def told(self, predicted_NxK: np.ndarray) -> list[dict[str, Any]]:
+        """What is said of each example, for JSON. Raises Refused where it is no number."""
+        if not np.isfinite(predicted_NxK).all():
+            raise Refused(422, "the model's answer to these inputs is no number: are they of the "
+                               "size of what it was trained on?")
+        said = self.task.said(predicted_NxK) if self.task.kind == "classes" else None
+        found = []
+        for row, values in enumerate(predicted_NxK.tolist()):
+            each = dict(zip(self.names, values, strict=True))
+            if said is not None:
+                name = self.names[said[row]]
+                found.append({"class": name, "probability": each[name], "probabilities": each})
+            elif self.task.kind == "labels":
+                least = getattr(self.task, "threshold", 0.5)
+                found.append({"labels": [name for name, p in each.items() if p >= least],
+                              "probabilities": each})
+            else:
+                found.append({"values": each})
+        return found
+
+    def described(self) -> dict[str, Any]:
+        """What a page or a program has to know of it."""
+        config = self.run.learner.config
+        return {"run": self.run.path.name, "model": bring.short(config.model),
+                "task": bring.short(config.task), "kind": self.task.kind, "names": self.names,
+                "inputs": card.inputs(self.run), "outputs": card.outputs(self.run),
+                "scores": numbers(self.run.metrics)}

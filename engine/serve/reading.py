@@ -1,0 +1,162 @@
+"""The body of a request → inputs of a run. What is wrong with it has a status and a sentence.
+
+N: rows.
+"""
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from engine.errors import RequestError, one_line
+from engine.serve.model import Model
+from engine.serve.refused import Refused
+from engine.sources import image
+from engine.sources.features import Number, Words
+
+MOST_BYTES = 16 << 20  # of a body
+MOST_PIXELS = 16_000_000  # of a picture, which decodes in a second and within 300 MB
+MOST_ROWS = 1024
+_TAKEN = {  # by kind of inputs, what content types say so
+    "pictures": ("image/*", "application/octet-stream"),
+    "columns": ("application/json", "text/csv"), "numbers": ("application/json",),
+}
+_SHOWN = 40  # characters of a value
+
+
+def read(model: Model, kind: str, body: bytes) -> tuple[np.ndarray, list[str]]:
+    """Inputs [N, ...] of a `body` whose content type is `kind`, and what to say of them. Raises
+    Refused: 415 for another kind of content, 413 for too much of it, 422 for a wrong one."""
+    taken, word = _TAKEN[model.kind], kind.partition(";")[0].strip().lower()
+    if word not in taken and f"{word.partition('/')[0]}/*" not in taken:
+        raise Refused(415, f"the content type is {word[:_SHOWN]!r}: send {' or '.join(taken)}.")
+    if model.kind == "pictures":
+        return _picture(model, body), []
+    try:
+        text = body.decode("utf-8-sig")
+        content = json.loads(text) if word == "application/json" else None
+    except (ValueError, RecursionError) as error:
+        raise Refused(422, f"the body can't be read: {one_line(error)}.") from None
+    if model.kind == "numbers":
+        return _numbers(model, content), []
+    return _rows(model, _table(text) if content is None else content)
+
+
+def _picture(model: Model, body: bytes) -> np.ndarray:
+    """uint8 [1, H, W, C]"""
+    height, width, depth = model.run.input_shape
+    background = model.run.learner.config.background
+    try:
+        sides = image.sides(io.BytesIO(body))
+    except image.Outsized as error:
+        raise Refused(413, f"the picture can't be taken: {error}.") from None
+    except image.Unreadable as error:
+        raise Refused(415, f"the body is no picture: {error}.") from None
+    if math.prod(sides) > MOST_PIXELS:
+        raise Refused(413, f"the picture has {math.prod(sides):,} pixels: shrink it to "
+                           f"{MOST_PIXELS:,}.")
+    try:
+        return image.decode(io.BytesIO(body), image.MODES[depth], (width, height), background)[None]
+    except image.Unreadable as error:
+        raise Refused(422, f"the picture can't be read: {error}.") from None
+
+
+def _numbers(model: Model, content: Any) -> np.ndarray:
+    """Of {"inputs": [...]}, of the run's shape and dtype."""
+    wanted = ", ".join(map(str, ("N", *model.run.input_shape)))
+    try:
+        found = np.array(content["inputs"], np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused(422, f'send {{"inputs": [...]}}, numbers of shape ({wanted}): '
+                           f"{one_line(error)}.") from None
+    if found.shape[1:] != model.run.input_shape or not len(found):
+        raise Refused(422, f"the inputs are of shape {found.shape}: send ({wanted}).")
+    _check_count(len(found))
+    made = found.astype(model.run.input_dtype)
+    if not np.isfinite(made).all() or made.dtype == np.uint8 and (made != found).any():
+        raise Refused(422, f"the inputs aren't all {model.run.input_dtype}.")
+    return made
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_ROWS:
+        raise Refused(413, f"{count:,} rows are more than {MOST_ROWS:,} a request: send fewer.")
+
+
+def _table(text: str) -> list[dict[str, Any]]:
+    """The rows of a CSV with a header; commas, semicolons or tabs are between its cells."""
+    head = text.partition("\n")[0]
+    between = max(",;\t", key=head.count)
+    try:
+        return list(csv.DictReader(io.StringIO(text), delimiter=between, skipinitialspace=True))
+    except csv.Error as error:
+        raise Refused(422, f"the table can't be read: {error}.") from None
+
+
+def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
+    """Features float32 [N, F], of rows or {"rows": rows}, each a value a column."""
+    import pandas as pd
+
+    rows = content.get("rows") if isinstance(content, dict) else content
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
+        raise Refused(422, 'send {"rows": [{"column": value, ...}]}, or a CSV with a header.')
+    _check_count(len(rows))
+    columns: Any = model.run.columns
+    notes: list[str] = []
+    made = {}
+    for column in columns.columns:
+        if lacking := [at for at, row in enumerate(rows, 1) if column.name not in row]:
+            raise Refused(422, f"row {lacking[0]} lacks the column {column.name!r}; null, or an "
+                               "empty cell, is a value that is missing.")
+        cells = [_cell(row[column.name]) for row in rows]
+        made[column.name] = _series(column, cells)
+        if isinstance(column, Words):
+            known = {*column.values, None}
+            notes += [f"{column.name}: {str(word)[:_SHOWN]!r} was not in training, and counts as "
+                      "unknown" for word in dict.fromkeys(map(_word, cells)) if word not in known]
+        if None in cells and not column.missing:
+            notes.append(f"{column.name}: none was missing in training; " + (
+                "its median stands for it" if isinstance(column, Number) else "it is unknown"))
+    try:
+        return columns.features_of(pd.DataFrame(made), told=False), notes
+    except RequestError as error:
+        raise Refused(422, str(error)) from None
+
+
+def _cell(value: Any) -> Any:
+    """Text without spaces around it; None where there is none."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, list | dict):
+        raise Refused(422, f"{json.dumps(value)[:_SHOWN]} is no value of a column: send text or a "
+                           "number.")
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _word(value: Any) -> str | None:
+    """As a column of words has it, which calls 1.0 1."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+_TRUTHS = {"true": 1.0, "false": 0.0}
+
+
+def _series(column: Number | Words, cells: list[Any]) -> Any:
+    """A column's cells as it was fitted to them. Raises Refused for what is none."""
+    import pandas as pd
+
+    if isinstance(column, Words):
+        return pd.Series([_word(cell) for cell in cells], dtype=object)
+    try:
+        if column.kind == "date":
+            return pd.to_datetime(pd.Series(cells, dtype=object), utc=True, format="ISO8601")
+        return pd.Series([np.nan if cell is None else _TRUTHS.get(str(cell).lower(), cell)
+                          for cell in cells]).astype(np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        what = "dates such as 2024-05-31" if column.kind == "date" else "numbers"
+        raise Refused(422, f"column {column.name!r} is of {what}: {one_line(error)}.") from None
