@@ -15,6 +15,7 @@ COMMANDS = {
             "datasets",
 }
 
+LOGGED = "train", "sweep"  # whose epochs are told to trackers
 MODELS = "eval", "predict"  # which take the folder of a run, or of a sweep's
 
 
