@@ -1,5 +1,6 @@
 """Weights & Biases: a run of the project flaxmill (or WANDB_PROJECT's), a sweep's in one group.
-WANDB_MODE=offline keeps it in the run's folder, for `wandb sync`."""
+Its files lie in ./wandb or WANDB_DIR: there are links among them, which a run's folder may not
+hold. WANDB_MODE=offline leaves them there, for `wandb sync`."""
 
 import os
 import secrets
@@ -9,11 +10,9 @@ import wandb
 
 from engine.loggers.tracking import EXPERIMENT, Told
 
-# A run's folder may hold no links; nothing is printed but our own line where it fails.
-_SETTINGS = wandb.Settings(
-    symlink=False, silent=True, console="off", disable_code=True, disable_git=True,
-    init_timeout=30, finish_timeout=60, reinit="create_new",
-)
+# Nothing is printed but our own line where it fails, and no server waited for without an end.
+_SETTINGS = wandb.Settings(silent=True, console="off", disable_code=True, disable_git=True,
+                           init_timeout=30, finish_timeout=60, reinit="create_new")
 
 
 class Tracker:
@@ -22,7 +21,7 @@ class Tracker:
     def __init__(self, told: Told):
         self.id = told.id or secrets.token_hex(4)
         self._run = wandb.init(
-            id=self.id, resume="allow", dir=told.path, name=told.name, config=told.values,
+            id=self.id, resume="allow", name=told.name, config=told.values,
             project=os.environ.get("WANDB_PROJECT", EXPERIMENT), allow_val_change=True,
             group=None if told.experiment == EXPERIMENT else told.experiment, settings=_SETTINGS,
         )
