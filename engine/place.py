@@ -25,6 +25,8 @@ class Place:
         True, "keep compiled programs on disk, so that the next start is quick"
     )
     run_dir: str = option("", "the run's folder (default: runs/<dataset>-<model>-<n>)")
+    log: str = option("", "where each epoch's row goes besides, by commas: csv, mlflow, "
+                      "tensorboard, wandb")
     save_seconds: int = option(600, "save within an epoch too, after so many seconds", least=1)
     stuck_seconds: int = option(
         0, "give up on a segment that takes longer; 0 is 600 among several processes, else never"

@@ -21,6 +21,7 @@ from engine.job.host import begin
 from engine.job.signals import Interruption
 from engine.learners import trees
 from engine.learners.learner import jitted
+from engine.loggers import trackers, tracking
 from engine.loggers.bar import waiting
 from engine.loggers.progress import Progress
 from engine.native import choice as native
@@ -68,6 +69,7 @@ def fit(
     request = Request(config, hyper, place or Place(), data)
     check(config, hyper)
     check_fields(request.place)
+    trackers.check(request.place.log)
     if show_memory or profiled:
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
@@ -89,6 +91,7 @@ def fit(
         # Only now, so that a folder whose run was refused for its memory is free for another.
         with processes.agreeing():
             saved = _record(ready, path, int(state.step))
+        log = held.enter_context(tracking.Tracking(path, request.place.log))
         host.console.print(f"compiled in {compiled.seconds:.1f} s, apart from the times below")
         if show_memory:
             host.console.print(f"memory: {memory.plan(compiled.segment.compiled)}")
@@ -96,7 +99,8 @@ def fit(
             host.console.print(_write_profile(ready, feed, compiled, state, path / "profile"))
         with Progress(ready.config.epochs, ready.lengths.epoch, host.console) as progress:
             training = Training(
-                ready, feed, compiled, path, progress, seconds, checkpoints, interruption, loggers
+                ready, feed, compiled, path, progress, seconds, checkpoints, interruption,
+                (*loggers, log),
             )
             state = training.run(state)
         with watched(training.stuck_after):
@@ -167,9 +171,7 @@ def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State,
     return mesh.put(state, where), seconds
 
 
-def _write_profile(
-    ready: Setup, feed: Feed, compiled: Programs, state: State, path: Path
-) -> str:
+def _write_profile(ready: Setup, feed: Feed, compiled: Programs, state: State, path: Path) -> str:
     """Trace PROFILED steps from a copy of `state` into `path`; the dearest operations in words."""
     step = int(state.step)
     steps = min(PROFILED, ready.lengths.epoch, feed.most(step))

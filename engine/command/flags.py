@@ -8,13 +8,22 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from engine.checks import check, check_fields
-from engine.command.options import COMMANDS, COMPARED, MODELS, OPTIONS, SEARCH, WORDED
+from engine.command.options import (
+    COMMANDS,
+    COMPARED,
+    LOGGED,
+    MODELS,
+    OPTIONS,
+    SEARCH,
+    WORDED,
+)
 from engine.command.usage import usage
 from engine.config import Config, Hyper, Reading
 from engine.doors import bring
 from engine.errors import RequestError, check_utf8, unknown
 from engine.hyper import HYPER_HELP
 from engine.learners import trees
+from engine.loggers import trackers
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
@@ -178,6 +187,8 @@ def _check(values: flags.FlagValues, command: str) -> None:
     for name in ("top", "best_of"):
         if values[name].present and getattr(values, name) < 1:
             raise RequestError(f"--{name} {getattr(values, name)}: type 1 or more.")
+    if values["log"].present and command not in LOGGED:
+        raise RequestError(f"--log is for {' and '.join(LOGGED)}, not for {command}.")
     if values.resume and values["run_dir"].present:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
 
@@ -231,6 +242,8 @@ def parse(argv: list[str]) -> Command | str:
                            "run of its own, and not in a sweep: train its best.py with it.")
     check(config, hyper)
     check_fields(place)
+    if command in LOGGED:
+        trackers.check(place.log)
     whole = [command] * (command == "lr-find")
     for what in (*whole, *(f"--{n}" for n in ("plan", "summary") if values[n].value)):
         trees.refuse(config.model, what)

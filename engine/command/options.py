@@ -22,6 +22,7 @@ COMMANDS = {
 COMPARED = "device", "data_dir", "compile_cache", "output"  # flags that report follows
 WORDED = "predict", "report", "list", "completion"  # which take words
 MODELS = "eval", "predict", "export", "serve"  # which take the folder of a run, or of a sweep's
+LOGGED = "train", "sweep"  # whose epochs are told to trackers
 
 
 class Option(NamedTuple):
@@ -42,8 +43,8 @@ OPTIONS = {
     "best_of": Option(0, "eval, predict and serve of a sweep's folder: average the so many best "
                       "runs by validation; default all", ("eval", "predict", "serve")),
     "output": Option("", "predict: all probabilities, too, into this file.csv or file.json; "
-                     "export: the file to write, default R/export/model.*; report: the page's file, "
-                     "default comparison.html", ("predict", "export", "report")),
+                     "export: the file to write, default R/export/model.*; report: the page's "
+                     "file, default comparison.html", ("predict", "export", "report")),
     "format": Option("", "export: stablehlo (the default), onnx, safetensors or saved_model; of "
                      "XGBoost's trees ubj", ("export",)),
     "host": Option("127.0.0.1", "serve: the address to listen at; default 127.0.0.1, this machine "

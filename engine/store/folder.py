@@ -148,6 +148,11 @@ def write_config(path: Path, content: dict[str, Any], file: str = "config.json")
     files.replace(path / file, json.dumps(content, indent=2) + "\n")
 
 
+def config(path: Path) -> dict[str, Any]:
+    """config.json's content. Raises OSError or ValueError where there is none."""
+    return files.parsed(files.read(path / "config.json"))
+
+
 def write_columns(path: Path, columns: Columns | None) -> None:
     """What a table's features were made by; before the config.json that has its digest."""
     if columns:

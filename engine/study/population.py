@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.errors import RunError
 from engine.job.signals import Interruption
+from engine.loggers.tracking import Tracked
 from engine.store import folder
 from engine.store.checkpoint import Checkpoints
 from engine.study.handout import Handout, Setting
@@ -59,9 +60,10 @@ class Handed(Lockstep):
     def __init__(
         self, study: Study, interruption: Interruption, progress: Any, events: Events,
         handout: Handout, settings: Sequence[Setting], programs: dict[int, Any], at_once: int,
+        log: Tracked,
     ):
         own = study._replace(search=study.search._replace(halving=0))  # which is the pruner's
-        super().__init__(own, interruption, progress)
+        super().__init__(own, interruption, progress, log)
         self.events, self._handout, self._settings = events, handout, settings
         self._programs, self._at_once, self.compiled = programs, at_once, self._kept
 

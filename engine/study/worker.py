@@ -19,6 +19,7 @@ from engine.devices.mesh import size
 from engine.errors import RequestError, RunError
 from engine.job import host
 from engine.job.signals import Interruption
+from engine.loggers.tracking import Tracked
 from engine.parts.reading import load
 from engine.place import ADDRESS, Place
 from engine.request import Request
@@ -218,9 +219,10 @@ class Worker:
         events.mkdir(parents=True, exist_ok=True)
         group = self._group._replace(trials=trials)
         console = self._host.console
-        with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        with (Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
+              Tracked(self._asked.request.place.log) as log):
             lockstep = Handed(self._asked._replace(trials=trials), interruption, bar,
-                              Events(events), self._handout, batch, self._programs, self._at_once)
+                              Events(events), self._handout, batch, self._programs, self._at_once, log)
             try:
                 lockstep.train(group)
             except RunError as error:

@@ -10,6 +10,7 @@ from engine.devices import choose
 from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
 from engine.job.signals import Interruption
+from engine.loggers.tracking import Tracked
 from engine.parts.reading import load
 from engine.programs import memory
 from engine.request import Request
@@ -68,8 +69,8 @@ def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: 
     standings: list[Standing] = []
     refusals: list[RequestError] = []
     with (Progress(console=host.console, disable=not host.console.is_terminal) as progress,
-          Interruption() as interruption):
-        lockstep = Lockstep(study, interruption, progress)
+          Interruption() as interruption, Tracked(study.request.place.log) as log):
+        lockstep = Lockstep(study, interruption, progress, log)
         for number, members in enumerate(groups):
             try:
                 group = assemble(number, members, study.request, dataset, host)
@@ -97,9 +98,10 @@ def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: 
 class Lockstep:
     """The epochs of one group after another: train, judge, record, save, let go on who may."""
 
-    def __init__(self, study: Study, interruption: Interruption, progress: Progress):
+    def __init__(self, study: Study, interruption: Interruption, progress: Progress, log: Tracked):
         self.study, self.interruption, self.progress = study, interruption, progress
         self.events, self._pace, self.compiled = Events(study.path), Pace(), compile_programs
+        self._log = log
 
     def _folder(self, number: int) -> Path:
         return self.study.path / str(number)
@@ -129,10 +131,8 @@ class Lockstep:
     def _going_on(self) -> str:
         return f"Go on with: python launch.py sweep --resume {self.study.path}"
 
-    def _trained(
-        self, group: Group, runs: Population, seconds: float, fed: Feed,
-        saved: checkpoint.Checkpoints,
-    ) -> Population:
+    def _trained(self, group: Group, runs: Population, seconds: float, fed: Feed,
+                 saved: checkpoint.Checkpoints) -> Population:
         """The runs after their last epoch; `seconds` are those that this one has had."""
         steps, total = group.ready.lengths.epoch, group.ready.lengths.total
         kind = "program" if group.ready.learner.traced else "run"
@@ -169,6 +169,7 @@ class Lockstep:
         for one in sorted(ranking):
             if one.whole:
                 folder.append_history(self._folder(one.number), one.row)
+                self._log.row(self._folder(one.number), one.row)
             elif gone.get(one.number) != "diverged":
                 self.events.add(group.number, int(runs.step), one.number, "diverged")
         if not group.ready.learner.traced and int(runs.step) < group.ready.lengths.total:

@@ -1,0 +1,76 @@
+"""What Classifier and Regressor share: parameters, training in memory, outputs of batches."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from engine.errors import RequestError, RunError
+from engine.learners.chosen import learner_of
+from engine.sklearn import parameters
+from engine.sklearn.learned import learned
+from engine.trained import BATCH, predicted_by
+
+
+@contextlib.contextmanager
+def as_values() -> Iterator[None]:
+    """What can't be learned is a ValueError, as scikit-learn's callers expect."""
+    try:
+        yield
+    except (RequestError, RunError) as error:
+        raise ValueError(str(error)) from None
+
+
+class Estimator(BaseEstimator):
+    """Parameters are a Config's and the traced values, by their names, and: `hyper`, the values of
+    an optimizer of one's own; `task`, an object in the place of the estimator's; `device`; a
+    `run_dir` to leave the run in, which is trained in memory otherwise; `random_state`. A
+    `validation_split` is held out where `patience` or a plateau looks at it, a tenth by default;
+    else all examples are trained on. `batch_size` is as many as there are where there are fewer.
+
+    X [N, ...] of 2 to 5 dimensions: uint8 of pictures [N, H, W, C] is scaled to 0..1, all else
+    becomes float32 as it is. Fitted: `history_`, a row an epoch; `variables_`, the network's.
+    """
+
+    def __init__(self, model: Any = "mlp", **values: Any):
+        if strange := values.keys() - parameters.DEFAULTS.keys():
+            raise TypeError(f"unknown parameters {', '.join(sorted(strange))}")
+        for name, value in (parameters.DEFAULTS | values | {"model": model}).items():
+            setattr(self, name, value)
+
+    __init__.__signature__ = parameters.signature()  # type: ignore[attr-defined]
+
+    def _checked(self, X: Any, **how: Any) -> Any:
+        return validate_data(self, X, allow_nd=True, **how)
+
+    def _learn(self, X: np.ndarray, targets: np.ndarray, task: str) -> None:
+        inputs, params = _inputs(X), self.get_params(deep=False)
+        with as_values():
+            found = learned(parameters.request(params, task, len(X), (inputs, targets)))
+        self._config, self.variables_, self.history_ = found
+        self._shape, self._dtype = inputs.shape[1:], inputs.dtype
+
+    def _told(self, X: Any, outputs: int) -> np.ndarray:
+        """What the task tells of each of X, float64 [N, `outputs`], in batches of one size: what it
+        tells of an example doesn't depend on the others', and is compiled once."""
+        inputs = _inputs(self._checked(X, reset=False))
+        if (inputs.shape[1:], inputs.dtype) != (self._shape, self._dtype):
+            raise ValueError(f"X is {inputs.dtype} [N, {inputs.shape[1:]}], and the model was "
+                             f"fitted on {self._dtype} [N, {self._shape}].")
+        with as_values():
+            learner = learner_of(self._config, outputs)
+        told = np.zeros((len(inputs), outputs))
+        for start in range(0, len(inputs), BATCH):
+            some = inputs[start : start + BATCH]
+            full = np.zeros((BATCH, *self._shape), self._dtype)
+            full[: len(some)] = some
+            batch = np.asarray(predicted_by(learner, self.variables_, full))[: len(some)]
+            told[start : start + BATCH] = batch.reshape(len(some), -1)
+        return told
+
+
+def _inputs(X: np.ndarray) -> np.ndarray:
+    return X if X.ndim == 4 and X.dtype == np.uint8 else X.astype(np.float32)
