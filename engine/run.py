@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from engine.checks import check, check_fields
 from engine.config import Config
@@ -29,7 +27,7 @@ from engine.optim.lengths import durations
 from engine.optim.schedules import schedule
 from engine.place import Place
 from engine.programs import memory, profile
-from engine.programs.compile import Programs, naming_a_batch_that_fits, programs
+from engine.programs.compile import naming_a_batch_that_fits, programs
 from engine.report import importance, page
 from engine.report import run as report
 from engine.request import Request
@@ -39,13 +37,11 @@ from engine.setup import Setup, setup
 from engine.state import State
 from engine.store import files, folder, record
 from engine.store.checkpoint import Checkpoints
-from engine.stream.streamed import Feed, feed_of
+from engine.stream.streamed import feed_of
 from engine.task import numbers
 from engine.trained import Run
 from engine.training import MUCH, Logger, Training
 from engine.transfer.begun import begun
-
-PROFILED = 20
 
 
 def fit(
@@ -96,7 +92,8 @@ def fit(
         if show_memory:
             host.console.print(f"memory: {memory.plan(compiled.segment.compiled)}")
         if profiled:
-            host.console.print(_write_profile(ready, feed, compiled, state, path / "profile"))
+            host.console.print(profile.told(
+                ready, feed, compiled.segment, state, path / "profile"))
         with Progress(ready.config.epochs, ready.lengths.epoch, host.console) as progress:
             training = Training(
                 ready, feed, compiled, path, progress, seconds, checkpoints, interruption,
@@ -169,24 +166,6 @@ def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State,
         raise RequestError(f"--epochs {ready.config.epochs}: the run has trained "
                            f"{done // ready.lengths.epoch} already; type more.", shared=True)
     return mesh.put(state, where), seconds
-
-
-def _write_profile(ready: Setup, feed: Feed, compiled: Programs, state: State, path: Path) -> str:
-    """Trace PROFILED steps from a copy of `state` into `path`; the dearest operations in words."""
-    step = int(state.step)
-    steps = min(PROFILED, ready.lengths.epoch, feed.most(step))
-    inputs = ready.inputs | {"train": feed.train(step)}
-
-    def work() -> State:
-        return compiled.segment(
-            **inputs, state=jax.tree.map(jnp.copy, state), count=np.int32(steps),
-        )
-
-    jax.block_until_ready(work())  # warm-up
-    hlo = compiled.segment.compiled.as_text() or ""
-    found = profile.operations(profile.trace(path, work), hlo)
-    return (f"profile of {steps} steps in {path}, for xprof, TensorBoard and ui.perfetto.dev:\n"
-            + profile.table(found, steps))
 
 
 def _conclude(

@@ -10,12 +10,12 @@ from absl import flags
 from engine.checks import check, check_fields
 from engine.command.options import (
     COMMANDS,
-    COMPARED,
     LOGGED,
     MODELS,
     OPTIONS,
     SEARCH,
     WORDED,
+    check_followed,
 )
 from engine.command.usage import usage
 from engine.config import Config, Hyper, Reading
@@ -166,33 +166,6 @@ def _parsed(argv: list[str], hyper: Any, known: bool) -> tuple[flags.FlagValues,
         raise RequestError(f"{error} (python launch.py --help lists them)") from None
 
 
-def _check(values: flags.FlagValues, command: str) -> None:
-    """Raise RequestError for flags that a command doesn't follow, or lacks."""
-    for name, option in (OPTIONS | SEARCH).items():
-        if not values[name].present:
-            continue
-        if command not in option.commands:
-            raise RequestError(f"--{name} is for {' and '.join(option.commands)}, not for "
-                               f"{command}.")
-        if name in SEARCH and values.resume:
-            raise RequestError(f"--{name}: a sweep is resumed as it was begun; leave it out.")
-    if command == "report":
-        for name in (name for name in values if values[name].present and name not in COMPARED):
-            raise RequestError(f"--{name} has no effect with report, which takes the runs' folders "
-                               "as they are: leave it out.")
-    if command in MODELS and not values.run_dir:
-        raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
-    if values.checkpoint not in ("last", "best"):
-        raise unknown("checkpoint", values.checkpoint, ("last", "best"))
-    for name in ("top", "best_of"):
-        if values[name].present and getattr(values, name) < 1:
-            raise RequestError(f"--{name} {getattr(values, name)}: type 1 or more.")
-    if values["log"].present and command not in LOGGED:
-        raise RequestError(f"--log is for {' and '.join(LOGGED)}, not for {command}.")
-    if values.resume and values["run_dir"].present:
-        raise RequestError("--resume names the run's folder already: leave --run_dir out.")
-
-
 def parse(argv: list[str]) -> Command | str:
     """The command of `argv` (without the program's name), or the help that it asks for.
 
@@ -206,7 +179,7 @@ def parse(argv: list[str]) -> Command | str:
     taken = 2 if command == "serve" else 1  # words that it takes: serve R is serve --run_dir R
     if words[1:taken] and not words[1].startswith("-") and not values.run_dir:
         values["run_dir"].value = words[1]
-    _check(values, command)
+    check_followed(values, command)
     base, search = _base(values, command)
     # Again, now that it is known whose traced values have flags: an optimizer may bring its own.
     kind = bring.first_type(values.optimizer, Hyper) if ".py:" in (values.optimizer or "") \

@@ -1,8 +1,12 @@
 """Commands, and flags that only some of them follow."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.errors import RequestError, unknown
 from engine.sweep.search import SEARCH_HELP, Search
+
+if TYPE_CHECKING:
+    from absl import flags
 
 COMMANDS = {
     "train": "train, evaluate and report (the default)",
@@ -63,3 +67,30 @@ OPTIONS = {
 SEARCH = {"sweep" if name == "axes" else name:
           Option(default, f"sweep: {SEARCH_HELP[name]}", ("sweep", "lr-find"))
           for name, default in Search._field_defaults.items()}
+
+
+def check_followed(values: "flags.FlagValues", command: str) -> None:
+    """Raise RequestError for flags that a command doesn't follow, or lacks."""
+    for name, option in (OPTIONS | SEARCH).items():
+        if not values[name].present:
+            continue
+        if command not in option.commands:
+            raise RequestError(f"--{name} is for {' and '.join(option.commands)}, not for "
+                               f"{command}.")
+        if name in SEARCH and values.resume:
+            raise RequestError(f"--{name}: a sweep is resumed as it was begun; leave it out.")
+    if command == "report":
+        for name in (name for name in values if values[name].present and name not in COMPARED):
+            raise RequestError(f"--{name} has no effect with report, which takes the runs' folders "
+                               "as they are: leave it out.")
+    if command in MODELS and not values.run_dir:
+        raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
+    if values.checkpoint not in ("last", "best"):
+        raise unknown("checkpoint", values.checkpoint, ("last", "best"))
+    for name in ("top", "best_of"):
+        if values[name].present and getattr(values, name) < 1:
+            raise RequestError(f"--{name} {getattr(values, name)}: type 1 or more.")
+    if values["log"].present and command not in LOGGED:
+        raise RequestError(f"--log is for {' and '.join(LOGGED)}, not for {command}.")
+    if values.resume and values["run_dir"].present:
+        raise RequestError("--resume names the run's folder already: leave --run_dir out.")

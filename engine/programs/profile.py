@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from engine.loggers.width import columns, cut
+from engine.programs.program import Plain, Program
+from engine.setup import Setup
+from engine.state import State
+from engine.stream.streamed import Feed
 
 TOP = 10
+PROFILED = 20
 
 
 class Operation(NamedTuple):
@@ -60,3 +67,20 @@ def table(found: list[Operation], steps: int) -> str:
         row = f"{1000 * seconds / steps:9.3f}  {seconds / total:5.1%}  {name}  "
         rows.append(row + cut(source, columns(sys.stdout) - len(row)))
     return "\n".join(rows)
+
+
+def told(
+    ready: Setup, feed: Feed, segment: Program | Plain, state: State, path: Path
+) -> str:
+    """Trace PROFILED steps from a copy of `state` into `path`; the dearest operations in words."""
+    step = int(state.step)
+    steps = min(PROFILED, ready.lengths.epoch, feed.most(step))
+    inputs = ready.inputs | {"train": feed.train(step)}
+
+    def work() -> State:
+        return segment(**inputs, state=jax.tree.map(jnp.copy, state), count=np.int32(steps))
+
+    jax.block_until_ready(work())  # warm-up
+    found = operations(trace(path, work), segment.compiled.as_text() or "")
+    return (f"profile of {steps} steps in {path}, for xprof, TensorBoard and ui.perfetto.dev:\n"
+            + table(found, steps))

@@ -73,8 +73,8 @@ def _trained(ready: Setup) -> tuple[State, list[dict[str, Any]]]:
         if "batch_stats" in state.average:
             state = learner.restated(ready.root, ready.order, ready.data.train, state)
         if int(state.diverged_at) >= 0:
-            raise RunError(f"the loss was not finite in epoch {epoch}: lower learning_rate, or clip "
-                           "the gradient by clip_norm=1.", status=3)
+            raise RunError(f"the loss was not finite in epoch {epoch}: lower learning_rate, or "
+                           "clip the gradient by clip_norm=1.", status=3)
         told = ready.task.row(state.tally)
         if watched:
             told = history_row(ready.task, state.tally,

@@ -222,7 +222,8 @@ class Worker:
         with (Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
               Tracked(self._asked.request.place.log) as log):
             lockstep = Handed(self._asked._replace(trials=trials), interruption, bar,
-                              Events(events), self._handout, batch, self._programs, self._at_once, log)
+                              Events(events), self._handout, batch, self._programs, self._at_once,
+                              log)
             try:
                 lockstep.train(group)
             except RunError as error:
