@@ -45,7 +45,8 @@ def microbatch_for(
     if config.microbatch:
         return config.microbatch, "as asked"
     even = [d for d in range(CPU_MICROBATCH // 4, CPU_MICROBATCH + 1) if share % d == 0]
-    if platform != "cpu" or share <= CPU_MICROBATCH or not even:
+    patches = platform == "cpu" and config.convolution != "native"
+    if not patches or share <= CPU_MICROBATCH or not even:
         return 0, WHOLE_BATCH
     return even[-1], f"image patches of {even[-1]} examples fit the processor's cache"
 

@@ -1,119 +1,25 @@
 // Convolutions of two axes in float32, NHWC by HWIO: the value and both gradients.
 //
 // A row of the kernel lies under a row of the image as consecutive numbers, kernel's columns times
-// channels, so each is a matrix product whose rows overlap: no patches are copied. One tile of a
-// product, M rows by V vectors of columns, is held in registers. Which sums are made, and in which
-// order, depends on shapes alone, never on the threads: equal input has equal bits.
+// channels, so each is a matrix product whose rows overlap: no patches are copied. Which sums are
+// made, and in which order, depends on shapes alone, never on the threads: equal input has equal
+// bits.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <thread>
+#include <utility>
 #include <vector>
 
+#include "product.h"
 #include "xla/ffi/api/ffi.h"
-
-namespace ffi = xla::ffi;
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kRegisters = 32;
-#elif defined(__AVX__)
-constexpr int kLanes = 8, kRegisters = 16;
-#else
-constexpr int kLanes = 4, kRegisters = 16;
-#endif
-constexpr int64_t kRowsOfTile[] = {0, std::min(14, kRegisters - 2), (kRegisters - 4) / 2};
 constexpr int64_t kParts = 16;             // of a batch, whose gradients by the kernel are added up
+constexpr int64_t kPartsOfMany = 4;         // of a batch, where panels are shared too
+constexpr int64_t kManyPanels = 8;          // of features, which are shared among threads then
 constexpr int64_t kBytesAtOnce = 16 << 10;  // of an image, so that it stays in the first cache
-
-typedef float Vector __attribute__((vector_size(4 * kLanes)));
-typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4)));
-
-int64_t ceiling(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
-
-// A matrix product's left side: where its rows and columns lie. The columns are `outer` times
-// `inner`, so far apart each.
-struct Left {
-  const float* at;
-  int64_t row, outer_step, inner_step, outer, inner;
-};
-
-// c[m, :width] = (c[m, :width] +) left[m, :] · b, whose rows are V vectors, one after the other.
-template <int M, int V>
-void tile(Left left, const float* b, float* c, int64_t c_row, int64_t width, bool add) {
-  Vector sums[M][V] = {};
-  for (int64_t outer = 0; outer < left.outer; ++outer) {
-    const float* a = left.at + outer * left.outer_step;
-    for (int64_t inner = 0; inner < left.inner; ++inner, a += left.inner_step) {
-      Vector weights[V];
-      for (int v = 0; v < V; ++v, b += kLanes) weights[v] = *(const Unaligned*)b;
-      for (int m = 0; m < M; ++m)
-        for (int v = 0; v < V; ++v) sums[m][v] += a[m * left.row] * weights[v];
-    }
-  }
-  for (int m = 0; m < M; ++m, c += c_row) {
-    const float* found = (const float*)sums[m];
-    if (width == V * kLanes) {
-      for (int v = 0; v < V; ++v) {
-        Unaligned* to = (Unaligned*)(c + v * kLanes);
-        *to = add ? *to + sums[m][v] : sums[m][v];
-      }
-    } else {
-      for (int64_t f = 0; f < width; ++f) c[f] = add ? c[f] + found[f] : found[f];
-    }
-  }
-}
-
-using Tile = void (*)(Left, const float*, float*, int64_t, int64_t, bool);
-
-
-Tile tile_of(int64_t rows, int64_t vectors) {
-  static const Tile narrow[] = {tile<1, 1>, tile<2, 1>, tile<3, 1>, tile<4, 1>, tile<5, 1>,
-      tile<6, 1>, tile<7, 1>, tile<8, 1>, tile<9, 1>, tile<10, 1>, tile<11, 1>, tile<12, 1>,
-      tile<13, 1>, tile<14, 1>};
-  static const Tile wide[] = {tile<1, 2>, tile<2, 2>, tile<3, 2>, tile<4, 2>, tile<5, 2>,
-      tile<6, 2>, tile<7, 2>, tile<8, 2>, tile<9, 2>, tile<10, 2>, tile<11, 2>, tile<12, 2>,
-      tile<13, 2>, tile<14, 2>};
-  return (vectors == 1 ? narrow : wide)[rows - 1];
-}
-
-// c = left · b for any number of rows, in tiles as equal as can be.
-void product(Left left, int64_t rows, int64_t vectors, const float* b, float* c, int64_t c_row,
-             int64_t width, bool add) {
-  int64_t count = ceiling(rows, kRowsOfTile[vectors]);
-  for (int64_t i = 0, begin = 0; i < count; ++i) {
-    int64_t end = rows * (i + 1) / count;
-    Left part = left;
-    part.at += begin * left.row;
-    tile_of(end - begin, vectors)(part, b, c + begin * c_row, c_row, width, add);
-    begin = end;
-  }
-}
-
-// body(i) for i < count, by this thread and by those of XLA's that are free. This one waits for
-// what others have begun, never for what is still to begin: so it can't wait for itself.
-template <typename Body>
-void parallel(ffi::ThreadPool& pool, int64_t count, Body body) {
-  struct Shared {
-    std::atomic<int64_t> next{0}, done{0};
-  };
-  auto shared = std::make_shared<Shared>();
-  auto work = [shared, count, &body] {
-    for (int64_t i; (i = shared->next.fetch_add(1)) < count; shared->done.fetch_add(1)) body(i);
-  };
-  int64_t others = std::min(pool.num_threads(), count) - 1;
-  for (int64_t i = 0; i < others; ++i) pool.Schedule(decltype(work)(work));
-  work();
-  while (shared->done.load() < count) std::this_thread::yield();
-}
-
-float* scratch(std::vector<float>& kept, int64_t size) {
-  if ((int64_t)kept.size() < size) kept.resize(size);
-  return kept.data();
-}
 
 // One axis: the image's pixels, the kernel's side, the windows, their stride, the padding before.
 struct Axis {
@@ -136,8 +42,6 @@ Shape shape_of(ffi::Span<const int64_t> x, ffi::Span<const int64_t> k, ffi::Span
           {x[2], k[1], y[2], strides[1], low[1]}};
 }
 
-int64_t vectors_for(int64_t columns) { return columns > kLanes ? 2 : 1; }
-
 // Rows `first` to `first + rows` and columns likewise of an image, zeros where it has none; the
 // image itself where that is all of it.
 const float* window(const float* image, int64_t height, int64_t width, int64_t channels,
@@ -157,13 +61,17 @@ const float* window(const float* image, int64_t height, int64_t width, int64_t c
   return to;
 }
 
-// value(row, column) as panels of so many columns, one panel after the other, zeros at the end.
-template <typename Value>
-void pack(int64_t rows, int64_t columns, int64_t panel, float* to, Value value) {
-  for (int64_t first = 0; first < columns; first += panel)
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t c = first; c < first + panel; ++c) *to++ = c < columns ? value(row, c) : 0.f;
-}
+// How work is cut: parts of a batch, and groups of panels. A large kernel stays in the cache if a
+// thread goes through several images with one panel of it.
+struct Cut {
+  int64_t parts, groups, batch, panels;
+  Cut(int64_t batch, int64_t panels, int64_t most, int64_t of_many)
+      : parts(std::min(batch, panels < kManyPanels ? most : of_many)),
+        groups(panels < kManyPanels ? 1 : panels), batch(batch), panels(panels) {}
+  int64_t count() const { return parts * groups; }
+  int64_t image(int64_t part) const { return batch * part / parts; }
+  int64_t panel(int64_t group) const { return panels * group / groups; }
+};
 
 ffi::Error Value(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::F32> k,
                  ffi::Span<const int64_t> strides, ffi::Span<const int64_t> low,
@@ -171,23 +79,27 @@ ffi::Error Value(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi:
   Shape s = shape_of(x.dimensions(), k.dimensions(), y->dimensions(), strides, low);
   int64_t vectors = vectors_for(s.features), panel = vectors * kLanes;
   int64_t sums = s.h.side * s.row(), panels = ceiling(s.features, panel);
-  std::vector<float> packed(panels * panel * sums);
+  std::unique_ptr<float[]> packed(new float[panels * panel * sums]);
   const float* weights = k.typed_data();
-  pack(sums, s.features, panel, packed.data(),
-       [&](int64_t row, int64_t f) { return weights[row * s.features + f]; });
+  pack(sums, s.features, 1, panel, packed.get(),
+       [&](int64_t row) { return weights + row * s.features; });
   int64_t pitch = s.w.reach() * s.channels;
-  parallel(pool, s.batch, [&](int64_t n) {
+  Cut cut(s.batch, panels, s.batch, kPartsOfMany);
+  parallel(pool, cut.count(), [&](int64_t task) {
     thread_local std::vector<float> kept;
-    const float* image = window(x.typed_data() + n * s.image(), s.h.pixels, s.w.pixels, s.channels,
-                                -s.h.low, -s.w.low, s.h.reach(), s.w.reach(),
-                                scratch(kept, s.h.reach() * pitch));
-    for (int64_t p = 0; p < panels; ++p)
-      for (int64_t row = 0; row < s.h.windows; ++row)
-        product({image + row * s.h.stride * pitch, s.w.stride * s.channels, pitch, 1, s.h.side,
-                 s.row()},
-                s.w.windows, vectors, packed.data() + p * panel * sums,
-                y->typed_data() + n * s.out() + row * s.w.windows * s.features + p * panel,
-                s.features, std::min(panel, s.features - p * panel), false);
+    int64_t part = task / cut.groups, group = task % cut.groups;
+    for (int64_t n = cut.image(part); n < cut.image(part + 1); ++n) {
+      const float* image = window(x.typed_data() + n * s.image(), s.h.pixels, s.w.pixels,
+                                  s.channels, -s.h.low, -s.w.low, s.h.reach(), s.w.reach(),
+                                  scratch(kept, s.h.reach() * pitch));
+      for (int64_t p = cut.panel(group); p < cut.panel(group + 1); ++p)
+        for (int64_t row = 0; row < s.h.windows; ++row)
+          product({image + row * s.h.stride * pitch, s.w.stride * s.channels, pitch, 1, s.h.side,
+                   s.row()},
+                  s.w.windows, vectors, packed.get() + p * panel * sums,
+                  y->typed_data() + n * s.out() + row * s.w.windows * s.features + p * panel,
+                  s.features, std::min(panel, s.features - p * panel), false);
+    }
   });
   return ffi::Error::Success();
 }
@@ -213,7 +125,7 @@ ffi::Error ByImage(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> dy, ffi::Buffer<f
   const float* weights = k.typed_data();
   struct Part {
     Phase h, w;
-    std::vector<float> packed;
+    std::unique_ptr<float[]> packed;
   };
   std::vector<Part> parts;
   int64_t top = 0, left = 0, bottom = s.h.windows, right = s.w.windows;
@@ -222,12 +134,12 @@ ffi::Error ByImage(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> dy, ffi::Buffer<f
       Part part{Phase(s.h, i), Phase(s.w, j), {}};
       if (!part.h.count || !part.w.count) continue;
       int64_t line = part.w.taps * s.features, sums = part.h.taps * line;
-      part.packed.resize(panels * panel * sums);
-      pack(sums, s.channels, panel, part.packed.data(), [&](int64_t row, int64_t c) {
+      part.packed.reset(new float[panels * panel * sums]);
+      pack(sums, s.channels, s.features, panel, part.packed.get(), [&](int64_t row) {
         int64_t u = row / line, v = row % line / s.features, f = row % s.features;
         int64_t a = i + s.h.stride * (part.h.taps - 1 - u);
         int64_t b = j + s.w.stride * (part.w.taps - 1 - v);
-        return weights[((a * s.w.side + b) * s.channels + c) * s.features + f];
+        return weights + (a * s.w.side + b) * s.channels * s.features + f;
       });
       top = std::min(top, part.h.window);
       left = std::min(left, part.w.window);
@@ -236,23 +148,27 @@ ffi::Error ByImage(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> dy, ffi::Buffer<f
       parts.push_back(std::move(part));
     }
   int64_t pitch = (right - left) * s.features;
-  parallel(pool, s.batch, [&](int64_t n) {
+  Cut cut(s.batch, panels, s.batch, kPartsOfMany);
+  parallel(pool, cut.count(), [&](int64_t task) {
     thread_local std::vector<float> kept;
-    const float* image = window(dy.typed_data() + n * s.out(), s.h.windows, s.w.windows, s.features,
-                                top, left, bottom - top, right - left,
-                                scratch(kept, (bottom - top) * pitch));
-    for (const Part& part : parts)
-      for (int64_t p = 0; p < panels; ++p)
-        for (int64_t row = 0; row < part.h.count; ++row) {
-          const float* at = image + (part.h.window + row - top) * pitch +
-                            (part.w.window - left) * s.features;
-          int64_t to = (part.h.first + row * s.h.stride) * s.w.pixels + part.w.first;
-          int64_t sums = part.w.taps * s.features;
-          product({at, s.features, pitch, 1, part.h.taps, sums}, part.w.count, vectors,
-                  part.packed.data() + p * panel * part.h.taps * sums,
-                  dx->typed_data() + n * s.image() + to * s.channels + p * panel,
-                  s.w.stride * s.channels, std::min(panel, s.channels - p * panel), false);
-        }
+    int64_t group = task % cut.groups, some = task / cut.groups;
+    for (int64_t n = cut.image(some); n < cut.image(some + 1); ++n) {
+      const float* image = window(dy.typed_data() + n * s.out(), s.h.windows, s.w.windows,
+                                  s.features, top, left, bottom - top, right - left,
+                                  scratch(kept, (bottom - top) * pitch));
+      for (const Part& part : parts)
+        for (int64_t p = cut.panel(group); p < cut.panel(group + 1); ++p)
+          for (int64_t row = 0; row < part.h.count; ++row) {
+            const float* at = image + (part.h.window + row - top) * pitch +
+                              (part.w.window - left) * s.features;
+            int64_t to = (part.h.first + row * s.h.stride) * s.w.pixels + part.w.first;
+            int64_t sums = part.w.taps * s.features;
+            product({at, s.features, pitch, 1, part.h.taps, sums}, part.w.count, vectors,
+                    part.packed.get() + p * panel * part.h.taps * sums,
+                    dx->typed_data() + n * s.image() + to * s.channels + p * panel,
+                    s.w.stride * s.channels, std::min(panel, s.channels - p * panel), false);
+          }
+    }
   });
   return ffi::Error::Success();
 }
@@ -263,33 +179,42 @@ ffi::Error ByKernel(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
   Shape s = shape_of(x.dimensions(), dk->dimensions(), dy.dimensions(), strides, low);
   int64_t vectors = vectors_for(s.features), panel = vectors * kLanes;
   int64_t panels = ceiling(s.features, panel), positions = s.h.windows * s.w.windows;
-  int64_t pitch = s.w.reach() * s.channels, parts = std::min(s.batch, kParts);
+  int64_t pitch = s.w.reach() * s.channels;
   int64_t at_once = std::max<int64_t>(1, kBytesAtOnce / (4 * s.h.stride * pitch));
-  std::vector<float> found(parts * s.kernel());
-  parallel(pool, parts, [&](int64_t part) {
+  Cut cut(s.batch, panels, kParts, 1);
+  std::unique_ptr<float[]> found(new float[cut.parts * s.kernel()]);
+  parallel(pool, cut.count(), [&](int64_t task) {
     thread_local std::vector<float> kept, kept_dy;
-    float* packed = scratch(kept_dy, panels * panel * positions);
-    for (int64_t n = s.batch * part / parts; n < s.batch * (part + 1) / parts; ++n) {
+    int64_t part = task / cut.groups, group = task % cut.groups;
+    int64_t begin = cut.panel(group), end = cut.panel(group + 1);
+    float* packed = scratch(kept_dy, (end - begin) * panel * positions);
+    for (int64_t n = cut.image(part); n < cut.image(part + 1); ++n) {
       const float* image = window(x.typed_data() + n * s.image(), s.h.pixels, s.w.pixels,
                                   s.channels, -s.h.low, -s.w.low, s.h.reach(), s.w.reach(),
                                   scratch(kept, s.h.reach() * pitch));
-      const float* outs = dy.typed_data() + n * s.out();
-      pack(positions, s.features, panel, packed,
-           [&](int64_t row, int64_t f) { return outs[row * s.features + f]; });
+      const float* outs = dy.typed_data() + n * s.out() + begin * panel;
+      pack(positions, std::min(s.features, end * panel) - begin * panel, 1, panel, packed,
+           [&](int64_t row) { return outs + row * s.features; });
       for (int64_t row = 0; row < s.h.windows; row += at_once)
-        for (int64_t p = 0; p < panels; ++p)
+        for (int64_t p = begin; p < end; ++p)
           for (int64_t i = 0; i < s.h.side; ++i)
             product({image + (row * s.h.stride + i) * pitch, 1, s.h.stride * pitch,
                      s.w.stride * s.channels, std::min(at_once, s.h.windows - row), s.w.windows},
-                    s.row(), vectors, packed + (p * positions + row * s.w.windows) * panel,
-                    found.data() + part * s.kernel() + i * s.row() * s.features + p * panel,
-                    s.features, std::min(panel, s.features - p * panel), true);
+                    s.row(), vectors,
+                    packed + ((p - begin) * positions + row * s.w.windows) * panel,
+                    found.get() + part * s.kernel() + i * s.row() * s.features + p * panel,
+                    s.features, std::min(panel, s.features - p * panel),
+                    row > 0 || n > cut.image(part));
     }
   });
-  float* sums = dk->typed_data();
-  std::copy(found.begin(), found.begin() + s.kernel(), sums);
-  for (int64_t part = 1; part < parts; ++part)
-    for (int64_t i = 0; i < s.kernel(); ++i) sums[i] += found[part * s.kernel() + i];
+  parallel(pool, s.h.side, [&](int64_t i) {
+    int64_t size = s.row() * s.features;
+    float* sums = dk->typed_data() + i * size;
+    std::copy(found.get() + i * size, found.get() + (i + 1) * size, sums);
+    for (int64_t part = 1; part < cut.parts; ++part)
+      for (int64_t at = 0; at < size; ++at)
+        sums[at] += found[part * s.kernel() + i * size + at];
+  });
   return ffi::Error::Success();
 }
 

@@ -16,7 +16,7 @@ import jaxlib
 from engine.errors import RequestError, one_line
 from engine.store import caches
 
-SOURCE = Path(__file__).with_name("convolution.cc")
+SOURCE, HEADER = map(Path(__file__).with_name, ("convolution.cc", "product.h"))
 TARGETS = "Convolution", "ConvolutionByImage", "ConvolutionByKernel"
 COMPILERS = "c++", "g++", "clang++"
 OPTIONS = "-std=c++20", "-O3", "-march=native", "-fPIC", "-shared"
@@ -41,7 +41,8 @@ def target(name: str) -> str:
 def _library() -> tuple[str, ctypes.CDLL]:
     """Its digest, and the library: the one that is kept, or one made now."""
     command = [_compiler(), *OPTIONS, "-isystem", jax.ffi.include_dir(), str(SOURCE)]
-    about = (*command, jaxlib.__version__, _processor(), SOURCE.read_text())
+    sources = [path.read_text() for path in (SOURCE, HEADER)]
+    about = (*command, jaxlib.__version__, _processor(), *sources)
     digest = hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
     folder = caches.cache_home() / "native"
     if problem := caches.cache_problem(folder):

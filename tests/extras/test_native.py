@@ -52,11 +52,13 @@ CASES = [  # inputs, kernel, strides, padding
     ((2, 9, 9, 33), (2, 2, 33, 1), (3, 3), "VALID"),
     ((2, 11, 10, 6), (2, 3, 6, 40), (3, 4), ((5, 4), (0, 7))),
     ((35, 8, 40, 3), (3, 3, 3, 16), (1, 1), "SAME"),
+    ((5, 6, 5, 130), (3, 2, 130, 140), (2, 1), "SAME"),
 ]
 
 
 def test_a_convolution_and_its_gradients_are_laxs():
-    """Strides, paddings, odd sizes, one channel, more and fewer features than a vector has."""
+    """Strides, paddings, odd sizes, one channel, fewer features than a vector has, many panels of
+    them."""
     operands = [(normal(0, *x), normal(1, *kernel)) for x, kernel, _, _ in CASES]
 
     def all_of(change):
