@@ -1,7 +1,6 @@
 """A run that was trained: what it left, and predictions of its model."""
 
 import functools
-import html
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from engine.errors import RequestError
 from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner
 from engine.optim.lengths import Durations
+from engine.report import notebook
 from engine.scores import threshold
 from engine.sources.columns import Columns
 from engine.sources.dataset import is_frame
@@ -41,6 +41,9 @@ class Run:
     input_shape: tuple[int, ...]
     input_dtype: str
     columns: Columns | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "history", notebook.History(self.history))
 
     def predict(self, inputs: Any, tta: str = "") -> np.ndarray:
         """Of each of `inputs` [N, ...], as the run was trained on them: all probabilities float32
@@ -81,10 +84,7 @@ class Run:
         return f"Run({str(self.path)!r}: {len(self.history)} epochs, {told})"
 
     def _repr_html_(self) -> str:
-        """A table of its scores, for a notebook."""
-        rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{value:.4f}</td></tr>"
-                       for name, value in numbers(self.metrics).items())
-        return f"{html.escape(repr(self))}<table>{rows}</table>"
+        return notebook.run(repr(self), numbers(self.metrics), self.history)
 
 
 def predicted_by(learner: Learner, variables: Any, inputs: Any) -> Any:

@@ -16,7 +16,7 @@ from engine.place import Place
 from engine.store import files, folder
 from engine.task import numbers
 
-FILE = "tracked.json"  # of each tracker its run's id, the last epoch told, that of the scores
+FILE = "tracked.json"  # of each tracker: its run's id, the last epoch told, that of the scores
 EXPERIMENT = "flaxmill"
 
 

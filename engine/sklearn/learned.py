@@ -29,6 +29,11 @@ class Learned(NamedTuple):
     history: list[dict[str, Any]]
 
 
+@partial(jax.jit, static_argnames="learner")
+def _create(learner: Any, *arguments: Any) -> State:
+    return learner.create(*arguments)
+
+
 @partial(jax.jit, static_argnames="learner", donate_argnames="state")
 def _segment(learner: Any, **arguments: Any) -> State:
     return learner.segment(**arguments)
@@ -64,9 +69,12 @@ def _trained(ready: Setup) -> tuple[State, list[dict[str, Any]]]:
     learner, config, lengths = ready.learner, ready.config, ready.lengths
     traced, watched = learner.traced, watches(config)
     count = lengths.epoch if traced or watched else lengths.total
+    create = partial(_create, learner) if traced else learner.create
     segment = partial(_segment, learner=learner) if traced else learner.segment
     evaluate = partial(_evaluate, learner) if traced else learner.evaluate
-    state, history = ready.create(ready.hyper, ready.root), []
+    state, history = create(ready.hyper, ready.root, ready.data), []
+    if traced:  # its zeros are committed to no device yet, which would be another program
+        state = jax.device_put(state, ready.device)
     while int(state.step) < lengths.total:
         state = segment(**ready.inputs, state=state, count=np.int32(count))
         epoch = int(state.step) // lengths.epoch

@@ -15,7 +15,7 @@ from engine.request import Request
 from engine.store import record
 
 EPOCHS = 100
-_NOT = "task", "threshold"  # an estimator's kind says the one, scikit-learn has its own other
+_NOT = "task", "threshold"  # an estimator says the one, scikit-learn the other
 _CONFIG = {f.name: f.default for f in dataclasses.fields(Config)
            if f.compare and f.name not in _NOT} | {"validation_split": AUTO, "init_from": ""}
 VALUES = dict.fromkeys((*Hyper._fields, *trees.XGBoost._fields, *trees.RandomForest._fields))

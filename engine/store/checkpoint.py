@@ -77,12 +77,6 @@ class Checkpoints:
     def __init__(self, folder: Path, higher: bool = True, read_only: bool = False):
         self.folder, self.higher, self.read_only = folder.absolute(), higher, read_only
         check_utf8(self.folder)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _Best(self._rank)]),
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-            async_options=ocp.AsyncOptions(barrier_sync_fn=_meet),
-        )
         self._ranks: dict[int, float] = {}
         # Each process reads by itself, so that one that can't keeps nobody waiting.
         alone = MultiprocessingOptions(
@@ -93,6 +87,12 @@ class Checkpoints:
             multiprocessing_options=alone,
         )
         with _quietly():
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=keep.AnyPreservationPolicy(
+                    [keep.LatestN(2), _Best(self._rank)]),
+                cleanup_tmp_directories=not read_only, read_only=read_only,
+                async_options=ocp.AsyncOptions(barrier_sync_fn=_meet),
+            )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         self._inode = None if read_only else self.folder.stat().st_ino
 

@@ -17,6 +17,7 @@ from engine.doors import bring
 from engine.errors import RequestError, some
 from engine.optim.patience import AVERAGED
 from engine.place import Place
+from engine.report import notebook
 from engine.store import files, folder, record
 from engine.task import Judged, Task
 from engine.trained import Run, load
@@ -42,6 +43,9 @@ class Ensemble(Run):
 
     def __repr__(self) -> str:
         return f"Ensemble({str(self.path)!r}: {len(self.runs)} runs)"
+
+    def _repr_html_(self) -> str:
+        return notebook.runs(repr(self), ((run.path.name, run.history[-1]) for run in self.runs))
 
 
 def of(path: Path, best_of: int = 0) -> bool:
