@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import tomllib
-from pathlib import Path
 
 import pytest
 from conftest import ROOT
