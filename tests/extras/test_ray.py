@@ -15,6 +15,7 @@ import pytest
 from conftest import ONE_DEVICE, ROOT
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -36,9 +37,11 @@ def test_two_workers_train_one_run(folder, tmp_path):
     words = "--dataset iris --model linear --batch_size 20 --epochs 3 --device cpu".split()
     with open(tmp_path / "log", "wb") as log:
         started = subprocess.run(
-            [sys.executable, ROOT / "deploy/ray_train.py", tmp_path / "run", "2", *words], env=env,
-            cwd=tmp_path, stdout=log, stderr=log, timeout=540)
+            [sys.executable, ROOT / "deploy/ray_train.py", tmp_path / "run", "2", *words],
+            env=env, cwd=tmp_path, stdout=log, stderr=log, timeout=540)
     told = (tmp_path / "log").read_text()
+    if "timed out during startup" in told:
+        pytest.skip("Ray did not start here within its 30 s")
     assert started.returncode == 0, told
     assert "mesh: 2 devices of 2 processes: each computes 10 of a batch's 20 examples" in told
     rows = (tmp_path / "run/history.jsonl").read_text().splitlines()

@@ -23,6 +23,7 @@ if missing:
                 allow_module_level=True)
 if os.geteuid():
     pytest.skip("needs root, which a slurmd is", allow_module_level=True)
+pytestmark = pytest.mark.timeout(800)
 SECONDS = 240
 EPOCHS = 120
 NODES = "mill1", "mill2"
