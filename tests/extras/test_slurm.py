@@ -16,12 +16,14 @@ import pytest
 from conftest import ONE_DEVICE, ROOT
 
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare")
-missing = [name for name in DAEMONS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
+missing = [name for name in DAEMONS if not shutil.which(name, path=PATH)]
 if missing:
     pytest.skip(f"needs {', '.join(missing)}: apt-get install slurm-wlm munge",
                 allow_module_level=True)
 if os.geteuid():
     pytest.skip("needs root, which a slurmd is", allow_module_level=True)
+pytestmark = pytest.mark.timeout(800)
 SECONDS = 240
 EPOCHS = 120
 NODES = "mill1", "mill2"
@@ -32,8 +34,7 @@ class Cluster:
 
     def __init__(self, folder: Path):
         self.folder, self._daemons = folder, list[subprocess.Popen]()
-        self.env = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"),
-                                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"}
+        self.env = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": PATH}
 
     def __enter__(self) -> "Cluster":
         ports = [_free() for _ in range(4)]

@@ -276,6 +276,7 @@ def alone(tmp_path_factory) -> dict[float, tuple]:
     return scores(path)
 
 
+@pytest.mark.timeout(800)
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_of_which_one_is_killed_find_what_one_alone_does(count, tmp_path, alone):
     journal, path = tmp_path / "journal", tmp_path / "runs"
