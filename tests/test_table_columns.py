@@ -242,6 +242,13 @@ def test_an_id_and_a_constant_are_told_and_an_index_left_out(read):
     assert list(excel.splits["train"].inputs) == ["a"] and excel.classes == ("x", "y")
 
 
+def test_bytes_that_fall_are_no_id(tmp_path):
+    """Differences of bytes wrap around."""
+    falling = pd.DataFrame({"a": np.arange(250, 130, -10, dtype=np.uint8), "label": [1, 2] * 6})
+    falling.to_parquet(tmp_path / "set.parquet")
+    assert "its columns: 1 of numbers" in sources.load(f"table:{tmp_path}/set.parquet").notes[-1]
+
+
 def test_parquet_is_the_same_table(tmp_path, read):
     path = tmp_path / "set.parquet"
     born = [datetime.datetime(1990, 1, 2), datetime.datetime(1991, 2, 3, 4, 5, 6), None]

@@ -200,7 +200,7 @@ def _stray(column: pd.Series) -> str:
 def _rises(column: pd.Series) -> bool:
     if kind(column) != "numbers" or len(column) < _LEAST_ROWS:
         return False
-    numbers = column.to_numpy()
+    numbers = column.to_numpy(np.float64)  # bytes' differences wrap around
     return bool((np.diff(numbers) > 0).all() and (numbers == np.floor(numbers)).all())
 
 
