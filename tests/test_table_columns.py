@@ -238,6 +238,9 @@ def test_an_id_and_a_constant_are_told_and_an_index_left_out(read):
                  "columns that rise from row to row look like an id: 'id' (5 to 24); leave them out"
                  " if they are, by --leave_out"):  # fmt: skip
         assert note in found.notes
+    mixed = "".join(f"{n * 7 % 20},{n % 3},{n % 2}\n" for n in range(20))
+    assert "of another whole number in every row, look like an index: 'Unnamed: 0'; leave" in read(
+        f",a,label\n{mixed}").notes[-1]
     excel = read("a;label;\n1;x;\n2;y;\n")
     assert list(excel.splits["train"].inputs) == ["a"] and excel.classes == ("x", "y")
 

@@ -51,6 +51,7 @@ def test_damaged_rows_are_named(row, words, refused):
     ("", "it begins with no header; write one, such as label,pixel0"),
     ("\n" + SOUND, "it begins with no header"),
     (",,,\n,,,\n,,,\n", "it begins with no header"),
+    ("sep=;\na;label\n1;x\n2;y\n", "its first line, sep=;, is for Excel, and no header; delete"),
     ("label,a\n", "it has no rows below its header; add some"),
     ("label,a", "it has no rows below its header"),
     ("label,a\n\n\n", "it has no rows below its header"),
