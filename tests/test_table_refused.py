@@ -83,6 +83,15 @@ def test_what_is_asked_for_must_be_there(refused):
     refused(SOUND, "its columns are no pixels, which --image_size could resize", image_size=8)
 
 
+def test_parquets_columns_are_bounded_and_named_once(refused, monkeypatch, tmp_path):
+    for names, words in (("aab", "it names two columns 'a'; name each once"),
+                         ("abc", "it has 3 columns, more than the 2 that can be read")):
+        parquet.write_table(pa.Table.from_arrays([pa.array([1, 2])] * 3, [*names]),
+                            tmp_path / "set.parquet")
+        refused((tmp_path / "set.parquet").read_bytes(), words, "set.parquet")
+        monkeypatch.setattr("engine.sources.parquet.MOST_COLUMNS", 2)
+
+
 @pytest.mark.parametrize("column, words", [
     ([[1, 2], [3]], "its column 'a' holds list<.*>, neither a number, a date nor a word"),
     ([{"bytes": b"x"}] * 2, "its column 'a' holds struct<"), ([b"x", b"y"], "holds binary"),
