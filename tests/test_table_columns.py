@@ -238,8 +238,18 @@ def test_an_id_and_a_constant_are_told_and_an_index_left_out(read):
                  "columns that rise from row to row look like an id: 'id' (5 to 24); leave them out"
                  " if they are, by --leave_out"):  # fmt: skip
         assert note in found.notes
+    mixed = "".join(f"{n * 7 % 20},{n % 3},{n % 2}\n" for n in range(20))
+    assert "of another whole number in every row, look like an index: 'Unnamed: 0'; leave" in read(
+        f",a,label\n{mixed}").notes[-1]
     excel = read("a;label;\n1;x;\n2;y;\n")
     assert list(excel.splits["train"].inputs) == ["a"] and excel.classes == ("x", "y")
+
+
+def test_bytes_that_fall_are_no_id(tmp_path):
+    """Differences of bytes wrap around."""
+    falling = pd.DataFrame({"a": np.arange(250, 130, -10, dtype=np.uint8), "label": [1, 2] * 6})
+    falling.to_parquet(tmp_path / "set.parquet")
+    assert "its columns: 1 of numbers" in sources.load(f"table:{tmp_path}/set.parquet").notes[-1]
 
 
 def test_parquet_is_the_same_table(tmp_path, read):

@@ -51,6 +51,7 @@ def test_damaged_rows_are_named(row, words, refused):
     ("", "it begins with no header; write one, such as label,pixel0"),
     ("\n" + SOUND, "it begins with no header"),
     (",,,\n,,,\n,,,\n", "it begins with no header"),
+    ("sep=;\na;label\n1;x\n2;y\n", "its first line, sep=;, is for Excel, and no header; delete"),
     ("label,a\n", "it has no rows below its header; add some"),
     ("label,a", "it has no rows below its header"),
     ("label,a\n\n\n", "it has no rows below its header"),
@@ -80,6 +81,15 @@ def test_what_is_asked_for_must_be_there(refused):
     refused(f"{many}\n{many}\n", "column of the table 'zzz': choose from c0, ", target="zzz")
     refused(SOUND, "2 columns of pixels, neither n² for grey pictures nor 3n²", pixels=True)
     refused(SOUND, "its columns are no pixels, which --image_size could resize", image_size=8)
+
+
+def test_parquets_columns_are_bounded_and_named_once(refused, monkeypatch, tmp_path):
+    for names, words in (("aab", "it names two columns 'a'; name each once"),
+                         ("abc", "it has 3 columns, more than the 2 that can be read")):
+        parquet.write_table(pa.Table.from_arrays([pa.array([1, 2])] * 3, [*names]),
+                            tmp_path / "set.parquet")
+        refused((tmp_path / "set.parquet").read_bytes(), words, "set.parquet")
+        monkeypatch.setattr("engine.sources.parquet.MOST_COLUMNS", 2)
 
 
 @pytest.mark.parametrize("column, words", [

@@ -63,6 +63,9 @@ def of(file: BinaryIO, target: str = "") -> Dialect:
         raise Unreadable("it holds control characters, as no text in UTF-8 does",
                          "save it as CSV, in UTF-8")
     text, encoding = _decoded(head)
+    if text.startswith("sep="):
+        raise Unreadable(f"its first line, {text.splitlines()[0]}, is for Excel, and no header",
+                         "delete that line")
     delimiter, rows = _separated(text)
     names = tuple(name.strip() for name in rows[0]) if rows else ()
     if not any(names) or not all(map(str.isprintable, names)):

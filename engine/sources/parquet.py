@@ -1,6 +1,7 @@
 """A Parquet file → a table of plain columns, one column of it, or the rows of a row group."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -82,14 +83,16 @@ def _telling() -> Iterator[None]:
 def _opened(file: BinaryIO) -> parquet.ParquetFile:
     with _telling():
         opened = parquet.ParquetFile(file)
+    if (count := opened.metadata.num_columns) > MOST_COLUMNS:  # before a schema is made of them
+        raise Unreadable(f"it has {count:,} columns, more than the {MOST_COLUMNS:,} that can be "
+                         "read", "leave some out")
     names = [field.name for field in opened.schema_arrow]
     if nested := [field.name for field in opened.schema_arrow if not _plain(field.type)]:
         kind = opened.schema_arrow.field(names.index(nested[0])).type
         raise Unreadable(f"its column {nested[0]!r} holds {kind}, neither a number, a date nor "
                          "a word", "leave it out, or make a column of each of its parts")
-    if len(names) > MOST_COLUMNS or len(set(names)) < len(names):
-        raise Unreadable(f"its {len(names):,} columns are too many, or two have one name",
-                         f"name {MOST_COLUMNS:,} at most, each once")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise Unreadable(f"it names two columns {twice[0]!r}", "name each once")
     return opened
 
 

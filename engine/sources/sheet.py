@@ -21,6 +21,7 @@ NAME = "table"
 MOST_FEATURES = 1 << 14
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma; Parquet may be streamed
 _LEAST_ROWS = 10  # of which fewer can rise by chance
+_NAMELESS = "Unnamed: ", "__index_level_"  # as a dialect and pandas call them
 
 
 class Sheet(NamedTuple):
@@ -83,7 +84,7 @@ def _delimited(file: BinaryIO, reading: Reading,
 def _without_index(columns: Any, notes: list[str]) -> tuple[Any, list[str]]:
     """Without columns that have no name and number the rows, or are empty."""
     for name in list(columns):
-        if name.startswith(("Unnamed: ", "__index_level_")):
+        if name.startswith(_NAMELESS):
             values = columns[name]
             empty = bool(values.isna().all())
             if empty or frames.kind(values) == "numbers" and _counts(values):
@@ -155,7 +156,7 @@ def doubtful(columns: Any) -> list[str]:
         raise Unreadable(f"it has {columns.shape[1]:,} columns that are no pixels, more than the "
                          f"{MOST_FEATURES:,} that can be judged one by one", "leave some out")
     kinds: Counter[str] = Counter()
-    texts, strays, constant, rising = [], [], [], []
+    texts, strays, constant, rising, nameless = [], [], [], [], []
     for name in columns:
         column = columns[name]  # read now, perhaps
         kinds[kind(column)] += 1
@@ -167,6 +168,8 @@ def doubtful(columns: Any) -> list[str]:
             constant.append(name)
         elif _rises(column):
             rising.append(f"{name!r} ({column.iloc[0]:.15g} to {column.iloc[-1]:.15g})")
+        elif name.startswith(_NAMELESS) and _is_index(column):
+            nameless.append(name)
     if texts:
         raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
                          f"{listed(texts)}", f"leave it out, --leave_out {','.join(texts)}, or "
@@ -178,6 +181,9 @@ def doubtful(columns: Any) -> list[str]:
     if rising:
         notes.append(f"columns that rise from row to row look like an id: {', '.join(rising[:5])}; "
                      "leave them out if they are, by --leave_out")
+    if nameless:
+        notes.append("columns without a name, of another whole number in every row, look like an "
+                     f"index: {listed(nameless)}; leave them out if they are, by --leave_out")
     return notes
 
 
@@ -200,8 +206,16 @@ def _stray(column: pd.Series) -> str:
 def _rises(column: pd.Series) -> bool:
     if kind(column) != "numbers" or len(column) < _LEAST_ROWS:
         return False
-    numbers = column.to_numpy()
+    numbers = column.to_numpy(np.float64)  # bytes' differences wrap around
     return bool((np.diff(numbers) > 0).all() and (numbers == np.floor(numbers)).all())
+
+
+def _is_index(column: pd.Series) -> bool:
+    """Whether they are whole numbers, each once: those of rows that were mixed or chosen."""
+    if kind(column) != "numbers" or len(column) < _LEAST_ROWS:
+        return False
+    numbers = column.to_numpy(np.float64)
+    return bool((numbers == np.floor(numbers)).all()) and column.is_unique
 
 
 def _is_text(column: pd.Series) -> bool:
