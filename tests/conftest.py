@@ -1,5 +1,6 @@
 """A strict session: two forced CPU devices, strict dtype promotion, and a cache of its own."""
 
+import functools
 import gc
 import os
 import signal
@@ -107,6 +108,14 @@ class Normed(nn.Module):
 def data() -> Data:
     """37 training and 21 validation images: no batch size divides them."""
     return data_of(random_split(37), random_split(21, seed=1))
+
+
+@pytest.fixture(scope="module")
+def quickly():
+    """All is compiled quickly: where no two programs need agree to the bit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICK))
+        yield
 
 
 @pytest.fixture

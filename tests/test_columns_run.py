@@ -19,6 +19,8 @@ from engine.sources.columns import Columns
 from engine.sweep import group
 from engine.sweep.space import Search, trials
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def undrawn():

@@ -1,7 +1,6 @@
 """Every example as its docstring types it, and what comes of it."""
 
 import ast
-import functools
 import json
 import re
 import runpy
@@ -10,9 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
-from conftest import QUICK, ROOT
+from conftest import ROOT
 
 import launch
 from engine import run
@@ -39,12 +37,6 @@ def examples(here, monkeypatch):
     """They are seen as from the repository's root."""
     (here / "examples").symlink_to(EXAMPLES)
     monkeypatch.syspath_prepend(str(EXAMPLES))  # python FILE does so
-
-
-@pytest.fixture
-def quickly(monkeypatch):
-    """All compiled quickly: an example runs shortly."""
-    monkeypatch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICK))
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def damaged(content: bytes):
         min_size=1, max_size=40).map(lambda more: content + more)  # fmt: skip
 
 
-NAMES = sorted(name for name in flags._definitions() if len(name) > 1) + ["flagfile", "undefok"]
+NAMES = sorted(name for name in flags.definitions() if len(name) > 1) + ["flagfile", "undefok"]
 WORDS = st.one_of(
     st.sampled_from(sorted(COMMANDS)),
     st.builds("--{}={}".format, st.sampled_from(NAMES), ODD),

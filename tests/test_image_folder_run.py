@@ -13,6 +13,8 @@ from engine.report import pictures
 NETWORK = """
 import flax.linen as nn
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 class Small(nn.Module):
     num_classes: int
 

@@ -17,6 +17,8 @@ from engine.place import Place
 from engine.report import importance
 from engine.trained import predicted_by
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 
 class Estimator:
     """A run's learner, as scikit-learn asks for predictions."""

@@ -23,6 +23,8 @@ from engine.run import fit
 from engine.sources import table as source
 from engine.trained import load
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):

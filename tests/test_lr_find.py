@@ -18,6 +18,8 @@ from engine.sweep import lr_find, space
 from engine.sweep.lr_find import Finding, picture, smoothed, suggest
 from engine.sweep.space import Search
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 INF, NAN = math.inf, math.nan
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 

@@ -152,7 +152,7 @@ def test_digits_are_learned_as_well_as_in_float32(model, least):
     """Within the spread of three seeds; 3 epochs."""
     scores = {}
     for how in ("float32", "bf16"):
-        config = Config(dataset="digits", image_size=18, model=model, epochs=3, precision=how)
+        config = Config(dataset="digits", model=model, epochs=3, precision=how)
         run, data = jax.jit(train), data_for(config)
         ends = [run(config, Hyper(), jax.random.key(seed), data)[1] for seed in range(3)]
         scores[how] = [float(history["val_accuracy"][-1]) for history in ends]

@@ -25,6 +25,8 @@ from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 
 def passengers(count: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)

@@ -12,6 +12,8 @@ from engine import Config, Hyper, Place, evaluate, fit, load
 from engine.command import output
 from engine.errors import RequestError
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 
 def sample(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """A tenth are of the second class, most of which no half of the probability finds."""

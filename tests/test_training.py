@@ -29,6 +29,8 @@ from engine.run import fit
 from engine.setup import setup
 from engine.store.digests import read_record
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 CONFIG = Config(model=Tiny, validation_split="test", epochs=3, batch_size=16, schedule="linear")
 HYPER = Hyper(learning_rate=0.003)
 EPOCH, TOTAL = 8, 24  # updates

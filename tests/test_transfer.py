@@ -31,6 +31,8 @@ from engine.transfer.begun import matched, named
 from engine.transfer.names import place_of, renamed
 from engine.transfer.source import Source, source_of
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 OURS = {"Conv_0/kernel": np.ones((3, 3)), "Conv_0/bias": np.ones(3),
         "Dense_0/kernel": np.ones((3, 4)), "batch_stats/BatchNorm_0/mean": np.ones(3)}
 

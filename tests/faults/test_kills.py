@@ -143,15 +143,14 @@ def test_a_signal_while_compiling_is_heard(tmp_path, outcome):
     outcome("SIGTERM while compiling", 1, int(final_state(folder).step) == 1)
 
 
-@pytest.mark.parametrize("number, wanted, moments", [
-    (signal.SIGINT, 130, (0.3, 0.5, 0.7, 0.9, 1.1, 1.4, 1.8, 2.5)),
-    (signal.SIGTERM, 75, (0.4, 0.8, 1.6)), (signal.SIGHUP, 75, (0.6, 1.2, 2))])
+@pytest.mark.parametrize("number, wanted", [
+    (signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGHUP, 75)])
 def test_a_signal_at_any_moment_of_a_start_has_its_status_and_one_line(
-    number, wanted, moments, tmp_path, outcome
+    number, wanted, tmp_path, outcome
 ):
     """Libraries swallow an interrupt that comes while they are imported, or print it."""
     heard = 0
-    for after in moments:
+    for after in (0.3, 0.5, 0.7, 0.9, 1.1, 1.4, 1.8, 2.5):
         process = afresh([LAUNCH, *DIGITS, "--epochs", 500, "--run_dir", tmp_path / str(after)],
                          os.environ | ONE_DEVICE)
         time.sleep(after)
@@ -165,7 +164,7 @@ def test_a_signal_at_any_moment_of_a_start_has_its_status_and_one_line(
         told = [line for line in printed.splitlines() if line.startswith("flaxmill: ")]
         assert len(told) == 1 and "stopped" in told[0], printed
         assert time.monotonic() - began < 15
-    assert heard
+    assert heard >= 3
     outcome(f"{number.name} while starting", heard, heard)
 
 

@@ -7,6 +7,7 @@ import pytest
 from conftest import ONE_DEVICE
 from forks import LAUNCH, afresh
 from harness import DIGITS, ended, epochs, finished, patched, run
+from PIL import Image
 from test_run import assert_same_bits, final_state
 
 pytestmark = pytest.mark.slow
@@ -66,12 +67,13 @@ def test_a_run_in_another_encoding_is_refused_and_its_folder_left(tmp_path, outc
     other = tmp_path / os.fsdecode(b"latin-\xff")
     other.mkdir()
     finished(run(*DIGITS, "--epochs", 1, "--run_dir", tmp_path / "run"))
+    Image.new("L", (8, 8)).save(tmp_path / "run" / "picture.png")
     (tmp_path / "run").rename(other / "run")
     before = sorted(path.name for path in other.rglob("*"))
     here, refused = os.getcwd(), 0
     try:
         os.chdir(other)
-        picture = "run/curves.png"
+        picture = "run/picture.png"
         for words in ((*DIGITS, "--epochs", 1, "--run_dir", "new"), ("--resume", "run"),
                       ("eval", "--run_dir", "run"), ("predict", "--run_dir", "run", picture),
                       ("sweep", *DIGITS, "--seeds", 2, "--run_dir", "new"),
