@@ -79,7 +79,7 @@ def scratch(tmp_path_factory):
     (folder / "test.csv").write_text("age,sex\n3,f\n4,m\n")
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(folder)
-        asked(*PETS, "--epochs", "3", "--run_dir", "runs/cifar10-cnn-1")
+        asked(*PETS, "--model", "mlp", "--epochs", "3", "--run_dir", "runs/cifar10-cnn-1")
         asked("--dataset", "table:passengers.csv", "--model", "mlp", "--epochs", "1",
               "--run_dir", "runs/table-mlp-1")
         asked("sweep", *PETS, "--model", "linear", "--sweep", "learning_rate=1e-3,1e-2",
@@ -94,7 +94,8 @@ def asked(*words: str) -> None:
 
 
 def small(words: list[str]) -> list[str]:
-    """The same of a few examples, epochs and runs: the set of ours where it would be CIFAR-10."""
+    """The same of a few examples, epochs and runs: a set of ours where it would be CIFAR-10, and a
+    network that compiles in no time where none is typed and the run not used again."""
     command = next((word for word in words if word in COMMANDS), "train")
     if command not in ("train", "sweep", "lr-find") or "--resume" in words or "--help" in words:
         return words
@@ -105,6 +106,8 @@ def small(words: list[str]) -> list[str]:
         found += PETS
     if values.get("--dataset") == "digits":
         found += ["--train_split", "train[:100]"]
+    if not {"--model", "--config", "--init_from", "--run_dir"} & {*words}:
+        found += ["--model", "linear"]
     return found + ["--samples", "2", "--seeds", "1"] * (command == "sweep")
 
 
