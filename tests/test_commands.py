@@ -13,9 +13,10 @@ from conftest import ROOT
 from PIL import Image
 
 import launch
-from engine import Config
+from engine import Config, run
 from engine.command import flags
 from engine.command.options import COMMANDS
+from engine.sweep import results
 
 ALL = [command for page in PAGES for command in typed(page)]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -39,10 +40,10 @@ def test_it_can_be_meant(command, here):
         return _other(command.words)
     for name in ("configs", "examples"):
         (here / name).symlink_to(ROOT / name)
-    for run in RUNS:
-        (here / run).mkdir(parents=True)
-        (here / run / "config.json").write_text(SAVED.replace('"epochs": 1,', '"epochs": 10,'))
-        (here / run / "best.py").touch()
+    for name in RUNS:
+        (here / name).mkdir(parents=True)
+        (here / name / "config.json").write_text(SAVED.replace('"epochs": 1,', '"epochs": 10,'))
+        (here / name / "best.py").touch()
     if words[0] == "sweep" and "--resume" in words:
         del words[1:3]  # of a sweep of ours there is no file
     parsed = flags.parse(words)
@@ -79,12 +80,15 @@ def scratch(tmp_path_factory):
     (folder / "test.csv").write_text("age,sex\n3,f\n4,m\n")
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(folder)
+        # Their pictures take longer than all else, and have tests of their own.
+        patched.setattr(run.report, "write", lambda *_: None)
+        patched.setattr(results.sweep_report, "write", lambda *_: None)
         asked(*PETS, "--model", "mlp", "--epochs", "3", "--run_dir", "runs/cifar10-cnn-1")
         asked("--dataset", "table:passengers.csv", "--model", "mlp", "--epochs", "1",
               "--run_dir", "runs/table-mlp-1")
         asked("sweep", *PETS, "--model", "linear", "--sweep", "learning_rate=1e-3,1e-2",
               "--epochs", "1", "--run_dir", "runs/sweep")
-    return folder
+        yield folder
 
 
 def asked(*words: str) -> None:
@@ -103,7 +107,7 @@ def small(words: list[str]) -> list[str]:
     found = [*words, "--epochs", "3"]
     if values.get("--dataset", Config.dataset) == Config.dataset and "--init_from" not in words \
             and not values.get("--config", "").startswith("runs/"):
-        found += PETS
+        found += [*PETS, "--validation_split", "auto"]
     if values.get("--dataset") == "digits":
         found += ["--train_split", "train[:100]"]
     if not {"--model", "--config", "--init_from", "--run_dir"} & {*words}:
