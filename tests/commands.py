@@ -1,7 +1,8 @@
 """The commands that README and docs/ type: python tests/commands.py README.md prints one page's.
 
-Those of fenced blocks, and those in `code`. `<!-- only parsed: REASON -->` above a block,
-or in a page's first lines for all of it, is for what needs a GPU, a network or an hour.
+Those of fenced blocks are run, those in `code` of README alone. `<!-- only parsed: REASON -->`
+above a block, or in a page's first lines for all of it, is for what needs a GPU, a network or an
+hour.
 """
 
 import re
@@ -17,7 +18,7 @@ MARK = "<!-- only parsed: "
 OWN = {"HOST:PORT": "localhost:1234", "I": "0", "S": "0", "$s": "0", "OTHER": "digits",
        "FOLDER": "runs/sweep", "R": "runs/cifar10-cnn-1"}
 
-_SHELL = "for", "done", "find", "eval", "source"  # which are none of ours
+_SHELL = "for", "done", "find", "eval", "source", "curl"  # which are none of ours
 _SHOWN = re.compile(
     r"^```(?P<kind>\w*)\n(?P<block>.*?)^```|`(?P<code>(?:python launch\.py|flaxmill) [^`]*)`",
     re.MULTILINE | re.DOTALL)
@@ -45,7 +46,8 @@ def typed(page: Path) -> list[Typed]:
         block = match["block"] if match["kind"] in ("bash", "sh") else \
             (match["code"] or "").replace("\n", " ")
         for line in (block or "").replace("\\\n", " ").splitlines():
-            run = not (whole or before.startswith(MARK))
+            run = not (whole or before.startswith(MARK)) and (
+                match["code"] is None or page.stem == "README")
             found += [Typed(page.name, words, run) for words in _split(line) if "…" not in line]
     return found
 

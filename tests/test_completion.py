@@ -17,7 +17,7 @@ from engine.errors import RequestError
 from engine.optim.schedules import SCHEDULES
 
 ASKED = [  # what is typed, and what the shell offers
-    ("flaxmill s", {"sweep"}),
+    ("flaxmill sw", {"sweep"}),
     ("flaxmill --model ", set(MODELS)),
     ("flaxmill --schedule=warm", {"warmup_cosine"}),
     ("flaxmill sweep --schedule ", set(SCHEDULES)),
