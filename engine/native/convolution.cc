@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr int64_t kParts = 16;             // of a batch, whose gradients by the kernel are added up
+constexpr int64_t kParts = 16;              // of a batch, whose gradients are added up
 constexpr int64_t kPartsOfMany = 4;         // of a batch, where panels are shared too
 constexpr int64_t kManyPanels = 8;          // of features, which are shared among threads then
 constexpr int64_t kBytesAtOnce = 16 << 10;  // of an image, so that it stays in the first cache

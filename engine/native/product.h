@@ -115,8 +115,8 @@ float* scratch(std::vector<float>& kept, int64_t size) {
 
 int64_t vectors_for(int64_t columns) { return columns > kLanes ? 2 : 1; }
 
-// A matrix, whose columns are so far apart, as panels of so many columns, one panel after the other,
-// zeros at the end; at(row) is where a row begins.
+// A matrix, whose columns are so far apart, as panels of so many columns, one panel after the
+// other, zeros at the end; at(row) is where a row begins.
 template <typename At>
 void pack(int64_t rows, int64_t columns, int64_t apart, int64_t panel, float* to, At at) {
   for (int64_t first = 0; first < columns; first += panel) {
