@@ -77,6 +77,7 @@ def test_one_that_comes_when_all_are_handed_out_gets_none():
     for setting in (*first, *quick):
         one.tell(setting, 1.0, [])
     assert one.done() and len(one.trials()) == 3
+    assert one._study.get_trials()[3].state == TrialState.FAIL
 
 
 def test_what_a_silent_process_had_is_handed_out_again(clock):
