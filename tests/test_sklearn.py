@@ -1,6 +1,7 @@
 """flaxmill.sklearn: scikit-learn's own checks, and its tools around our estimators."""
 
 import pickle
+import unittest
 
 import jax
 import numpy as np
@@ -35,6 +36,8 @@ def test_scikit_learns_own_checks(kind):
     for estimator, check in estimator_checks_generator(kind("linear", **QUICK), mark="skip"):
         try:
             check(estimator)
+        except unittest.SkipTest:  # what needs the array API switched on
+            continue
         except Exception as error:
             failed.append(f"{check.func.__name__}: {error}")
     assert not failed
