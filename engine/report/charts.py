@@ -62,7 +62,8 @@ class Panels(NamedTuple):
 
 class Matrix(NamedTuple):
     """Cells (x, y, opacity, text, said), each `wide` and `side` high; `rows` and `columns` are
-    (place, name, whole name); `best` is the outlined cell's (x, y), `pairs` are a table's rows."""
+    (place, name, whole name), the latter's `turned` upright where they are too long; `best` is the
+    outlined cell's (x, y), `pairs` are a table's rows."""
 
     width: int
     height: int
@@ -76,6 +77,7 @@ class Matrix(NamedTuple):
     cells: list[tuple[float, float, float, str, str]]
     down: str
     across: str
+    turned: bool
     note: str = ""
     best: tuple[float, float] | None = None
     pairs: list[list[Any]] = []
@@ -217,7 +219,8 @@ def matrix(
     wide, height = wide or side, min(text or 10, side)
     shown_rows, shown_columns = ([middle(name) for name in names] for names in (rows, columns))
     left = max(_room(shown_rows, height), _room([f"{down} ↓"], 12))
-    top = _room(shown_columns, height) + 18
+    turned = _room(shown_columns, height) > wide + 4
+    top = _room(shown_columns, height) + 18 if turned else height + 24
     cells: list[tuple[float, float, float, str, str]] = [
         (left + c * wide, top + r * side, round(float(opacity[r, c]), 2),
          texts(r, c) if text else "", said(r, c))
@@ -228,7 +231,7 @@ def matrix(
                                                                       strict=True))],
         [(left + (c + 0.5) * wide, *both) for c, both in enumerate(zip(shown_columns, columns,
                                                                        strict=True))],
-        cells, down, across, best=best and (left + best[1] * wide, top + best[0] * side), **more)
+        cells, down, across, turned, best=best and (left + best[1] * wide, top + best[0] * side), **more)
 
 
 def bars(values: dict[str, float], deviations: Sequence[float]) -> Bars:

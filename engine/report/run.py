@@ -100,7 +100,7 @@ def _learned_by(saved: dict[str, Any]) -> list[tuple[str, str]]:
 def _facts(saved: dict[str, Any], best: str) -> list[tuple[str, str]]:
     """What was done, by name: which epoch is the `best`, on what, by what, where, when."""
     data, *others = Inventory(**saved["data"]).lines() if "data" in saved else ["data: –"]
-    named = [("Classes", line.removeprefix("classes: ")) for line in others
+    named = [("Classes", charts.middle(line.removeprefix("classes: "), 230)) for line in others
              if line.startswith("classes: ")]
     now = datetime.datetime.now().astimezone()
     return [("Best epoch", best), ("Trained on", data.removeprefix("data: ")), *named,
