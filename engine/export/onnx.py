@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from engine.errors import RequestError, RunError, one_line
 from engine.export import program
@@ -21,9 +23,13 @@ def write(run: Run, path: Path) -> None:
         raise RequestError(f"--format onnx needs jax2onnx and onnxruntime ({one_line(error)}): pip "
                            "install 'flaxmill[onnx]'.") from None
     function, shape = program.of(run)
+    # Traced before, so that jax2onnx sees jax's own operations: while it traces, it puts its own in
+    # the place of flax's layers, whose shapes it may mistake and which no vmap knows.
+    told = jax.make_jaxpr(function)(shape)
     try:
-        made = to_onnx(function, [shape], model_name="flaxmill", opset=OPSET,
-                       input_names=[program.INPUTS], output_names=[program.PREDICTIONS])
+        made = to_onnx(lambda inputs: jaxpr_as_fun(told)(inputs)[0], [shape], opset=OPSET,
+                       model_name="flaxmill", input_names=[program.INPUTS],
+                       output_names=[program.PREDICTIONS])
     except Exception as error:  # it raises what it likes
         raise RunError(f"jax2onnx can't write this network as ONNX: {one_line(error)}. --format "
                        "stablehlo has no such bound.") from None

@@ -86,7 +86,7 @@ def test_onnx_by_onnxruntime(tmp_path, name):
     assert [x.name for x in model.get_inputs()] == [program.INPUTS]
     wanted = run.predict(inputs)
     scale = max(1.0, np.abs(wanted).max())
-    for rows in (slice(None), slice(1)):
+    for rows in (slice(None), slice(1)):  # the size of the batch is open
         (found,) = model.run([program.PREDICTIONS], {program.INPUTS: inputs[rows]})
         np.testing.assert_allclose(found / scale, wanted[rows] / scale, atol=CLOSE, rtol=0)
 
