@@ -95,7 +95,7 @@ def test_saved_model_by_tensorflow(tmp_path):
     pytest.importorskip("tensorflow")
     from engine.export import saved_model
 
-    run = made("resnet20")
+    run = made("nnx")
     saved_model.write(run, tmp_path / "model")
     for count in (6, 1):
         found = saved_model.said(run, tmp_path / "model", photographs()[:count])
