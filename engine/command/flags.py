@@ -176,8 +176,10 @@ def parse(argv: list[str]) -> Command | str:
         texts = {name: values[name].help for name in values if len(name) > 1}
         return usage(COMMANDS, texts, values.helpfull)
     command = next((word for word in words if word in COMMANDS), "train")
-    taken = 2 if command == "serve" else 1  # words that it takes: serve R is serve --run_dir R
-    if words[1:taken] and not words[1].startswith("-") and not values.run_dir:
+    taken = 2 if command == "serve" else 1  # words: serve R is serve --run_dir R
+    if words[1:taken] and values.run_dir:
+        raise RequestError(f"serve got both {words[1]} and --run_dir: leave one out.")
+    if words[1:taken]:
         values["run_dir"].value = words[1]
     check_followed(values, command)
     base, search = _base(values, command)
@@ -187,8 +189,6 @@ def parse(argv: list[str]) -> Command | str:
     values, words = _parsed(argv, kind, known=False)
     if words and words[0] not in COMMANDS:
         raise unknown("command", words[0], COMMANDS)
-    if command == "serve" and words[1:] and values.run_dir:
-        raise RequestError(f"serve got both {words[1]} and --run_dir: leave one out.")
     if words[taken:] and command not in WORDED:
         raise RequestError(f"{command} takes flags only, but got {' '.join(words[taken:])!r}.")
 

@@ -75,8 +75,9 @@ def check_followed(values: "flags.FlagValues", command: str) -> None:
         if not values[name].present:
             continue
         if command not in option.commands:
-            raise RequestError(f"--{name} is for {' and '.join(option.commands)}, not for "
-                               f"{command}.")
+            users = " and ".join(option.commands[-2:])
+            users = ", ".join((*option.commands[:-2], users))
+            raise RequestError(f"--{name} is for {users}, not for {command}.")
         if name in SEARCH and values.resume:
             raise RequestError(f"--{name}: a sweep is resumed as it was begun; leave it out.")
     if command == "report":

@@ -28,9 +28,9 @@ def write(run: Run, path: Path) -> None:
 def said(run: Run, path: Path, inputs: np.ndarray) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder, "inputs.npy"), Path(folder, "predictions.npy")
-        np.save(given, inputs)
+        np.save(given, inputs, allow_pickle=False)
         _child("predict", path, given, found)
-        return np.load(found)
+        return np.load(found, allow_pickle=False)
 
 
 def _child(*words: str | Path) -> None:

@@ -86,7 +86,7 @@ def test_onnx_by_onnxruntime(tmp_path, name):
     assert [x.name for x in model.get_inputs()] == [program.INPUTS]
     wanted = run.predict(inputs)
     scale = max(1.0, np.abs(wanted).max())
-    for rows in (slice(None), slice(1)):
+    for rows in (slice(None), slice(1)):  # the size of the batch is open
         (found,) = model.run([program.PREDICTIONS], {program.INPUTS: inputs[rows]})
         np.testing.assert_allclose(found / scale, wanted[rows] / scale, atol=CLOSE, rtol=0)
 
@@ -95,7 +95,7 @@ def test_saved_model_by_tensorflow(tmp_path):
     pytest.importorskip("tensorflow")
     from engine.export import saved_model
 
-    run = made("resnet20")
+    run = made("nnx")
     saved_model.write(run, tmp_path / "model")
     for count in (6, 1):
         found = saved_model.said(run, tmp_path / "model", photographs()[:count])

@@ -35,8 +35,8 @@ def write(source: str, folder: str) -> None:
 def predict(folder: str, inputs: str, predictions: str) -> None:
     """What the SavedModel says of a file of inputs, into another; both are NumPy's."""
     signature = tf.saved_model.load(folder).signatures["serving_default"]
-    found = signature(**{INPUTS: tf.constant(np.load(inputs))})
-    np.save(predictions, found[PREDICTIONS].numpy())
+    found = signature(**{INPUTS: tf.constant(np.load(inputs, allow_pickle=False))})
+    np.save(predictions, found[PREDICTIONS].numpy(), allow_pickle=False)
 
 
 if ASKED == "write":
