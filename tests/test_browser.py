@@ -17,7 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class Strict(http.server.SimpleHTTPRequestHandler):
-    """The files of a folder, under the policy; frame.html is the test's own, and may run scripts."""
+    """The files of a folder, under the policy; frame.html is the test's, and may run scripts."""
 
     def end_headers(self):
         if not self.path.endswith("/frame.html"):

@@ -102,7 +102,7 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
         (["sweeep"], "did you mean sweep"),
         (["lr_find"], "did you mean lr-find"),
         (["sweep", "learning_rate=1,2"], "sweep takes flags only, but got 'learning_rate=1,2'"),
-        (["sweep", "--sample", "3"], "Did you mean: samples"),
+        (["sweep", "--sample", "3"], "Did you mean: sampler, samples"),
         (["sweep", "--seeds", "many"], "many"),
         (["sweep", "--resume", "nowhere"], "no run in nowhere: it holds no sweep.json"),
         (["sweep", "--resume", "there", "--run_dir", "here"], "leave --run_dir out"),
@@ -296,7 +296,8 @@ def test_help_version_and_mistyped_words_answer_before_anything_heavy_is_importe
 SEARCH_WORDS = {
     "sweep": ["--sweep", "momentum=0.8,0.9"], "seeds": ["--seeds", "3"],
     "samples": ["--samples", "4"], "folds": ["--folds", "5"], "halving": ["--halving", "2"],
-    "same_data_order": ["--same_data_order"], "pbt": ["--pbt"],
+    "same_data_order": ["--same_data_order"], "pbt": ["--pbt"], "study": ["--study", "s.journal"],
+    "sampler": ["--sampler", "tpe"], "median": ["--median"],
 }
 
 
@@ -305,7 +306,7 @@ def test_a_sweeps_flags_are_its_search():
     command = flags.parse(["sweep", *every, "--sweep=optimizer=sgd,adam", "--epochs=3"])
     assert command.search == Search(
         ("momentum=0.8,0.9", "optimizer=sgd,adam"), seeds=3, samples=4, folds=5,
-        same_data_order=True, halving=2, pbt=True,
+        same_data_order=True, halving=2, pbt=True, study="s.journal", sampler="tpe", median=True,
     )
     assert command.request.config == Config(epochs=3) and command.name == "sweep"
     assert flags.parse(["sweep"]).search == flags.parse([]).search == Search()

@@ -231,7 +231,8 @@ def matrix(
                                                                       strict=True))],
         [(left + (c + 0.5) * wide, *both) for c, both in enumerate(zip(shown_columns, columns,
                                                                        strict=True))],
-        cells, down, across, turned, best=best and (left + best[1] * wide, top + best[0] * side), **more)
+        cells, down, across, turned,
+        best=best and (left + best[1] * wide, top + best[0] * side), **more)
 
 
 def bars(values: dict[str, float], deviations: Sequence[float]) -> Bars:

@@ -137,9 +137,12 @@ def cluster(tmp_path) -> Iterator[Cluster]:
         made.__exit__()
 
 
-def test_two_tasks_train_together_and_go_on_after_a_signal_and_after_a_kill(cluster, tmp_path):
+def test_two_tasks_train_together_and_go_on_after_a_signal_and_after_a_kill(
+    cluster, tmp_path, request
+):
     """Without --coordinator; each time from the checkpoint."""
     run, log = tmp_path / "run", tmp_path / "log"
+    request.addfinalizer(lambda: print(log.read_text() if log.exists() else "no log"))
     cluster.env |= ONE_DEVICE | {"JAX_PLATFORMS": "cpu"}
     said = cluster.said(
         "sbatch", "--parsable", "--nodes=2", "--ntasks-per-node=1", "--gpus-per-node=0",
