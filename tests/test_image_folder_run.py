@@ -10,10 +10,9 @@ from PIL import Image
 import launch as program
 from engine.report import pictures
 
+pytestmark = pytest.mark.usefixtures("quickly")
 NETWORK = """
 import flax.linen as nn
-
-pytestmark = pytest.mark.usefixtures("quickly")
 
 class Small(nn.Module):
     num_classes: int
