@@ -86,10 +86,12 @@ def scratch(tmp_path_factory):
         # Their pictures take longer than all else, and have tests of their own.
         patched.setattr(run.report, "write", lambda *_: None)
         patched.setattr(results.sweep_report, "write", lambda *_: None)
-        asked(*PETS, "--model", "mlp", "--epochs", "3", "--run_dir", "runs/cifar10-cnn-1")
+        for seed in "1", "2":
+            asked(*PETS, "--model", "mlp", "--epochs", "3", "--seed", seed,
+                  "--run_dir", f"runs/cifar10-cnn-{seed}")
         asked("--dataset", "table:passengers.csv", "--model", "mlp", "--epochs", "1",
               "--run_dir", "runs/table-mlp-1")
-        asked("sweep", *PETS, "--model", "linear", "--sweep", "learning_rate=1e-3,1e-2",
+        asked("sweep", *PETS, "--model", "linear", "--sweep", "learning_rate=1e-4,1e-3,1e-2,1e-1",
               "--epochs", "1", "--run_dir", "runs/sweep")
         yield folder
 
@@ -107,7 +109,7 @@ def small(words: list[str]) -> list[str]:
     if command not in ("train", "sweep", "lr-find") or "--resume" in words or "--help" in words:
         return words
     values = dict(zip(words, words[1:], strict=False))
-    found = [*words, "--epochs", "3"]
+    found = words + ["--epochs", "3"] * ("random_forest" not in words)
     if values.get("--dataset", Config.dataset) == Config.dataset and "--init_from" not in words \
             and not values.get("--config", "").startswith("runs/"):
         found += [*PETS, "--validation_split", "auto"]
