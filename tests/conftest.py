@@ -159,6 +159,12 @@ def outcome(record_property):
     return tell
 
 
+def pytest_itemcollected(item):
+    """What lies in extras/ needs more than the extra `test`."""
+    if ROOT / "tests/extras" in item.path.parents:
+        item.add_marker("extras")
+
+
 def pytest_terminal_summary(terminalreporter):
     reports = [r for rows in terminalreporter.stats.values() for r in rows
                if getattr(r, "when", "") == "call"]
