@@ -28,7 +28,7 @@ from engine.run import fit
 from engine.store.folder import history
 from engine.sweep import group, results, sweep
 from engine.sweep.ensembles import members
-from engine.sweep.space import Search
+from engine.sweep.search import Search
 
 KEY = jax.random.key(5)
 CONFIG = Config(model=Normed, batch_size=8, epochs=3, optimizer="sgd", validation_split="test")

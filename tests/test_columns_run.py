@@ -17,7 +17,8 @@ from engine.request import Request
 from engine.sources import arrays
 from engine.sources.columns import Columns
 from engine.sweep import group
-from engine.sweep.space import Search, trials
+from engine.sweep.search import Search
+from engine.sweep.space import trials
 
 pytestmark = pytest.mark.usefixtures("quickly")
 

@@ -16,7 +16,7 @@ from engine.place import Place
 from engine.request import Request
 from engine.sweep import lr_find, space
 from engine.sweep.lr_find import Finding, picture, smoothed, suggest
-from engine.sweep.space import Search
+from engine.sweep.search import Search
 
 pytestmark = pytest.mark.usefixtures("quickly")
 

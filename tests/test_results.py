@@ -7,7 +7,8 @@ from engine.command import flags
 from engine.config import Config, Hyper
 from engine.request import Request
 from engine.sweep import results
-from engine.sweep.space import Search, Study, Trial, axes, trials
+from engine.sweep.search import Search
+from engine.sweep.space import Study, Trial, axes, trials
 
 HYPER = Hyper(learning_rate=0.000123457, weight_decay=0.0, momentum=1 / 3, clip_norm=1e-30)
 

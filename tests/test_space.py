@@ -14,7 +14,8 @@ from engine.place import Place
 from engine.request import Request
 from engine.sweep import space, sweep
 from engine.sweep.judge import perturbed, rungs
-from engine.sweep.space import Search, axis, trials
+from engine.sweep.search import Search
+from engine.sweep.space import axis, trials
 
 LOG, LIN = "learning_rate=log:1e-4:1e-1", "weight_decay=lin:1:3"
 

@@ -27,7 +27,8 @@ from engine.sources import arrays
 from engine.store.folder import history
 from engine.sweep import ensembles, judge, results, sweep
 from engine.sweep import group as groups
-from engine.sweep.space import Search, trials
+from engine.sweep.search import Search
+from engine.sweep.space import trials
 from engine.sweep.sweep import Lockstep
 from engine.task import Judged
 from engine.tasks.classification import Classification

@@ -17,7 +17,7 @@ from engine.place import Place
 from engine.report import pictures
 from engine.request import Request
 from engine.sweep import results, space, sweep
-from engine.sweep.space import Search
+from engine.sweep.search import Search
 
 OWN = """
 from typing import NamedTuple

@@ -26,7 +26,8 @@ from engine.request import Request
 from engine.store import record
 from engine.store.digests import digests
 from engine.sweep import sweep
-from engine.sweep.space import Search, axis
+from engine.sweep.search import Search
+from engine.sweep.space import axis
 from engine.transfer.begun import matched, named
 from engine.transfer.names import place_of, renamed
 from engine.transfer.source import Source, source_of

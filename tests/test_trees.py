@@ -27,7 +27,8 @@ from engine.request import Request
 from engine.setup import settle
 from engine.store import digests
 from engine.sweep import sweep
-from engine.sweep.space import Search, trials
+from engine.sweep.search import Search
+from engine.sweep.space import trials
 from engine.trained import load as loaded
 
 xgboost = pytest.importorskip("xgboost")  # an extra

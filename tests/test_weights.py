@@ -24,7 +24,8 @@ from engine.request import Request
 from engine.sources import arrays
 from engine.store import record
 from engine.sweep.group import grouped
-from engine.sweep.space import Search, axis, trials
+from engine.sweep.search import Search
+from engine.sweep.space import axis, trials
 from engine.tasks.classification import Classification
 from engine.tasks.regression import Regression
 

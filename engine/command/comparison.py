@@ -24,7 +24,7 @@ def tell(place: Place, words: Sequence[str], output: str) -> None:
     file = Path(output or FILE)
     if file.suffix != ".html" or not file.parent.is_dir():
         raise RequestError(f"--output {file}: type a file.html, in a folder that is there.")
-    runs = [_judged(path, run, place) for path, run in _read(words)]
+    runs = [_judged(saved, run, place) for saved, run in _read(words)]
     best, *others = comparison.ranked(runs)
     differences = [comparison.difference(best, other) for other in others]
     score, told = best.task.score, {d.other: d for d in differences}
@@ -41,9 +41,9 @@ def tell(place: Place, words: Sequence[str], output: str) -> None:
     print(f"report: {file}")
 
 
-def _read(words: Sequence[str]) -> list[tuple[Path, Compared]]:
-    """The runs' records. Raises RequestError for fewer than two, for a folder that is none, and for
-    runs that have learned different things."""
+def _read(words: Sequence[str]) -> list[tuple[Place, Compared]]:
+    """The runs' records, and where each was trained. Raises RequestError for fewer than two, for a
+    folder that is none, and for runs that have learned different things."""
     paths = list(dict.fromkeys(Path(os.path.normpath(word)) for word in words))
     if len(paths) < 2:
         raise RequestError("report compares the runs of two folders or more: python launch.py "
@@ -54,7 +54,7 @@ def _read(words: Sequence[str]) -> list[tuple[Path, Compared]]:
             raise RequestError(f"{path} is a sweep's folder: name runs of it, {path}/0 {path}/1.")
         saved = record.read(path / "config.json")
         task = bring.task(saved.request.config)
-        found.append((path, Compared(str(path), saved.content, folder.history(path),
+        found.append((saved.request.place, Compared(str(path), saved.content, folder.history(path),
                                      folder.metrics(path), task)))
     kinds = {(type(run.task).__name__, run.task.score): run.name for _, run in found}
     if len(kinds) > 1:
@@ -64,9 +64,9 @@ def _read(words: Sequence[str]) -> list[tuple[Path, Compared]]:
     return found
 
 
-def _judged(path: Path, run: Compared, place: Place) -> Compared:
+def _judged(saved: Place, run: Compared, place: Place) -> Compared:
     """With what its best checkpoint says of the examples that judged it, or why it can't."""
-    saved = record.read(path / "config.json").request.place
+    path = Path(run.name)
     where = dataclasses.replace(saved, device=place.device, compile_cache=place.compile_cache,
                                 data_dir=place.data_dir or saved.data_dir)
     say(f"judging {path}")

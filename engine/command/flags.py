@@ -27,7 +27,7 @@ from engine.loggers import trackers
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
-from engine.sweep.space import Search
+from engine.sweep.search import Search
 from engine.transfer.names import place_of
 
 _DEFINE: dict[type, Callable[..., Any]] = {

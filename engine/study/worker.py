@@ -33,7 +33,8 @@ from engine.sweep.events import Events
 from engine.sweep.facts import facts_of
 from engine.sweep.group import Group, assemble, create, feed, grouped
 from engine.sweep.programs import compile_programs
-from engine.sweep.space import Search, Study, Trial
+from engine.sweep.search import Search
+from engine.sweep.space import Study, Trial
 
 MOST_AT_ONCE = 256  # runs that a device is tried with, and that a process can be lost with
 POLL_SECONDS = 0.5

@@ -13,7 +13,7 @@ from engine.pure import history_row
 from engine.sweep.group import Group, alive, placed
 from engine.sweep.population import NOTHING, Population, select
 from engine.sweep.programs import Programs
-from engine.sweep.space import Search
+from engine.sweep.search import Search
 from engine.training import rate_at
 
 

@@ -27,7 +27,8 @@ from engine.sweep import space
 from engine.sweep.group import Group, assemble, create, feed
 from engine.sweep.population import Population
 from engine.sweep.programs import Programs, compile_programs
-from engine.sweep.space import Search, Trial
+from engine.sweep.search import Search
+from engine.sweep.space import Trial
 
 AXIS = "learning_rate=log:1e-5:1:32"
 STEPS = 200

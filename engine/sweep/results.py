@@ -31,7 +31,8 @@ from engine.sweep import report as sweep_report
 from engine.sweep.events import Events
 from engine.sweep.plots import Histories
 from engine.sweep.population import select
-from engine.sweep.space import Search, Study, Trial
+from engine.sweep.search import Search
+from engine.sweep.space import Study, Trial
 
 
 class Standing(NamedTuple):

@@ -36,7 +36,8 @@ from engine.sweep.judge import Judged, exploited, heard, judged, rungs
 from engine.sweep.population import Population, select
 from engine.sweep.programs import compile_programs
 from engine.sweep.results import Standing
-from engine.sweep.space import Search, Study, Trial
+from engine.sweep.search import Search
+from engine.sweep.space import Study, Trial
 
 
 def run(request: Request, search: Search, resume: str = "") -> Path:

@@ -14,7 +14,7 @@ from engine.errors import RequestError
 from engine.loggers import trackers, tracking
 from engine.request import Request
 from engine.sweep import sweep
-from engine.sweep.space import Search
+from engine.sweep.search import Search
 
 CONFIG = Config(model=Tiny, epochs=3, batch_size=16)
 HYPER = Hyper(learning_rate=0.01, weight_decay=0.001)

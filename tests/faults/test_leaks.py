@@ -14,7 +14,7 @@ from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.sweep import member, results, sweep
-from engine.sweep.space import Search
+from engine.sweep.search import Search
 
 pytestmark = pytest.mark.slow
 
