@@ -2,14 +2,13 @@
 
 import json
 import math
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from engine.doors import bring
 from engine.export import program
 from engine.sources import image
-from engine.store.folder import VERSIONED
+from engine.store import folder
 from engine.task import numbers
 from engine.trained import Run
 
@@ -44,15 +43,8 @@ def content(run: Run, word: str, file: str, checkpoint: str) -> dict[str, Any]:
         "scores": {name: value for name, value in numbers(run.metrics).items()
                    if math.isfinite(value)},
         "arrays": {name: {"shape": x.shape, "dtype": str(x.dtype)} for name, x in arrays.items()},
-        "versions": {name: metadata.version(name) for name in VERSIONED if _installed(name)},
+        "versions": {name: version for name, version in folder.versions().items() if version},
     }
-
-
-def _installed(name: str) -> bool:
-    try:
-        return bool(metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return False
 
 
 def inputs(run: Run) -> dict[str, Any]:

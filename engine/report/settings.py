@@ -12,11 +12,15 @@ from engine.parts.reading import CLASSIFICATION
 Saved = dict[str, Any]
 
 
+def of_config() -> dict[str, Any]:
+    """A Config's defaults; its task as it has settled, since auto would settle so again."""
+    return {f.name: f.default for f in dataclasses.fields(Config)} | {"task": CLASSIFICATION}
+
+
 def defaults(saved: Saved) -> dict[str, Any]:
-    """Those of Config and of the run's values, by name; its task as it has settled."""
-    found = {f.name: f.default for f in dataclasses.fields(Config)} | {"task": CLASSIFICATION}
+    """Those of Config and of the run's values, by name."""
     kind = trees.values_of(saved["config"].get("model")) or Hyper
-    return found | kind()._asdict()
+    return of_config() | kind()._asdict()
 
 
 def asked(saved: Saved) -> dict[str, Any]:

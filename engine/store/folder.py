@@ -114,6 +114,11 @@ def _holder(path: Path) -> str:
         return "another process"
 
 
+def versions() -> dict[str, str | None]:
+    """Of each package that what a run computes depends on; None of one that isn't installed."""
+    return {package: _version(package) for package in VERSIONED}
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -135,8 +140,8 @@ def _git_commit() -> str | None:
 @functools.cache
 def _origin() -> dict[str, Any]:
     """The versions and the commit that run."""
-    versions = {"python": platform.python_version()} | {p: _version(p) for p in VERSIONED}
-    return {"versions": versions, "git_commit": _git_commit()}
+    return {"versions": {"python": platform.python_version()} | versions(),
+            "git_commit": _git_commit()}
 
 
 def described(request: Request, **found: Any) -> dict[str, Any]:

@@ -20,8 +20,7 @@ from engine.errors import RunError
 from engine.evaluation import held_for_evaluation
 from engine.learners import trees
 from engine.learners.learner import Learner, jitted
-from engine.parts.reading import CLASSIFICATION
-from engine.report import page
+from engine.report import page, settings
 from engine.scores.calibration import calibration
 from engine.setup import Setup
 from engine.sources import arrays
@@ -71,11 +70,6 @@ def _differing(values: Any, defaults: dict[str, Any]) -> dict[str, Any]:
             if getattr(values, name) != default}
 
 
-def _defaults() -> dict[str, Any]:
-    """Of a Config; its task as it has settled, since auto would settle so again."""
-    return {f.name: f.default for f in dataclasses.fields(Config)} | {"task": CLASSIFICATION}
-
-
 def _objects(config: Config) -> dict[str, str]:
     """What was an object in Python, which no file holds, and what it was."""
     texts = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)
@@ -93,7 +87,7 @@ def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     config, kind, objects = trial.config, type(trial.hyper).__name__, _objects(trial.config)
     if trial.fold:
         config = dataclasses.replace(config, validation_split=Config.validation_split)
-    asked = _differing(config, _defaults())
+    asked = _differing(config, settings.of_config())
     static = {k: k if k in objects else _literal(v) for k, v in asked.items()}
     traced = {k: repr(v) for k, v in trial.hyper._asdict().items() if v is not None}
     said = [f"The best setting of a sweep: {score.replace('_', ' ')} {value:.4f}.",
@@ -117,7 +111,7 @@ def command(study: Study) -> str:
     config, hyper, *_ = study.request
     words = [word for text in study.search.axes for word in ("--sweep", text)]
     for values, defaults in ((study.search._replace(axes=()), Search._field_defaults),
-                             (config, _defaults()), (hyper, type(hyper)._field_defaults)):
+                             (config, settings.of_config()), (hyper, type(hyper)._field_defaults)):
         words += [f"--{name}={value}" for name, value in _differing(values, defaults).items()]
     return "python launch.py sweep " + shlex.join(words)
 
