@@ -66,6 +66,13 @@ def load(root, **kwargs):
     return sources.load("squares", data_dir=str(root), **kwargs)
 
 
+def test_records_that_are_read_later_have_hashes_of_their_pictures(squares):
+    train, test = (load(squares, stream=True).splits[name].inputs.contents()
+                   for name in ("train", "test"))
+    assert len(np.unique(train)) == 6
+    assert np.isin(test, train).all()  # which has the same two
+
+
 def described(root, name, text="{}"):
     folder = root / name
     folder.mkdir(parents=True)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.data import Data, Subset, unlabelled
-from engine.sources.dataset import Dataset, content
+from engine.sources.dataset import MOST_COMPARED, Dataset, content
+from engine.sources.stored import Stored
 
 NAMED = 10  # classes that a line names
-MOST_COMPARED = 4_000_000_000  # bytes of inputs that are searched for equal examples
 
 
 def listed(names: Iterable[str]) -> str:
@@ -90,9 +90,14 @@ def _alike(data: Data) -> list[str]:
     """Examples of equal content, within training, and between training and validation."""
     inputs = {id(subset.split): subset.split.inputs for subset in (data.train, data.validation)}
     size = sum(each.nbytes for each in inputs.values() if isinstance(each, np.ndarray))
-    if not 0 < size <= MOST_COMPARED:
+    if size > MOST_COMPARED:
         return []
-    hashed = {split: content(each) for split, each in inputs.items()}
+    hashed: dict[int, np.ndarray] = {}
+    for split, each in inputs.items():
+        found = each.contents() if isinstance(each, Stored) else content(each)
+        if found is None:
+            return []
+        hashed[split] = found
     train, validation = (hashed[id(subset.split)][subset.rows]
                          for subset in (data.train, data.validation))
     said, seen = [], np.unique(train)

@@ -131,6 +131,9 @@ class Placed(Stored):
         super().__init__(inputs.shape, inputs.dtype, inputs.reason)
         self.inputs, self.place, self.scattered = inputs, place, inputs.scattered
 
+    def contents(self) -> np.ndarray | None:
+        return self.inputs.contents()
+
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         out[:] = _placed(self.inputs[rows], self.place)
 
@@ -163,6 +166,10 @@ class Brought(Stored):
     def __init__(self, inputs: Stored, rows: np.ndarray, shape: tuple[int, ...]):
         super().__init__((len(rows), *shape), np.uint8, inputs.reason)
         self.inputs, self.rows, self.scattered = inputs, rows, inputs.scattered
+
+    def contents(self) -> np.ndarray | None:
+        found = self.inputs.contents()
+        return None if found is None else found[self.rows]
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for at, picture in enumerate(self.inputs[self.rows[rows]]):

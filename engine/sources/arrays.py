@@ -15,7 +15,15 @@ from PIL import Image
 from engine.devices.choose import host_memory
 from engine.errors import RequestError, one_line, unknown
 from engine.sources import cache, image, values
-from engine.sources.dataset import MOST_BYTES, MOST_EXAMPLES, Dataset, Split, asked, is_frame
+from engine.sources.dataset import (
+    MOST_BYTES,
+    MOST_EXAMPLES,
+    Dataset,
+    Split,
+    asked,
+    content,
+    is_frame,
+)  # fmt: skip
 from engine.sources.stored import Stored
 
 NAME = values.NAME
@@ -149,18 +157,20 @@ def _stacked(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
     x, y = _example(split, data, 0)
     form, reason = values.form(x, y), "as asked" if stream else _too_many(count, x)
     values.check_shape(split, (1 if reason else count, *x.shape), x.dtype)
-    inputs, targets, digest = [], [], hashlib.sha256()
+    dtype = np.uint8 if x.dtype == np.uint8 else np.float32
+    inputs, targets, hashes, digest = [], [], [], hashlib.sha256()
     for index in range(count):
         x, y = _example(split, data, index, form) if index else (x, y)
         targets.append(y.copy())  # it may be used again
         if reason:
             digest.update(np.ascontiguousarray(x).data)
+            hashes.append(content(x[None].astype(dtype)))
         else:
             inputs.append(x.copy())
     if not reason:
         return np.stack(inputs), np.stack(targets)
-    dtype = np.uint8 if x.dtype == np.uint8 else np.float32
-    kept = Listed(split, data, (count, *x.shape), dtype, reason, form, digest.digest())
+    kept = Listed(split, data, (count, *x.shape), dtype, reason, form, digest.digest(),
+                  np.concatenate(hashes))
     return kept, np.stack(targets)
 
 
@@ -193,12 +203,16 @@ def _example(split: str, data: Any, index: int, form: str = "") -> tuple[np.ndar
 
 class Listed(Stored):
     """Inputs of a user's sequence, each asked for when it is needed; `digest` is of all of them as
-    they were at first."""
+    they were at first, `hashes` of each, uint64 [N]."""
 
     def __init__(self, split: str, data: Any, shape: tuple[int, ...], dtype: Any, reason: str,
-                 form: str, digest: bytes):
+                 form: str, digest: bytes, hashes: np.ndarray):
         super().__init__(shape, dtype, reason)
         self.split, self.data, self.form, self.digest = split, data, form, digest
+        self.hashes = hashes
+
+    def contents(self) -> np.ndarray:
+        return self.hashes
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for at, row in enumerate(rows.tolist()):

@@ -1,6 +1,7 @@
 """What every source returns: inputs and targets on the host; and what each asks first."""
 
 import dataclasses
+import hashlib
 import math
 import os
 import re
@@ -19,6 +20,7 @@ from engine.errors import RequestError, unknown
 # Above ImageNet's 1,431,167 images, and its 16 GB at 64 × 64: they lie in memory, undivided.
 MOST_EXAMPLES = 2_000_000
 MOST_BYTES = 18_000_000_000
+MOST_COMPARED = 4_000_000_000  # bytes that are searched for equal examples
 _HASHED = 1024  # examples at once
 _SPLIT = re.compile(r"[\w.-]{1,64}")  # what --train_split can name
 
@@ -35,6 +37,7 @@ class StoredTable(ABC):
 
     columns: tuple[str, ...]
     reason: str  # why it isn't in memory
+    hashes: np.ndarray | None = None  # of each row, uint64 [N], where they are known
 
     @property
     @abstractmethod
@@ -61,8 +64,8 @@ class StoredTable(ABC):
         are; and as they are those of `apart` that it has."""
 
     @abstractmethod
-    def take(self, rows: Any) -> "StoredTable":
-        """Those rows, in that order."""
+    def take(self, rows: Any, hashes: np.ndarray | None = None) -> "StoredTable":
+        """Those rows, in that order, whose `hashes` may be known."""
 
     @abstractmethod
     def frames(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[tuple[np.ndarray, Any]]:
@@ -159,6 +162,11 @@ def content(inputs: np.ndarray) -> np.ndarray:
         mixed = words.view(np.uint64) * factors
         found[start : start + _HASHED] = (mixed ^ (mixed >> np.uint64(32))).sum(axis=1)
     return found
+
+
+def content_of(encoded: bytes) -> int:
+    """The same of an example that is encoded, 64 bits."""
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little")
 
 
 def room(shape: tuple[int, ...], itemsize: int = 1) -> int:

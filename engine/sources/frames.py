@@ -5,9 +5,9 @@ or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty;
 """
 
 import contextlib
-import itertools
+import functools
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,20 +40,26 @@ def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:
     return pd.DataFrame(typed, copy=False)
 
 
-def ordered(hashes: Iterable[np.ndarray], targets: np.ndarray) -> np.ndarray:
+def ordered(hashes: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """An order of the rows, int64 [N], that is their content's, whatever the file's: by `hashes` of
-    their columns or pictures, uint64 [N] each, and of the target, of equal rows by the file's."""
-    total = np.zeros(len(targets), np.uint64)
-    for hashed in itertools.chain(hashes, [pd.util.hash_array(targets)]):
-        total = (total ^ hashed) * _MIXED
-        total ^= total >> np.uint64(29)
-    return np.argsort(total, kind="stable")
+    what is learned from, uint64 [N], and by the target, of equal rows by the file's."""
+    return np.argsort(_mix(hashes, pd.util.hash_array(targets)), kind="stable")
 
 
-def hashes(columns: Any) -> Iterator[np.ndarray]:
-    """Of the cells of each column of a DataFrame or a StoredTable, uint64 [N], by their names."""
-    return (pd.util.hash_pandas_object(columns[name], index=False).to_numpy()
-            for name in sorted(columns.columns))
+def hashed(columns: Any) -> np.ndarray:
+    """A hash of each row of a DataFrame or a StoredTable, uint64 [N], by its columns' names."""
+    return mixed(pd.util.hash_pandas_object(columns[name], index=False).to_numpy()
+                 for name in sorted(columns.columns))
+
+
+def mixed(hashes: Iterable[np.ndarray]) -> np.ndarray:
+    """One hash of those of a row's parts, uint64 [N] each."""
+    return functools.reduce(_mix, hashes, np.zeros(1, np.uint64))
+
+
+def _mix(total: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    total = (total ^ hashes) * _MIXED
+    return total ^ (total >> np.uint64(29))
 
 
 def taken(frame: pd.DataFrame, order: np.ndarray) -> pd.DataFrame:

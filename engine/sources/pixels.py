@@ -68,9 +68,12 @@ class Pixels(Stored):
         for which, frame in self.table.frames(rows, self.names):
             out[which] = resized(_shaped(frame.to_numpy(), self.dtype), self.shape[1])
 
-    def take(self, rows: np.ndarray) -> "Pixels":
-        """Those rows, in that order."""
-        return Pixels(self.table.take(rows), self.names, self.shape[1:], self.dtype)
+    def contents(self) -> np.ndarray | None:
+        return self.table.hashes
+
+    def take(self, rows: np.ndarray, hashes: np.ndarray | None = None) -> "Pixels":
+        """Those rows, in that order, whose `hashes` may be known."""
+        return Pixels(self.table.take(rows, hashes), self.names, self.shape[1:], self.dtype)
 
     def content(self) -> np.ndarray:
         """`dataset.content` of all of them, as the files have them, in one reading."""

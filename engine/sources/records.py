@@ -12,7 +12,15 @@ import numpy as np
 from engine.config import Reading
 from engine.loggers.bar import bar
 from engine.sources import image, tfds, tree
-from engine.sources.dataset import MOST_EXAMPLES, Dataset, Split, TooLarge, asked, varying
+from engine.sources.dataset import (
+    MOST_EXAMPLES,
+    Dataset,
+    Split,
+    TooLarge,
+    asked,
+    content_of,
+    varying,
+)  # fmt: skip
 from engine.sources.stored import Stored, check_unchanged
 
 _BLOCK = 256  # records read at once
@@ -20,14 +28,18 @@ _BLOCK = 256  # records read at once
 
 class Records(Stored):
     """The pictures of a split of the prepared `folder`, uint8 [N, H, W, C]; `source` is tfds's,
-    which opens its files where it is used."""
+    which opens its files where it is used; `hashes` are of the records' pictures, uint64 [N]."""
 
     def __init__(self, folder: Path, source: Any, image_HxWxC: tuple[int, ...], background: str,
-                 reason: str):
+                 reason: str, hashes: np.ndarray):
         super().__init__((len(source), *image_HxWxC), np.uint8, reason)
         self.folder, self.source, self.background = folder, source, background
+        self.hashes = hashes
         self.stamps = {str(path): tree.stamp(path.stat()) for path in folder.iterdir()
                        if path.is_file()}
+
+    def contents(self) -> np.ndarray:
+        return self.hashes
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for path, stamp in self.stamps.items():
@@ -56,8 +68,10 @@ def load(
             if len(source) > MOST_EXAMPLES:
                 raise TooLarge(name, f"its {len(source):,} examples are more than the "
                                      f"{MOST_EXAMPLES:,} that can be held")
-            shape, labels = _judged(name, source, reading.image_size, f"listing {name} {split}")
-            inputs = Records(folder, source, (*shape, channels), reading.background, reason)
+            told = f"listing {name} {split}"
+            shape, labels, hashes = _judged(name, source, reading.image_size, told)
+            inputs = Records(folder, source, (*shape, channels), reading.background, reason,
+                             hashes)
             held[split] = Split(inputs, labels)
     total = json.dumps([tfds.files_digest(folder), reading.image_size, reading.background])
     return Dataset(name, classes, held, hashlib.sha256(total.encode()).hexdigest()[:16])
@@ -65,19 +79,19 @@ def load(
 
 def _judged(
     name: str, source: Any, size: int, told: str
-) -> tuple[tuple[int, int], np.ndarray]:
-    """Height and width of all, and the labels, int32 [N]."""
+) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
+    """Height and width of all; the labels, int32 [N], and a hash of each one's bytes."""
     sides: tuple[int, int] = (size, size)
-    labels = np.empty(len(source), np.int32)
+    labels, hashes = np.empty(len(source), np.int32), np.empty(len(source), np.uint64)
     with bar(told, len(source)) as moved:
         for start in range(0, len(source), _BLOCK):
             rows = range(start, min(start + _BLOCK, len(source)))
             for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-                labels[row] = record["label"]
+                labels[row], hashes[row] = record["label"], content_of(record["image"])
                 if not size:
                     found = image.sides(io.BytesIO(record["image"]))
                     sides = sides if row else found
                     if found != sides:
                         raise varying(name, sides, found)
             moved(len(rows))
-    return sides, labels
+    return sides, labels, hashes

@@ -24,6 +24,11 @@ class Stored(ABC):
         return self.shape[0]
 
     @abstractmethod
+    def contents(self) -> np.ndarray | None:
+        """A hash of each example as it lies there, uint64 [N]: equal ones have equal ones, in other
+        splits of the set too. None where that is too much to read."""
+
+    @abstractmethod
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         """Write the examples `rows` into `out` [n, ...]. Raises RequestError or RunError where one
         can't be had as it was."""
@@ -48,6 +53,11 @@ class Joined(Stored):
         self.scattered = first.scattered
         super().__init__((sum(counts), *first.shape[1:]), first.dtype, first.reason)
         self.starts = np.cumsum([0, *counts])
+
+    def contents(self) -> np.ndarray | None:
+        found = [(inputs.contents(), rows) for inputs, rows in self.parts]
+        return None if any(hashed is None for hashed, _ in found) else \
+            np.concatenate([hashed[rows] for hashed, rows in found])
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for (inputs, own), start in zip(self.parts, self.starts, strict=False):

@@ -91,9 +91,9 @@ class ParquetTable(StoredTable):
     """The columns `columns` of the rows `order` of all `files`, numbered one after another."""
 
     def __init__(self, files: tuple[File, ...], columns: Sequence[str], order: np.ndarray,
-                 reason: str):
+                 reason: str, hashes: np.ndarray | None = None):
         self.files, self.columns, self.order = files, tuple(columns), order
-        self.reason = reason
+        self.reason, self.hashes = reason, hashes
 
     def __len__(self) -> int:
         return len(self.order)
@@ -138,8 +138,8 @@ class ParquetTable(StoredTable):
         names = [*wanted, *(name for name in apart if name in self.columns)]
         return ParquetTable(files, names, self.order, self.reason)
 
-    def take(self, rows: Any) -> "ParquetTable":
-        return ParquetTable(self.files, self.columns, self.order[rows], self.reason)
+    def take(self, rows: Any, hashes: np.ndarray | None = None) -> "ParquetTable":
+        return ParquetTable(self.files, self.columns, self.order[rows], self.reason, hashes)
 
     def joined(self, parts: Sequence[tuple[Any, np.ndarray]]) -> "ParquetTable":
         files = tuple(file for table, _ in parts for file in table.files)
@@ -147,7 +147,9 @@ class ParquetTable(StoredTable):
         firsts = np.cumsum([0, *counts[:-1]])
         order = [table.order[rows] + first
                  for (table, rows), first in zip(parts, firsts, strict=True)]
-        return ParquetTable(files, self.columns, np.concatenate(order), self.reason)
+        hashes = [table.hashes[rows] for table, rows in parts if table.hashes is not None]
+        return ParquetTable(files, self.columns, np.concatenate(order), self.reason,
+                            np.concatenate(hashes) if len(hashes) == len(parts) else None)
 
     def frames(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[tuple[np.ndarray, Any]]:
         wanted = self.order[rows]

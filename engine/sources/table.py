@@ -5,7 +5,7 @@ PATH is one file, the split `train`; or a folder with a file a split: train, val
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,10 +82,12 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
         raise Unreadable("its columns are no pixels, which --image_size could resize",
                          "leave it out, or type --pixels if they are")
     examples = pictured or features
-    order = {split: frames.ordered(_hashes(examples[split]), targets[split]) for split in wanted}
-    inputs = {split: _resized(_taken(examples[split], order[split]), reading.image_size)
-              for split in wanted}
-    held = {split: Split(x, targets[split][order[split]]) for split, x in inputs.items()}
+    order, held = {}, {}
+    for split in wanted:
+        hashes = _hashed(examples[split])
+        order[split] = frames.ordered(hashes, targets[split])
+        inputs = _taken(examples[split], order[split], hashes)
+        held[split] = Split(_resized(inputs, reading.image_size), targets[split][order[split]])
     whole = cache.together(NAME, {split: _entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
         whole, notes=tuple(notes), left_out=first.left_out,
@@ -93,17 +95,18 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
 
-def _hashes(inputs: Any) -> Iterable[np.ndarray]:
-    """uint64 [N]: of each column, or of pictures."""
+def _hashed(inputs: Any) -> np.ndarray:
+    """A hash of each row or picture, uint64 [N]."""
     if isinstance(inputs, Pixels):
-        return [inputs.content()]
-    return [content(inputs)] if isinstance(inputs, np.ndarray) else frames.hashes(inputs)
+        return frames.mixed([inputs.content()])
+    return frames.mixed([content(inputs)]) if isinstance(inputs, np.ndarray) else \
+        frames.hashed(inputs)
 
 
-def _taken(inputs: Any, order: np.ndarray) -> Any:
+def _taken(inputs: Any, order: np.ndarray, hashes: np.ndarray) -> Any:
     if isinstance(inputs, np.ndarray):
         return inputs[order]
-    return frames.taken(inputs, order) if is_frame(inputs) else inputs.take(order)
+    return frames.taken(inputs, order) if is_frame(inputs) else inputs.take(order, hashes[order])
 
 
 def _entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
