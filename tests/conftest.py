@@ -14,7 +14,8 @@ from pathlib import Path
 # LLVM's expensive passes take half of the suite's time and change no number that a test holds, and
 # so do the newer emitters, which a later jax can't do without.
 ONE_DEVICE = {"XLA_FLAGS": "--xla_backend_optimization_level=1 "
-                           "--xla_llvm_disable_expensive_passes=true"}
+                           "--xla_llvm_disable_expensive_passes=true "
+                           "--xla_cpu_parallel_codegen_split_count=1"}
 if version("jaxlib").startswith("0.10."):
     ONE_DEVICE["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 # Of one program that runs shortly: it compiles in half the time again, and is slow.

@@ -72,7 +72,8 @@ def flat(params):
     return np.concatenate([np.ravel(np.float64(x)) for x in jax.tree.leaves(params)])
 
 
-@pytest.mark.parametrize("decay", [0.9, 0.999, 0.0])
+@pytest.mark.parametrize("decay", [
+    0.9, *(pytest.param(decay, marks=pytest.mark.slow) for decay in (0.999, 0.0))])
 def test_a_moving_average_is_its_closed_form(decay, small):
     """Σ (1 - d) d^(t-i) w_i over i = 1..t, divided by 1 - d^t."""
     hyper = jax.tree.map(jnp.float32, Hyper(learning_rate=0.5, ema_decay=decay))
@@ -84,7 +85,7 @@ def test_a_moving_average_is_its_closed_form(decay, small):
     assert np.abs(want - found[-1]).max() > 1e-3 or not decay
 
 
-@pytest.mark.parametrize("first", ["3st", 1])
+@pytest.mark.parametrize("first", ["3st", pytest.param(1, marks=pytest.mark.slow)])
 def test_a_tails_average_is_the_mean_of_the_weights_after_it(first, small):
     """And the weights themselves until there."""
     config, hyper = replace(CONFIG, model=Tiny, average_from=first), Hyper(learning_rate=0.5)
@@ -95,7 +96,7 @@ def test_a_tails_average_is_the_mean_of_the_weights_after_it(first, small):
     np.testing.assert_array_equal(flat(state.average["params"]), found[-1])
 
 
-@pytest.mark.parametrize("microbatch", [0, 4])
+@pytest.mark.parametrize("microbatch", [pytest.param(0, marks=pytest.mark.slow), 4])
 def test_statistics_of_an_average_are_the_mean_over_batches_of_each_ones_own(small, microbatch):
     config = replace(CONFIG, microbatch=microbatch)
     hyper = jax.tree.map(jnp.float32, HYPER)
@@ -166,6 +167,7 @@ def test_a_run_of_all_that_stops_goes_on_and_stops_again(tmp_path, monkeypatch, 
             resume=tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_the_average_is_what_ranks_is_scored_and_predicts(tmp_path, monkeypatch):
     monkeypatch.setattr("engine.run.report.write", lambda *_: None)
     data = {name: tuple(split) for name, split in SETS.items()}

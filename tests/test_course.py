@@ -242,9 +242,8 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize("how, name, values", [
-    pytest.param(*one, marks=pytest.mark.slow if at else ()) for at, one in enumerate(ALL)
-])
+@pytest.mark.slow
+@pytest.mark.parametrize("how, name, values", ALL)
 def test_a_traced_value_of_many_runs_is_the_run_alone(how, name, values, small):
     config = dataclasses.replace(CONFIG, **how)
     hypers = [Hyper(learning_rate=0.3)._replace(**{name: value}) for value in values]
@@ -259,6 +258,7 @@ def test_a_traced_value_of_many_runs_is_the_run_alone(how, name, values, small):
     assert not np.array_equal(*found, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_is_the_run_of_so_many_epochs(small):
     """Under a rate that is too high to go on getting better."""
     config = dataclasses.replace(CONFIG, patience=1, monitor="val_loss", epochs=6)

@@ -58,7 +58,7 @@ def equal(a, b) -> bool:
     return all(jax.tree.leaves(jax.tree.map(lambda x, y: bool((x == y).all()), a, b)))
 
 
-@pytest.mark.parametrize("size", [8, 37])
+@pytest.mark.parametrize("size", [8, pytest.param(37, marks=pytest.mark.slow)])
 def test_exactly_n_updates(data, size):
     config = dataclasses.replace(CONFIG, batch_size=size)
     state, history = whole_run(config)(HYPER, KEY, data)
@@ -155,7 +155,7 @@ def test_microbatches_give_the_whole_batchs_update(data):
     assert int(states[1].tally.count) == 37
 
 
-@pytest.mark.parametrize("model", [Tiny, Normed])
+@pytest.mark.parametrize("model", [Tiny, pytest.param(Normed, marks=pytest.mark.slow)])
 def test_the_gradient_is_the_mean_over_valid_examples(model):
     """One SGD step on five examples, in a batch of five and of 16, equals plain jax.grad's."""
     data = data_of(random_split(5), random_split(5))
@@ -325,7 +325,7 @@ def with_microbatches(params, stats, images, labels, rate, size):
     return moved, mean, var
 
 
-@pytest.mark.parametrize("count", [12, 11])
+@pytest.mark.parametrize("count", [pytest.param(12, marks=pytest.mark.slow), 11])
 def test_a_microbatch_has_statistics_of_its_own_as_in_pytorch(count):
     """Twelve examples in threes; of eleven, what is over joins the last three."""
     data = data_of(random_split(count, side=4), random_split(5, side=4))

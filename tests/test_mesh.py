@@ -74,6 +74,7 @@ def of_plain_jax(start, rate: float, steps: int):
     return params
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_mean_over_a_batchs_examples_on_two_devices_too():
     """37 examples of batch 8: the last batch has 5, the second device's share 1 of 4."""
     config, hyper = dataclasses.replace(CONFIG, optimizer="sgd"), Hyper(learning_rate=0.2)

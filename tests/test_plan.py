@@ -124,6 +124,7 @@ ENTRY %main (p: s32[]) -> s32[] {
     assert plan.step("ENTRY %main {\n}\n") == "ENTRY %main {\n}\n"
 
 
+@pytest.mark.slow
 def test_compiling_tells_what_devices_send_each_other():
     """For the two CPU devices of this process: the gradient and the tally's three scalars, once; of
     what is split, the parameters gathered (twice, where the compiler leaves it so)."""

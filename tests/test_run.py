@@ -291,6 +291,7 @@ def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path, undrawn):
         assert status == 2 and f"{file} has changed since the run in {parts} began" in said
 
 
+@pytest.mark.slow
 def test_a_run_of_before_is_judged_and_predicts(tmp_path):
     run_dir = shutil.copytree(OLD, tmp_path / "run")
     first = json.loads((OLD / "metrics.json").read_text())
