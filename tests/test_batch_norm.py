@@ -19,7 +19,7 @@ from test_mesh import trained
 from engine import keys, training
 from engine.config import Config, Hyper
 from engine.devices import mesh
-from engine.doors import network
+from engine.doors import nnx as nnx_network
 from engine.feed import epoch_order
 from engine.learners.chosen import learner_of
 
@@ -116,7 +116,7 @@ def in_nnx(split):
         _, params, stats, others = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
         trees = {"params": params, "batch_stats": stats, "variables": others}
         found.append(jax.tree.map(np.array, {
-            name: network._named(nnx.to_pure_dict(tree)) for name, tree in trees.items()
+            name: nnx_network._named(nnx.to_pure_dict(tree)) for name, tree in trees.items()
         }))
     return found[3:]
 

@@ -4,7 +4,6 @@ The first three are what Pillow's ImageEnhance and torchvision's ColorJitter cal
 float32 [B, H, W, C] from 0 to 1, and stay so.
 """
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -59,6 +58,8 @@ def saturation(images: Array, factor: Array) -> Array:
 
 def hue(images: Array, turns: Array) -> Array:
     """Of three channels."""
+    import dm_pix  # late: few runs need it, and it imports absl's tests
+
     with jax.numpy_dtype_promotion("standard"):  # it adds a comparison to floats
         return dm_pix.adjust_hue(images, turns[..., 0])
 

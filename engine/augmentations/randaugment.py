@@ -9,7 +9,6 @@ which are bilinear and about the middle. Pictures are float32 from 0 to 1.
 
 from typing import NamedTuple
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -94,6 +93,8 @@ def smooth(images: Array) -> Array:
 
 def solarize(images: Array, part: Array) -> Array:
     """Inverted from a level on: 256 · (1 - part) of 0 to 255."""
+    import dm_pix  # late, as in colour
+
     return dm_pix.solarize(images, (1 - part) * (LEVELS / (LEVELS - 1)))
 
 

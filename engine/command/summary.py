@@ -15,7 +15,8 @@ from flax.traverse_util import flatten_dict
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
 from engine.doors import fitting
-from engine.doors.network import NNX, Linen
+from engine.doors.network import Linen
+from engine.doors.nnx import NNX
 from engine.doors.precision import Narrow
 from engine.job.host import Host
 from engine.learners.chosen import learner_of

@@ -13,22 +13,23 @@ hashable: static under jit.
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Union
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import nnx
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from jax.tree_util import keystr
 
 from engine.doors.bring import called, parameters, short, value
 from engine.errors import RequestError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from engine.doors.nnx import NNX
+
 Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
 
 
@@ -73,91 +74,6 @@ class Linen:
 
 
 @dataclass(frozen=True)
-class NNX:
-    """What makes a flax.nnx module of random keys; or a module, which begins, whatever the seed,
-    with its own values. A `narrow` one is called with bfloat16."""
-
-    source: Any
-    num_outputs: int
-    embeddings: tuple[int, ...] = ()
-    narrow: bool = False
-
-    KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat, "random": nnx.RngState,
-             "variables": ...}  # the last are all others
-
-    def make(self, rngs: nnx.Rngs) -> nnx.Module:
-        module = self._own(rngs)
-        for _, each in nnx.iter_graph(module) if self.narrow else ():
-            if isinstance(each, nnx.BatchNorm) and each.dtype is None:
-                each.dtype, each.promote_dtype = jnp.bfloat16, _unchanged
-        return module
-
-    def _own(self, rngs: nnx.Rngs) -> nnx.Module:
-        if isinstance(self.source, nnx.Module):
-            own = nnx.clone(self.source)
-            nnx.pop(own, nnx.Intermediate)  # what its calls have sown
-            return own
-        return _made(self.source, self.num_outputs, self.embeddings, rngs=rngs)
-
-    @functools.cached_property
-    def _abstract(self) -> tuple[Any, dict[str, Any]]:
-        made = nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
-        graph, *states = nnx.split(made, *self.KINDS.values())
-        return graph, dict(zip(self.KINDS, states, strict=True))
-
-    def _plain(self, module: nnx.Module) -> Variables:
-        _, *states = nnx.split(module, *self.KINDS.values())
-        plain = {name: _named(nnx.to_pure_dict(state))
-                 for name, state in zip(self.KINDS, states, strict=True) if name != "random"}
-        return {name: tree for name, tree in plain.items() if tree or name == "params"}
-
-    def init(self, key, inputs):
-        return self._plain(self.make(nnx.Rngs(params=key, default=key)))
-
-    def apply(self, variables, inputs, train, key=None, valid=None):
-        graph, templates = self._abstract
-        states = [_seeded(state, key) if name == "random" else
-                  _filled(state, variables.get(name, {})) for name, state in templates.items()]
-        module = nnx.merge(graph, *states, copy=True)  # without copy a tracer leaks under vmap
-        module.train() if train else module.eval()
-        outputs = module(inputs, **wanted(type(module).__call__, train, valid))
-        if not train:
-            return outputs, {}
-        known = flatten_dict(variables).keys()  # a call may sow others, which are no state
-        left = flatten_dict({k: v for k, v in self._plain(module).items() if k != "params"})
-        return outputs, unflatten_dict({path: x for path, x in left.items() if path in known})
-
-
-def _unchanged(arrays: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
-    """What NNX's BatchNorm does to its inputs and moments, which else made all float32, and so all
-    that comes after it; its answer has its `dtype`."""
-    return arrays
-
-
-def _named(tree: Any) -> Any:
-    """With names for numbers: a list of layers has keys 0, 1, ..., a checkpoint's are text."""
-    return {str(k): _named(v) for k, v in tree.items()} if isinstance(tree, dict) else tree
-
-
-def _filled(state: Any, tree: Any) -> Any:
-    """The template `state` with the values of `tree`, whose names are text."""
-    named, state = flatten_dict(tree), jax.tree.map(lambda x: x, state)
-    paths = flatten_dict(nnx.to_pure_dict(state))
-    values = {path: named[tuple(map(str, path))] for path in paths}
-    nnx.replace_by_pure_dict(state, unflatten_dict(values))
-    return state
-
-
-def _seeded(state: Any, key: Array | None) -> Any:
-    """Random streams that begin at `key`, a different one each."""
-    key = jax.random.key(0) if key is None else key
-    leaves, structure = jax.tree.flatten(state)
-    fresh = [jax.random.fold_in(key, at) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-             else jnp.zeros(x.shape, x.dtype) for at, x in enumerate(leaves)]
-    return jax.tree.unflatten(structure, fresh)
-
-
-@dataclass(frozen=True)
 class Functions:
     """Any object with init(key, inputs) → params and apply(params, inputs) → outputs."""
 
@@ -191,14 +107,26 @@ class Begun:
         return self.network.apply(variables, inputs, train, key, valid)
 
 
-Network = Linen | NNX | Functions | Begun
+Network = Union[Linen, "NNX", Functions, Begun]
 
 
-def _made(factory: Callable, num_outputs: int, embeddings: tuple[int, ...], **more: Any) -> Any:
+def made_by(factory: Callable, num_outputs: int, embeddings: tuple[int, ...], **more: Any) -> Any:
     """What a class or function makes, called with what it asks for."""
     handed: dict[str, Any] = dict.fromkeys(("num_outputs", "num_classes"), num_outputs)
     handed |= {"embeddings": embeddings} if embeddings else {}
     return called(f"model {short(factory)}", factory, handed | more)
+
+
+def _is_nnx(made: Any) -> bool:
+    """Whether it is a flax.nnx module; where that isn't imported, nothing is."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(made, nnx.Module)
+
+
+def _of_nnx(made: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> "NNX":
+    from engine.doors.nnx import NNX  # late: it imports flax.nnx, which few networks are of
+
+    return NNX(made, num_outputs, embeddings)
 
 
 def of(model: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> Network:
@@ -212,12 +140,12 @@ def of(model: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> Networ
     if embeddings and not embeds:
         raise RequestError(f"model {short(model)} embeds nothing, and the table has columns of "
                            "codes to embed: type --model mlp, or let yours ask for `embeddings`.")
-    if isinstance(made, nnx.Module) or is_function and "rngs" in parameters(made):
-        return NNX(made, num_outputs, embeddings)
+    if _is_nnx(made) or is_function and "rngs" in parameters(made):
+        return _of_nnx(made, num_outputs, embeddings)
     if makes:
-        made = _made(made, num_outputs, embeddings)
-    if isinstance(made, nnx.Module):
-        return NNX(made, num_outputs)
+        made = made_by(made, num_outputs, embeddings)
+    if _is_nnx(made):
+        return _of_nnx(made, num_outputs)
     if isinstance(made, nn.Module):
         return Linen(made)
     if hasattr(made, "init") and hasattr(made, "apply"):

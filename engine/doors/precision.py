@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.doors.network import NNX, Network
+from engine.doors.network import Network
 from engine.errors import RequestError
 
 EXACT = 256  # whole numbers up to which bfloat16, of 8 bits, has every one
@@ -43,9 +43,10 @@ class Narrow:
 
 def narrow(network: Network) -> Narrow:
     """The same network, computing in bfloat16."""
-    if isinstance(network, NNX):
-        network = dataclasses.replace(network, narrow=True)
-    return Narrow(network)
+    own: Any = network
+    if hasattr(own, "narrow"):  # of NNX
+        own = dataclasses.replace(own, narrow=True)
+    return Narrow(own)
 
 
 def _narrowed(tree: Any) -> Any:
