@@ -8,6 +8,7 @@ written here, which is a reverse one.
 B batch, P pixels, C channels, N rows, G parts of them, K the kernel's places times C, F features.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -16,11 +17,16 @@ import numpy as np
 from jax import Array, lax
 
 MOST_PARTS = 31  # a sum of 32 is a kernel of its own
+LEAST_ROWS = 128  # of a part
+TILE, TILES = 64, 160  # a side of what a block of threads computes, and how many fill a GPU
 
 
-def _parts(rows: int) -> int:
-    """Into how many equal parts they are cut."""
-    return max(parts for parts in range(1, MOST_PARTS + 1) if rows % parts == 0)
+def parts(rows: int, sides: tuple[int, ...]) -> int:
+    """Into how many equal ones the rows are cut that a product of such sides sums over: so many
+    that a small one fills the GPU, and a large one is whole."""
+    tiles = math.prod(-(-side // TILE) for side in sides)
+    most = min(MOST_PARTS, rows // LEAST_ROWS, TILES // tiles)
+    return max((count for count in range(2, most + 1) if rows % count == 0), default=1)
 
 
 def _inverse(table: np.ndarray, pixels: int) -> np.ndarray:
@@ -57,7 +63,8 @@ def product(
 
     def back(saved: tuple[Array, Array], g_NxF: Array) -> tuple[Array, Array]:
         rows, kernel = saved
-        rows_GxNxK, g_GxNxF = (x.reshape(_parts(len(x)), -1, x.shape[-1]) for x in (rows, g_NxF))
+        count = parts(len(rows), kernel.shape)
+        rows_GxNxK, g_GxNxF = (x.reshape(count, -1, x.shape[-1]) for x in (rows, g_NxF))
         partial = lax.dot_general(
             rows_GxNxK, g_GxNxF, (((1,), (1,)), ((0,), (0,))), precision=precision,
             preferred_element_type=jnp.promote_types(jnp.float32, kernel.dtype))
