@@ -16,6 +16,7 @@ from jax import Array
 from engine.config import Config
 from engine.data import Subset
 from engine.feed import after, batch_at, order_of
+from engine.formulation import packing
 from engine.optim.lengths import durations
 from engine.sources.dataset import Split
 from engine.state import State
@@ -83,6 +84,8 @@ def segment(
             state = train_step(learner, hyper, lengths, root, state, batch, valid_B)
             return spread.constrained(state) if spread else state
 
+        if learner.few_kernels:
+            return packing.fori_loop(count, update, state)
         return jax.lax.fori_loop(0, count, lambda _, state: update(state), state)
 
     position = state.step % lengths.epoch

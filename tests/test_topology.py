@@ -15,6 +15,7 @@ from engine.devices import mesh
 from engine.learners.chosen import learner_of
 from engine.plan import plan, topology
 from engine.plan.chips import CHIPS
+from engine.plan.kernels import kernels
 from engine.programs import memory
 from engine.programs.memory import nbytes
 from engine.request import Request
@@ -50,12 +51,17 @@ def uncached():
     jax.config.update("jax_enable_compilation_cache", was)
 
 
-def compiled(devices, config: Config, fsdp: bool = False):
-    """Training with that many devices, and the parameters' bytes."""
+def compiled(devices, config: Config, fsdp: bool = False, few: bool = False):
+    """Training with that many devices, and the parameters' bytes; in `few` kernels on data such as
+    the article's."""
     spread = mesh.spread(devices, fsdp)
     whole = mesh.everywhere(spread and spread.mesh, devices[0])
     data, hyper = data_of(random_split(256), random_split(8)), Hyper()
-    learner = learner_of(config, 4, spread)
+    if few:
+        split = random_split(5120, classes=10, side=32)
+        pictures = split._replace(inputs=np.repeat(split.inputs, 3, axis=3))
+        data = data_of(pictures, pictures, 10)
+    learner = learner_of(config, data.num_outputs, spread).on("gpu" if few else "cpu")
     state = jax.eval_shape(learner.create, hyper, jax.random.key(0), data)
     root = mesh.blank(jax.random.key(0), whole)
     program = jax.jit(learner.segment).lower(
@@ -101,6 +107,21 @@ def test_the_articles_step_on_eight_gpus_sums_the_gradient_and_the_tally():
     assert replicated == {"all-reduce": whole}
     assert sharded["all-reduce"] + sharded["reduce-scatter"] == whole
     assert sharded["all-gather"] == 2 * sharded["reduce-scatter"]  # forward and again backward
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("convolution, most", [("product", 43), ("direct", 41)])
+def test_the_articles_step_on_one_gpu_is_few_kernels(convolution, most):
+    """Of 55 and 50; nothing of it is a scatter, and the sum of the first bias's gradient doesn't
+    compute what it sums."""
+    config = Config(batch_size=32, convolution=convolution, shuffle="once")
+    program, _ = compiled(FOUR[:1], config, few=True)
+    found = kernels(plan.step(program.as_text()))
+    assert len(found) <= most
+    assert not any("scatter" in kernel.name for kernel in found)
+    if convolution == "product":
+        assert "f32[32,15,15,32]" in [kernel.shape for kernel in found
+                                      if kernel.kind == "fusion kLoop"]
 
 
 @needs_the_compiler

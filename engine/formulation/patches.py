@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 from jax.extend.core import JaxprEqn
 
-from engine.formulation import pooling
+from engine.formulation import gathered, pooling
 from engine.native.convolution import convolved
 
 MOST_SHIFTS = 49  # products that a depthwise convolution is a sum of, all of them in the program
@@ -79,6 +79,28 @@ def under(x_BxSxC: Array, axes: Sequence[Along]) -> list[Array]:
     return [once[begin] for begin in begins]
 
 
+def places(sides: Sequence[int], axes: Sequence[Along]) -> np.ndarray:
+    """The number of the pixel under each place of the kernel at all of its positions, among those
+    of an image with such sides: int32 [S', corners, K]."""
+    found = np.zeros((), np.int32)
+    for side, axis in zip(sides, axes, strict=True):
+        firsts = np.arange(axis.size(side)) * axis.stride * axis.window
+        found = np.add.outer(found * side, np.add.outer(firsts, np.array(axis.begins())))
+    order = np.arange(found.ndim).reshape(-1, 3).T.ravel()
+    places = math.prod(axis.side for axis in axes)
+    positions = [axis.size(side) for side, axis in zip(sides, axes, strict=True)]
+    return found.transpose(order).reshape(*positions, -1, places).astype(np.int32)
+
+
+def gathered_patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
+    """`patches`, each pixel read by its number."""
+    batch, *sides, channels = x_BxSxC.shape
+    table = places(sides, axes)
+    flat = gathered.pixels(x_BxSxC.reshape(batch, -1, channels), table.ravel())
+    corners = table.shape[-2:-1] if table.shape[-2] > 1 else ()
+    return flat.reshape(batch, *table.shape[:-2], *corners, table.shape[-1] * channels)
+
+
 def patches(x_BxSxC: Array, axes: Sequence[Along]) -> Array:
     """What lies under the kernel at each of its positions, flattened: [B, S', K·C] (im2col).
 
@@ -104,10 +126,11 @@ def depthwise(x_BxSxC: Array, kernel_KxF: Array, axes: Sequence[Along]) -> Array
 
 
 def product(
-    given: Mapping[str, Any], pool: Mapping[str, Any] | None, x: Array, kernel: Array
+    given: Mapping[str, Any], pool: Mapping[str, Any] | None, x: Array, kernel: Array,
+    for_gpu: bool = False,
 ) -> Array:
     """The convolution of an equation's parameters, then the pooling of another's if there is one,
-    whose windows are disjoint and without padding."""
+    whose windows are disjoint and without padding; of what is fast on a CPU, or `for_gpu`."""
     image, weights, out = given["dimension_numbers"]
     x_BxSxC = x.transpose(image[0], *image[2:], image[1])
     kernel_KxCxF = kernel.transpose(*weights[2:], weights[1], weights[0])
@@ -123,9 +146,10 @@ def product(
     if given["feature_group_count"] > 1:
         y = depthwise(x_BxSxC, kernel_KxCxF, axes).astype(dtype or x.dtype)
     else:
-        rows = patches(x_BxSxC, axes)
+        rows = gathered_patches(x_BxSxC, axes) if for_gpu else patches(x_BxSxC, axes)
+        multiplied = gathered.product if for_gpu else lax.dot
         # In two dimensions, so that its transposes are plain products too.
-        y_NxF = lax.dot(
+        y_NxF = multiplied(
             rows.reshape(-1, rows.shape[-1]), kernel_KxCxF.reshape(-1, kernel_KxCxF.shape[-1]),
             precision=given["precision"], preferred_element_type=dtype,
         )

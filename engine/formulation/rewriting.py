@@ -7,9 +7,9 @@ equations are evaluated again with that in the place of its convolutions. It may
 of Linen or NNX, or neither.
 
 `how`: "auto" is the product on a CPU and XLA's convolution elsewhere, chosen at lowering; "product"
-and "direct" are one of them everywhere; "native" is "auto" but for what our own kernel for a CPU
-can compute. Max-pooling is the maximum of slices in all of them, as XLA's own has a gradient that a
-GPU adds up in any order.
+and "direct" are one of them everywhere; "gathered" is the product as a GPU wants it; "native" is
+"auto" but for what our own kernel for a CPU can compute. Max-pooling is the maximum of slices in
+all of them, as XLA's own has a gradient that a GPU adds up in any order.
 """
 
 import functools
@@ -31,6 +31,10 @@ from engine.native.convolution import refusal as kernel_refusal
 INNER = {  # the functions that an equation calls, where they may be rewritten
     primitives.jit_p: "jaxpr", primitives.scan_p: "jaxpr", primitives.while_p: "body_jaxpr",
     primitives.cond_p: "branches", primitives.remat_p: "jaxpr",
+}
+WAYS: dict[str, Callable[..., Array]] = {
+    "product": product, "gathered": partial(product, for_gpu=True), "direct": direct,
+    "native": native,
 }
 REFUSAL = {  # what is rewritten, and what says why one isn't
     primitives.conv_general_dilated_p: refusal,
@@ -192,9 +196,9 @@ def _convolved(
     program the compiler computes them once. What is under a depthwise kernel is read where it lies.
     """
     ways = {name: partial(way, convolution.params, pool.params if pool else None)
-            for name, way in (("product", product), ("direct", direct), ("native", native))}
+            for name, way in WAYS.items()}
     for_cpu = "native" if how == "native" and _by_kernel(convolution) else "product"
-    way = ways[how] if how in ("product", "direct") else partial(
+    way = ways[how] if how in ("product", "gathered", "direct") else partial(
         lax.platform_dependent, cpu=ways[for_cpu], default=ways["direct"])
     if for_cpu == "native" or is_depthwise(convolution):
         return way(x, kernel)

@@ -24,17 +24,23 @@ from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations, durations
 from engine.state import State, sorted_out
 from engine.task import Task
+from engine.tasks.classification import Classification
+
+GATHERED = {"product": "gathered"}  # formulations as a GPU wants them
 
 
 @dataclass(frozen=True)
 class Gradient(Learner):
-    """Static under jit, and all that a program is compiled for: equal ones share one."""
+    """Static under jit, and all that a program is compiled for: equal ones share one. A step of
+    `few_kernels` is the same function as a GPU wants it, whose segment isn't to be differentiated.
+    """
 
     config: Config
     network: Network | Narrow
     task: Task
     spread: Spread | None = None
     num_outputs: int = 0
+    few_kernels: bool = False
     traced: ClassVar[bool] = True
 
     @property
@@ -61,14 +67,23 @@ class Gradient(Learner):
         size, reason = loop.microbatch_for(config, platform, self.shares, variables)
         if reason != loop.WHOLE_BATCH:
             say(f"microbatch: {size or config.batch_size // self.shares} ({reason})")
-        return dataclasses.replace(self, config=dataclasses.replace(config, microbatch=size))
+        return dataclasses.replace(
+            self, config=dataclasses.replace(config, microbatch=size)).on(platform)
+
+    def on(self, platform: str) -> "Gradient":
+        """For one GPU a step of few kernels."""
+        few, task = platform == "gpu" and not self.spread, self.task
+        if type(task) is Classification:
+            task = dataclasses.replace(task, one_hot=few)
+        return dataclasses.replace(self, few_kernels=few, task=task)
 
     def apply(
         self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
         valid: Array | None = None,
     ) -> tuple[Array, Variables]:
         """`network.apply`, its convolutions in the formulation that the config asks for."""
-        fast = rewritten(self.network.apply, native.usable(self.config.convolution, self.shares))
+        how = native.usable(self.config.convolution, self.shares)
+        fast = rewritten(self.network.apply, GATHERED.get(how, how) if self.few_kernels else how)
         return fast(variables, inputs, train, key, valid)
 
     def census(self, variables: Variables, input_shape: tuple[int, ...]) -> Census:

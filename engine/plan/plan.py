@@ -19,6 +19,7 @@ from engine.loggers.progress import plain_console
 from engine.parts.reading import load
 from engine.plan import topology
 from engine.plan.chips import Chip
+from engine.plan.kernels import kernels
 from engine.programs import compile, memory
 from engine.programs.memory import nbytes
 from engine.request import Request
@@ -90,7 +91,8 @@ def held(tree: Any, devices: int, fsdp: bool) -> int:
 def compiled_for(found: list[jax.Device], ready: Setup, fsdp: bool) -> jax.stages.Compiled:
     """The training program for devices that need not be here, without this CPU's microbatch."""
     spread = mesh.spread(found, fsdp)
-    learner = dataclasses.replace(ready.learner, config=ready.config, spread=spread)
+    learner = dataclasses.replace(ready.learner, config=ready.config, spread=spread).on(
+        found[0].platform)
     at = ready.host._replace(device=found[0])
     there = ready._replace(host=at, spread=spread, learner=learner)
     there = there._replace(**{name: mesh.blank(getattr(ready, name), there.everywhere)
@@ -102,8 +104,8 @@ def _way(found: list[jax.Device], ready: Setup, fsdp: bool) -> Way:
     program = compiled_for(found, ready, fsdp)
     body = step(program.as_text() or "")
     sent = {kind: sum(sizes) for kind, sizes in exchanged(body, len(found)).items()}
-    launched = re.findall(r" = .* (?:fusion|custom-call|copy|sort)\(", body)
-    return Way(memory.plan(program).temp, sent, len(launched) * (found[0].platform == "gpu"))
+    launched = kernels(body) if found[0].platform == "gpu" else []
+    return Way(memory.plan(program).temp, sent, len(launched))
 
 
 def settled(request: Request, count: int, chip: Chip) -> Plan:

@@ -42,11 +42,13 @@ class Classification(Task):
     """Targets int32 [B], 0 to C-1, or of mixed examples float32 [B, C], shares of each class that
     add up to 1; outputs are logits [B, C], or margins where the loss is one of `HINGES`. A mixed
     example counts as of its largest class. `class_weights` are one a class, or none.
-    The likeliest class is said; of two, the second from its probability `threshold` on."""
+    The likeliest class is said; of two, the second from its probability `threshold` on. With
+    `one_hot` the loss has no gradient by scatter, which is a kernel of its own."""
 
     loss_name: str = field(default="", kw_only=True)
     class_weights: tuple[float, ...] = field(default=(), kw_only=True)
     threshold: float = field(default=0.5, kw_only=True, repr=False)  # repr is in records of before
+    one_hot: bool = field(default=False, kw_only=True, repr=False)
     kind: ClassVar[str] = "classes"
     score: ClassVar[str] = "accuracy"
     higher: ClassVar[bool] = True
@@ -82,6 +84,8 @@ class Classification(Task):
             return self._by_class(outputs, targets, hyper, focal)
         if _mixed(targets):
             loss_B = optax.softmax_cross_entropy(outputs, targets)
+        elif self.one_hot:
+            loss_B = jax.nn.logsumexp(outputs, axis=-1) - _own(outputs, targets)
         else:
             loss_B = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
         smoothing = getattr(hyper, "label_smoothing", None)
@@ -217,12 +221,21 @@ def _mixed(targets: Array) -> bool:
     return targets.ndim == 2
 
 
+def _is_own(outputs: Array, targets: Array) -> Array:
+    """Which output is the own class's, bool [B, C]."""
+    return jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
+
+
+def _own(outputs: Array, targets: Array) -> Array:
+    """The own class's output, [B]."""
+    return jnp.where(_is_own(outputs, targets), outputs, 0).sum(-1)
+
+
 def hinge(outputs: Array, targets: Array) -> Array:
     """By how much the own class's score falls short of being 1 above every other's (Crammer &
     Singer 2001), [B]."""
-    own_BxC = jax.nn.one_hot(targets, outputs.shape[-1], dtype=bool)
-    own_B = jnp.where(own_BxC, outputs, 0).sum(-1)
-    return jax.nn.relu(1.0 + jnp.where(own_BxC, -jnp.inf, outputs).max(-1) - own_B)
+    others_BxC = jnp.where(_is_own(outputs, targets), -jnp.inf, outputs)
+    return jax.nn.relu(1.0 + others_BxC.max(-1) - _own(outputs, targets))
 
 
 def squared_hinge(outputs: Array, targets: Array) -> Array:
