@@ -97,7 +97,7 @@ def test_many_points_are_counted_in_cells():
 
 def test_a_bar_is_as_long_as_its_share_of_the_longest():
     assert charts.bars({"a": 4.0, "b": 1.0, "c": -2.0}, [0.5, 0, 0]).rows == [
-        ("a", 100.0, "4 ± 0.5"), ("b", 25.0, "1"), ("c", 0.0, "-2")]
+        ("a", 100.0, "4.0000 ± 0.5000"), ("b", 25.0, "1.0000"), ("c", 0.0, "-2.0000")]
 
 
 def test_the_command_of_a_page_typed_again_is_the_same_run():

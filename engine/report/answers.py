@@ -97,9 +97,9 @@ def predicted(true_NxK: np.ndarray, predicted_NxK: np.ndarray, names: Sequence[s
         if len(finite) <= POINTS:
             dots = [Dot(true, said, f"true {true:.4g}, predicted {said:.4g}", 3, "faint")
                     for true, said in finite.tolist()]
-            panels.append(panel(name, dots=dots, across="true", square=True))
+            panels.append(panel(f"{name}, predicted", dots=dots, across="true", square=True))
         else:
-            panels.append(_counted(name, finite))
+            panels.append(_counted(f"{name}, predicted", finite))
     return Panels(panels, [])
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.report.page import number
+
 WIDTH, HEIGHT = 380, 236  # of a panel, in the units of its text, which is 12 high
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 38  # its margins
 HOVERED = 200  # points of a line that tell their value
@@ -110,9 +112,13 @@ class _Axis(NamedTuple):
 
         locator = LogLocator(numticks=most) if self.log else \
             MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10])
-        found = (float(v) for v in locator.tick_values(self.low, self.high))
-        return [(self.at(v), f"{v:.6g}") for v in found
-                if self.low <= v <= self.high and not (whole and v % 1)]
+        found = [float(v) for v in locator.tick_values(self.low, self.high)
+                 if self.low <= v <= self.high and not (whole and v % 1)]
+        texts = [f"{v:.6g}" for v in found]
+        if not self.log and not any("e" in text for text in texts):  # as many digits on each
+            digits = max((len(text.partition(".")[2]) for text in texts), default=0)
+            texts = [f"{v:.{digits}f}" for v in found]
+        return [(self.at(v), text) for v, text in zip(found, texts, strict=True)]
 
 
 def _axis(values: Iterable[float], start: float, end: float, margin: float = 0.06,
@@ -159,6 +165,8 @@ def panel(
     ys += [dot.y for dot in dots]
     if square:
         xs = ys = xs + ys
+    elif len({*ys}) == 1:
+        ys.append(0.0)  # a lone height is seen against it
     x = _axis(xs, LEFT, WIDTH - RIGHT, 0.03, log)
     y = _axis(ys, HEIGHT - BOTTOM, TOP, 0.03 if square else 0.08)
     drawn, bands = [], []
@@ -169,7 +177,7 @@ def panel(
             bands.append((line.style, _path(edge) + "Z"))
         if some:
             step = math.ceil(len(some) / HOVERED)
-            size = 2.6 if len(some) <= DOTTED else 0.0
+            size = 4.0 if len(some) == 1 else 2.6 if len(some) <= DOTTED else 0.0
             marks = [Dot(x.at(at), y.at(value), f"{line.name}, {across} {at:g}: {value:.4g}", size)
                      for at, value in some[::step]]
             drawn.append((line.style, _path((x.at(at), y.at(v)) for at, v in some), marks))
@@ -216,11 +224,13 @@ def matrix(
     and a column, `best` is one to outline."""
     side, text = next((side, text) for most, side, text in SIDES
                       if max(len(rows), len(columns)) <= most)
-    wide, height = wide or side, min(text or 10, side)
+    height = min(text or 10, side)
     shown_rows, shown_columns = ([middle(name) for name in names] for names in (rows, columns))
     left = max(_room(shown_rows, height), _room([f"{down} ↓"], 12))
-    turned = _room(shown_columns, height) > wide + 4
-    top = _room(shown_columns, height) + 18 if turned else height + 24
+    room = _room(shown_columns, height)
+    wide = wide or (max(side, room) if room <= 1.5 * side else side)
+    turned = room > wide + 4
+    top = room + 18 if turned else height + 24
     cells: list[tuple[float, float, float, str, str]] = [
         (left + c * wide, top + r * side, round(float(opacity[r, c]), 2),
          texts(r, c) if text else "", said(r, c))
@@ -239,5 +249,5 @@ def bars(values: dict[str, float], deviations: Sequence[float]) -> Bars:
     """Horizontal bars by name, each with its deviation where it has one; none below 0."""
     longest = max((abs(v) for v in values.values()), default=0) or 1.0
     return Bars([(name, round(100 * max(0.0, value) / longest, 1),
-                  f"{value:.4g}" + (f" ± {spread:.2g}" if spread else ""))
+                  number(value) + (f" ± {number(spread)}" if spread else ""))
                  for (name, value), spread in zip(values.items(), deviations, strict=True)])

@@ -87,14 +87,14 @@ def _learned_by(saved: dict[str, Any]) -> list[tuple[str, str]]:
     """The optimizer with its values, or those of trees."""
     own, values = saved["config"], {k: v for k, v in saved.get("hyper", {}).items()
                                     if v is not None}
-    if trees.values_of(own.get("model")):
-        return [("Trees", ", ".join(f"{name} {value:g}" for name, value in values.items()))]
-    typed = {name for name, *_ in settings.differing(saved)}
+    told = {"learning_rate", "max_depth", *(name for name, *_ in settings.differing(saved))}
     more = [f"{name.replace('_', ' ')} {value:g}" for name, value in values.items()
-            if name == "learning_rate" or name in typed]
-    told = [short(own.get("optimizer", "")), *more, f"batches of {own.get('batch_size', '–')}"]
+            if name in told]
+    if trees.values_of(own.get("model")):
+        return [("Trees", ", ".join(more))]
+    words = [short(own.get("optimizer", "")), *more, f"batches of {own.get('batch_size', '–')}"]
     schedule = own.get("schedule", "constant")
-    return [("Optimizer", ", ".join(told) + f", {schedule}" * (schedule != "constant"))]
+    return [("Optimizer", ", ".join(words) + f", {schedule}" * (schedule != "constant"))]
 
 
 def _facts(saved: dict[str, Any], best: str) -> list[tuple[str, str]]:
