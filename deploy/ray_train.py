@@ -1,7 +1,8 @@
 """A run on Ray Train's JaxTrainer: python deploy/ray_train.py RUN_DIR WORKERS --config FILE ...
 
 A worker is one process with one GPU; RUN_DIR is on a disk that all see. Where a worker is lost, Ray
-starts all again, and the run goes on from its checkpoint. Needs: pip install "ray[train]".
+starts all again, and the run goes on from its checkpoint. A bad request (status 2) and a run that
+diverged (3) end it. Needs: pip install "ray[train]".
 """
 
 import os
@@ -9,24 +10,45 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from engine.command import flags
+from engine.errors import RequestError, RunError, tell
+
 RESTARTS = 20
+BAD_REQUEST, DIVERGED = 2, 3  # which no other start would mend
 
 
 def train(asked: dict[str, Any]) -> None:
     """What each worker does, once Ray has initialised jax.distributed."""
-    from engine import run
-    from engine.command import flags
+    import ray.train
+    from absl import logging
 
+    from engine import run
+
+    logging.set_verbosity(logging.FATAL)  # Orbax tells of each file, and Ray would print it
     path = asked["run_dir"]
     # No worker can have begun the run yet that another one looks for: to begin, all have to agree.
     where = "--resume" if (Path(path) / "config.json").exists() else "--run_dir"
-    command = flags.parse([*asked["flags"], where, path])
+    try:
+        command = flags.parse([*asked["flags"], where, path])
+        run.fit(*command.request, resume=command.resume)
+    except (RequestError, RunError) as error:
+        status = getattr(error, "status", BAD_REQUEST)
+        if status not in (BAD_REQUEST, DIVERGED):
+            raise
+        tell(f"flaxmill: {error}")
+        ray.train.report({"status": status})
+
+
+def main(run_dir: str, workers: str, *words: str) -> int:
+    """The exit status."""
+    try:
+        command = flags.parse([*words, "--run_dir", run_dir])  # told before Ray starts
+    except RequestError as error:
+        tell(f"flaxmill: {error}")
+        return BAD_REQUEST
     if isinstance(command, str):
-        raise SystemExit(command)
-    run.fit(*command.request, resume=command.resume)
-
-
-def main(run_dir: str, workers: str, *words: str) -> None:
+        print(command)
+        return 0
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.v2.jax import JaxTrainer
@@ -38,16 +60,17 @@ def main(run_dir: str, workers: str, *words: str) -> None:
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if on_cpus:
         environment["JAX_PLATFORMS"] = "cpu"
-    JaxTrainer(
+    done = JaxTrainer(
         train, train_loop_config={"run_dir": str(path), "flags": words},
         scaling_config=ScalingConfig(num_workers=count, use_gpu=True),
         run_config=RunConfig(storage_path=f"{path}.ray", worker_runtime_env={
             "env_vars": environment}, failure_config=FailureConfig(max_failures=RESTARTS)),
     ).fit()
     ray.shutdown()
+    return (done.metrics or {}).get("status", 0)
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

@@ -155,12 +155,13 @@ class Task:
     def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
         """What the report shows, a report.run.Shown: `headline`, or every score that is a number;
         the row's curves; a table of what the scores have as per_class or the like; `drawn`."""
+        from engine.report.page import number
         from engine.report.run import Card, Shown
 
         found = {name: scores.get(name) for name in self.headline} or numbers(scores)
         spread = scores.get("interval", {})
-        cards = [Card(name.replace("_", " "), f"{value:.4g}",
-                      "" if name not in spread else "{:.4g} to {:.4g}".format(*spread[name]))
+        cards = [Card(name.replace("_", " "), number(value),
+                      " to ".join(map(number, spread.get(name, ()))))
                  for name, value in found.items() if value is not None]
         every = [[name.replace("_", " "), value, *spread.get(name, (None, None))]
                  for name, value in numbers(scores).items() if name != "zero_division"]

@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARK = "<!-- only parsed: "
@@ -35,21 +38,36 @@ class Typed(NamedTuple):
         return f"{self.page}: {shlex.join(self.words)}"
 
 
-def typed(page: Path) -> list[Typed]:
-    """Every command of a page, in its order; what has an … in it is none."""
+class Line(NamedTuple):
+    """A line of a shell as a page has it, why it is only parsed, and whether a block has it."""
+
+    text: str
+    reason: str
+    block: bool
+
+
+def lines(page: Path) -> list[Line]:
+    """Every line of commands of a page, in its order."""
     text = page.read_text()
-    head = text.split("\n## ")[0]
-    whole = MARK in head.partition("```")[0] and MARK in "\n".join(head.splitlines()[:4])
+    whole = _reason("\n".join(text.partition("```")[0].splitlines()[:4]))
     found = []
     for match in _SHOWN.finditer(text):
-        before = text[: match.start()].rstrip().rpartition("\n")[2]
+        reason = whole or _reason(text[: match.start()].rstrip().rpartition("\n")[2])
         block = match["block"] if match["kind"] in ("bash", "sh") else \
             (match["code"] or "").replace("\n", " ")
-        for line in (block or "").replace("\\\n", " ").splitlines():
-            run = not (whole or before.startswith(MARK)) and (
-                match["code"] is None or page.stem == "README")
-            found += [Typed(page.name, words, run) for words in _split(line) if "…" not in line]
+        found += [Line(line, reason, match["code"] is None)
+                  for line in (block or "").replace("\\\n", " ").splitlines()]
     return found
+
+
+def _reason(text: str) -> str:
+    return text.partition(MARK)[2].partition(" -->")[0]
+
+
+def typed(page: Path) -> list[Typed]:
+    """Every command of a page, in its order; what has an … in it is none."""
+    return [Typed(page.name, words, not line.reason and (line.block or page.stem == "README"))
+            for line in lines(page) if "…" not in line.text for words in _split(line.text)]
 
 
 def _split(line: str) -> list[list[str]]:
@@ -64,6 +82,21 @@ def _split(line: str) -> list[list[str]]:
         elif not (commands[-1] == [] and (word == "do" or re.match(r"[A-Z_]+=", word))):
             commands[-1].append(word)
     return [words for words in commands if words and words[0] not in _SHELL]
+
+
+def belongings(folder: Path) -> None:
+    """Puts there what the pages speak of: pets, photos, passengers."""
+    rng = np.random.default_rng(0)
+    names = [f"{place}/{kind}/{n}.png" for place in ("pets", "others")
+             for kind in ("cat", "dog") for n in range(20)]
+    for name in (*names, "photos/a.jpg", "more/b.jpg", "cat.jpg", "dog.png", "image.png"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 128, (32, 32, 3), np.uint8) + np.uint8(127 * ("cat" in name))
+        Image.fromarray(pixels).save(path)
+    rows = [f"{age},{'fm'[age % 2]},{int(age % 3 > 0)}" for age in range(60)]
+    (folder / "passengers.csv").write_text("\n".join(["age,sex,survived", *rows]))
+    (folder / "test.csv").write_text("age,sex\n3,f\n4,m\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from engine.command import flags
 from engine.config import Config, Hyper
 from engine.report import answers, charts, settings
 from engine.report.charts import Line
+from engine.report.matrix import cut, shortened
 from engine.request import Request
 from engine.store import record
 
@@ -83,8 +84,14 @@ def test_of_many_classes_the_most_confused_come_first(count, shown, words):
 
 
 def test_a_long_name_is_cut_in_the_middle():
-    assert charts.middle("abcdefghijklmnopqrstuvwxyz", 9) == "abcd…wxyz"
-    assert charts.middle("abcdefghi", 9) == "abcdefghi"
+    assert shortened("abcdefghijklmnopqrstuvwxyz", 9) == "abcd…wxyz"
+    assert shortened("abcdefghi", 9) == "abcdefghi"
+
+
+def test_names_are_cut_no_more_than_leaves_them_apart():
+    alike = [f"the class {word} as somebody writes it" for word in ("alpha", "omega")]
+    assert cut(alike) == ["the class alph…ody writes it", "the class omeg…ody writes it"]
+    assert [len(name) for name in cut([f"{n} {alike[0]}" for n in range(3)])] == [20] * 3
 
 
 def test_many_points_are_counted_in_cells():
@@ -97,7 +104,7 @@ def test_many_points_are_counted_in_cells():
 
 def test_a_bar_is_as_long_as_its_share_of_the_longest():
     assert charts.bars({"a": 4.0, "b": 1.0, "c": -2.0}, [0.5, 0, 0]).rows == [
-        ("a", 100.0, "4 ± 0.5"), ("b", 25.0, "1"), ("c", 0.0, "-2")]
+        ("a", 100.0, "4.0000 ± 0.5000"), ("b", 25.0, "1.0000"), ("c", 0.0, "-2.0000")]
 
 
 def test_the_command_of_a_page_typed_again_is_the_same_run():

@@ -6,11 +6,9 @@ import sys
 import tomllib
 
 import jax
-import numpy as np
 import pytest
-from commands import OWN, PAGES, Typed, typed
+from commands import OWN, PAGES, Typed, belongings, typed
 from conftest import ROOT
-from PIL import Image
 
 import launch
 from engine import Config, run
@@ -66,21 +64,11 @@ def _other(words: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
-    """A folder with what the pages speak of: pets, photos, passengers, runs of theirs."""
+    """A folder with what the pages speak of, and runs of theirs."""
     folder = tmp_path_factory.mktemp("reader")
     for name in ("configs", "examples"):
         (folder / name).symlink_to(ROOT / name)
-    rng = np.random.default_rng(0)
-    names = [f"{place}/{kind}/{n}.png" for place in ("pets", "others")
-             for kind in ("cat", "dog") for n in range(20)]
-    for name in (*names, "photos/a.jpg", "more/b.jpg", "cat.jpg", "dog.png", "image.png"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(0, 128, (32, 32, 3), np.uint8) + np.uint8(127 * ("cat" in name))
-        Image.fromarray(pixels).save(path)
-    rows = [f"{age},{'fm'[age % 2]},{int(age % 3 > 0)}" for age in range(60)]
-    (folder / "passengers.csv").write_text("\n".join(["age,sex,survived", *rows]))
-    (folder / "test.csv").write_text("age,sex\n3,f\n4,m\n")
+    belongings(folder)
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(folder)
         # Their pictures take longer than all else, and have tests of their own.

@@ -14,7 +14,7 @@ from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.place import Place
 from engine.report import comparison
-from engine.report.comparison import Compared, difference
+from engine.report.comparison import Compared, Difference, difference
 from engine.request import Request
 from engine.store import record
 from engine.task import Judged
@@ -67,7 +67,14 @@ def test_a_run_is_not_told_apart_from_itself():
     run = compared("a", Classification(), said(right), np.zeros(len(right), int))
     found = difference(run, run._replace(name="b"))
     assert (found.value, found.interval, found.probability) == (0, [0, 0], 1)
-    assert not found.is_there and "not told apart from b" in comparison.verdict([found])
+    assert comparison.verdict([found]).endswith(
+        "not told apart from b: 0 is within the 95% interval.")
+
+
+def test_a_lead_that_the_exact_test_takes_for_chance_is_none():
+    led = Difference("a", "b", 0.02, [0.003, 0.04], alone=(9, 2), probability=0.0654)
+    assert comparison.verdict([led]) == "a: not told apart from b: McNemar's p is 0.0654."
+    assert "better than b by 0.0200" in comparison.verdict([led._replace(probability=0.01)])
 
 
 def test_errors_and_labels_have_differences_of_their_own_scores():
@@ -77,7 +84,7 @@ def test_errors_and_labels_have_differences_of_their_own_scores():
     found = difference(compared("near", Regression(), near, targets),
                        compared("far", Regression(), far, targets))
     assert found.value == pytest.approx(0.01 - np.square(far - targets).mean(), rel=1e-5)
-    assert found.is_there and found.alone is None and found.interval[1] < 0
+    assert not found.chance and found.alone is None and found.interval[1] < 0
     there = (rng.random((90, 3)) < 0.4).astype(np.float32)
     first, other = np.abs(there - 0.2), rng.random((90, 3))
     found = difference(compared("a", Multilabel(), first, there),

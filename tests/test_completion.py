@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from engine.augmentations import views
 from engine.command import completion, flags, names
 from engine.command.options import COMMANDS
 from engine.config import MODELS, Config
@@ -113,7 +112,6 @@ def test_every_flag_and_command_is_in_every_script():
     for shell in completion.SHELLS:
         text = script(shell)
         assert all(name in text for name in (*COMMANDS, *Config.__dataclass_fields__))
-    assert {*completion.VIEWS} == {*views.WORDS, ",".join(views.WORDS)}
 
 
 def test_another_shell_is_refused():

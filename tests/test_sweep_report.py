@@ -210,7 +210,7 @@ def test_the_page_tells_the_population(tmp_path, figures):
     ]
     _, text = written(tmp_path, axes, rows, {})
     cards = dict(re.findall(r'<b>([^<]*)</b><span class="soft">([^<]*)</span>', text))
-    assert cards == {"62.50%": "best setting: rate=1e-05", "75.00%": "best run: 1", "5": "runs",
+    assert cards == {"0.6250": "best setting: rate=1e-05", "0.7500": "best run: 1", "5": "runs",
                      "1": "diverged"} and text.count("<b>1</b>") == 2  # and one dropped
     table = cells(text)
     assert ["1e-05", "2", "0.6250 ± 0.1768", "0.7500", "0", "0"] in table
@@ -233,7 +233,7 @@ def test_the_page_of_a_score_of_which_less_is_better(tmp_path, figures):
     sweep_report.write(tmp_path, "t", "cpu", "c", {"rate": [0, 1, 2]}, rows, {}, [], "val_mse",
                        higher=False)
     text = (tmp_path / "report.html").read_text()
-    assert "<b>0.5</b><span class=\"soft\">best setting: rate=1</span>" in text
+    assert "<b>0.5000</b><span class=\"soft\">best setting: rate=1</span>" in text
     assert [line[0] for line in cells(text) if len(line) == 4] == ["1", "2", "0"]
     assert "diverged</span>" not in text and "<th>dropped" not in text
     assert "<th>best_val_mse</th>" in text and "accuracy" not in text

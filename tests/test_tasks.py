@@ -307,7 +307,7 @@ def test_a_report_has_the_headline_and_a_row_for_each(task, case, card, head, mo
     shown = task.shown(scores, found, names)
     name = card.replace(" ", "_")
     low, high = scores["interval"][name]
-    assert shown.cards[0] == (card, f"{scores[name]:.4g}", f"{low:.4g} to {high:.4g}")
+    assert shown.cards[0] == (card, f"{scores[name]:.4f}", f"{low:.4f} to {high:.4f}")
     assert [card, scores[name], low, high] in shown.scores
     assert shown.table[0] == head and [row[0] for row in shown.table[1]] == list(names)
     assert shown.names[0] == "loss" and task.score in shown.names

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.augmentations import VIEWS
 from engine.doors.bring import short
 from engine.doors.network import Network, Variables
 from engine.errors import RequestError, unknown
 from engine.task import Task
 
-WORDS = ("flip", "shift")
 SHIFTS = (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)  # pixels down and right
 
 
@@ -58,8 +58,8 @@ def words_of(text: str) -> tuple[str, ...]:
     """Of --tta, such as flip,shift. Raises RequestError for another word."""
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     for word in words or (text,) * bool(text):
-        if word not in WORDS:
-            raise unknown("view of --tta", word, WORDS)
+        if word not in VIEWS:
+            raise unknown("view of --tta", word, VIEWS)
     return words
 
 

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 from absl import flags
 
+from engine.augmentations import VIEWS
 from engine.command import names
 from engine.command.options import COMMANDS
 from engine.config import Config
 from engine.errors import RequestError, unknown
 from engine.place import Place
-
-VIEWS = "flip", "shift", "flip,shift"  # augmentations.views imports jax
 
 
 class Flag(NamedTuple):
@@ -40,7 +39,7 @@ def script(words: Sequence[str], defined: flags.FlagValues) -> str:
 
 
 def _flags(defined: flags.FlagValues) -> list[Flag]:
-    closed = {"checkpoint": ("best", "last"), "tta": VIEWS,
+    closed = {"checkpoint": ("best", "last"), "tta": (*VIEWS, ",".join(VIEWS)),
               "dataset": tuple(name for name in names.SETS if ":" not in name)}
     brought = set()
     for field in (*dataclasses.fields(Config), *dataclasses.fields(Place)):
@@ -56,9 +55,6 @@ def _flags(defined: flags.FlagValues) -> list[Flag]:
         if flag.boolean and getattr(Place, name, getattr(Config, name, False)) is True:
             found.append(Flag(f"no{name}", "without that", True, (), False))
     return found
-
-
-_ARGUMENTS = {"list": names.KINDS, "completion": ("bash", "zsh", "fish")}
 
 
 def _bash(known: list[Flag]) -> str:
@@ -134,3 +130,4 @@ def _fish(known: list[Flag]) -> str:
 
 
 SHELLS = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+_ARGUMENTS = {"list": names.KINDS, "completion": tuple(SHELLS)}

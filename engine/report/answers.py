@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.report import pictures
-from engine.report.charts import Dot, Line, Matrix, Panel, Panels, matrix, panel
+from engine.report.charts import Dot, Line, Panel, Panels, panel
+from engine.report.matrix import Matrix, matrix
 from engine.report.run import Picture
 from engine.scores import answers
 from engine.task import Judged
@@ -97,9 +98,9 @@ def predicted(true_NxK: np.ndarray, predicted_NxK: np.ndarray, names: Sequence[s
         if len(finite) <= POINTS:
             dots = [Dot(true, said, f"true {true:.4g}, predicted {said:.4g}", 3, "faint")
                     for true, said in finite.tolist()]
-            panels.append(panel(name, dots=dots, across="true", square=True))
+            panels.append(panel(f"{name}, predicted", dots=dots, across="true", square=True))
         else:
-            panels.append(_counted(name, finite))
+            panels.append(_counted(f"{name}, predicted", finite))
     return Panels(panels, [])
 
 
@@ -129,9 +130,11 @@ def drawn(
         "in percent", pictures.confusion(counts_CxC, names), confusion(counts_CxC, names))]
     if pictures.are_pictures(judged.inputs(np.arange(1))):
         wrong = answers.mistakes(judged, said_N)
+        how = ": true class → predicted class, and the probability given to it" if len(
+            wrong[1]) else ""
         found.append(Picture(
-            "mistakes.png", "Most confident mistakes: true class → predicted class, and the "
-            "probability given to it", pictures.mistakes(*wrong, names), gallery(*wrong, names)))
+            "mistakes.png", f"Most confident mistakes{how}", pictures.mistakes(*wrong, names),
+            gallery(*wrong, names)))
     if curve := scores.get("calibration"):
         found.append(Picture(
             "calibration.png", "Calibration: how often the likeliest class was right, by its "

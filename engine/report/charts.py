@@ -1,20 +1,17 @@
 """Charts of a page: numbers placed on a canvas, which templates/charts.html writes as SVG in the
-page's own colours. R rows, C columns."""
+page's own colours."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
+from engine.report.page import number
 
 WIDTH, HEIGHT = 380, 236  # of a panel, in the units of its text, which is 12 high
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 38  # its margins
 HOVERED = 200  # points of a line that tell their value
 DOTTED = 40  # above this, a line's points are not drawn
 COLOURS = 6  # that can be told apart
-
-# Of so many classes at most: a cell's side, and its text's height, 0 for none.
-SIDES = ((3, 64, 14), (12, 40, 12), (20, 30, 11), (30, 22, 0), (200, 13, 0))
 
 
 class Line(NamedTuple):
@@ -60,30 +57,6 @@ class Panels(NamedTuple):
     kind: str = "panels"
 
 
-class Matrix(NamedTuple):
-    """Cells (x, y, opacity, text, said), each `wide` and `side` high; `rows` and `columns` are
-    (place, name, whole name), the latter's `turned` upright where they are too long; `best` is the
-    outlined cell's (x, y), `pairs` are a table's rows."""
-
-    width: int
-    height: int
-    left: int
-    top: int
-    wide: int
-    side: int
-    text: int
-    rows: list[tuple[float, str, str]]
-    columns: list[tuple[float, str, str]]
-    cells: list[tuple[float, float, float, str, str]]
-    down: str
-    across: str
-    turned: bool
-    note: str = ""
-    best: tuple[float, float] | None = None
-    pairs: list[list[Any]] = []
-    kind: str = "matrix"
-
-
 class Bars(NamedTuple):
     """Rows (name, share of the longest, text)."""
 
@@ -110,9 +83,13 @@ class _Axis(NamedTuple):
 
         locator = LogLocator(numticks=most) if self.log else \
             MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10])
-        found = (float(v) for v in locator.tick_values(self.low, self.high))
-        return [(self.at(v), f"{v:.6g}") for v in found
-                if self.low <= v <= self.high and not (whole and v % 1)]
+        found = [float(v) for v in locator.tick_values(self.low, self.high)
+                 if self.low <= v <= self.high and not (whole and v % 1)]
+        texts = [f"{v:.6g}" for v in found]
+        if not self.log and not any("e" in text for text in texts):  # as many digits on each
+            digits = max((len(text.partition(".")[2]) for text in texts), default=0)
+            texts = [f"{v:.{digits}f}" for v in found]
+        return [(self.at(v), text) for v, text in zip(found, texts, strict=True)]
 
 
 def _axis(values: Iterable[float], start: float, end: float, margin: float = 0.06,
@@ -159,6 +136,8 @@ def panel(
     ys += [dot.y for dot in dots]
     if square:
         xs = ys = xs + ys
+    elif len({*ys}) == 1:
+        ys.append(0.0)  # a lone height is seen against it
     x = _axis(xs, LEFT, WIDTH - RIGHT, 0.03, log)
     y = _axis(ys, HEIGHT - BOTTOM, TOP, 0.03 if square else 0.08)
     drawn, bands = [], []
@@ -169,7 +148,7 @@ def panel(
             bands.append((line.style, _path(edge) + "Z"))
         if some:
             step = math.ceil(len(some) / HOVERED)
-            size = 2.6 if len(some) <= DOTTED else 0.0
+            size = 4.0 if len(some) == 1 else 2.6 if len(some) <= DOTTED else 0.0
             marks = [Dot(x.at(at), y.at(value), f"{line.name}, {across} {at:g}: {value:.4g}", size)
                      for at, value in some[::step]]
             drawn.append((line.style, _path((x.at(at), y.at(v)) for at, v in some), marks))
@@ -193,51 +172,9 @@ def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Panels:
     return Panels(panels, [("soft", "training"), ("accent", "validation")])
 
 
-def middle(name: str, length: int = 20) -> str:
-    """A long name without its middle: both ends tell names apart."""
-    if len(name) <= length:
-        return name
-    return f"{name[: length // 2]}…{name[len(name) - (length - 1) // 2 :]}"
-
-
-def _room(names: Iterable[str], text: int) -> int:
-    """Units that the longest of the names takes."""
-    from rich.cells import cell_len
-
-    return math.ceil(max(map(cell_len, names), default=0) * text * 0.6) + 12
-
-
-def matrix(
-    opacity: np.ndarray, texts: Callable[[int, int], str], said: Callable[[int, int], str],
-    rows: Sequence[str], columns: Sequence[str], down: str, across: str, wide: int = 0,
-    best: tuple[int, int] | None = None, **more: Any,
-) -> Matrix:
-    """A map of cells [R, C], of which those of opacity 0 are empty; `texts` and `said` are of a row
-    and a column, `best` is one to outline."""
-    side, text = next((side, text) for most, side, text in SIDES
-                      if max(len(rows), len(columns)) <= most)
-    wide, height = wide or side, min(text or 10, side)
-    shown_rows, shown_columns = ([middle(name) for name in names] for names in (rows, columns))
-    left = max(_room(shown_rows, height), _room([f"{down} ↓"], 12))
-    turned = _room(shown_columns, height) > wide + 4
-    top = _room(shown_columns, height) + 18 if turned else height + 24
-    cells: list[tuple[float, float, float, str, str]] = [
-        (left + c * wide, top + r * side, round(float(opacity[r, c]), 2),
-         texts(r, c) if text else "", said(r, c))
-        for r, c in np.argwhere(opacity > 0).tolist()]
-    return Matrix(
-        left + wide * len(columns) + 8, top + side * len(rows) + 8, left, top, wide, side, height,
-        [(top + (r + 0.5) * side, *both) for r, both in enumerate(zip(shown_rows, rows,
-                                                                      strict=True))],
-        [(left + (c + 0.5) * wide, *both) for c, both in enumerate(zip(shown_columns, columns,
-                                                                       strict=True))],
-        cells, down, across, turned,
-        best=best and (left + best[1] * wide, top + best[0] * side), **more)
-
-
 def bars(values: dict[str, float], deviations: Sequence[float]) -> Bars:
     """Horizontal bars by name, each with its deviation where it has one; none below 0."""
     longest = max((abs(v) for v in values.values()), default=0) or 1.0
     return Bars([(name, round(100 * max(0.0, value) / longest, 1),
-                  f"{value:.4g}" + (f" ± {spread:.2g}" if spread else ""))
+                  number(value) + (f" ± {number(spread)}" if spread else ""))
                  for (name, value), spread in zip(values.items(), deviations, strict=True)])

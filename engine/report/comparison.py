@@ -43,9 +43,12 @@ class Difference(NamedTuple):
     why: str = ""
 
     @property
-    def is_there(self) -> bool:
-        """Whether it is more than chance, at 5%."""
-        return not self.why and (self.interval[0] > 0 or self.interval[1] < 0)
+    def chance(self) -> str:
+        """Why it may be chance, at 5%, by the interval or by the test; '' where it isn't."""
+        if self.interval[0] <= 0 <= self.interval[1]:
+            return "0 is within the 95% interval"
+        uneven = self.probability is not None and self.probability >= 0.05
+        return f"McNemar's p is {self.probability:.4f}" if uneven else ""
 
 
 def _numbers(task: Task, judged: Judged) -> np.ndarray:
@@ -108,10 +111,10 @@ def verdict(differences: Sequence[Difference]) -> str:
         return f"Whether it is more than chance can't be told: {differences[0].why}."
     over = [f"{d.other} by {abs(d.value):.4f}, more than chance: 95% interval "
             f"{min(map(abs, d.interval)):.4f} to {max(map(abs, d.interval)):.4f}"
-            for d in known if d.is_there]
-    level = [d.other for d in known if not d.is_there]
+            for d in known if not d.chance]
+    level = [f"{d.other}: {d.chance}" for d in known if d.chance]
     told = [f"better than {'; '.join(over)}"] * bool(over)
-    told += [f"not told apart from {', '.join(level)}: 0 is within the 95% interval"] * bool(level)
+    told += [f"not told apart from {'; '.join(level)}"] * bool(level)
     return f"{known[0].name}: {'. '.join(told)}."
 
 

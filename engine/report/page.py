@@ -19,6 +19,11 @@ def number(value: Any) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
+def typed(value: Any) -> str:
+    """A setting's cell: a float as it would be typed, a dash for None."""
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _source(png: bytes) -> str:
     """A picture's address that holds the picture."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
@@ -36,7 +41,7 @@ def _pages() -> Any:
 
     pages = Environment(loader=PackageLoader("engine.report"), autoescape=True,
                         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"number": number, "source": _source}
+    pages.filters |= {"number": number, "typed": typed, "source": _source}
     return pages
 
 

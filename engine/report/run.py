@@ -3,15 +3,17 @@
 import datetime
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.doors.bring import short
 from engine.learners import trees
-from engine.parts.inventory import Inventory
+from engine.parts.inventory import Inventory, listed
 from engine.report import charts, fonts, page, pictures, settings
 from engine.store.files import replace
+
+LONG = 230  # characters of a fact
 
 
 class Card(NamedTuple):
@@ -87,23 +89,29 @@ def _learned_by(saved: dict[str, Any]) -> list[tuple[str, str]]:
     """The optimizer with its values, or those of trees."""
     own, values = saved["config"], {k: v for k, v in saved.get("hyper", {}).items()
                                     if v is not None}
-    if trees.values_of(own.get("model")):
-        return [("Trees", ", ".join(f"{name} {value:g}" for name, value in values.items()))]
-    typed = {name for name, *_ in settings.differing(saved)}
+    told = {"learning_rate", "max_depth", *(name for name, *_ in settings.differing(saved))}
     more = [f"{name.replace('_', ' ')} {value:g}" for name, value in values.items()
-            if name == "learning_rate" or name in typed]
-    told = [short(own.get("optimizer", "")), *more, f"batches of {own.get('batch_size', '–')}"]
+            if name in told]
+    if trees.values_of(own.get("model")):
+        return [("Trees", ", ".join(more))]
+    words = [short(own.get("optimizer", "")), *more, f"batches of {own.get('batch_size', '–')}"]
     schedule = own.get("schedule", "constant")
-    return [("Optimizer", ", ".join(told) + f", {schedule}" * (schedule != "constant"))]
+    return [("Optimizer", ", ".join(words) + f", {schedule}" * (schedule != "constant"))]
+
+
+def _classes(line: str, names: Iterable[str]) -> tuple[str, str]:
+    """What the inventory's `line` says of them, without a list of names that is long."""
+    told = line.removeprefix("classes: ")
+    return "Classes", told if len(told) <= LONG else told.replace(f" ({listed(names)})", "")
 
 
 def _facts(saved: dict[str, Any], best: str) -> list[tuple[str, str]]:
     """What was done, by name: which epoch is the `best`, on what, by what, where, when."""
-    data, *others = Inventory(**saved["data"]).lines() if "data" in saved else ["data: –"]
-    named = [("Classes", charts.middle(line.removeprefix("classes: "), 230)) for line in others
-             if line.startswith("classes: ")]
+    found = Inventory(**saved["data"]) if "data" in saved else None
+    data, *others = found.lines() if found else ["data: –"]
+    classes = [_classes(others[0], found.train)] if found and found.train else []
     now = datetime.datetime.now().astimezone()
-    return [("Best epoch", best), ("Trained on", data.removeprefix("data: ")), *named,
+    return [("Best epoch", best), ("Trained on", data.removeprefix("data: ")), *classes,
             *_learned_by(saved), ("Device", saved["device"]), ("Date", f"{now:%-d %B %Y, %H:%M}")]
 
 

@@ -15,7 +15,7 @@ from engine.errors import RequestError, one_line
 from engine.serve.model import Model
 from engine.serve.refused import Refused
 from engine.sources import image
-from engine.sources.features import Number, Words
+from engine.sources.features import Number, Words, as_word
 
 MOST_BYTES = 16 << 20  # of a body
 MOST_PIXELS = 16_000_000  # of a picture, which decodes in a second and within 300 MB
@@ -114,9 +114,9 @@ def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
         cells = [_cell(row[column.name]) for row in rows]
         made[column.name] = _series(column, cells)
         if isinstance(column, Words):
-            known = {*column.values, None}
-            notes += [f"{column.name}: {str(word)[:_SHOWN]!r} was not in training, and counts as "
-                      "unknown" for word in dict.fromkeys(map(_word, cells)) if word not in known]
+            said = dict.fromkeys(as_word(cell) for cell in cells if cell is not None)
+            notes += [f"{column.name}: {each[:_SHOWN]!r} was not in training, and counts as unknown"
+                      for each in said if each not in column.values]
         if None in cells and not column.missing:
             notes.append(f"{column.name}: none was missing in training; " + (
                 "its median stands for it" if isinstance(column, Number) else "it is unknown"))
@@ -136,13 +136,6 @@ def _cell(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _word(value: Any) -> str | None:
-    """As a column of words has it, which calls 1.0 1."""
-    if value is None or isinstance(value, str):
-        return value
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
@@ -151,7 +144,7 @@ def _series(column: Number | Words, cells: list[Any]) -> Any:
     import pandas as pd
 
     if isinstance(column, Words):
-        return pd.Series([_word(cell) for cell in cells], dtype=object)
+        return pd.Series([cell if cell is None else as_word(cell) for cell in cells], dtype=object)
     try:
         if column.kind == "date":
             return pd.to_datetime(pd.Series(cells, dtype=object), utc=True, format="ISO8601")

@@ -171,10 +171,10 @@ def _words(name: str, column: Any) -> tuple[np.ndarray, list[str]]:
         raise RequestError(f"column {name!r} holds dates, and words where it was fitted: bring "
                            "both to one type.")
     code_N, values = pandas.factorize(column)
-    return code_N, list(map(_word, values))
+    return code_N, list(map(as_word, values))
 
 
-def _word(value: Any) -> str:
+def as_word(value: Any) -> str:
     """1.0 is 1: a column of whole numbers is one of floats where some are missing."""
     if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))

@@ -7,7 +7,8 @@ import numpy as np
 import pandas
 
 from engine.report import charts
-from engine.report.charts import Dot, Line, Matrix, Panel, Panels
+from engine.report.charts import Dot, Line, Panel, Panels
+from engine.report.matrix import Matrix, matrix, shortened
 from engine.sweep import plots, ranking
 from engine.sweep.plots import Axes, Histories
 from engine.sweep.ranking import Score
@@ -63,7 +64,7 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> Matrix:
     rows, columns = ([ranking.shown(v) for v in side] for side in (rising, level))
     few = max(len(rows), len(columns)) <= 20
     lost = " × diverged or was refused." * bool((there.to_numpy() & ~np.isfinite(values)).any())
-    return charts.matrix(
+    return matrix(
         np.where(there, np.nan_to_num(shade, nan=0.02), 0), text,
         lambda r, c: f"{down} {rows[r]}, {across} {columns[c]}: {text(r, c)}",
         rows, columns, down, across, wide=WIDE if few else 0, best=best,
@@ -103,7 +104,7 @@ def _along(name: str, values: list, runs: pandas.DataFrame, score: Score) -> Pan
         title = f"{name}: {best['median']:.4g} at {ranking.shown(best[name])}"
     ticks: list[tuple[Any, str]] = []
     if not numeric or len(values) <= plots.TICKS:
-        ticks = [(places[v], charts.middle(ranking.shown(v), 14)) for v in values]
+        ticks = [(places[v], shortened(ranking.shown(v), 14)) for v in values]
     log = numeric and min(values) > 0 and max(values) > plots.LOG_SPAN * min(values)
     return charts.panel(title, line, name, dots, named=ticks, log=log)
 

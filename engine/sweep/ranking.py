@@ -73,7 +73,7 @@ def in_words(axes: Iterable[str], row: Any) -> str:
     return ", ".join(f"{axis}={shown(row[axis])}" for axis in axes) or "all runs"
 
 
-def mean(setting: Any, form: str = ".4f") -> str:
+def mean(setting: Any) -> str:
     """The mean, with ± its standard deviation where at least two runs speak; a dash where none."""
-    spread = f" ± {setting['sd']:{form}}" if setting["counted"] > 1 else ""
-    return f"{setting['mean']:{form}}{spread}" if setting["counted"] else "–"
+    spread = f" ± {setting['sd']:.4f}" if setting["counted"] > 1 else ""
+    return f"{setting['mean']:.4f}{spread}" if setting["counted"] else "–"

@@ -32,15 +32,14 @@ def _table(found: pandas.DataFrame, axes: Axes) -> tuple[list[str], list[list[An
     ).values.tolist()
 
 
-def _cards(axes: Axes, runs: pandas.DataFrame, best: Any, first: Any, score: Score) -> list[Any]:
+def _cards(axes: Axes, runs: pandas.DataFrame, best: Any, first: Any) -> list[Any]:
     """The best setting and the best run, how many runs, and what became of those that were lost."""
-    form = ".2%" if "accuracy" in score.name else ".4g"
     statuses = runs["status"].value_counts().to_dict()
     lost = [(status, str(statuses[status])) for status in STATUSES if status in statuses]
-    value = f"{best['mean']:{form}}" if best["counted"] else "–"
+    value = page.number(best["mean"] if best["counted"] else None)
     return [
         (f"best setting: {ranking.in_words(axes, best)}", value),
-        ("best run" + f": {first['run']}" * bool(first["counted"]), ranking.mean(first, form)),
+        ("best run" + f": {first['run']}" * bool(first["counted"]), ranking.mean(first)),
         ("runs", str(len(runs))), *lost,
     ]
 
@@ -90,7 +89,7 @@ def write(
     text = page.render(
         "sweep.html", title=title, device=device, mean=ranking.mean(settings.iloc[0]),
         score=score, higher=higher,
-        cards=_cards(axes, runs, settings.iloc[0], order.iloc[0], by),
+        cards=_cards(axes, runs, settings.iloc[0], order.iloc[0]),
         pictures=[Picture(name, CAPTIONS[name], drawn[name], told[name])
                   for name in CAPTIONS if name in drawn],
         settings=_table(spoken[[*axes, "runs", score, "best", *lost]].rename(
