@@ -83,7 +83,8 @@ def test_cycles_of_a_fraction_are_of_whole_updates_and_end_at_their_rounded_sums
 
 
 @pytest.mark.parametrize("typed, held, steps", [
-    ("5", 5.0, 50), ("5ep", 5.0, 50), ("0.25", 0.25, 2), (3, 3.0, 30), ("300st", "300st", 300),
+    ("5", 5.0, 50), ("5ep", 5.0, 50), ("0.25", 0.25, 2), ("0.28", 0.28, 3), (3, 3.0, 30),
+    ("300st", "300st", 300),
 ])
 def test_a_duration_is_epochs_or_updates(typed, held, steps):
     config = Config(schedule="step", period=typed, epochs=99, batch_size=10)

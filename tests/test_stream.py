@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -215,6 +216,20 @@ def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeyp
     here = host.begin(request.place)
     ready = settle(request, data(), here)
     assert ready.stream and "don't fit the 0.0 GB that the" in capsys.readouterr().out
+
+
+def test_a_chunk_is_as_large_as_what_is_free_allows(monkeypatch):
+    """Two a worker and four more are in a quarter of the host's memory, and in half of what workers
+    hand over by; an eighth of the device's holds one of scattered inputs."""
+    monkeypatch.setattr(choice.choose, "host_memory", lambda: (10**9, 4 * 8_000))
+    monkeypatch.setattr(choice.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 8 * 500))
+    monkeypatch.setattr(choice.memory, "free", lambda _: 8 * 300)
+    monkeypatch.setattr(choice.Path, "is_dir", lambda _: True)
+    array, scattered = np.zeros(3), SimpleNamespace(scattered=True)
+    assert [choice.size_of(array, workers, None) for workers in (0, 2)] == [2_000, 500]
+    assert [choice.size_of(scattered, workers, None) for workers in (0, 2)] == [300, 300]
+    monkeypatch.setattr(choice, "CHUNK", 100)
+    assert choice.size_of(array, 0, None) == 100
 
 
 def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path, undrawn):

@@ -152,7 +152,7 @@ def test_bits_do_not_depend_on_threads(cache):
     assert len(found) == 1
 
 
-def test_the_library_is_kept_for_its_user_alone_and_not_taken_from_others(cache):
+def test_the_library_is_kept_for_its_user_alone_and_not_taken_from_others(cache, monkeypatch):
     folder = cache / "flaxmill" / "native"
     (made,) = folder.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -160,6 +160,11 @@ def test_the_library_is_kept_for_its_user_alone_and_not_taken_from_others(cache)
     forget()
     library.target("Convolution")
     assert made.stat().st_mtime_ns == before
+    forget()
+    monkeypatch.setattr(library, "_processor", lambda: "another, which shares the home")
+    monkeypatch.setattr(library, "_compile", lambda command, path: shutil.copy(made, path))
+    other, _ = library._library()
+    assert not made.name.startswith(other)
     folder.chmod(0o777)
     forget()
     try:
