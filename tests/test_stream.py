@@ -1,6 +1,7 @@
 """A streamed run equals the resident one, bit for bit, and fails in one line."""
 
 import dataclasses
+import io
 import json
 import os
 from pathlib import Path
@@ -21,9 +22,11 @@ from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.setup import settle
-from engine.sources import arrays, image_folder, pictures
+from engine.sources import arrays, image_folder, pictures, records
 from engine.sources.dataset import Dataset, Split
+from engine.sources.stored import Joined, Stored
 from engine.stream import choice
+from engine.stream.ahead import ahead
 from engine.stream.pieces import Closed, Orders, Part, Pieces
 from engine.sweep import group
 from engine.sweep.programs import compile_programs
@@ -80,13 +83,14 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(choice, "CHUNK", 2 * 8 * SIDE * SIDE)
 
 
-@pytest.mark.parametrize("model, validation", [
-    (Normed, "2/5"), pytest.param(Tiny, "2/5", marks=pytest.mark.slow),
-    pytest.param(Normed, "test", marks=pytest.mark.slow),
+@pytest.mark.parametrize("model, validation, shuffle", [
+    (Normed, "2/5", "every_epoch"), pytest.param(Tiny, "2/5", "once", marks=pytest.mark.slow),
+    pytest.param(Normed, "test", "every_epoch", marks=pytest.mark.slow),
 ])
-def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation):
+def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation, shuffle):
     """In parameters, history and scores: of an epoch of three chunks, the last not full."""
-    config = Config(model=model, batch_size=8, epochs=2, validation_split=validation)
+    config = Config(model=model, batch_size=8, epochs=2, validation_split=validation,
+                    shuffle=shuffle)
     resident = ran(tmp_path / "resident", config, data())
     assert_same_runs(resident, ran(tmp_path / "streamed", config, data(), stream=True))
 
@@ -120,6 +124,26 @@ def test_chunks_hold_the_order_whatever_their_size(batches):
             met = np.concatenate(chunks)
             np.testing.assert_array_equal(met[: len(order)], array[order])
             assert (met[len(order) :] == array[order[-1]]).all()
+    reader = ahead(pieces, 2, 0, np.array)
+    for number in (2, 3):
+        np.testing.assert_array_equal(next(reader), found[number])
+    reader.close()
+
+
+class Held(Stored):
+    def __init__(self, array: np.ndarray):
+        super().__init__(array.shape, array.dtype, "of this test")
+        self.array = array
+
+    def fill(self, out, rows):
+        out[:] = self.array[rows]
+
+
+def test_rows_of_several_inputs_lie_one_after_another():
+    several = Joined([(Held(np.arange(10)), np.array([7, 3])), (Held(np.arange(90, 99)),
+                                                                np.array([1, 0, 4]))])
+    assert several[:].tolist() == [7, 3, 91, 90, 94]
+    assert several[np.array([4, 0, 2])].tolist() == [94, 7, 91]
 
 
 def test_a_batch_of_a_chunk_is_the_one_of_the_whole_split():
@@ -169,6 +193,23 @@ def test_pictures_are_stored_as_they_are_decoded(tmp_path):
         with pytest.raises(RunError, match=os.path.basename(file)):
             inputs[np.array([row])]
     assert pictures.load(path, Reading(), None, "").fingerprint != stored.fingerprint
+
+
+def test_records_of_several_sizes_are_refused():
+    """Of which nothing but their headers is read."""
+    held = []
+    for size in ((18, 12), (18, 12), (12, 18)):
+        Image.new("L", size).save(file := io.BytesIO(), "PNG")
+        held.append({"image": file.getvalue(), "label": len(held)})
+
+    class Source(list):
+        def __getitems__(self, rows):
+            return [self[row] for row in rows]
+
+    shape, labels = records._judged("own", Source(held[:2]), 0, "listing")
+    assert shape == (12, 18) and labels.tolist() == [0, 1]
+    with pytest.raises(RequestError, match="images of own vary in size"):
+        records._judged("own", Source(held), 0, "listing")
 
 
 class Sequence:

@@ -21,6 +21,7 @@ from test_formulation import close, conv, conv_pool, in_a_scan, normal
 from engine.errors import RequestError
 from engine.formulation.rewriting import census, rewritten
 from engine.native import choice, library
+from engine.native.convolution import refusal
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, library.COMPILERS)), reason="there is no C++ compiler")
@@ -123,6 +124,9 @@ def test_what_it_cannot_is_a_product_and_counted():
     assert found.kernels == 1
     made = str(jax.make_jaxpr(rewritten(function, "native"))(x, kernel))
     assert made.count("Convolution[") == 1
+    (of_batches,) = jax.make_jaxpr(partial(conv, batch_group_count=2))(x, kernel).eqns
+    assert refusal(of_batches) == "grouped"
+    assert [choice.usable("native", shares) for shares in (1, 2)] == ["native", "auto"]
 
 
 PROGRAM = """
