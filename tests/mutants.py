@@ -219,7 +219,7 @@ MUTANTS = (
     Mutant("augmentations/box", "(pixel >= first)", "(pixel > first)",
            "test_augment.py -knumpy_makes"),
     Mutant("learners/learner", "or len(history) == self.config.epochs:", "or False:",
-           "test_course.py test_trees.py -kstop"),
+           "test_course.py -kat_its_end"),
     Mutant("state", "return self.variables | self.average", "return self.variables",
            "test_averages.py"),
     # What the host records, saves and tells
@@ -291,7 +291,7 @@ MUTANTS = (
            "test_security.py test_predict.py"),
     Mutant("config", "least=-1, traced=False)", "least=-1)", "test_pure.py -kenters_no_program"),
     Mutant("command/output", 'unicodedata.normalize("NFKC", text[:1])', "text[:1]",
-           "test_predict_table.py -kcsv"),
+           "test_predict_table.py -kformula"),
     Mutant("command/rows", "at = first + start", "at = start", "test_predict_table.py"),
     # Sources and caches
     Mutant("sources/image", "max(picture.size) > MOST_SIDE", "False", "test_security.py"),
