@@ -197,7 +197,10 @@ def test_each_run_of_a_sweep_is_the_run_alone_and_a_lost_one_comes_again(here):
     for row in rows[1], rows[6]:
         alone = replace(asked, validation_split=row["fold"])
         values = DRAWN._replace(max_depth=row["max_depth"], subsample=row["subsample"])
-        whole = rounds(ready(alone, values), 3)
+        there = ready(alone, values)
+        whole = rounds(there, 3)
+        judged = there.learner.evaluate(whole.variables, there.data.validation)
+        assert row["val_loss"] == pytest.approx(float(there.task.row(judged.tally)["loss"]))
         member = loaded(f"s/{row['run']}", checkpoint="last")
         np.testing.assert_array_equal(member.state.params["booster"], whole.params["booster"])
     best = flags.parse(["--config", "s/best.py"]).request
