@@ -1,25 +1,36 @@
 """Do the tests notice? Breaks the engine in small ways, one at a time, and runs the tests that
 ought to see it: python tests/mutants.py [words that a file or pattern contains].
 
-Each runs in a copy of the working tree, two at once. It ends with status 1 where a mutant survives
-that isn't explained, or where a pattern isn't found exactly once: then the code has moved on.
+Each runs in a copy of the working tree, two at once, forked from a process that has imported what
+isn't flaxmill's. It ends with status 1 where a mutant survives
+that isn't explained, or where its tests can't tell, as they were skipped. `--except FILE` leaves
+out what a run's lines, kept in FILE, say was killed or explained. No pattern may be found more or
+less than once, as where the code has moved on: nothing is run then, and test_house.py fails.
 """
 
+import argparse
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-AT_ONCE = 2
 SECONDS = 300
+# What the tests import besides: half of what most of them cost.
+IMPORTED = ("pytest", "hypothesis", "xdist.plugin", "anyio.pytest_plugin", "jax", "flax.linen",
+            "flax.nnx", "optax", "orbax.checkpoint", "dm_pix", "pandas", "pyarrow.parquet",
+            "scipy.stats", "sklearn.metrics", "sklearn.model_selection", "sklearn.datasets",
+            "matplotlib.backends.backend_agg", "rich.console", "PIL.Image", "tensorflow_datasets")
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false",
+              "JAX_PLATFORMS": "cpu"}
 
 
 class Mutant(NamedTuple):
@@ -31,6 +42,15 @@ class Mutant(NamedTuple):
     now: str
     tests: str
     survives: str = ""
+
+    @property
+    def place(self) -> Path:
+        """Of its file, from the root."""
+        file = self.file if Path(self.file).suffix else f"{self.file}.py"
+        return Path(file) if file.startswith(("models/", "deploy/")) else Path("engine", file)
+
+    def __str__(self) -> str:
+        return f"{self.file}: {' '.join(self.was.split())} -> {' '.join(self.now.split())}"
 
 
 MUTANTS = (
@@ -158,6 +178,50 @@ MUTANTS = (
     Mutant("doors/network", "jax.random.fold_in(key, at)", "key", "test_network.py"),
     Mutant("doors/bring", "hashlib.sha256(file.read_bytes())", "hashlib.sha256(b'')",
            "test_doors.py test_network.py"),
+    Mutant("augmentations/colour", "0.299, 0.587, 0.114", "0.114, 0.587, 0.299", "test_augment.py"),
+    Mutant("augmentations/colour", "grey(images).mean((1, 2), keepdims=True)",
+           "grey(images).mean((0, 1, 2), keepdims=True)", "test_augment.py"),
+    Mutant("augmentations/erasing", "& fits_BxT.any(1)", "", "test_augment.py -mslow -kerased"),
+    Mutant("augmentations/erasing", "size - sides_Bx2 + 1", "size - sides_Bx2",
+           "test_augment.py -mslow -kerased"),
+    Mutant("augmentations/warp", "a * down_Hx1 + b * right_1xW", "a * down_Hx1 + c * right_1xW",
+           "test_augment.py -krotation"),
+    Mutant("augmentations/suited", "if low < 0 or high > 1:", "if high > 1:",
+           "test_augment.py -kcolours_are"),
+    Mutant("models/cnn", 'Conv(64, name="ConvReLU_2")(x))',
+           'Conv(64, name="ConvReLU_2", padding="SAME")(x))', "test_models.py -kindependent_one"),
+    Mutant("models/convnext", "self.drop_path * number / last", "self.drop_path * stage / last",
+           "test_models.py -kgrows"),
+    Mutant("models/linear", "kernel_init=nn.initializers.zeros", "kernel_init=nn.initializers.ones",
+           "test_models.py -klinear"),
+    Mutant("models/mlp", "deterministic=not train", "deterministic=train", "test_models.py -kmlp"),
+    Mutant("models/resnet20", "x_BxHxWxC[:, :: self.stride, :: self.stride]",
+           "x_BxHxWxC[:, self.stride - 1 :: self.stride, :: self.stride]",
+           "test_models.py -kresnet20"),
+    Mutant("models/soft_tree", "maximum(1 - spread, 0) / count)", "maximum(1 - spread, 0)) / count",
+           "test_soft_tree.py -kentmax"),
+    Mutant("models/vit", "query.shape[-1] ** 0.5", "query.shape[-1]",
+           "test_models.py -kattention"),
+    Mutant("optim/course", "float(value) >= config.epochs", "float(value) > config.epochs",
+           "test_course.py"),
+    Mutant("optim/lengths", "round(value * epoch)", "int(value * epoch)",
+           "test_course.py -kduration"),
+    Mutant("pure", "order = key if order is None else order", "order = key",
+           "test_pure.py -ka_key_of"),
+    Mutant("transfer/names", "[*found.values()].count(name) > 1",
+           "[*found.values()].count(name) > 2", "test_transfer.py -kmap"),
+    Mutant("transfer/source", 'found[1][0] == "average"', 'found[1][0] != "average"',
+           "test_transfer.py -mslow -kaveraged"),
+    Mutant("learners/gradient", "train, key, valid)", "train, key)",
+           "test_network.py -khanded"),
+    Mutant("learners/chosen", "type(task) is Regression", "isinstance(task, Regression)",
+           "test_tasks.py -ksubclass"),
+    Mutant("augmentations/box", "(pixel >= first)", "(pixel > first)",
+           "test_augment.py -knumpy_makes"),
+    Mutant("learners/learner", "or len(history) == self.config.epochs:", "or False:",
+           "test_course.py -kat_its_end"),
+    Mutant("state", "return self.variables | self.average", "return self.variables",
+           "test_averages.py"),
     # What the host records, saves and tells
     Mutant("training", "rate_at(ready, step - 1,", "rate_at(ready, step,", "test_training.py"),
     Mutant("training", '["val_loss"]) and bool(finite(state))', '["val_loss"])',
@@ -187,12 +251,34 @@ MUTANTS = (
     Mutant("store/folder", "    refuse_links(path)\n", "", "test_folder.py"),
     Mutant("store/record", "(*GONE, *ADDRESS)", "GONE", "test_folder.py"),
     Mutant("store/record", "if before.get(name) != found:", "if False:", "test_doors.py"),
+    Mutant("evaluation", "if subset is ready.data.validation else None",
+           "if subset is not None else None", "test_training.py test_splits.py test_data.py"),
+    Mutant("parts/inventory", "np.isin(validation, seen)", "np.isin(seen, validation)",
+           "test_splits.py -kinventory"),
+    Mutant("parts/other", "numbers.get(classes[name], -1)", "numbers.get(classes[name], 0)",
+           "test_predict.py -kanother_set_is"),
+    Mutant("parts/other", "[theirs.index(name) for name in ours]",
+           "[ours.index(name) for name in ours]", "test_predict.py -kfound_by_their"),
+    Mutant("parts/reading", "np.full(count, np.nan)]", "np.zeros(count)]",
+           "test_splits.py -klabel"),
+    Mutant("parts/weights", "[float(found[name]) for name in classes]",
+           "[float(found[name]) for name in found]", "test_weights.py -kfile"),
+    Mutant("parts/splits", "round(count * value / 100)", "int(count * value / 100)",
+           "test_splits.py test_data.py -kslice"),
+    Mutant("parts/splits", "least_C = (counts_C > 1)", "least_C = (counts_C > 0)",
+           "test_splits.py -kshare"),
     # Trees
     Mutant("learners/boosting", '{"seed": seed + number}', '{"seed": seed}', "test_trees.py"),
     Mutant("learners/boosting", "xgb_model=previous", "xgb_model=None", "test_trees.py"),
     Mutant("store/digests", "length in (-1, saved)", "True", "test_trees.py"),
     Mutant("report/importance", "inputs[order_N][:, features]", "inputs_NxF[order_N][:, features]",
            "test_importances.py"),
+    Mutant("learners/boosting", "weight=weights)", "weight=None)", "test_trees.py -kclass_weights"),
+    Mutant("learners/boosting", "id(subset.split.inputs), id(subset.rows)",
+           "id(subset.split.inputs), 0", "test_trees.py -kclass_weights"),
+    Mutant("learners/boosting", 'own["learning_rate"] = 1.0', 'own["learning_rate"] = 0.3',
+           "test_trees.py -kforest"),
+    Mutant("learners/trees", "if value % 1:", "if False:", "test_trees.py -kother_values"),
     # What is asked, settled and brought
     Mutant("checks", "least <= value < 2**bits", "least < value < 2**bits", "test_config.py"),
     Mutant("errors", "c.isprintable() or c in kept", "True", "test_security.py"),
@@ -203,6 +289,10 @@ MUTANTS = (
     Mutant("command/flags", "if values[n].present}", "}", "test_config.py"),
     Mutant("command/printing", "visible(name, \"\"), *_fields", "name, *_fields",
            "test_security.py test_predict.py"),
+    Mutant("config", "least=-1, traced=False)", "least=-1)", "test_pure.py -kenters_no_program"),
+    Mutant("command/output", 'unicodedata.normalize("NFKC", text[:1])', "text[:1]",
+           "test_predict_table.py -kformula"),
+    Mutant("command/rows", "at = first + start", "at = start", "test_predict_table.py"),
     # Sources and caches
     Mutant("sources/image", "max(picture.size) > MOST_SIDE", "False", "test_security.py"),
     Mutant("sources/cache", "if found.seal != described", "if not described",
@@ -244,6 +334,35 @@ MUTANTS = (
            "test_arrays_refused.py"),
     Mutant("store/caches", "0 if each_their_own else", "0 if True else", "test_security.py"),
     Mutant("store/caches", "entry.unlink(missing_ok=True)", "pass", "test_security.py"),
+    Mutant("sources/arrays", "targets.append(y.copy())", "targets.append(y)",
+           "test_arrays.py -kasked_for_once"),
+    Mutant("sources/columns", "np.where(scale > 0, scale, 1.0)", "scale",
+           "test_columns.py test_columns_run.py"),
+    Mutant("sources/dialect", "and commas and not points", "and commas",
+           "test_table_columns.py -khead_ends"),
+    Mutant("sources/dialect", 'head.rfind(b"\\r")) + 1] or head',
+           'head.rfind(b"\\r")) + 2] or head',
+           "test_table_columns.py -khead_ends"),
+    Mutant("sources/dialect", 'or any(f"{name}.1" in names for name in names)', "",
+           "test_table_columns.py -khead_ends"),
+    Mutant("sources/features", "pandas.Timedelta(days=1)", "pandas.Timedelta(hours=1)",
+           "test_columns.py -kknown"),
+    Mutant("sources/features", "tuple(sorted(words))", "tuple(words)", "test_columns.py"),
+    Mutant("sources/features", "np.where(absent_N, self.median, found_N)",
+           "np.where(absent_N, self.mean, found_N)", "test_columns.py"),
+    Mutant("sources/parquet", "yield group, batch.select(names)", "yield group, batch",
+           "test_stream_table.py -kasked_for",
+           "pyarrow 26 picks and orders the columns so itself"),
+    Mutant("sources/pictures", "            check_unchanged(path, self.stamps[row])\n", "",
+           "test_stream.py -kvanishes"),
+    Mutant("sources/records", "if found != sides:", "if False:",
+           "test_stream.py -kseveral_sizes"),
+    Mutant("sources/stored", "(rows >= start) & (rows < start + len(own))", "rows >= start",
+           "test_stream.py -kseveral_inputs"),
+    Mutant("sources/table", "groups[split][order[split]] for", "groups[split] for",
+           "test_table_columns.py -kgroups"),
+    Mutant("sources/scikit", "Split(frames.taken(held.data, order), targets[order])",
+           "Split(frames.taken(held.data, order), targets)", "test_table_columns.py -kscikit"),
     # Devices, jobs and programs
     Mutant("devices/doctor", "computed = all(", "computed = any(", "test_doctor.py"),
     Mutant("devices/probe", "device.platform, TOLERANCE_ACCELERATOR)", "device.platform, 1e9)",
@@ -260,6 +379,49 @@ MUTANTS = (
     Mutant("programs/profile", "(while|call|", "(call|", "test_profile.py"),
     Mutant("plan/plan", 'devices if kind == "reduce-scatter" else 1', "1", "test_plan.py"),
     Mutant("segments", "round(steps * SECONDS", "round(SECONDS", "test_pace.py test_training.py"),
+    Mutant("devices/choose", 'for name in ("tpu", "gpu"):', 'for name in ("gpu", "tpu"):',
+           "test_devices.py"),
+    Mutant("devices/nvidia", "memory.free < memory.total / 10", "memory.free > memory.total / 10",
+           "test_nvidia.py"),
+    Mutant("native/convolution.cc", "row > 0 || n > cut.image(part)", "n > cut.image(part)",
+           "extras/test_native.py -mextras -kare_laxs"),
+    Mutant("native/convolution",
+           'if given["feature_group_count"] != 1 or given["batch_group_count"] != 1:',
+           'if given["feature_group_count"] != 1:', "extras/test_native.py -mextras -kit_cannot"),
+    Mutant("native/product.h", "end = rows * (i + 1) / count",
+           "end = std::min(begin + rows / count, rows)",
+           "extras/test_native.py -mextras -kare_laxs"),
+    Mutant("native/library", "_processor(), *sources", "*sources",
+           "extras/test_native.py -mextras -klibrary"),
+    Mutant("native/library", "if problem := caches.cache_problem(folder):", 'if problem := "":',
+           "extras/test_native.py -mextras -klibrary"),
+    Mutant("native/choice", "return NATIVE if shares == 1 and _compiled()",
+           "return NATIVE if _compiled()", "extras/test_native.py -mextras -kit_cannot"),
+    Mutant("programs/compile", "if room is not None and need > room:", "if False:",
+           "test_memory.py -mslow"),
+    Mutant("programs/memory", "extra(plan_of(share * shares)) <= room",
+           "extra(plan_of(share)) <= room", "test_memory.py"),
+    Mutant("stream/ahead", "source(pieces)[first:]", "source(pieces)[0:]",
+           "test_stream.py -kwhatever_their_size"),
+    Mutant("stream/choice", "if room is not None and need > room / 1e9:",
+           "if room is not None and need > room:", "test_stream.py -kno_memory"),
+    Mutant("stream/choice", "free // 8)", "free)", "test_stream.py -kas_large_as"),
+    Mutant("stream/choice", "memory[1] // 4 // (2 * workers + 4)", "memory[1] // 4",
+           "test_stream.py -kas_large_as"),
+    Mutant("stream/judging", "np.concatenate([*self._waiting, fresh])", "fresh",
+           "test_stream.py -kof_one_size"),
+    Mutant("stream/pieces", "out[len(rows) :] = out[len(rows) - 1]", "out[len(rows) :] = 0",
+           "test_stream.py -kchunk"),
+    Mutant("stream/streamed", 'if self._ready.config.shuffle == "every_epoch" else 0', "",
+           "test_stream.py::test_a_streamed_run_equals_the_resident_one[Tiny-2/5-once] -mslow"),
+    Mutant("stream/streamed", "min(length, (position // batches + 1) * batches)",
+           "(position // batches + 1) * batches", "test_stream.py -kwith_its_chunk"),
+    Mutant("devices/child", 'now = finding.get("now", now)', 'now = "starting"',
+           "test_doctor.py test_devices.py"),
+    Mutant("deploy/begin.sh", '-e "$run/config.json"', '-e "$run"',
+           "extras/test_deploy.py -mextras -kbegun"),
+    Mutant("deploy/jobset.yaml", "completions: 2", "completions: 1",
+           "extras/test_deploy.py -mextras -kas_many"),
     # Sweeps
     Mutant("sweep/judge", "which[to.at] = source.at", "which[to.at] = to.at", "test_sweep.py"),
     Mutant("sweep/judge", "count = math.ceil(count / search", "count = count // (search",
@@ -278,6 +440,52 @@ MUTANTS = (
     Mutant("sweep/population", "rows[0] if rows.shape[0] == 1 else rows[fold]", "rows[0]",
            "test_population.py -mslow -kfolds_train"),
     Mutant("sweep/events", ' and row["event"] != REFUSED', "", "test_events.py"),
+    Mutant("sweep/ensembles", "sorted(done, key=lambda n: sign * done[n])",
+           "sorted(done, key=lambda n: done[n])", "test_sweep.py -kone_model"),
+    Mutant("sweep/ensembles", "run.columns.digest != first.columns.digest", "False",
+           "test_sweep.py -kof_their_own"),
+    Mutant("sweep/hosted", "_replace(step=runs.step)", "_replace(step=np.int32(0))",
+           "test_trees.py -mslow -keach_run"),
+    Mutant("sweep/hosted", "(variables, ready.data.validation)", "(variables, ready.data.train)",
+           "test_trees.py -mslow -keach_run"),
+    Mutant("sweep/programs", "count = min(steps, fed.most(step))", "count = steps",
+           "test_stream.py -mslow -kone_order"),
+    Mutant("sweep/programs", "programs.need <= room", "programs.need > room",
+           "test_sweep.py -ktoo_large"),
+    Mutant("sweep/results", "{name: last.get(name) for name in names}\n",
+           '{name: last.get(name) for name in names} | {"seed": 0}\n', "test_sweep.py -kpromises"),
+    Mutant("sweep/results", "if trial.fold:\n        config", "if False:\n        config",
+           "test_results.py"),
+    Mutant("sweep/sweep", "ranking[:keep], ranking[keep:]", "ranking[-keep:], ranking[:-keep]",
+           "test_sweep.py -mslow -khalving"),
+    Mutant("study/handout", "if before != mark:", "if before is None:",
+           "extras/test_study.py -mextras -kheard_of"),
+    Mutant("study/handout", "[firsts.index(first(trial))]", "[trial.number]",
+           "extras/test_study.py -mextras -ksilent"),
+    Mutant("study/handout", "user_attrs={AGAIN: first(frozen)})\n        else",
+           "user_attrs={AGAIN: frozen.number})\n        else",
+           "extras/test_study.py -mextras -kmiss_a_third"),
+    Mutant("study/population", "while size // 2 >= count", "while size // 2 > count",
+           "extras/test_study.py -mextras -ksizes"),
+    Mutant("study/population", ' if row["status"] in FINISHED]', "]",
+           "extras/test_study.py -mextras -kstudy_finds"),
+    Mutant("study/pruning", "math.ceil(len(ranked)", "math.floor(len(ranked)",
+           "extras/test_study.py -mextras -khalving_keeps"),
+    Mutant("study/pruning", "math.log(epochs, halving) + 1e-9", "math.log(epochs, halving)",
+           "extras/test_study.py -mextras -khalving_keeps"),
+    Mutant("study/storage", "if before.get(name) != value]", "if False]",
+           "extras/test_study.py -mextras -kcannot_be"),
+    Mutant("study/worker", "number=number * len(found) + trial.number",
+           "number=number + trial.number", "extras/test_study.py -mextras -kevery_run_of"),
+    Mutant("sweep/member", "_replace(step=np.int32(step))", "_replace(step=np.int32(0))",
+           "test_sweep.py -kone_model"),
+    Mutant("sweep/plots", 'speaking = runs[runs["value"].notna()]', "speaking = runs",
+           "test_sweep_report.py -kmedians_with"),
+    Mutant("sweep/charts", "(0.5 - share / 2, 0.5,", "(0.5 - share / 4, 0.5,",
+           "test_sweep_report.py -kmedians_with"),
+    Mutant("sweep/charts", "(rising.index(first[down]), level.index(first[across]))",
+           "(level.index(first[across]), rising.index(first[down]))",
+           "test_sweep_report.py -kheat_map"),
     # Scores
     Mutant("scores/bootstrap", "rng.permutation(count) % UNITS",
            "np.arange(count) * UNITS // count", "test_scores.py"),
@@ -293,6 +501,9 @@ MUTANTS = (
     Mutant("scores/threshold", "/ np.float32(2)", "/ np.float32(3)", "test_scores.py"),
     Mutant("tasks/classification", "predicted[:, 1] >= self",
            "predicted[:, 0] >= self", "test_scores.py"),
+    Mutant("scores/labels", "there_NxL.any(axis=0) & ~there_NxL.all(axis=0)",
+           "there_NxL.any(axis=0)", "test_scores.py -klabels"),
+    Mutant("scores/judge", "before.train_split:", '"":', "test_predict.py -kset"),
     # The report
     Mutant("report/page", "autoescape=True", "autoescape=False", "test_security.py"),
     Mutant("report/pictures", "imshow(shares_CxC,", "imshow(shares_CxC.T,", "test_report.py"),
@@ -300,11 +511,107 @@ MUTANTS = (
            "test_report.py"),
     Mutant("report/pictures", "vmin=0, vmax=1)", "vmin=0, vmax=1, origin='lower')",
            "test_report.py"),
+    Mutant("report/answers", '9 * math.sqrt(row["count"] / most)', '9 * row["count"] / most',
+           "test_charts.py"),
+    Mutant("report/answers", "low - (j + 1) * tall", "low - j * tall",
+           "test_charts.py -kmany_points"),
+    Mutant("report/charts", "for at, _, high in there[::-1]]", "for at, _, high in there]",
+           "test_charts.py test_sweep_report.py -kcurves"),
+    Mutant("report/charts", "100 * max(0.0, value)", "100 * value", "test_charts.py -kbar"),
+    Mutant("report/comparison", "(numbers[1] > numbers[0])", "(numbers[1] >= numbers[0])",
+           "test_comparison.py -kmcnemar"),
+    Mutant("report/comparison", " or self.interval[1] < 0)", ")", "test_comparison.py -kerrors"),
+    Mutant("report/comparison", "not np.array_equal(a.judged.targets, b.judged.targets)", "False",
+           "test_comparison.py -kother_examples"),
+    Mutant("report/comparison", "reverse=task.higher)", "reverse=True)", "test_comparison.py"),
+    Mutant("report/importance", "value if task.higher else -value", "value",
+           "test_importances.py -kscikit"),
+    Mutant("report/settings", ' | {"task": CLASSIFICATION}', "", "test_charts.py -kcommand_of"),
+    Mutant("report/settings", 'values_of(saved["config"].get("model")) or Hyper',
+           "values_of(None) or Hyper", "test_trees.py test_charts.py test_results.py -kcommand"),
+    # What others read: exports, a server, scikit-learn, trackers
+    Mutant("export/beside/inputs", "+ 128) // 257", "+ 0) // 257",
+           "extras/test_export.py -mextras -kreads_pictures"),
+    Mutant("export/beside/inputs", "else 0 * filled", "else filled",
+           "extras/test_export.py -mextras -kencodes_rows"),
+    Mutant("export/beside/inputs", "time if time.tzinfo else time.replace(tzinfo=datetime.UTC)",
+           "time", "extras/test_export.py -mextras -kencodes_rows"),
+    Mutant("export/card", '"names": run.classes', '"names": run.classes[::-1]',
+           "extras/test_export.py -mextras -kits_card"),
+    Mutant("export/card", '"background": run.learner.config.background', '"background": "white"',
+           "extras/test_export.py -mextras -kreads_pictures"),
+    Mutant("export/exporting", "apart <= close", "True",
+           "extras/test_export.py -mextras -ksomething_else"),
+    Mutant("export/program", "scaled(inputs), False", "inputs, False",
+           "extras/test_export.py::test_onnx_by_onnxruntime[linear] -mextras"),
+    Mutant("export/safetensors", "program.named(run.state.model)",
+           'program.named({"params": run.state.model["params"]})',
+           "extras/test_export.py -mextras -karrays"),
+    Mutant("export/stablehlo", '"cpu", "cuda"', '("cpu",)',
+           "extras/test_export.py -mextras -kstablehlo"),
+    Mutant("export/ubj", "reshape(len(inputs), -1).astype",
+           "reshape(len(inputs), -1)[:, ::-1].astype", "extras/test_export.py -mextras -ktrees"),
+    Mutant("serve/app", "if len(body) > reading.MOST_BYTES:", "if False:",
+           "extras/test_serve.py -mextras -kbody"),
+    Mutant("serve/app", "if status == 429", "if status == 408",
+           "extras/test_serve.py -mextras -kone_address"),
+    Mutant("serve/batches", "count + len(self._waiting[0][0]) <= self._most",
+           "count + len(self._waiting[0][0]) < self._most",
+           "extras/test_serve.py -mextras -kwait_together"),
+    Mutant("serve/batches", "> MOST_WAITING:", "> 100 * MOST_WAITING:",
+           "extras/test_serve.py -mextras -kwait_together"),
+    Mutant("serve/limits", "(now - before) * self._most", "(now - before)",
+           "extras/test_serve.py -mextras -kone_address"),
+    Mutant("serve/limits", "popitem(last=False)", "popitem()",
+           "extras/test_serve.py -mextras -kone_address"),
+    Mutant("serve/model", "if p >= least", "if p > least",
+           "extras/test_serve.py -mextras -kdescribed"),
+    Mutant("serve/model", "if not np.isfinite(predicted_NxK).all():", "if False:",
+           "extras/test_serve.py -mextras -kcan_t_be_meant"),
+    Mutant("serve/openapi", '"required": [*said]', '"required": []',
+           "extras/test_serve.py -mextras -kdescribed"),
+    Mutant("serve/reading", "if math.prod(sides) > MOST_PIXELS:", "if False:",
+           "extras/test_serve.py -mextras -kcan_t_be_meant"),
+    Mutant("serve/reading", "(made != found).any()", "False",
+           "extras/test_serve.py -mextras -kcan_t_be_meant"),
+    Mutant("serve/reading", "isinstance(value, float) and value.is_integer() else str(value)",
+           "False else str(value)", "extras/test_serve.py -mextras -krows_are"),
+    Mutant("serve/server", 'host] if own else ["*"]', 'host] if not own else ["*"]',
+           "extras/test_serve.py -mextras -kcommand_serves"),
+    Mutant("sklearn/classifier", "self.classes_[found]", "found", "test_sklearn.py"),
+    Mutant("sklearn/estimator", "(inputs.shape[1:], inputs.dtype) != (self._shape, self._dtype)",
+           "False", "test_sklearn.py -mslow -kregressor"),
+    Mutant("sklearn/learned", "if int(state.diverged_at) >= 0:", "if False:", "test_sklearn.py"),
+    Mutant("sklearn/parameters", "min(config.batch_size, examples)", "config.batch_size",
+           "test_sklearn.py"),
+    Mutant("sklearn/parameters", '"0.1" if watches(config) else config.train_split', '"0.1"',
+           "test_sklearn.py"),
+    Mutant("sklearn/regressor", "* self._scale + self._mean", "* self._scale",
+           "test_sklearn.py -mslow -kregressor"),
+    Mutant("loggers/tracking", 'row["epoch"] <= self._kept[name]["epoch"]',
+           'row["epoch"] < self._kept[name]["epoch"]', "extras/test_trackers.py -mextras -kcsv"),
+    Mutant("loggers/tracking", 'if epoch > self._kept[name]["scored"]:', "if True:",
+           "extras/test_trackers.py -mextras -kmlflow"),
+    Mutant("loggers/csv", '[row.get(name, "") for name in self._columns]', "[*row.values()]",
+           "extras/test_trackers.py -mextras -kcsv"),
+    Mutant("loggers/tensorboard", "Event(step=epoch,", "Event(step=epoch - 1,",
+           "extras/test_trackers.py -mextras -ktensorboard"),
+    Mutant("loggers/mlflow", '"FINISHED" if done else "FAILED"', '"FINISHED"',
+           "extras/test_trackers.py -mextras -kmlflow"),
+    Mutant("loggers/wandb", "0 if done else 1", "0", "extras/test_trackers.py -mextras -kwandb"),
+    Mutant("loggers/trackers", "if found is None or found.origin is None:", "if found is None:",
+           "extras/test_trackers.py -mextras -knot_installed"),
+    Mutant("command/inputs", "found = sorted(glob.glob(word, recursive=True))",
+           "found = sorted(glob.glob(word, recursive=True))[::-1]", "test_predict.py -kglob"),
+    Mutant("loggers/width", 'cell_len(f"{row} {word}") > width',
+           'cell_len(f"{row} {word}") >= width', "test_bar.py -kbroken"),
 )
 
 
-def _place(file: str, tree: Path) -> Path:
-    return tree / ("" if file.startswith("models/") else "engine") / f"{file}.py"
+def misplaced() -> list[str]:
+    """The mutants whose pattern isn't found exactly once, and how often it is."""
+    counts = {m: (ROOT / m.place).read_text().count(m.was) for m in MUTANTS}
+    return [f"{count} times {mutant}" for mutant, count in counts.items() if count != 1]
 
 
 def _copy(tree: Path) -> Path:
@@ -317,53 +624,87 @@ def _copy(tree: Path) -> Path:
     return tree
 
 
-def tried(mutant: Mutant, tree: Path) -> str:
-    """"killed", "survived", or why it can't be told."""
-    file = _place(mutant.file, tree)
+def _test(tree: Path, words: list[str], printed: Path) -> None:
+    """In a process of its own: pytest in a tree."""
+    import pytest
+
+    os.setsid()
+    with open(printed, "wb") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    os.chdir(tree)
+    sys.path[0], sys.dont_write_bytecode = str(tree), True
+    status = pytest.main(["-x", "-n", "0", "-p", "no:cacheprovider", *words])
+    print(f"{sum(os.times()[:4]):.0f} s of processors", flush=True)
+    os._exit(status)
+
+
+def tried(mutant: Mutant, tree: Path) -> tuple[str, str, int]:
+    """"killed", and by which test; "survived"; or why it can't be told; the processors' seconds."""
+    file, printed = tree / mutant.place, tree / "printed"
     text = file.read_text()
-    if (found := text.count(mutant.was)) != 1:
-        return f"its pattern is there {found} times"
     file.write_text(text.replace(mutant.was, mutant.now))
     tests = [word if word.startswith("-") else f"tests/{word}" for word in mutant.tests.split()]
-    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", *tests]
-    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True,
-                              errors="replace", timeout=SECONDS)
-        return {0: "survived", 1: "killed"}.get(done.returncode, done.stdout[-300:])
-    except subprocess.TimeoutExpired:
-        return "killed"  # by hanging, which no suite would let pass
-    finally:
-        file.write_text(text)
+    process = multiprocessing.get_context("forkserver").Process(target=_test, args=(
+        tree, tests, printed))
+    process.start()
+    process.join(SECONDS)
+    file.write_text(text)
+    if process.exitcode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+        return "killed", "by hanging, which no suite would let pass", SECONDS
+    said = printed.read_text(errors="replace")
+    took = int("".join(re.findall(r"^(\d+) s of processors$", said, re.M)[-1:]) or 0)
+    if process.exitcode == 1:
+        by = re.findall(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
+        return "killed", "".join(by[:1]), took
+    if process.exitcode == 0 and re.search(r"\d passed", said):
+        return "survived", "", took
+    return "untold", said[-300:], took
 
 
-def main(words: list[str]) -> int:
-    chosen = [m for m in MUTANTS if all(re.search(word, f"{m.file} {m.was}") for word in words)]
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+def _chosen(words: list[str], told: str) -> list[Mutant]:
+    """Those of the words, without those that a run `told` of."""
+    known = {line.partition(" s  ")[2] for line in told.splitlines()
+             if line.startswith(("killed", "explained"))}
+    return [m for m in MUTANTS if str(m) not in known
+            and all(re.search(word, f"{m.file} {m.was}") for word in words)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--except", type=Path, dest="known", metavar="FILE")
+    parser.add_argument("--at-once", type=int, default=2)
+    asked = parser.parse_args()
+    if moved := misplaced():
+        print(*moved, sep="\n")
+        return 1
+    os.environ |= ONE_THREAD
+    multiprocessing.set_forkserver_preload([*IMPORTED])
+    chosen = _chosen(asked.words, asked.known.read_text() if asked.known else "")
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(asked.at_once) as pool:
         trees: SimpleQueue[Path] = SimpleQueue()
-        for number in range(AT_ONCE):
+        for number in range(asked.at_once):
             trees.put(_copy(Path(folder) / str(number)))
 
         def one(mutant: Mutant) -> str:
-            tree, began = trees.get(), time.monotonic()
+            tree = trees.get()
             try:
-                found = tried(mutant, tree)
+                found, why, took = tried(mutant, tree)
             finally:
                 trees.put(tree)
-            told = f"{found}, as {mutant.survives}" if found == "survived" and mutant.survives \
-                else found
-            print(f"{told:9} {time.monotonic() - began:4.0f} s  {mutant.file}: "
-                  f"{' '.join(mutant.was.split())}", flush=True)
+            if found == "survived" and mutant.survives:
+                found, why = "explained", mutant.survives
+            print(f"{found:9} {took:4} s  {mutant}\n    {why}", flush=True)
             return found
 
         found = list(pool.map(one, chosen))
-    killed = found.count("killed")
-    explained = sum(what == "survived" and bool(m.survives)
-                    for m, what in zip(chosen, found, strict=True))
-    bad = len(chosen) - killed - explained
-    print(f"{len(chosen)} mutants: {killed} killed, {explained} explained, {bad} not noticed")
-    return 1 if bad else 0
+    counts = {word: found.count(word) for word in ("killed", "explained", "survived", "untold")}
+    print(f"{len(chosen)} mutants: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
+    return 1 if counts["survived"] or counts["untold"] else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

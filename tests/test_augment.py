@@ -217,11 +217,14 @@ def test_erased_rectangles_lie_within_and_have_the_papers_areas_and_ratios():
         jax.random.key(0), probability=jnp.float32(0.5)))
     tall, wide = sides[there := sides.all(1)].T
     assert 900 < there.sum() < 1100 and not sides[~there].any()
-    assert (corner >= 0).all() and (corner + sides <= 32).all()
+    assert (corner >= 0).all() and (corner + sides).max(0).tolist() == [32, 32]
     share, ratio = tall * wide / 32**2, tall / wide
     assert 0.015 < share.min() and share.max() < 0.42 and 0.15 < share.mean() < 0.25
     assert 0.25 < ratio.min() < 0.4 and 2.5 < ratio.max() < 4
     assert 0.45 < noise.mean() < 0.55
+    # Of a line of pixels hardly one fits, and what doesn't is none.
+    sides = erasing.draw(jax.random.key(0), (50, 1, 40, 1), jnp.float32(1)).sides
+    assert (np.asarray(sides) < (1, 40)).all()
 
 
 def test_partners_are_a_permutation_of_the_valid_ones_alone():
@@ -572,9 +575,10 @@ def test_the_loss_of_shares_is_the_share_of_the_losses():
 
 # What has no meaning
 
-def suits(shape, kind=np.uint8, config=Config(), hyper=Hyper(), task="classification"):  # noqa: B008
-    inputs = np.zeros((4, *shape), kind) + (0 if kind == np.uint8 else np.array([-1, 0, 1, 2]
-                                            ).reshape(4, *[1] * len(shape)))
+def suits(shape, kind=np.uint8, config=Config(), hyper=Hyper(), task="classification",  # noqa: B008
+          numbers=(-1, 0, 1, 2)):
+    inputs = np.zeros((4, *shape), kind) + (0 if kind == np.uint8 else np.array(numbers).reshape(
+        4, *[1] * len(shape)))
     learner = learner_of(dataclasses.replace(config, model=Tiny, task=task), 3)
     suited.check(learner, hyper, Subset(Split(inputs.astype(kind), np.arange(4)), np.arange(4)))
 
@@ -604,6 +608,9 @@ def test_colours_are_of_pictures_from_0_to_1():
     for name in ("brightness", "contrast", "erasing"):
         with pytest.raises(RequestError, match=f"--{name} 0.3 is for .*these are from -1 to 2"):
             suits((8, 8, 3), np.float32, hyper=Hyper(**{name: 0.3}))
+    for numbers in ((-1, 0, 1, 1), (0, 0, 1, 2)):
+        with pytest.raises(RequestError, match=f"these are from {numbers[0]} to {numbers[-1]}"):
+            suits((8, 8, 3), np.float32, hyper=Hyper(erasing=0.3), numbers=numbers)
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])

@@ -100,6 +100,27 @@ def test_many_points_are_counted_in_cells():
     assert sum(int(cell[-1].split()[-2]) for cell in many.cells) == len(true) and not many.dots
     (few,) = answers.predicted(np.array([1.0, math.nan]), np.array([2.0, 1.0]), ["y"]).panels
     assert [dot.said for dot in few.dots] == ["true 1, predicted 2"] and few.straight
+    ends = min(true.min(), 2 * true.min()), max(true.max(), 2 * true.max())
+    (low, high) = charts.panel("", dots=[charts.Dot(end, end, "") for end in ends],
+                               square=True).dots
+    for _, top, _, tall, _, said in many.cells:  # its lower edge is what it says
+        value = float(said.split("predicted ")[1].split(":")[0])
+        place = low.y + (high.y - low.y) * (value - ends[0]) / (ends[1] - ends[0])
+        assert top + tall == pytest.approx(place, abs=0.3)
+
+
+def test_a_dots_area_is_its_examples_and_a_band_goes_there_and_back():
+    curve = [{"confidence": c, "accuracy": c, "count": n} for c, n in ((0.2, 25), (0.9, 100))]
+    (drawn,) = answers.calibration(curve).panels
+    assert [dot.size for dot in drawn.dots] == [3 + 9 / 2, 3 + 9]
+    band = [(1.0, 0.0, 2.0), (2.0, 1.0, 3.0)]
+    (((_, path),), ((_, _, marks),)) = charts.panel("t", [Line("a", "c0", [(1, 1), (2, 2)], band)],
+                                                    "epoch", whole=True)[5:3:-1]
+    places = [tuple(map(float, pair.split())) for pair in path.strip("MZ").split("L")]
+    x = [mark.x for mark in marks]
+    assert [at for at, _ in places] == [*x, *x[::-1]] and path.endswith("Z")
+    lows, highs = places[:2], places[:1:-1]
+    assert all(low > high for (_, low), (_, high) in zip(lows, highs, strict=True))
 
 
 def test_a_bar_is_as_long_as_its_share_of_the_longest():

@@ -83,6 +83,9 @@ def test_known_answers():
     # Of other rows: by name, in any order; a constant stays one, and what wasn't there is nothing.
     other = pd.DataFrame({"word": ["c"], "more": ["?"], "same": [9], "flag": [2], "a": [3]})
     np.testing.assert_array_equal(found.encode(other), [[0, 0, 2, 0, 0, 0, 0]])
+    born = Columns.fit(pd.DataFrame({"born": pd.to_datetime(["1970-01-02", "1970-01-06"])}),
+                       Reading()).columns[0]
+    assert (born.median, born.mean, born.scale) == (3, 3, 2)  # days since 1970
 
 
 def test_what_was_whole_in_training_has_no_indicator():

@@ -85,6 +85,9 @@ def test_errors_and_labels_have_differences_of_their_own_scores():
                        compared("far", Regression(), far, targets))
     assert found.value == pytest.approx(0.01 - np.square(far - targets).mean(), rel=1e-5)
     assert not found.chance and found.alone is None and found.interval[1] < 0
+    runs = [compared("far", Regression(), far, targets)._replace(metrics={"mse": 2.0}),
+            compared("near", Regression(), near, targets)]
+    assert [run.name for run in comparison.ranked(runs)] == ["near", "far"]
     there = (rng.random((90, 3)) < 0.4).astype(np.float32)
     first, other = np.abs(there - 0.2), rng.random((90, 3))
     found = difference(compared("a", Multilabel(), first, there),

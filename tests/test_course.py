@@ -17,6 +17,7 @@ from engine.checks import check
 from engine.config import Config, Hyper
 from engine.data import Subset
 from engine.errors import RequestError
+from engine.learners.chosen import learner_of
 from engine.optim import lengths, patience
 from engine.optim.lengths import Durations, durations
 from engine.optim.schedules import schedule
@@ -82,8 +83,16 @@ def test_cycles_of_a_fraction_are_of_whole_updates_and_end_at_their_rounded_sums
     assert course[22] == pytest.approx(0.5 * (1 + np.cos(np.pi * 13 / 14)), abs=1e-6)
 
 
+def test_a_run_at_its_end_is_done_and_not_stopped():
+    learner = learner_of(dataclasses.replace(CONFIG, patience=1, epochs=3), 4)
+    asked, rows = (Hyper(), learner.lengths(32)), [{"val_accuracy": 0.5}] * 3
+    assert [bool(learner.over(*asked, rows[:epochs])) for epochs in (1, 2, 3)] == [
+        False, True, False]
+
+
 @pytest.mark.parametrize("typed, held, steps", [
-    ("5", 5.0, 50), ("5ep", 5.0, 50), ("0.25", 0.25, 2), (3, 3.0, 30), ("300st", "300st", 300),
+    ("5", 5.0, 50), ("5ep", 5.0, 50), ("0.25", 0.25, 2), ("0.28", 0.28, 3), (3, 3.0, 30),
+    ("300st", "300st", 300),
 ])
 def test_a_duration_is_epochs_or_updates(typed, held, steps):
     config = Config(schedule="step", period=typed, epochs=99, batch_size=10)

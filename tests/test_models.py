@@ -247,6 +247,12 @@ def test_a_table_is_refused_and_the_networks_for_it_are_named(name):
         fitting.network(learner, jax.ShapeDtypeStruct((2, 12), "f4"), 3)
 
 
+def test_attention_is_flaxs():
+    query, key, value = np.random.default_rng(0).normal(size=(3, 2, 5, 3, 4)).astype("f4")
+    np.testing.assert_allclose(vit.attended(query, key, value),
+                               nn.dot_product_attention(query, key, value), atol=1e-6)
+
+
 @pytest.mark.parametrize("block, shape", [
     pytest.param(vit.Block(heads=2, dropout=0.0, drop_path=0.25), (400, 3, 4),
                  marks=pytest.mark.slow),

@@ -10,8 +10,10 @@ import pytest
 from conftest import Tiny
 from flax import nnx
 
+from engine.config import Config
 from engine.doors import network
 from engine.errors import RequestError
+from engine.learners.chosen import learner_of
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")
 VALID = jnp.arange(6) < 4
@@ -60,6 +62,8 @@ def test_a_call_is_handed_what_it_asks_for_by_name(model):
     told, kept = made.apply(variables, X, False)
     np.testing.assert_array_equal(told, [[False] * 6, [True] * 6, [False] * 6])
     assert kept == {}
+    learner = learner_of(Config(model=model), 3)
+    np.testing.assert_array_equal(learner.apply(variables, X, True, OTHER, VALID)[0][2], VALID)
 
 
 class Flaxs(nn.Module):

@@ -18,8 +18,10 @@ from PIL import Image
 import launch as program
 from engine import Config, Hyper, Place, evaluate, fit, load
 from engine.command import predictions
+from engine.parts import other
 from engine.programs import memory
 from engine.report import run as report
+from engine.sources.dataset import Dataset
 from engine.store.checkpoint import Checkpoints
 
 NETWORK = """
@@ -340,6 +342,12 @@ def test_another_set_that_outgrows_the_memory_is_streamed(typed, monkeypatch):
     _, streamed, error = typed("eval", "--dataset", "image_folder:shifted", "--json")
     assert json.loads(streamed) == json.loads(printed)
     assert "stream: its 0.0 GB don't fit the 0.0 GB that the device has free" in error
+
+
+def test_another_sets_numbers_are_found_by_their_names():
+    theirs = Dataset("set", ("b", "a", "c"), {}, "")
+    found, _, notes = other._reordered(np.arange(6).reshape(2, 3), theirs, ("a", "b"))
+    assert found.tolist() == [[1, 0], [4, 3]] and notes == ["the run doesn't predict c, left out"]
 
 
 @pytest.mark.parametrize("words, said", [

@@ -162,7 +162,7 @@ def test_the_inventory_counts_names_and_doubts():
     found = dataset(train=[0] * 20 + [1] * 10, test=[0, 1, 2])
     split = found.splits["train"]
     split.inputs[3] = split.inputs[2]  # a repeat
-    found.splits["test"].inputs[1] = split.inputs[2]  # learnt, and judged on
+    found.splits["test"].inputs[1:] = split.inputs[2]  # learnt, and judged on
     data = partition(found, Config(validation_split="test", batch_size=4))
     taken = inventory.taken(found, data, "validation: test")
     assert taken.train == {"cat": 20, "dog": 10, "emu": 0}
@@ -174,7 +174,7 @@ def test_the_inventory_counts_names_and_doubts():
         "validation: test",
         "warning: 1 of 3 classes have no training examples: emu",
         "warning: 1 of 30 training examples are repeats of others",
-        "warning: 1 of 3 validation examples are training examples too, so that their scores are "
+        "warning: 2 of 3 validation examples are training examples too, so that their scores are "
         "of what was learnt by heart",
     ]
 

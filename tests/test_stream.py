@@ -1,9 +1,11 @@
 """A streamed run equals the resident one, bit for bit, and fails in one line."""
 
 import dataclasses
+import io
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -20,10 +22,13 @@ from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.setup import settle
-from engine.sources import arrays, image_folder, pictures
+from engine.sources import arrays, image_folder, pictures, records
 from engine.sources.dataset import Dataset, Split
-from engine.stream import choice
+from engine.sources.stored import Joined, Stored
+from engine.stream import choice, judging
+from engine.stream.ahead import ahead
 from engine.stream.pieces import Closed, Orders, Part, Pieces
+from engine.stream.streamed import Streamed
 from engine.sweep import group
 from engine.sweep.programs import compile_programs
 from engine.sweep.space import Trial
@@ -79,13 +84,14 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(choice, "CHUNK", 2 * 8 * SIDE * SIDE)
 
 
-@pytest.mark.parametrize("model, validation", [
-    (Normed, "2/5"), pytest.param(Tiny, "2/5", marks=pytest.mark.slow),
-    pytest.param(Normed, "test", marks=pytest.mark.slow),
+@pytest.mark.parametrize("model, validation, shuffle", [
+    (Normed, "2/5", "every_epoch"), pytest.param(Tiny, "2/5", "once", marks=pytest.mark.slow),
+    pytest.param(Normed, "test", "every_epoch", marks=pytest.mark.slow),
 ])
-def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation):
+def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation, shuffle):
     """In parameters, history and scores: of an epoch of three chunks, the last not full."""
-    config = Config(model=model, batch_size=8, epochs=2, validation_split=validation)
+    config = Config(model=model, batch_size=8, epochs=2, validation_split=validation,
+                    shuffle=shuffle)
     resident = ran(tmp_path / "resident", config, data())
     assert_same_runs(resident, ran(tmp_path / "streamed", config, data(), stream=True))
 
@@ -119,6 +125,44 @@ def test_chunks_hold_the_order_whatever_their_size(batches):
             met = np.concatenate(chunks)
             np.testing.assert_array_equal(met[: len(order)], array[order])
             assert (met[len(order) :] == array[order[-1]]).all()
+    reader = ahead(pieces, 2, 0, np.array)
+    for number in (2, 3):
+        np.testing.assert_array_equal(next(reader), found[number])
+    reader.close()
+
+
+def test_a_segment_ends_with_its_chunk_and_with_its_epoch():
+    """Of five updates, two a chunk."""
+    feed = SimpleNamespace(_ready=SimpleNamespace(lengths=SimpleNamespace(epoch=5)),
+                           _stream=SimpleNamespace(train=SimpleNamespace(batches=2)))
+    assert [Streamed.most(feed, step) for step in range(6)] == [2, 1, 2, 1, 1, 2]
+
+
+def test_predictions_are_of_batches_of_one_size_whatever_the_chunks(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(judging, "predict_batch", lambda *_: 4)
+    monkeypatch.setattr(judging.jax, "jit", lambda function: function)
+    learner = SimpleNamespace(predict=lambda _, x: sizes.append(len(x)) or 2 * x)
+    predicted = judging.Predicted(learner, None, 7)
+    for chunk in ([0, 1, 2], [3, 4, 5], [6, 6, 6]):  # the last filled up
+        predicted.heard(np.array(chunk))
+    assert predicted.all().tolist() == [0, 2, 4, 6, 8, 10, 12] and sizes == [4, 4]
+
+
+class Held(Stored):
+    def __init__(self, array: np.ndarray):
+        super().__init__(array.shape, array.dtype, "of this test")
+        self.array = array
+
+    def fill(self, out, rows):
+        out[:] = self.array[rows]
+
+
+def test_rows_of_several_inputs_lie_one_after_another():
+    several = Joined([(Held(np.arange(10)), np.array([7, 3])), (Held(np.arange(90, 99)),
+                                                                np.array([1, 0, 4]))])
+    assert several[:].tolist() == [7, 3, 91, 90, 94]
+    assert several[np.array([4, 0, 2])].tolist() == [94, 7, 91]
 
 
 def test_a_batch_of_a_chunk_is_the_one_of_the_whole_split():
@@ -170,6 +214,23 @@ def test_pictures_are_stored_as_they_are_decoded(tmp_path):
     assert pictures.load(path, Reading(), None, "").fingerprint != stored.fingerprint
 
 
+def test_records_of_several_sizes_are_refused():
+    """Of which nothing but their headers is read."""
+    held = []
+    for size in ((18, 12), (18, 12), (12, 18)):
+        Image.new("L", size).save(file := io.BytesIO(), "PNG")
+        held.append({"image": file.getvalue(), "label": len(held)})
+
+    class Source(list):
+        def __getitems__(self, rows):
+            return [self[row] for row in rows]
+
+    shape, labels = records._judged("own", Source(held[:2]), 0, "listing")
+    assert shape == (12, 18) and labels.tolist() == [0, 1]
+    with pytest.raises(RequestError, match="images of own vary in size"):
+        records._judged("own", Source(held), 0, "listing")
+
+
 class Sequence:
     """Counts how often each example was asked for."""
 
@@ -215,6 +276,20 @@ def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeyp
     here = host.begin(request.place)
     ready = settle(request, data(), here)
     assert ready.stream and "don't fit the 0.0 GB that the" in capsys.readouterr().out
+
+
+def test_a_chunk_is_as_large_as_what_is_free_allows(monkeypatch):
+    """Two a worker and four more are in a quarter of the host's memory, and in half of what workers
+    hand over by; an eighth of the device's holds one of scattered inputs."""
+    monkeypatch.setattr(choice.choose, "host_memory", lambda: (10**9, 4 * 8_000))
+    monkeypatch.setattr(choice.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * 8 * 500))
+    monkeypatch.setattr(choice.memory, "free", lambda _: 8 * 300)
+    monkeypatch.setattr(choice.Path, "is_dir", lambda _: True)
+    array, scattered = np.zeros(3), SimpleNamespace(scattered=True)
+    assert [choice.size_of(array, workers, None) for workers in (0, 2)] == [2_000, 500]
+    assert [choice.size_of(scattered, workers, None) for workers in (0, 2)] == [300, 300]
+    monkeypatch.setattr(choice, "CHUNK", 100)
+    assert choice.size_of(array, 0, None) == 100
 
 
 def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path, undrawn):

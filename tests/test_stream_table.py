@@ -102,6 +102,15 @@ def test_rows_of_several_files_come_to_their_places(folder):
     np.testing.assert_array_equal(found, wanted[rows])
 
 
+@pytest.mark.parametrize("names", [["a"], ["a.b", "a"]])
+def test_columns_come_as_they_are_asked_for(tmp_path, names):
+    """In that order, and no other whose name begins so."""
+    pd.DataFrame({"a": [1], "a.b": [2]}).to_parquet(tmp_path / "t.parquet")
+    with open(tmp_path / "t.parquet", "rb") as file:
+        ((_, batch),) = parquet.batches(file, [0], names)
+    assert batch.schema.names == names
+
+
 @pytest.mark.parametrize("train, validation", [
     pytest.param("train", "0.2", marks=pytest.mark.slow),
     pytest.param("train[:60]", "test", marks=pytest.mark.slow), ("train[10:]+test[:5]", "1/3")])

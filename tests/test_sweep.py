@@ -6,6 +6,7 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -163,6 +164,15 @@ def test_an_ensemble_that_is_none_is_refused(finished, tmp_path):
             (tmp_path / "results.jsonl").unlink()
         with pytest.raises(RequestError, match=said):
             load(tmp_path, CONFIG)
+
+
+def test_runs_whose_folds_made_features_of_their_own_are_no_ensemble(monkeypatch):
+    runs = [SimpleNamespace(path=name, input_shape=(2,), input_dtype="float32", classes=("a", "b"),
+                            columns=SimpleNamespace(digest=name)) for name in "ab"]
+    monkeypatch.setattr(ensembles, "members", lambda *_: runs)
+    monkeypatch.setattr(ensembles, "load", lambda run, *_: run)
+    with pytest.raises(RequestError, match="b and a made features .* by folds of their own"):
+        ensembles.loaded(Path("s"), None, "best", 0)
 
 
 @pytest.mark.parametrize("task", [

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from engine.report import pictures
-from engine.sweep import plots, ranking
+from engine.sweep import charts, plots, ranking
 from engine.sweep import report as sweep_report
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -246,8 +246,8 @@ def drawn_lines(panel) -> dict[str, list]:
             if not line.get_label().startswith("_")}
 
 
-@pytest.mark.parametrize("count, low, high", [(4, 1, 6), (5, 2, 6)])
-def test_curves_are_medians_with_their_band(figures, count, low, high):
+@pytest.mark.parametrize("count, low, high, share", [(4, 1, 6, 1.0), (5, 2, 6, 0.5)])
+def test_curves_are_medians_with_their_band(figures, count, low, high, share):
     """Of five runs from the lower quartile to the upper one; the diverged one is nowhere."""
     values = [1.0, 2.0, 3.0, 6.0, 9.0][:count]
     rows = [row(run, "done", 0.5) for run in range(count)] + [row(count, "diverged", 0.9)]
@@ -260,6 +260,8 @@ def test_curves_are_medians_with_their_band(figures, count, low, high):
     heights = np.concatenate([band.get_paths()[0].vertices[:, 1] for band in panel.collections])
     assert (heights.min(), heights.max()) == (low, high)
     assert ("quartiles" in panel.get_title()) == (count == 5)
+    drawn = charts._line(pandas.DataFrame({"epoch": 1, "loss": values}), "loss", "", "", share)
+    assert (drawn.points, drawn.band) == ([(1, np.median(values))], [(1, low, high)])
 
 
 def test_the_curves_of_many_settings_are_the_best_ones(figures):
@@ -289,6 +291,8 @@ def test_a_heat_map_has_each_median_in_its_cell(figures):
         [[0.1, nan], [0.3, nan], [nan, 0.7]])
     assert panel.collections[1].get_offsets().tolist() == [[1.5, 0.5]]  # the cross
     assert panel.get_lines()[0].get_xydata()[0].tolist() == [1, 2]  # the outline
+    page = charts.heatmap(axes, pandas.DataFrame(rows), ranking.Score())
+    assert page.best == (page.left + page.wide, page.top + 2 * page.side)
     assert "diverged" in panel.get_title()
 
 

@@ -14,7 +14,7 @@ from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.parts.reading import suited
-from engine.sources import dataset, frames, table
+from engine.sources import dataset, dialect, frames, table
 
 
 @pytest.fixture
@@ -94,6 +94,14 @@ def test_every_dialect_is_the_same_table(write, note, read):
     pd.testing.assert_frame_equal(found.splits["train"].inputs, sound.splits["train"].inputs)
     told = [line for line in found.notes if line not in sound.notes]
     assert (note in told[0] and len(told) == 1) if note else not told
+
+
+def test_a_head_ends_where_a_line_does_and_a_comma_is_decimal_among_no_points():
+    assert dialect._decoded("a,é\n1,é".encode()[:-1]) == ("a,é\n", "utf-8")
+    cells = ["1,5"], ["1,5", "2.5"], ["a,b"]
+    assert [dialect._decimal(each, ";") for each in cells] == [",", ".", "."]
+    assert dialect._decimal(["1,5"], ",") == "."
+    assert dialect._is_header(["1", "1.1", "2"], [["3", "4", "5"]], "")  # pandas: a second 1
 
 
 def test_rows_have_one_order_whatever_the_files_and_its_columns(read):

@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK
+from conftest import QUICK, Tiny
 from sklearn import metrics as reference
 
 from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError
+from engine.learners.chosen import learner_of
 from engine.scores import answers
 from engine.scores.calibration import calibration
+from engine.sources.columns import Columns
+from engine.sources.features import Number
 from engine.sweep.results import disagreement
 from engine.task import Judged, add
 from engine.tasks.classification import Classification
@@ -207,6 +210,17 @@ def test_standardised_targets_are_learned_and_scored_in_their_own_units(loss):
                                         rel=1e-5)
     row = task.row(found.sums)
     assert float(row["mse"]) == pytest.approx(ours["mse"], rel=1e-5)
+
+
+def test_a_subclass_may_have_a_loss_that_minds_the_units():
+    """So that it gets a table's numbers as they are."""
+    class Own(Regression):
+        pass
+
+    columns = Columns((Number("a", "number", 0.0, 0.0, 1.0, False),), (150.0,), (70.0,))
+    tasks = [learner_of(Config(model=Tiny, task=task), 1, columns=columns).task
+             for task in (Regression(), Own())]
+    assert [task.mean for task in tasks] == [(150.0,), ()]
 
 
 def test_r2_of_one_example_is_no_number():

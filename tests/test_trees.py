@@ -90,9 +90,12 @@ def test_class_weights_weigh_the_examples_that_are_learnt_from_alone():
     own = xgboost.train({"objective": "multi:softprob", "num_class": 3}, weighed, 2)
     state = rounds(there, 2)
     assert state.params["booster"].tobytes() == bytes(own.save_raw("ubj"))
-    held, held_y = features(there.data.validation)
-    probability = own.predict(xgboost.DMatrix(held))[np.arange(len(held)), held_y]
-    row = there.task.row(there.learner.evaluate(state.variables, there.data.validation).tally)
+    held_x, held_y = features(there.data.validation)
+    probability = own.predict(xgboost.DMatrix(held_x))[np.arange(len(held_y)), held_y]
+    train, held = (there.learner.evaluate(state.variables, subset)
+                   for subset in (there.data.train, there.data.validation))  # of one split
+    row = there.task.row(held.tally)
+    assert int(train.tally.count) == len(train_y)
     assert float(row["loss"]) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
 
 
@@ -194,7 +197,10 @@ def test_each_run_of_a_sweep_is_the_run_alone_and_a_lost_one_comes_again(here):
     for row in rows[1], rows[6]:
         alone = replace(asked, validation_split=row["fold"])
         values = DRAWN._replace(max_depth=row["max_depth"], subsample=row["subsample"])
-        whole = rounds(ready(alone, values), 3)
+        there = ready(alone, values)
+        whole = rounds(there, 3)
+        judged = there.learner.evaluate(whole.variables, there.data.validation)
+        assert row["val_loss"] == pytest.approx(float(there.task.row(judged.tally)["loss"]))
         member = loaded(f"s/{row['run']}", checkpoint="last")
         np.testing.assert_array_equal(member.state.params["booster"], whole.params["booster"])
     best = flags.parse(["--config", "s/best.py"]).request
@@ -225,6 +231,7 @@ def test_what_trees_follow_comes_from_the_command_line():
 
 @pytest.mark.parametrize("config, hyper, said", [
     (Config(model="xgboost"), Hyper(), "follows the values learning_rate, max_depth"),
+    (Config(model="xgboost"), XGBoost(max_depth=2.5), "--max_depth 2.5: type a whole number"),
     (Config(model="random_forest", epochs=3), RandomForest(), "--epochs 3: a random forest is one"),
 ])
 def test_other_values_are_refused(config, hyper, said):

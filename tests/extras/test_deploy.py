@@ -95,7 +95,8 @@ def test_a_run_is_begun_and_then_gone_on_with(tmp_path):
                               text=True, check=True, timeout=30).stdout
 
     assert begun() == f"--dataset|x y|--run_dir|{tmp_path}/a run|"
-    (tmp_path / "a run").mkdir()
+    (tmp_path / "a run").mkdir()  # as a mounted volume has it
+    assert "--run_dir" in begun()
     (tmp_path / "a run/config.json").touch()
     assert begun() == f"--dataset|x y|--resume|{tmp_path}/a run|"
 

@@ -1,5 +1,6 @@
 """Every format, read by what its users read it with, against Run.predict."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,9 +15,11 @@ from flax.traverse_util import unflatten_dict
 from PIL import Image
 
 from engine import RequestError
+from engine.config import Reading
 from engine.errors import RunError
 from engine.export import card, exporting, program, safetensors
 from engine.sources import image
+from engine.sources.columns import Columns
 from engine.transfer.source import source_of
 
 CLOSE = 1e-5
@@ -159,13 +162,19 @@ def test_the_reader_beside_it_reads_pictures_as_a_run_does(tmp_path):
     for name, (content, how) in drawn.items():
         content.save(tmp_path / name, **how)
     files = [str(tmp_path / name) for name in drawn]
-    found = beside(tmp_path / "export", made("linear"), files)
-    wanted = np.stack([image.read(file, SHAPE) for file in files])
+    run = made("linear")
+    navy = dataclasses.replace(run.learner.config, background="navy")
+    run = dataclasses.replace(run, learner=dataclasses.replace(run.learner, config=navy))
+    found = beside(tmp_path / "export", run, files)
+    wanted = np.stack([image.read(file, SHAPE, "navy") for file in files])
     np.testing.assert_array_equal(found, wanted)
 
 
-def test_the_reader_beside_it_encodes_rows_as_a_run_does(tmp_path):
-    frame, run = table()[:30], made("classes")
+def test_the_reader_beside_it_encodes_rows_as_a_run_does(tmp_path, monkeypatch):
+    """Wherever it is read: dates without a zone are UTC's. What was constant in training is 0."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    columns = Columns.fit(table().assign(one=7.0), Reading(embed=True))
+    frame, run = table()[:30].assign(one=8.0), dataclasses.replace(made("classes"), columns=columns)
     frame.loc[3, "town"], frame.loc[5, "age"] = "nowhere", 12.5
     rows = json.loads(frame.to_json(orient="records", date_format="iso"))
     found = beside(tmp_path / "export", run, rows)

@@ -21,6 +21,7 @@ from test_formulation import close, conv, conv_pool, in_a_scan, normal
 from engine.errors import RequestError
 from engine.formulation.rewriting import census, rewritten
 from engine.native import choice, library
+from engine.native.convolution import refusal
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, library.COMPILERS)), reason="there is no C++ compiler")
@@ -123,6 +124,9 @@ def test_what_it_cannot_is_a_product_and_counted():
     assert found.kernels == 1
     made = str(jax.make_jaxpr(rewritten(function, "native"))(x, kernel))
     assert made.count("Convolution[") == 1
+    (of_batches,) = jax.make_jaxpr(partial(conv, batch_group_count=2))(x, kernel).eqns
+    assert refusal(of_batches) == "grouped"
+    assert [choice.usable("native", shares) for shares in (1, 2)] == ["native", "auto"]
 
 
 PROGRAM = """
@@ -152,7 +156,7 @@ def test_bits_do_not_depend_on_threads(cache):
     assert len(found) == 1
 
 
-def test_the_library_is_kept_for_its_user_alone_and_not_taken_from_others(cache):
+def test_the_library_is_kept_for_its_user_alone_and_not_taken_from_others(cache, monkeypatch):
     folder = cache / "flaxmill" / "native"
     (made,) = folder.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -160,6 +164,11 @@ def test_the_library_is_kept_for_its_user_alone_and_not_taken_from_others(cache)
     forget()
     library.target("Convolution")
     assert made.stat().st_mtime_ns == before
+    forget()
+    monkeypatch.setattr(library, "_processor", lambda: "another, which shares the home")
+    monkeypatch.setattr(library, "_compile", lambda command, path: shutil.copy(made, path))
+    other, _ = library._library()
+    assert not made.name.startswith(other)
     folder.chmod(0o777)
     forget()
     try:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import jax
@@ -24,8 +25,8 @@ from exported import SHAPE, made, photographs, table  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from engine.errors import RequestError  # noqa: E402
-from engine.serve import app, reading, server  # noqa: E402
-from engine.serve.batches import Batches  # noqa: E402
+from engine.serve import app, limits, reading, server  # noqa: E402
+from engine.serve.batches import MOST_WAITING, Batches  # noqa: E402
 from engine.serve.limits import Rate  # noqa: E402
 from engine.serve.model import SIZES, Model  # noqa: E402
 from engine.serve.refused import Refused  # noqa: E402
@@ -155,6 +156,16 @@ def test_a_body_that_is_too_large_is_not_read(pictures):
     connection.close()
 
 
+def test_a_body_of_no_length_is_read_so_far(pictures, monkeypatch):
+    """It comes in pieces, and nothing says how many."""
+    monkeypatch.setattr(reading, "MOST_BYTES", 1000)
+    connection = http.client.HTTPConnection("127.0.0.1", pictures[1], timeout=SECONDS)
+    pieces = iter([b"x" * 600] * 2)
+    connection.request("POST", "/predict", pieces, {"Content-Type": "image/png"})
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
 def test_another_name_of_the_machine_is_refused(pictures):
     assert sent(pictures[1], b"", "", "/health", "GET")[0] == 200
     assert sent(pictures[1], b"", "", "/health", "GET", Host="evil.example")[0] == 400
@@ -162,7 +173,7 @@ def test_another_name_of_the_machine_is_refused(pictures):
     assert sent(pictures[1], b"", "", "/predict", "GET")[0] == 405
 
 
-def test_one_address_asks_so_often_a_second():
+def test_one_address_asks_so_often_a_second(monkeypatch):
     rate = Rate(3)
     for _ in range(3):
         rate.take("a", 10.0)
@@ -173,6 +184,10 @@ def test_one_address_asks_so_often_a_second():
     rate.take("a", 10.4)  # one more, a third of a second after
     with pytest.raises(Refused):
         rate.take("a", 10.5)
+    monkeypatch.setattr(limits, "_MOST_ADDRESSES", 2)
+    for address in "acd":  # of three the one that asked longest ago is forgotten
+        rate.take(address, 20.0)
+    assert [*rate._left] == ["c", "d"]
     model = Model(made("linear"))
     with serving(model, rate=2) as port:
         found = [sent(port, b"x", "image/png") for _ in range(8)]
@@ -219,6 +234,40 @@ def test_requests_that_wait_together_are_one_batch(pictures):
     many = np.repeat(photographs(), 7, axis=0)[:41]
     np.testing.assert_allclose(model.predict(many), run.predict(many), atol=1e-6)
     assert seen == [32, 32] and {*seen} <= {*SIZES}
+
+
+def test_no_more_wait_than_the_memory_holds():
+    import asyncio
+
+    many = np.zeros((MOST_WAITING + 1, 1))
+    with pytest.raises(Refused) as refused:
+        asyncio.run(Batches(np.asarray, 8).predict(many))
+    assert refused.value.status == 429
+
+
+def test_a_label_is_said_from_the_threshold_on_and_what_is_no_number_never():
+    model = Model(made("labels"))
+    (found,) = model.told(np.array([[0.5, 0.49, 0.7]]))
+    assert found["labels"] == [model.names[0], model.names[2]]
+    with pytest.raises(Refused, match="is no number"):
+        model.told(np.array([[0.5, np.nan, 0.7]]))
+
+
+def test_numbers_of_a_byte_are_whole_and_words_are_as_a_table_has_them():
+    """1.0 of JSON is the word 1, as it is where a column of whole numbers lacks some."""
+    taken = types.SimpleNamespace(input_shape=(2,), input_dtype="uint8")
+    model = types.SimpleNamespace(kind="numbers", run=taken)
+
+    def read(content):
+        return reading.read(model, "application/json", json.dumps({"inputs": content}).encode())[0]
+
+    assert read([[0, 255.0]]).tolist() == [[0, 255]]
+    for wrong in ([[0.5, 1]], [[256, 1]], [[-1, 1]], [[1, 2, 3]], []):
+        with pytest.raises(Refused) as refused:
+            read(wrong)
+        assert refused.value.status == 422
+    assert [reading._word(value) for value in (1.0, 1, 1.5, "a", None)] == [
+        "1", "1", "1.5", "a", None]
 
 
 def test_a_thousand_requests_of_eight_clients(pictures):
@@ -302,6 +351,7 @@ def test_the_command_serves_until_a_signal(saved, number):
         line = child.stdout.readline()
         port = int(re.fullmatch(r"serving at http://127.0.0.1:(\d+) \(Ctrl-C ends it\)\n", line)[1])
         assert sent(port, b"", "", "/health", "GET")[2] == {"status": "ok"}
+        assert sent(port, b"", "", "/health", "GET", Host="evil.example")[0] == 400
         with pytest.raises(RequestError, match="Address already in use; type another, or --port 0"):
             server.run(None, "best", "127.0.0.1", port, 1)
         child.send_signal(number)

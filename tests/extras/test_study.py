@@ -24,7 +24,7 @@ from engine.request import Request  # noqa: E402
 from engine.study import handout, pruning, storage, worker  # noqa: E402
 from engine.study.handout import AGAIN, Handout, Listed  # noqa: E402
 from engine.study.population import Handed, filling  # noqa: E402
-from engine.sweep import results, sweep  # noqa: E402
+from engine.sweep import results, space, sweep  # noqa: E402
 from engine.sweep.search import Search  # noqa: E402
 from engine.sweep.space import Axis  # noqa: E402
 
@@ -128,6 +128,7 @@ def test_two_that_miss_a_third_queue_what_it_had_once_and_one_lost_in_between_is
 
 def test_halving_keeps_the_best_part_of_all_that_have_come():
     assert pruning.rungs(3, 9) == [3, 1] and pruning.rungs(2, 4) == [2, 1]
+    assert pruning.rungs(3, 243) == [81, 27, 9, 3, 1]  # of which the logarithm is 4.99…
     study = optuna.create_study(direction="maximize", pruner=pruning.pruner(3, False, 9))
     trials = [study.ask() for _ in range(7)]
     for trial, value in zip(trials, (1, 2, 3, 4, 5, 6, 7), strict=True):
@@ -148,6 +149,15 @@ def test_halving_keeps_the_best_part_of_all_that_have_come():
 def test_populations_have_few_sizes():
     assert [filling(n, 32, False) for n in (32, 31, 17, 16, 9, 8, 1)] == [32, 32, 32, 16, 16, 8, 1]
     assert filling(9, 32, True) == 9
+
+
+def test_every_run_of_every_setting_has_a_number_of_its_own():
+    search = Search(axes=("learning_rate=0.1,0.2",), seeds=2, folds=2)
+    config = dataclasses.replace(CONFIG, validation_split="0.2")
+    asked = space.Study(Path("nowhere"), Request(config, Hyper()), search, AXES, [])
+    runs = [worker._members(asked, {"learning_rate": 0.1 * (at + 1)}, at) for at in range(2)]
+    assert [[run.number for run in own] for own in runs] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert {run.hyper.learning_rate for run in runs[1]} == {0.2}
 
 
 def test_a_password_is_never_told():

@@ -3,7 +3,8 @@
 import csv
 import json
 import struct
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import Tiny, random_split
 
 from engine import Config, Hyper, Place, fit
 from engine.errors import RequestError
+from engine.loggers import csv as of_csv
 from engine.loggers import trackers, tracking
 from engine.request import Request
 from engine.sweep import sweep
@@ -25,9 +27,9 @@ class Stop(Exception):
     """What ends a run from without."""
 
 
-def _interrupted(path: Path, log: str) -> list[dict]:
+def _interrupted(path: Path, log: str, between: Callable[[], None] = int) -> list[dict]:
     """The history of a run that fails once its second epoch is logged and not yet saved, and goes
-    on to its third."""
+    on to its third, after what is done in `between`."""
     place = Place(device="cpu", run_dir=str(path), log=log)
     plain = tracking.Tracking.__call__
 
@@ -41,6 +43,7 @@ def _interrupted(path: Path, log: str) -> list[dict]:
         fit(CONFIG, HYPER, place, DATA, quiet=True)
     before = json.loads((path / tracking.FILE).read_text())
     assert {kept["epoch"] for kept in before.values()} == {2}
+    between()
     return fit(CONFIG, HYPER, place, DATA, resume=path, quiet=True).history
 
 
@@ -51,6 +54,31 @@ def test_csv_has_a_line_an_epoch_though_the_run_was_interrupted(here):
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     scores = [{k: v for k, v in row.items() if k != "seconds"} for row in history]
     assert [{k: float(row[k]) for k in scores[0]} for row in rows] == scores
+    told = [json.loads((here / "r" / tracking.FILE).read_text())["csv"]]
+    (here / "of").mkdir()
+    tracker = of_csv.Tracker(tracking.Told(here / "of", "of", "", {}, ""))
+    tracker.row({"epoch": 1, "loss": 0.5})
+    tracker.row({"loss": 0.25, "more": 9, "epoch": 2})  # columns are those of the first row
+    assert (here / "of/history.csv").read_text() == "epoch,loss\n1,0.5\n2,0.25\n"
+    assert told == [{"id": "", "epoch": 3, "scored": 3}]
+
+
+def test_scores_are_told_once_and_whether_the_run_is_done(here, monkeypatch):
+    told = []
+
+    class Tracker(of_csv.Tracker):
+        def score(self, epoch, scores, artefacts):
+            told.append((epoch, sorted(file.name for file in artefacts)[:1]))
+
+        def close(self, done):
+            told.append(done)
+
+    monkeypatch.setattr(of_csv, "Tracker", Tracker)
+    _interrupted(here / "r", "csv")
+    for _ in range(2):
+        with tracking.Tracking(here / "r", "csv"):
+            pass
+    assert told == [False, (3, ["config.json"]), True, True, True]
 
 
 def test_tensorboard_reads_scalars_values_and_pictures_back(here):
@@ -88,8 +116,15 @@ def mlflow_here(here, monkeypatch):
 
 
 def test_mlflow_reads_metrics_params_and_artefacts_back(here, mlflow_here):
-    history = _interrupted(here / "r", "mlflow")
-    (run,) = mlflow_here.search_runs([mlflow_here.get_experiment_by_name("flaxmill").experiment_id])
+    def only():
+        experiment = mlflow_here.get_experiment_by_name("flaxmill").experiment_id
+        (run,) = mlflow_here.search_runs([experiment])
+        return run
+
+    status = []
+    history = _interrupted(here / "r", "mlflow", lambda: status.append(only().info.status))
+    run = only()
+    assert status == ["FAILED"]
     assert run.info.status == "FINISHED" and run.info.run_name == "r"
     told = mlflow_here.get_metric_history(run.info.run_id, "val_loss")
     assert [(m.step, m.value) for m in told] == [(r["epoch"], r["val_loss"]) for r in history]
@@ -143,6 +178,7 @@ def test_wandb_keeps_a_run_offline_and_goes_on_with_it(here, monkeypatch):
     records = [record for file in files for record in _records(file)]
     assert len(files) == 2 and {r.run.run_id for r in records if r.HasField("run")} == {
         json.loads((here / "r" / tracking.FILE).read_text())["wandb"]["id"]}
+    assert [r.exit.exit_code for r in records if r.HasField("exit")] == [1, 0]
     rows = [{"/".join(item.nested_key) or item.key: json.loads(item.value_json)
              for item in record.history.item} for record in records if record.HasField("history")]
     assert [(row["epoch"], row["val_loss"]) for row in rows] == [
@@ -157,12 +193,10 @@ def test_wandb_keeps_a_run_offline_and_goes_on_with_it(here, monkeypatch):
 
 
 def test_a_tracker_that_fails_is_told_once_and_the_run_is_done(here, capsys, monkeypatch):
-    from engine.loggers import csv as failing
-
     def full(self, row):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(failing.Tracker, "row", full)
+    monkeypatch.setattr(of_csv.Tracker, "row", full)
     place = Place(device="cpu", run_dir="r", log="csv")
     run = fit(CONFIG, HYPER, place, DATA, quiet=True)
     assert len(run.history) == 3 and run.metrics
@@ -181,9 +215,12 @@ def test_a_server_that_is_away_stops_no_run(here, monkeypatch, capsys):
     assert "mlflow" in line and "goes on without it" in line
 
 
-@pytest.mark.parametrize("name", ["mlflow", "tensorboard", "wandb"])
-def test_what_is_not_installed_is_named_before_anything_is_begun(name, here, monkeypatch):
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda _: None)
+@pytest.mark.parametrize("name, found", [
+    ("mlflow", None), ("tensorboard", None), ("wandb", None),
+    ("wandb", types.SimpleNamespace(origin=None)),  # a folder of that name
+])
+def test_what_is_not_installed_is_named_before_anything_is_begun(name, found, here, monkeypatch):
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda _: found)
     with pytest.raises(RequestError, match=rf"pip install 'flaxmill\[{name}\]'"):
         fit(CONFIG, HYPER, Place(log=name), DATA)
     assert not list(here.iterdir())
