@@ -3,7 +3,7 @@
 python tests/newcomer.py [WORD ...] types each as it stands, tells its status and seconds, and ends
 with 1 where one failed. A line with a WORD in it, such as pytest, is left out. Where a command asks
 for an extra, that is installed and the command typed again; where it needs what isn't here, that is
-told. CIFAR-10 is one of 400 drawn pictures. Runs in the environment of the extra `test`.
+told. CIFAR-10 is one of 200 drawn pictures. Runs in the environment of the extra `test`.
 """
 
 import os
@@ -82,7 +82,7 @@ class Home:
 
 
 def cifar10(root: Path, scratch: Path) -> None:
-    """A prepared CIFAR-10 of 320 pictures to train on and 80 to test, as bright as their class."""
+    """A prepared CIFAR-10 of 160 pictures to train on and 40 to test, as bright as their class."""
     rng = np.random.default_rng(0)
 
     def batch(count: int) -> bytes:
@@ -90,7 +90,7 @@ def cifar10(root: Path, scratch: Path) -> None:
         pixels = rng.integers(0, 60, (count, 3072)) + 20 * label[:, None]
         return np.hstack([label[:, None], pixels]).astype(np.uint8).tobytes()
 
-    files = {f"data_batch_{n}.bin": batch(64) for n in range(1, 6)} | {"test_batch.bin": batch(80)}
+    files = {f"data_batch_{n}.bin": batch(32) for n in range(1, 6)} | {"test_batch.bin": batch(40)}
     files["batches.meta.txt"] = "\n".join(f"class{n}" for n in range(10)).encode()
     archive = scratch / "cifar10.tar.gz"
     archive.write_bytes(packed({f"cifar-10-batches-bin/{k}": v for k, v in files.items()}))

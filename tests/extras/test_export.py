@@ -94,6 +94,7 @@ def test_onnx_by_onnxruntime(tmp_path, name):
         np.testing.assert_allclose(found / scale, wanted[rows] / scale, atol=CLOSE, rtol=0)
 
 
+@pytest.mark.timeout(900)  # three processes import TensorFlow, which is 1.3 GB
 def test_saved_model_by_tensorflow(tmp_path):
     pytest.importorskip("tensorflow")
     from engine.export import saved_model
