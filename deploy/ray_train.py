@@ -17,9 +17,8 @@ RESTARTS = 20
 BAD_REQUEST, DIVERGED = 2, 3  # which no other start would mend
 
 
-def train(asked: dict[str, Any]) -> None:
-    """What each worker does, once Ray has initialised jax.distributed."""
-    import ray.train
+def train(asked: dict[str, Any]) -> int:
+    """What each worker does, once Ray has initialised jax.distributed: the exit status."""
     from absl import logging
 
     from engine import run
@@ -36,7 +35,8 @@ def train(asked: dict[str, Any]) -> None:
         if status not in (BAD_REQUEST, DIVERGED):
             raise
         tell(f"flaxmill: {error}")
-        ray.train.report({"status": status})
+        return status
+    return 0
 
 
 def main(run_dir: str, workers: str, *words: str) -> int:
@@ -67,7 +67,7 @@ def main(run_dir: str, workers: str, *words: str) -> int:
             "env_vars": environment}, failure_config=FailureConfig(max_failures=RESTARTS)),
     ).fit()
     ray.shutdown()
-    return (done.metrics or {}).get("status", 0)
+    return done.return_value or 0
 
 
 if __name__ == "__main__":
