@@ -593,7 +593,7 @@ MUTANTS = (
     Mutant("loggers/tracking", 'row["epoch"] <= self._kept[name]["epoch"]',
            'row["epoch"] < self._kept[name]["epoch"]', "extras/test_trackers.py -mextras -kcsv"),
     Mutant("loggers/tracking", 'if epoch > self._kept[name]["scored"]:', "if True:",
-           "extras/test_trackers.py -mextras -kmlflow"),
+           "extras/test_trackers.py -mextras -ktold_once"),
     Mutant("loggers/csv", '[row.get(name, "") for name in self._columns]', "[*row.values()]",
            "extras/test_trackers.py -mextras -kcsv"),
     Mutant("loggers/tensorboard", "Event(step=epoch,", "Event(step=epoch - 1,",
@@ -604,7 +604,7 @@ MUTANTS = (
     Mutant("loggers/trackers", "if found is None or found.origin is None:", "if found is None:",
            "extras/test_trackers.py -mextras -knot_installed"),
     Mutant("command/inputs", "found = sorted(glob.glob(word, recursive=True))",
-           "found = sorted(glob.glob(word, recursive=True))[::-1]", "test_predict.py -kglob"),
+           "found = sorted(glob.glob(word, recursive=True))[::-1]", "test_predict.py -kis_sorted"),
     Mutant("loggers/width", 'cell_len(f"{row} {word}") > width',
            'cell_len(f"{row} {word}") >= width', "test_bar.py -kbroken"),
 )
