@@ -12,6 +12,7 @@ from conftest import ROOT
 
 from engine.command import flags
 from engine.config import Config, Hyper
+from engine.learners.trees import XGBoost
 from engine.report import answers, charts, settings
 from engine.report.charts import Line
 from engine.report.matrix import cut, shortened
@@ -139,6 +140,9 @@ def test_the_command_of_a_page_typed_again_is_the_same_run():
     assert again.hyper == hyper
     told = {name: (value, plain) for name, value, plain in settings.differing(saved)}
     assert told["learning_rate"] == (0.05, 1e-3) and "batch_size" not in told
+    trees = record.to_json(Request(Config(model="xgboost"), XGBoost(max_depth=3.0)))
+    differing = [name for name, *_ in settings.differing(trees) if name not in ("model", "task")]
+    assert differing == ["max_depth"]
 
 
 def luminance(colour: np.ndarray) -> float:

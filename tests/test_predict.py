@@ -137,6 +137,8 @@ def test_what_a_folder_holds_is_sorted_and_a_name_with_a_star_is_itself(typed, p
         "odd/[ab].png", "odd/a.JPG", "odd/b/z.png", "odd/c.png"]
     _, printed, _ = typed("predict", "odd/[ab].png")
     assert printed.startswith("odd/[ab].png\t")
+    _, printed, _ = typed("predict", "odd/*.png")  # and so is what it matches
+    assert [line.split("\t")[0] for line in printed.splitlines()] == ["odd/[ab].png", "odd/c.png"]
 
 
 def test_the_likeliest_classes_with_their_probabilities(place, typed):

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from engine.sklearn import learned
+from engine.sklearn import learned, parameters
 from flaxmill.sklearn import Classifier, Regressor
 
 QUICK = {"learning_rate": 0.05, "epochs": 30, "random_state": 0}
@@ -122,6 +122,26 @@ def test_what_cannot_be_learned_is_a_value_error(asked, message):
     x, y = blobs(48)
     with pytest.raises(ValueError, match=message):
         Classifier(**({"model": "linear"} | asked)).fit(1e8 * x, y)
+
+
+def test_what_an_estimator_asks_for():
+    """A batch of no more than there are; a validation where something looks at it."""
+    def asked(examples, **more):
+        params = Classifier(Tiny, **more).get_params(deep=False)
+        config = parameters.request(params, "classification", examples, None).config
+        return config.batch_size, config.validation_split
+
+    assert [asked(20), asked(50), asked(50, patience=2)] == [
+        (20, "train"), (32, "train"), (32, "0.1")]
+
+
+def test_pictures_of_another_kind_are_refused():
+    """Of bytes, which are scaled, and of numbers, which are not."""
+    bytes_ = np.random.default_rng(0).integers(0, 256, (24, 3, 3, 1), np.uint8)
+    fitted = Classifier("linear", epochs=1).fit(bytes_, np.arange(24) % 2)
+    for other in (bytes_ / 255, bytes_[:, :2]):
+        with pytest.raises(ValueError, match="the model was fitted on uint8"):
+            fitted.predict(other)
 
 
 def test_an_unknown_parameter_is_refused():

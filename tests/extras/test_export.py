@@ -74,6 +74,13 @@ def test_stablehlo_in_a_process_without_flaxmill(tmp_path):
                                        err_msg=name)
 
 
+def test_the_function_that_is_exported_is_the_runs_predictions():
+    run = made("linear")
+    function, shape = program.of(run)
+    np.testing.assert_allclose(function(photographs()), run.predict(photographs()), atol=CLOSE)
+    assert shape.shape[1:] == SHAPE and shape.dtype == np.uint8
+
+
 @pytest.mark.parametrize("name", [*PICTURES, *TABLES])
 def test_onnx_by_onnxruntime(tmp_path, name):
     pytest.importorskip("jax2onnx")

@@ -241,7 +241,7 @@ def test_no_more_wait_than_the_memory_holds():
 
     many = np.zeros((MOST_WAITING + 1, 1))
     with pytest.raises(Refused) as refused:
-        asyncio.run(Batches(np.asarray, 8).predict(many))
+        asyncio.run(asyncio.wait_for(Batches(np.asarray, 8).predict(many), 10))
     assert refused.value.status == 429
 
 
