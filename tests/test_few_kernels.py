@@ -124,11 +124,14 @@ def test_kernels_are_read():
   %p = (s32[], f32[4,2]{1,0}) parameter(0)
   %a = s32[] get-tuple-element(%p), index=0
   %c.1 = s32[] copy(%a)
+  %sent = f32[4]{0} all-reduce-start(%a), metadata={op_name="jit(f)/sum"}
+  %come = f32[4]{0} all-reduce-done(%sent)
   %conv = (f32[4,2]{1,0}, u8[0]{0}) custom-call(%a), custom_call_target="__cudnn$conv", metadata={op_name="jit(f)/while/dot"}
   ROOT %fused = (s32[], f32[4,2]{1,0}) fusion(%a), kind=kLoop, calls=%b, metadata={op_name="jit(f)/add"}
 }"""  # noqa: E501
     assert kernels(text) == [
         Kernel("c.1", "copy", "s32[]", ""),
+        Kernel("sent", "all-reduce-start", "f32[4]", "jit(f)/sum"),
         Kernel("conv", "custom-call __cudnn$conv", "(f32[4,2], u8[0])", "jit(f)/while/dot"),
         Kernel("fused", "fusion kLoop", "(s32[], f32[4,2])", "jit(f)/add"),
     ]
