@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,36 +76,47 @@ def test_small_arrays_travel_as_they_are():
         assert got.dtype == want.dtype and np.asarray(got).tobytes() == np.asarray(want).tobytes()
 
 
-def test_a_segment_of_few_kernels_is_the_same(data):
-    """In two parts too, to the bit, and for every member of a population, whose step is one."""
-    plain = learner_of(CONFIG, 4)
+def run(segment, data, state, count):
+    return segment(HYPER, KEY, KEY, data.train, state, jnp.int32(count))
+
+
+@pytest.fixture
+def plain():
+    return learner_of(CONFIG, 4)
+
+
+@pytest.fixture
+def state(plain, data):
+    return quickly(plain.create)(HYPER, KEY, data)
+
+
+def test_a_segment_of_few_kernels_is_the_same(plain, state, data):
+    """In two parts too, to the bit."""
     few = plain.on("gpu")
     assert few.few_kernels and few.task.one_hot and plain.on("cpu") == plain
-    state = quickly(plain.create)(HYPER, KEY, data)
-
-    def run(segment, state, count):
-        return segment(HYPER, KEY, KEY, data.train, state, jnp.int32(count))
-
-    want = run(quickly(plain.segment), state, 5)
+    want = run(quickly(plain.segment), data, state, 5)
     segment = quickly(few.segment)
-    found = run(segment, state, 5)
-    assert jax.tree.structure(found) == jax.tree.structure(want)
-    for got, same in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
-        assert got.dtype == same.dtype and got.shape == same.shape
-        np.testing.assert_allclose(got, same, rtol=1e-5, atol=1e-6)
-    parts = run(segment, run(segment, state, 2), 3)
-    assert all((a == b).all() for a, b in zip(*map(jax.tree.leaves, (parts, found)), strict=True))
+    found = run(segment, data, state, 5)
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, want)
+    chex.assert_trees_all_close(found, want, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(
+        run(segment, data, run(segment, data, state, 2), 3), found)
+
+
+@pytest.mark.slow
+def test_members_of_a_population_share_the_step(plain, state, data):
+    few = plain.on("gpu")
 
     def member(rest):
-        done = few.segment(HYPER, KEY, KEY, data.train, rest._replace(step=state.step), 5)
+        done = run(few.segment, data, rest._replace(step=state.step), 5)
         return done.step, done._replace(step=())
 
     two = jax.tree.map(lambda x: jnp.stack([x, x]), state._replace(step=()))
     step, members = quickly(jax.vmap(member, out_axes=(None, 0)))(two)
     assert step == 5
-    for got, same in zip(jax.tree.leaves(members), jax.tree.leaves(want._replace(step=())),
-                         strict=True):
-        np.testing.assert_allclose(got[1], same, rtol=1e-5, atol=1e-6)
+    want = run(quickly(plain.segment), data, state, 5)._replace(step=())
+    chex.assert_trees_all_close(
+        jax.tree.map(lambda x: x[1], members), want, rtol=1e-5, atol=1e-6)
 
 
 def test_kernels_are_read():
@@ -112,11 +124,14 @@ def test_kernels_are_read():
   %p = (s32[], f32[4,2]{1,0}) parameter(0)
   %a = s32[] get-tuple-element(%p), index=0
   %c.1 = s32[] copy(%a)
+  %sent = f32[4]{0} all-reduce-start(%a), metadata={op_name="jit(f)/sum"}
+  %come = f32[4]{0} all-reduce-done(%sent)
   %conv = (f32[4,2]{1,0}, u8[0]{0}) custom-call(%a), custom_call_target="__cudnn$conv", metadata={op_name="jit(f)/while/dot"}
   ROOT %fused = (s32[], f32[4,2]{1,0}) fusion(%a), kind=kLoop, calls=%b, metadata={op_name="jit(f)/add"}
 }"""  # noqa: E501
     assert kernels(text) == [
         Kernel("c.1", "copy", "s32[]", ""),
+        Kernel("sent", "all-reduce-start", "f32[4]", "jit(f)/sum"),
         Kernel("conv", "custom-call __cudnn$conv", "(f32[4,2], u8[0])", "jit(f)/while/dot"),
         Kernel("fused", "fusion kLoop", "(s32[], f32[4,2])", "jit(f)/add"),
     ]

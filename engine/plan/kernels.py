@@ -25,7 +25,7 @@ def kernels(body: str) -> list[Kernel]:
     found = []
     for line in body.splitlines()[1:]:
         instruction = _INSTRUCTION.match(line)
-        if not instruction or instruction[3] in NOT_LAUNCHED:
+        if not instruction or instruction[3] in NOT_LAUNCHED or instruction[3].endswith("-done"):
             continue
         name, shape, opcode = instruction.groups()
         kind, source = _KIND.search(line), _SOURCE.search(line)
