@@ -47,7 +47,10 @@ class Home:
         belongings(self.clone)
         cifar10(folder / "sets", folder)
         taken = ("PYTHONPATH", "XLA_FLAGS", "JAX_PLATFORMS", "PYTEST_XDIST_WORKER")
-        self.env = {k: v for k, v in os.environ.items() if k not in taken} | {
+        # Programs are compiled anew, and packages aren't downloaded again.
+        caches = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+        self.env = {"PIP_CACHE_DIR": f"{caches}/pip"} | {
+            k: v for k, v in os.environ.items() if k not in taken} | {
             "PATH": f"{venv}/bin:{os.environ['PATH']}", "VIRTUAL_ENV": str(venv),
             "XDG_CACHE_HOME": str(folder / "cache"), "TFDS_DATA_DIR": str(folder / "sets")}
 
