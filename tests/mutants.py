@@ -503,7 +503,7 @@ MUTANTS = (
            "predicted[:, 0] >= self", "test_scores.py"),
     Mutant("scores/labels", "there_NxL.any(axis=0) & ~there_NxL.all(axis=0)",
            "there_NxL.any(axis=0)", "test_scores.py -klabels"),
-    Mutant("scores/judge", "before.train_split:", '"":', "test_predict.py -kset"),
+    Mutant("scores/judge", "before.train_split:", '"":', "test_predict.py -kmay_have_been"),
     # The report
     Mutant("report/page", "autoescape=True", "autoescape=False", "test_security.py"),
     Mutant("report/pictures", "imshow(shares_CxC,", "imshow(shares_CxC.T,", "test_report.py"),
