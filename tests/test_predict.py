@@ -3,6 +3,7 @@ square. What they say is compared with `load(run).predict`."""
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -16,12 +17,14 @@ import pytest
 from PIL import Image
 
 import launch as program
-from engine import Config, Hyper, Place, evaluate, fit, load
+from engine import Config, Hyper, Place, RequestError, evaluate, fit, load
 from engine.command import predictions
 from engine.parts import other
 from engine.programs import memory
 from engine.report import run as report
-from engine.sources.dataset import Dataset
+from engine.scores import judge
+from engine.sources.dataset import Dataset, Split
+from engine.store import record
 from engine.store.checkpoint import Checkpoints
 
 NETWORK = """
@@ -344,6 +347,16 @@ def test_another_set_that_outgrows_the_memory_is_streamed(typed, monkeypatch):
     _, streamed, error = typed("eval", "--dataset", "image_folder:shifted", "--json")
     assert json.loads(streamed) == json.loads(printed)
     assert "stream: its 0.0 GB don't fit the 0.0 GB that the device has free" in error
+
+
+def test_a_set_that_has_changed_does_not_judge_by_what_may_have_been_learnt(place):
+    saved = record.read(place / "run/config.json")
+    config = dataclasses.replace(saved.request.config, validation_split="train")
+    held = Split(np.zeros((2, SIDE, SIDE, 3), np.uint8), np.arange(2, dtype=np.int32))
+    changed = Dataset("image_folder", tuple(PLAIN), {"train": held}, "another")
+    with pytest.raises(RequestError, match="has changed since the run .*, so that nobody knows"):
+        judge._on_other(place / "run", saved, saved.request._replace(config=config), changed, None,
+                        None, "")
 
 
 def test_another_sets_numbers_are_found_by_their_names():

@@ -139,7 +139,7 @@ def test_pictures_of_another_kind_are_refused():
     """Of bytes, which are scaled, and of numbers, which are not."""
     bytes_ = np.random.default_rng(0).integers(0, 256, (24, 3, 3, 1), np.uint8)
     fitted = Classifier("linear", epochs=1).fit(bytes_, np.arange(24) % 2)
-    for other in (bytes_ / 255, bytes_[:, :2]):
+    for other in (bytes_ / 255, bytes_[:, :, :2]):
         with pytest.raises(ValueError, match="the model was fitted on uint8"):
             fitted.predict(other)
 

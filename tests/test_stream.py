@@ -154,6 +154,9 @@ class Held(Stored):
         super().__init__(array.shape, array.dtype, "of this test")
         self.array = array
 
+    def contents(self):
+        return None
+
     def fill(self, out, rows):
         out[:] = self.array[rows]
 
@@ -225,7 +228,7 @@ def test_records_of_several_sizes_are_refused():
         def __getitems__(self, rows):
             return [self[row] for row in rows]
 
-    shape, labels = records._judged("own", Source(held[:2]), 0, "listing")
+    shape, labels, _ = records._judged("own", Source(held[:2]), 0, "listing")
     assert shape == (12, 18) and labels.tolist() == [0, 1]
     with pytest.raises(RequestError, match="images of own vary in size"):
         records._judged("own", Source(held), 0, "listing")
