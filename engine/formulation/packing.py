@@ -1,6 +1,7 @@
 """A state's small arrays in one, so that what makes them anew in each update is one kernel."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -40,15 +41,18 @@ def opened(like: Any, pack: tuple[Array, list[Array]]) -> Any:
     return jax.tree.unflatten(tree, leaves)
 
 
-def fori_loop(count: Array | int, update: Callable[[State], State], state: State) -> State:
-    """`update` so many times, on arrays that are packed from one time to the next. Bits have no
-    derivative. The step is reckoned from the loop's own count, which members of a population share.
-    """
+def fori_loop(
+    count: Array | int, update: Callable[[State], State], state: State,
+    loop: Callable[[Array | int, Callable, Any], Any] = partial(lax.fori_loop, 0),
+) -> State:
+    """`update` so many times by `loop`, on arrays that are packed from one time to the next. Bits
+    have no derivative. The step is reckoned from the loop's own count, which members of a
+    population share."""
     first, rest = state.step, state._replace(step=NOTHING)
 
     def turn(number: Array, pack: Any) -> Any:
         after = update(opened(rest, pack)._replace(step=first + number))
         return packed(after._replace(step=NOTHING))
 
-    done = opened(rest, lax.fori_loop(0, count, turn, packed(rest)))
+    done = opened(rest, loop(count, turn, packed(rest)))
     return done._replace(step=first + count)
