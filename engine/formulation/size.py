@@ -1,11 +1,12 @@
 """Which formulation a GPU trains by where nobody says: by how many bytes of patches there are."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.programs.memory import mib
 
 if TYPE_CHECKING:
+    from engine.learners.gradient import Gradient
     from engine.setup import Setup
 
 # On an H200 a step of the article's network took 130 to 138 µs as products, 168 to 211 as XLA's
@@ -14,31 +15,28 @@ if TYPE_CHECKING:
 MOST = 40 << 20
 
 
-def patches(ready: "Setup", examples: int = 1) -> int:
-    """Bytes of what the products would be over; 0 where there are none."""
-    if not ready.learner.traced:
-        return 0
-    shape = ready.data.train.input_shape
-    return ready.learner.census(ready.state_shapes.variables, shape, examples).patches
-
-
-def decided(ready: "Setup") -> tuple[str, str]:
-    """The formulation that trains faster what a GPU computes at once, and why; both "" where one
-    was asked for, or there is no convolution."""
-    asked, shares = ready.learner.config, ready.learner.shares
-    examples = asked.microbatch or max(asked.batch_size // shares, 1)
-    if asked.convolution != "auto" or not (size := patches(ready, examples)):
+def decided(learner: "Gradient", variables: Any, input_shape: tuple[int, ...]) -> tuple[str, str]:
+    """The formulation by which a GPU trains faster what it computes at once, and why; both "" where
+    one was asked for, or there is no convolution."""
+    asked = learner.config
+    examples = asked.microbatch or max(asked.batch_size // learner.shares, 1)
+    if asked.convolution != "auto":
         return "", ""
-    of = f"image patches of {examples} examples are {mib(size)}"
-    if size <= MOST:
+    patches = learner.census(variables, input_shape, examples).patches
+    if not patches:
+        return "", ""
+    of = f"image patches of {examples} examples are {mib(patches)}"
+    if patches <= MOST:
         return "product", f"products over patches ({of}, of {mib(MOST)} that pay on a GPU)"
     return "direct", f"XLA's convolutions ({of}, more than the {mib(MOST)} that pay on a GPU)"
 
 
 def chosen(ready: "Setup") -> "Setup":
     """What is to be trained, on a GPU by the formulation that is the faster one, told."""
-    how, why = decided(ready) if ready.device.platform == "gpu" else ("", "")
-    if not how:
+    learner = ready.learner
+    if ready.device.platform != "gpu" or not learner.traced:
         return ready
-    ready.host.console.print(f"formulation: {why}")
-    return ready._replace(learner=dataclasses.replace(ready.learner, formulation=how))
+    how, why = decided(learner, ready.state_shapes.variables, ready.data.train.input_shape)
+    if how:
+        ready.host.console.print(f"formulation: {why}")
+    return ready._replace(learner=dataclasses.replace(learner, formulation=how))

@@ -133,8 +133,10 @@ def settled(request: Request, count: int, chip: Chip) -> Plan:
         config = dataclasses.replace(config, convolution="direct")
     request = request._replace(config=config)
     ready = setup.settle(*load(request, here), here)
-    if found and (why := size.decided(there(found, ready, fsdp=False))[1]):
-        source += f"; {why}"
+    if found:
+        learner = there(found, ready, fsdp=False).learner
+        _, why = size.decided(learner, ready.state_shapes.variables, ready.data.train.input_shape)
+        source += f"; {why}" if why else ""
     train, validation = ready.data.train, ready.data.validation
     splits = [train.split] if validation.split is train.split else [train.split, validation.split]
     ways = [_way(found or jax.devices("cpu")[:count], ready, fsdp) for fsdp in (False, True)]

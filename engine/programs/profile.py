@@ -1,7 +1,7 @@
 """Where a program's time goes: a trace for xprof, TensorBoard and Perfetto, and its top rows.
 
-On a GPU these are kernels, read from its streams: one that belongs to a graph names no operation but
-the graph, so it is known by its own name, which XLA gives it after its fusion.
+On a GPU these are kernels, read from its streams: one that belongs to a graph names no operation
+but the graph, so it is known by its own name, which XLA gives it after its fusion.
 """
 
 import re
@@ -39,7 +39,8 @@ class Operation(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One time that something ran, in nanoseconds; `operation` is its name in the program, or ""."""
+    """Something ran, from `start` on, in nanoseconds; `operation` is its name in the program, or
+    ""."""
 
     line: str
     name: str

@@ -15,7 +15,6 @@ from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
 from engine.errors import RequestError
-from engine.formulation import size as formulation
 from engine.job.host import Host
 from engine.learners import trees
 from engine.native import choice as native
@@ -97,7 +96,8 @@ def assemble(
     asked = request._replace(config=config, hyper=trials[0].hyper)
     again = number > 0 and trees.values_of(config.model)  # which has told all by its first run
     ready = settle(asked, dataset, host.silent if again else host)._replace(host=host)
-    if together and not number and formulation.patches(ready):
+    if together and not number and ready.learner.traced and ready.learner.census(
+            ready.state_shapes.variables, ready.data.train.input_shape).products:
         host.console.print(TOGETHER)
     ready = begun(graphs.checked(native.checked(ready)))
     for trial in trials:
