@@ -32,7 +32,7 @@ article)      # ten epochs, compiled anew and a second time; with graphs of whol
   [ "$device" = cpu ] || time "${train[@]}" --command_buffers loops --run_dir "$out/graphs" ;;
 peers)        # the article's step, in turn with the others
   python -m benchmarks.article --python "$peers" --rounds 1 --epochs 2 --json "$out/article.json" \
-    --batch 32 ${few:+--examples 64} ${few:---examples 50000} \
+    --batch 32 --examples "$([ "$few" ] && echo 64 || echo 50000)" \
     --peer "PyTorch, eager" --peer "PyTorch, compiled" --peer "Keras, JAX" ;;
 networks)     # an ordinary network, float32 and bfloat16
   for precision in float32 bf16; do
