@@ -105,7 +105,7 @@ def segment(
             return spread.constrained(state) if spread else state
 
         if learner.few_kernels:
-            return packing.fori_loop(count, update, state, partial(repeated, trips=trips))
+            return packing.fori_loop(partial(repeated, trips=trips), count, update, state)
         return repeated(count, lambda _, state: update(state), state, trips)
 
     position = state.step % lengths.epoch

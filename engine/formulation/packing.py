@@ -1,7 +1,6 @@
 """A state's small arrays in one, so that what makes them anew in each update is one kernel."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -42,12 +41,11 @@ def opened(like: Any, pack: tuple[Array, list[Array]]) -> Any:
 
 
 def fori_loop(
-    count: Array | int, update: Callable[[State], State], state: State,
-    loop: Callable[[Array | int, Callable, Any], Any] = partial(lax.fori_loop, 0),
+    loop: Callable[..., Any], count: Array | int, update: Callable[[State], State], state: State
 ) -> State:
-    """`update` so many times by `loop`, on arrays that are packed from one time to the next. Bits
-    have no derivative. The step is reckoned from the loop's own count, which members of a
-    population share."""
+    """`update` so many times by `loop(count, f(number, ...), ...)`, on arrays that are packed from
+    one time to the next. Bits have no derivative. The step is reckoned from the loop's own count,
+    which members of a population share."""
     first, rest = state.step, state._replace(step=NOTHING)
 
     def turn(number: Array, pack: Any) -> Any:
