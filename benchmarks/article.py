@@ -47,30 +47,6 @@ PEERS = {
 }
 
 
-COMMAND_BUFFERS = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,WHILE"
-# Ways of our own to compute the same, for a GPU: kept are those that measure (--variants).
-VARIANTS = {
-    "flaxmill, product": Peer("flaxmill.py", {"CONVOLUTION": "product"}, ours=True),
-    "flaxmill, direct": Peer("flaxmill.py", {"CONVOLUTION": "direct"}, ours=True),
-    "flaxmill, bfloat16": Peer("flaxmill.py", {"PRECISION": "bf16"}, ours=True),
-    "flaxmill, product, bfloat16": Peer(
-        "flaxmill.py", {"CONVOLUTION": "product", "PRECISION": "bf16"}, ours=True
-    ),
-    "flaxmill, command buffers": Peer("flaxmill.py", {
-        "XLA_FLAGS": f"--xla_gpu_enable_command_buffer={COMMAND_BUFFERS} "
-                     "--xla_gpu_graph_min_graph_size=1",
-    }, ours=True),
-    "flaxmill, product, command buffers": Peer("flaxmill.py", {
-        "CONVOLUTION": "product",
-        "XLA_FLAGS": f"--xla_gpu_enable_command_buffer={COMMAND_BUFFERS} "
-                     "--xla_gpu_graph_min_graph_size=1",
-    }, ours=True),
-    "flaxmill, double-buffered loop": Peer("flaxmill.py", {
-        "XLA_FLAGS": "--xla_gpu_enable_while_loop_double_buffering=true",
-    }, ours=True),
-}
-
-
 class Missing(Exception):
     """A peer's package is not installed."""
 
@@ -171,16 +147,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="timed, after one that is not")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--examples", type=int, default=12800)
-    parser.add_argument("--peer", action="append", choices=list(PEERS | VARIANTS),
+    parser.add_argument("--peer", action="append", choices=list(PEERS),
                         help="default: all peers")
-    parser.add_argument("--variants", action="store_true", help="our other ways too, for a GPU")
     parser.add_argument("--json", type=Path, default=Path("article.json"))
     asked = parser.parse_args()
     if asked.peer and "flaxmill" not in asked.peer:
         asked.peer.insert(0, "flaxmill")
-    everyone = PEERS | VARIANTS
-    peers = {name: everyone[name] for name in
-             asked.peer or (everyone if asked.variants else PEERS)}
+    peers = {name: PEERS[name] for name in asked.peer or PEERS}
     rate, found = matrix_rate(), {}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "cifar10.npz"

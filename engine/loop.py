@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EVAL_BATCH = 64
 CPU_MICROBATCH = 32
 WHOLE_BATCH = "the whole batch at once"
+TRIPS = 32  # updates between two of a GPU's questions to the host whether there are more
 OWN_STATISTICS = ("as asked: each is normalised by batch statistics of its own, and the running "
                   "ones follow microbatch after microbatch")
 
@@ -50,6 +51,23 @@ def microbatch_for(
     if not patches or share <= CPU_MICROBATCH or not even:
         return 0, WHOLE_BATCH
     return even[-1], f"image patches of {even[-1]} examples fit the processor's cache"
+
+
+def repeated(
+    count: Array | int, update: Callable[[Any, Any], Any], state: Any, trips: int = 0
+) -> Any:
+    """`update(number, state)` so many times: one loop, or, with `trips`, one over loops of so many,
+    whose number XLA then knows, and one of what is over."""
+    if not trips or isinstance(count, int):
+        return jax.lax.fori_loop(0, count, update, state)
+    update, whole = jax.jit(update), count - count % trips  # traced once for both
+
+    def block(number: Array, state: Any) -> Any:
+        first = number * trips
+        return jax.lax.fori_loop(0, trips, lambda n, state: update(first + n, state), state)
+
+    state = jax.lax.fori_loop(0, whole // trips, block, state)
+    return jax.lax.fori_loop(0, count - whole, lambda n, state: update(whole + n, state), state)
 
 
 def segment(
@@ -75,7 +93,9 @@ def segment(
         split = after(train.split, full * config.batch_size)
         return batch_at(split, order_N[-rest:], jnp.int32(0), rest)
 
-    def updates(state: State, count: Array | int, batch_of: Callable) -> State:
+    def updates(
+        state: State, count: Array | int, batch_of: Callable, trips: int = learner.trips
+    ) -> State:
         # Whoever differentiates a run keeps one state a step; nobody else notices.
         @partial(jax.checkpoint, prevent_cse=False)
         def update(state: State) -> State:
@@ -85,8 +105,8 @@ def segment(
             return spread.constrained(state) if spread else state
 
         if learner.few_kernels:
-            return packing.fori_loop(count, update, state)
-        return jax.lax.fori_loop(0, count, lambda _, state: update(state), state)
+            return packing.fori_loop(partial(repeated, trips=trips), count, update, state)
+        return repeated(count, lambda _, state: update(state), state, trips)
 
     position = state.step % lengths.epoch
     tally = jax.tree.map(lambda x: jnp.where(position == 0, jnp.zeros_like(x), x), state.tally)
@@ -95,7 +115,7 @@ def segment(
         return updates(state, count, padded)
     whole_epoch = isinstance(count, int) and count == lengths.epoch  # static: both are scans
     several = full if whole_epoch else jnp.minimum(count, full - position)
-    return updates(updates(state, several, padded), count - several, last)
+    return updates(updates(state, several, padded), count - several, last, trips=0)
 
 
 def eval_batch(learner: "Gradient") -> int:

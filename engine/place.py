@@ -21,6 +21,10 @@ class Place:
         -1, "processes that read ahead; 0 reads in the run's own, -1 takes the cores but one",
         least=-1,
     )
+    command_buffers: str = option(
+        "kernels", "what a GPU is given at once, as a CUDA graph: kernels in a row, as XLA has it, "
+        "loops, which are whole segments of steps, or none", ("none", "kernels", "loops"),
+    )
     compile_cache: bool = option(
         True, "keep compiled programs on disk, so that the next start is quick"
     )

@@ -14,6 +14,7 @@ from engine.devices import mesh
 from engine.doors import bring
 from engine.errors import RequestError
 from engine.evaluation import judged, with_threshold
+from engine.formulation import size
 from engine.job import processes
 from engine.job.host import begin
 from engine.job.signals import Interruption
@@ -26,7 +27,7 @@ from engine.native import choice as native
 from engine.optim.lengths import durations
 from engine.optim.schedules import schedule
 from engine.place import Place
-from engine.programs import memory, profile
+from engine.programs import graphs, memory, profile
 from engine.programs.compile import naming_a_batch_that_fits, programs
 from engine.report import importance, page
 from engine.report import run as report
@@ -70,7 +71,8 @@ def fit(
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
-        ready = begun(native.checked(setup(request, host)), str(resume))
+        ready = graphs.checked(native.checked(setup(request, host)))
+        ready = begun(size.chosen(ready), str(resume))
         if importances:
             importance.check(ready)
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),

@@ -27,8 +27,9 @@ quickly = partial(jax.jit, compiler_options=QUICK)
 
 
 @functools.cache
-def segment(config: Config):
-    return quickly(learner_of(config, CLASSES).segment)
+def segment(config: Config, trips: int = 0):
+    learner = dataclasses.replace(learner_of(config, CLASSES), trips=trips)
+    return quickly(learner.segment)
 
 
 @functools.cache
@@ -67,14 +68,18 @@ def test_exactly_n_updates(data, size):
     assert int(state.tally.count) == 37 and history["loss"].shape == (config.epochs,)
 
 
-@pytest.mark.parametrize("model", [Tiny, pytest.param(Normed, marks=pytest.mark.slow)])
-def test_two_segments_equal_one_and_the_whole_run_bit_for_bit(data, model):
+@pytest.mark.parametrize("model, trips", [
+    (Tiny, 0), *(pytest.param(model, trips, marks=pytest.mark.slow)
+                 for model, trips in ((Normed, 0), (Tiny, 2), (Normed, 2))),
+])
+def test_two_segments_equal_one_and_the_whole_run_bit_for_bit(data, model, trips):
+    """With known trips too: five are here two of two and one of one."""
     config = dataclasses.replace(CONFIG, model=model)
     one = parts = start(config, data)
     for _ in range(config.epochs):
-        one = segment(config)(HYPER, KEY, KEY, data.train, one, np.int32(5))
+        one = segment(config, trips)(HYPER, KEY, KEY, data.train, one, np.int32(5))
         for count in (2, 1, 2):
-            parts = segment(config)(HYPER, KEY, KEY, data.train, parts, np.int32(count))
+            parts = segment(config, trips)(HYPER, KEY, KEY, data.train, parts, np.int32(count))
     assert equal(one, parts)
     whole, _ = whole_run(config)(HYPER, KEY, data)
     chex.assert_trees_all_close(whole.variables, one.variables, atol=1e-5)
@@ -133,6 +138,20 @@ def test_one_trace_serves_every_length_and_rate(data):
         hyper = HYPER._replace(learning_rate=jnp.float32(rate))
         state = once(hyper, KEY, KEY, data.train, state, np.int32(count))
     assert int(state.step) == 5
+
+
+def test_a_loop_of_known_trips_is_the_plain_one_bit_for_bit():
+    """One program each for all lengths; for a CPU it is the plain one."""
+    data = data_of(random_split(100, side=2), random_split(5, side=2))
+    asked = learner_of(Config(model=Tiny, batch_size=1), CLASSES)
+    known = asked.settled(HYPER, data, "gpu", print)
+    assert known.trips == 32 and asked.settled(HYPER, data, "cpu", print) == asked
+    plain = dataclasses.replace(known, trips=0)
+    ways, first = (quickly(plain.segment), quickly(known.segment)), start(plain.config, data)
+    for count in (0, 1, 31, 32, 33, 100):
+        one, other = (way(HYPER, KEY, KEY, data.train, first, np.int32(count)) for way in ways)
+        assert int(other.step) == count and equal(one, other)
+    assert ways[1]._cache_size() == 1
 
 
 def test_nothing_crosses_to_the_host_inside_a_segment(data):

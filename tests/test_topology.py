@@ -1,6 +1,7 @@
 """Programs compiled for GPUs that aren't here, by XLA's own compiler for them."""
 
 import re
+from collections import Counter
 
 import flax.linen as nn
 import jax
@@ -16,7 +17,7 @@ from engine.learners.chosen import learner_of
 from engine.plan import plan, topology
 from engine.plan.chips import CHIPS
 from engine.plan.kernels import kernels
-from engine.programs import memory
+from engine.programs import graphs, memory
 from engine.programs.memory import nbytes
 from engine.request import Request
 
@@ -51,7 +52,7 @@ def uncached():
     jax.config.update("jax_enable_compilation_cache", was)
 
 
-def compiled(devices, config: Config, fsdp: bool = False, few: bool = False):
+def compiled(devices, config: Config, fsdp: bool = False, few: bool = False, **options: str):
     """Training with that many devices, and the parameters' bytes; in `few` kernels on data such as
     the article's."""
     spread = mesh.spread(devices, fsdp)
@@ -69,7 +70,7 @@ def compiled(devices, config: Config, fsdp: bool = False, few: bool = False):
         train=mesh.blank(data.train, whole), count=np.int32(1),
         state=mesh.blank(state, spread.shardings(state) if spread else jax.tree.map(
             lambda _: whole, state)),
-    ).compile(SPEEDY)
+    ).compile(SPEEDY | options)
     return program, nbytes(state.params)
 
 
@@ -98,7 +99,7 @@ def test_many_hosts_are_of_equal_size():
 
 @needs_the_compiler
 def test_the_articles_step_on_eight_gpus_sums_the_gradient_and_the_tally():
-    config = Config(dataset="digits", image_size=32, batch_size=64)
+    config = Config(dataset="digits", image_size=32, batch_size=64, convolution="direct")
     found = plan.settled(Request(config), 8, H100)
     assert found.source == "compiled for 8 × H100 by XLA"
     assert all(way.temporary > 0 and 40 < way.kernels < 80 for way in found.ways)
@@ -177,3 +178,45 @@ def test_pooling_on_a_gpu_has_no_gradient_by_scatter():
     scatters = re.findall(r" scatter\(.*op_name=\"[^\"]*/([^\"]*)\"", text)
     assert all("scatter-add" in name for name in scatters) and len(scatters) == 1  # the loss's
     assert not re.search(r"select-and-scatter|reduce-window", text)
+
+
+def content(text: str, body: str) -> Counter[str]:
+    """What a loop's body computes, by fusions and calls, names and places aside."""
+
+    def lines(name: str) -> str:
+        found = re.search(rf"^%?{re.escape(name)} .*?^}}", text, re.MULTILINE | re.DOTALL)[0]
+        return re.sub(r", (metadata|frontend_attributes)={[^}]*}|/\*.*?\*/", "", found)
+
+    def computed(name: str) -> str:
+        names = {}
+        inlined = re.sub(r"(?<=calls=|apply=)%?([\w.-]+)", lambda m: f"<{computed(m[1])}>",
+                         lines(name))
+        unnamed = re.sub(r"[\w.]+(?=: [a-z])", "", inlined)
+        return re.sub(r"%[\w.#-]+", lambda m: names.setdefault(m[0], f"%{len(names)}"), unnamed)
+
+    found = re.findall(r"= (.*?) (?:fusion|custom-call)\(.*?(?:calls=%?|target=\")([\w.$-]+)",
+                       lines(body))
+    return Counter(f"{shape} {name if '$' in name else computed(name)}" for shape, name in found)
+
+
+@needs_the_compiler
+@pytest.mark.parametrize("formulation", ["direct", "product"])
+def test_a_segment_is_loops_of_known_trips_and_one_graph_where_that_is_asked_for(
+    tmp_path, formulation
+):
+    """The loop of known trips and the one of what is over have the same kernels, so that two
+    segments equal one; XLA's own list of what it launches has all of it in a command buffer."""
+    config = Config(batch_size=32, convolution=formulation)
+    program, _ = compiled(FOUR[:1], config, few=True, xla_dump_to=str(tmp_path),
+                          **graphs.OPTIONS["loops"])
+    text = program.as_text()
+    assert re.findall(r'known_trip_count":{"n":"(\d+)"', text) == ["32"]
+    bodies = set(re.findall(r" while\(.*body=%?([\w.-]+)", text))
+    one, other, blocks = sorted((content(text, name) for name in bodies), key=Counter.total)[::-1]
+    assert one == other and one.total() > 15 > blocks.total()
+    (file,) = tmp_path.glob("*.thunk_sequence_after_thunk_passes.txt")
+    launched = re.findall(r"^( *)\d+: (k\w+)", file.read_text(), re.MULTILINE)
+    assert [kind for indent, kind in launched if not indent] == ["kCommandBuffer"]
+    inside = [kind for indent, kind in launched if indent]
+    assert inside.count("kWhile") == 3
+    assert inside.count("kConvolution") == (16 if formulation == "direct" else 0)

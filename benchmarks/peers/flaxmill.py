@@ -3,15 +3,16 @@ way to compute it."""
 
 import dataclasses
 import os
+import sys
 import time
 
 import jax
 import numpy as np
 
 from benchmarks.task import given, result
-from engine import loop
 from engine.config import Config, Hyper
 from engine.data import Data, whole
+from engine.formulation import size
 from engine.learners.chosen import learner_of
 from engine.optim.lengths import durations
 from engine.programs.program import Program
@@ -29,10 +30,12 @@ config = Config(
     precision=os.environ.get("PRECISION", "float32"),
 )
 root, hyper = jax.random.key(task.seed), jax.tree.map(np.float32, Hyper())
-learner = learner_of(config, 10)
+learner = learner_of(config, 10).settled(
+    hyper, data, jax.default_backend(), lambda line: print(line, file=sys.stderr))
 state = learner.create(hyper, root, data)
-micro, _ = loop.microbatch_for(config, jax.default_backend(), variables=state.variables)
-learner = dataclasses.replace(learner, config=dataclasses.replace(config, microbatch=micro))
+if jax.default_backend() == "gpu":
+    how, _ = size.decided(learner, state.variables, data.train.input_shape)
+    learner = dataclasses.replace(learner, formulation=how)
 steps = durations(config, len(task.y_train)).epoch
 given_always = {"hyper": hyper, "root": root, "order": root, "train": data.train}
 train = Program(learner.segment, ("state",), **given_always, state=state, count=np.int32(1))

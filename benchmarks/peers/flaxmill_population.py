@@ -6,7 +6,6 @@ after another), sweep (as a sweep does on a CPU; in turn with single runs, whose
 same batches.
 """
 
-import dataclasses
 import os
 import sys
 import time
@@ -17,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.task import given, result
-from engine import loop
 from engine.config import Config, Hyper
 from engine.data import Data, whole
 from engine.devices import choose as devices
@@ -34,8 +32,8 @@ task, members, way = given(), int(sys.argv[6]), os.environ["WAY"]
 data = jax.device_put(whole(Split(task.x_train, task.y_train.astype(np.int32))))
 config = Config(batch_size=task.batch, epochs=task.epochs,
                 convolution=way if way in ("direct", "product") else "auto")
-micro, _ = loop.microbatch_for(config, jax.default_backend())
-learner = learner_of(dataclasses.replace(config, microbatch=micro), 10)
+learner = learner_of(config, 10).settled(
+    Hyper(), Data(data, data, 10), jax.default_backend(), lambda line: None)
 lengths = durations(config, len(task.y_train))
 seeds = np.arange(members, dtype=np.int32) + task.seed * members
 

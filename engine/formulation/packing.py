@@ -40,15 +40,17 @@ def opened(like: Any, pack: tuple[Array, list[Array]]) -> Any:
     return jax.tree.unflatten(tree, leaves)
 
 
-def fori_loop(count: Array | int, update: Callable[[State], State], state: State) -> State:
-    """`update` so many times, on arrays that are packed from one time to the next. Bits have no
-    derivative. The step is reckoned from the loop's own count, which members of a population share.
-    """
+def fori_loop(
+    loop: Callable[..., Any], count: Array | int, update: Callable[[State], State], state: State
+) -> State:
+    """`update` so many times by `loop(count, f(number, ...), ...)`, on arrays that are packed from
+    one time to the next. Bits have no derivative. The step is reckoned from the loop's own count,
+    which members of a population share."""
     first, rest = state.step, state._replace(step=NOTHING)
 
     def turn(number: Array, pack: Any) -> Any:
         after = update(opened(rest, pack)._replace(step=first + number))
         return packed(after._replace(step=NOTHING))
 
-    done = opened(rest, lax.fori_loop(0, count, turn, packed(rest)))
+    done = opened(rest, loop(count, turn, packed(rest)))
     return done._replace(step=first + count)

@@ -43,6 +43,16 @@ def refusal(convolution: JaxprEqn) -> str:
     return "empty" if 0 in _sides(convolution.outvars[0].aval) else ""
 
 
+def patch_bytes(convolution: JaxprEqn) -> int:
+    """Of the patches that the product would be over."""
+    kernel, out = (var.aval for var in (convolution.invars[1], convolution.outvars[0]))
+    given = convolution.params
+    features = _sides(out)[given["dimension_numbers"].out_spec[1]]
+    positions = math.prod(_sides(out)) // features
+    under_each = math.prod(_sides(kernel)) * given["feature_group_count"] // features
+    return positions * under_each * kernel.dtype.itemsize  # type: ignore[attr-defined]
+
+
 class Along(NamedTuple):
     """Of one spatial axis: the kernel's side, stride and dilation, and the pooling's window."""
 

@@ -25,7 +25,7 @@ from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params, primitives
 
 from engine.formulation import pooling
-from engine.formulation.patches import direct, is_depthwise, native, product, refusal
+from engine.formulation.patches import direct, is_depthwise, native, patch_bytes, product, refusal
 from engine.native.convolution import refusal as kernel_refusal
 
 INNER = {  # the functions that an equation calls, where they may be rewritten
@@ -60,14 +60,15 @@ def rewritten(function: Callable, how: str = "auto") -> Callable:
 
 class Census(NamedTuple):
     """Of a function: its convolutions, those rewritten as products, why the others are not, its
-    max-poolings that are rewritten, and the convolutions that the native kernel can compute
-    instead. A loop's body counts once."""
+    max-poolings that are rewritten, the convolutions that the native kernel can compute instead,
+    and the bytes of the products' patches. A loop's body counts once."""
 
     convolutions: int
     products: int
     left: dict[str, int]
     poolings: int
     kernels: int
+    patches: int
 
     def __str__(self) -> str:
         told = f"{self.products} of {self.convolutions} convolutions as products over patches"
@@ -78,13 +79,16 @@ class Census(NamedTuple):
 def census(function: Callable, *args: Any, **kwargs: Any) -> Census:
     """What `rewritten` does with it. Arguments may be shapes, jax.ShapeDtypeStruct."""
     fates: dict[Any, Counter[str]] = {p: Counter() for p in REFUSAL}
-    kernels = 0
+    kernels = patches = 0
     for eqn, fate in _found(_traced(function, args, kwargs)[0].jaxpr):
         fates[eqn.primitive][fate] += 1
         kernels += not fate and _by_kernel(eqn)
+        if not fate and eqn.primitive is primitives.conv_general_dilated_p:
+            patches += patch_bytes(eqn)
     convolutions, poolings = fates.values()
     count, done = convolutions.total(), convolutions.pop("", 0)
-    return Census(count, done, dict(convolutions.most_common()), poolings[""], kernels)
+    return Census(count, done, dict(convolutions.most_common()), poolings[""], kernels,
+                  patches)
 
 
 def _traced(function: Callable, args: Any, kwargs: Any) -> tuple[ClosedJaxpr, list[Array], Any]:

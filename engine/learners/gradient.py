@@ -32,7 +32,9 @@ GATHERED = {"product": "gathered"}  # formulations as a GPU wants them
 @dataclass(frozen=True)
 class Gradient(Learner):
     """Static under jit, and all that a program is compiled for: equal ones share one. A step of
-    `few_kernels` is the same function as a GPU wants it, whose segment isn't to be differentiated.
+    `few_kernels` is the same function as a GPU wants it, whose segment isn't to be differentiated;
+    `trips` is the known trip count of a segment's inner loop, 0 where there is none; `formulation`
+    is how training computes convolutions, where it isn't as the config says.
     """
 
     config: Config
@@ -41,6 +43,8 @@ class Gradient(Learner):
     spread: Spread | None = None
     num_outputs: int = 0
     few_kernels: bool = False
+    trips: int = 0
+    formulation: str = ""
     traced: ClassVar[bool] = True
 
     @property
@@ -54,7 +58,7 @@ class Gradient(Learner):
     def settled(
         self, hyper: Any, data: Data, platform: str, say: Callable[[str], Any]
     ) -> "Gradient":
-        """With the microbatch that suits the platform."""
+        """With the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
         if not is_ours(config.model) and platform == "cpu" and config.convolution != "direct":
@@ -71,24 +75,28 @@ class Gradient(Learner):
             self, config=dataclasses.replace(config, microbatch=size)).on(platform)
 
     def on(self, platform: str) -> "Gradient":
-        """For one GPU a step of few kernels."""
+        """For a GPU loops of known trips, for one alone a step of few kernels."""
         few, task = platform == "gpu" and not self.spread, self.task
         if type(task) is Classification:
             task = dataclasses.replace(task, one_hot=few)
-        return dataclasses.replace(self, few_kernels=few, task=task)
+        trips = loop.TRIPS if platform == "gpu" else 0
+        return dataclasses.replace(self, few_kernels=few, trips=trips, task=task)
 
     def apply(
         self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
         valid: Array | None = None,
     ) -> tuple[Array, Variables]:
         """`network.apply`, its convolutions in the formulation that the config asks for."""
-        how = native.usable(self.config.convolution, self.shares)
+        how = self.formulation if train and self.formulation else self.config.convolution
+        how = native.usable(how, self.shares)
         fast = rewritten(self.network.apply, GATHERED.get(how, how) if self.few_kernels else how)
         return fast(variables, inputs, train, key, valid)
 
-    def census(self, variables: Variables, input_shape: tuple[int, ...]) -> Census:
-        """Of the network's convolutions, for inputs float32 [B, *input_shape]."""
-        inputs = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    def census(
+        self, variables: Variables, input_shape: tuple[int, ...], examples: int = 2
+    ) -> Census:
+        """Of the network's convolutions, for inputs float32 [examples, *input_shape]."""
+        inputs = jax.ShapeDtypeStruct((examples, *input_shape), jnp.float32)
         return census(lambda v, x: self.network.apply(v, x, False)[0], variables, inputs)
 
     def begin(self, hyper: Any, root: Array, inputs: Array, lengths: Durations) -> State:

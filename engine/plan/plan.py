@@ -14,6 +14,7 @@ import jax
 from engine import setup
 from engine.devices import choose, mesh
 from engine.errors import RequestError
+from engine.formulation import size
 from engine.job import host
 from engine.loggers.progress import plain_console
 from engine.parts.reading import load
@@ -88,16 +89,22 @@ def held(tree: Any, devices: int, fsdp: bool) -> int:
     ))
 
 
-def compiled_for(found: list[jax.Device], ready: Setup, fsdp: bool) -> jax.stages.Compiled:
-    """The training program for devices that need not be here, without this CPU's microbatch."""
+def there(found: list[jax.Device], ready: Setup, fsdp: bool) -> Setup:
+    """The same on devices that need not be here, without this CPU's microbatch."""
     spread = mesh.spread(found, fsdp)
     learner = dataclasses.replace(ready.learner, config=ready.config, spread=spread).on(
         found[0].platform)
     at = ready.host._replace(device=found[0])
-    there = ready._replace(host=at, spread=spread, learner=learner)
-    there = there._replace(**{name: mesh.blank(getattr(ready, name), there.everywhere)
-                              for name in ("data", "hyper", "root", "order")})
-    return compile.segment(there, there.state_shapes).compiled
+    laid = ready._replace(host=at, spread=spread, learner=learner)
+    laid = laid._replace(**{name: mesh.blank(getattr(ready, name), laid.everywhere)
+                            for name in ("data", "hyper", "root", "order")})
+    return size.chosen(laid)
+
+
+def compiled_for(found: list[jax.Device], ready: Setup, fsdp: bool) -> jax.stages.Compiled:
+    """The training program for devices that need not be here."""
+    ready = there(found, ready, fsdp)
+    return compile.segment(ready, ready.state_shapes).compiled
 
 
 def _way(found: list[jax.Device], ready: Setup, fsdp: bool) -> Way:
@@ -111,7 +118,7 @@ def _way(found: list[jax.Device], ready: Setup, fsdp: bool) -> Way:
 def settled(request: Request, count: int, chip: Chip) -> Plan:
     """The plan of a request on `count` chips, compiled for them or as many CPU devices.
 
-    Convolutions are XLA's own, as on an accelerator. Raises RequestError for microbatches.
+    Convolutions are computed as there. Raises RequestError for microbatches.
     """
     config = request.config
     if config.microbatch:
@@ -122,10 +129,14 @@ def settled(request: Request, count: int, chip: Chip) -> Plan:
     # A program for devices that aren't here can be written to the cache and not be read again.
     here = host.Host(choose.choose("cpu").device, plain_console(quiet=True))
     host.compute_on(here.device, compile_cache=False)
-    if config.convolution != "product":
+    if config.convolution != "product" and (missing or config.convolution != "auto"):
         config = dataclasses.replace(config, convolution="direct")
     request = request._replace(config=config)
     ready = setup.settle(*load(request, here), here)
+    if found:
+        learner = there(found, ready, fsdp=False).learner
+        _, why = size.decided(learner, ready.state_shapes.variables, ready.data.train.input_shape)
+        source += f"; {why}" if why else ""
     train, validation = ready.data.train, ready.data.validation
     splits = [train.split] if validation.split is train.split else [train.split, validation.split]
     ways = [_way(found or jax.devices("cpu")[:count], ready, fsdp) for fsdp in (False, True)]

@@ -27,7 +27,8 @@ def _description(chip: Chip) -> str:
           registers_per_core_limit: 65536 registers_per_block_limit: 65536
           l2_cache_size: {chip.cache} clock_rate_ghz: {chip.clock}
           memory_bandwidth: {int(chip.bandwidth)} device_memory_size: {int(chip.memory)}
-          cuda_compute_capability {{ major: {major} minor: {minor} }} }}
+          cuda_compute_capability {{ major: {major} minor: {minor} }}
+          driver_version: "13.0.0" runtime_version: "12.9.0" }}
         platform_name: "CUDA" device_description_str: "{chip.name}"
         dnn_version_info {{ major: 9 minor: 8 }}"""
 

@@ -12,7 +12,7 @@ import numpy as np
 from engine import loop
 from engine.errors import RequestError
 from engine.loggers.bar import waiting
-from engine.programs import memory
+from engine.programs import graphs, memory
 from engine.programs.program import Plain, Program
 from engine.setup import Setup
 from engine.stream.streamed import nothing
@@ -31,8 +31,8 @@ class Programs(NamedTuple):
 
 def segment(ready: Setup, state: Any) -> Program:
     """The training program; a `state` of shapes alone will do to compile it."""
-    return Program(ready.learner.segment, donate=("state",), **ready.inputs, state=state,
-                   count=np.int32(1))
+    return Program(ready.learner.segment, ("state",), graphs.options(ready), **ready.inputs,
+                   state=state, count=np.int32(1))
 
 
 def programs(ready: Setup, state: Any) -> Programs:

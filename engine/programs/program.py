@@ -9,11 +9,15 @@ import jax
 
 class Program:
     """`function`, called with keywords, compiled for the arguments given here. Other shapes or
-    dtypes are jax's TypeError, which names them."""
+    dtypes are jax's TypeError, which names them. `options` are XLA's, by name."""
 
-    def __init__(self, function: Callable[..., Any], donate: tuple[str, ...] = (), **arguments):
+    def __init__(
+        self, function: Callable[..., Any], donate: tuple[str, ...] = (),
+        options: Any = None, **arguments: Any,
+    ):
         began = time.perf_counter()
-        self.compiled = jax.jit(function, donate_argnames=donate).lower(**arguments).compile()
+        lowered = jax.jit(function, donate_argnames=donate).lower(**arguments)
+        self.compiled = lowered.compile(options or None)
         self.seconds = time.perf_counter() - began
 
     def __call__(self, **arguments: Any) -> Any:

@@ -19,6 +19,7 @@ from engine.job.host import Host
 from engine.learners import trees
 from engine.native import choice as native
 from engine.parts.weights import BALANCED
+from engine.programs import graphs
 from engine.request import Request
 from engine.setup import Setup, settle
 from engine.sources.dataset import Dataset
@@ -28,6 +29,9 @@ from engine.sweep import hosted, population
 from engine.sweep.population import Population, select
 from engine.sweep.space import Axis, Trial
 from engine.transfer.begun import begun
+
+TOGETHER = ("formulation: products over patches, as many members' are one product; a run alone may "
+            "be computed otherwise, to other last bits")
 
 
 class Group(NamedTuple):
@@ -84,14 +88,18 @@ def assemble(
 ) -> Group:
     """A group's data and learner; `request` is the sweep's. Off a CPU, members share kernels of
     one product."""
-    if host.device.platform != "cpu" and trials[0].config.convolution == "auto":
+    together = host.device.platform != "cpu" and trials[0].config.convolution == "auto"
+    if together:
         trials = [t._replace(config=dataclasses.replace(t.config, convolution="product"))
                   for t in trials]
     config, mesh = trials[0].config, over_runs(host.device)
     asked = request._replace(config=config, hyper=trials[0].hyper)
     again = number > 0 and trees.values_of(config.model)  # which has told all by its first run
     ready = settle(asked, dataset, host.silent if again else host)._replace(host=host)
-    ready = begun(native.checked(ready))
+    if together and not number and ready.learner.traced and ready.learner.census(
+            ready.state_shapes.variables, ready.data.train.input_shape).products:
+        host.console.print(TOGETHER)
+    ready = begun(graphs.checked(native.checked(ready)))
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))

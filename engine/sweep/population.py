@@ -165,8 +165,10 @@ class Separately(Program):
     the host calls for each, in waves of as many at once as goes fastest on so many `cores`, some of
     which a small network may leave idle. Of each the bits are the same."""
 
-    def __init__(self, learner: Gradient, cores: int, **first: Any):
-        super().__init__(learner.segment, ("state",), **_of_member(0, **first))
+    def __init__(
+        self, learner: Gradient, cores: int, options: dict[str, str] | None, **first: Any
+    ):
+        super().__init__(learner.segment, ("state",), options, **_of_member(0, **first))
         room = memory.free(jax.tree.leaves(first["population"])[0].device)
         need = max(memory.extra(memory.plan(self.compiled)), 1)
         self.width = Width(cores if room is None else max(min(cores, room // need), 1))
@@ -192,12 +194,15 @@ class Separately(Program):
         return Population(step + jnp.asarray(count, jnp.int32), members)
 
 
-def program(learner: Gradient, layout: Layout, cores: int = 1, **first: Any) -> Program:
-    """`segment`, compiled for its arguments `first`: to be called with population=, order=,
-    train_FxN= and count=. The population may be donated."""
+def program(
+    learner: Gradient, layout: Layout, cores: int = 1, options: dict[str, str] | None = None,
+    **first: Any,
+) -> Program:
+    """`segment`, compiled for its arguments `first`, with XLA's `options`: to be called with
+    population=, order=, train_FxN= and count=. The population may be donated."""
     if layout == Layout():
-        return Separately(learner, cores, **first)
-    return Program(partial(segment, learner, layout), ("population",), **first)
+        return Separately(learner, cores, options, **first)
+    return Program(partial(segment, learner, layout), ("population",), options, **first)
 
 
 def evaluate(

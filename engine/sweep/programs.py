@@ -10,7 +10,7 @@ import numpy as np
 from engine.devices import choose
 from engine.devices.mesh import size
 from engine.errors import RequestError
-from engine.programs import memory
+from engine.programs import graphs, memory
 from engine.programs.program import Program
 from engine.stream.judging import chunks_of
 from engine.stream.streamed import Feed, nothing, summed, telling
@@ -37,7 +37,8 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
     learner, shared, stream = group.ready.learner, {"order": group.order}, group.ready.stream
     cores = choose.cores() if group.ready.device.platform == "cpu" else 1
     segment = population.program(
-        learner, layout, cores, population=runs, count=np.int32(1), train_FxN=group.train, **shared
+        learner, layout, cores, graphs.options(group.ready), population=runs, count=np.int32(1),
+        train_FxN=group.train, **shared,
     )
     judge = partial(population.evaluate, learner, layout)
     of_chunks = _nothing(group, runs.members) if stream else {}
