@@ -1,6 +1,7 @@
 """What is chosen for a GPU that isn't here: convolutions by their size, and graphs."""
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -22,15 +23,20 @@ from engine.setup import Setup
 SHAPE = 32, 32, 3
 
 
+@functools.cache
+def shapes(model: str = "cnn"):
+    learner = learner_of(Config(model=model), 10)
+    return learner.shapes(Hyper(), SHAPE, learner.lengths(100))
+
+
 def ready(platform: str = "gpu", devices: int = 1, place: Place | None = None, **asked) -> Setup:
     """As far as a choice looks, and `told` what it prints."""
     config, told = Config(**asked), []
     learner = learner_of(config, 10, on_paper(devices, False) if devices > 1 else None)
-    shapes = learner.shapes(Hyper(), SHAPE, learner.lengths(100))
     data = SimpleNamespace(train=SimpleNamespace(input_shape=SHAPE))
     host = SimpleNamespace(console=SimpleNamespace(print=told.append))
     found = SimpleNamespace(
-        learner=learner, state_shapes=shapes, data=data, host=host, told=told, config=config,
+        learner=learner, state_shapes=shapes(config.model), data=data, host=host, told=told, config=config,
         device=SimpleNamespace(platform=platform), request=Request(config, place=place or Place()),
     )
     found._replace = lambda learner: SimpleNamespace(**vars(found) | {"learner": learner})
@@ -42,8 +48,8 @@ def test_patches_are_counted():
         return jax.lax.conv_general_dilated(
             x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
-    shapes = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 8, 8, 3), (3, 3, 3, 5)))
-    assert census(convolved, *shapes).patches == 2 * 6 * 6 * (3 * 3 * 3) * 4
+    arrays = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 8, 8, 3), (3, 3, 3, 5)))
+    assert census(convolved, *arrays).patches == 2 * 6 * 6 * (3 * 3 * 3) * 4
 
 
 @pytest.mark.parametrize("asked, how", [
@@ -64,11 +70,11 @@ def test_training_alone_is_by_the_formulation_that_was_chosen():
     """What a run and `eval` say of a set is computed alike."""
     learner = dataclasses.replace(learner_of(Config(convolution="direct"), 10),
                                   formulation="product")
-    variables = learner.shapes(Hyper(), SHAPE, learner.lengths(100)).variables
     inputs, key = jax.ShapeDtypeStruct((2, *SHAPE), jnp.float32), jax.random.key(0)
 
     def convolutions(train: bool) -> int:
-        jaxpr = jax.make_jaxpr(lambda v, x: learner.apply(v, x, train, key)[0])(variables, inputs)
+        jaxpr = jax.make_jaxpr(lambda v, x: learner.apply(v, x, train, key)[0])(
+            shapes().variables, inputs)
         return str(jaxpr).count("conv_general_dilated[")
 
     assert convolutions(True) == 0 and convolutions(False) == 3
