@@ -36,7 +36,8 @@ def ready(platform: str = "gpu", devices: int = 1, place: Place | None = None, *
     data = SimpleNamespace(train=SimpleNamespace(input_shape=SHAPE))
     host = SimpleNamespace(console=SimpleNamespace(print=told.append))
     found = SimpleNamespace(
-        learner=learner, state_shapes=shapes(config.model), data=data, host=host, told=told, config=config,
+        learner=learner, state_shapes=shapes(config.model), data=data, host=host, told=told,
+        config=config,
         device=SimpleNamespace(platform=platform), request=Request(config, place=place or Place()),
     )
     found._replace = lambda learner: SimpleNamespace(**vars(found) | {"learner": learner})
