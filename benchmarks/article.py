@@ -103,6 +103,8 @@ def interleaved(
         for name in list(runs):
             try:
                 runs[name].append(once(peers[name], python, *before, seed, *after))
+                last = runs[name][-1]["epochs"][-1]["seconds"]
+                print(f"round {seed}: {name}: {last:.3f} s an epoch", file=sys.stderr, flush=True)
             except Missing as missing:
                 print(f"skipped: {name} ({missing})")
                 del runs[name]
