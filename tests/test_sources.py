@@ -70,7 +70,9 @@ def test_records_that_are_read_later_have_hashes_of_their_pictures(squares):
     train, test = (load(squares, stream=True).splits[name].inputs.contents()
                    for name in ("train", "test"))
     assert len(np.unique(train)) == 6
-    assert np.isin(test, train).all()  # which has the same two
+    dark, light = (png(Image.fromarray(np.full((8, 8), grey, np.uint8))) for grey in (0, 40))
+    assert {*test.tolist()} == {dataset.content_of(dark), dataset.content_of(light)}
+    assert np.isin(test, train).all()
 
 
 def described(root, name, text="{}"):
