@@ -2,10 +2,11 @@
 ought to see it: python tests/mutants.py [words that a file or pattern contains].
 
 Each runs in a copy of the working tree, two at once, forked from a process that has imported what
-isn't flaxmill's. It ends with status 1 where a mutant survives
-that isn't explained, or where its tests can't tell, as they were skipped. `--except FILE` leaves
-out what a run's lines, kept in FILE, say was killed or explained. No pattern may be found more or
-less than once, as where the code has moved on: nothing is run then, and test_house.py fails.
+isn't flaxmill's. It ends with status 1 where a mutant survives that isn't explained, or where it
+can't be told: as its tests were skipped (some need PyTorch, or the extras), or fail without it too.
+`--except FILE` leaves out what a run's lines, kept in FILE, say was killed or explained. No pattern
+may be found more or less than once, as where the code has moved on: nothing is run then, and
+test_house.py fails.
 """
 
 import argparse
