@@ -670,6 +670,8 @@ def tried(mutant: Mutant, tree: Path) -> tuple[str, str, int]:
     file = tree / mutant.place
     text = file.read_text()
     tests = [word if word.startswith("-") else f"tests/{word}" for word in mutant.tests.split()]
+    if " -m" not in mutant.tests:
+        tests.append("-mnot extras")
     file.write_text(text.replace(mutant.was, mutant.now))
     found, why, took = _ran(tests, tree)
     file.write_text(text)

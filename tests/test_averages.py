@@ -85,7 +85,8 @@ def test_a_moving_average_is_its_closed_form(decay, small):
     assert np.abs(want - found[-1]).max() > 1e-3 or not decay
 
 
-@pytest.mark.parametrize("first", ["3st", pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["3st", 1])
 def test_a_tails_average_is_the_mean_of_the_weights_after_it(first, small):
     """And the weights themselves until there."""
     config, hyper = replace(CONFIG, model=Tiny, average_from=first), Hyper(learning_rate=0.5)

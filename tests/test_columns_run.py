@@ -141,6 +141,7 @@ def test_a_run_of_arrays_takes_no_table(tmp_path):
         evaluate(run.path, (pd.DataFrame(x), y))
 
 
+@pytest.mark.slow
 def test_numbers_are_learned_standardised_and_told_as_they_are(tmp_path):
     """Of a line far from 0, by plain gradient descent at a rate that suits any table: a squared
     gradient of 600 a unit would diverge at once."""

@@ -53,7 +53,9 @@ def test_it_can_be_meant(command, here):
 def _other(words: list[str]) -> None:
     """Of pip, that its extras are there; of Python, the modules and files."""
     if words[:2] == ["pip", "install"]:
-        assert set(re.findall(r"\[(.*)\]", words[-1])) <= EXTRAS.keys()
+        extras = {name for word in words for found in re.findall(r"\[(.*)\]", word)
+                  for name in found.split(",")}
+        assert extras <= EXTRAS.keys()
         return
     assert words[0] == "python"
     files = [word.split("::")[0] for word in words if word.startswith("tests/")]

@@ -41,7 +41,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ours")
-FEW, MANY = settings(max_examples=20), settings(max_examples=100)
+FEW, MANY = settings(max_examples=20), settings(max_examples=60)
 
 ODD = st.sampled_from(
     ["", " ", "-1", "0", "1", "1.5", "nan", "inf", "-inf", "1e400", "9" * 5000, "2147483648",

@@ -279,6 +279,7 @@ def test_the_hyper_gradient_reaches_through_the_convolutions():
     assert slope != 0 and better < loss
 
 
+@pytest.mark.slow
 def test_a_separate_order_key_moves_the_batches_alone(data):
     run = whole_run(CONFIG)
     (same, _), (moved, _) = (run(HYPER, KEY, data, jax.random.key(s)) for s in (5, 6))

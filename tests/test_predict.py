@@ -321,6 +321,7 @@ def test_another_set_is_judged_by_the_names_of_its_classes(typed):
     assert (found["split"], found["num_examples"], found["accuracy"]) == ("train", 4, 1)
 
 
+@pytest.mark.slow
 def test_another_sets_pictures_are_brought_to_the_runs_shape(typed, place):
     if not (place / "grey").exists():
         for name in ("rose", "tulip"):

@@ -319,6 +319,7 @@ def test_the_second_start_imports_nothing_heavy(squares):
     assert (first, heavy) == (fingerprint, [])
 
 
+@pytest.mark.slow
 def test_real_cifar10():
     root = sources.data_dir()
     if "cifar10" not in sources.prepared(root):

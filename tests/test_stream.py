@@ -84,9 +84,9 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(choice, "CHUNK", 2 * 8 * SIDE * SIDE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, validation, shuffle", [
-    (Normed, "2/5", "every_epoch"), pytest.param(Tiny, "2/5", "once", marks=pytest.mark.slow),
-    pytest.param(Normed, "test", "every_epoch", marks=pytest.mark.slow),
+    (Normed, "2/5", "every_epoch"), (Tiny, "2/5", "once"), (Normed, "test", "every_epoch"),
 ])
 def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation, shuffle):
     """In parameters, history and scores: of an epoch of three chunks, the last not full."""
@@ -295,6 +295,7 @@ def test_a_chunk_is_as_large_as_what_is_free_allows(monkeypatch):
     assert choice.size_of(array, 0, None) == 100
 
 
+@pytest.mark.slow
 def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path, undrawn):
     folder = written(tmp_path / "pictures")
     config = Config(dataset=f"image_folder:{folder}", model=Tiny, batch_size=8, epochs=50)

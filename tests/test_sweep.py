@@ -217,6 +217,7 @@ def stopped(path: Path, patch: pytest.MonkeyPatch, **search) -> None:
     assert told.value.status == 75
 
 
+@pytest.mark.slow
 def test_a_resumed_sweep_equals_one_never_interrupted(finished, tmp_path, monkeypatch):
     stopped(tmp_path / "sweep", monkeypatch, **ASKED)
     swept(tmp_path / "sweep", resume="yes", **ASKED)
@@ -357,6 +358,7 @@ def test_a_sweep_is_never_overwritten_and_resumed_as_begun(finished, tmp_path):
         load(finished / "5", CONFIG)  # it diverged: nothing to evaluate
 
 
+@pytest.mark.slow
 def test_a_population_too_large_is_refused_with_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free", lambda device: 7_000)
     with pytest.raises(RequestError, match=r"2 runs need .* MiB more even one at a time"):

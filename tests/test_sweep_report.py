@@ -169,7 +169,8 @@ def test_the_axes_decide_the_pictures(tmp_path, monkeypatch, name):
     assert len(cells(text)) == 3 + len(settings) + len(ENSEMBLES) + len(rows)  # and three heads
 
 
-@pytest.mark.parametrize("name", ["an axis", "a grid of texts", "three axes"])
+@pytest.mark.parametrize("name", [
+    "an axis", "a grid of texts", pytest.param("three axes", marks=pytest.mark.slow)])
 def test_the_pictures_are_pictures(tmp_path, monkeypatch, name):
     monkeypatch.setattr(pictures, "DPI", 40)
     axes, settings, expected = CASES[name]

@@ -99,6 +99,7 @@ def test_class_weights_weigh_the_examples_that_are_learnt_from_alone():
     assert float(row["loss"]) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_stops_by_its_patience_as_a_network_does(tmp_path):
     config = Config(dataset="iris", model="xgboost", epochs=40, patience=3, monitor="val_loss")
     place = Place(device="cpu", run_dir=str(tmp_path / "run"))
