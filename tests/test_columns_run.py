@@ -90,6 +90,7 @@ def test_eval_makes_the_features_as_the_run_did(run):
     assert again["accuracy"] == scores["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_columns_that_it_has(run, tmp_path):
     path = shutil.copytree(run.path, tmp_path / "run")
     longer = fit(config(epochs=3), Hyper(1e-2), data=passengers(), resume=path, quiet=True)
@@ -129,6 +130,7 @@ def test_what_no_network_can_take_is_told_before_a_folder_is_made(tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_arrays_takes_no_table(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
     run = fit(config(model="linear", epochs=1), place=Place(run_dir=str(tmp_path / "run")),

@@ -85,7 +85,8 @@ echo '{"now": "convolution on gpu:0"}'
     [
         ("printf 'bad news' >&2; kill -ABRT $$", "Aborted while convolution on gpu:0: bad news"),
         ("echo odd >&2; exit 1", "exit status 1 while convolution on gpu:0: odd"),
-        ("exec sleep 60", "no answer in 1 s while convolution on gpu:0"),
+        pytest.param("exec sleep 60", "no answer in 1 s while convolution on gpu:0",
+                     marks=pytest.mark.slow),
     ],
 )
 def test_a_child_that_dies_leaves_the_report_whole(monkeypatch, capsys, shell, words):

@@ -159,6 +159,7 @@ def test_no_more_members_at_once_than_memory_holds(separately, monkeypatch):
         assert again.width.most == most
 
 
+@pytest.mark.slow
 def test_a_shared_order_is_an_ordinary_runs_with_that_order():
     order = jax.random.key(11)
     runs = trained(CONFIG, Layout(), order)
@@ -251,6 +252,7 @@ def sharded(count: int) -> tuple[str, Population]:
     return compiled.as_text(), compiled(placed, None, train, np.int32(5))
 
 
+@pytest.mark.slow
 def test_devices_share_a_population_without_speaking():
     text, spread = sharded(2)
     assert not re.search(COLLECTIVES, text)

@@ -80,6 +80,7 @@ def test_nobody_is_missed_on_the_way_out(said, monkeypatch):
     assert not said
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_ends_the_process_even_where_nobody_reads():
     """In a child: its status, its words, and what it printed before."""
     code = ("import time; from engine.job import presence\n"

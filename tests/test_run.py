@@ -183,6 +183,7 @@ def pictures(folder: Path, count: int) -> list[str]:
     return [str(folder / f"{i}.png") for i in range(count)]
 
 
+@pytest.mark.slow
 def test_predict_names_real_digits(finished, tmp_path):
     files = pictures(tmp_path, 50)
     lines = [line.split("\t") for line in

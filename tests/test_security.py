@@ -591,6 +591,7 @@ def test_programs_are_neither_written_nor_read_where_others_may_write(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_damaged_program_is_compiled_and_kept_anew(tmp_path):
     tmp_path.chmod(0o700)
     compiled_in(tmp_path)

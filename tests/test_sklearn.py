@@ -61,6 +61,7 @@ def test_its_tools_around_a_classifier_and_what_compiles_once(here):
     assert not list(here.iterdir())  # no run's folder
 
 
+@pytest.mark.slow
 def test_a_fitted_one_is_cloned_pickled_and_repeats_itself():
     x, y = blobs(48)
     fitted = Classifier(Tiny, epochs=5, random_state=3).fit(x, y)

@@ -180,6 +180,7 @@ def test_damaged_records_name_the_folder(squares, tmp_path):
         load(tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_the_records_is_told_or_harms_nothing(squares, tmp_path):
     shutil.copytree(squares, tmp_path / "copy")
     (record,) = (tmp_path / "copy").glob("squares/*/*train.array_record*")

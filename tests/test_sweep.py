@@ -121,6 +121,7 @@ def test_ensembles_judge_the_averaged_probabilities(finished):
     assert every["mean_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sweeps_folder_is_one_model_of_its_finished_runs(finished):
     """The mean of what they say; of one, that run to the bit."""
     told = np.stack([load(finished / str(n), CONFIG).predict(SETS["test"].inputs)
@@ -380,6 +381,7 @@ def test_a_program_too_large_is_left_out_and_the_others_reported(tmp_path, monke
     assert statuses(tmp_path / "some") == [("done", "3")] * 4
 
 
+@pytest.mark.slow
 def test_all_runs_diverging_is_status_3(tmp_path):
     with pytest.raises(RunError, match="all 2 runs diverged") as told:
         swept(tmp_path / "lost", "learning_rate=1e30,1e31")

@@ -140,7 +140,8 @@ def test_what_judges_a_run_is_the_sets_own_test_split_where_it_has_one(data, tmp
         assert (told, len(subset.rows)) == (name, count)
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+@pytest.mark.parametrize("number, status", [
+    (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 75, marks=pytest.mark.slow)])
 def test_a_signal_is_granted_within_the_epoch_and_the_run_goes_on(
     whole, data, tmp_path, monkeypatch, number, status
 ):
@@ -160,6 +161,7 @@ class Killed(BaseException):
     """What nothing catches, as kill -9."""
 
 
+@pytest.mark.slow
 def test_an_epoch_is_saved_within_and_its_seconds_are_not_forgotten(
     whole, data, tmp_path, monkeypatch
 ):
