@@ -72,6 +72,7 @@ def test_predict_takes_a_table_by_its_columns_names(run):
         again.predict(frame.drop(columns="sex"))
 
 
+@pytest.mark.slow
 def test_eval_makes_the_features_as_the_run_did(run):
     """Of another table, whose own mean and words are others."""
     frame, y = passengers(60, seed=2)

@@ -282,6 +282,7 @@ def test_a_run_that_stops_is_the_run_of_so_many_epochs(small):
     assert np.isnan(rows["loss"][want:]).all()
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_score_needs_examples_to_validate_on(small):
     none = dataclasses.replace(small, validation=Subset(
         small.validation.split, small.validation.rows[:0]))

@@ -82,6 +82,7 @@ def test_a_run_of_float32_holds_nothing_narrow():
     assert products(text) == {"f32"} and "bf16" not in text
 
 
+@pytest.mark.slow
 def test_statistics_are_summed_in_float32():
     """Of products that are bfloat16: their mean has more digits than one of them."""
     made = precision.narrow(network.of(Normed, 4))

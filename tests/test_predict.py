@@ -303,6 +303,7 @@ def test_eval_predict_and_load_take_the_best_unless_told(place, typed):
         assert (probability == "0.3333") == (name == "last")
 
 
+@pytest.mark.slow
 def test_another_set_is_judged_by_the_names_of_its_classes(typed):
     status, printed, error = typed("eval", "--dataset", "image_folder:shifted", "--json")
     found = json.loads(printed)

@@ -82,6 +82,7 @@ def test_later_layers_see_inputs_and_trees_and_all_count():
     np.testing.assert_allclose(found, [[1, 3]] * 4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rules_and_importances_say_what_is_chosen():
     params = {"Layer_0": {
         "choice": np.float32([[[0.0, 9.0, 0.0], [9.0, 0.0, 0.0]]]),

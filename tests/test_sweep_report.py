@@ -170,7 +170,8 @@ def test_the_axes_decide_the_pictures(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", [
-    "an axis", "a grid of texts", pytest.param("three axes", marks=pytest.mark.slow)])
+    "an axis", *(pytest.param(name, marks=pytest.mark.slow)
+                 for name in ("a grid of texts", "three axes"))])
 def test_the_pictures_are_pictures(tmp_path, monkeypatch, name):
     monkeypatch.setattr(pictures, "DPI", 40)
     axes, settings, expected = CASES[name]
