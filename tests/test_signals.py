@@ -58,3 +58,30 @@ def test_a_signal_is_said_to_be_heard_while_the_device_computes():
             assert child.wait(30) == 75
         finally:
             child.kill()
+
+
+SWALLOWED = """
+import time
+from engine.job import signals
+
+signals.GRACE = 600
+with signals.Ending():
+    try:
+        print("ready", flush=True)
+        time.sleep(600)
+    except KeyboardInterrupt:
+        print("swallowed", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_where_no_loop_listens_a_second_one_ends_at_once():
+    with subprocess.Popen([sys.executable, "-c", SWALLOWED], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE) as child:
+        try:
+            for number, said in ((signal.SIGTERM, "ready\n"), (signal.SIGINT, "swallowed\n")):
+                assert child.stdout.readline() == said
+                child.send_signal(number)
+            assert child.wait(30) == 75
+        finally:
+            child.kill()
