@@ -1,6 +1,7 @@
 """What every source returns: inputs and targets on the host; and what each asks first."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 import os
@@ -148,11 +149,16 @@ def asked(name: str, present: Iterable[Any], splits: Sequence[str] | None = None
     return list(splits or present)
 
 
+@functools.lru_cache(maxsize=4)  # a sequence's examples come one after another
+def _factors(width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 2**64, width, np.uint64) | np.uint64(1)
+
+
 def content(inputs: np.ndarray) -> np.ndarray:
     """A hash of each example's bytes, uint64 [N]: equal examples have equal ones, wherever they
     lie. Not for a stranger's malice: whoever wants two that are alike finds them."""
     width = -(-math.prod(inputs.shape[1:]) * inputs.dtype.itemsize // 8)
-    factors = np.random.default_rng(0).integers(0, 2**64, width, np.uint64) | np.uint64(1)
+    factors = _factors(width)
     found = np.empty(len(inputs), np.uint64)
     for start in range(0, len(inputs), _HASHED):
         some = np.ascontiguousarray(inputs[start : start + _HASHED])

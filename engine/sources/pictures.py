@@ -1,5 +1,6 @@
 """A folder of pictures that are read as they are needed."""
 
+import functools
 import hashlib
 import json
 import os
@@ -29,6 +30,11 @@ class Pictures(Stored):
         self.root, self.names, self.stamps, self.background = root, names, stamps, background
 
     def contents(self) -> np.ndarray | None:
+        return self._contents
+
+    @functools.cached_property
+    def _contents(self) -> np.ndarray | None:
+        """Read once, though each group of a sweep asks."""
         if sum(size for size, _, _ in self.stamps) > MOST_COMPARED:
             return None
         found = np.empty(len(self), np.uint64)

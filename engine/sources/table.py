@@ -97,10 +97,9 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
 
 def _hashed(inputs: Any) -> np.ndarray:
     """A hash of each row or picture, uint64 [N]."""
-    if isinstance(inputs, Pixels):
-        return frames.mixed([inputs.content()])
-    return frames.mixed([content(inputs)]) if isinstance(inputs, np.ndarray) else \
-        frames.hashed(inputs)
+    if not isinstance(inputs, Pixels | np.ndarray):
+        return frames.hashed(inputs)
+    return frames.mixed([inputs.content() if isinstance(inputs, Pixels) else content(inputs)])
 
 
 def _taken(inputs: Any, order: np.ndarray, hashes: np.ndarray) -> Any:
