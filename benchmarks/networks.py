@@ -4,7 +4,8 @@ python -m benchmarks.networks resnet18 vit [--steps 50] [--batch 32] [--rounds 3
     [--convolution native]
 
 Each in a process of its own, on the same real CIFAR-10 images, Adam at 1e-3: an epoch is `steps`
-updates, and the first of each process is left out of the times, as compilation and evaluation are.
+updates, and the first of each process is left out of the times, where there are others, as
+compilation and evaluation are.
 tests/test_networks_in_pytorch.py holds the networks to each other, weight for weight. Accuracy is
 that on `test` images after the last epoch: of so few updates it says that both learn, not more.
 """
@@ -45,7 +46,8 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def table(runs: dict[str, list[dict[str, Any]]], examples: int) -> str:
-    speeds = {name: [examples / row["seconds"] for run in rounds for row in run["epochs"][1:]]
+    speeds = {name: [examples / row["seconds"] for run in rounds
+                     for row in run["epochs"][1:] or run["epochs"]]
               for name, rounds in runs.items()}
     ours = statistics.median(speeds["flaxmill"])
     lines = ["| who | images/s | flaxmill is faster | accuracy | versions |",
@@ -63,7 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="+", choices=NETWORKS)
     parser.add_argument("--steps", type=int, default=50, help="updates an epoch")
-    parser.add_argument("--epochs", type=int, default=3, help="timed, after one that is not")
+    parser.add_argument("--epochs", type=int, default=3,
+                        help="timed, after one that is not; 0 times that one")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--test", type=int, default=2000, help="images to judge on")
@@ -88,7 +91,7 @@ def main() -> None:
             before = (data, asked.batch, 1 + asked.epochs, examples)
             runs = found[network] = interleaved(who, asked.python, asked.rounds, before)
             print(f"\n{network}: {machine()}; device {runs['flaxmill'][0]['device']}; "
-                  f"{asked.precision}, {asked.epochs} × {asked.steps} updates of "
+                  f"{asked.precision}, {asked.epochs or 1} × {asked.steps} updates of "
                   f"{asked.batch} images timed, n = {asked.rounds}; accuracy on {asked.test:,} "
                   f"images after {asked.steps * (1 + asked.epochs)} updates\n\n"
                   + table(runs, examples), flush=True)

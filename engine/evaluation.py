@@ -1,6 +1,5 @@
 """Scores of a trained model: after its training, and again from a checkpoint."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from engine.config import Config
 from engine.data import Subset, named_validation
 from engine.devices import mesh
 from engine.learners.learner import Learner
+from engine.loggers.bar import waiting
 from engine.place import Place
 from engine.scores import threshold
 from engine.setup import Setup
 from engine.store import folder
 from engine.stream import judging
 from engine.task import Judged, Task
-from engine.trained import predicted_by
 
 
 def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
@@ -31,25 +30,20 @@ def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
     return ready.judges, ready.judged if ready.stream else mesh.put(ready.judged, ready.everywhere)
 
 
-def judged(
-    ready: Setup, variables: Any, evaluate: Callable[..., Any] | None = None
-) -> tuple[dict[str, Any], Judged]:
-    """metrics.json's scores, and what they are of. `evaluate` is compiled for the validation
-    examples already, where a run was trained."""
+def judged(ready: Setup, variables: Any) -> tuple[dict[str, Any], Judged]:
+    """metrics.json's scores, and what they are of."""
     name, subset = held_for_evaluation(ready)
-    told = found(ready, variables, subset, evaluate)
+    told = found(ready, variables, subset)
     return ready.task.summarise(told, ready.dataset.classes) | {"split": name}, told
 
 
-def found(
-    ready: Setup, variables: Any, subset: Subset, evaluate: Callable[..., Any] | None = None
-) -> Judged:
-    """What a model says of a subset, by its `evaluate` where it is compiled for that already."""
-    if ready.stream:
-        return judging.judged(ready.learner, ready.everywhere, ready.stream.workers, variables,
-                              subset)
-    compiled = evaluate if subset is ready.data.validation else None
-    return found_by(ready.learner, variables, subset, compiled)
+def found(ready: Setup, variables: Any, subset: Subset) -> Judged:
+    """What a model says of a subset."""
+    with waiting(f"scoring {len(subset.rows):,} examples", ready.host.console):
+        if ready.stream:
+            return judging.judged(ready.learner, ready.everywhere, ready.stream.workers, variables,
+                                  subset)
+        return found_by(ready.learner, variables, subset)
 
 
 def with_threshold(ready: Setup, variables: Any) -> tuple[Task, dict[str, Any]]:
@@ -64,21 +58,16 @@ def with_threshold(ready: Setup, variables: Any) -> tuple[Task, dict[str, Any]]:
 
 
 @partial(jax.jit, static_argnames="learner")
-def _sums(learner: Learner, variables: Any, subset: Subset) -> Any:
-    return learner.evaluate(variables, subset)
+def _traced(learner: Learner, variables: Any, subset: Subset) -> Any:
+    return learner.judge(variables, subset)
 
 
-def found_by(
-    learner: Learner, variables: Any, subset: Subset, evaluate: Callable[..., Any] | None = None
-) -> Judged:
+def found_by(learner: Learner, variables: Any, subset: Subset) -> Judged:
     """The same of a subset on the device. Learners that are equal, as a sweep's, compile once."""
-    if evaluate is None:
-        evaluate = partial(_sums, learner) if learner.traced else learner.evaluate
-    sums = evaluate(variables=variables, subset=subset)
-    inputs = subset.split.inputs[subset.rows]
-    predicted = jax.device_get(predicted_by(learner, variables, inputs))
-    return Judged(jax.device_get(sums), predicted, subset.targets,
-                  lambda which: np.asarray(inputs[which]))
+    judge = partial(_traced, learner) if learner.traced else learner.judge
+    sums, predicted = jax.device_get(judge(variables, subset))
+    return Judged(sums, predicted, subset.targets,
+                  lambda which: np.asarray(subset.split.inputs[subset.rows[which]]))
 
 
 def evaluate(

@@ -15,7 +15,7 @@ from jax import Array
 
 from engine.config import Config
 from engine.data import Subset
-from engine.feed import after, batch_at, order_of
+from engine.feed import Chunk, after, batch_at, order_of
 from engine.formulation import packing
 from engine.optim.lengths import durations
 from engine.sources.dataset import Split
@@ -123,10 +123,23 @@ def eval_batch(learner: "Gradient") -> int:
     return EVAL_BATCH * learner.shares
 
 
-def predict_batch(learner: "Gradient", count: int) -> int:
-    """Of `count` to predict, how many at once: as even as may be, one program for all."""
-    turns = -(-count // eval_batch(learner))
-    return learner.shares * -(-count // (turns * learner.shares))
+def _batch(
+    learner: "Gradient", variables: Any, subset: Subset, number: Array | int
+) -> tuple[Any, Array]:
+    """The task's sums of an evaluation's batch, and what it tells of each example."""
+    spread = learner.spread
+    batch = batch_at(subset.split, subset.rows, number, eval_batch(learner))
+    batch, valid_B = spread.cut(batch) if spread else batch
+    return eval_step(learner, spread.whole(variables) if spread else variables, batch, valid_B)
+
+
+def _turns(learner: "Gradient", subset: Subset, end: Array | int | None) -> Array | int:
+    """The number before which an evaluation's batches end."""
+    return -(-subset.rows.shape[0] // eval_batch(learner)) if end is None else end
+
+
+def _zeros(shapes: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
 def evaluate(
@@ -139,29 +152,47 @@ def evaluate(
     Of a subset that comes in chunks: the `sums` so far, and those of the batches from number
     `first` to before `end`.
     """
-    spread, size = learner.spread, eval_batch(learner)
-
     def of_batch(number: Array | int) -> Any:
-        batch = batch_at(subset.split, subset.rows, number, size)
-        batch, valid_B = spread.cut(batch) if spread else batch
-        whole = spread.whole(variables) if spread else variables
-        if isinstance(whole, tuple):
-            return tuple(eval_step(learner, one, batch, valid_B) for one in whole)
-        return eval_step(learner, whole, batch, valid_B)
+        if isinstance(variables, tuple):
+            return tuple(_batch(learner, one, subset, number)[0] for one in variables)
+        return _batch(learner, variables, subset, number)[0]
 
-    turns = -(-subset.rows.shape[0] // size)
     if sums is None:
-        sums = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_batch, 0))
+        sums = _zeros(jax.eval_shape(of_batch, 0))
     sums = jax.lax.fori_loop(
-        first, turns if end is None else end, lambda n, sums: add(sums, of_batch(n)), sums)
-    return spread.whole(sums) if spread else sums
+        first, _turns(learner, subset, end), lambda n, sums: add(sums, of_batch(n)), sums)
+    return learner.spread.whole(sums) if learner.spread else sums
+
+
+def judge(
+    learner: "Gradient", variables: Any, subset: Subset, sums: Any = None, first: Array | int = 0,
+    end: Array | int | None = None,
+) -> tuple[Any, Array]:
+    """What `evaluate` does of one model, and what the task tells of each example [N, ...], or of
+    those of the chunk, in one pass."""
+    spread, size, held = learner.spread, eval_batch(learner), subset.split.inputs
+    turns = _turns(learner, subset, end)
+    slots = held.inputs.shape[0] if isinstance(held, Chunk) else turns * size
+    of_batch = partial(_batch, learner, variables, subset)
+
+    def more(number: Array, found: tuple[Any, Array]) -> tuple[Any, Array]:
+        sums, told = of_batch(number)
+        told = spread.whole(told) if spread else told
+        told = jax.lax.dynamic_update_slice_in_dim(found[1], told, (number - first) * size, 0)
+        return add(found[0], sums), told
+
+    none, told = _zeros(jax.eval_shape(of_batch, 0))
+    told = jnp.zeros((slots, *told.shape[1:]), told.dtype)
+    found = jax.lax.fori_loop(first, turns, more, (none if sums is None else sums, told))
+    sums, told = spread.whole(found) if spread else found
+    return sums, told[: subset.rows.shape[0]]
 
 
 def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     """What the task tells of each of `inputs` [N, ...], as a split holds them: [N, ...]."""
     spread, count = learner.spread, inputs.shape[0]
-    size = predict_batch(learner, count)
-    turns = -(-count // size)
+    turns = -(-count // eval_batch(learner))  # as even as may be
+    size = learner.shares * -(-count // (turns * learner.shares))
     rows_N = jnp.arange(turns * size, dtype=jnp.int32) % count
 
     def some(rows_B: Array) -> Array:

@@ -176,14 +176,13 @@ def _conclude(
     """The best state and metrics.json's content; it, importances.json, the plots and report.html
     written."""
     ready, compiled, path = training.ready, training.programs, training.path
-    evaluate = None if state.average else compiled.evaluate  # which is of a pair
-    scores, examples = judged(ready, state.model, evaluate)
+    scores, examples = judged(ready, state.model)
     last, best = {"epoch": _epoch(ready, state)} | numbers(scores), state
     final = examples
     if training.checkpoints.best() != int(state.step):
         found, _ = training.checkpoints.restore(ready.state_shapes, "best")
         best = mesh.put(found, ready.where(found))
-        scores, examples = judged(ready, best.model, evaluate)
+        scores, examples = judged(ready, best.model)
     task, choice = with_threshold(ready, best.model)
     names = ready.dataset.classes
     if choice:

@@ -16,7 +16,6 @@ from engine.doors import bring, precision
 from engine.job.host import Host
 from engine.learners import trees
 from engine.learners.chosen import learner_of, share_of, spread_of
-from engine.optim import averages
 from engine.optim.lengths import Durations
 from engine.parts import inventory, splits, weights
 from engine.parts.inventory import Inventory
@@ -154,7 +153,7 @@ def settle(
     where = ready.everywhere
     ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)
                               for name in ("hyper", "root", "order")})
-    return averages.checked(choice.laid(ready))
+    return choice.laid(ready)
 
 
 def setup(request: Request, host: Host) -> Setup:

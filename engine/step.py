@@ -129,7 +129,10 @@ def train_step(
     )
 
 
-def eval_step(learner: "Gradient", variables: Any, batch: Split, valid_B: Array) -> Any:
-    """The task's sums of the batch, masked; without what only training's loss has."""
-    outputs = forward(learner, variables, batch.inputs)
-    return learner.task.judge(outputs, batch.targets, valid_B)
+def eval_step(
+    learner: "Gradient", variables: Any, batch: Split, valid_B: Array
+) -> tuple[Any, Array]:
+    """The task's sums of the batch, masked, without what only training's loss has; and what it
+    tells of each example [B, ...]."""
+    outputs, task = forward(learner, variables, batch.inputs), learner.task
+    return task.judge(outputs, batch.targets, valid_B), task.predict(outputs)

@@ -25,6 +25,7 @@ from engine.setup import Setup
 from engine.state import State
 from engine.store import folder
 from engine.store.checkpoint import Checkpoints
+from engine.stream.restated import restated
 from engine.stream.streamed import Feed, Unfed
 
 MUCH = 0.1  # of an epoch's time, from which on waiting for the examples is told
@@ -116,9 +117,14 @@ class Training:
         ) if ready.lengths.patience and step % ready.lengths.epoch == 0 else ""
 
     def _restated(self, state: State) -> State:
-        """The state with batch statistics of its averaged weights."""
-        return self._restate(self.ready.root, self.ready.order, self.ready.data.train, state) \
-            if "batch_stats" in state.average else state
+        """The state with batch statistics of its averaged weights; within an epoch of a streamed
+        set those of the epoch before, since they take a reading of it."""
+        ready = self.ready
+        if "batch_stats" not in state.average:
+            return state
+        if not ready.stream:
+            return self._restate(ready.root, ready.order, ready.data.train, state)
+        return state if int(state.step) % ready.lengths.epoch else restated(ready, state)
 
     @contextmanager
     def _naming_the_folder(self) -> Iterator[None]:

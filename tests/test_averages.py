@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import replace
 from functools import cache, partial
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.store.folder import history
+from engine.stream import choice, restated
+from engine.stream.pieces import Part
 from engine.sweep import group, results, sweep
 from engine.sweep.ensembles import members
 from engine.sweep.search import Search
@@ -247,8 +250,24 @@ def test_a_sweep_of_which_all_stop_ends_there_and_resumed_says_the_same(tmp_path
     assert (path / "results.csv").read_text() == before
 
 
-def test_streamed_examples_have_no_second_pass(tmp_path):
+@pytest.mark.slow
+def test_streamed_examples_are_read_once_more_for_statistics(tmp_path, monkeypatch):
+    """In chunks, the last of which isn't full: the resident run's bits and rows."""
     data = {name: tuple(split) for name, split in SETS.items()}
-    with pytest.raises(RequestError, match="need a pass over the training examples, and these are"):
-        fit(CONFIG, HYPER, place(tmp_path / "run", stream=True, workers=0), data, quiet=True)
-    assert not (tmp_path / "run").exists()
+    config = replace(CONFIG, batch_size=12, microbatch=3, epochs=2)  # of 64 examples
+    one = fit(config, HYPER, place(tmp_path / "resident"), data, quiet=True)
+    monkeypatch.setattr(choice, "CHUNK", 24 * SETS["train"].inputs[0].size)
+    monkeypatch.setattr(restated, "Part", spied := mock.Mock(wraps=Part))
+    two = fit(config, HYPER, place(tmp_path / "streamed", stream=True, workers=0), data,
+              quiet=True)
+    same(jax.device_get(two.state), jax.device_get(one.state))
+    assert rows(two.path) == rows(one.path)
+    assert [(len(call.args[1]), *call.args[2:4]) for call in spied.call_args_list] == \
+        [(60, 6, 4)] * 2  # of two devices three each
+
+
+def test_a_sweep_of_streamed_examples_makes_no_second_pass(tmp_path):
+    data = {name: tuple(split) for name, split in SETS.items()}
+    with pytest.raises(RequestError, match="which a sweep of streamed ones doesn't make"):
+        sweep.run(Request(CONFIG, HYPER, place(tmp_path / "sweep", stream=True, workers=0), data),
+                  Search(axes=("learning_rate=0.1,0.2",)))

@@ -208,9 +208,11 @@ def test_evaluation_counts_every_example_once(model):
     def judged(variables, subset):
         images = jnp.float32(split.inputs) / 255
         return (learner.evaluate(variables, subset), learner.predict(variables, split.inputs),
-                model().apply(variables, images, train=False))
+                learner.judge(variables, subset), model().apply(variables, images, train=False))
 
-    result, predicted, logits = judged(variables, data.validation)
+    result, predicted, (sums, told), logits = judged(variables, data.validation)
+    chex.assert_trees_all_close(sums, result, rtol=1e-6)
+    np.testing.assert_allclose(told, predicted, atol=1e-6)
     labels = np.asarray(split.targets)
     log_p = np.asarray(jax.nn.log_softmax(logits))[np.arange(71), labels]
     np.testing.assert_allclose(result.tally.loss_sum, -log_p.sum(), rtol=1e-5)

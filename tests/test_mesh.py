@@ -49,8 +49,8 @@ def trained(devices: int, config=CONFIG, hyper=HYPER, fsdp: bool = False, steps:
     ).compile()
     state = compiled(hyper=hyper, root=root, order=root, train=data.train, state=state,
                      count=np.int32(steps))
-    evaluate = jax.jit(learner.evaluate, compiler_options=QUICK)
-    return compiled.as_text(), state, functools.partial(evaluate, state.variables, data.validation)
+    judge = jax.jit(learner.judge, compiler_options=QUICK)
+    return compiled.as_text(), state, functools.partial(judge, state.variables, data.validation)
 
 
 def of_plain_jax(start, rate: float, steps: int):
@@ -99,7 +99,10 @@ def test_two_devices_train_as_one_does(changes, fsdp):
     assert int(two.tally.count) == int(one.tally.count) == 37
     assert int(two.tally.correct) == int(one.tally.correct)
     if not config.microbatch:
-        np.testing.assert_array_equal(judged_by_two().confusion, judged().confusion)
+        (sums, told), (sums_of_two, told_by_two) = judged(), judged_by_two()
+        np.testing.assert_array_equal(sums_of_two.confusion, sums.confusion)
+        np.testing.assert_allclose(told_by_two, told, atol=1e-4)
+        assert told.shape == (21, 4)
 
 
 @pytest.mark.slow

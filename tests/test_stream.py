@@ -25,7 +25,7 @@ from engine.setup import settle
 from engine.sources import arrays, image_folder, pictures, records
 from engine.sources.dataset import Dataset, Split
 from engine.sources.stored import Joined, Stored
-from engine.stream import choice, judging
+from engine.stream import choice
 from engine.stream.ahead import ahead
 from engine.stream.pieces import Closed, Orders, Part, Pieces
 from engine.stream.streamed import Streamed
@@ -136,17 +136,6 @@ def test_a_segment_ends_with_its_chunk_and_with_its_epoch():
     feed = SimpleNamespace(_ready=SimpleNamespace(lengths=SimpleNamespace(epoch=5)),
                            _stream=SimpleNamespace(train=SimpleNamespace(batches=2)))
     assert [Streamed.most(feed, step) for step in range(6)] == [2, 1, 2, 1, 1, 2]
-
-
-def test_predictions_are_of_batches_of_one_size_whatever_the_chunks(monkeypatch):
-    sizes = []
-    monkeypatch.setattr(judging, "predict_batch", lambda *_: 4)
-    monkeypatch.setattr(judging.jax, "jit", lambda function: function)
-    learner = SimpleNamespace(predict=lambda _, x: sizes.append(len(x)) or 2 * x)
-    predicted = judging.Predicted(learner, None, 7)
-    for chunk in ([0, 1, 2], [3, 4, 5], [6, 6, 6]):  # the last filled up
-        predicted.heard(np.array(chunk))
-    assert predicted.all().tolist() == [0, 2, 4, 6, 8, 10, 12] and sizes == [4, 4]
 
 
 class Held(Stored):

@@ -139,4 +139,5 @@ class Gradient(Learner):
 
     # Whose first argument is the learner.
     restated = averages.restated
-    segment, evaluate, predict = loop.segment, loop.evaluate, loop.predict
+    segment, evaluate = loop.segment, loop.evaluate
+    judge, predict = loop.judge, loop.predict

@@ -16,7 +16,7 @@ from engine.task import Task
 
 class Learner(Protocol):
     """Frozen and hashable. `hyper` are the run's values, `root` its key, `order` that of its
-    shuffles. The four functions of a `traced` learner are pure, and compiled by jax; of another
+    shuffles. The functions of a `traced` learner are pure, and compiled by jax; of another
     they are called as they are, on the host: equal arguments give equal results all the same.
     """
 
@@ -50,6 +50,11 @@ class Learner(Protocol):
 
     def evaluate(self, variables: Any, subset: Subset) -> Any:
         """The task's sums over every example of `subset`."""
+
+    def judge(self, variables: Any, subset: Subset) -> tuple[Any, Any]:
+        """What `evaluate` and `predict` make of the examples of `subset`."""
+        return (self.evaluate(variables, subset),
+                self.predict(variables, subset.split.inputs[subset.rows]))
 
     def predict(self, variables: Any, inputs: Any) -> Any:
         """What the task tells of each of `inputs` [N, ...], as a split holds them."""

@@ -1,7 +1,7 @@
 """Averaged weights beside those that are trained: an exponential moving average, or the mean of the
 tail of a run. N: examples."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,51 +63,80 @@ def moved(
 
 
 def checked(ready: "Setup") -> "Setup":
-    """Raises RequestError for statistics that would need a pass over examples that are streamed."""
+    """Raises RequestError for a sweep whose averages' statistics need a pass over a stream."""
     if ready.stream and "batch_stats" in ready.state_shapes.average:
         raise RequestError("the averaged weights of a network with batch statistics need a pass "
-                           "over the training examples, and these are streamed: leave "
-                           "--ema_decay and --average_from out, or --stream.")
+                           "over the training examples, which a sweep of streamed ones doesn't "
+                           "make: leave --ema_decay and --average_from out, or --stream.")
     return ready
 
 
-def restated(
-    learner: "Gradient", root: Array, order: Array, train: "Subset", state: State
-) -> State:
-    """The state, batch statistics of its averaged weights made anew: the mean over the whole
-    batches of the training examples, as they are and in the first epoch's order, of each batch's
-    own statistics (Izmailov et al. 2018). Nothing that training reads changes.
+class Statistics(NamedTuple):
+    """What training mode makes of batch statistics that are 0, summed over so many `batches`; and
+    of each, which share of it is the batch's own, as one batch tells."""
+
+    sums: Any
+    share: Any
+    batches: Array | int
+
+
+def batch(learner: "Gradient", examples: int) -> int:
+    """Of how many examples the statistics are that are averaged."""
+    config = learner.config
+    return min(config.microbatch * learner.shares or config.batch_size, examples)
+
+
+def statistics(
+    learner: "Gradient", root: Array, order: Array, train: "Subset", state: State,
+    so_far: Statistics | None = None, first: Array | int = 0, end: Array | int | None = None,
+) -> Statistics:
+    """Of the averaged weights, over the whole batches of the training examples, as they are and in
+    the first epoch's order. Of a subset that comes in chunks: those `so_far`, and of the batches
+    from number `first` to before `end`.
 
     A layer keeps m s + (1 - m) b of its old statistics s and the batch's b, with a momentum m that
     two calls of one batch tell.
     """
-    average, config, spread = state.average, learner.config, learner.spread
-    if "batch_stats" not in average:
-        return state
-    rows_N = epoch_order(order, 0, train.rows)
-    size = min(config.microbatch * learner.shares or config.batch_size, len(train.rows))
+    spread, model = learner.spread, state.model
+    rows_N, size = epoch_order(order, 0, train.rows), batch(learner, len(train.rows))
+    count = len(train.rows) // size
 
     def after(stats: Any, number: Array | int) -> Any:
         batch, valid_B = batch_at(train.split, rows_N, number, size)
         batch, valid_B = spread.cut((batch, valid_B)) if spread else (batch, valid_B)
-        variables = state.model | {"batch_stats": stats}
         key = keys.stream(root, "dropout", number)
+        variables = model | {"batch_stats": stats}
         return learner.apply(variables, scaled(batch.inputs), True, key, valid_B)[1]["batch_stats"]
 
     def summed(number: Array | int, sums: Any) -> Any:
         return jax.tree.map(jnp.add, sums, after(zeros, number))
 
-    zeros = jax.tree.map(jnp.zeros_like, average["batch_stats"])
-    count = len(train.rows) // size
-    sums = jax.lax.fori_loop(0, count, summed, zeros)
-    probe = jax.tree.map(lambda x: jnp.full_like(x, PROBE), zeros)
-    probed, plain = after(probe, 0), after(zeros, 0)
+    zeros = jax.tree.map(jnp.zeros_like, model["batch_stats"])
+    if so_far is None:
+        probe = jax.tree.map(lambda x: jnp.full_like(x, PROBE), zeros)
+        share = jax.tree.map(lambda high, low: 1 - (high - low) / jnp.asarray(PROBE, low.dtype),
+                             after(probe, 0), after(zeros, 0))
+        so_far = Statistics(zeros, share, count)
+    sums = jax.lax.fori_loop(first, count if end is None else end, summed, so_far.sums)
+    return so_far._replace(sums=sums)
 
-    def mean(total: Array, high: Array, low: Array, trained: Array) -> Array:
-        fresh = 1 - (high - low) / jnp.asarray(PROBE, low.dtype)
-        whole = total / (count * jnp.where(fresh == 0, 1, fresh))
-        return jnp.where(fresh == 0, trained, whole).astype(trained.dtype)
 
-    stats = jax.tree.map(mean, sums, probed, plain, state.batch_stats)
-    state = state._replace(average=average | {"batch_stats": stats})
-    return spread.constrained(state) if spread else state
+def restored(learner: "Gradient", state: State, found: Statistics) -> State:
+    """The state, batch statistics of its averaged weights the mean of each batch's own (Izmailov et
+    al. 2018). Nothing that training reads changes."""
+    def mean(total: Array, share: Array, trained: Array) -> Array:
+        whole = total / (found.batches * jnp.where(share == 0, 1, share))
+        return jnp.where(share == 0, trained, whole).astype(trained.dtype)
+
+    stats = jax.tree.map(mean, found.sums, found.share, state.batch_stats)
+    state = state._replace(average=state.average | {"batch_stats": stats})
+    return learner.spread.constrained(state) if learner.spread else state
+
+
+def restated(
+    learner: "Gradient", root: Array, order: Array, train: "Subset", state: State
+) -> State:
+    """The state, batch statistics of its averaged weights made anew."""
+    if "batch_stats" not in state.average:
+        return state
+    return restored(learner, state, statistics(learner, root, order, train, state))

@@ -15,6 +15,7 @@ from engine.job import processes
 from engine.job.host import Host, begin
 from engine.learners.chosen import learner_of, spread_of
 from engine.learners.learner import Learner
+from engine.loggers.bar import waiting
 from engine.parts import other
 from engine.parts.reading import load
 from engine.place import Place
@@ -129,9 +130,10 @@ def _on_other(
 
     def told(own: Learner, variables: Any) -> Judged:
         seeing = views.seeing(own, tta, shape)
-        if reason:
-            return judging.judged(seeing, everywhere, workers, variables, subset)
-        return evaluation.found_by(seeing, variables, subset)
+        with waiting(f"scoring {len(subset.rows):,} examples", host.console):
+            if reason:
+                return judging.judged(seeing, everywhere, workers, variables, subset)
+            return evaluation.found_by(seeing, variables, subset)
 
     return Judge(
         learner, classes, shapes_of(learner, saved.request.hyper, shape),

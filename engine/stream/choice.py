@@ -93,7 +93,9 @@ def laid(ready: "Setup") -> "Setup":
                 raise
             reason = "it doesn't fit the device's memory"
     found = stream_of(ready, reason)
-    ready.host.console.print(f"stream: {found}")
+    again = "; once more an epoch, for batch statistics of the averaged weights" \
+        if "batch_stats" in ready.state_shapes.average else ""
+    ready.host.console.print(f"stream: {found}{again}")
     # A resumed run is to stream again, whatever memory it finds.
     asked = ready.request._replace(place=replace(ready.request.place, stream=True))
     return ready._replace(request=asked, data=found.given(parts, where), stream=found)
