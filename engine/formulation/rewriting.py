@@ -60,7 +60,7 @@ def rewritten(function: Callable, how: str = "auto") -> Callable:
 
 class Census(NamedTuple):
     """Of a function: its convolutions, those rewritten as products, why the others are not, its
-    max-poolings that are rewritten, the convolutions that the native kernel can compute instead,
+    max-poolings that are rewritten, the convolutions that the native kernel would compute,
     and the bytes of the products' patches. A loop's body counts once."""
 
     convolutions: int
@@ -120,7 +120,7 @@ def _fate(eqn: JaxprEqn) -> str | None:
 
 
 def _by_kernel(eqn: JaxprEqn) -> bool:
-    """Whether it is a convolution that the native kernel can compute."""
+    """Whether it is a convolution that the native kernel computes, where it is asked for."""
     return eqn.primitive is primitives.conv_general_dilated_p and not kernel_refusal(eqn)
 
 

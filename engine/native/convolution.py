@@ -4,6 +4,7 @@ Each is linear in either of its operands, and each one's transposes are the othe
 derivatives of every order and both directions are theirs. Under vmap they run one after another.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,10 +19,11 @@ from jax.interpreters import ad, batching, mlir
 from engine.native import library
 
 Numbers = tuple[int, ...]
+LARGE, FEW = 2**20, 100  # bytes of a kernel that is read again for every image; windows of one
 
 
 def refusal(convolution: JaxprEqn) -> str:
-    """Why it can't be the kernel's, in a word; "" where it can."""
+    """Why it isn't the kernel's, in a word; "" where it is."""
     given = convolution.params
     avals: list[Any] = [var.aval for var in (*convolution.invars, *convolution.outvars)]
     if any(aval.dtype != jnp.float32 for aval in avals):
@@ -30,8 +32,14 @@ def refusal(convolution: JaxprEqn) -> str:
         return "not of two axes"
     if given["feature_group_count"] != 1 or given["batch_group_count"] != 1:
         return "grouped"
-    dilated = {*given["lhs_dilation"], *given["rhs_dilation"]} != {1}
-    return "dilated" if dilated else ""
+    if {*given["lhs_dilation"], *given["rhs_dilation"]} != {1}:
+        return "dilated"
+    _, (*_, height, width), (_, _, *sides) = given["dimension_numbers"]
+    kernel, windows = avals[1], math.prod(avals[2].shape[side] for side in sides)
+    if kernel.shape[height] == kernel.shape[width] == 1 and max(given["window_strides"]) > 1:
+        return "of single pixels apart"
+    large = kernel.size * kernel.dtype.itemsize > LARGE and windows < FEW
+    return "of a large kernel on few windows" if large else ""
 
 
 def convolved(given: Mapping[str, Any], x: Array, kernel: Array) -> Array:

@@ -49,7 +49,7 @@ CASES = [  # inputs, kernel, strides, padding
     ((2, 6, 5, 8), (3, 3, 8, 20), (2, 2), "SAME"),
     ((1, 8, 7, 1), (5, 2, 1, 9), (1, 3), ((2, 1), (0, 3))),
     ((2, 7, 6, 3), (4, 3, 3, 4), (2, 1), ((-1, 0), (1, -1))),
-    ((2, 5, 5, 8), (1, 1, 8, 17), (2, 2), "VALID"),
+    ((2, 5, 5, 8), (1, 2, 8, 17), (2, 2), "VALID"),
     ((2, 9, 9, 33), (2, 2, 33, 1), (3, 3), "VALID"),
     ((2, 11, 10, 6), (2, 3, 6, 40), (3, 4), ((5, 4), (0, 7))),
     ((35, 8, 40, 3), (3, 3, 3, 16), (1, 1), "SAME"),
@@ -126,6 +126,15 @@ def test_what_it_cannot_is_a_product_and_counted():
     assert made.count("Convolution[") == 1
     (of_batches,) = jax.make_jaxpr(partial(conv, batch_group_count=2))(x, kernel).eqns
     assert refusal(of_batches) == "grouped"
+    for asked, why in (((4, 1, 2), "of single pixels apart"), ((4, 1, 1), ""), ((4, 3, 1), ""),
+                       ((200, 3, 1), "of a large kernel on few windows"), ((150, 3, 1), "")):
+        channels, side, stride = asked
+        operands = normal(0, 1, 6, 6, channels), normal(1, side, side, channels, channels)
+        (eqn,) = jax.make_jaxpr(partial(conv, strides=(stride, stride)))(*operands).eqns
+        assert refusal(eqn) == why, asked
+    wide, kernel = normal(0, 1, 12, 12, 200), normal(1, 3, 3, 200, 200)
+    (of_many,) = jax.make_jaxpr(conv)(wide, kernel).eqns
+    assert not refusal(of_many)
     assert [choice.usable("native", shares) for shares in (1, 2)] == ["native", "auto"]
 
 
