@@ -278,9 +278,9 @@ def test_the_curves_of_many_settings_are_the_best_ones(figures):
     assert drawn_lines(accuracy)[f"rate={count - 1}"] == [[1, (count - 1) / 10]]
 
 
-def test_a_heat_map_has_each_median_in_its_cell(figures):
+def test_a_heat_map_has_each_mean_in_its_cell(figures):
     axes = {"rate": [1, 2, 3], "name": ["a", "b"]}
-    scores = {(1, "a"): [0.1], (2, "a"): [0.2, 0.4, 0.3], (3, "b"): [0.7], (1, "b"): [None]}
+    scores = {(1, "a"): [0.1], (2, "a"): [0.1, 0.2, 0.6], (3, "b"): [0.7], (1, "b"): [None]}
     rows = []
     for (rate, name), values in scores.items():
         rows += [row(len(rows) + i, "diverged" if value is None else "done", value, rate=rate,
@@ -288,7 +288,7 @@ def test_a_heat_map_has_each_median_in_its_cell(figures):
     plots.heatmap(axes, pandas.DataFrame(rows), ranking.Score())
     panel = figures[0].axes[0]
     nan = math.nan
-    np.testing.assert_array_equal(
+    np.testing.assert_allclose(
         panel.collections[0].get_array().reshape(3, 2).filled(nan),
         [[0.1, nan], [0.3, nan], [nan, 0.7]])
     assert panel.collections[1].get_offsets().tolist() == [[1.5, 0.5]]  # the cross
@@ -299,7 +299,7 @@ def test_a_heat_map_has_each_median_in_its_cell(figures):
 
 
 @pytest.mark.parametrize("higher, best", [(True, [0.01, 0.6]), (False, [0.1, 0.2])])
-def test_along_an_axis_the_line_is_of_medians_and_the_best_has_a_ring(figures, higher, best):
+def test_along_an_axis_the_line_is_of_means_and_the_best_has_a_ring(figures, higher, best):
     rows = [row(0, "done", 0.3, rate=1e-3, name="a"), row(1, "done", 0.5, rate=1e-3, name="a"),
             row(2, "done", 0.6, rate=0.01, name="a"), row(3, "dropped", 0.9, rate=0.01, name="a"),
             row(4, "done", 0.2, rate=0.1, name="b"), row(5, "diverged", 0.1, rate=1.0, name="b")]
@@ -307,11 +307,11 @@ def test_along_an_axis_the_line_is_of_medians_and_the_best_has_a_ring(figures, h
     plots.along(axes, pandas.DataFrame(rows), ranking.Score(higher=higher))
     panel, other = figures[0].axes
     lines = drawn_lines(panel)
-    np.testing.assert_allclose(lines["median"], [[1e-3, 0.4], [0.01, 0.6], [0.1, 0.2]])
+    np.testing.assert_allclose(lines["mean"], [[1e-3, 0.4], [0.01, 0.6], [0.1, 0.2]])
     assert lines["a run, diverged or refused"] == [[1.0, 0.035]] and panel.get_xscale() == "log"
     dots = {found.get_label(): found.get_offsets().tolist() for found in panel.collections}
     assert dots["a run, dropped"] == [[0.01, 0.9]] and len(dots["a run, done"]) == 4
-    (ring,) = [where for label, where in dots.items() if label == "the best median"]
+    (ring,) = [where for label, where in dots.items() if label == "the best mean"]
     assert ring == [best]
-    np.testing.assert_allclose(drawn_lines(other)["median"], [[0, 0.2], [1, 0.5]])
+    np.testing.assert_allclose(drawn_lines(other)["mean"], [[0, 0.2], [1, 1.4 / 3]])
     assert [text.get_text() for text in other.get_xticklabels()] == ["b", "a"]

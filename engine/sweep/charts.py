@@ -46,12 +46,12 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
 
 
 def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> Matrix:
-    """Each cell's median over two axes, the best outlined; see plots.heatmap."""
+    """Each cell's mean over two axes, the best outlined; see plots.heatmap."""
     (down, rising), (across, level) = plots.sides(axes)
     cells = ranking.ranked(runs, axes, score)[1]
-    medians = cells.pivot(index=down, columns=across, values="median").loc[rising, level]
+    means = cells.pivot(index=down, columns=across, values="mean").loc[rising, level]
     there = cells.pivot(index=down, columns=across, values="counted").loc[rising, level].notna()
-    values, sign = medians.to_numpy(float), 1 if score.higher else -1
+    values, sign = means.to_numpy(float), 1 if score.higher else -1
     low, high = np.nanquantile(sign * values, [0.5, 1]) if np.isfinite(values).any() else (0, 0)
     shade = 0.1 + 0.6 * np.clip((sign * values - low) / (high - low or 1), 0, 1)
     first = cells.iloc[0]
@@ -68,7 +68,7 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> Matrix:
         np.where(there, np.nan_to_num(shade, nan=0.02), 0), text,
         lambda r, c: f"{down} {rows[r]}, {across} {columns[c]}: {text(r, c)}",
         rows, columns, down, across, wide=WIDE if few else 0, best=best,
-        note=f"{score.words}, the median; the best is outlined.{lost}".capitalize())
+        note=f"{score.words}, the mean; the best is outlined.{lost}".capitalize())
 
 
 def along(axes: Axes, runs: pandas.DataFrame, score: Score) -> Panels:
@@ -79,11 +79,11 @@ def along(axes: Axes, runs: pandas.DataFrame, score: Score) -> Panels:
     more = [("hollow", "a run, dropped")] * bool(dropped)
     more += [("soft", "a run that diverged or was refused, at the foot")] * bool(lost)
     return Panels([_along(name, values, runs, score) for name, values in axes.items()],
-                  [("faint", "a run"), *more, ("accent", "median"), ("c1", "the best median")])
+                  [("faint", "a run"), *more, ("accent", "mean"), ("c1", "the best mean")])
 
 
 def _along(name: str, values: list, runs: pandas.DataFrame, score: Score) -> Panel:
-    settings = ranking.ranked(runs, [name], score)[1].dropna(subset="median")
+    settings = ranking.ranked(runs, [name], score)[1].dropna(subset="mean")
     numeric = all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
     places = dict(zip(values, values if numeric else range(len(values)), strict=True))
     known = runs["value"].dropna()
@@ -98,10 +98,10 @@ def _along(name: str, values: list, runs: pandas.DataFrame, score: Score) -> Pan
     line, title = [], name
     if len(settings):
         best = settings.iloc[0]
-        line = [Line("median", "accent", sorted(
-            zip(settings[name].map(places), settings["median"], strict=True)))]
-        dots.append(Dot(places[best[name]], best["median"], "the best median", 7, "ring"))
-        title = f"{name}: {best['median']:.4g} at {ranking.shown(best[name])}"
+        line = [Line("mean", "accent", sorted(
+            zip(settings[name].map(places), settings["mean"], strict=True)))]
+        dots.append(Dot(places[best[name]], best["mean"], "the best mean", 7, "ring"))
+        title = f"{name}: {best['mean']:.4g} at {ranking.shown(best[name])}"
     ticks: list[tuple[Any, str]] = []
     if not numeric or len(values) <= plots.TICKS:
         ticks = [(places[v], shortened(ranking.shown(v), 14)) for v in values]

@@ -100,23 +100,23 @@ def sides(axes: Axes) -> list[tuple[str, list]]:
 
 
 def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
-    """Each cell's median score over two axes, the best outlined, a cross in those that failed."""
+    """Each cell's mean score over two axes, the best outlined, a cross in those that failed."""
     (down, rising), (across, level) = sides(axes)
     _, cells = ranking.ranked(runs, axes, score)
-    medians = cells.pivot(index=down, columns=across, values="median").loc[rising, level]
+    means = cells.pivot(index=down, columns=across, values="mean").loc[rising, level]
     corners = np.stack([cells[across].map(level.index), cells[down].map(rising.index)], axis=1)
-    failed = cells["median"].isna()
-    few = medians.size <= COUNTED_CELLS
+    failed = cells["mean"].isna()
+    few = means.size <= COUNTED_CELLS
     width, height = (0.75, 0.36) if few else (0.25, 0.22)  # inches
     drawn = figure(3 + max(4, width * len(level)), 1.4 + max(2, height * len(rising)))
     import seaborn
 
     # From the middle cell to the best: bad ones must not leave the good ones all in one colour.
-    low, high = cells["median"].quantile([0.5, 1.0] if score.higher else [0.0, 0.5]).fillna(0)
+    low, high = cells["mean"].quantile([0.5, 1.0] if score.higher else [0.0, 0.5]).fillna(0)
     panel = drawn.subplots()
     panel.set_facecolor("#eef0f3")
     seaborn.heatmap(
-        medians, ax=panel, cmap=COLOURS[score.higher], vmin=low, vmax=high, linewidths=0.5,
+        means, ax=panel, cmap=COLOURS[score.higher], vmin=low, vmax=high, linewidths=0.5,
         annot=few, fmt=".3f" if high < 10 else ".4g", annot_kws={"size": 9}, cbar=not failed.all(),
         xticklabels=[*map(_label, level)], yticklabels=[*map(_label, rising)],
     )
@@ -126,16 +126,16 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
         panel.plot(*square.T, c=VALIDATION, lw=2.5, clip_on=False)
     panel.tick_params(labelsize=8)
     panel.tick_params(axis="y", rotation=0)
-    panel.set_title(f"{plain(score.words)} (median), best outlined"
+    panel.set_title(f"{plain(score.words)} (mean), best outlined"
                     + "; × diverged or refused" * any(failed), fontsize=10)
     panel.set(xlabel=_label(across), ylabel=_label(down))
     return png(drawn)
 
 
 def _along(panel, name: str, values: list, runs: pandas.DataFrame, score: Score) -> None:
-    """Every run a dot, or a cross at the foot where it failed; a line of medians, the best ringed.
+    """Every run a dot, or a cross at the foot where it failed; a line of means, the best ringed.
     Numbers lie to scale, other values at equal distances."""
-    settings = ranking.ranked(runs, [name], score)[1].dropna(subset="median")
+    settings = ranking.ranked(runs, [name], score)[1].dropna(subset="mean")
     numeric = all(isinstance(v, Real) and not isinstance(v, bool) for v in values)
     places = dict(zip(values, values if numeric else range(len(values)), strict=True))
     for status, face in (("done", TRAINING), ("stopped", GREY), ("dropped", "white")):
@@ -148,11 +148,11 @@ def _along(panel, name: str, values: list, runs: pandas.DataFrame, score: Score)
         panel.plot(failed[name].map(places), [0.035] * len(failed), "x", c=GREY, ms=6, mew=1.4,
                    transform=panel.get_xaxis_transform(), label="a run, diverged or refused")
     if len(settings):
-        best, line = settings.iloc[0], settings["median"].set_axis(settings[name].map(places))
-        panel.plot(line.sort_index(), c=TRAINING, lw=1.2, alpha=0.7, label="median")
-        panel.scatter([places[best[name]]], [best["median"]], s=110, facecolors="none",
-                      edgecolors=VALIDATION, lw=2, zorder=5, label="the best median")
-        panel.set_title(f"{best['median']:.4g} at {_label(best[name])}", fontsize=10)
+        best, line = settings.iloc[0], settings["mean"].set_axis(settings[name].map(places))
+        panel.plot(line.sort_index(), c=TRAINING, lw=1.2, alpha=0.7, label="mean")
+        panel.scatter([places[best[name]]], [best["mean"]], s=110, facecolors="none",
+                      edgecolors=VALIDATION, lw=2, zorder=5, label="the best mean")
+        panel.set_title(f"{best['mean']:.4g} at {_label(best[name])}", fontsize=10)
     if numeric and min(values) > 0 and max(values) > LOG_SPAN * min(values):
         panel.set_xscale("log")
     if len(values) <= TICKS or not numeric:

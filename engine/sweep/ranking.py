@@ -39,7 +39,7 @@ def ranked(
 ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """The runs with their setting's `place` and, where they speak for it, their score as `value`;
     a row a setting, best first, with the axes, runs (their numbers), counted (how many speak),
-    mean, sd (of a sample; 0 of one run), best, median, dropped and diverged.
+    mean, sd (of a sample; 0 of one run), best, dropped and diverged.
 
     The done runs with a finite score speak for a setting, or where it has none its dropped ones;
     such settings come after the others, and those of which none speaks last, their numbers NaN.
@@ -53,7 +53,7 @@ def ranked(
     found = runs.assign(dropped=runs["status"].eq("dropped"), diverged=runs["status"].eq("diverged")
                         ).groupby(setting).agg(
         **{name: (name, "first") for name in axes}, runs=("run", list), counted=("value", "count"),
-        mean=("value", "mean"), sd=("value", "std"), median=("value", "median"),
+        mean=("value", "mean"), sd=("value", "std"),
         best=("value", "max" if score.higher else "min"), dropped=("dropped", "sum"),
         diverged=("diverged", "sum"), kind=("kind", "min"),
     )
