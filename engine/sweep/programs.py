@@ -1,5 +1,6 @@
 """A group's programs, in the first layout whose memory fits; of trees the functions themselves."""
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from engine.devices import choose
 from engine.devices.mesh import size
 from engine.errors import RequestError
 from engine.programs import graphs, memory
-from engine.programs.program import Program
+from engine.programs.program import Program, compile_all
 from engine.stream.judging import chunks_of
 from engine.stream.streamed import Feed, nothing, summed, telling
 from engine.sweep import hosted, population
@@ -35,6 +36,7 @@ class Programs(NamedTuple):
 
 def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Programs:
     learner, shared, stream = group.ready.learner, {"order": group.order}, group.ready.stream
+    began = time.perf_counter()
     cores = choose.cores() if group.ready.device.platform == "cpu" else 1
     segment = population.program(
         learner, layout, cores, graphs.options(group.ready), population=runs, count=np.int32(1),
@@ -46,6 +48,8 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
     if "batch_stats" in runs.members.state.average:
         found.append(Program(partial(population.restated, learner, layout), (),
                              population=runs, train_FxN=group.train, **shared))
+    compile_all(*found)
+    seconds = time.perf_counter() - began
 
     def advance(runs: Population, steps: int) -> Population:
         while steps:  # chunk after chunk, where they are streamed
@@ -72,7 +76,7 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
     return Programs(
         len(runs.members.seed), advance, restate, evaluated,
         max(memory.extra(memory.plan(p.compiled)) for p in found),
-        sum(p.seconds for p in found), layout.block * size(layout.mesh),
+        seconds, layout.block * size(layout.mesh),
     )
 
 
