@@ -285,17 +285,31 @@ def test_a_heat_map_has_each_mean_in_its_cell(figures):
     for (rate, name), values in scores.items():
         rows += [row(len(rows) + i, "diverged" if value is None else "done", value, rate=rate,
                      name=name) for i, value in enumerate(values)]
-    plots.heatmap(axes, pandas.DataFrame(rows), ranking.Score())
+    plots.heatmap(axes, axes, pandas.DataFrame(rows), ranking.Score())
     panel = figures[0].axes[0]
     nan = math.nan
     np.testing.assert_allclose(
         panel.collections[0].get_array().reshape(3, 2).filled(nan),
         [[0.1, nan], [0.3, nan], [nan, 0.7]])
     assert panel.collections[1].get_offsets().tolist() == [[1.5, 0.5]]  # the cross
-    assert panel.get_lines()[0].get_xydata()[0].tolist() == [1, 2]  # the outline
-    page = charts.heatmap(axes, pandas.DataFrame(rows), ranking.Score())
-    assert page.best == (page.left + page.wide, page.top + 2 * page.side)
+    outline = panel.get_lines()[0].get_xydata()
+    assert [outline.min(0).tolist(), outline.max(0).tolist()] == [[1, 2], [2, 3]]
+    page = charts.heatmap(axes, axes, pandas.DataFrame(rows), ranking.Score())
+    assert page.best == (page.left + page.wide, page.top + 2 * page.side, page.wide, page.side)
     assert "diverged" in panel.get_title()
+
+
+def test_over_its_seeds_the_best_setting_is_outlined_not_the_best_run(figures):
+    rows = [row(0, "done", 0.9, rate=1, seed=0), row(1, "done", 0.1, rate=1, seed=1),
+            row(2, "done", 0.6, rate=2, seed=0), row(3, "done", 0.7, rate=2, seed=1)]
+    runs, axes = pandas.DataFrame(rows), {"rate": [1, 2]}
+    over = plots.plane(axes, runs)
+    plots.heatmap(over, axes, runs, ranking.Score())
+    outline = figures[0].axes[0].get_lines()[0].get_xydata()
+    assert [outline.min(0).tolist(), outline.max(0).tolist()] == [[0, 1], [2, 2]]
+    page = charts.heatmap(over, axes, runs, ranking.Score())
+    assert page.best == (page.left, page.top + page.side, 2 * page.wide, page.side)
+    assert "mean" not in page.note + figures[0].axes[0].get_title()
 
 
 @pytest.mark.parametrize("higher, best", [(True, [0.01, 0.6]), (False, [0.1, 0.2])])

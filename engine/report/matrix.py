@@ -12,8 +12,8 @@ SIDES = ((3, 64, 14), (12, 40, 12), (20, 30, 11), (30, 22, 0), (200, 13, 0))
 
 class Matrix(NamedTuple):
     """Cells (x, y, opacity, text, said), each `wide` and `side` high; `rows` and `columns` are
-    (place, name, whole name), the latter's `turned` upright where they are too long; `best` is the
-    outlined cell's (x, y), `pairs` are a table's rows."""
+    (place, name, whole name), the latter's `turned` upright where they are too long; `best` is what
+    is outlined, (x, y, width, height), `pairs` are a table's rows."""
 
     width: int
     height: int
@@ -29,7 +29,7 @@ class Matrix(NamedTuple):
     across: str
     turned: bool
     note: str = ""
-    best: tuple[float, float] | None = None
+    best: tuple[float, float, float, float] | None = None
     pairs: list[list[Any]] = []
     kind: str = "matrix"
 
@@ -60,10 +60,10 @@ def _room(names: Iterable[str], text: int) -> int:
 def matrix(
     opacity: np.ndarray, texts: Callable[[int, int], str], said: Callable[[int, int], str],
     rows: Sequence[str], columns: Sequence[str], down: str, across: str, wide: int = 0,
-    best: tuple[int, int] | None = None, **more: Any,
+    best: tuple[range, range] | None = None, **more: Any,
 ) -> Matrix:
     """A map of cells [R, C], of which those of opacity 0 are empty; `texts` and `said` are of a row
-    and a column, `best` is one to outline."""
+    and a column, `best` are those to outline."""
     side, text = next((side, text) for most, side, text in SIDES
                       if max(len(rows), len(columns)) <= most)
     height = min(text or 10, side)
@@ -84,4 +84,5 @@ def matrix(
         [(left + (c + 0.5) * wide, *both) for c, both in enumerate(zip(shown_columns, columns,
                                                                        strict=True))],
         cells, down, across, turned,
-        best=best and (left + best[1] * wide, top + best[0] * side), **more)
+        best=best and (left + best[1].start * wide, top + best[0].start * side,
+                       len(best[1]) * wide, len(best[0]) * side), **more)

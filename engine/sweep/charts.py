@@ -45,17 +45,15 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
     return Panels(panels, legend)
 
 
-def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> Matrix:
-    """Each cell's mean over two axes, the best outlined; see plots.heatmap."""
-    (down, rising), (across, level) = plots.sides(axes)
-    cells = ranking.ranked(runs, axes, score)[1]
+def heatmap(over: Axes, axes: Axes, runs: pandas.DataFrame, score: Score) -> Matrix:
+    """Each cell's mean over two axes; see plots.heatmap."""
+    (down, rising), (across, level) = plots.sides(over)
+    cells = ranking.ranked(runs, over, score)[1]
     means = cells.pivot(index=down, columns=across, values="mean").loc[rising, level]
     there = cells.pivot(index=down, columns=across, values="counted").loc[rising, level].notna()
     values, sign = means.to_numpy(float), 1 if score.higher else -1
     low, high = np.nanquantile(sign * values, [0.5, 1]) if np.isfinite(values).any() else (0, 0)
     shade = 0.1 + 0.6 * np.clip((sign * values - low) / (high - low or 1), 0, 1)
-    first = cells.iloc[0]
-    best = (rising.index(first[down]), level.index(first[across])) if first["counted"] else None
 
     def text(r: int, c: int) -> str:
         form = ".3f" if abs(high) < 10 else ".4g"
@@ -64,11 +62,13 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> Matrix:
     rows, columns = ([ranking.shown(v) for v in side] for side in (rising, level))
     few = max(len(rows), len(columns)) <= 20
     lost = " × diverged or was refused." * bool((there.to_numpy() & ~np.isfinite(values)).any())
+    mean = ", the mean" * bool(cells["counted"].max() > 1)
     return matrix(
         np.where(there, np.nan_to_num(shade, nan=0.02), 0), text,
         lambda r, c: f"{down} {rows[r]}, {across} {columns[c]}: {text(r, c)}",
-        rows, columns, down, across, wide=WIDE if few else 0, best=best,
-        note=f"{score.words}, the mean; the best is outlined.{lost}".capitalize())
+        rows, columns, down, across, wide=WIDE if few else 0,
+        best=plots.outlined(over, axes, runs, score),
+        note=f"{score.words}{mean}; the best setting is outlined.{lost}".capitalize())
 
 
 def along(axes: Axes, runs: pandas.DataFrame, score: Score) -> Panels:
@@ -113,8 +113,8 @@ def drawn(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score
           ) -> dict[str, Panels | Matrix]:
     """A chart for each of plots.pictures, by the same names."""
     found: dict[str, Panels | Matrix] = {"curves.png": curves(axes, runs, histories, score)}
-    if plane := plots.plane(axes, runs):
-        found["heatmap.png"] = heatmap(plane, runs, score)
+    if over := plots.plane(axes, runs):
+        found["heatmap.png"] = heatmap(over, axes, runs, score)
     if axes:
         found["axis.png"] = along(axes, runs, score)
     return found

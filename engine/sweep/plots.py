@@ -99,10 +99,26 @@ def sides(axes: Axes) -> list[tuple[str, list]]:
     return sorted(axes.items(), key=lambda item: -len(item[1]))
 
 
-def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
-    """Each cell's mean score over two axes, the best outlined, a cross in those that failed."""
-    (down, rising), (across, level) = sides(axes)
-    _, cells = ranking.ranked(runs, axes, score)
+def outlined(
+    over: Axes, axes: Axes, runs: pandas.DataFrame, score: Score
+) -> tuple[range, range] | None:
+    """Of the cells `over` two axes those of the best setting of the sweep's own `axes`, down and
+    across: all of its seeds. None where no run speaks."""
+    first = ranking.ranked(runs, axes, score)[1].iloc[0]
+
+    def found(name: str, values: list) -> range:
+        if name not in axes:
+            return range(len(values))
+        return range(at := values.index(first[name]), at + 1)
+
+    down, across = sides(over)
+    return (found(*down), found(*across)) if first["counted"] else None
+
+
+def heatmap(over: Axes, axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
+    """Each cell's mean score over two axes, a cross in those that failed; `outlined`."""
+    (down, rising), (across, level) = sides(over)
+    _, cells = ranking.ranked(runs, over, score)
     means = cells.pivot(index=down, columns=across, values="mean").loc[rising, level]
     corners = np.stack([cells[across].map(level.index), cells[down].map(rising.index)], axis=1)
     failed = cells["mean"].isna()
@@ -121,13 +137,15 @@ def heatmap(axes: Axes, runs: pandas.DataFrame, score: Score) -> bytes:
         xticklabels=[*map(_label, level)], yticklabels=[*map(_label, rising)],
     )
     panel.scatter(*(corners[failed] + 0.5).T, marker="x", s=20, c=DARK, lw=1)
-    if not failed[0]:
-        square = corners[0] + np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
-        panel.plot(*square.T, c=VALIDATION, lw=2.5, clip_on=False)
+    if best := outlined(over, axes, runs, score):
+        (top, bottom), (left, right) = ((side.start, side.stop) for side in best)
+        panel.plot([left, right, right, left, left], [top, top, bottom, bottom, top],
+                   c=VALIDATION, lw=2.5, clip_on=False)
     panel.tick_params(labelsize=8)
     panel.tick_params(axis="y", rotation=0)
-    panel.set_title(f"{plain(score.words)} (mean), best outlined"
-                    + "; × diverged or refused" * any(failed), fontsize=10)
+    title = plain(score.words) + " (mean)" * bool(cells["counted"].max() > 1)
+    title += ", best setting outlined" + "; × diverged or refused" * any(failed)
+    panel.set_title(title, fontsize=10)
     panel.set(xlabel=_label(across), ylabel=_label(down))
     return png(drawn)
 
@@ -189,7 +207,7 @@ def pictures(
     """The PNGs that these axes call for, by file name."""
     drawn = {"curves.png": curves(axes, runs, histories, score)}
     if over := plane(axes, runs):
-        drawn["heatmap.png"] = heatmap(over, runs, score)
+        drawn["heatmap.png"] = heatmap(over, axes, runs, score)
     if axes:
         drawn["axis.png"] = along(axes, runs, score)
     return drawn
