@@ -414,7 +414,7 @@ MUTANTS = (
     Mutant("native/product.h", "end = rows * (i + 1) / count",
            "end = std::min(begin + rows / count, rows)",
            "extras/test_native.py -mextras -kare_laxs"),
-    Mutant("native/convolution", "> LARGE and windows < FEW", "> LARGE or windows < FEW",
+    Mutant("native/convolution", "* kernel.dtype.itemsize > LARGE", "> LARGE",
            "extras/test_native.py -mextras -kit_cannot"),
     Mutant("native/library", "_processor(), *sources", "*sources",
            "extras/test_native.py -mextras -klibrary"),

@@ -4,7 +4,6 @@ Each is linear in either of its operands, and each one's transposes are the othe
 derivatives of every order and both directions are theirs. Under vmap they run one after another.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from jax.interpreters import ad, batching, mlir
 from engine.native import library
 
 Numbers = tuple[int, ...]
-LARGE, FEW = 2**20, 100  # bytes of a kernel that is read again for every image; windows of one
+LARGE = 2**20  # bytes of a kernel, which leave the cache and are read again for every image
 
 
 def refusal(convolution: JaxprEqn) -> str:
@@ -34,12 +33,10 @@ def refusal(convolution: JaxprEqn) -> str:
         return "grouped"
     if {*given["lhs_dilation"], *given["rhs_dilation"]} != {1}:
         return "dilated"
-    _, (*_, height, width), (_, _, *sides) = given["dimension_numbers"]
-    kernel, windows = avals[1], math.prod(avals[2].shape[side] for side in sides)
+    kernel, (_, _, height, width) = avals[1], given["dimension_numbers"].rhs_spec
     if kernel.shape[height] == kernel.shape[width] == 1 and max(given["window_strides"]) > 1:
         return "of single pixels apart"
-    large = kernel.size * kernel.dtype.itemsize > LARGE and windows < FEW
-    return "of a large kernel on few windows" if large else ""
+    return "of a large kernel" if kernel.size * kernel.dtype.itemsize > LARGE else ""
 
 
 def convolved(given: Mapping[str, Any], x: Array, kernel: Array) -> Array:

@@ -127,14 +127,11 @@ def test_what_it_cannot_is_a_product_and_counted():
     (of_batches,) = jax.make_jaxpr(partial(conv, batch_group_count=2))(x, kernel).eqns
     assert refusal(of_batches) == "grouped"
     for asked, why in (((4, 1, 2), "of single pixels apart"), ((4, 1, 1), ""), ((4, 3, 1), ""),
-                       ((200, 3, 1), "of a large kernel on few windows"), ((150, 3, 1), "")):
+                       ((171, 3, 1), "of a large kernel"), ((170, 3, 1), "")):
         channels, side, stride = asked
         operands = normal(0, 1, 6, 6, channels), normal(1, side, side, channels, channels)
         (eqn,) = jax.make_jaxpr(partial(conv, strides=(stride, stride)))(*operands).eqns
         assert refusal(eqn) == why, asked
-    wide, kernel = normal(0, 1, 12, 12, 200), normal(1, 3, 3, 200, 200)
-    (of_many,) = jax.make_jaxpr(conv)(wide, kernel).eqns
-    assert not refusal(of_many)
     assert [choice.usable("native", shares) for shares in (1, 2)] == ["native", "auto"]
 
 
