@@ -83,16 +83,16 @@ def test_two_workers_train_one_run(started, tmp_path):
 def test_a_lost_worker_costs_what_was_not_saved(begun, folder, tmp_path):
     """Ray starts both again, and they go on."""
     history, log = tmp_path / "run/history.jsonl", tmp_path / "log"
-    process = begun(*"--dataset iris --model linear --batch_size 20 --epochs 15".split(),
+    process = begun(*"--dataset iris --model linear --batch_size 20 --epochs 60".split(),
                     "--device", "cpu")
-    while not history.exists() or history.read_text().count("\n") < 5:
+    while not history.exists() or history.read_text().count("\n") < 3:
         assert process.poll() is None, log.read_text()
         time.sleep(0.2)
     (one, _) = workers_of(folder)
     os.kill(one, signal.SIGKILL)
     assert process.wait(400) == 0, log.read_text()
     rows = [json.loads(row)["epoch"] for row in history.read_text().splitlines()]
-    assert rows == [*range(1, 16)]
+    assert rows == [*range(1, 61)]
     trained = dict.fromkeys(re.findall(r"RayTrainWorker pid=(\d+)\).* Epoch", log.read_text()))
     assert len(trained) == 2, log.read_text()
     assert (tmp_path / "run/metrics.json").exists()
