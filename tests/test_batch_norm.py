@@ -166,7 +166,7 @@ def assert_devices_agree(devices: int, **changes) -> None:
     )
     assert all(x.is_fully_replicated for x in jax.tree.leaves(several.batch_stats))
     assert int(several.tally.count) == int(one.tally.count) == 37
-    np.testing.assert_array_equal(judged_by_several().confusion, judged().confusion)
+    np.testing.assert_array_equal(judged_by_several()[0].confusion, judged()[0].confusion)
 
 
 @pytest.mark.slow
