@@ -7,16 +7,21 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import chex
 import jax
 import numpy as np
 import pytest
 from conftest import Normed, Tiny, random_split
 from PIL import Image
 
+from engine import evaluation
 from engine.config import Config, Hyper, Reading
+from engine.data import Data, Subset
+from engine.devices import mesh
 from engine.errors import RequestError, RunError
 from engine.feed import Chunk, after, batch_at
 from engine.job import host
+from engine.learners.chosen import learner_of
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
@@ -25,7 +30,7 @@ from engine.setup import settle
 from engine.sources import arrays, image_folder, pictures, records
 from engine.sources.dataset import Dataset, Split
 from engine.sources.stored import Joined, Stored
-from engine.stream import choice
+from engine.stream import choice, judging
 from engine.stream.ahead import ahead
 from engine.stream.pieces import Closed, Orders, Part, Pieces
 from engine.stream.streamed import Streamed
@@ -136,6 +141,24 @@ def test_a_segment_ends_with_its_chunk_and_with_its_epoch():
     feed = SimpleNamespace(_ready=SimpleNamespace(lengths=SimpleNamespace(epoch=5)),
                            _stream=SimpleNamespace(train=SimpleNamespace(batches=2)))
     assert [Streamed.most(feed, step) for step in range(6)] == [2, 1, 2, 1, 1, 2]
+
+
+def test_a_model_is_judged_in_chunks_as_in_one(monkeypatch):
+    """Of two batches each, the last of which isn't full; and what is judged keeps its inputs."""
+    split = random_split(300, side=6)
+    subset = Subset(split, np.random.default_rng(0).permutation(300)[:266].astype(np.int32))
+    learner = learner_of(Config(model=Tiny), 4)
+    where = mesh.everywhere(None, jax.devices("cpu")[0])
+    variables = learner.create(Hyper(), jax.random.key(0), Data(subset, subset, 4)).variables
+    monkeypatch.setattr(choice, "CHUNK", 2 * 64 * split.inputs[0].size)
+    one = evaluation.found_by(learner, variables, mesh.put(subset, where))
+    chunks = judging.judged(learner, where, 0, variables, subset)
+    np.testing.assert_allclose(chunks.predicted, one.predicted, atol=1e-6)
+    chex.assert_trees_all_close(chunks.sums, one.sums, rtol=1e-5)
+    assert len(one.predicted) == 266
+    for found in (one, chunks):
+        np.testing.assert_array_equal(found.inputs(np.array([3, 200])),
+                                      split.inputs[subset.rows[[3, 200]]])
 
 
 class Held(Stored):
