@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,18 +13,20 @@ from engine import loop
 from engine.errors import RequestError
 from engine.loggers.bar import waiting
 from engine.programs import graphs, memory
-from engine.programs.program import Plain, Program, compile_all
+from engine.programs.program import Plain, Program
 from engine.setup import Setup
 from engine.stream.streamed import nothing
 
 
 class Programs(NamedTuple):
-    """segment(hyper, root, order, train, state, count), evaluate(variables, subset); the seconds
-    that both were traced and compiled in."""
+    """segment(hyper, root, order, train, state, count), evaluate(variables, subset)."""
 
     segment: Program | Plain
     evaluate: Program | Plain
-    seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.segment.seconds + self.evaluate.seconds
 
 
 def segment(ready: Setup, state: Any) -> Program:
@@ -42,17 +43,18 @@ def programs(ready: Setup, state: Any) -> Programs:
     """
     if not ready.learner.traced:
         return Programs(Plain(ready.learner.segment), Plain(ready.learner.evaluate))
-    subset, began = ready.data.validation, time.perf_counter()
-    of_chunks = nothing(ready.learner.evaluate, state.models, subset) if ready.stream else {}
-    with waiting("compiling", ready.host.console):
+    console = ready.host.console
+    with waiting("compiling the training", console):
         training = segment(ready, state)
-        evaluate = Program(ready.learner.evaluate, variables=state.models, subset=subset,
-                           **of_chunks)
-        compile_all(training, evaluate)
     need, room = memory.extra(memory.plan(training.compiled)), memory.free(ready.device)
     if room is not None and need > room:
         raise _too_large(ready, need)
-    return Programs(training, evaluate, time.perf_counter() - began)
+    subset = ready.data.validation
+    of_chunks = nothing(ready.learner.evaluate, state.models, subset) if ready.stream else {}
+    with waiting("compiling the evaluation", console):
+        evaluate = Program(ready.learner.evaluate, variables=state.models, subset=subset,
+                           **of_chunks)
+    return Programs(training, evaluate)
 
 
 def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:

@@ -1,6 +1,5 @@
 """A group's programs, in the first layout whose memory fits; of trees the functions themselves."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from engine.devices import choose
 from engine.devices.mesh import size
 from engine.errors import RequestError
 from engine.programs import graphs, memory
-from engine.programs.program import Program, compile_all
+from engine.programs.program import Program
 from engine.stream.judging import chunks_of
 from engine.stream.streamed import Feed, nothing, summed, telling
 from engine.sweep import hosted, population
@@ -36,7 +35,6 @@ class Programs(NamedTuple):
 
 def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Programs:
     learner, shared, stream = group.ready.learner, {"order": group.order}, group.ready.stream
-    began = time.perf_counter()
     cores = choose.cores() if group.ready.device.platform == "cpu" else 1
     segment = population.program(
         learner, layout, cores, graphs.options(group.ready), population=runs, count=np.int32(1),
@@ -48,8 +46,6 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
     if "batch_stats" in runs.members.state.average:
         found.append(Program(partial(population.restated, learner, layout), (),
                              population=runs, train_FxN=group.train, **shared))
-    compile_all(*found)
-    seconds = time.perf_counter() - began
 
     def advance(runs: Population, steps: int) -> Population:
         while steps:  # chunk after chunk, where they are streamed
@@ -76,7 +72,7 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
     return Programs(
         len(runs.members.seed), advance, restate, evaluated,
         max(memory.extra(memory.plan(p.compiled)) for p in found),
-        seconds, layout.block * size(layout.mesh),
+        sum(p.seconds for p in found), layout.block * size(layout.mesh),
     )
 
 
