@@ -2,8 +2,8 @@
 
 python launch.py --config configs/convnext.py --device gpu --precision bf16
 Not yet timed on a GPU; nor is its accuracy measured.
-On the digits, on two CPU cores (EPYC) of which another program had one, 171 s, and accuracy 0.9694 on
-test:
+On the digits, on two CPU cores (EPYC) of which another program had one, 171 s, and accuracy 0.9694
+on test:
 python launch.py --config configs/convnext.py --dataset digits --image_size 16 --epochs 6 \
     --warmup_epochs 1 --batch_size 32 --noflip --crop_padding 0
 """
