@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Sharding
+from rich.console import Console
 
 from engine.augmentations import views
 from engine.config import Config
@@ -39,11 +41,8 @@ def judged(ready: Setup, variables: Any) -> tuple[dict[str, Any], Judged]:
 
 def found(ready: Setup, variables: Any, subset: Subset) -> Judged:
     """What a model says of a subset."""
-    with waiting(f"scoring {len(subset.rows):,} examples", ready.host.console):
-        if ready.stream:
-            return judging.judged(ready.learner, ready.everywhere, ready.stream.workers, variables,
-                                  subset)
-        return found_by(ready.learner, variables, subset)
+    workers = ready.stream.workers if ready.stream else None
+    return found_by(ready.learner, variables, subset, ready.everywhere, ready.host.console, workers)
 
 
 def with_threshold(ready: Setup, variables: Any) -> tuple[Task, dict[str, Any]]:
@@ -62,10 +61,17 @@ def _traced(learner: Learner, variables: Any, subset: Subset) -> Any:
     return learner.judge(variables, subset)
 
 
-def found_by(learner: Learner, variables: Any, subset: Subset) -> Judged:
-    """The same of a subset on the device. Learners that are equal, as a sweep's, compile once."""
-    judge = partial(_traced, learner) if learner.traced else learner.judge
-    sums, predicted = jax.device_get(judge(variables, subset))
+def found_by(
+    learner: Learner, variables: Any, subset: Subset, where: Sharding, console: Console,
+    workers: int | None = None,
+) -> Judged:
+    """The same of a subset on the devices of `where`; or on the host, read by so many `workers`.
+    Learners that are equal, as a sweep's, compile once."""
+    with waiting(f"scoring {len(subset.rows):,} examples", console):
+        if workers is not None:
+            return judging.judged(learner, where, workers, variables, subset)
+        judge = partial(_traced, learner) if learner.traced else learner.judge
+        sums, predicted = jax.device_get(judge(variables, subset))
     return Judged(sums, predicted, subset.targets,
                   lambda which: np.asarray(subset.split.inputs[subset.rows[which]]))
 

@@ -138,10 +138,6 @@ def _turns(learner: "Gradient", subset: Subset, end: Array | int | None) -> Arra
     return -(-subset.rows.shape[0] // eval_batch(learner)) if end is None else end
 
 
-def _zeros(shapes: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
-
 def evaluate(
     learner: "Gradient", variables: Any, subset: Subset, sums: Any = None, first: Array | int = 0,
     end: Array | int | None = None,
@@ -158,7 +154,7 @@ def evaluate(
         return _batch(learner, variables, subset, number)[0]
 
     if sums is None:
-        sums = _zeros(jax.eval_shape(of_batch, 0))
+        sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_batch, 0))
     sums = jax.lax.fori_loop(
         first, _turns(learner, subset, end), lambda n, sums: add(sums, of_batch(n)), sums)
     return learner.spread.whole(sums) if learner.spread else sums
@@ -181,7 +177,7 @@ def judge(
         told = jax.lax.dynamic_update_slice_in_dim(found[1], told, (number - first) * size, 0)
         return add(found[0], sums), told
 
-    none, told = _zeros(jax.eval_shape(of_batch, 0))
+    none, told = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_batch, 0))
     told = jnp.zeros((slots, *told.shape[1:]), told.dtype)
     found = jax.lax.fori_loop(first, turns, more, (none if sums is None else sums, told))
     sums, told = spread.whole(found) if spread else found

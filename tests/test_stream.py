@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import Normed, Tiny, random_split
 from PIL import Image
+from rich.console import Console
 
 from engine import evaluation
 from engine.config import Config, Hyper, Reading
@@ -30,7 +32,7 @@ from engine.setup import settle
 from engine.sources import arrays, image_folder, pictures, records
 from engine.sources.dataset import Dataset, Split
 from engine.sources.stored import Joined, Stored
-from engine.stream import choice, judging
+from engine.stream import choice
 from engine.stream.ahead import ahead
 from engine.stream.pieces import Closed, Orders, Part, Pieces
 from engine.stream.streamed import Streamed
@@ -151,8 +153,8 @@ def test_a_model_is_judged_in_chunks_as_in_one(monkeypatch):
     where = mesh.everywhere(None, jax.devices("cpu")[0])
     variables = learner.create(Hyper(), jax.random.key(0), Data(subset, subset, 4)).variables
     monkeypatch.setattr(choice, "CHUNK", 2 * 64 * split.inputs[0].size)
-    one = evaluation.found_by(learner, variables, mesh.put(subset, where))
-    chunks = judging.judged(learner, where, 0, variables, subset)
+    found_by = partial(evaluation.found_by, learner, variables, where=where, console=Console())
+    one, chunks = found_by(mesh.put(subset, where)), found_by(subset, workers=0)
     np.testing.assert_allclose(chunks.predicted, one.predicted, atol=1e-6)
     chex.assert_trees_all_close(chunks.sums, one.sums, rtol=1e-5)
     assert len(one.predicted) == 266

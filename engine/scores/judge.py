@@ -15,7 +15,6 @@ from engine.job import processes
 from engine.job.host import Host, begin
 from engine.learners.chosen import learner_of, spread_of
 from engine.learners.learner import Learner
-from engine.loggers.bar import waiting
 from engine.parts import other
 from engine.parts.reading import load
 from engine.place import Place
@@ -27,7 +26,7 @@ from engine.state import State
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.store.record import Saved
-from engine.stream import choice, judging
+from engine.stream import choice
 from engine.task import Judged
 from engine.trained import shapes_of
 
@@ -122,6 +121,7 @@ def _on_other(
     spread = spread_of(request, host)
     learner = learner_of(asked, len(classes), spread, columns)
     everywhere = mesh.everywhere(spread.mesh if spread else None, host.device)
+    workers = None
     if reason := choice.why(request.place, Data(found.subset, found.subset, 0), host.device):
         workers = choice.readers(learner, request.place, found.subset.split.inputs, dataset.name,
                                  reason)
@@ -130,10 +130,7 @@ def _on_other(
 
     def told(own: Learner, variables: Any) -> Judged:
         seeing = views.seeing(own, tta, shape)
-        with waiting(f"scoring {len(subset.rows):,} examples", host.console):
-            if reason:
-                return judging.judged(seeing, everywhere, workers, variables, subset)
-            return evaluation.found_by(seeing, variables, subset)
+        return evaluation.found_by(seeing, variables, subset, everywhere, host.console, workers)
 
     return Judge(
         learner, classes, shapes_of(learner, saved.request.hyper, shape),
