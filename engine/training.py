@@ -117,14 +117,12 @@ class Training:
         ) if ready.lengths.patience and step % ready.lengths.epoch == 0 else ""
 
     def _restated(self, state: State) -> State:
-        """The state with batch statistics of its averaged weights; within an epoch of a streamed
-        set those of the epoch before, since they take a reading of it."""
+        """The state with batch statistics of its averaged weights."""
         ready = self.ready
         if "batch_stats" not in state.average:
             return state
-        if not ready.stream:
-            return self._restate(ready.root, ready.order, ready.data.train, state)
-        return state if int(state.step) % ready.lengths.epoch else restated(ready, state)
+        return restated(ready, state) if ready.stream else self._restate(
+            ready.root, ready.order, ready.data.train, state)
 
     @contextmanager
     def _naming_the_folder(self) -> Iterator[None]:

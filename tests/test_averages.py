@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import replace
 from functools import cache, partial
+from types import SimpleNamespace
 from unittest import mock
 
 import jax
@@ -264,6 +265,15 @@ def test_streamed_examples_are_read_once_more_for_statistics(tmp_path, monkeypat
     assert rows(two.path) == rows(one.path)
     assert [(len(call.args[1]), *call.args[2:4]) for call in spied.call_args_list] == \
         [(60, 6, 4)] * 2  # of two devices three each
+
+
+def test_within_an_epoch_a_streamed_average_has_the_trained_weights_statistics(small):
+    state = learner(CONFIG).create(jax.tree.map(jnp.float32, HYPER), KEY, small)
+    state = state._replace(step=np.int32(3), batch_stats=jax.tree.map(lambda x: x + 5,
+                                                                      state.batch_stats))
+    ready = SimpleNamespace(lengths=SimpleNamespace(epoch=8))
+    same(restated.restated(ready, state).average,
+         {"params": state.average["params"], "batch_stats": state.batch_stats})
 
 
 def test_a_sweep_of_streamed_examples_makes_no_second_pass(tmp_path):

@@ -13,6 +13,7 @@ from engine.errors import RequestError
 from engine.feed import batch_at, epoch_order, scaled
 from engine.optim.lengths import Duration, Durations
 from engine.state import State
+from engine.task import add
 
 if TYPE_CHECKING:
     from engine.data import Subset
@@ -80,8 +81,8 @@ class Statistics(NamedTuple):
     batches: Array | int
 
 
-def batch(learner: "Gradient", examples: int) -> int:
-    """Of how many examples the statistics are that are averaged."""
+def size_of(learner: "Gradient", examples: int) -> int:
+    """Examples of a batch whose statistics are averaged."""
     config = learner.config
     return min(config.microbatch * learner.shares or config.batch_size, examples)
 
@@ -98,7 +99,7 @@ def statistics(
     two calls of one batch tell.
     """
     spread, model = learner.spread, state.model
-    rows_N, size = epoch_order(order, 0, train.rows), batch(learner, len(train.rows))
+    rows_N, size = epoch_order(order, 0, train.rows), size_of(learner, len(train.rows))
     count = len(train.rows) // size
 
     def after(stats: Any, number: Array | int) -> Any:
@@ -108,20 +109,18 @@ def statistics(
         variables = model | {"batch_stats": stats}
         return learner.apply(variables, scaled(batch.inputs), True, key, valid_B)[1]["batch_stats"]
 
-    def summed(number: Array | int, sums: Any) -> Any:
-        return jax.tree.map(jnp.add, sums, after(zeros, number))
-
     zeros = jax.tree.map(jnp.zeros_like, model["batch_stats"])
     if so_far is None:
         probe = jax.tree.map(lambda x: jnp.full_like(x, PROBE), zeros)
         share = jax.tree.map(lambda high, low: 1 - (high - low) / jnp.asarray(PROBE, low.dtype),
                              after(probe, 0), after(zeros, 0))
         so_far = Statistics(zeros, share, count)
-    sums = jax.lax.fori_loop(first, count if end is None else end, summed, so_far.sums)
+    sums = jax.lax.fori_loop(first, count if end is None else end,
+                             lambda number, sums: add(sums, after(zeros, number)), so_far.sums)
     return so_far._replace(sums=sums)
 
 
-def restored(learner: "Gradient", state: State, found: Statistics) -> State:
+def with_statistics(learner: "Gradient", state: State, found: Statistics) -> State:
     """The state, batch statistics of its averaged weights the mean of each batch's own (Izmailov et
     al. 2018). Nothing that training reads changes."""
     def mean(total: Array, share: Array, trained: Array) -> Array:
@@ -139,4 +138,5 @@ def restated(
     """The state, batch statistics of its averaged weights made anew."""
     if "batch_stats" not in state.average:
         return state
-    return restored(learner, state, statistics(learner, root, order, train, state))
+    found = statistics(learner, root, order, train, state)
+    return with_statistics(learner, state, found)

@@ -16,10 +16,13 @@ from engine.stream.streamed import holding, telling
 
 
 def restated(ready: Setup, state: State) -> State:
-    """What `learner.restated` makes of a state, by one more reading of the training examples."""
+    """What `learner.restated` makes of a state at an epoch's end, by one more reading of the
+    training examples; within one, where nobody ranks it, with the trained weights' statistics."""
+    if int(state.step) % ready.lengths.epoch:
+        return state._replace(average=state.average | {"batch_stats": state.batch_stats})
     learner, train, stream = ready.learner, ready.data.train, ready.stream
     assert stream
-    size = averages.batch(learner, len(train.rows))
+    size = averages.size_of(learner, len(train.rows))
     count = len(train.rows) // size
     rows = np.asarray(jax.jit(epoch_order)(ready.order, 0, train.rows))[: count * size]
     part = Part(stream.train.inputs, rows, size, max(1, stream.train.shape[0] // size), drawn=False)
@@ -32,4 +35,4 @@ def restated(ready: Setup, state: State) -> State:
             first = at * part.batches
             found = statistics(holding(train, inputs, at * part.shape[0]), state, found,
                                np.int32(first), np.int32(min(first + part.batches, count)))
-    return jax.jit(averages.restored, static_argnums=0)(learner, state, found)
+    return jax.jit(averages.with_statistics, static_argnums=0)(learner, state, found)
