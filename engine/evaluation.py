@@ -1,6 +1,6 @@
 """Scores of a trained model: after its training, and again from a checkpoint."""
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from engine.devices import mesh
 from engine.learners.learner import Learner
 from engine.loggers.bar import waiting
 from engine.place import Place
+from engine.programs.program import hasty
 from engine.scores import threshold
 from engine.setup import Setup
 from engine.store import folder
@@ -56,21 +57,24 @@ def with_threshold(ready: Setup, variables: Any) -> tuple[Task, dict[str, Any]]:
     return threshold.chosen(ready.task, told, ready.dataset.classes, by, name)
 
 
-@partial(jax.jit, static_argnames="learner")
-def _traced(learner: Learner, variables: Any, subset: Subset) -> Any:
-    return learner.judge(variables, subset)
+@cache
+def _judge(platform: str) -> Any:
+    """`Learner.judge`, compiled once for equal learners."""
+    def judge(learner: Learner, variables: Any, subset: Subset) -> Any:
+        return learner.judge(variables, subset)
+
+    return jax.jit(judge, static_argnums=0, compiler_options=hasty(platform))
 
 
 def found_by(
     learner: Learner, variables: Any, subset: Subset, where: Sharding, console: Console,
     workers: int | None = None,
 ) -> Judged:
-    """The same of a subset on the devices of `where`; or on the host, read by so many `workers`.
-    Learners that are equal, as a sweep's, compile once."""
+    """The same of a subset on the devices of `where`; or on the host, read by so many `workers`."""
     with waiting(f"scoring {len(subset.rows):,} examples", console):
         if workers is not None:
             return judging.judged(learner, where, workers, variables, subset)
-        judge = partial(_traced, learner) if learner.traced else learner.judge
+        judge = partial(_judge(mesh.platform(where)), learner) if learner.traced else learner.judge
         sums, predicted = jax.device_get(judge(variables, subset))
     return Judged(sums, predicted, subset.targets,
                   lambda which: np.asarray(subset.split.inputs[subset.rows[which]]))

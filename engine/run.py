@@ -29,6 +29,7 @@ from engine.optim.schedules import schedule
 from engine.place import Place
 from engine.programs import graphs, memory, profile
 from engine.programs.compile import naming_a_batch_that_fits, programs
+from engine.programs.program import hasty
 from engine.report import importance, page
 from engine.report import run as report
 from engine.request import Request
@@ -160,7 +161,8 @@ def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State,
     shapes = ready.state_shapes
     where = ready.where(shapes)
     if not resume or checkpoints.latest() < 0:
-        fresh = jitted(ready.learner, ready.create, out_shardings=where)
+        fresh = jitted(ready.learner, ready.create, out_shardings=where,
+                       compiler_options=hasty(ready.device.platform))
         return fresh(ready.hyper, ready.root), 0.0
     state, seconds = checkpoints.restore(shapes)
     done = int(state.step)

@@ -128,6 +128,12 @@ def put(tree: T, where: Any) -> T:
     return jax.tree.map(one, tree, jax.tree.broadcast(where, tree))
 
 
+def platform(where: Sharding) -> str:
+    device: jax.Device
+    device, *_ = where.device_set
+    return device.platform
+
+
 def blank(tree: T, where: Any) -> T:
     """Shapes and dtypes of the arrays of `tree`, each with its sharding of `where`, as `put` takes
     it: enough to compile for."""

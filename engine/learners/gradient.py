@@ -1,12 +1,14 @@
 """A network, a task and an Optax chain: what most runs learn with."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from engine import keys, loop
@@ -103,12 +105,11 @@ class Gradient(Learner):
         """The state before the first update, of a network for `inputs` float32 [1, ...]."""
         variables = self.network.init(keys.stream(root, "params"), inputs)
         params = variables["params"]
-        outputs = jax.eval_shape(lambda: self.network.apply(variables, inputs, False)[0])
         return State(
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=optimizer(self.config, hyper, lengths).init(params),
-            tally=self.task.zeros(outputs.shape[-1]),
+            tally=self.task.zeros(self.num_outputs),
             diverged_at=jnp.full((), -1, jnp.int32),
             **sorted_out(variables),
             average=averages.begun(variables) if self.averaging(hyper) else {},
@@ -117,8 +118,7 @@ class Gradient(Learner):
         )
 
     def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
-        return jax.eval_shape(lambda: self.begin(
-            hyper, jax.random.key(0), jnp.zeros((1, *input_shape)), lengths))
+        return _shapes(self, jax.tree.structure(hyper), input_shape, lengths)
 
     def create(self, hyper: Any, root: Array, data: Data) -> State:
         """Params are float32, counters int32."""
@@ -141,3 +141,13 @@ class Gradient(Learner):
     restated = averages.restated
     segment, evaluate = loop.segment, loop.evaluate
     judge, predict = loop.judge, loop.predict
+
+
+@functools.lru_cache
+def _shapes(
+    learner: Gradient, hyper: Any, input_shape: tuple[int, ...], lengths: Durations
+) -> State:
+    """Of a state before the first update; of `hyper`, whose values don't matter, the structure."""
+    values = jax.tree.unflatten(hyper, [np.float32(0)] * hyper.num_leaves)
+    return jax.eval_shape(lambda: learner.begin(
+        values, jax.random.key(0), jnp.zeros((1, *input_shape)), lengths))

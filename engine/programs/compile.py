@@ -13,7 +13,7 @@ from engine import loop
 from engine.errors import RequestError
 from engine.loggers.bar import waiting
 from engine.programs import graphs, memory
-from engine.programs.program import Plain, Program
+from engine.programs.program import Plain, Program, hasty
 from engine.setup import Setup
 from engine.stream.streamed import nothing
 
@@ -52,8 +52,8 @@ def programs(ready: Setup, state: Any) -> Programs:
     subset = ready.data.validation
     of_chunks = nothing(ready.learner.evaluate, state.models, subset) if ready.stream else {}
     with waiting("compiling the evaluation", console):
-        evaluate = Program(ready.learner.evaluate, variables=state.models, subset=subset,
-                           **of_chunks)
+        evaluate = Program(ready.learner.evaluate, (), hasty(ready.device.platform),
+                           variables=state.models, subset=subset, **of_chunks)
     return Programs(training, evaluate)
 
 

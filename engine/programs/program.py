@@ -7,6 +7,11 @@ from typing import Any
 import jax
 
 
+def hasty(platform: str) -> dict[str, int]:
+    """XLA's options for what is no training: less work for LLVM, whose code has the same bits."""
+    return {"xla_backend_optimization_level": 1} if platform == "cpu" else {}
+
+
 class Program:
     """`function`, called with keywords, compiled for the arguments given here. Other shapes or
     dtypes are jax's TypeError, which names them. `options` are XLA's, by name."""

@@ -128,8 +128,8 @@ def drawn(
     found = [Picture(
         "confusion.png", "Confusion matrix: of each true class the share that is said to be each, "
         "in percent", pictures.confusion(counts_CxC, names), confusion(counts_CxC, names))]
-    if pictures.are_pictures(judged.inputs(np.arange(1))):
-        wrong = answers.mistakes(judged, said_N)
+    wrong = answers.mistakes(judged, said_N)
+    if pictures.are_pictures(wrong[0]):
         how = ": true class → predicted class, and the probability given to it" if len(
             wrong[1]) else ""
         found.append(Picture(

@@ -23,13 +23,15 @@ def figure(width: float, height: float):
     """An empty figure of so many inches. It needs no display."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def png(drawn) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     fonts.drawn_with(drawn)
     buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=DPI)
+    FigureCanvasAgg(drawn).print_png(buffer)  # `savefig` draws it once more, for the layout alone
     return buffer.getvalue()
 
 

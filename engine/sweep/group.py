@@ -21,6 +21,7 @@ from engine.native import choice as native
 from engine.optim import averages
 from engine.parts.weights import BALANCED
 from engine.programs import graphs
+from engine.programs.program import hasty
 from engine.request import Request
 from engine.setup import Setup, settle
 from engine.sources.dataset import Dataset
@@ -147,7 +148,7 @@ def create(group: Group) -> Population:
         return hosted.create(ready, trials[0])
     create = partial(population.create_all, ready.learner, lengths=ready.lengths,
                      input_shape=ready.data.train.input_shape)
-    return placed(group, jax.jit(create)(
+    return placed(group, jax.jit(create, compiler_options=hasty(ready.device.platform))(
         jax.tree.map(lambda *x: np.array(x, np.float32), *(t.hyper for t in trials)),
         np.array([t.config.seed for t in trials], np.uint32),
         np.array([group.folds.index(t.config.validation_split) for t in trials], np.int32),
