@@ -60,10 +60,8 @@ def with_threshold(ready: Setup, variables: Any) -> tuple[Task, dict[str, Any]]:
 @cache
 def _judge(platform: str) -> Any:
     """`Learner.judge`, compiled once for equal learners."""
-    def judge(learner: Learner, variables: Any, subset: Subset) -> Any:
-        return learner.judge(variables, subset)
-
-    return jax.jit(judge, static_argnums=0, compiler_options=hasty(platform))
+    return jax.jit(lambda learner, *of: learner.judge(*of), static_argnums=0,
+                   compiler_options=hasty(platform))
 
 
 def found_by(

@@ -158,13 +158,12 @@ def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
 def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State, float]:
     """The newest whole checkpoint's state where there is one to resume, else a fresh one; the
     seconds that its epoch has had."""
-    shapes = ready.state_shapes
-    where = ready.where(shapes)
+    where = ready.where(ready.state_shapes)
     if not resume or checkpoints.latest() < 0:
         fresh = jitted(ready.learner, ready.create, out_shardings=where,
                        compiler_options=hasty(ready.device.platform))
         return fresh(ready.hyper, ready.root), 0.0
-    state, seconds = checkpoints.restore(shapes)
+    state, seconds = checkpoints.restore(ready.state_shapes)
     done = int(state.step)
     if done > ready.lengths.total:
         raise RequestError(f"--epochs {ready.config.epochs}: the run has trained "
@@ -179,8 +178,7 @@ def _conclude(
     written."""
     ready, compiled, path = training.ready, training.programs, training.path
     scores, examples = judged(ready, state.model)
-    last, best = {"epoch": _epoch(ready, state)} | numbers(scores), state
-    final = examples
+    last, best, final = {"epoch": _epoch(ready, state)} | numbers(scores), state, examples
     if training.checkpoints.best() != int(state.step):
         found, _ = training.checkpoints.restore(ready.state_shapes, "best")
         best = mesh.put(found, ready.where(found))

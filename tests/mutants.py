@@ -509,7 +509,7 @@ MUTANTS = (
            "test_sweep.py -kone_model"),
     Mutant("sweep/plots", 'speaking = runs[runs["value"].notna()]', "speaking = runs",
            "test_sweep_report.py -kmedians_with"),
-    Mutant("sweep/charts", "(0.5 - share / 2, 0.5,", "(0.5 - share / 4, 0.5,",
+    Mutant("sweep/plots", "0.5 - share / 2,", "0.5 - share / 4,",
            "test_sweep_report.py -kmedians_with"),
     Mutant("sweep/plots", "if name not in axes:", "if False:",
            "test_sweep_report.py -kover_its_seeds"),

@@ -291,6 +291,7 @@ def test_a_heat_map_has_each_mean_in_its_cell(figures):
     np.testing.assert_allclose(
         panel.collections[0].get_array().reshape(3, 2).filled(nan),
         [[0.1, nan], [0.3, nan], [nan, 0.7]])
+    assert [text.get_text() for text in panel.texts] == ["0.100", "", "0.300", "", "", "0.700"]
     assert panel.collections[1].get_offsets().tolist() == [[1.5, 0.5]]  # the cross
     outline = panel.get_lines()[0].get_xydata()
     assert [outline.min(0).tolist(), outline.max(0).tolist()] == [[1, 2], [2, 3]]

@@ -19,10 +19,9 @@ STYLES = {"done": "faint", "stopped": "soft", "dropped": "hollow"}
 
 def _line(frame: pandas.DataFrame, column: str, name: str, style: str, share: float) -> Line:
     """Its median by epoch, and the band that `share` of the values lie in."""
-    values = frame[column].astype(float).groupby(frame["epoch"])
-    low, middle, high = (values.quantile(q) for q in (0.5 - share / 2, 0.5, 0.5 + share / 2))
-    band = zip(middle.index, low, high, strict=True) if (low < high).any() else ()
-    return Line(name, style, list(zip(middle.index.tolist(), middle, strict=True)), list(band))
+    told = plots.middle(frame, column, share)
+    band = told[["low", "high"]].itertuples(name=None) if (told["low"] < told["high"]).any() else ()
+    return Line(name, style, [*told["median"].items()], [*band])
 
 
 def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score) -> Panels:

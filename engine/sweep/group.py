@@ -1,7 +1,7 @@
 """The runs that one compiled program serves: their data, their population, their programs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -141,19 +141,26 @@ def feed(group: Group, step: int) -> AbstractContextManager[Feed]:
     return feed_of(group.ready, step, (group.train, group.validation))
 
 
-def create(group: Group) -> Population:
-    """Every member at step 0."""
+def _creation(group: Group) -> tuple[Callable[..., Population], list[Any]]:
+    """What makes the population before its first update, and what it is called with."""
     trials, ready = group.trials, group.ready
-    if not ready.learner.traced:
-        return hosted.create(ready, trials[0])
-    create = partial(population.create_all, ready.learner, lengths=ready.lengths,
-                     input_shape=ready.data.train.input_shape)
-    return placed(group, jax.jit(create, compiler_options=hasty(ready.device.platform))(
+    return partial(population.create_all, ready.learner, lengths=ready.lengths,
+                   input_shape=ready.data.train.input_shape), [
         jax.tree.map(lambda *x: np.array(x, np.float32), *(t.hyper for t in trials)),
         np.array([t.config.seed for t in trials], np.uint32),
         np.array([group.folds.index(t.config.validation_split) for t in trials], np.int32),
         np.array([t.number for t in trials], np.int32),
-    ))
+    ]
+
+
+def create(group: Group) -> Population:
+    """Every member at step 0."""
+    ready = group.ready
+    if not ready.learner.traced:
+        return hosted.create(ready, group.trials[0])
+    made, given = _creation(group)
+    made = jax.jit(made, compiler_options=hasty(ready.device.platform))
+    return placed(group, made(*given))
 
 
 def placed(group: Group, runs: Population) -> Population:
@@ -179,5 +186,6 @@ def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, f
     """
     if not group.ready.learner.traced:
         return saved.restore(hosted.shapes(group.ready, group.trials[0]))
-    runs, seconds = saved.restore(jax.eval_shape(lambda: create(group)), any_count=True)
+    made, given = _creation(group)
+    runs, seconds = saved.restore(jax.eval_shape(made, *given), any_count=True)
     return placed(group, runs._replace(members=select(runs.members, slice(alive(runs))))), seconds

@@ -21,7 +21,8 @@ GRID_SIDE = 40
 COUNTED_CELLS = 100  # above this, numbers in the heat map can't be read
 TICKS = 8
 GREY, DARK = "#9ca3af", "#1c1f24"
-COLOURS = {True: "crest", False: "crest_r"}  # by Score.higher: never white, dark at the better end
+# Of falling brightness, as the eye has it, from worse to better; none is white.
+COLOURS = ["#a5cd90", "#6db290", "#44948f", "#24768b", "#215588", "#2c3172"]
 
 
 def _label(value: Any, length: int = 24) -> str:
@@ -66,13 +67,18 @@ def by_epoch(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Sc
     return ByEpoch(epochs, best, len(settings) > 1, most > 1, band, share)
 
 
+def middle(frame: pandas.DataFrame, column: str, share: float) -> pandas.DataFrame:
+    """By epoch the `median`, and the ends `low` and `high` of what `share` of the values lie in."""
+    values = frame[column].astype(float).groupby(frame["epoch"])
+    ends = {"low": 0.5 - share / 2, "median": 0.5, "high": 0.5 + share / 2}
+    return pandas.DataFrame({name: values.quantile(at) for name, at in ends.items()})
+
+
 def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score) -> bytes:
     """Loss and score by epoch, of the runs that speak for their setting: a median line and a band.
     Of one setting both training and validation; of many the best ones' validation."""
     epochs, best, many, several, band, share = by_epoch(axes, runs, histories, score)
     drawn = figure(9, 3.3)
-    import seaborn
-
     names = list(dict.fromkeys(("loss", score.metric)))
     for panel, name in zip(drawn.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         lines = [(name, epochs, "training", TRAINING),
@@ -82,11 +88,11 @@ def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Scor
                      for at, label in enumerate(_label(words, 90) for words in best)]
         for column, frame, label, colour in lines:
             if len(frame):
-                seaborn.lineplot(
-                    frame, x="epoch", y=column, ax=panel, estimator="median", color=colour,
-                    errorbar=("pi", 100 * share), err_kws={"alpha": 0.2, "lw": 0}, marker="o",
-                    ms=3.5, mew=0, ls="--" if column == name else "-", label=label, legend=False,
-                )
+                told = middle(frame, column, share)
+                panel.fill_between(told.index, told["low"], told["high"], color=colour, alpha=0.2,
+                                   lw=0)
+                panel.plot(told["median"], "o--" if column == name else "o-", c=colour, ms=3.5,
+                           label=label)
         panel.locator_params(axis="x", integer=True)
         title = "validation " * many + name + f", median and {band}" * several
         dress(panel, xlabel="epoch", ylabel="", title=plain(title))
@@ -125,17 +131,25 @@ def heatmap(over: Axes, axes: Axes, runs: pandas.DataFrame, score: Score) -> byt
     few = means.size <= COUNTED_CELLS
     width, height = (0.75, 0.36) if few else (0.25, 0.22)  # inches
     drawn = figure(3 + max(4, width * len(level)), 1.4 + max(2, height * len(rising)))
-    import seaborn
+    from matplotlib.colors import LinearSegmentedColormap
 
     # From the middle cell to the best: bad ones must not leave the good ones all in one colour.
     low, high = cells["mean"].quantile([0.5, 1.0] if score.higher else [0.0, 0.5]).fillna(0)
     panel = drawn.subplots()
     panel.set_facecolor("#eef0f3")
-    seaborn.heatmap(
-        means, ax=panel, cmap=COLOURS[score.higher], vmin=low, vmax=high, linewidths=0.5,
-        annot=few, fmt=".3f" if high < 10 else ".4g", annot_kws={"size": 9}, cbar=not failed.all(),
-        xticklabels=[*map(_label, level)], yticklabels=[*map(_label, rising)],
-    )
+    colours = LinearSegmentedColormap.from_list("scores", COLOURS[:: 1 if score.higher else -1])
+    cells_RxC = panel.pcolormesh(np.ma.masked_invalid(means), cmap=colours, vmin=low, vmax=high,
+                                 edgecolors="white", lw=0.5)
+    if not failed.all():
+        drawn.colorbar(cells_RxC, ax=panel)
+    for (row, column), mean in np.ndenumerate(means) if few else ():
+        light = cells_RxC.to_rgba(mean)[1] > 0.5  # green is most of what is seen as bright
+        text = f"{mean:{'.3f' if high < 10 else '.4g'}}" if np.isfinite(mean) else ""
+        panel.text(column + 0.5, row + 0.5, text, size=9, c=DARK if light else "white",
+                   ha="center", va="center")
+    panel.set_xticks(np.arange(len(level)) + 0.5, [*map(_label, level)])
+    panel.set_yticks(np.arange(len(rising)) + 0.5, [*map(_label, rising)])
+    panel.invert_yaxis()
     panel.scatter(*(corners[failed] + 0.5).T, marker="x", s=20, c=DARK, lw=1)
     if best := outlined(over, axes, runs, score):
         (top, bottom), (left, right) = ((side.start, side.stop) for side in best)
