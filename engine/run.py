@@ -25,7 +25,7 @@ from engine.loggers.bar import waiting
 from engine.loggers.progress import Progress
 from engine.native import choice as native
 from engine.optim.lengths import durations
-from engine.optim.schedules import schedule
+from engine.optim.schedules import multiple
 from engine.place import Place
 from engine.programs import graphs, memory, profile
 from engine.programs.compile import naming_a_batch_that_fits, programs
@@ -130,8 +130,8 @@ def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
         return
     step, count = history[-1]["step"], len(ready.data.train.rows)
     was, is_now = (
-        ready.hyper.learning_rate
-        * schedule(config.schedule, durations(config, count), ready.hyper)(step)
+        float(ready.hyper.learning_rate)
+        * multiple(config.schedule, durations(config, count), ready.hyper, step)
         for config in (before, now)
     )
     ready.host.console.print(

@@ -17,7 +17,7 @@ from engine.job.signals import Interruption
 from engine.learners.learner import jitted
 from engine.loggers.progress import Progress
 from engine.optim import patience
-from engine.optim.schedules import schedule
+from engine.optim.schedules import multiple
 from engine.programs.compile import Programs
 from engine.pure import history_row
 from engine.segments import Pace, rest_of_epoch, watched
@@ -50,7 +50,7 @@ def rate_at(ready: Setup, step: int, hyper: Any) -> float | None:
     """The learning rate of an update; None where an optimizer of the user's own has none."""
     peak = getattr(hyper, "learning_rate", None)
     return None if peak is None else \
-        float(peak) * float(schedule(ready.config.schedule, ready.lengths, hyper)(step))
+        float(peak) * multiple(ready.config.schedule, ready.lengths, hyper, step)
 
 
 class Training:

@@ -48,7 +48,8 @@ class Mutant(NamedTuple):
     def place(self) -> Path:
         """Of its file, from the root."""
         file = self.file if Path(self.file).suffix else f"{self.file}.py"
-        return Path(file) if file.startswith(("models/", "deploy/")) else Path("engine", file)
+        own = file.startswith(("models/", "deploy/", "launch"))
+        return Path(file) if own else Path("engine", file)
 
     def __str__(self) -> str:
         return f"{self.file}: {' '.join(self.was.split())} -> {' '.join(self.now.split())}"
@@ -113,6 +114,8 @@ MUTANTS = (
     Mutant("optim/schedules", "1.0 / (warmup + 1)", "0.0", "test_optim.py"),
     Mutant("optim/chain", "clip = [] if hyper.clip_norm is None", "clip = [] if True",
            "test_optim.py"),
+    Mutant("optim/schedules", "jax.device_get(hyper), step)", "jax.device_get(hyper), step + 1)",
+           "test_course.py -kmultiple"),
     Mutant("optim/schedules", "count >= ends) if milestones", "count > ends) if milestones",
            "test_course.py -kpytorchs"),
     Mutant("optim/averages", "(1.0 - decay) / past", "1.0 - decay", "test_averages.py -kclosed"),
@@ -399,6 +402,9 @@ MUTANTS = (
     Mutant("job/signals", "if self.status:", "if False:", "test_signals.py"),
     Mutant("programs/memory", " - self.alias", "", "test_memory.py"),
     Mutant("programs/program", "donate_argnames=donate", "donate_argnames=()", "test_program.py"),
+    Mutant("programs/program", '_level": 1}', '_level": 0}', "test_program.py -mslow"),
+    Mutant("launch", "atexit.register(_leave)", "pass", "test_program.py"),
+    Mutant("launch", "gc.set_threshold(500_000)", "pass", "test_program.py"),
     Mutant("programs/profile", "(while|call|", "(call|", "test_profile.py"),
     Mutant("plan/plan", 'devices if kind == "reduce-scatter" else 1', "1", "test_plan.py"),
     Mutant("segments", "round(steps * SECONDS", "round(SECONDS", "test_pace.py test_training.py"),
@@ -535,6 +541,8 @@ MUTANTS = (
     Mutant("scores/judge", "before.train_split:", '"":', "test_predict.py -kmay_have_been"),
     # The report
     Mutant("report/page", "autoescape=True", "autoescape=False", "test_security.py"),
+    Mutant("report/pictures", "FigureCanvasAgg(drawn).print_png(buffer)",
+           'drawn.savefig(buffer, format="png")', "test_report.py -kdrawn_once"),
     Mutant("report/pictures", "imshow(shares_CxC,", "imshow(shares_CxC.T,", "test_report.py"),
     Mutant("report/pictures", "panel.text(column, row, str", "panel.text(row, column, str",
            "test_report.py"),

@@ -20,7 +20,7 @@ from engine.errors import RequestError
 from engine.learners.chosen import learner_of
 from engine.optim import lengths, patience
 from engine.optim.lengths import Durations, durations
-from engine.optim.schedules import schedule
+from engine.optim.schedules import SCHEDULES, multiple, schedule
 from engine.pure import train
 from engine.sweep import space
 
@@ -68,6 +68,14 @@ def by_torch(make) -> np.ndarray:
 ])
 def test_a_schedule_is_pytorchs(name, values, make):
     np.testing.assert_allclose(told(name, **values), by_torch(make), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_multiple_is_the_courses(name):
+    hyper = jax.tree.map(jnp.float32, Hyper(drop_factor=0.3, peak_at=0.4))
+    course = schedule(name, LENGTHS, hyper)
+    np.testing.assert_allclose([multiple(name, LENGTHS, hyper, n) for n in (0, 9, 30, 59)],
+                               [course(n) for n in (0, 9, 30, 59)], rtol=1e-6, atol=1e-7)
 
 
 def test_a_rate_drops_every_period_where_there_are_no_milestones():

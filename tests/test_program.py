@@ -1,8 +1,16 @@
+import subprocess
+import sys
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT, data_of, random_split
 
-from engine.programs.program import Program
+from engine.config import Config, Hyper
+from engine.learners.chosen import learner_of
+from engine.programs.program import Program, hasty
 
 
 def scaled(x, by):
@@ -27,3 +35,40 @@ def test_another_type_is_refused_and_nothing_donated(other):
         program(x=x, by=jnp.ones(3, jnp.float32))
     np.testing.assert_array_equal(program(x=x, by=jnp.float32(2))["x"], [2] * 3)
     assert x["x"].is_deleted()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model, count", [("cnn", 70), ("resnet20", 8), ("vit", 8)])
+def test_what_is_no_training_has_the_bits_of_a_program_that_llvm_took_its_time_for(model, count):
+    data = data_of(*2 * [random_split(count, side=32)])
+    hyper = jax.tree.map(np.float32, Hyper())
+    learner = learner_of(Config(model=model), 4)
+    found = {}
+    for options in hasty("cpu"), {"xla_backend_optimization_level": 3}:
+        of = partial(jax.jit, compiler_options=options)
+        state = of(learner.create)(hyper, jax.random.key(0), data)
+        sums, told = of(learner.judge)(state.model, data.validation)
+        also = of(learner.evaluate)(state.model, data.validation)
+        found[str(options)] = jax.device_get((state.variables, sums, told, also))
+    assert len(found) == 2 and hasty("gpu") == {}
+    jax.tree.map(np.testing.assert_array_equal, *found.values())
+
+
+def test_a_process_ends_at_once_but_calls_what_waits_for_its_exit():
+    """And looks for garbage seldom, where whoever imports the module keeps their own."""
+    script = ("import atexit, gc, sys, launch\n"
+              "class Last:\n"
+              "    def __del__(self): print('taken apart', flush=True)\n"
+              "last, ours = Last(), gc.get_threshold()\n"
+              "atexit.register(print, 'never, since it was told before the process')\n"
+              "atexit._clear()\n"
+              "main = launch.main\n"
+              "def told():\n"
+              "    atexit.register(lambda: print('called', gc.get_threshold()[0] > ours[0]))\n"
+              "    return main(['--version'])\n"
+              "launch.main = told\n"
+              "launch.process()\n")
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, lines[1:]) == (0, "", ["called True"])
+    assert lines[0].startswith("flaxmill")

@@ -83,6 +83,16 @@ def test_the_report_is_one_self_contained_page(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_a_picture_is_drawn_once_its_layout_included(monkeypatch):
+    from matplotlib.figure import Figure
+
+    draws, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda *given: draws.append(0) or draw(*given))
+    picture = pictures.curves([{"epoch": n, "loss": 1 / n} for n in (1, 2)], ["loss"])
+    size = Image.open(io.BytesIO(picture)).size
+    assert size == (4.5 * pictures.DPI, 3.4 * pictures.DPI) and len(draws) == 1
+
+
 def tables(text: str) -> list[list[str]]:
     return [re.findall("<t[hd]>(.*?)</t[hd]>", line) for line in re.findall("<tr>(.*?)</tr>", text)]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from engine.augmentations import chain, suited
@@ -31,10 +32,10 @@ def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Sh
     config = learner.config
     suited.check(learner, hyper, data.train)
     batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split))
-    inputs, hyper = jax.eval_shape(scaled, batch.inputs), jax.tree.map(jnp.float32, hyper)
+    inputs, hyper = jax.eval_shape(scaled, batch.inputs), jax.tree.map(np.float32, hyper)
     if config.augment:
         _augmentation(learner, inputs, batch.targets)
-    key, valid = jax.random.key(0), jnp.ones(2, bool)
+    key, valid = jax.random.key(0), np.ones(2, bool)
     _, learnt = jax.eval_shape(partial(chain.augmented, learner), hyper, key, batch, valid)
     variables, outputs = network(learner, inputs, data.num_outputs)
     _task(learner, outputs, (learnt, batch.targets), hyper)

@@ -2,6 +2,7 @@
 peak. Their parameters are the lengths of Durations and the Hyper fields that they use.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,20 @@ def schedule(name: str, durations: "Durations", hyper: Any) -> Any:
     available = hyper._asdict() | durations._asdict()
     made = SCHEDULES[name]
     return made(**{value: available[value] for value in inspect.signature(made).parameters})
+
+
+@functools.cache
+def _compiled(name: str, durations: "Durations") -> Callable[[Any, int], Any]:
+    import jax
+
+    return jax.jit(lambda hyper, step: schedule(name, durations, hyper)(step))
+
+
+def multiple(name: str, durations: "Durations", hyper: Any, step: int) -> float:
+    """The course's value for one update; `hyper` may lie on devices."""
+    import jax
+
+    return float(_compiled(name, durations)(jax.device_get(hyper), step))
 
 
 def users(value: str) -> list[str]:

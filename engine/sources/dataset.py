@@ -162,9 +162,9 @@ def content(inputs: np.ndarray) -> np.ndarray:
     found = np.empty(len(inputs), np.uint64)
     for start in range(0, len(inputs), _HASHED):
         some = np.ascontiguousarray(inputs[start : start + _HASHED])
-        flat = some.reshape(len(some), -1).view(np.uint8)
-        words = np.zeros((len(some), 8 * width), np.uint8)
-        words[:, : flat.shape[1]] = flat
+        words = some.reshape(len(some), -1).view(np.uint8)
+        if over := 8 * width - words.shape[1]:
+            words = np.pad(words, ((0, 0), (0, over)))
         mixed = words.view(np.uint64) * factors
         found[start : start + _HASHED] = (mixed ^ (mixed >> np.uint64(32))).sum(axis=1)
     return found
