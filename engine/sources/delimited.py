@@ -1,14 +1,19 @@
 """A CSV file → a table of typed columns, read by pyarrow block after block."""
 
+import codecs
 import os
 import re
-from collections.abc import Collection
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as arrow
 
-from engine.sources.dialect import MISSING, Dialect, Unreadable
+from engine.sources.arrow_file import native
+from engine.sources.dialect import MISSING, UTF8, WINDOWS, Dialect, Unreadable
 
 WORDS = pa.dictionary(pa.int32(), pa.string())
 _MOST_READINGS = 32
@@ -23,33 +28,54 @@ def read(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collec
     those of `pixels` uint8 where all of them can be. Types are those of the first block; where a
     cell below is none of its column's, the file is read again with that column as words. The
     dialect comes back in the encoding that it turned out to have. Raises Unreadable."""
+    try:
+        with _in_utf8(file, dialect.encoding) as written:
+            return _typed(written, dialect, text, pixels, most_bytes), dialect
+    except UnicodeError:
+        dialect = dialect._replace(encoding=WINDOWS)
+    return read(file, dialect, text, pixels, most_bytes)
+
+
+def _typed(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collection[str],
+           most_bytes: int) -> pa.Table:  # fmt: skip
+    """`read` of a file in UTF-8. Raises UnicodeError where it isn't."""
     types = _first_types(file, dialect)
     types |= dict.fromkeys(text, WORDS) | dict.fromkeys(pixels, pa.uint8())
     for _ in range(_MOST_READINGS):
         try:
-            return _all(file, dialect, types, most_bytes), dialect
+            return _all(file, dialect, types, most_bytes)
         except pa.ArrowInvalid as error:
             told = str(error)
-            if "invalid UTF8" in told and dialect.encoding == "utf-8":
-                dialect = dialect._replace(encoding="cp1252")
-            elif "conversion error" in told:
-                types = _wider(types, dialect.names[int(told.split("#")[1].split(":")[0])])
-            else:
+            if "invalid UTF8" in told:
+                raise UnicodeError(told) from None
+            if "conversion error" not in told:
                 raise _fault(file, dialect, types, error) from None
-        except UnicodeError as error:
-            raise _fault(file, dialect, types, error) from None
+            types = _wider(types, dialect.names[int(told.split("#")[1].split(":")[0])])
     raise Unreadable(f"more than {_MOST_READINGS} of its columns hold numbers first, and words "
                      "below", "write each column alike")
 
 
+@contextmanager
+def _in_utf8(file: BinaryIO, encoding: str) -> Iterator[BinaryIO]:
+    """The file itself, or a temporary copy."""
+    if encoding == UTF8:
+        yield file
+        return
+    file.seek(0)
+    with tempfile.TemporaryFile() as copy:
+        try:
+            shutil.copyfileobj(codecs.EncodedFile(file, UTF8, encoding), copy, _BLOCK)
+        except UnicodeError:
+            raise Unreadable("it is neither UTF-8 nor Latin-1", "save it as CSV in UTF-8") from None
+        yield copy
+
+
 def _opened(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType] | None = None,
             threads: bool = True) -> arrow.CSVStreamingReader:  # fmt: skip
-    file.seek(0)
     return arrow.open_csv(
-        file,
+        native(file),
         arrow.ReadOptions(use_threads=threads, block_size=_block(dialect),
-                          encoding=dialect.encoding, column_names=dialect.names,
-                          skip_rows=int(dialect.header)),
+                          column_names=dialect.names, skip_rows=int(dialect.header)),
         arrow.ParseOptions(delimiter=dialect.delimiter),
         arrow.ConvertOptions(column_types=types, null_values=MISSING, strings_can_be_null=True,
                              decimal_point=dialect.decimal,
@@ -66,7 +92,7 @@ def _first_types(file: BinaryIO, dialect: Dialect) -> dict[str, pa.DataType]:
     try:
         with _opened(file, dialect) as reader:
             schema = reader.schema
-    except (pa.ArrowInvalid, UnicodeError) as error:
+    except pa.ArrowInvalid as error:
         raise _fault(file, dialect, {}, error) from None
     kept = (pa.types.is_boolean, pa.types.is_date, pa.types.is_timestamp)
     return {
@@ -108,10 +134,8 @@ def _fault(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType],
     except pa.ArrowInvalid as again:
         if "conversion error" not in str(again):
             error = again
-    except (UnicodeError, Unreadable):
+    except Unreadable:
         pass
-    if isinstance(error, UnicodeError):
-        return Unreadable("it is neither UTF-8 nor Latin-1", "save it as CSV in UTF-8")
     told = str(error)
     row = found[0].replace("#", "").lower() if (found := re.search(r"Row #\d+", told)) else "a row"
     if counts := re.search(r"Expected (\d+) columns, got (\d+): (.*)", told, re.DOTALL):

@@ -13,6 +13,7 @@ MOST_LINE = 1 << 24
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "NAN", "NULL", "null",
            "None")  # fmt: skip
 WORDS = ("label", "target", "class", "y")  # what the target is called where nobody says
+UTF8, WINDOWS = "utf-8", "cp1252"
 _HEAD = 1 << 16  # bytes below the first row that are looked at, or as many as it has
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
@@ -34,7 +35,7 @@ class Dialect(NamedTuple):
     header: bool
     delimiter: str = ","
     decimal: str = "."
-    encoding: str = "utf-8"
+    encoding: str = UTF8
 
     def notes(self) -> list[str]:
         """What is worth saying of it: nothing of a file with commas in UTF-8."""
@@ -43,7 +44,7 @@ class Dialect(NamedTuple):
             told.append(f"separated by {DELIMITERS[self.delimiter]}")
         if self.decimal != ".":
             told.append("with decimal commas")
-        if self.encoding != "utf-8":
+        if self.encoding != UTF8:
             told.append("in Latin-1 (Windows-1252)")
         said = ["it is " + ", ".join(told)] if told else []
         if not self.header:
@@ -83,9 +84,9 @@ def _decoded(head: bytes) -> tuple[str, str]:
     """The text of the first bytes, as far as lines are whole, and its encoding."""
     whole = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1] or head
     try:
-        return whole.decode("utf-8-sig"), "utf-8"
+        return whole.decode("utf-8-sig"), UTF8
     except UnicodeDecodeError:
-        return whole.decode("cp1252", "replace"), "cp1252"
+        return whole.decode(WINDOWS, "replace"), WINDOWS
 
 
 def _separated(text: str) -> tuple[str, list[list[str]]]:

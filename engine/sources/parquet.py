@@ -9,6 +9,7 @@ from typing import BinaryIO
 import pyarrow as pa
 from pyarrow import parquet
 
+from engine.sources.arrow_file import native
 from engine.sources.dataset import MOST_EXAMPLES, TooLarge
 from engine.sources.dialect import MOST_COLUMNS, Unreadable
 
@@ -63,7 +64,7 @@ def batches(
     """The rows of some row groups, columns `names` of them, each with its group. Raises
     Unreadable."""
     with _telling():
-        opened = parquet.ParquetFile(file)
+        opened = parquet.ParquetFile(native(file))
         for group in groups:
             for batch in opened.iter_batches(at_once(_ROWS, names), [group], list(names)):
                 yield group, batch.select(names)  # a name may be another's beginning, up to a point
@@ -82,7 +83,7 @@ def _telling() -> Iterator[None]:
 
 def _opened(file: BinaryIO) -> parquet.ParquetFile:
     with _telling():
-        opened = parquet.ParquetFile(file)
+        opened = parquet.ParquetFile(native(file))
     if (count := opened.metadata.num_columns) > MOST_COLUMNS:  # before a schema is made of them
         raise Unreadable(f"it has {count:,} columns, more than the {MOST_COLUMNS:,} that can be "
                          "read", "leave some out")
@@ -100,7 +101,7 @@ def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str]) -> 
     schema = opened.schema_arrow
     words = [name for name in names if _is_words(schema.field(name).type)]
     with _telling():
-        again = parquet.ParquetFile(file, read_dictionary=words)
+        again = parquet.ParquetFile(native(file), read_dictionary=words)
         schema = again.schema_arrow  # made anew by each look
         wanted = pa.schema([schema.field(name) for name in names])
         found = pa.Table.from_batches(
