@@ -2,6 +2,9 @@
 
 python launch.py --config configs/resnet20.py --device gpu
 Not yet timed on a GPU; the paper's accuracy is 91.25 %, not measured here.
+On the digits, on two CPU cores (EPYC), 72 s, and accuracy 0.9972 on test:
+python launch.py --config configs/resnet20.py --dataset digits --image_size 16 --epochs 6 \
+    --warmup_epochs 1 --batch_size 32 --noflip --crop_padding 0
 """
 
 from engine.config import Config, Hyper

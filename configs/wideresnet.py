@@ -3,6 +3,9 @@ drops. `partial` is how a network's own fields are set.
 
 python launch.py --config configs/wideresnet.py --device gpu --precision bf16
 Not yet timed on a GPU; nor is its accuracy measured.
+On the digits, on two CPU cores (EPYC), 227 s, and accuracy 0.9722 on test:
+python launch.py --config configs/wideresnet.py --dataset digits --image_size 8 --epochs 4 \
+    --warmup_epochs 1 --batch_size 32 --noflip --crop_padding 0
 """
 
 from functools import partial

@@ -143,7 +143,7 @@ class Gradient(Learner):
     judge, predict = loop.judge, loop.predict
 
 
-@functools.lru_cache
+@functools.lru_cache(maxsize=16)
 def _shapes(
     learner: Gradient, hyper: Any, input_shape: tuple[int, ...], lengths: Durations
 ) -> State:
