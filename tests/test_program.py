@@ -60,8 +60,6 @@ def test_a_process_ends_at_once_but_calls_what_waits_for_its_exit():
               "class Last:\n"
               "    def __del__(self): print('taken apart', flush=True)\n"
               "last, ours = Last(), gc.get_threshold()\n"
-              "atexit.register(print, 'never, since it was told before the process')\n"
-              "atexit._clear()\n"
               "main = launch.main\n"
               "def told():\n"
               "    atexit.register(lambda: print('called', gc.get_threshold()[0] > ours[0]))\n"

@@ -52,7 +52,7 @@ def programs(ready: Setup, state: Any) -> Programs:
     subset = ready.data.validation
     of_chunks = nothing(ready.learner.evaluate, state.models, subset) if ready.stream else {}
     with waiting("compiling the evaluation", console):
-        evaluate = Program(ready.learner.evaluate, (), hasty(ready.device.platform),
+        evaluate = Program(ready.learner.evaluate, options=hasty(ready.device.platform),
                            variables=state.models, subset=subset, **of_chunks)
     return Programs(training, evaluate)
 

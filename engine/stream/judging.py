@@ -10,6 +10,7 @@ from jax.sharding import Sharding
 
 from engine.data import Data, Subset
 from engine.devices import mesh
+from engine.programs.program import hasty
 from engine.stream.choice import Stream, part_of, size_of
 from engine.stream.pieces import Part, Pieces
 from engine.stream.streamed import nothing, summed, telling
@@ -24,7 +25,8 @@ def judged(
     (device, *_) = where.device_set
     part = part_of(learner, subset, size_of(subset.split.inputs, workers, device))
     given = Stream(part, part, workers, "").given(Data(subset, subset, 0), where).validation
-    judge, told = jax.jit(learner.judge), []
+    judge = jax.jit(learner.judge, compiler_options=hasty(mesh.platform(where)))
+    told: list[np.ndarray] = []
 
     def summing(**chunk: Any) -> Any:
         sums, predicted = judge(**chunk)
