@@ -276,8 +276,22 @@ def test_within_an_epoch_a_streamed_average_has_the_trained_weights_statistics(s
          {"params": state.average["params"], "batch_stats": state.batch_stats})
 
 
-def test_a_sweep_of_streamed_examples_makes_no_second_pass(tmp_path):
-    data = {name: tuple(split) for name, split in SETS.items()}
-    with pytest.raises(RequestError, match="which a sweep of streamed ones doesn't make"):
-        sweep.run(Request(CONFIG, HYPER, place(tmp_path / "sweep", stream=True, workers=0), data),
-                  Search(axes=("learning_rate=0.1,0.2",)))
+@pytest.mark.slow
+def test_a_sweep_reads_streamed_examples_once_more_for_all_its_members(tmp_path, monkeypatch):
+    """Three runs on two devices, of which one fills up: rows and states of the sweep in memory,
+    whose averages' statistics aren't the trained weights'."""
+    config = replace(CONFIG, batch_size=12, epochs=2)
+    sets = {name: tuple(split) for name, split in SETS.items()}
+    monkeypatch.setattr(choice, "CHUNK", 24 * SETS["train"].inputs[0].size)
+    monkeypatch.setattr(restated, "Part", spied := mock.Mock(wraps=Part))
+    paths = [sweep.run(
+        Request(config, HYPER, place(tmp_path / str(stream), stream=stream, workers=0), sets),
+        Search(axes=("ema_decay=0.5,0.9,0.99",))) for stream in (False, True)]
+    assert [(len(call.args[1]), *call.args[2:4]) for call in spied.call_args_list] == \
+        [(60, 12, 2)] * 2
+    for own, streamed in zip(*(members(path, 0, config) for path in paths), strict=True):
+        assert rows(own) == rows(streamed)
+        one, two = (trained.load(path, config, "last").state for path in (own, streamed))
+        same(two, one)
+        assert np.abs(jax.tree.leaves(one.average["batch_stats"])[0]
+                      - jax.tree.leaves(one.batch_stats)[0]).max() > 1e-3

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, data_of, random_split
+from conftest import ROOT, Normed, data_of, random_split
 
 from engine.config import Config, Hyper
 from engine.learners.chosen import learner_of
 from engine.programs.program import Program, hasty
+from models.vit import ViT
 
 
 def scaled(x, by):
@@ -38,9 +39,10 @@ def test_another_type_is_refused_and_nothing_donated(other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model, count", [("cnn", 70), ("resnet20", 8), ("vit", 8)])
-def test_what_is_no_training_has_the_bits_of_a_program_that_llvm_took_its_time_for(model, count):
-    data = data_of(*2 * [random_split(count, side=32)])
+@pytest.mark.parametrize("model, side", [
+    ("cnn", 32), (Normed, 8), (partial(ViT, depth=1, width=48), 16)])
+def test_what_is_no_training_has_the_bits_of_a_program_that_llvm_took_its_time_for(model, side):
+    data = data_of(*2 * [random_split(7, side=side)])
     hyper = jax.tree.map(np.float32, Hyper())
     learner = learner_of(Config(model=model), 4)
     found = {}

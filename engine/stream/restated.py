@@ -1,11 +1,12 @@
 """Batch statistics of averaged weights, of training examples that are streamed."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from engine.data import Subset
 from engine.feed import epoch_order
 from engine.optim import averages
 from engine.setup import Setup
@@ -15,24 +16,37 @@ from engine.stream.pieces import Part
 from engine.stream.streamed import holding, telling
 
 
+def over_chunks(
+    ready: Setup, train: Subset, probed: Callable[..., Any], statistics: Callable[..., Any]
+) -> Any:
+    """`statistics(train, found, first, end)` by one more reading of the training examples, chunk
+    after chunk, of which `probed(train)` gets the first. `train` has no inputs yet."""
+    rows, stream = ready.data.train.rows, ready.stream
+    assert stream
+    size = averages.size_of(ready.learner, len(rows))
+    count = len(rows) // size
+    ordered = np.asarray(jax.jit(epoch_order)(ready.order, 0, rows))[: count * size]
+    part = Part(stream.train.inputs, ordered, size, max(1, stream.train.shape[0] // size),
+                drawn=False)
+    found: Any = None
+    with telling("reading the examples for batch statistics"), \
+            chunks_of(part, train.rows.sharding, stream.workers) as chunks:
+        for at, inputs in enumerate(chunks):
+            held, first = holding(train, inputs, at * part.shape[0]), at * part.batches
+            found = statistics(held, probed(held) if found is None else found, np.int32(first),
+                               np.int32(min(first + part.batches, count)))
+    return found
+
+
 def restated(ready: Setup, state: State) -> State:
     """What `learner.restated` makes of a state at an epoch's end, by one more reading of the
     training examples; within one, where nobody ranks it, with the trained weights' statistics."""
     if int(state.step) % ready.lengths.epoch:
         return state._replace(average=state.average | {"batch_stats": state.batch_stats})
-    learner, train, stream = ready.learner, ready.data.train, ready.stream
-    assert stream
-    size = averages.size_of(learner, len(train.rows))
-    count = len(train.rows) // size
-    rows = np.asarray(jax.jit(epoch_order)(ready.order, 0, train.rows))[: count * size]
-    part = Part(stream.train.inputs, rows, size, max(1, stream.train.shape[0] // size), drawn=False)
-    statistics = partial(jax.jit(averages.statistics, static_argnums=0), learner, ready.root,
-                         ready.order)
-    found: Any = None
-    with telling("reading the examples for batch statistics"), \
-            chunks_of(part, ready.everywhere, stream.workers) as chunks:
-        for at, inputs in enumerate(chunks):
-            first = at * part.batches
-            found = statistics(holding(train, inputs, at * part.shape[0]), state, found,
-                               np.int32(first), np.int32(min(first + part.batches, count)))
-    return jax.jit(averages.with_statistics, static_argnums=0)(learner, state, found)
+    learner, keys = ready.learner, (ready.root, ready.order)
+    probed, statistics, stated = (jax.jit(f, static_argnums=0) for f in (
+        averages.probed, averages.statistics, averages.with_statistics))
+    found = over_chunks(ready, ready.data.train,
+                        lambda train: probed(learner, *keys, train, state),
+                        lambda train, *so_far: statistics(learner, *keys, train, state, *so_far))
+    return stated(learner, state, found)

@@ -18,7 +18,6 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
 from engine.native import choice as native
-from engine.optim import averages
 from engine.parts.weights import BALANCED
 from engine.programs import graphs
 from engine.programs.program import hasty
@@ -101,7 +100,7 @@ def assemble(
     if together and not number and ready.learner.traced and ready.learner.census(
             ready.state_shapes.variables, ready.data.train.input_shape).products:
         host.console.print(TOGETHER)
-    ready = begun(graphs.checked(native.checked(averages.checked(ready))))
+    ready = begun(graphs.checked(native.checked(ready)))
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))

@@ -57,7 +57,7 @@ class Layout(NamedTuple):
     mesh: Mesh | None = None
 
 
-def _over_members(layout: Layout, function: Callable, members: Any, *shared: Any) -> Any:
+def over_members(layout: Layout, function: Callable, members: Any, *shared: Any) -> Any:
     """`function(member, *shared)` of every member, results stacked; each device does its share."""
 
     def one_device(members, *shared):
@@ -93,7 +93,7 @@ def create_all(
     return Population(jnp.zeros((), jnp.int32), Member(state, hyper, seed, fold, number))
 
 
-def _single(
+def single(
     member: Member, step: Array, order: Array | None, train_FxN: Subset, count: Array | int
 ) -> dict[str, Any]:
     """What `learner.segment` takes to go on with one member."""
@@ -113,11 +113,11 @@ def segment(
     own seed's."""
 
     def one(member: Member, *shared) -> Member:
-        state = learner.segment(**_single(member, *shared))
+        state = learner.segment(**single(member, *shared))
         return member._replace(state=state._replace(step=NOTHING))
 
     step, members = population
-    members = _over_members(layout, one, members, step, order, train_FxN, count)
+    members = over_members(layout, one, members, step, order, train_FxN, count)
     return Population(step + jnp.asarray(count, jnp.int32), members)
 
 
@@ -131,7 +131,7 @@ _at = jax.jit(select)
 
 def _of_member(at: int, population: Population, **shared: Any) -> dict[str, Any]:
     # A step of its own for each, as the program is given the state to write over.
-    return _single(_at(population.members, np.int32(at)), jnp.array(population.step), **shared)
+    return single(_at(population.members, np.int32(at)), jnp.array(population.step), **shared)
 
 
 @partial(jax.jit, donate_argnames="members")
@@ -217,19 +217,4 @@ def evaluate(
         subset = _fold(subset_FxN, member.fold)
         return learner.evaluate(member.state.models, subset, sums, **batches)
 
-    return _over_members(layout, one, (variables, sums), subset, batches)
-
-
-def restated(
-    learner: Gradient, layout: Layout, population: Population, order: Array | None,
-    train_FxN: Subset,
-) -> Population:
-    """`learner.restated` of every member."""
-
-    def one(member: Member, step: Array, order: Array | None, train_FxN: Subset) -> Member:
-        given = _single(member, step, order, train_FxN, 0)
-        state = learner.restated(given["root"], given["order"], given["train"], given["state"])
-        return member._replace(state=state._replace(step=NOTHING))
-
-    step, members = population
-    return Population(step, _over_members(layout, one, members, step, order, train_FxN))
+    return over_members(layout, one, (variables, sums), subset, batches)

@@ -14,7 +14,7 @@ from engine.programs import graphs, memory
 from engine.programs.program import Program
 from engine.stream.judging import chunks_of
 from engine.stream.streamed import Feed, nothing, summed, telling
-from engine.sweep import hosted, population
+from engine.sweep import hosted, population, restated
 from engine.sweep.group import Group
 from engine.sweep.population import Layout, Population
 
@@ -43,8 +43,9 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
     judge = partial(population.evaluate, learner, layout)
     of_chunks = _nothing(group, runs.members) if stream else {}
     found = [segment, Program(judge, variables=runs.members, subset=group.validation, **of_chunks)]
-    if "batch_stats" in runs.members.state.average:
-        found.append(Program(partial(population.restated, learner, layout), (),
+    averaged = "batch_stats" in runs.members.state.average
+    if averaged and not stream:
+        found.append(Program(partial(restated.restated, learner, layout), (),
                              population=runs, train_FxN=group.train, **shared))
 
     def advance(runs: Population, steps: int) -> Population:
@@ -57,7 +58,9 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
         return runs
 
     def restate(runs: Population) -> Population:
-        return found[2](population=runs, train_FxN=group.train, **shared) if found[2:] else runs
+        if averaged and stream:  # in less memory than training takes
+            return restated.of_chunks(group, layout, runs)
+        return found[2](population=runs, train_FxN=group.train, **shared) if averaged else runs
 
     def evaluated(runs: Population) -> Any:
         members, subset = runs.members, group.validation
