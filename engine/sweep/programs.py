@@ -11,7 +11,7 @@ from engine.devices import choose
 from engine.devices.mesh import size
 from engine.errors import RequestError
 from engine.programs import graphs, memory
-from engine.programs.program import Program
+from engine.programs.program import Program, hasty
 from engine.stream.judging import chunks_of
 from engine.stream.streamed import Feed, nothing, summed, telling
 from engine.sweep import hosted, population, restated
@@ -40,13 +40,14 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
         learner, layout, cores, graphs.options(group.ready), population=runs, count=np.int32(1),
         train_FxN=group.train, **shared,
     )
-    judge = partial(population.evaluate, learner, layout)
+    other = partial(Program, options=hasty(group.ready.device.platform))
     of_chunks = _nothing(group, runs.members) if stream else {}
-    found = [segment, Program(judge, variables=runs.members, subset=group.validation, **of_chunks)]
+    found = [segment, other(partial(population.evaluate, learner, layout), variables=runs.members,
+                            subset=group.validation, **of_chunks)]
     averaged = "batch_stats" in runs.members.state.average
     if averaged and not stream:
-        found.append(Program(partial(restated.restated, learner, layout), (),
-                             population=runs, train_FxN=group.train, **shared))
+        found.append(other(partial(restated.restated, learner, layout), population=runs,
+                           order=group.order, train_FxN=group.train))
 
     def advance(runs: Population, steps: int) -> Population:
         while steps:  # chunk after chunk, where they are streamed
