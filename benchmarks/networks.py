@@ -1,4 +1,4 @@
-"""A network's training in flaxmill and the same one in PyTorch, in turn: A B A B.
+"""A network's training in flaxmill and the same one in PyTorch and Keras, in turn: A B A B.
 
 python -m benchmarks.networks resnet18 vit [--steps 50] [--batch 32] [--rounds 3] [--test 2000]
     [--convolution native]
@@ -34,7 +34,10 @@ def peers(network: str, precision: str, convolution: str) -> dict[str, Peer]:
     } | {
         "PyTorch, eager": Peer("pytorch.py", {"MODEL": network}),
         "PyTorch, compiled": Peer("pytorch.py", {"MODEL": network, "COMPILE": "1"}),
-    }
+    } | ({} if network == "vit" else {
+        "Keras, TensorFlow": Peer("keras_fit.py", {"MODEL": network,
+                                                   "KERAS_BACKEND": "tensorflow"}),
+    })
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -73,7 +76,7 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", help="flaxmill's: float32 or bf16")
     parser.add_argument("--convolution", default="auto", help="flaxmill's, beside its own choice")
     parser.add_argument("--eager", action="store_true", help="leave compiled PyTorch out")
-    parser.add_argument("--python", default=sys.executable, help="of PyTorch's environment")
+    parser.add_argument("--python", default=sys.executable, help="of the others' environment")
     parser.add_argument("--json", type=Path, default=Path("networks.json"))
     asked = parser.parse_args()
     examples, found = asked.steps * asked.batch, {}

@@ -1,4 +1,5 @@
-"""The article's script in Keras 3; KERAS_BACKEND names the backend."""
+"""The article's script in Keras 3; KERAS_BACKEND names the backend, MODEL a network of
+keras_networks.py."""
 
 import os
 import time
@@ -8,22 +9,29 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras  # noqa: E402
 from keras import layers  # noqa: E402
 
+from benchmarks.peers.keras_networks import NETWORKS  # noqa: E402
 from benchmarks.task import given, result  # noqa: E402
 
 task = given()
 keras.utils.set_random_seed(task.seed)
 x_train, x_test = (x.astype("float32") / 255.0 for x in (task.x_train, task.x_test))
-model = keras.Sequential([
-    keras.Input(x_train.shape[1:]),
-    layers.Conv2D(32, (3, 3), activation="relu"),
-    layers.MaxPooling2D((2, 2)),
-    layers.Conv2D(64, (3, 3), activation="relu"),
-    layers.MaxPooling2D((2, 2)),
-    layers.Conv2D(64, (3, 3), activation="relu"),
-    layers.Flatten(),
-    layers.Dense(64, activation="relu"),
-    layers.Dense(10),
-])
+
+
+def articles():
+    return keras.Sequential([
+        keras.Input(x_train.shape[1:]),
+        layers.Conv2D(32, (3, 3), activation="relu"),
+        layers.MaxPooling2D((2, 2)),
+        layers.Conv2D(64, (3, 3), activation="relu"),
+        layers.MaxPooling2D((2, 2)),
+        layers.Conv2D(64, (3, 3), activation="relu"),
+        layers.Flatten(),
+        layers.Dense(64, activation="relu"),
+        layers.Dense(10),
+    ])
+
+
+model = NETWORKS.get(os.environ.get("MODEL", ""), articles)()
 model.compile(
     optimizer="adam",
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
