@@ -121,7 +121,7 @@ MUTANTS = (
     Mutant("optim/averages", "(1.0 - decay) / past", "1.0 - decay", "test_averages.py -kclosed"),
     Mutant("optim/averages", "updates - durations.average_from",
            "updates + 1 - durations.average_from", "test_averages.py -ktails"),
-    Mutant("optim/averages", 'state.model | {"batch_stats": stats}', "state.model",
+    Mutant("optim/averages", '= model | {"batch_stats": stats}', "= model",
            "test_averages.py -kstatistics"),
     Mutant("optim/patience", "- since) * epoch < patience", "- since) * epoch <= patience",
            "test_course.py -kcounted"),

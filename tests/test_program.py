@@ -42,7 +42,7 @@ def test_another_type_is_refused_and_nothing_donated(other):
 @pytest.mark.parametrize("model, side", [
     ("cnn", 32), (Normed, 8), (partial(ViT, depth=1, width=48), 16)])
 def test_what_is_no_training_has_the_bits_of_a_program_that_llvm_took_its_time_for(model, side):
-    data = data_of(*2 * [random_split(7, side=side)])
+    data = data_of(*2 * [random_split(70, side=side)])
     hyper = jax.tree.map(np.float32, Hyper())
     learner = learner_of(Config(model=model), 4)
     found = {}

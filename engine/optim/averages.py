@@ -1,7 +1,6 @@
 """Averaged weights beside those that are trained: an exponential moving average, or the mean of the
 tail of a run. N: examples."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -63,8 +62,8 @@ def moved(
 
 
 class Statistics(NamedTuple):
-    """What training mode makes of batch statistics that are 0, summed over batches, of which there
-    are int32 `batches`; and of each, which share of it is the batch's own, as one batch tells."""
+    """What training mode makes of batch statistics that are 0, summed over so many `batches` int32;
+    and of each, which share of it is the batch's own, as one batch tells."""
 
     sums: Any
     share: Any
@@ -77,45 +76,37 @@ def size_of(learner: "Gradient", examples: int) -> int:
     return min(config.microbatch * learner.shares or config.batch_size, examples)
 
 
-def _after(
-    learner: "Gradient", root: Array, order: Array, train: "Subset", state: State, stats: Any,
-    number: Array | int,
-) -> Any:
-    """The batch statistics `stats` after the averaged weights met a batch in training mode."""
-    spread, rows_N = learner.spread, epoch_order(order, 0, train.rows)
-    batch, valid_B = batch_at(train.split, rows_N, number, size_of(learner, len(train.rows)))
-    batch, valid_B = spread.cut((batch, valid_B)) if spread else (batch, valid_B)
-    key, variables = keys.stream(root, "dropout", number), state.model | {"batch_stats": stats}
-    return learner.apply(variables, scaled(batch.inputs), True, key, valid_B)[1]["batch_stats"]
-
-
-def probed(
-    learner: "Gradient", root: Array, order: Array, train: "Subset", state: State
-) -> Statistics:
-    """Of no batch yet.
-
-    A layer keeps m s + (1 - m) b of its old statistics s and the batch's b, with a momentum m that
-    two calls of the first batch tell.
-    """
-    after = partial(_after, learner, root, order, train, state, number=0)
-    zeros = jax.tree.map(jnp.zeros_like, state.model["batch_stats"])
-    probe = jax.tree.map(lambda x: jnp.full_like(x, PROBE), zeros)
-    share = jax.tree.map(lambda high, low: 1 - (high - low) / jnp.asarray(PROBE, low.dtype),
-                         after(probe), after(zeros))
-    count = len(train.rows) // size_of(learner, len(train.rows))
-    return Statistics(zeros, share, jnp.int32(count))
-
-
 def statistics(
     learner: "Gradient", root: Array, order: Array, train: "Subset", state: State,
-    found: Statistics, first: Array | int, end: Array | int,
+    so_far: Statistics | None = None, first: Array | int = 0, end: Array | int | None = None,
 ) -> Statistics:
-    """Those `found`, and of the averaged weights over the batches from number `first` to before
-    `end` of the training examples, as they are and in the first epoch's order."""
-    after = partial(_after, learner, root, order, train, state,
-                    jax.tree.map(jnp.zeros_like, found.sums))
-    sums = jax.lax.fori_loop(first, end, lambda number, sums: add(sums, after(number)), found.sums)
-    return found._replace(sums=sums)
+    """Of the averaged weights, over the whole batches of the training examples, as they are and in
+    the first epoch's order. Of a subset that comes in chunks: those `so_far`, and of the batches
+    from number `first` to before `end`.
+
+    A layer keeps m s + (1 - m) b of its old statistics s and the batch's b, with a momentum m that
+    two calls of one batch tell.
+    """
+    spread, model = learner.spread, state.model
+    rows_N, size = epoch_order(order, 0, train.rows), size_of(learner, len(train.rows))
+    count = len(train.rows) // size
+
+    def after(stats: Any, number: Array | int) -> Any:
+        batch, valid_B = batch_at(train.split, rows_N, number, size)
+        batch, valid_B = spread.cut((batch, valid_B)) if spread else (batch, valid_B)
+        key = keys.stream(root, "dropout", number)
+        variables = model | {"batch_stats": stats}
+        return learner.apply(variables, scaled(batch.inputs), True, key, valid_B)[1]["batch_stats"]
+
+    zeros = jax.tree.map(jnp.zeros_like, model["batch_stats"])
+    if so_far is None:
+        probe = jax.tree.map(lambda x: jnp.full_like(x, PROBE), zeros)
+        share = jax.tree.map(lambda high, low: 1 - (high - low) / jnp.asarray(PROBE, low.dtype),
+                             after(probe, 0), after(zeros, 0))
+        so_far = Statistics(zeros, share, jnp.int32(count))
+    sums = jax.lax.fori_loop(first, count if end is None else end,
+                             lambda number, sums: add(sums, after(zeros, number)), so_far.sums)
+    return so_far._replace(sums=sums)
 
 
 def with_statistics(learner: "Gradient", state: State, found: Statistics) -> State:
@@ -134,9 +125,8 @@ def with_statistics(learner: "Gradient", state: State, found: Statistics) -> Sta
 def restated(
     learner: "Gradient", root: Array, order: Array, train: "Subset", state: State
 ) -> State:
-    """The state, batch statistics of its averaged weights made anew, of the whole batches."""
+    """The state, batch statistics of its averaged weights made anew."""
     if "batch_stats" not in state.average:
         return state
-    given = learner, root, order, train, state
-    found = probed(*given)
-    return with_statistics(learner, state, statistics(*given, found, 0, found.batches))
+    found = statistics(learner, root, order, train, state)
+    return with_statistics(learner, state, found)

@@ -1,6 +1,7 @@
 """Batch statistics of averaged weights, of training examples that are streamed."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,11 +17,9 @@ from engine.stream.pieces import Part
 from engine.stream.streamed import holding, telling
 
 
-def over_chunks(
-    ready: Setup, train: Subset, probed: Callable[..., Any], statistics: Callable[..., Any]
-) -> Any:
+def over_chunks(ready: Setup, train: Subset, statistics: Callable[..., Any]) -> Any:
     """`statistics(train, found, first, end)` by one more reading of the training examples, chunk
-    after chunk, of which `probed(train)` gets the first. `train` has no inputs yet."""
+    after chunk; `found` is None at first. `train` has no inputs yet."""
     rows, stream = ready.data.train.rows, ready.stream
     assert stream
     size = averages.size_of(ready.learner, len(rows))
@@ -32,9 +31,9 @@ def over_chunks(
     with telling("reading the examples for batch statistics"), \
             chunks_of(part, train.rows.sharding, stream.workers) as chunks:
         for at, inputs in enumerate(chunks):
-            held, first = holding(train, inputs, at * part.shape[0]), at * part.batches
-            found = statistics(held, probed(held) if found is None else found, np.int32(first),
-                               np.int32(min(first + part.batches, count)))
+            first = at * part.batches
+            found = statistics(holding(train, inputs, at * part.shape[0]), found,
+                               np.int32(first), np.int32(min(first + part.batches, count)))
     return found
 
 
@@ -43,10 +42,8 @@ def restated(ready: Setup, state: State) -> State:
     training examples; within one, where nobody ranks it, with the trained weights' statistics."""
     if int(state.step) % ready.lengths.epoch:
         return state._replace(average=state.average | {"batch_stats": state.batch_stats})
-    learner, keys = ready.learner, (ready.root, ready.order)
-    probed, statistics, stated = (jax.jit(f, static_argnums=0) for f in (
-        averages.probed, averages.statistics, averages.with_statistics))
+    statistics = partial(jax.jit(averages.statistics, static_argnums=0), ready.learner, ready.root,
+                         ready.order)
     found = over_chunks(ready, ready.data.train,
-                        lambda train: probed(learner, *keys, train, state),
-                        lambda train, *so_far: statistics(learner, *keys, train, state, *so_far))
-    return stated(learner, state, found)
+                        lambda train, *so_far: statistics(train, state, *so_far))
+    return jax.jit(averages.with_statistics, static_argnums=0)(ready.learner, state, found)

@@ -40,14 +40,14 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
         learner, layout, cores, graphs.options(group.ready), population=runs, count=np.int32(1),
         train_FxN=group.train, **shared,
     )
-    other = partial(Program, options=hasty(group.ready.device.platform))
+    hastily = partial(Program, options=hasty(group.ready.device.platform))
     of_chunks = _nothing(group, runs.members) if stream else {}
-    found = [segment, other(partial(population.evaluate, learner, layout), variables=runs.members,
-                            subset=group.validation, **of_chunks)]
+    found = [segment, hastily(partial(population.evaluate, learner, layout),
+                              variables=runs.members, subset=group.validation, **of_chunks)]
     averaged = "batch_stats" in runs.members.state.average
     if averaged and not stream:
-        found.append(other(partial(restated.restated, learner, layout), population=runs,
-                           order=group.order, train_FxN=group.train))
+        found.append(hastily(partial(restated.restated, learner, layout), population=runs,
+                             order=group.order, train_FxN=group.train))
 
     def advance(runs: Population, steps: int) -> Population:
         while steps:  # chunk after chunk, where they are streamed

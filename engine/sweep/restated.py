@@ -35,21 +35,13 @@ def restated(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _probed(learner: Gradient, layout: Layout, population: Population, *shared: Any) -> Any:
-    def one(member: Member, *shared: Any) -> averages.Statistics:
-        return averages.probed(learner, **_given(member, *shared))
-
-    return over_members(layout, one, population.members, population.step, *shared)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
 def _statistics(
     learner: Gradient, layout: Layout, population: Population, order: Array | None,
-    train_FxN: Subset, found: averages.Statistics, first: Any, end: Any,
+    train_FxN: Subset, found: averages.Statistics | None, first: Any, end: Any,
 ) -> Any:
     def one(given: Any, first: Any, end: Any, *shared: Any) -> averages.Statistics:
         member, found = given
-        return averages.statistics(learner, **_given(member, *shared), found=found, first=first,
+        return averages.statistics(learner, **_given(member, *shared), so_far=found, first=first,
                                    end=end)
 
     step, members = population
@@ -71,6 +63,5 @@ def of_chunks(group: Group, layout: Layout, population: Population) -> Populatio
     given = group.ready.learner, layout
     found = over_chunks(
         group.ready, group.train,
-        lambda train: _probed(*given, population, group.order, train),
         lambda train, *so_far: _statistics(*given, population, group.order, train, *so_far))
     return population._replace(members=_stated(*given, population.members, found))

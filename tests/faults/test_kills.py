@@ -16,7 +16,7 @@ from harness import DIGITS, STEPS, ended, epochs, finished, hurt, patched, run, 
 from test_run import assert_same_bits, final_state, rows
 
 pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("FLAXMILL_KILLS", 5))
+KILLS = int(os.environ.get("FLAXMILL_KILLS", 10))
 EPOCHS = 6 * KILLS
 
 
