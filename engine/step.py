@@ -38,10 +38,10 @@ class Learned(NamedTuple):
     kept: dict[str, Any]
 
 
+@jax.jit(static_argnums=0, inline=True)  # traced once, however many ask for it
 def forward(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     """Outputs of inputs as the split holds them, float32 [B, K]."""
-    outputs, _ = learner.apply(variables, scaled(inputs), False)
-    return outputs.astype(jnp.float32)
+    return learner.apply(variables, scaled(inputs), False)[0].astype(jnp.float32)
 
 
 def _learned(

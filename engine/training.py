@@ -71,8 +71,7 @@ class Training:
         self.epoch_seconds, self.seconds, self.steps = epoch_seconds, 0.0, 0
         self.epoch_waited = self.waited = 0.0
         self._pace, self._next = Pace(), 1  # this process's own, and what all have agreed on
-        moves = math.ceil(ready.lengths.epoch / MOVES)
-        self._most = moves if progress.interactive else ready.lengths.epoch
+        self._most = math.ceil(ready.lengths.epoch / (MOVES if progress.interactive else 1))
         self._saved_at = time.monotonic()
         self._restate = jitted(ready.learner, ready.learner.restated)
         several = jax.process_count() > 1
@@ -83,6 +82,7 @@ class Training:
         RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
         which nothing is saved."""
         ready, lengths = self.ready, self.ready.lengths
+        self.checkpoints.prepare()
         reason = self._over(int(state.step))
         if int(state.step) < lengths.total and not reason:
             with self._naming_the_folder():

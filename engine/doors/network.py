@@ -110,6 +110,12 @@ class Begun:
 Network = Union[Linen, "NNX", Functions, Begun]
 
 
+@jax.jit(static_argnums=0, inline=True)
+def begun(network: Network, key: Array, inputs: Array) -> Variables:
+    """`network.init`, traced once for inputs of one shape, however many ask for it."""
+    return network.init(key, inputs)
+
+
 def made_by(factory: Callable, num_outputs: int, embeddings: tuple[int, ...], **more: Any) -> Any:
     """What a class or function makes, called with what it asks for."""
     handed: dict[str, Any] = dict.fromkeys(("num_outputs", "num_classes"), num_outputs)

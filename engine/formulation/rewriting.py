@@ -199,12 +199,19 @@ def _convolved(
     The backward pass names the forward's patches again rather than keeping them: inside one
     program the compiler computes them once. What is under a depthwise kernel is read where it lies.
     """
-    ways = {name: partial(way, convolution.params, pool.params if pool else None)
-            for name, way in WAYS.items()}
     for_cpu = "native" if how == "native" and _by_kernel(convolution) else "product"
-    way = ways[how] if how in ("product", "gathered", "direct") else partial(
-        lax.platform_dependent, cpu=ways[for_cpu], default=ways["direct"])
+    way = _way(how, for_cpu, *(each and tuple(sorted(each.params.items()))
+                               for each in (convolution, pool)))
     if for_cpu == "native" or is_depthwise(convolution):
         return way(x, kernel)
     y: Array = jax.checkpoint(way, prevent_cse=False)(x, kernel)
     return y
+
+
+@functools.lru_cache(maxsize=1024)
+def _way(how: str, for_cpu: str, convolution: Any, pool: Any) -> Callable[..., Array]:
+    """One function for all that are alike: jax traces and differentiates it once."""
+    ways = {name: partial(way, dict(convolution), pool and dict(pool))
+            for name, way in WAYS.items()}
+    return ways[how] if how in ("product", "gathered", "direct") else partial(
+        lax.platform_dependent, cpu=ways[for_cpu], default=ways["direct"])

@@ -6,8 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from orbax.checkpoint import multihost
-
 from engine.errors import tell
 
 MEETINGS = 5  # in the time that a process may be silent
@@ -47,6 +45,8 @@ def stop() -> None:
 def keep_meeting(seconds: float) -> None:
     """Meet the others until `stop`; where one is silent for so long, end the process. To be called
     by all of them, with the same seconds, once jax's devices are known."""
+    from orbax.checkpoint import multihost  # late, as in Checkpoints
+
     pause = seconds / MEETINGS
     words = (f"another process of the job has been silent for {seconds:g} s: it is lost or "
              "stopped. Start all of them again, with --resume.")

@@ -16,7 +16,7 @@ from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors import fitting
-from engine.doors.network import Network, Variables
+from engine.doors.network import Network, Variables, begun
 from engine.doors.precision import Narrow
 from engine.formulation.rewriting import Census, census, rewritten
 from engine.learners.learner import Learner
@@ -60,7 +60,7 @@ class Gradient(Learner):
     def settled(
         self, hyper: Any, data: Data, platform: str, say: Callable[[str], Any]
     ) -> "Gradient":
-        """With the microbatch and the loop that suit the platform."""
+        """With the formulation, the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
         if not is_ours(config.model) and platform == "cpu" and config.convolution != "direct":
@@ -73,8 +73,11 @@ class Gradient(Learner):
         size, reason = loop.microbatch_for(config, platform, self.shares, variables)
         if reason != loop.WHOLE_BATCH:
             say(f"microbatch: {size or config.batch_size // self.shares} ({reason})")
-        return dataclasses.replace(
-            self, config=dataclasses.replace(config, microbatch=size)).on(platform)
+        how = config.convolution
+        if how == "auto" and platform == "cpu":
+            how = "product"  # what auto is there, without tracing what it is elsewhere
+        config = dataclasses.replace(config, microbatch=size, convolution=how)
+        return dataclasses.replace(self, config=config).on(platform)
 
     def on(self, platform: str) -> "Gradient":
         """For a GPU loops of known trips, for one alone a step of few kernels."""
@@ -103,7 +106,7 @@ class Gradient(Learner):
 
     def begin(self, hyper: Any, root: Array, inputs: Array, lengths: Durations) -> State:
         """The state before the first update, of a network for `inputs` float32 [1, ...]."""
-        variables = self.network.init(keys.stream(root, "params"), inputs)
+        variables = begun(self.network, keys.stream(root, "params"), inputs)
         params = variables["params"]
         return State(
             step=jnp.zeros((), jnp.int32),

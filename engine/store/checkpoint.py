@@ -5,27 +5,25 @@ dtype of every leaf, the validation score that ranks it and the seconds of the u
 a digest of all that.
 """
 
-import contextlib
 import errno
-import logging
+import functools
+import importlib
 import os
 import shutil
-import sys
-from collections.abc import Iterator, Sequence
-from multiprocessing.pool import ThreadPool
+import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
-from orbax.checkpoint.options import MultiprocessingOptions
 
 from engine.devices import mesh
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.job import processes as job
 from engine.store.digests import UNMEASURED, Record, digests, fits, read_record
+
+if TYPE_CHECKING:
+    from engine.store.manager import Manager
 
 KEPT = 3  # the last two and the best
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
@@ -34,37 +32,6 @@ _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EF
 def _parts(state: Any) -> dict[str, Any]:
     """A state's fields by name, but for empty ones, which runs from before them lack too."""
     return {name: part for name, part in state._asdict().items() if jax.tree.leaves(part)}
-
-
-class _Best(keep.PreservationPolicy):
-    """Keeps the step of the highest rank, of equal ones the newest."""
-
-    def __init__(self, rank):
-        self.rank = rank
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        best = max((c.step for c in checkpoints), key=self.rank, default=None)
-        return [c.step == best for c in checkpoints]
-
-
-def _meet(key: str, timeout_ms: int) -> None:
-    """Wait for the other processes; on the way out of a save that failed here raise why, since they
-    don't come for twenty minutes."""
-    if failed := sys.exception():
-        raise failed
-    ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Orbax's warnings of what is asked of it on purpose."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 class Checkpoints:
@@ -78,43 +45,40 @@ class Checkpoints:
         self.folder, self.higher, self.read_only = folder.absolute(), higher, read_only
         check_utf8(self.folder)
         self._ranks: dict[int, float] = {}
-        # Each process reads by itself, so that one that can't keeps nobody waiting.
-        alone = MultiprocessingOptions(
-            primary_host=jax.process_index(), active_processes={jax.process_index()}
-        )
-        self._reader = ocp.Checkpointer(
-            ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-            multiprocessing_options=alone,
-        )
-        with _quietly():
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=keep.AnyPreservationPolicy(
-                    [keep.LatestN(2), _Best(self._rank)]),
-                cleanup_tmp_directories=not read_only, read_only=read_only,
-                async_options=ocp.AsyncOptions(barrier_sync_fn=_meet),
-            )
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)
         self._inode = None if read_only else self.folder.stat().st_ino
+
+    @functools.cached_property
+    def _manager(self) -> "Manager":
+        from engine.store.manager import Manager  # late: Orbax takes long to import
+
+        return Manager(self.folder, self._rank, self.read_only)
+
+    def prepare(self) -> None:
+        """Import in the background, while the device computes, what the first save needs."""
+        threading.Thread(
+            target=importlib.import_module, args=("engine.store.manager",), daemon=True
+        ).start()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type | None, *_) -> None:
         try:
-            self._reader.close()
-            self._manager.close()
+            if "_manager" in vars(self):
+                self._manager.close()
         except (OSError, ValueError) as error:
             if kind is None:  # else the first failure is the one to tell
                 raise self._failed(error) from error
 
     def latest(self) -> int:
         """The newest step, damaged or not; -1 where there is none."""
-        found = self._manager.latest_step()
-        return -1 if found is None else found
+        return max(self._manager.steps(), default=-1)
 
     def best(self) -> int:
         """The step of the best score, damaged or not; of equal ones the newest."""
-        return max(self._manager.all_steps(), key=self._rank)
+        return max(self._manager.steps(), key=self._rank)
 
     def _rank(self, step: int) -> tuple[float, int]:
         """Orders steps by score, then age. One saved within an epoch was never measured."""
@@ -127,7 +91,8 @@ class Checkpoints:
 
     def check_room(self, state: Any) -> None:
         """Raises RequestError where the disk can't hold the checkpoints of a run."""
-        to_come = max(1, KEPT + 1 - len(self._manager.all_steps()))  # one is written beside them
+        there = sum(path.name.isdigit() for path in self.folder.iterdir())
+        to_come = max(1, KEPT + 1 - there)  # one is written beside them
         need = to_come * sum(x.nbytes for x in jax.tree.leaves(state))
         free = shutil.disk_usage(self.folder).free
         if free < need:
@@ -148,11 +113,7 @@ class Checkpoints:
         content = {"record": record._asdict(), "sha256": record.digest()}
         self._ranks[step] = record.rank(self.higher)
         try:
-            parts, notes = ocp.args.StandardSave(_parts(own)), ocp.args.JsonSave(content)
-            args = ocp.args.Composite(state=parts, record=notes)
-            # A failed save's threads wait for minutes: of a daemon's, Python's end waits for none.
-            with ThreadPool(1) as daemon:
-                saved = daemon.apply(self._manager.save, (step,), {"args": args})
+            saved = self._manager.save(step, _parts(own), content)
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
         if not saved:  # Orbax's word for a step that is not its newest
@@ -162,7 +123,7 @@ class Checkpoints:
         """Wait for the writer. Raises RunError where it failed, or where the folder is gone, which
         Orbax would make anew."""
         try:
-            self._manager.wait_until_finished()
+            self._manager.wait()
             there = self.folder.stat().st_ino == self._inode
         except FileNotFoundError:
             there = False
@@ -190,7 +151,7 @@ class Checkpoints:
         Every process calls it. Raises RequestError where there is none, or where it has other
         arrays.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = sorted(self._manager.steps(), reverse=True)
         if which == "best":
             steps.sort(key=self._rank, reverse=True)
         for step in steps:
@@ -226,8 +187,7 @@ class Checkpoints:
             return np.empty(shape, dtype)
 
         tree = _parts(jax.tree_util.tree_map_with_path(abstract, shapes))
-        args = ocp.args.StandardRestore(tree)
-        state = shapes._replace(**self._reader.restore(path / "state", args=args))
+        state = shapes._replace(**self._manager.read(path, tree))
         found = digests(state)
         wrong = [name for name, leaf in record.leaves.items() if found.get(name) != leaf]
         if wrong:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from engine.doors import bring
 from engine.errors import RequestError, one_line
@@ -48,9 +47,7 @@ class Variables(Checkpoints):
         path = self.folder / str(step)
         record = read_record(path)
         keys = {name: ["".join(key) for key in _KEYS.findall(name)] for name in record.leaves}
-        there = ocp.StandardCheckpointHandler().metadata(path / "state").tree
-        blank = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), there)
-        tree = self._reader.restore(path / "state", args=ocp.args.StandardRestore(blank))
+        tree = self._manager.read(path)
         read = {jax.tree_util.keystr(at, simple=True, separator="/"): x
                 for at, x in jax.tree_util.tree_leaves_with_path(tree)}
         arrays = {}
