@@ -15,6 +15,8 @@ from engine.errors import RequestError
 from engine.formulation import size
 from engine.formulation.rewriting import census
 from engine.learners.chosen import learner_of
+from engine.native import library
+from engine.native.choice import OFFER
 from engine.place import Place
 from engine.programs import graphs
 from engine.request import Request
@@ -64,7 +66,24 @@ def test_a_gpu_takes_products_where_there_are_few_patches(asked, how):
     before = ready(**asked)
     after = size.chosen(before)
     assert after.learner == dataclasses.replace(before.learner, formulation=how)
-    assert [line.startswith("formulation: ") for line in before.told] == [True] * bool(how)
+    assert ["formulation: " in line for line in before.told if line != OFFER] == [True] * bool(how)
+
+
+@pytest.mark.parametrize("asked, offered", [
+    ({}, True), ({"model": "resnet20"}, True), ({"model": "mlp"}, False), ({"model": "vit"}, False),
+    ({"convolution": "product"}, False), ({"precision": "bf16"}, False), ({"devices": 2}, False),
+    ({"platform": "gpu"}, False),
+])
+def test_a_cpus_run_of_convolutions_is_told_of_the_kernel(asked, offered, monkeypatch):
+    """Where a compiler is at hand; what is trained stays as it is."""
+    monkeypatch.setattr(library, "compiler", lambda: "/usr/bin/c++")
+    before = ready(**{"platform": "cpu"} | asked)
+    assert size.chosen(before).learner.config == before.config
+    assert (OFFER in before.told) == offered
+    monkeypatch.setattr(library, "compiler", str)
+    before = ready(**{"platform": "cpu"} | asked)
+    size.chosen(before)
+    assert OFFER not in before.told
 
 
 def test_training_alone_is_by_the_formulation_that_was_chosen():

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from conftest import ROOT
+from orbax.checkpoint import multihost
 
 from engine.job import presence
 
@@ -28,7 +29,7 @@ def said(monkeypatch):
 
 
 def meeting(monkeypatch, barrier) -> None:
-    monkeypatch.setattr(presence.multihost, "get_barrier_sync_fn", lambda: barrier)
+    monkeypatch.setattr(multihost, "get_barrier_sync_fn", lambda: barrier)
 
 
 def away(key, timeout_ms):

@@ -1,8 +1,9 @@
-"""Which formulation a GPU trains by where nobody says: by how many bytes of patches there are."""
+"""Which formulation trains where nobody says: on a GPU by how many bytes of patches there are."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from engine.native import choice as native
 from engine.programs.memory import mib
 
 if TYPE_CHECKING:
@@ -32,9 +33,15 @@ def decided(learner: "Gradient", variables: Any, input_shape: tuple[int, ...]) -
 
 
 def chosen(ready: "Setup") -> "Setup":
-    """What is to be trained, on a GPU by the formulation that is the faster one, told."""
-    learner = ready.learner
-    if ready.device.platform != "gpu" or not learner.traced:
+    """What is to be trained, on a GPU by the formulation that is the faster one, told; on a CPU a
+    faster one is only named."""
+    learner, platform = ready.learner, ready.device.platform
+    if not learner.traced:
+        return ready
+    if platform == "cpu" and native.offered(
+            ready.config, learner.shares, ready.state_shapes.params):
+        ready.host.console.print(native.OFFER)
+    if platform != "gpu":
         return ready
     how, why = decided(learner, ready.state_shapes.variables, ready.data.train.input_shape)
     if how:

@@ -1,14 +1,18 @@
 """Whether the kernels are used: asked for by --convolution native, and only where they can be."""
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
+
+from engine.config import Config
 from engine.errors import RequestError, tell
 
 if TYPE_CHECKING:
     from engine.setup import Setup
 
 NATIVE = "native"
+OFFER = "convolutions: often faster with --convolution native, a kernel in C++; other last bits"
 
 
 def checked(ready: "Setup") -> "Setup":
@@ -36,6 +40,19 @@ def checked(ready: "Setup") -> "Setup":
     ready.host.console.print(f"formulation: {found.kernels} of {found.convolutions} convolutions "
                              "by the native kernel")
     return ready
+
+
+def offered(config: Config, shares: int, params: Any) -> bool:
+    """Whether a CPU's run that doesn't ask for the kernels would likely be faster by them: it has
+    several convolutions of images, and a compiler is at hand."""
+    if config.convolution != "auto" or config.precision != "float32" or shares > 1:
+        return False
+    shapes = (x.shape for x in jax.tree.leaves(params))
+    if sum(len(shape) == 4 and min(shape[:3]) > 2 for shape in shapes) < 2:
+        return False
+    from engine.native import library  # late, as above
+
+    return bool(library.compiler())
 
 
 def usable(how: str, shares: int) -> str:

@@ -40,7 +40,11 @@ def target(name: str) -> str:
 @functools.cache
 def _library() -> tuple[str, ctypes.CDLL]:
     """Its digest, and the library: the one that is kept, or one made now."""
-    command = [_compiler(), *OPTIONS, "-isystem", jax.ffi.include_dir(), str(SOURCE)]
+    if not (found := compiler()):
+        raise RequestError("--convolution native is compiled on this machine, which has no C++ "
+                           f"compiler ({', '.join(COMPILERS)}): install g++, name one by CXX, or "
+                           f"{INSTEAD}.")
+    command = [found, *OPTIONS, "-isystem", jax.ffi.include_dir(), str(SOURCE)]
     sources = [path.read_text() for path in (SOURCE, HEADER)]
     about = (*command, jaxlib.__version__, _processor(), *sources)
     digest = hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
@@ -53,15 +57,10 @@ def _library() -> tuple[str, ctypes.CDLL]:
     return digest, ctypes.CDLL(str(path))
 
 
-def _compiler() -> str:
-    """$CXX, or the first that is there."""
-    found = shutil.which(os.environ.get("CXX", "")) or next(
+def compiler() -> str:
+    """$CXX, or the first that is there; "" where there is none."""
+    return shutil.which(os.environ.get("CXX", "")) or next(
         filter(None, map(shutil.which, COMPILERS)), "")
-    if not found:
-        raise RequestError("--convolution native is compiled on this machine, which has no C++ "
-                           f"compiler ({', '.join(COMPILERS)}): install g++, name one by CXX, or "
-                           f"{INSTEAD}.")
-    return found
 
 
 def _processor() -> str:
