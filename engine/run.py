@@ -106,8 +106,7 @@ def fit(
         with watched(training.stuck_after):
             best, metrics = _conclude(training, state, saved, importances)
             processes.all_agree(True)  # nobody leaves while the first one draws
-    train = ready.data.train
-    learner = threshold.kept(ready.learner, path, metrics)
+    train, learner = ready.data.train, threshold.kept(ready.learner, path, metrics)
     return Run(path, folder.history(path), metrics, best, learner, ready.dataset.classes,
                train.input_shape, str(train.split.inputs.dtype), ready.columns)
 

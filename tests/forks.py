@@ -121,6 +121,7 @@ def _import() -> None:
     import engine.job.host
     import engine.report.pictures
     import engine.run
+    import engine.store.manager
     import engine.sweep.sweep  # noqa: F401
 
     assert len(os.listdir("/proc/self/task")) == 1, "a fork would wait for the locks of the others"

@@ -35,13 +35,12 @@ def decided(learner: "Gradient", variables: Any, input_shape: tuple[int, ...]) -
 def chosen(ready: "Setup") -> "Setup":
     """What is to be trained, on a GPU by the formulation that is the faster one, told; on a CPU a
     faster one is only named."""
-    learner, platform = ready.learner, ready.device.platform
+    learner = ready.learner
     if not learner.traced:
         return ready
-    if platform == "cpu" and native.offered(
-            ready.config, learner.shares, ready.state_shapes.params):
+    if native.offered(ready):
         ready.host.console.print(native.OFFER)
-    if platform != "gpu":
+    if ready.device.platform != "gpu":
         return ready
     how, why = decided(learner, ready.state_shapes.variables, ready.data.train.input_shape)
     if how:

@@ -1,11 +1,10 @@
 """Whether the kernels are used: asked for by --convolution native, and only where they can be."""
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 
-from engine.config import Config
 from engine.errors import RequestError, tell
 
 if TYPE_CHECKING:
@@ -42,12 +41,13 @@ def checked(ready: "Setup") -> "Setup":
     return ready
 
 
-def offered(config: Config, shares: int, params: Any) -> bool:
+def offered(ready: "Setup") -> bool:
     """Whether a CPU's run that doesn't ask for the kernels would likely be faster by them: it has
     several convolutions of images, and a compiler is at hand."""
-    if config.convolution != "auto" or config.precision != "float32" or shares > 1:
+    platform, shares, asked = ready.device.platform, ready.learner.shares, ready.config
+    if (platform, shares, asked.convolution, asked.precision) != ("cpu", 1, "auto", "float32"):
         return False
-    shapes = (x.shape for x in jax.tree.leaves(params))
+    shapes = (x.shape for x in jax.tree.leaves(ready.state_shapes.params))
     if sum(len(shape) == 4 and min(shape[:3]) > 2 for shape in shapes) < 2:
         return False
     from engine.native import library  # late, as above

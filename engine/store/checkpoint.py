@@ -7,10 +7,8 @@ a digest of all that.
 
 import errno
 import functools
-import importlib
 import os
 import shutil
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +52,6 @@ class Checkpoints:
         from engine.store.manager import Manager  # late: Orbax takes long to import
 
         return Manager(self.folder, self._rank, self.read_only)
-
-    def prepare(self) -> None:
-        """Import in the background, while the device computes, what the first save needs."""
-        threading.Thread(
-            target=importlib.import_module, args=("engine.store.manager",), daemon=True
-        ).start()
 
     def __enter__(self) -> "Checkpoints":
         return self
