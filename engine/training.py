@@ -18,7 +18,6 @@ from engine.learners.learner import jitted
 from engine.loggers.progress import Progress
 from engine.optim import patience
 from engine.optim.schedules import multiple
-from engine.programs import imports
 from engine.programs.compile import Programs
 from engine.pure import history_row
 from engine.segments import Pace, rest_of_epoch, watched
@@ -83,7 +82,7 @@ class Training:
         RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
         which nothing is saved."""
         ready, lengths = self.ready, self.ready.lengths
-        imports.begin()
+        self.checkpoints.prepare()
         reason = self._over(int(state.step))
         if int(state.step) < lengths.total and not reason:
             with self._naming_the_folder():

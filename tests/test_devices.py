@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import jax
@@ -14,7 +13,6 @@ from conftest import ROOT
 
 from engine.devices import choose, diagnosis
 from engine.errors import RequestError
-from engine.programs import imports
 from engine.store import caches
 
 BARE = diagnosis.Machine()
@@ -118,18 +116,8 @@ def test_importing_devices_and_doctor_does_not_import_jax(fresh):
 def test_what_a_run_needs_late_is_not_imported_at_its_start(fresh):
     modules = (fresh / "run").read_text().split()
     assert "engine.run" in modules
-    assert not {*imports.LATER, "orbax.checkpoint", "scipy.stats", "pandas"} & set(modules)
-
-
-def test_imports_go_on_in_the_background_whatever_they_raise(tmp_path, monkeypatch):
-    (tmp_path / "needed_late.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(imports, "LATER", ("needed_late", "is_nowhere"))
-    imports.begin()
-    for thread in threading.enumerate():
-        if thread.name == "imports":
-            thread.join(60)
-    assert "needed_late" in sys.modules
+    late = {"orbax.checkpoint", "sklearn", "scipy.stats", "pandas", "matplotlib", "flax.nnx"}
+    assert not late & set(modules)
 
 
 def test_cpu_is_given_with_its_reason():

@@ -5,10 +5,13 @@ dtype of every leaf, the validation score that ranks it and the seconds of the u
 a digest of all that.
 """
 
+import contextlib
 import errno
 import functools
+import importlib
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +55,11 @@ class Checkpoints:
         from engine.store.manager import Manager  # late: Orbax takes long to import
 
         return Manager(self.folder, self._rank, self.read_only)
+
+    def prepare(self) -> None:
+        """Import in the background, while the device computes, what the first save needs."""
+        late = "engine.store.manager"
+        threading.Thread(target=importlib.import_module, args=(late,), name="imports").start()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -116,16 +124,21 @@ class Checkpoints:
         Orbax would make anew."""
         try:
             self._manager.wait()
-            there = self.folder.stat().st_ino == self._inode
-        except FileNotFoundError:
-            there = False
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
-        if not there:
-            raise RunError(f"{self.folder} is gone: somebody removed or moved it while the run was "
-                           "writing there, so nothing more is saved.")
+        if gone := self._gone():
+            raise gone
+
+    def _gone(self) -> RunError | None:
+        with contextlib.suppress(FileNotFoundError):
+            if self._inode in (None, self.folder.stat().st_ino):
+                return None
+        return RunError(f"{self.folder} is gone: somebody removed or moved it while the run was "
+                        "writing there, so nothing more is saved.")
 
     def _failed(self, error: Exception) -> RunError:
+        if gone := self._gone():
+            return gone
         lost = " (or another process of the job is gone)" if jax.process_count() > 1 else ""
         # Which TensorStore says after more paths than a line has room for.
         reason = ": ".join([*(full for full in _FULL if full in str(error)), str(error)])
