@@ -12,6 +12,7 @@ from conftest import QUICK
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from engine.formulation import rewriting
 from engine.formulation.rewriting import census, rewritten
 
 quickly = partial(jax.jit, compiler_options=QUICK)
@@ -218,6 +219,27 @@ def test_what_a_function_calls_is_rewritten(function, count):
     assert census(function, *args)[:3] == (count, count, {})
     assert_same(function, *args)
     assert "conv_general_dilated" not in str(jax.make_jaxpr(rewritten(function, "product"))(*args))
+
+
+def test_convolutions_that_are_alike_are_traced_once(monkeypatch):
+    seen = []
+
+    def product(convolution, pool, x, kernel):
+        seen.append((convolution["window_strides"], x.shape))
+        return ways["product"](convolution, pool, x, kernel)
+
+    def three_and_another(x, kernel):
+        for strides in ((1, 1), (1, 1), (1, 1), (2, 2)):
+            x = conv(x, kernel, strides)
+        return x.sum()
+
+    ways = rewriting.WAYS
+    monkeypatch.setattr(rewriting, "WAYS", ways | {"product": product})
+    rewriting._way.cache_clear()
+    fast = rewritten(three_and_another, "product")
+    jax.grad(fast, 1)(normal(0, 1, 6, 6, 2), normal(1, 3, 3, 2, 2))
+    rewriting._way.cache_clear()
+    assert seen == [((1, 1), (1, 6, 6, 2)), ((2, 2), (1, 6, 6, 2))]
 
 
 def test_transformations_around_and_tracers_from_outside():

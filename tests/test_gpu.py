@@ -71,6 +71,7 @@ def test_a_gpu_takes_products_where_there_are_few_patches(asked, how):
 
 @pytest.mark.parametrize("asked, offered", [
     ({}, True), ({"model": "resnet20"}, True), ({"model": "mlp"}, False), ({"model": "vit"}, False),
+    ({"model": "convnext"}, False),
     ({"convolution": "product"}, False), ({"precision": "bf16"}, False), ({"devices": 2}, False),
     ({"platform": "gpu"}, False),
 ])

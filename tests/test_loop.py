@@ -140,6 +140,27 @@ def test_one_trace_serves_every_length_and_rate(data):
     assert int(state.step) == 5
 
 
+def test_a_start_traces_initialising_and_evaluating_once():
+    """However many ask: shapes and creation, evaluations and judgements of batches alike."""
+    traced = []
+
+    class Counted(Tiny):
+        @nn.compact
+        def __call__(self, x, train: bool):
+            traced.append(x.shape[0])
+            return x.reshape(len(x), -1) @ self.param("kernel", nn.initializers.ones, (4, CLASSES))
+
+    data = data_of(random_split(100, side=2), random_split(70, side=2))
+    learner = learner_of(Config(model=Counted, batch_size=8), CLASSES)
+    lengths = learner.lengths(100)
+    state = learner.shapes(HYPER, data.train.input_shape, lengths)
+    jax.eval_shape(learner.create, HYPER, KEY, data)
+    assert traced == [1]
+    jax.eval_shape(learner.evaluate, state.models, data.validation)
+    jax.eval_shape(learner.judge, state.model, data.validation)
+    assert traced == [1, loop.EVAL_BATCH]
+
+
 def test_a_loop_of_known_trips_is_the_plain_one_bit_for_bit():
     """One program each for all lengths; for a CPU it is the plain one."""
     data = data_of(random_split(100, side=2), random_split(5, side=2))
