@@ -98,6 +98,15 @@ def _carry_out(command: "flags.Command") -> int:
     return 0
 
 
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return f"flaxmill {metadata.version('flaxmill')}"
+    except metadata.PackageNotFoundError:  # run from a copy of the code
+        return "flaxmill, not installed"
+
+
 def _job():
     """engine.job.processes where this is one of several; imported by whoever joined."""
     job = sys.modules.get("engine.job.processes")
@@ -116,6 +125,9 @@ def _failed(error: RequestError | RunError, status: int) -> tuple[int, bool]:
 def _ended(argv: list[str]) -> tuple[int, bool]:
     """Exit status, and whether all processes of a job end so."""
     try:
+        if argv == ["--version"]:
+            print(_version())
+            return 0, True
         from engine.command import flags
 
         command = flags.parse(argv)
@@ -144,14 +156,6 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
-    if argv == ["--version"]:
-        from importlib import metadata
-
-        try:
-            print(f"flaxmill {metadata.version('flaxmill')}")
-        except metadata.PackageNotFoundError:  # run from a copy of the code
-            print("flaxmill, not installed")
-        return 0
     try:
         status, shared = _ended(argv)
     except Exception:
