@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from engine.setup import Setup
 
 NATIVE = "native"
-OFFER = "convolutions: often faster with --convolution native, a kernel in C++; other last bits"
+OFFER = "convolutions: often faster by --convolution native (C++; differs by rounding)"
 
 
 def checked(ready: "Setup") -> "Setup":
