@@ -1,4 +1,4 @@
-"""One update and one evaluation of a batch: pure and unjitted. B: batch, K: outputs."""
+"""One update and one evaluation of a batch: pure. B: batch, K: outputs."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 

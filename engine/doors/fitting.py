@@ -13,7 +13,7 @@ from engine.augmentations import chain, suited
 from engine.config import is_ours
 from engine.data import Data
 from engine.doors.bring import short, telling, value
-from engine.doors.network import begun
+from engine.doors.network import initial
 from engine.errors import RequestError, unknown
 from engine.feed import scaled
 from engine.optim.chain import optimizer
@@ -72,7 +72,7 @@ def network(learner: "Gradient", inputs: Shapes, num_outputs: int) -> tuple[Shap
     model, (batch, *shape) = learner.config.model, inputs.shape
 
     def forward(inputs, key):
-        variables = begun(learner.network, key, inputs[:1])
+        variables = initial(learner.network, key, inputs[:1])
         valid = jnp.ones(batch, bool)
         trained, left = learner.network.apply(variables, inputs, True, key, valid)
         return variables, left, learner.network.apply(variables, inputs, False)[0], trained

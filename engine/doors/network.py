@@ -111,7 +111,7 @@ Network = Union[Linen, "NNX", Functions, Begun]
 
 
 @jax.jit(static_argnums=0, inline=True)
-def begun(network: Network, key: Array, inputs: Array) -> Variables:
+def initial(network: Network, key: Array, inputs: Array) -> Variables:
     """`network.init`, traced once for inputs of one shape, however many ask for it."""
     return network.init(key, inputs)
 

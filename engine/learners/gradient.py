@@ -16,7 +16,7 @@ from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import Spread
 from engine.doors import fitting
-from engine.doors.network import Network, Variables, begun
+from engine.doors.network import Network, Variables, initial
 from engine.doors.precision import Narrow
 from engine.formulation.rewriting import Census, census, rewritten
 from engine.learners.learner import Learner
@@ -106,7 +106,7 @@ class Gradient(Learner):
 
     def begin(self, hyper: Any, root: Array, inputs: Array, lengths: Durations) -> State:
         """The state before the first update, of a network for `inputs` float32 [1, ...]."""
-        variables = begun(self.network, keys.stream(root, "params"), inputs)
+        variables = initial(self.network, keys.stream(root, "params"), inputs)
         params = variables["params"]
         return State(
             step=jnp.zeros((), jnp.int32),

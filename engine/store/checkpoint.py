@@ -46,9 +46,10 @@ class Checkpoints:
         self.folder, self.higher, self.read_only = folder.absolute(), higher, read_only
         check_utf8(self.folder)
         self._ranks: dict[int, float] = {}
+        self._inode = None
         if not read_only:
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._inode = None if read_only else self.folder.stat().st_ino
+            self._inode = self.folder.stat().st_ino
 
     @functools.cached_property
     def _manager(self) -> "Manager":

@@ -2,10 +2,10 @@
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from sys import exception
 from typing import Any
 
 import jax
@@ -31,7 +31,7 @@ class _Best(keep.PreservationPolicy):
 def _meet(key: str, timeout_ms: int) -> None:
     """Wait for the other processes; on the way out of a save that failed here raise why, since they
     don't come for twenty minutes."""
-    if failed := exception():
+    if failed := sys.exception():
         raise failed
     ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
