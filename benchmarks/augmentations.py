@@ -5,6 +5,7 @@ The first pictures of CIFAR-10's training split, by a run's own chain.
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from engine.sources.dataset import Split
 COUNT = 8
 PICTURE = Path(__file__).parent.parent / "docs" / "augmentations.png"
 # Flags, and what is asked for.
-ROWS = {
+ROWS: dict[str, dict[str, Any]] = {
     "as they are": {}, "--flip": {"flip": True}, "--crop_padding 4": {"crop_padding": 4},
     "--rotation 15": {"rotation": 15.0},
     "--randaugment 2": {"randaugment": 2},
@@ -30,7 +31,7 @@ ROWS = {
 }
 
 
-def changed(asked: dict, images: np.ndarray, key: jax.Array) -> jax.Array:
+def changed(asked: dict[str, Any], images: np.ndarray, key: jax.Array) -> jax.Array:
     """The images as a step of a run would see them."""
     static = {f.name for f in dataclasses.fields(Config)}
     config = Config(**{name: value for name, value in asked.items() if name in static})

@@ -6,6 +6,7 @@ FOLDER [COUNT]. What is missing of the COUNT pictures, 32 × 32 JPEGs in ten cla
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,12 @@ def make(root: Path, count: int) -> None:
 def main(root: Path, count: int) -> None:
     make(root, count)
     os.environ["XDG_CACHE_HOME"] = os.fspath(root / ".cache")  # hidden, so no part of the set
-    for what, work in {"listed": listing.of, "listed and checked": image_folder.listed,
-                       "listed, checked and decoded": image_folder.load,
-                       "again, from the cache": image_folder.load}.items():
+    works: dict[str, Callable[[str, Reading], object]] = {
+        "listed": listing.of, "listed and checked": image_folder.listed,
+        "listed, checked and decoded": image_folder.load,
+        "again, from the cache": image_folder.load,
+    }
+    for what, work in works.items():
         wall, processor = time.perf_counter(), time.process_time()
         work(os.fspath(root), Reading())
         print(f"{what}: {time.perf_counter() - wall:.1f} s, of processors "

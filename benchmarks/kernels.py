@@ -34,11 +34,11 @@ class Plain(Gradient):
 
 def of_a_step(chip: str, config: Config, plain: bool = False) -> list[Kernel]:
     """The kernels of an update, compiled for one such GPU."""
+    here = host.Host(choose.choose("cpu").device, plain_console(quiet=True))
+    host.compute_on(here.device, compile_cache=False)
     found, missing = topology.devices(CHIPS[chip], 1)
     if missing:
         raise SystemExit(missing)
-    here = host.Host(choose.choose("cpu").device, plain_console(quiet=True))
-    host.compute_on(here.device, compile_cache=False)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (5120, 32, 32, 3), dtype=np.uint8)
     request = Request(config, data=(images, random.integers(0, 10, 5120, dtype=np.int32)))

@@ -15,12 +15,13 @@ import jax
 import numpy as np
 
 from benchmarks.article import machine
-from engine import loop, sources
+from engine import loop
 from engine.config import Config, Hyper
-from engine.data import Data, whole
+from engine.data import Data
 from engine.feed import batch_at, epoch_order
 from engine.learners.chosen import learner_of
 from engine.optim.lengths import durations
+from engine.pure import data_for
 from engine.step import train_step
 
 
@@ -70,17 +71,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--dataset", default="cifar10")
     asked = parser.parse_args()
-    splits = sources.load(asked.dataset, image_size=32).splits
-    data = jax.device_put(Data(whole(splits["train"]), whole(splits["test"]), 10))
-    config, hyper = Config(epochs=asked.epochs), jax.tree.map(np.float32, Hyper())
+    config = Config(dataset=asked.dataset, validation_split="test", epochs=asked.epochs)
+    data, hyper = data_for(config), jax.tree.map(np.float32, Hyper())
     print(f"{machine()}; {asked.epochs} epochs of batch {config.batch_size}\n\n"
           "| seed | flaxmill's, train / test | the reference, train / test |\n|---|---|---|")
     for seed in range(asked.seeds):
-        cells = [
-            "{:.3f} / {:.3f}".format(
-                *accuracies(*run(config, hyper, jax.random.key(seed), data), data.validation))
-            for run in (ours, reference)
-        ]
+        cells = []
+        for run in (ours, reference):
+            learner, state = run(config, hyper, jax.random.key(seed), data)
+            cells.append("{:.3f} / {:.3f}".format(*accuracies(learner, state, data.validation)))
         print(f"| {seed} | {' | '.join(cells)} |", flush=True)
 
 

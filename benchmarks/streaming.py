@@ -83,14 +83,14 @@ def _stepper(place, data, rows: int, held: contextlib.ExitStack) -> Callable[[],
     from engine.job import host
     from engine.programs import compile
     from engine.request import Request
-    from engine.run import _start
     from engine.setup import setup
     from engine.stream.streamed import feed_of
 
     config = Config(batch_size=32, epochs=1000, train_split=f"train[:{rows}]",
                     validation_split="test[:64]")
     ready = setup(Request(config, Hyper(), place, data), host.begin(place))
-    state, _ = _start(ready, None, False)
+    create = jax.jit(ready.create, out_shardings=ready.where(ready.state_shapes))
+    state = create(ready.hyper, ready.root)
     program, feed = compile.segment(ready, state), held.enter_context(feed_of(ready, 0))
 
     def go() -> float:

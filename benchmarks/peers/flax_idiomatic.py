@@ -36,12 +36,12 @@ def train_step(state, x, y):
 
 @jax.jit
 def hits(params, x, y):
-    return (model.apply({"params": params}, x).argmax(-1) == y).sum()
+    return (jnp.argmax(model.apply({"params": params}, x), -1) == y).sum()  # type: ignore[arg-type]
 
 
 model = CNN()
-x_train, x_test = (np.float32(x) / np.float32(255) for x in (task.x_train, task.x_test))
-y_train, y_test = (np.int32(y) for y in (task.y_train, task.y_test))
+x_train, x_test = (x.astype(np.float32) / 255 for x in (task.x_train, task.x_test))
+y_train, y_test = (y.astype(np.int32) for y in (task.y_train, task.y_test))
 params = model.init(jax.random.key(task.seed), x_train[:1])["params"]
 state = TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam(1e-3, eps=1e-7))
 rng = np.random.default_rng(task.seed)

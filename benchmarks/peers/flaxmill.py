@@ -34,9 +34,9 @@ learner = learner_of(config, 10).settled(
     hyper, data, jax.default_backend(), lambda line: print(line, file=sys.stderr))
 state = learner.create(hyper, root, data)
 if jax.default_backend() == "gpu":
-    how, _ = size.decided(learner, state.variables, data.train.input_shape)
+    how = size.decided(learner, state.variables, data.train.input_shape)[0]
     learner = dataclasses.replace(learner, formulation=how)
-steps = durations(config, len(task.y_train)).epoch
+steps = np.int32(durations(config, len(task.y_train)).epoch)
 given_always = {"hyper": hyper, "root": root, "order": root, "train": data.train}
 train = Program(learner.segment, ("state",), **given_always, state=state, count=np.int32(1))
 test = Program(learner.evaluate, variables=state.variables, subset=data.validation)
@@ -45,7 +45,7 @@ first_step = time.time()
 rows = []
 for _ in range(task.epochs):
     began = time.perf_counter()
-    state = jax.block_until_ready(train(**given_always, state=state, count=np.int32(steps)))
+    state = jax.block_until_ready(train(**given_always, state=state, count=steps))
     seconds = time.perf_counter() - began
     sums = test(variables=state.variables, subset=data.validation)
     found, judged = learner.task.row(state.tally), learner.task.row(sums.tally)

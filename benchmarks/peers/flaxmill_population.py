@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,8 @@ def together():
     create = jax.jit(partial(
         population.create_all, learner, input_shape=data.input_shape, lengths=lengths,
     ))
-    hyper = Hyper(learning_rate=np.full(members, Hyper().learning_rate, np.float32))
+    rates: Any = np.full(members, Hyper().learning_rate, np.float32)
+    hyper = Hyper(learning_rate=rates)
     runs = create(hyper, seeds, np.zeros_like(seeds), np.arange(members, dtype=np.int32))
     order = jax.random.key(task.seed) if os.environ.get("SHARED") else None
     shared = {"order": order, "train_FxN": data._replace(rows=data.rows[None])}

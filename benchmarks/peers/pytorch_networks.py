@@ -14,7 +14,8 @@ class Block(nn.Module):
         self.first = nn.Conv2d(channels, features, 3, stride, 1, bias=False)
         self.second = nn.Conv2d(features, features, 3, 1, 1, bias=False)
         self.norms = nn.ModuleList([nn.BatchNorm2d(features), nn.BatchNorm2d(features)])
-        self.shortcut = nn.Identity() if stride == 1 and channels == features else nn.Sequential(
+        same = stride == 1 and channels == features
+        self.shortcut: nn.Module = nn.Identity() if same else nn.Sequential(
             nn.Conv2d(channels, features, 1, stride, bias=False), nn.BatchNorm2d(features))
 
     def forward(self, x):
@@ -61,8 +62,9 @@ def resnet20():
     shapes = [(16, 16, 1)] * 3 + [(16, 32, 2), *[(32, 32, 1)] * 2, (32, 64, 2), *[(64, 64, 1)] * 2]
     blocks = []
     for channels, features, stride in shapes:
-        blocks.append(Block(channels, features, stride))
-        blocks[-1].shortcut = Padded(stride, features - channels)
+        block = Block(channels, features, stride)
+        block.shortcut = Padded(stride, features - channels)
+        blocks.append(block)
     return ResNet(blocks, 16, 64)
 
 
