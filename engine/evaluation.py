@@ -18,6 +18,7 @@ from engine.loggers.bar import waiting
 from engine.place import Place
 from engine.programs.program import hasty
 from engine.scores import threshold
+from engine.segments import watched
 from engine.setup import Setup
 from engine.store import folder
 from engine.stream import judging
@@ -43,7 +44,9 @@ def judged(ready: Setup, variables: Any) -> tuple[dict[str, Any], Judged]:
 def found(ready: Setup, variables: Any, subset: Subset) -> Judged:
     """What a model says of a subset."""
     workers = ready.stream.workers if ready.stream else None
-    return found_by(ready.learner, variables, subset, ready.everywhere, ready.host.console, workers)
+    with watched(ready.request.place):
+        return found_by(ready.learner, variables, subset, ready.everywhere, ready.host.console,
+                        workers)
 
 
 def with_threshold(ready: Setup, variables: Any) -> tuple[Task, dict[str, Any]]:

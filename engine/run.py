@@ -103,8 +103,8 @@ def fit(
                 (*loggers, log),
             )
             state = training.run(state)
-        with watched(training.stuck_after):
-            best, metrics = _conclude(training, state, saved, importances)
+        best, metrics = _conclude(training, state, saved, importances)
+        with watched(request.place):
             processes.all_agree(True)  # nobody leaves while the first one draws
     train, learner = ready.data.train, threshold.kept(ready.learner, path, metrics)
     return Run(path, folder.history(path), metrics, best, learner, ready.dataset.classes,

@@ -1,7 +1,6 @@
 """A run cut into segments of some ten seconds, the unit of a signal's and of saving's patience."""
 
 import faulthandler
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from engine.place import Place
+
 SECONDS = 10.0
+STUCK_SECONDS = 600  # among several processes
 
 
 class Pace:
@@ -34,13 +36,13 @@ class Segment(NamedTuple):
 
 def rest_of_epoch(
     advance: Callable[[Any, int], Any], state: Any, position: int, epoch: int,
-    most: Callable[[], int], stuck_after: float = 0,
+    most: Callable[[], int], place: Place,
 ) -> Iterator[Segment]:
     """`advance(state, count)` until the epoch's steps are done: each segment is waited for, and has
     `most()` steps at most. The caller may stop asking."""
     while position < epoch:
         count = min(most(), epoch - position)
-        with watched(stuck_after):
+        with watched(place):
             began = time.perf_counter()
             state = jax.block_until_ready(advance(state, count))
             seconds = time.perf_counter() - began
@@ -49,13 +51,11 @@ def rest_of_epoch(
 
 
 @contextmanager
-def watched(seconds: float) -> Iterator[None]:
-    """Where the block takes longer, print every thread's stack and leave at once, status 1.
-
-    For a process that is alive and stuck, whose heartbeats go on. 0 waits for ever.
-    """
-    if seconds:
-        faulthandler.dump_traceback_later(math.ceil(seconds), exit=True)
+def watched(place: Place) -> Iterator[None]:
+    """Where the block takes longer than --stuck_seconds, print every thread's stack and leave at
+    once, status 1: for a process that is alive and stuck, whose heartbeats go on."""
+    if seconds := place.stuck_seconds or STUCK_SECONDS * (jax.process_count() > 1):
+        faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield
     finally:

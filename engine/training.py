@@ -30,7 +30,6 @@ from engine.stream.streamed import Feed, Unfed
 
 MUCH = 0.1  # of an epoch's time, from which on waiting for the examples is told
 MOVES = 20  # of a terminal's line, an epoch
-STUCK_SECONDS = 600
 Logger = Callable[[dict[str, Any]], Any]  # of an epoch's row; a true answer is a reason to stop
 
 
@@ -74,8 +73,6 @@ class Training:
         self._most = math.ceil(ready.lengths.epoch / (MOVES if progress.interactive else 1))
         self._saved_at = time.monotonic()
         self._restate = jitted(ready.learner, ready.learner.restated)
-        several = jax.process_count() > 1
-        self.stuck_after = ready.request.place.stuck_seconds or (STUCK_SECONDS if several else 0)
 
     def run(self, state: State) -> State:
         """Every epoch left, all of them on the disk, or as many as a logger lets go by. Raises
@@ -150,13 +147,13 @@ class Training:
 
         try:
             for state, steps, seconds, position in rest_of_epoch(  # noqa: B020  # it goes on there
-                advance, state, position, epoch, most, self.stuck_after
+                advance, state, position, epoch, most, ready.request.place
             ):
                 self._pace.learn(steps, seconds)
                 self.epoch_seconds += seconds
                 self.seconds += seconds
                 self.steps += steps
-                with watched(self.stuck_after):
+                with watched(ready.request.place):
                     self._next, status, due = self._agree()
                 values = {k: float(v) for k, v in ready.task.row(state.tally).items()}
                 self.progress.update(number + 1, position, self.epoch_seconds, values)
@@ -165,7 +162,7 @@ class Training:
                 if due and position < epoch and bool(finite(state)):
                     self._save(self._restated(state), None)
         except Unfed:
-            if position and bool(finite(state)):  # at 0 the epoch before is saved, with its score
+            if position and int(state.step) > self.checkpoints.latest() and finite(state):
                 self._save(self._restated(state), None)
                 self.checkpoints.wait()
             raise
@@ -189,7 +186,7 @@ class Training:
             "seconds": self.epoch_seconds, "val_loss": 0.0,
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:
-            with watched(self.stuck_after):
+            with watched(ready.request.place):
                 validation = self.feed.evaluate(
                     self.programs.evaluate, state.models, row["epoch"] - 1
                 )
@@ -227,6 +224,6 @@ class Training:
         return next(("a logger asked for it" if a is True else str(a) for a in answers if a), "")
 
     def _save(self, state: State, score: float | None) -> None:
-        with watched(self.stuck_after):
+        with watched(self.ready.request.place):
             self.checkpoints.save(state, score, self.epoch_seconds)
         self._saved_at = time.monotonic()

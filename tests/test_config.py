@@ -381,10 +381,12 @@ def test_a_resumed_run_does_not_join_the_job_that_it_was_begun_in(tmp_path):
 
 
 @pytest.mark.parametrize("count", ["x", "", "-1", "1.5"])
-def test_a_launcher_that_tells_no_number_is_refused_in_words(count, monkeypatch):
-    monkeypatch.setenv("SLURM_PROCID", "0")
-    monkeypatch.setenv("SLURM_NTASKS", count)
-    with pytest.raises(RequestError, match=f"SLURM_NTASKS is '{count}': .* to run alone"):
+@pytest.mark.parametrize("rank, name", [("SLURM_PROCID", "SLURM_NTASKS"),
+                                        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")])
+def test_a_launcher_that_tells_no_number_is_refused_in_words(rank, name, count, monkeypatch):
+    monkeypatch.setenv(rank, "0")
+    monkeypatch.setenv(name, count)
+    with pytest.raises(RequestError, match=f"{name} is '{count}': .*, or {rank}, to run alone"):
         with processes.joining(Place()):
             pass
 

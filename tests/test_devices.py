@@ -1,5 +1,6 @@
 """engine.devices: the right device or words on why not, never a silent substitute."""
 
+import contextlib
 import json
 import os
 import re
@@ -258,6 +259,24 @@ def test_a_start_deletes_what_was_read_the_longest_ago_down_to_three_quarters(tm
     assert len(list(tmp_path.iterdir())) == 5
     caches.trim(tmp_path, 499)
     assert {p.name for p in tmp_path.iterdir()} == {"0", "2", "4"}
+
+
+def test_what_another_start_deletes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / name).write_bytes(bytes(100))
+    scandir = os.scandir
+
+    @contextlib.contextmanager
+    def raced(path):
+        with scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        (tmp_path / "a").unlink()
+        yield found
+
+    monkeypatch.setattr(os, "scandir", raced)
+    caches.trim(tmp_path, 99)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cache_that_anyone_may_write_is_not_used(tmp_path):

@@ -46,6 +46,15 @@ def test_no_wave_is_wider_than_what_is_left():
     assert width.choose(3) == 1 and width.most == 8
 
 
+def test_short_waves_are_timed_together():
+    """Those of many members, of which a segment has time for few steps each."""
+    width, found = Width(4), []
+    for _ in range(1000):
+        found.append(width.choose(64))
+        width.learn(found[-1], found[-1], LEAST_SECONDS / 10 * (0.7 if found[-1] == 4 else 1))
+    assert found[:11] == [1] * 11 and set(found[-900:]) == {4}
+
+
 def test_a_wave_too_short_to_be_timed_tells_nothing():
     width = Width(2)
     width.learn(1, 1, LEAST_SECONDS / 2)

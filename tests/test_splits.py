@@ -41,6 +41,8 @@ def test_slices_are_those_of_tensorflow_datasets(spec):
     ("train[a:b]", "no part of a split"), ("train[::2]", "no part of a split"),
     ("train[1shard:]", "no part of a split"), ("train+", "unknown split"),
     ("train[1-2:]", "no part of a split"),
+    ("train[:60%]+train[40%:]", "names 7 examples of train twice"),
+    ("test+train+test", "names 11 examples of test twice"),
 ])
 def test_words_that_are_no_part_are_refused(spec, said):
     with pytest.raises(RequestError, match=said):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import shutil
 from functools import partial
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import Tiny, random_split
 
-from engine import run
+from engine import run, segments
 from engine.command import flags
 from engine.config import Config, Hyper
 from engine.data import partition
@@ -225,6 +226,31 @@ def test_a_resumed_sweep_equals_one_never_interrupted(finished, tmp_path, monkey
     assert table(tmp_path / "sweep") == table(finished)
     for number in range(4):
         same_bits(finished / str(number), tmp_path / "sweep" / str(number))
+
+
+class Killed(BaseException):
+    """What nothing catches, as kill -9."""
+
+
+@pytest.mark.slow
+def test_a_sweep_is_saved_within_an_epoch_and_goes_on_there(finished, tmp_path, monkeypatch):
+    """Of a clock by which saving is due after every segment, which are of one update each."""
+    times, path = itertools.count(step=1000), tmp_path / "sweep"
+
+    def killed(self, *_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segments, "SECONDS", 0.0)
+        patch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: next(times)))
+        patch.setattr(Lockstep, "_record", killed)
+        with pytest.raises(Killed):
+            swept(path, **ASKED)
+    assert {p.name for p in (path / "checkpoints" / "0").iterdir()} & {"6", "7"}
+    swept(path, resume="yes", **ASKED)
+    assert table(path) == table(finished)
+    for number in range(4):
+        same_bits(finished / str(number), path / str(number))
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import optax
 import pytest
 from conftest import Tiny, random_split
 
-from engine import segments, trained, training
+from engine import evaluation, segments, trained, training
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate, held_for_evaluation
@@ -28,6 +28,7 @@ from engine.request import Request
 from engine.run import fit
 from engine.setup import setup
 from engine.store.digests import read_record
+from engine.stream import streamed
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -195,6 +196,41 @@ def poisoned(hyper: Poison, durations) -> optax.GradientTransformation:
         return jax.tree.map(jnp.zeros_like, grads), count
 
     return optax.GradientTransformation(lambda params: jnp.zeros(()), update)
+
+
+def test_a_feed_that_fails_after_a_save_says_where_to_go_on(data, tmp_path, monkeypatch):
+    """What is saved already isn't again, of which Orbax would complain instead."""
+    times = itertools.count(step=1000)
+    monkeypatch.setattr(segments, "SECONDS", 0.0)
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(times)))
+
+    def train(self, step):
+        if step == 3:
+            raise streamed.Unfed("the disk is away.")
+        return self._train
+
+    monkeypatch.setattr(streamed.Resident, "train", train)
+    with pytest.raises(RunError, match="^the disk is away. What was saved is kept. Go on with"):
+        fit(CONFIG, HYPER, place(tmp_path / "run", save_seconds=1), data)
+    assert (tmp_path / "run" / "checkpoints" / "3").exists()
+
+
+def test_training_and_scoring_are_watched_and_drawing_is_not(data, tmp_path, monkeypatch):
+    """Which another process is waited for in, and what takes its time by itself."""
+    seen, watching = [], [0.0]
+    monkeypatch.setattr(segments, "faulthandler", SimpleNamespace(
+        dump_traceback_later=lambda seconds, exit: watching.append(seconds),
+        cancel_dump_traceback_later=lambda: watching.append(0.0)))
+    score = evaluation.found_by
+
+    def scored(*of):
+        seen.append(watching[-1])
+        return score(*of)
+
+    monkeypatch.setattr(evaluation, "found_by", scored)
+    monkeypatch.setattr(report, "write", lambda *_: seen.append(watching[-1]))
+    fit(replace(CONFIG, epochs=1), HYPER, place(tmp_path / "run", stuck_seconds=99), data)
+    assert 99 in watching and seen == [99, 0]
 
 
 @pytest.mark.parametrize("after, kept", [(0.0, "nothing was saved before it"),

@@ -98,10 +98,11 @@ def _apart(run: Any, how: Any, draft: Path) -> float:
     than rounding."""
     inputs = program.probe(run)
     wanted, found = run.predict(inputs), how.said(run, draft, inputs)
-    apart = float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
-    close = CLOSE.get(run.learner.config.precision, CLOSE["float32"])
-    if not (found.shape == wanted.shape and apart <= close):
-        raise RunError(f"the exported file predicts otherwise than the run, by {apart:.1e}: it was "
+    same = found.shape == wanted.shape
+    apart = float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())) if same else np.inf
+    if not apart <= CLOSE.get(run.learner.config.precision, CLOSE["float32"]):
+        by = f"by {apart:.1e}" if same else f"{list(found.shape)} for {list(wanted.shape)}"
+        raise RunError(f"the exported file predicts otherwise than the run, {by}: it was "
                        "not kept. A network that draws at random, or whose examples see each "
                        "other, can't be exported.")
     return apart

@@ -31,10 +31,10 @@ _KUBERNETES = {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"}
 def _launched(env) -> bool:
     """Whether a launcher started this process as one of several. Raises RequestError where it
     tells no number of them."""
-    counts = {count: env.get(count, "1") for rank, count in _LAUNCHERS.items() if rank in env}
-    for name in (name for name, count in counts.items() if not count.isdecimal()):
-        raise RequestError(f"{name} is {counts[name]!r}: a launcher sets it to the number of "
-                           "processes; unset it, or SLURM_PROCID, to run alone.")
+    counts = {rank: env.get(count, "1") for rank, count in _LAUNCHERS.items() if rank in env}
+    for rank in (rank for rank, count in counts.items() if not count.isdecimal()):
+        raise RequestError(f"{_LAUNCHERS[rank]} is {counts[rank]!r}: a launcher sets it to the "
+                           f"number of processes; unset it, or {rank}, to run alone.")
     return _KUBERNETES <= set(env) or any(int(count) > 1 for count in counts.values())
 
 

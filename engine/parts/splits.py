@@ -27,7 +27,8 @@ class Fold(NamedTuple):
 
 def chosen(text: str, sizes: Mapping[str, int], whose: str) -> list[tuple[str, np.ndarray]]:
     """The splits, and rows int32 of each, that tensorflow-datasets' words name: train, all,
-    train[:10000], train[-20%:], or a sum of such. Raises RequestError."""
+    train[:10000], train[-20%:], or a sum of such. Raises RequestError, also where parts overlap:
+    an example that is there twice may both train and validate."""
     found = []
     for part in sizes if text == "all" else re.split(r"\s*\+\s*", text):
         match = _PART.fullmatch(part)
@@ -35,6 +36,11 @@ def chosen(text: str, sizes: Mapping[str, int], whose: str) -> list[tuple[str, n
         if name not in sizes:
             raise unknown(f"split of {whose}", name, sizes)
         found.append((name, _slice(part, inside, sizes[name])))
+    for name in dict(found):
+        rows = np.concatenate([rows for other, rows in found if other == name])
+        if twice := len(rows) - len(np.unique(rows)):
+            raise RequestError(f"{text} of {whose} names {twice:,} examples of {name} twice: type "
+                               "parts that don't overlap.")
     return found
 
 

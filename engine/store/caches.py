@@ -1,5 +1,6 @@
 """Folders of the user's own: closed to others when made, not trusted where others may write."""
 
+import contextlib
 import functools
 import glob
 import os
@@ -100,8 +101,12 @@ def trim(path: Path, size: int) -> None:
     """Delete the files of a folder that were read the longest ago, where all take more than `size`
     bytes, down to three quarters of it. Once a start: jax's own limit reads every entry's size and
     time whenever it writes one."""
+    files = []
     with os.scandir(path) as found:
-        files = [(each.stat(follow_symlinks=False), each.path) for each in found if each.is_file()]
+        for each in found:
+            with contextlib.suppress(FileNotFoundError):  # another start has deleted it
+                if each.is_file():
+                    files.append((each.stat(follow_symlinks=False), each.path))
     total = sum(seen.st_size for seen, _ in files)
     if total <= size:
         return

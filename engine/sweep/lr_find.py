@@ -154,7 +154,7 @@ def _trained(
         while (done := int(runs.step)) < steps and not interruption.status:
             at = done % epoch
             for part in rest_of_epoch(programs.advance, runs, at, min(epoch, at + steps - done),
-                                      lambda: pace.steps):
+                                      lambda: pace.steps, group.ready.request.place):
                 runs = part.state
                 pace.learn(part.steps, part.seconds)
                 progress.advance(bar, part.steps)

@@ -147,17 +147,23 @@ class Width:
 
     def __init__(self, most: int):
         self.most = 1 << (most.bit_length() - 1)
-        self._rates = {2**n: math.inf for n in range(most.bit_length())}  # untried ones come first
+        self._waves = {2**n: (0, 0.0) for n in range(most.bit_length())}  # steps, seconds of each
 
     def choose(self, left: int) -> int:
         """The width of the next wave, where so many runs are left."""
-        return max((width for width in self._rates if width <= left),
-                   key=lambda width: self._rates[width] * (WORTHWHILE if width == 1 else 1))
+        return max((width for width in self._waves if width <= left),
+                   key=lambda width: self._rate(width) * (WORTHWHILE if width == 1 else 1))
+
+    def _rate(self, width: int) -> float:
+        """Steps a second; infinite until it has been timed, so that it comes first."""
+        steps, seconds = self._waves[width]
+        return steps / seconds if seconds > LEAST_SECONDS else math.inf
 
     def learn(self, width: int, steps: int, seconds: float) -> None:
-        """A wave of `width` runs, `steps` in all, took so long: steps a second, once."""
-        if math.isinf(self._rates[width]) and seconds > LEAST_SECONDS:
-            self._rates[width] = steps / seconds
+        """A wave of `width` runs, `steps` in all, took so long; short ones are added up."""
+        if math.isinf(self._rate(width)):
+            before = self._waves[width]
+            self._waves[width] = before[0] + steps, before[1] + seconds
 
 
 class Separately(Program):

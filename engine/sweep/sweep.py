@@ -1,5 +1,6 @@
 """A sweep from request to results: the host's loop over the epochs of many runs."""
 
+import time
 from pathlib import Path
 
 import jax
@@ -136,18 +137,20 @@ class Lockstep:
                  saved: checkpoint.Checkpoints) -> Population:
         """The runs after their last epoch; `seconds` are those that this one has had."""
         steps, total = group.ready.lengths.epoch, group.ready.lengths.total
+        place = self.study.request.place
         kind = "program" if group.ready.learner.traced else "run"
         name, programs = f"{kind} {group.number + 1}", None
         bar = self.progress.add_task(f"compiling {name}", total=total, completed=int(runs.step))
         while (step := int(runs.step)) < total and not self._all_stopped(group):
             if programs is None or programs.members != len(runs.members.seed):
                 programs = self.compiled(group, runs, fed)
+            saved_at = time.monotonic()
             for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
-                                      lambda: self._pace.steps):
+                                      lambda: self._pace.steps, place):
                 runs, seconds = part.state, seconds + part.seconds
                 self._pace.learn(part.steps, part.seconds)
                 self.progress.update(bar, advance=part.steps, description=name)
-                if self.interruption.status:
+                if self.interruption.status or time.monotonic() - saved_at > place.save_seconds:
                     break
             if part.position == steps:
                 runs = programs.restate(runs)
