@@ -99,10 +99,9 @@ def segment(
         # Whoever differentiates a run keeps one state a step; nobody else notices.
         @partial(jax.checkpoint, prevent_cse=False)
         def update(state: State) -> State:
-            batch = batch_of(state)
-            batch, valid_B = spread.cut(batch) if spread else batch
-            state = train_step(learner, hyper, lengths, root, state, batch, valid_B)
-            return spread.constrained(state) if spread else state
+            batch, valid_B = spread.cut(batch_of(state))
+            return spread.constrained(
+                train_step(learner, hyper, lengths, root, state, batch, valid_B))
 
         if learner.few_kernels:
             return packing.fori_loop(partial(repeated, trips=trips), count, update, state)
@@ -127,10 +126,9 @@ def _batch(
     learner: "Gradient", variables: Any, subset: Subset, number: Array | int
 ) -> tuple[Any, Array]:
     """The task's sums of an evaluation's batch, and what it tells of each example."""
-    spread = learner.spread
-    batch = batch_at(subset.split, subset.rows, number, eval_batch(learner))
-    batch, valid_B = spread.cut(batch) if spread else batch
-    return eval_step(learner, spread.whole(variables) if spread else variables, batch, valid_B)
+    batch, valid_B = learner.spread.cut(
+        batch_at(subset.split, subset.rows, number, eval_batch(learner)))
+    return eval_step(learner, learner.spread.whole(variables), batch, valid_B)
 
 
 def _turns(learner: "Gradient", subset: Subset, end: Array | int | None) -> Array | int:
@@ -157,7 +155,7 @@ def evaluate(
         sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_batch, 0))
     sums = jax.lax.fori_loop(
         first, _turns(learner, subset, end), lambda n, sums: add(sums, of_batch(n)), sums)
-    return learner.spread.whole(sums) if learner.spread else sums
+    return learner.spread.whole(sums)
 
 
 def judge(
@@ -173,14 +171,14 @@ def judge(
 
     def more(number: Array, found: tuple[Any, Array]) -> tuple[Any, Array]:
         sums, told = of_batch(number)
-        told = spread.whole(told) if spread else told
-        told = jax.lax.dynamic_update_slice_in_dim(found[1], told, (number - first) * size, 0)
+        told = jax.lax.dynamic_update_slice_in_dim(
+            found[1], spread.whole(told), (number - first) * size, 0)
         return add(found[0], sums), told
 
     none, told = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_batch, 0))
     told = jnp.zeros((slots, *told.shape[1:]), told.dtype)
     found = jax.lax.fori_loop(first, turns, more, (none if sums is None else sums, told))
-    sums, told = spread.whole(found) if spread else found
+    sums, told = spread.whole(found)
     return sums, told[: subset.rows.shape[0]]
 
 
@@ -192,10 +190,8 @@ def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     rows_N = jnp.arange(turns * size, dtype=jnp.int32) % count
 
     def some(rows_B: Array) -> Array:
-        batch = inputs[spread.cut(rows_B) if spread else rows_B]
-        whole = spread.whole(variables) if spread else variables
-        return learner.task.predict(forward(learner, whole, batch))
+        return learner.task.predict(
+            forward(learner, spread.whole(variables), inputs[spread.cut(rows_B)]))
 
     found = jax.lax.map(some, rows_N.reshape(turns, size))
-    predicted = found.reshape(-1, *found.shape[2:])[:count]
-    return spread.whole(predicted) if spread else predicted
+    return spread.whole(found.reshape(-1, *found.shape[2:])[:count])

@@ -142,8 +142,7 @@ def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
 
 def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
     """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
-    devices = ready.spread.mesh.size if ready.spread else 1
-    saved = folder.described(ready.request, devices=devices, **ready.facts)
+    saved = folder.described(ready.request, devices=ready.spread.shares, **ready.facts)
     if processes.first_process():
         folder.write_columns(path, ready.columns)
         folder.write_config(path, saved)

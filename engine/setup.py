@@ -11,7 +11,7 @@ from engine import data
 from engine.config import Config
 from engine.data import Data, Subset
 from engine.devices import choose, mesh
-from engine.devices.mesh import Spread
+from engine.devices.mesh import ALONE, Spread
 from engine.doors import bring, precision
 from engine.job.host import Host
 from engine.learners import trees
@@ -42,7 +42,7 @@ class Setup(NamedTuple):
     request: Request
     hyper: Any
     host: Host
-    spread: Spread | None
+    spread: Spread
     dataset: Dataset
     columns: Columns | None
     data: Data
@@ -76,13 +76,11 @@ class Setup(NamedTuple):
 
     @property
     def everywhere(self) -> Sharding:
-        return mesh.everywhere(self.spread.mesh if self.spread else None, self.device)
+        return mesh.everywhere(self.spread.mesh, self.device)
 
     def where(self, state: Any) -> Any:
         """A sharding for every array of a state."""
-        if self.spread is None:
-            return jax.tree.map(lambda _: self.everywhere, state)
-        return self.spread.shardings(state)
+        return self.spread.shardings(state, self.device)
 
     @property
     def state_shapes(self) -> State:
@@ -115,7 +113,7 @@ class Setup(NamedTuple):
 
 
 def settle(
-    request: Request, dataset: Dataset, host: Host, spread: Spread | None = None,
+    request: Request, dataset: Dataset, host: Host, spread: Spread = ALONE,
     columns: Columns | None = None,
 ) -> Setup:
     """The data cut as asked, on the devices, a table's by the `columns` of a run where there is
@@ -159,12 +157,12 @@ def settle(
 def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
     spread, say = spread_of(request, host), host.console.print
-    share = share_of(request.config, spread.shares if spread else 1)
+    share = share_of(request.config, spread.shares)
     if request.config.model == trees.FOREST and request.config.epochs > 1:
         say("epochs: 1, since a random forest is one round of all its trees")
         request = request._replace(config=dataclasses.replace(request.config, epochs=1))
     ready = settle(*load(request, host), host, spread)
-    if not spread:
+    if not spread.mesh:
         if request.place.fsdp:
             say("mesh: one device, which has nothing to split")
         return ready
@@ -173,6 +171,6 @@ def setup(request: Request, host: Host) -> Setup:
         params = ready.state_shapes.params
         parts = (f"; parameters in parts: {spread.split(params):,} of {memory.nbytes(params):,} "
                  "bytes over all that share a batch")
-    say(f"mesh: {spread.mesh.size} devices of {processes} process{'es' * (processes > 1)}: each "
+    say(f"mesh: {spread.shares} devices of {processes} process{'es' * (processes > 1)}: each "
         f"computes {share} of a batch's {request.config.batch_size} examples{parts}")
     return ready

@@ -58,10 +58,10 @@ def _learned(
         tally = task.tally(loss_B, outputs, batch.targets, batch.valid)
         return tally.loss_sum, (tally, kept)
 
-    if spread and spread.fsdp:
+    if spread.fsdp:
         loss_sum = spread.gathering(loss_sum)
     gradient, (tally, kept) = jax.grad(loss_sum, has_aux=True)(variables["params"])
-    return Learned(spread.constrained(gradient) if spread else gradient, tally, kept)
+    return Learned(spread.constrained(gradient), tally, kept)
 
 
 def _accumulated(
@@ -88,8 +88,7 @@ def _accumulated(
     def body(so_far, part):
         index, batch = part
         own = jax.random.fold_in(dropout, index)
-        batch = spread.cut(batch) if spread else batch
-        found = _learned(learner, state.variables | so_far.kept, batch, hyper, own)
+        found = _learned(learner, state.variables | so_far.kept, spread.cut(batch), hyper, own)
         gradient, tally = add(so_far[:2], found[:2])
         return Learned(gradient, tally, found.kept), None
 

@@ -454,7 +454,7 @@ MUTANTS = (
     Mutant("stream/choice", "memory[1] // 4 // (2 * workers + 4)", "memory[1] // 4",
            "test_stream.py -kas_large_as"),
     Mutant("loop", "return add(found[0], sums), told", "return sums, told", "test_loop.py"),
-    Mutant("loop", "found[1], told, (number - first) * size", "found[1], told, number * size",
+    Mutant("loop", "spread.whole(told), (number - first) * size", "spread.whole(told), number * size",
            "test_stream.py -kin_chunks_as_in_one"),
     Mutant("stream/restated", "at * part.shape[0])", "0)",
            "test_averages.py -konce_more"),

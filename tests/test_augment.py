@@ -547,7 +547,7 @@ from engine.config import Hyper
 hyper, root = Hyper(np.float32(0.1), mixup=np.float32(0.4), cutmix=np.float32(1.0),
                     rotation=np.float32(20), erasing=np.float32(0.5)), jax.random.key(5)
 found = []
-for spread in (None, mesh.spread(jax.devices(), False), mesh.spread(jax.devices(), True)):
+for spread in (mesh.ALONE, mesh.spread(jax.devices(), False), mesh.spread(jax.devices(), True)):
     for microbatch in (0, 2):
         config = t.dataclasses.replace(t.MIXED, microbatch=microbatch)
         learner = learner_of(config, 4, spread)

@@ -18,6 +18,7 @@ from conftest import QUICK, Normed, Tiny, data_of, random_split
 from engine import segments, trained
 from engine.command import scores
 from engine.config import Config, Hyper
+from engine.devices.mesh import ALONE
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.feed import epoch_order
@@ -210,7 +211,7 @@ def swept(path, config, hyper, *axes, resume="", **search):
 def test_a_member_is_the_run_alone_where_it_stops_too(tmp_path, model, monkeypatch):
     """To the bit, on one device: each two of the swept values, of runs that stop after epochs of
     their own."""
-    monkeypatch.setattr(Host, "spread", lambda *_: None)
+    monkeypatch.setattr(Host, "spread", lambda *_: ALONE)
     monkeypatch.setattr(group, "over_runs", lambda *_: None)
     config = replace(ALL, model=model)
     data = {name: tuple(split) for name, split in SETS.items()}

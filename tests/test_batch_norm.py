@@ -136,7 +136,7 @@ def test_a_plain_network_learns_as_in_plain_flax(model, devices, fsdp):
     """Of full batches, and of the last one, of five examples."""
     data = data_of(random_split(COUNT, side=SIDE), random_split(8, side=SIDE))
     spread = mesh.spread(CPUS[:devices], fsdp)
-    where = mesh.everywhere(spread and spread.mesh, CPUS[0])
+    where = mesh.everywhere(spread.mesh, CPUS[0])
     hyper, root, train = mesh.put((jax.tree.map(np.float32, RATE), ROOT, data.train), where)
     learner = learner_of(dataclasses.replace(GENTLE, model=model), 4, spread)
     segment = quickly(learner.segment)

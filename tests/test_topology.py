@@ -56,7 +56,7 @@ def compiled(devices, config: Config, fsdp: bool = False, few: bool = False, **o
     """Training with that many devices, and the parameters' bytes; in `few` kernels on data such as
     the article's."""
     spread = mesh.spread(devices, fsdp)
-    whole = mesh.everywhere(spread and spread.mesh, devices[0])
+    whole = mesh.everywhere(spread.mesh, devices[0])
     data, hyper = data_of(random_split(256), random_split(8)), Hyper()
     if few:
         split = random_split(5120, classes=10, side=32)
@@ -68,8 +68,7 @@ def compiled(devices, config: Config, fsdp: bool = False, few: bool = False, **o
     program = jax.jit(learner.segment).lower(
         hyper=mesh.blank(jax.tree.map(np.float32, hyper), whole), root=root, order=root,
         train=mesh.blank(data.train, whole), count=np.int32(1),
-        state=mesh.blank(state, spread.shardings(state) if spread else jax.tree.map(
-            lambda _: whole, state)),
+        state=mesh.blank(state, spread.shardings(state, devices[0])),
     ).compile(SPEEDY | options)
     return program, nbytes(state.params)
 

@@ -33,19 +33,19 @@ def over_runs(device: jax.Device) -> Mesh | None:
 class Spread(NamedTuple):
     """How a run lies on the axis "data" of a mesh: its batches cut over it, all other arrays whole
     on every device, but for those of two axes and more, with `fsdp` in parts. Biases, scales and
-    batch statistics are a kernel's thousandth.
+    batch statistics are a kernel's thousandth. Without a mesh it lies on one device.
 
     fsdp splits parameters and optimizer state alike: stage 3 of ZeRO (Rajbhandari et al. 2020).
     What devices send each other, XLA's partitioner derives from these constraints.
     """
 
-    mesh: Mesh | AbstractMesh
+    mesh: Mesh | AbstractMesh | None = None
     fsdp: bool = False
 
     @property
     def shares(self) -> int:
         """Into how many parts a batch is cut."""
-        return self.mesh.shape[DATA]
+        return self.mesh.shape[DATA] if self.mesh else 1
 
     def _spec(self, x: Any) -> PartitionSpec:
         even = [at for at, size in enumerate(x.shape) if size % self.shares == 0]
@@ -53,9 +53,12 @@ class Spread(NamedTuple):
             return WHOLE
         return PartitionSpec(*[None] * max(even, key=lambda at: x.shape[at]), DATA)
 
-    def shardings(self, tree: Any) -> Any:
-        """A NamedSharding for every array, or shape of one, of `tree`."""
-        return jax.tree.map(lambda x: NamedSharding(self.mesh, self._spec(x)), tree)
+    def shardings(self, tree: Any, device: jax.Device | None = None) -> Any:
+        """A sharding for every array, or shape of one, of `tree`: without a mesh the `device`'s."""
+        mesh = self.mesh
+        if mesh is None:
+            return jax.tree.map(lambda _: everywhere(None, device), tree)
+        return jax.tree.map(lambda x: NamedSharding(mesh, self._spec(x)), tree)
 
     def split(self, tree: Any) -> int:
         """Bytes of the arrays, or shapes of them, that lie in parts."""
@@ -66,15 +69,20 @@ class Spread(NamedTuple):
 
     def constrained(self, tree: T) -> T:
         """Where `shardings` says."""
-        return jax.lax.with_sharding_constraint(tree, self.shardings(tree))
+        return jax.lax.with_sharding_constraint(tree, self.shardings(tree)) if self.mesh else tree
 
     def cut(self, batch: T) -> T:
         """Every device its share of the batch's first axis."""
-        return jax.lax.with_sharding_constraint(batch, NamedSharding(self.mesh, CUT))
+        return self._held(batch, CUT)
 
     def whole(self, tree: T) -> T:
         """Whole on every device."""
-        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, WHOLE))
+        return self._held(tree, WHOLE)
+
+    def _held(self, tree: T, spec: PartitionSpec) -> T:
+        if self.mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, NamedSharding(self.mesh, spec))
 
     def gathering(self, function: Callable) -> Callable:
         """`function` of arrays that lie in parts, and are whole within: its gradient gathers them a
@@ -90,10 +98,13 @@ class Spread(NamedTuple):
         return jax.checkpoint(of_parts, policy=kept)
 
 
-def spread(devices: list[jax.Device], fsdp: bool) -> Spread | None:
-    """A run's spread over `devices`, those of every process; None where there is one."""
+ALONE = Spread()
+
+
+def spread(devices: list[jax.Device], fsdp: bool) -> Spread:
+    """A run's spread over `devices`, those of every process; one alone has nothing to split."""
     mesh = _line(DATA, devices)
-    return Spread(mesh, fsdp) if mesh else None
+    return Spread(mesh, fsdp) if mesh else ALONE
 
 
 def on_paper(count: int, fsdp: bool = False) -> Spread:
@@ -106,7 +117,7 @@ def size(mesh: Mesh | None) -> int:
     return 1 if mesh is None else mesh.size
 
 
-def everywhere(mesh: Mesh | AbstractMesh | None, device: jax.Device) -> Sharding:
+def everywhere(mesh: Mesh | AbstractMesh | None, device: jax.Device | None) -> Sharding:
     """Where to put what every device needs whole."""
     return NamedSharding(mesh, WHOLE) if mesh else jax.sharding.SingleDeviceSharding(device)
 

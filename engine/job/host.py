@@ -27,8 +27,8 @@ class Host(NamedTuple):
         """The same, its console saying nothing."""
         return self._replace(console=plain_console(quiet=True))
 
-    def spread(self, fsdp: bool) -> Spread | None:
-        """A run's spread over every device of the job; None where there is one."""
+    def spread(self, fsdp: bool) -> Spread:
+        """A run's spread over every device of the job."""
         return mesh.spread(jax.devices(self.device.platform), fsdp)
 
 

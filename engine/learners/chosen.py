@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from engine.config import Config
-from engine.devices.mesh import Spread
+from engine.devices.mesh import ALONE, Spread
 from engine.doors import bring, network, precision
 from engine.errors import RequestError
 from engine.job.host import Host
@@ -19,7 +19,7 @@ from engine.tasks.regression import Regression
 
 
 def learner_of(
-    config: Config, num_outputs: int, spread: Spread | None = None, columns: Columns | None = None
+    config: Config, num_outputs: int, spread: Spread = ALONE, columns: Columns | None = None
 ) -> Any:
     """What learns, a Learner: the network, or trees, and the task of a config, as a table's
     `columns` want them. Raises RequestError for what is none."""
@@ -52,15 +52,15 @@ def share_of(config: Config, count: int) -> int:
     return share
 
 
-def spread_of(request: Request, host: Host) -> Spread | None:
-    """Of a run, over every device of the job; None where there is one, or the first one learns.
-    Raises RequestError for trees among several processes, or in parts."""
+def spread_of(request: Request, host: Host) -> Spread:
+    """Of a run, over every device of the job; trees learn on the first one. Raises RequestError for
+    trees among several processes, or in parts."""
     spread, model = host.spread(request.place.fsdp), request.config.model
     if not trees.values_of(model):
         return spread
     if request.place.fsdp or jax.process_count() > 1:
         raise RequestError(f"--model {model} learns in one process, on one device: leave --fsdp "
                            "out, and start one.", shared=True)
-    if spread:
-        host.console.print(f"mesh: of {spread.mesh.size} devices, {model} learns on the first")
-    return None
+    if spread.mesh:
+        host.console.print(f"mesh: of {spread.shares} devices, {model} learns on the first")
+    return ALONE

@@ -14,7 +14,7 @@ from jax import Array
 from engine import keys, loop
 from engine.config import Config, is_ours
 from engine.data import Data
-from engine.devices.mesh import Spread
+from engine.devices.mesh import ALONE, Spread
 from engine.doors import fitting
 from engine.doors.network import Network, Variables, initial
 from engine.doors.precision import Narrow
@@ -42,7 +42,7 @@ class Gradient(Learner):
     config: Config
     network: Network | Narrow
     task: Task
-    spread: Spread | None = None
+    spread: Spread = ALONE
     num_outputs: int = 0
     few_kernels: bool = False
     trips: int = 0
@@ -52,7 +52,7 @@ class Gradient(Learner):
     @property
     def shares(self) -> int:
         """Into how many parts a batch is cut."""
-        return self.spread.shares if self.spread else 1
+        return self.spread.shares
 
     def lengths(self, examples: int) -> Durations:
         return durations(self.config, examples)
@@ -81,7 +81,7 @@ class Gradient(Learner):
 
     def on(self, platform: str) -> "Gradient":
         """For a GPU loops of known trips, for one alone a step of few kernels."""
-        few, task = platform == "gpu" and not self.spread, self.task
+        few, task = platform == "gpu" and self.shares == 1, self.task
         if type(task) is Classification:
             task = dataclasses.replace(task, one_hot=few)
         trips = loop.TRIPS if platform == "gpu" else 0

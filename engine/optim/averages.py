@@ -93,7 +93,7 @@ def statistics(
 
     def after(stats: Any, number: Array | int) -> Any:
         batch, valid_B = batch_at(train.split, rows_N, number, size)
-        batch, valid_B = spread.cut((batch, valid_B)) if spread else (batch, valid_B)
+        batch, valid_B = spread.cut((batch, valid_B))
         key = keys.stream(root, "dropout", number)
         variables = model | {"batch_stats": stats}
         return learner.apply(variables, scaled(batch.inputs), True, key, valid_B)[1]["batch_stats"]
@@ -119,7 +119,7 @@ def with_statistics(learner: "Gradient", state: State, found: Statistics) -> Sta
 
     stats = jax.tree.map(mean, found.sums, found.share, state.batch_stats)
     state = state._replace(average=state.average | {"batch_stats": stats})
-    return learner.spread.constrained(state) if learner.spread else state
+    return learner.spread.constrained(state)
 
 
 def restated(

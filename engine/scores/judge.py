@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,7 +121,7 @@ def _on_other(
         host.console.print(note)
     spread = spread_of(request, host)
     learner = learner_of(asked, len(classes), spread, columns)
-    everywhere = mesh.everywhere(spread.mesh if spread else None, host.device)
+    everywhere = mesh.everywhere(spread.mesh, host.device)
     workers = None
     if reason := choice.why(request.place, Data(found.subset, found.subset, 0), host.device):
         workers = choice.readers(learner, request.place, found.subset.split.inputs, dataset.name,
@@ -134,5 +135,5 @@ def _on_other(
 
     return Judge(
         learner, classes, shapes_of(learner, saved.request.hyper, shape),
-        spread.shardings if spread else lambda _: everywhere, told,
+        partial(spread.shardings, device=host.device), told,
         {"split": split, "left_out": found.left_out})
