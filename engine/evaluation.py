@@ -1,6 +1,5 @@
 """Scores of a trained model: after its training, and again from a checkpoint."""
 
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from engine.augmentations import views
 from engine.config import Config
 from engine.data import Subset, named_validation
 from engine.devices import mesh
-from engine.learners.learner import Learner
+from engine.learners.learner import Learner, jitted
 from engine.loggers.bar import waiting
 from engine.place import Place
-from engine.programs.program import hasty
 from engine.scores import threshold
 from engine.segments import watched
 from engine.setup import Setup
@@ -60,13 +58,6 @@ def with_threshold(ready: Setup, variables: Any) -> tuple[Task, dict[str, Any]]:
     return threshold.chosen(ready.task, told, ready.dataset.classes, by, name)
 
 
-@cache
-def _judge(platform: str) -> Any:
-    """`Learner.judge`, compiled once for equal learners."""
-    return jax.jit(lambda learner, *of: learner.judge(*of), static_argnums=0,
-                   compiler_options=hasty(platform))
-
-
 def found_by(
     learner: Learner, variables: Any, subset: Subset, where: Sharding, console: Console,
     workers: int | None = None,
@@ -75,7 +66,7 @@ def found_by(
     with waiting(f"scoring {len(subset.rows):,} examples", console):
         if workers is not None:
             return judging.judged(learner, where, workers, variables, subset)
-        judge = partial(_judge(mesh.platform(where)), learner) if learner.traced else learner.judge
+        judge = jitted(learner, "judge", platform=mesh.platform(where))
         sums, predicted = jax.device_get(judge(variables, subset))
     return Judged(sums, predicted, subset.targets,
                   lambda which: np.asarray(subset.split.inputs[subset.rows[which]]))

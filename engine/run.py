@@ -19,7 +19,6 @@ from engine.job import processes
 from engine.job.host import begin
 from engine.job.signals import Interruption
 from engine.learners import trees
-from engine.learners.learner import jitted
 from engine.loggers import trackers, tracking
 from engine.loggers.bar import waiting
 from engine.loggers.progress import Progress
@@ -158,9 +157,9 @@ def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State,
     seconds that its epoch has had."""
     where = ready.where(ready.state_shapes)
     if not resume or checkpoints.latest() < 0:
-        fresh = jitted(ready.learner, ready.create, out_shardings=where,
-                       compiler_options=hasty(ready.device.platform))
-        return fresh(ready.hyper, ready.root), 0.0
+        create = jax.jit(ready.create, out_shardings=where, compiler_options=hasty(
+            ready.device.platform)) if ready.learner.traced else ready.create
+        return create(ready.hyper, ready.root), 0.0
     state, seconds = checkpoints.restore(ready.state_shapes)
     done = int(state.step)
     if done > ready.lengths.total:

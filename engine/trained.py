@@ -1,7 +1,8 @@
 """A run that was trained: what it left, and predictions of its model."""
 
-import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from engine.augmentations import views
 from engine.config import Config
 from engine.errors import RequestError
 from engine.learners.chosen import learner_of
-from engine.learners.learner import Learner
+from engine.learners.learner import Learner, jitted
 from engine.optim.lengths import Durations
 from engine.report import notebook
 from engine.scores import threshold
@@ -60,16 +61,10 @@ class Run:
         if (inputs.dtype == np.uint8) != (self.input_dtype == "uint8"):
             raise RequestError(f"predict got {inputs.dtype} inputs: the run in {self.path} was "
                                f"trained on {self.input_dtype}, and only uint8 is scaled to 0..1.")
-        # Of few sizes, so as to compile few programs.
         size = min(BATCH, 1 << (len(inputs) - 1).bit_length()) if len(inputs) else 1
-        parts = [np.zeros((0, len(self.classes)), np.float32)]
-        for start in range(0, len(inputs), size):
-            batch = inputs[start : start + size]
-            full = np.zeros((size, *self.input_shape), self.input_dtype)
-            full[: len(batch)] = batch
-            told = predicted_by(learner, self.state.model, full)
-            parts.append(np.asarray(told)[: len(batch)])
-        return np.concatenate(parts)
+        told = partial(jitted(learner, "predict"), self.state.model)
+        none = np.zeros((0, len(self.classes)), np.float32)
+        return np.concatenate([none, *in_batches(told, inputs.astype(self.input_dtype), size)])
 
     def _encoded(self, inputs: Any) -> Any:
         if not is_frame(inputs):
@@ -87,15 +82,17 @@ class Run:
         return notebook.run(repr(self), numbers(self.metrics), self.history)
 
 
-def predicted_by(learner: Learner, variables: Any, inputs: Any) -> Any:
-    """`learner.predict`, compiled once for equal learners."""
-    predict = _traced if learner.traced else type(learner).predict
-    return predict(learner, variables, inputs)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _traced(learner: Learner, variables: Any, inputs: jax.Array) -> jax.Array:
-    return learner.predict(variables, inputs)
+def in_batches(
+    predict: Callable[[np.ndarray], Any], inputs: np.ndarray, *sizes: int
+) -> Iterator[np.ndarray]:
+    """What is predicted of inputs [N, ...], each batch filled up to one of the rising `sizes`: of
+    few sizes, so as to compile few programs."""
+    for start in range(0, len(inputs), sizes[-1]):
+        batch = inputs[start : start + sizes[-1]]
+        size = next(size for size in sizes if size >= len(batch))
+        full = np.zeros((size, *batch.shape[1:]), batch.dtype)
+        full[: len(batch)] = batch
+        yield np.asarray(predict(full))[: len(batch)]
 
 
 def shapes_of(learner: Learner, hyper: Any, input_shape: tuple[int, ...]) -> State:

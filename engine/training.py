@@ -72,7 +72,7 @@ class Training:
         self._pace, self._next = Pace(), 1  # this process's own, and what all have agreed on
         self._most = math.ceil(ready.lengths.epoch / (MOVES if progress.interactive else 1))
         self._saved_at = time.monotonic()
-        self._restate = jitted(ready.learner, ready.learner.restated)
+        self._restate = jitted(ready.learner, "restated")
 
     def run(self, state: State) -> State:
         """Every epoch left, all of them on the disk, or as many as a logger lets go by. Raises

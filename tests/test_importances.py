@@ -12,10 +12,10 @@ from test_trees import ready
 from engine import run
 from engine.config import Config, Hyper
 from engine.errors import RequestError
+from engine.learners.learner import jitted
 from engine.learners.trees import XGBoost
 from engine.place import Place
 from engine.report import importance
-from engine.trained import predicted_by
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -30,7 +30,7 @@ class Estimator:
         return self
 
     def predict(self, x):
-        return np.asarray(predicted_by(self.learner, self.variables, np.float32(x)))
+        return np.asarray(jitted(self.learner, "predict")(self.variables, np.float32(x)))
 
 
 @pytest.mark.parametrize("name, model, hyper", [

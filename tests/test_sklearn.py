@@ -15,7 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from engine.sklearn import learned, parameters
+from engine.learners.learner import compiled
+from engine.sklearn import parameters
 from flaxmill.sklearn import Classifier, Regressor
 
 QUICK = {"learning_rate": 0.05, "epochs": 30, "random_state": 0}
@@ -46,7 +47,8 @@ def test_scikit_learns_own_checks(kind):
 @pytest.mark.slow
 def test_its_tools_around_a_classifier_and_what_compiles_once(here):
     x, y = blobs()
-    compiled = learned._segment._cache_size()
+    segment = compiled("segment", "state", "")
+    before = segment._cache_size()
     pipe = make_pipeline(StandardScaler(), Classifier("linear", **QUICK))
     scores = cross_val_score(pipe, x, y, cv=3)
     peers = cross_val_score(LogisticRegression(max_iter=500), x, y, cv=3)
@@ -55,7 +57,7 @@ def test_its_tools_around_a_classifier_and_what_compiles_once(here):
     search.fit(x, y)
     assert search.best_params_["classifier__learning_rate"] > 1e-6
     # Three folds of one size are a program, whatever the rate; all examples together another.
-    assert learned._segment._cache_size() == compiled + 2
+    assert segment._cache_size() == before + 2
     calibrated = CalibratedClassifierCV(Classifier("linear", **QUICK), cv=3).fit(x, y)
     assert calibrated.score(x, y) > 0.9
     assert not list(here.iterdir())  # no run's folder

@@ -14,11 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from engine import data, sources
 from engine.config import Config, Hyper
 from engine.job.host import begin
+from engine.learners.learner import jitted
 from engine.parts.reading import load
 from engine.place import Place
 from engine.request import Request
 from engine.setup import settle
-from engine.trained import predicted_by
 
 FOLDS = 5
 # Set, model, its epochs; at a rate of 0.01 for `linear`, and the default 0.001 for `mlp`.
@@ -40,7 +40,7 @@ def ours(config: Config, hyper: Hyper) -> tuple[float, data.Data]:
     ready = settle(request, dataset, host)
     variables = trained(ready.learner, ready.hyper, ready.root, ready.data, ready.lengths.total)
     split, rows = ready.data.validation
-    said, true = np.asarray(predicted_by(ready.learner, variables, split.inputs[rows])), \
+    said, true = np.asarray(jitted(ready.learner, "predict")(variables, split.inputs[rows])), \
         np.asarray(split.targets[rows])
     parts = data.partition(dataset, config)
     if ready.task.kind == "classes":

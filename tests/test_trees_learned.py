@@ -18,7 +18,7 @@ from test_trees import features, ready
 
 from engine.command.flags import _recipe
 from engine.config import Config, Hyper
-from engine.trained import predicted_by
+from engine.learners.learner import jitted
 
 FOLDS = 5
 NUMBERS = "diabetes"
@@ -42,7 +42,8 @@ def told(name: str, model: str, number: int) -> np.ndarray:
     create, segment = (jax.jit(f) if learner.traced else f for f in (there.create, learner.segment))
     state = segment(**there.inputs, state=create(there.hyper, there.root),
                     count=np.int32(there.lengths.total))
-    said = np.asarray(predicted_by(learner, state.variables, features(there.data.validation)[0]))
+    predict = jitted(learner, "predict")
+    said = np.asarray(predict(state.variables, features(there.data.validation)[0]))
     return said[:, 0] if name == NUMBERS else said.argmax(1)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from engine.errors import RequestError
 from engine.export import program
-from engine.trained import Run, predicted_by
+from engine.learners.learner import jitted
+from engine.trained import Run
 
 
 def write(run: Run, path: Path) -> None:
@@ -28,4 +29,4 @@ def said(run: Run, path: Path, inputs: np.ndarray) -> np.ndarray:
     arrays, own = load_file(path), run.state.model
     variables = jax.tree.unflatten(
         jax.tree.structure(own), [arrays[name] for name in program.named(own)])
-    return np.asarray(predicted_by(run.learner, variables, inputs))
+    return np.asarray(jitted(run.learner, "predict")(variables, inputs))

@@ -1,6 +1,7 @@
 """What a run asks of whatever learns, and what the host has to know of it."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -10,6 +11,7 @@ from engine.data import Data, Subset
 from engine.optim import patience
 from engine.optim.lengths import Durations
 from engine.optim.patience import Monitor
+from engine.programs.program import hasty
 from engine.state import State
 from engine.task import Task
 
@@ -93,6 +95,18 @@ class Learner(Protocol):
         return None
 
 
-def jitted(learner: Learner, function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """A function of the learner's, by jax.jit where it is traced."""
-    return jax.jit(function, **how) if learner.traced else function
+@cache
+def compiled(method: str, donate: str = "", platform: str = "") -> Any:
+    """A method of learners, compiled once for equal ones, which it takes first; `donate` names an
+    argument to write over. What is no training is compiled hastily for the `platform`."""
+    def call(learner: Learner, *values: Any, **named: Any) -> Any:
+        return getattr(learner, method)(*values, **named)
+
+    return jax.jit(call, static_argnums=0, donate_argnames=donate or None,
+                   compiler_options=hasty(platform))
+
+
+def jitted(learner: Learner, method: str, donate: str = "", platform: str = "") -> Any:
+    """A method of the learner's, `compiled` where it is traced."""
+    return partial(compiled(method, donate, platform), learner) if learner.traced else \
+        getattr(learner, method)

@@ -51,7 +51,7 @@ def permuted(
     """By how much the task's score falls (or its error rises) where a column of `subset` is
     shuffled: mean and standard deviation over the repeats, by column. Breiman 2001, as
     scikit-learn's permutation_importance draws it: every column by the same shuffles."""
-    task, evaluate = learner.task, jitted(learner, learner.evaluate)
+    task, evaluate = learner.task, jitted(learner, "evaluate")
     inputs_NxF = np.asarray(subset.split.inputs)[np.asarray(subset.rows)]
 
     def score(inputs: np.ndarray) -> float:

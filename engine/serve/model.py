@@ -11,7 +11,7 @@ from engine.doors import bring
 from engine.export import card
 from engine.serve.refused import Refused
 from engine.task import numbers
-from engine.trained import Run
+from engine.trained import Run, in_batches
 
 SIZES = 1, 8, 32  # of the batches that are computed
 
@@ -29,15 +29,8 @@ class Model:
             self.run.predict(np.zeros((size, *self.run.input_shape), self.run.input_dtype))
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """float32 [N, K] of inputs [N, ...], filled up to one of SIZES."""
-        parts = []
-        for start in range(0, len(inputs), SIZES[-1]):
-            part = inputs[start : start + SIZES[-1]]
-            size = next(size for size in SIZES if size >= len(part))
-            full = np.zeros((size, *part.shape[1:]), part.dtype)
-            full[: len(part)] = part
-            parts.append(self.run.predict(full)[: len(part)])
-        return np.concatenate(parts)
+        """float32 [N, K] of inputs [N, ...]."""
+        return np.concatenate([*in_batches(self.run.predict, inputs, *SIZES)])
 
     def told(self, predicted_NxK: np.ndarray) -> list[dict[str, Any]]:
         """What is said of each example, for JSON. Raises Refused where it is no number."""

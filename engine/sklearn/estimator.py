@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from sklearn.utils.validation import validate_data
 
 from engine.errors import RequestError, RunError
 from engine.learners.chosen import learner_of
+from engine.learners.learner import jitted
 from engine.sklearn import parameters
 from engine.sklearn.learned import learned
-from engine.trained import BATCH, predicted_by
+from engine.trained import BATCH, in_batches
 
 
 @contextlib.contextmanager
@@ -62,14 +64,9 @@ class Estimator(BaseEstimator):
                              f"fitted on {self._dtype} [N, {self._shape}].")
         with as_values():
             learner = learner_of(self._config, outputs)
-        told = np.zeros((len(inputs), outputs))
-        for start in range(0, len(inputs), BATCH):
-            some = inputs[start : start + BATCH]
-            full = np.zeros((BATCH, *self._shape), self._dtype)
-            full[: len(some)] = some
-            batch = np.asarray(predicted_by(learner, self.variables_, full))[: len(some)]
-            told[start : start + BATCH] = batch.reshape(len(some), -1)
-        return told
+        told = partial(jitted(learner, "predict"), self.variables_)
+        found = np.concatenate([*in_batches(told, inputs, BATCH)])
+        return found.reshape(len(inputs), -1).astype(np.float64)
 
 
 def _inputs(X: np.ndarray) -> np.ndarray:

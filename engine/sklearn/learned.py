@@ -1,6 +1,5 @@
 """A request trained in memory: nothing is written, nothing printed, equal ones compile once."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 from engine.checks import check, check_fields
 from engine.errors import RequestError, RunError
 from engine.job.host import begin
+from engine.learners.learner import jitted
 from engine.optim import patience
 from engine.parts.reading import load
 from engine.pure import history_row
@@ -27,21 +27,6 @@ class Learned(NamedTuple):
     config: Any
     variables: Any
     history: list[dict[str, Any]]
-
-
-@partial(jax.jit, static_argnames="learner")
-def _create(learner: Any, *arguments: Any) -> State:
-    return learner.create(*arguments)
-
-
-@partial(jax.jit, static_argnames="learner", donate_argnames="state")
-def _segment(learner: Any, **arguments: Any) -> State:
-    return learner.segment(**arguments)
-
-
-@partial(jax.jit, static_argnames="learner")
-def _evaluate(learner: Any, variables: Any, subset: Any) -> Any:
-    return learner.evaluate(variables, subset)
 
 
 def learned(request: Request) -> Learned:
@@ -69,10 +54,8 @@ def _trained(ready: Setup) -> tuple[State, list[dict[str, Any]]]:
     learner, config, lengths = ready.learner, ready.config, ready.lengths
     traced, watched = learner.traced, watches(config)
     count = lengths.epoch if traced or watched else lengths.total
-    create = partial(_create, learner) if traced else learner.create
-    segment = partial(_segment, learner=learner) if traced else learner.segment
-    evaluate = partial(_evaluate, learner) if traced else learner.evaluate
-    state, history = create(ready.hyper, ready.root, ready.data), []
+    segment, evaluate = jitted(learner, "segment", donate="state"), jitted(learner, "evaluate")
+    state, history = jitted(learner, "create")(ready.hyper, ready.root, ready.data), []
     if traced:  # its zeros are committed to no device yet, which would be another program
         state = jax.device_put(state, ready.device)
     while int(state.step) < lengths.total:

@@ -123,7 +123,7 @@ def _ensemble(
     inputs, predicted = subset.split.inputs[subset.rows], []
     summed_NxC: np.ndarray = np.float32(0)  # type: ignore[assignment]
     for learner, _, found, variables in standings:
-        predict = jitted(learner, learner.predict)
+        predict = jitted(learner, "predict")
         for at in (at for at, number in enumerate(found) if number in numbers):
             own_NxC = np.asarray(predict(select(variables, at), inputs))
             summed_NxC = summed_NxC + own_NxC
