@@ -96,8 +96,8 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     """What nothing would use, naming what would."""
     if config.init_map and not config.init_from:
         yield "--init_map has no effect without --init_from: type both, or leave it out."
-    gamma, losses = getattr(hyper, "focal_gamma", None), {config.loss, *_loss_of(config.task)}
-    if gamma is not None and "focal" not in losses:
+    gamma = getattr(hyper, "focal_gamma", None)
+    if gamma is not None and "focal" not in (config.loss, getattr(config.task, "loss_name", "")):
         yield (f"--focal_gamma {gamma} has no effect without --loss focal: type both, or leave it "
                "out.")
     magnitude = getattr(hyper, "magnitude", None)
@@ -118,11 +118,6 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
     if config.nesterov and not hyper.momentum:
         yield (f"--nesterov has no effect with --optimizer {config.optimizer} without momentum: "
                "type --momentum 0.9.")
-
-
-def _loss_of(task: Any) -> list[str]:
-    """What a task of the user's own, an object, names its loss."""
-    return [task.loss_name] if hasattr(task, "loss_name") else []
 
 
 def _idle(optimizer: str) -> list[str]:

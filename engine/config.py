@@ -137,7 +137,7 @@ class Config:
         named = [(name, getattr(self, name)) for name in DURATIONS]
         named += [("milestones", value) for value in lengths.listed(self.milestones)]
         used = [(name, value) for name, value in named if value
-                and (name in WHATEVER or self.schedule in schedules.users(LENGTH.get(name, name)))]
+                and (name in ALWAYS or self.schedule in schedules.users(LENGTH.get(name, name)))]
         asked = groups.asked(self.freeze, self.unfreeze, self.rate)
         return used + [("unfreeze", rule.value) for rule in (asked.late if asked else ())]
 
@@ -163,7 +163,7 @@ class Config:
 
 
 DURATIONS = tuple(f.name for f in dataclasses.fields(Config) if f.metadata["duration"])
-WHATEVER = ("patience", "average_from")  # the schedule
+ALWAYS = ("patience", "average_from")  # durations that every one may have
 
 
 class Reading(NamedTuple):

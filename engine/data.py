@@ -12,8 +12,8 @@ from engine.devices.mesh import put
 from engine.errors import RequestError
 from engine.learners.trees import values_of
 from engine.parts import splits
-from engine.sources.dataset import UNLABELLED, Dataset, Split, StoredTable
-from engine.sources.stored import Joined, Stored
+from engine.sources.dataset import UNLABELLED, Dataset, Split
+from engine.sources.stored import joined
 
 
 class Subset(NamedTuple):
@@ -59,22 +59,7 @@ def named(dataset: Dataset, text: str) -> Subset:
     names = {name for name, _ in found}
     if len(names) == 1:
         return Subset(dataset.splits[names.pop()], np.concatenate([rows for _, rows in found]))
-    return whole(_joined([(dataset.splits[name], rows) for name, rows in found]))
-
-
-def _joined(parts: list[tuple[Split, np.ndarray]]) -> Split:
-    """One split of rows of several, copied."""
-    targets = np.concatenate([split.targets[rows] for split, rows in parts])
-    if isinstance(parts[0][0].inputs, np.ndarray):
-        return Split(np.concatenate([split.inputs[rows] for split, rows in parts]), targets)
-    if isinstance(parts[0][0].inputs, Stored):
-        return Split(Joined([(split.inputs, rows) for split, rows in parts]), targets)
-    if isinstance(first := parts[0][0].inputs, StoredTable):
-        return Split(first.joined([(split.inputs, rows) for split, rows in parts]), targets)
-    import pandas
-
-    columns = [split.inputs.iloc[rows] for split, rows in parts]
-    return Split(pandas.concat(columns, ignore_index=True), targets)
+    return whole(joined([(dataset.splits[name], rows) for name, rows in found]))
 
 
 def unlabelled(targets: np.ndarray) -> np.ndarray:

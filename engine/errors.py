@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from engine.loggers.width import fitted
 
-NEAR = 0.72  # of two words' letters in common; a test holds some that are and some that aren't
+NEAR = 0.72  # the share of their letters that two words have in common for "did you mean"
 
 
 class RequestError(Exception):

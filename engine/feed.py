@@ -72,7 +72,7 @@ def batch_at(split: Split, order_N: Array, position: Array | int, size: int) -> 
 
 
 def after(split: Split, slots: int) -> Split:
-    """The split for an order that lacks so many slots at its beginning."""
+    """The split for an order whose first `slots` are cut off: a chunk moves along."""
     held = split.inputs
     return split._replace(inputs=held._replace(first=held.first - slots)) \
         if isinstance(held, Chunk) else split

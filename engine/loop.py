@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EVAL_BATCH = 64
 CPU_MICROBATCH = 32
 WHOLE_BATCH = "the whole batch at once"
-TRIPS = 32  # updates between two of a GPU's questions to the host whether there are more
+TRIPS = 32  # updates that a GPU makes before it asks the host whether to go on
 OWN_STATISTICS = ("as asked: each is normalised by batch statistics of its own, and the running "
                   "ones follow microbatch after microbatch")
 

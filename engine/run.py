@@ -92,7 +92,7 @@ def fit(
         log = held.enter_context(tracking.Tracking(path, request.place.log))
         host.console.print(f"compiled in {compiled.seconds:.1f} s, apart from the times below")
         if show_memory:
-            host.console.print(f"memory: {memory.plan(compiled.segment.compiled)}")
+            host.console.print(f"memory: {memory.needed(compiled.segment.compiled)}")
         if profiled:
             host.console.print(profile.told(
                 ready, feed, compiled.segment, state, path / "profile"))

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     valid: Array
 
 
-class Learned(NamedTuple):
+class Gradients(NamedTuple):
     """Of a batch: the gradient of the loss summed over its valid examples, their tally, and what
     the network keeps besides its params after it."""
 
@@ -46,7 +46,7 @@ def forward(learner: "Gradient", variables: Any, inputs: Array) -> Array:
 
 def _learned(
     learner: "Gradient", variables: Any, batch: Batch, hyper: Any, dropout: Array
-) -> Learned:
+) -> Gradients:
     spread, task = learner.spread, learner.task
 
     def loss_sum(params):
@@ -61,15 +61,15 @@ def _learned(
     if spread.fsdp:
         loss_sum = spread.gathering(loss_sum)
     gradient, (tally, kept) = jax.grad(loss_sum, has_aux=True)(variables["params"])
-    return Learned(spread.constrained(gradient), tally, kept)
+    return Gradients(spread.constrained(gradient), tally, kept)
 
 
 def _accumulated(
     learner: "Gradient", state: State, batch: Batch, hyper: Any, dropout: Array
-) -> Learned:
+) -> Gradients:
     """`_learned` over microbatches, so many examples a device, that fit the cache; their sums are
     the whole batch's. What a network keeps goes from one to the next, so that each has batch
-    statistics of its own, and the running ones follow in turn. What is over joins the last."""
+    statistics of its own, and the running ones follow in turn. A remainder joins the last."""
     spread, microbatch = learner.spread, learner.config.microbatch
     shares, size = learner.shares, batch.valid.shape[0]
     count, over = divmod(size, shares * (microbatch or size))
@@ -90,12 +90,12 @@ def _accumulated(
         own = jax.random.fold_in(dropout, index)
         found = _learned(learner, state.variables | so_far.kept, spread.cut(batch), hyper, own)
         gradient, tally = add(so_far[:2], found[:2])
-        return Learned(gradient, tally, found.kept), None
+        return Gradients(gradient, tally, found.kept), None
 
     gradient, tally = jax.tree.map(jnp.zeros_like, (state.params, state.tally))
     kept = {name: tree for name, tree in state.kept.items() if jax.tree.leaves(tree)}
     parts = jnp.arange(count), jax.tree.map(dealt, first)
-    learned = jax.lax.scan(body, Learned(gradient, tally, kept), parts)[0]
+    learned = jax.lax.scan(body, Gradients(gradient, tally, kept), parts)[0]
     return body(learned, (count, last))[0] if over else learned
 
 

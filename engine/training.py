@@ -91,7 +91,7 @@ class Training:
                 step, row = int(state.step), self._row(state)
             self._stop_if_diverged(state, row)
             if step % lengths.epoch == 0:
-                state = patience.told(ready.learner, ready.hyper, ready.lengths, state, row)
+                state = patience.lowered(ready.learner, ready.hyper, ready.lengths, state, row)
                 self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
                 reason = self._record(row) or self._over(step)
             self._save(state, row.get(ready.score))

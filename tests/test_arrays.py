@@ -161,7 +161,7 @@ def test_pictures(mode, shape):
     if mode in ("RGB", "RGBA"):
         assert np.array_equal(found[0], pixels)
     for numbers in ("F", "I"):
-        refused("example 1 can't be read .Unreadable: its 32 bits or floats have no known range",
+        refused("example 1 can't be read .Undecodable: its 32 bits or floats have no known range",
                 [(picture, 0), (Image.new(numbers, (3, 2)), 1)])
 
 

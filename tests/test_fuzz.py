@@ -320,7 +320,7 @@ def test_a_picture(content):
         warnings.simplefilter("ignore")  # Pillow's, of odd metadata
         try:
             found = image.decode(io.BytesIO(content), "RGB", (5, 6))
-        except image.Unreadable as error:
+        except image.Undecodable as error:
             assert str(error) and content not in PICTURES
         else:
             assert (found.shape, found.dtype) == ((6, 5, 3), np.uint8)

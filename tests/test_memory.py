@@ -12,7 +12,7 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.loggers.progress import plain_console
 from engine.programs import compile, memory
-from engine.programs.memory import Plan
+from engine.programs.memory import Need
 from engine.request import Request
 from engine.sources.dataset import Dataset
 
@@ -26,41 +26,41 @@ def test_host_memory_is_read(tmp_path):
 
 def test_the_plan_is_xlas_and_counts_donated_memory_once():
     x = jnp.zeros((256, 1024), jnp.float32)
-    kept = memory.plan(jax.jit(lambda x: x + 1).lower(x).compile())
-    given = memory.plan(jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile())
+    kept = memory.needed(jax.jit(lambda x: x + 1).lower(x).compile())
+    given = memory.needed(jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile())
     assert kept.arguments == kept.outputs == given.alias == x.nbytes
     assert kept.total - given.total == x.nbytes
 
 
 def test_a_batch_that_fits_is_the_largest_of_the_halves():
-    def plan_of(batch: int) -> Plan:
+    def need_of(batch: int) -> Need:
         if batch > 100:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return Plan(temp=10 * batch, arguments=10**9, outputs=0, alias=0)
+        return Need(temp=10 * batch, arguments=10**9, outputs=0, alias=0)
 
-    assert memory.fitting_batch(512, 400, plan_of) == 32
-    assert memory.fitting_batch(512, 9, plan_of) == 0
-    assert "type --batch_size 32" in str(memory.too_large(512, None, 400, plan_of))
-    assert "no batch fits" in str(memory.too_large(512, 10**6, 9, plan_of))
+    assert memory.fitting_batch(512, 400, need_of) == 32
+    assert memory.fitting_batch(512, 9, need_of) == 0
+    assert "type --batch_size 32" in str(memory.too_large(512, None, 400, need_of))
+    assert "no batch fits" in str(memory.too_large(512, 10**6, 9, need_of))
 
 
 def test_devices_share_the_batch_that_fits():
     """Shares of 6, 3 and 1: an even share of 12 would be nobody's."""
     tried = []
 
-    def plan_of(batch: int) -> Plan:
+    def need_of(batch: int) -> Need:
         tried.append(batch)
-        return Plan(temp=batch, arguments=0, outputs=0, alias=0)
+        return Need(temp=batch, arguments=0, outputs=0, alias=0)
 
-    assert memory.fitting_batch(48, 8, plan_of, shares=8) == 8 and tried == [24, 8]
+    assert memory.fitting_batch(48, 8, need_of, shares=8) == 8 and tried == [24, 8]
 
 
 def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():
-    def plan_of(batch: int) -> Plan:
+    def need_of(batch: int) -> Need:
         raise jax.errors.JaxRuntimeError("INTERNAL: broken")
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-        memory.fitting_batch(8, 1, plan_of)
+        memory.fitting_batch(8, 1, need_of)
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypat
     dataset = Dataset("small", tuple("abcd"), parts, "0")
     config = Config(model=Tiny, batch_size=32)
     ready = setup.settle(Request(config), dataset, host)
-    need = memory.extra(compile._plan_of(ready, 8)) + 1
+    need = memory.extra(compile._need_of(ready, 8)) + 1
     monkeypatch.setattr(memory, "free", lambda device: need)
     state = ready.state_shapes
     with pytest.raises(RequestError, match=r"--batch_size 32 needs .* MiB more, .*--batch_size 8"):

@@ -316,7 +316,7 @@ def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
     host = begin_alone(Place(device="cpu"))
     made = groups.assemble(0, found, Request(CONFIG), arrays.of(SETS, "classes"), host)
     runs = groups.create(made)
-    ranking = [judge.Judged(at, at, {}, True) for at in (2, 0, 3, 1)]
+    ranking = [judge.Ranked(at, at, {}, True) for at in (2, 0, 3, 1)]
     moved, copies = judge.exploited(made, runs, ranking, ["learning_rate"], 0)
     assert [(to.number, source.number) for to, source in copies] == [(1, 2)]
     before, after = (jax.device_get(x.members) for x in (runs, moved))

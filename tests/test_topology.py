@@ -131,8 +131,8 @@ def test_fully_sharded_parameters_are_whole_layer_by_layer_where_memory_is_short
     few, _ = topology.devices(H100._replace(memory=3e8), 4)
     short, params = compiled(few, config, fsdp=True)
     ample, _ = compiled(FOUR, config, fsdp=True)
-    assert memory.plan(short).temp < params / 2 < params < memory.plan(ample).temp
-    assert memory.plan(short).arguments < 0.3 * params
+    assert memory.needed(short).temp < params / 2 < params < memory.needed(ample).temp
+    assert memory.needed(short).arguments < 0.3 * params
 
 
 @needs_the_compiler
@@ -145,7 +145,7 @@ def test_predictions_gather_layer_by_layer_too():
     images = jax.ShapeDtypeStruct((640, 18, 18, 1), jnp.uint8,
                                   sharding=mesh.everywhere(spread.mesh, few[0]))
     program = jax.jit(learner.predict).lower(split, images).compile()
-    assert memory.plan(program).temp < nbytes(variables) / 2
+    assert memory.needed(program).temp < nbytes(variables) / 2
 
 
 @needs_the_compiler

@@ -50,8 +50,8 @@ def apply(images: Array, drawn: Drawn, magnitude: Array | float) -> Array:
 
 
 def _operated(images: Array, operation_B: Array, sign_B: Array, part: Array) -> Array:
-    """One operation on each picture. All of one form are one: a warp, a blend with another picture,
-    a function of a pixel's level; what wasn't drawn leaves the picture as it is."""
+    """One operation on each picture. Those of one form are one computation (a warp, a blend with
+    another picture, a function of a pixel's level), of strength 0 where they aren't drawn."""
     def drawn(name: str) -> Array:
         return operation_B == OPERATIONS.index(name)
 

@@ -33,7 +33,7 @@ def listen(module: str, *words: str, seconds: float) -> tuple[list[Row], str]:
     """The rows of `module`, run with these words for so many seconds at most; and how it failed to
     end well, in words, or ''."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-           # A GPU's memory isn't taken in advance, and nobody's compiled program is believed.
+           # Preallocate no GPU memory, and use no compiled program from a cache.
            "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_ENABLE_COMPILATION_CACHE": "false"}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = subprocess.Popen(command(module, *words), stdin=subprocess.DEVNULL, stdout=out,

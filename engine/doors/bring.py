@@ -210,8 +210,8 @@ def written(word: Any) -> Any:
 
 
 def _repr(word: Any) -> str:
-    """Its repr without fields by keyword alone that are at their defaults: one that a task has got
-    since changes nothing."""
+    """Its repr without keyword-only fields that are at their defaults, so that one that a task gets
+    later leaves the records of older runs equal."""
     text = repr(word)
     for f in dataclasses.fields(word) if dataclasses.is_dataclass(word) else ():
         if f.kw_only and getattr(word, f.name, None) == f.default:

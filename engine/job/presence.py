@@ -58,7 +58,7 @@ def keep_meeting(seconds: float) -> None:
             with within(seconds - pause, words):
                 while not _leaving.is_set():
                     try:
-                        # One name for all: the coordinator remembers every name for ever.
+                        # One name for all meetings: the coordinator never forgets a name.
                         barrier(key="flaxmill presence", timeout_ms=int(1000 * seconds))
                         break
                     except Exception:  # jax's, where somebody stays away

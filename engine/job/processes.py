@@ -20,7 +20,7 @@ from engine.place import Place
 
 TEXT_BYTES = 4096  # of a text that processes tell each other
 SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all
-PATIENCE = 3  # of jax's times ours, as it ends a process with a C++ stack and a core dump
+PATIENCE = 3  # jax's timeouts over ours: where its own fire, it aborts with a core dump
 _LOST = re.compile("gloo|nccl|coordination|heartbeat|barrier|connection|socket", re.IGNORECASE)
 
 # How a job of many processes tells each its number; jax reads the rest itself.

@@ -91,7 +91,7 @@ class Ending(_Signals):
         super()._note(number, frame)
         if _importing(frame):
             self._leave()
-        # Who swallows it would print it.
+        # A library that catches KeyboardInterrupt would print it.
         sys.unraisablehook = lambda _: None
         sys.excepthook = lambda *_: None
         leaving = threading.Timer(GRACE, self._leave)

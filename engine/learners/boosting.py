@@ -17,7 +17,7 @@ from engine.data import Data, Subset
 from engine.doors.bring import short, telling
 from engine.errors import RequestError
 from engine.learners.learner import Learner
-from engine.learners.trees import FOREST, WHOLE
+from engine.learners.trees import FOREST, WHOLE_NUMBERS
 from engine.optim.lengths import Durations, durations
 from engine.state import State
 from engine.task import Task
@@ -105,7 +105,7 @@ class Boosting(Learner):
 
     def parameters(self, hyper: Any) -> dict[str, Any]:
         """XGBoost's own, by its names."""
-        own = {name: int(value) if name in WHOLE else float(value)
+        own = {name: int(value) if name in WHOLE_NUMBERS else float(value)
                for name, value in hyper._asdict().items()}
         if self.config.model == FOREST:
             own["learning_rate"] = 1.0

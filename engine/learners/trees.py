@@ -51,7 +51,7 @@ class RandomForest(NamedTuple):
 
 FOREST = "random_forest"
 TREES: dict[str, type] = {"xgboost": XGBoost, FOREST: RandomForest}
-WHOLE = "max_depth", "max_leaves", "max_bin", "num_parallel_tree"  # numbers
+WHOLE_NUMBERS = "max_depth", "max_leaves", "max_bin", "num_parallel_tree"
 # Of the fields that a network's program is compiled for, those that say what trees learn.
 _FOLLOWED = ("model", "task", "loss", "threshold", "epochs", "patience", "min_delta", "monitor",
              "class_weights")
@@ -89,7 +89,7 @@ def wrong(config: "Config", hyper: Any) -> Iterator[str]:
         yield (f"{shown} {'have' if idle[1:] else 'has'} no effect with --model {word}, which "
                f"learns by rounds of trees: leave {'them' if idle[1:] else 'it'} out; its values "
                f"are {', '.join(kind._fields)}.")
-    for name in WHOLE:
+    for name in WHOLE_NUMBERS:
         value = getattr(hyper, name, 0)
         if value % 1:
             yield f"--{name} {value}: type a whole number."

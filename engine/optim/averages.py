@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from engine.data import Subset
     from engine.learners.gradient import Gradient
 
-PROBE = 2.0**20  # far above any statistic, so that what is left of it tells a layer's momentum
+PROBE = 2.0**20  # a statistic far above any: how much an update leaves of it is the momentum
 
 
 def asked(average_from: Duration, hyper: Any) -> bool:

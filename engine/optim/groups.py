@@ -188,7 +188,7 @@ def _scaled(times: Any) -> Any:
 
 
 def _still(starts: Any) -> Any:
-    """No update is -0, to which any number adds up to itself: 0 would make 0 of -0."""
+    """No update is -0: p + -0.0 is p to the bit, and -0.0 + 0.0 would be 0.0."""
     import jax
     import jax.numpy as jnp
 

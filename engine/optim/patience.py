@@ -144,12 +144,14 @@ def heard(
                    jnp.where(better, value, plateau.best), jnp.where(due, step, since))
 
 
-def told(learner: Any, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]) -> State:
+def lowered(
+    learner: Any, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]
+) -> State:
     """`learner.heard` between segments: of arrays on the host, or of many runs at once [R]."""
     if not state.plateau:
         return state
     hyper, step, plateau = jax.device_get((hyper, state.step, state.plateau))
     given = state._replace(step=step, plateau=plateau)
-    heard = learner.heard(hyper, lengths, given, row).plateau
+    found = learner.heard(hyper, lengths, given, row).plateau
     where = jax.tree.map(lambda x: x.sharding, state.plateau)
-    return state._replace(plateau=mesh.put(jax.device_get(heard), where))
+    return state._replace(plateau=mesh.put(jax.device_get(found), where))

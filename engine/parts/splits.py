@@ -14,7 +14,7 @@ from engine.errors import RequestError, unknown
 _PART = re.compile(r"([^\[\]]*)(?:\[(.*)\])?")
 _BOUND = r"(-?\d[\d_]{0,17}(?:(?:\.\d{1,9})?%)?)?"
 _SLICE = re.compile(f"{_BOUND}:{_BOUND}")
-DRAWN = "by class"  # how a share is held out: the record of a run from before lacks it
+DRAWN = "by class"  # how a share is held out; older runs lack this record, and drew otherwise
 MOST_GROUPED = 20  # parts that groups are shared out among
 
 

@@ -112,7 +112,7 @@ def _way(found: list[jax.Device], ready: Setup, fsdp: bool) -> Way:
     body = step(program.as_text() or "")
     sent = {kind: sum(sizes) for kind, sizes in exchanged(body, len(found)).items()}
     launched = kernels(body) if found[0].platform == "gpu" else []
-    return Way(memory.plan(program).temp, sent, len(launched))
+    return Way(memory.needed(program).temp, sent, len(launched))
 
 
 def settled(request: Request, count: int, chip: Chip) -> Plan:

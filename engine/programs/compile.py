@@ -46,7 +46,7 @@ def programs(ready: Setup, state: Any) -> Programs:
     console = ready.host.console
     with waiting("compiling the training", console):
         training = segment(ready, state)
-    need, room = memory.extra(memory.plan(training.compiled)), memory.free(ready.device)
+    need, room = memory.extra(memory.needed(training.compiled)), memory.free(ready.device)
     if room is not None and need > room:
         raise _too_large(ready, need)
     subset = ready.data.validation
@@ -57,7 +57,7 @@ def programs(ready: Setup, state: Any) -> Programs:
     return Programs(training, evaluate)
 
 
-def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
+def _need_of(ready: Setup, batch_size: int) -> memory.Need:
     """The memory that training with another batch size would need, by compiling it."""
     config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
     state = ready.state_shapes
@@ -66,12 +66,12 @@ def _plan_of(ready: Setup, batch_size: int) -> memory.Plan:
     learner = dataclasses.replace(
         ready.learner, config=dataclasses.replace(config, microbatch=size)
     )
-    return memory.plan(segment(ready._replace(learner=learner), state).compiled)
+    return memory.needed(segment(ready._replace(learner=learner), state).compiled)
 
 
 def _too_large(ready: Setup, need: int | None = None) -> RequestError:
     room = memory.free(ready.device) or 0
-    return memory.too_large(ready.config.batch_size, need, room, partial(_plan_of, ready),
+    return memory.too_large(ready.config.batch_size, need, room, partial(_need_of, ready),
                             ready.learner.shares)
 
 

@@ -10,7 +10,7 @@ from engine.devices.choose import host_memory
 from engine.errors import RequestError
 
 
-class Plan(NamedTuple):
+class Need(NamedTuple):
     """A compiled program's memory in bytes. Outputs that alias donated arguments are free."""
 
     temp: int
@@ -36,10 +36,10 @@ def mib(count: int) -> str:
     return f"{count / 2**20:,.1f} MiB"
 
 
-def plan(compiled: Any) -> Plan:
+def needed(compiled: Any) -> Need:
     """The plan of a jax.stages.Compiled."""
     found = compiled.memory_analysis()
-    return Plan(found.temp_size_in_bytes, found.argument_size_in_bytes,
+    return Need(found.temp_size_in_bytes, found.argument_size_in_bytes,
                 found.output_size_in_bytes, found.alias_size_in_bytes)
 
 
@@ -57,7 +57,7 @@ def free(device: jax.Device) -> int | None:
     return found[1] if found else None
 
 
-def extra(needed: Plan) -> int:
+def extra(needed: Need) -> int:
     """Bytes beyond the arguments, which are on the device already."""
     return needed.total - needed.arguments
 
@@ -67,15 +67,15 @@ def exhausted(error: Exception) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
-def fitting_batch(batch: int, room: int, plan_of: Callable[[int], Plan], shares: int = 1) -> int:
+def fitting_batch(batch: int, room: int, need_of: Callable[[int], Need], shares: int = 1) -> int:
     """The largest batch, each share halved and halved, that fits in `room` bytes, or 0.
 
-    `plan_of` compiles; a batch that the compiler itself finds too large does not fit.
+    `need_of` compiles; a batch that the compiler itself finds too large does not fit.
     """
     share = batch // shares
     while share := share // 2:
         try:
-            if extra(plan_of(share * shares)) <= room:
+            if extra(need_of(share * shares)) <= room:
                 return share * shares
         except jax.errors.JaxRuntimeError as error:
             if not exhausted(error):
@@ -84,10 +84,10 @@ def fitting_batch(batch: int, room: int, plan_of: Callable[[int], Plan], shares:
 
 
 def too_large(
-    batch: int, need: int | None, room: int, plan_of: Callable[[int], Plan], shares: int = 1
+    batch: int, need: int | None, room: int, need_of: Callable[[int], Need], shares: int = 1
 ) -> RequestError:
     """The error that names a batch that fits. `need` is None where the compiler gave up."""
-    fits = fitting_batch(batch, room, plan_of, shares)
+    fits = fitting_batch(batch, room, need_of, shares)
     needed = "needs more than there is" if need is None else f"needs {mib(need)} more"
     advice = f"type --batch_size {fits}" if fits else "no batch fits: type a smaller --image_size"
     return RequestError(

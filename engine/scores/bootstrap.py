@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 0
-UNITS = 1 << 15  # above so many examples, groups of them are drawn: as good, in no more time
+UNITS = 1 << 15  # of more examples, random groups are resampled: as exact, in bounded time
 _DRAWN = 1 << 20  # units drawn at once: their counts stay in the cache
 
 

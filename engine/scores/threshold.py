@@ -72,7 +72,7 @@ def chosen(
 ) -> tuple[Task, dict[str, Any]]:
     """The task with the threshold that is best `by` a score on the validation, called `split`; and
     what metrics.json keeps of the choice: the score there, and that of the likelier class."""
-    assert isinstance(task, Classification)  # which `check` has seen to
+    assert isinstance(task, Classification)  # `check` has refused any other
     made = dataclasses.replace(
         task, threshold=best(judged.predicted[:, 1], judged.targets == 1, by))
     return made, {"threshold": made.threshold, "threshold_choice": {

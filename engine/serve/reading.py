@@ -53,14 +53,14 @@ def _picture(model: Model, body: bytes) -> np.ndarray:
         sides = image.sides(io.BytesIO(body))
     except image.Outsized as error:
         raise Refused(413, f"the picture can't be taken: {error}.") from None
-    except image.Unreadable as error:
+    except image.Undecodable as error:
         raise Refused(415, f"the body is no picture: {error}.") from None
     if math.prod(sides) > MOST_PIXELS:
         raise Refused(413, f"the picture has {math.prod(sides):,} pixels: shrink it to "
                            f"{MOST_PIXELS:,}.")
     try:
         return image.decode(io.BytesIO(body), image.MODES[depth], (width, height), background)[None]
-    except image.Unreadable as error:
+    except image.Undecodable as error:
         raise Refused(422, f"the picture can't be read: {error}.") from None
 
 

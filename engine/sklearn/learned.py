@@ -72,7 +72,7 @@ def _trained(ready: Setup) -> tuple[State, list[dict[str, Any]]]:
                                evaluate(state.models, ready.data.validation))
         history.append({"epoch": epoch} | {name: float(x) for name, x in told.items()})
         if watched:
-            state = patience.told(learner, ready.hyper, lengths, state, history[-1])
+            state = patience.lowered(learner, ready.hyper, lengths, state, history[-1])
             if learner.over(ready.hyper, lengths, history):
                 break
     return state, history

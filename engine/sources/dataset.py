@@ -156,7 +156,7 @@ def _factors(width: int) -> np.ndarray:
 
 def content(inputs: np.ndarray) -> np.ndarray:
     """A hash of each example's bytes, uint64 [N]: equal examples have equal ones, wherever they
-    lie. Not for a stranger's malice: whoever wants two that are alike finds them."""
+    lie. Not cryptographic: collisions can be made on purpose."""
     width = -(-math.prod(inputs.shape[1:]) * inputs.dtype.itemsize // 8)
     factors = _factors(width)
     found = np.empty(len(inputs), np.uint64)

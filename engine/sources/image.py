@@ -30,15 +30,15 @@ _TURNS = {  # EXIF's orientation → what brings it upright; from 5 on height an
 }  # fmt: skip
 
 
-class Unreadable(ValueError):
+class Undecodable(ValueError):
     """A picture that is refused, and why."""
 
 
-class Outsized(Unreadable):
+class Outsized(Undecodable):
     """One that has too many pixels."""
 
 
-class Refused(RequestError):
+class Unusable(RequestError):
     """A file that is no picture to read, and the `reason`."""
 
     def __init__(self, path: str, reason: str, message: str = ""):
@@ -71,9 +71,9 @@ def colour(background: str) -> tuple[int, ...]:
 
 def channels(picture: Image.Image, background: str = WHITE) -> int:
     """1 where it is grey, on a background that is too if it lets one through; else 3. Raises
-    Unreadable for numbers without a known range."""
+    Undecodable for numbers without a known range."""
     if picture.mode[0] == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
-        raise Unreadable("its 32 bits or floats have no known range: save it with 8 or 16 bits")
+        raise Undecodable("its 32 bits or floats have no known range: save it with 8 or 16 bits")
     if picture.mode[0] not in "1LI":
         return 3
     red, green, blue = colour(background)
@@ -117,7 +117,7 @@ def _orientation(picture: Image.Image) -> int:
 def decode(
     file: BinaryIO, mode: str, size: tuple[int, int] | None = None, background: str = WHITE
 ) -> np.ndarray:
-    """The `pixels` of an encoded picture. Raises Unreadable for a format not in FORMATS, more than
+    """The `pixels` of an encoded picture. Raises Undecodable for a format not in FORMATS, more than
     MOST_PIXELS, numbers without a known range, and damaged or truncated content."""
     with _judged(file) as picture:
         return pixels(picture, mode, size, background)
@@ -131,7 +131,7 @@ def resize(images_NxHxWxC: np.ndarray, size: int) -> np.ndarray:
 
 
 def check(path: str, background: str = WHITE) -> Header:
-    """The header of an image file. Raises Refused unless it is one that `read` accepts."""
+    """The header of an image file. Raises Unusable unless it is one that `read` accepts."""
     with _file(path) as file, _judged(file) as picture:
         height, width = _upright(picture)
         # A photograph's MPO has a preview or a second view besides, which is no frame.
@@ -140,7 +140,7 @@ def check(path: str, background: str = WHITE) -> Header:
 
 
 def sides(file: BinaryIO) -> tuple[int, int]:
-    """Height and width of an encoded picture, by its header. Raises Unreadable."""
+    """Height and width of an encoded picture, by its header. Raises Undecodable."""
     with _judged(file) as picture:
         return _upright(picture)
 
@@ -152,7 +152,7 @@ def _upright(picture: Image.Image) -> tuple[int, int]:
 
 
 def read(path: str, image_HxWxC: tuple[int, ...], background: str = WHITE) -> np.ndarray:
-    """An image file as uint8 [H, W, C], C one of MODES. Raises Refused where it can't be."""
+    """An image file as uint8 [H, W, C], C one of MODES. Raises Unusable where it can't be."""
     height, width, depth = image_HxWxC
     with _file(path) as file:
         return decode(file, MODES[depth], (width, height), background)
@@ -160,7 +160,7 @@ def read(path: str, image_HxWxC: tuple[int, ...], background: str = WHITE) -> np
 
 @contextlib.contextmanager
 def _judged(file: BinaryIO) -> Iterator[Image.Image]:
-    """The image, its header accepted and not yet decoded; its faults as Unreadable."""
+    """The image, its header accepted and not yet decoded; its faults as Undecodable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -175,21 +175,21 @@ def _judged(file: BinaryIO) -> Iterator[Image.Image]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Outsized(f"it has more than {MOST_PIXELS:,} pixels; shrink it") from None
     except Image.UnidentifiedImageError:
-        raise Unreadable(f"its content is no {', '.join(FORMATS)}") from None
-    except (Unreadable, RequestError):
+        raise Undecodable(f"its content is no {', '.join(FORMATS)}") from None
+    except (Undecodable, RequestError):
         raise
     except Exception as error:  # Pillow's readers raise what they like
-        raise Unreadable(f"it is damaged: {error or type(error).__name__}") from None
+        raise Undecodable(f"it is damaged: {error or type(error).__name__}") from None
 
 
 @contextlib.contextmanager
 def _file(path: str) -> Iterator[BinaryIO]:
-    """A regular file, open; its faults as Refused."""
+    """A regular file, open; its faults as Unusable."""
     try:
         regular(path, MOST_BYTES)
         with open(path, "rb") as file:
             yield file
     except FileNotFoundError:
-        raise Refused(path, "no such file", f"{path}: no such file.") from None
+        raise Unusable(path, "no such file", f"{path}: no such file.") from None
     except (OSError, ValueError) as error:
-        raise Refused(path, str(error)) from None
+        raise Unusable(path, str(error)) from None

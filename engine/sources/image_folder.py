@@ -116,7 +116,7 @@ def _each(
     def tried(name: str) -> tuple[Any, str]:
         try:
             return work(name), ""
-        except image.Refused as refusal:
+        except image.Unusable as refusal:
             return None, refusal.reason
 
     with ThreadPool(threads) as pool, bar(told, len(names), silent) as moved:

@@ -131,7 +131,7 @@ def matched(
 
 def learned(
     path: str, table: Table, rows: Mapping[str, list[Row]]
-) -> tuple[target.Learned, dict[str, np.ndarray]]:
+) -> tuple[target.Target, dict[str, np.ndarray]]:
     """What the rows of each split teach, as a table's do; and their groups, {} without any. Raises
     RequestError."""
     try:

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.errors import RunError
 from engine.sources import tree
+from engine.sources.dataset import Split, StoredTable, is_frame
 
 
 class Stored(ABC):
@@ -63,6 +64,22 @@ class Joined(Stored):
         for (inputs, own), start in zip(self.parts, self.starts, strict=False):
             at = np.flatnonzero((rows >= start) & (rows < start + len(own)))
             out[at] = inputs[own[rows[at] - start]]
+
+
+def joined(parts: list[tuple[Split, np.ndarray]]) -> Split:
+    """One split of rows of several: copied, but for what is read as it is needed."""
+    targets = np.concatenate([split.targets[rows] for split, rows in parts])
+    first, inputs = parts[0][0].inputs, [(split.inputs, rows) for split, rows in parts]
+    if isinstance(first, Stored):
+        return Split(Joined(inputs), targets)
+    if isinstance(first, StoredTable):
+        return Split(first.joined(inputs), targets)
+    if not is_frame(first):
+        return Split(np.concatenate([each[rows] for each, rows in inputs]), targets)
+    import pandas
+
+    frames = [frame.iloc[rows] for frame, rows in inputs]
+    return Split(pandas.concat(frames, ignore_index=True), targets)
 
 
 def fill(out: np.ndarray, inputs: Any, rows: np.ndarray) -> None:

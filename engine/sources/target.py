@@ -25,7 +25,7 @@ _MOST_LABEL = 200
 _SHOWN = 5
 
 
-class Learned(NamedTuple):
+class Target(NamedTuple):
     """Targets by split, int32 [N] or float32 [N]; the classes' names, or the number's; what to
     say."""
 
@@ -68,7 +68,7 @@ def lacking(names: Sequence[str], asked: str) -> RequestError:
     return unknown("column of the table", asked, near or names[:10])
 
 
-def learned(name: str, columns: Mapping[str, pd.Series | None], rows: Mapping[str, int]) -> Learned:
+def learned(name: str, columns: Mapping[str, pd.Series | None], rows: Mapping[str, int]) -> Target:
     """What the column `name` holds in each split; None is a split that lacks it, unlabelled.
 
     Words are classes, and so are whole numbers of few values; other numbers are predicted. Labels
@@ -91,13 +91,13 @@ def learned(name: str, columns: Mapping[str, pd.Series | None], rows: Mapping[st
             if np.abs(values[:-1]).max(initial=0) > np.finfo(np.float32).max:
                 raise Unreadable(f"its target {name!r} is beyond float32", "scale it")
             targets[split] = values[codes].astype(np.float32)
-        return Learned(targets, (name,), [f"{name!r} holds {why}: numbers to predict"])
+        return Target(targets, (name,), [f"{name!r} holds {why}: numbers to predict"])
     number, names, notes = _classes(name, every)
     targets = {split: np.full(rows[split], UNLABELLED, np.int32) for split in columns}
     for split, (labels, codes) in written.items():
         targets[split] = np.array([*(number[label] for label in labels), UNLABELLED],
                                   np.int32)[codes]
-    return Learned(targets, names, notes)
+    return Target(targets, names, notes)
 
 
 def _counted(column: pd.Series) -> tuple[dict[str, int], np.ndarray]:

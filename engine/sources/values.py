@@ -17,7 +17,7 @@ NAME = "arrays"
 MOST_CLASSES = 1 << 16
 _EXACT = 1 << 24  # float32 holds every whole number up to it
 By = Mapping[str, np.ndarray]  # split → an array
-Judged = tuple[dict[str, np.ndarray], tuple[str, ...]]  # split → targets; names of their numbers
+Targets = tuple[dict[str, np.ndarray], tuple[str, ...]]  # split → targets; names of their numbers
 refuse = functools.partial(refused, NAME)
 
 
@@ -69,7 +69,7 @@ def numbers(split: str, what: str, given: np.ndarray) -> np.ndarray:
     return floats
 
 
-def classes(given: By, names: tuple[str, ...] | None) -> Judged:
+def classes(given: By, names: tuple[str, ...] | None) -> Targets:
     """int32 [N] of class numbers or names; the classes are `names`, or those of all splits."""
     named = {split: y.tolist() for split, y in given.items()
              if y.ndim == 1 and all(isinstance(name, str) for name in y.tolist())}
@@ -97,7 +97,7 @@ def kind(given: By) -> str:
     return "numbers" if fractions else "classes"
 
 
-def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Judged:
+def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Targets:
     """float32 [N] or [N, K] of K outputs to predict ("numbers"); [N, K] of 0 and 1 ("labels")."""
     found = {}
     for split, y in given.items():

@@ -77,7 +77,7 @@ def read(path: Path, given: Config | None = None) -> Saved:
         if kind is Hyper and {*content["hyper"]} - {*Hyper._fields}:
             bring.value("optimizer", config.optimizer)  # raises for what was an object
         hyper = typed(kind, content["hyper"])
-        if "search" not in content:  # of a sweep's, what its own optimizer ignores others may use
+        if "search" not in content:  # a sweep's other settings may use what this optimizer ignores
             config, hyper = without_idle(config, hyper)
         return Saved(Request(config, hyper, place), content)
     except FileNotFoundError:

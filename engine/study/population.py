@@ -15,7 +15,7 @@ from engine.sweep import member, results
 from engine.sweep.ensembles import FINISHED
 from engine.sweep.events import Events
 from engine.sweep.group import Group, alive, create, feed, placed
-from engine.sweep.judge import Judged
+from engine.sweep.judge import Ranked
 from engine.sweep.population import Population, select
 from engine.sweep.programs import compile_programs
 from engine.sweep.results import Standing
@@ -91,7 +91,7 @@ class Handed(Lockstep):
         with feed(group, 0) as fed:
             return self._settle(group, self._trained(group, runs, 0.0, fed, Unsaved()))
 
-    def _selected(self, group: Group, runs: Population, ranking: list[Judged]) -> Population:
+    def _selected(self, group: Group, runs: Population, ranking: list[Ranked]) -> Population:
         epoch, score = ranking[0].row["epoch"], group.ready.score
         whole = [one for one in ranking if one.whole and np.isfinite(one.row[score])]
         told = [(setting, own) for setting in self._settings if (own := self._own(setting, whole))]
@@ -105,7 +105,7 @@ class Handed(Lockstep):
                              "dropped")
 
     def _without(
-        self, group: Group, runs: Population, kept: list[Judged], gone: list[Judged], event: str
+        self, group: Group, runs: Population, kept: list[Ranked], gone: list[Ranked], event: str
     ) -> Population:
         left = super()._without(group, runs, kept, gone, event)
         return self._filled(group, left, len(runs.members.seed))

@@ -30,8 +30,7 @@ from engine.study.handout import Handout, Listed, Setting, Values
 from engine.study.population import Handed, repeated
 from engine.sweep import results, space
 from engine.sweep.events import Events
-from engine.sweep.facts import facts_of
-from engine.sweep.group import Group, assemble, create, feed, grouped
+from engine.sweep.group import Group, assemble, create, facts_of, feed, grouped
 from engine.sweep.programs import compile_programs
 from engine.sweep.search import Search
 from engine.sweep.space import Study, Trial

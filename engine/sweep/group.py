@@ -1,9 +1,10 @@
 """The runs that one compiled program serves: their data, their population, their programs."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,10 +15,12 @@ from engine.augmentations import suited
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
+from engine.doors import bring
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
 from engine.native import choice as native
+from engine.parts import splits
 from engine.parts.weights import BALANCED
 from engine.programs import graphs
 from engine.programs.program import hasty
@@ -30,6 +33,7 @@ from engine.sweep import hosted, population
 from engine.sweep.population import Population, select
 from engine.sweep.space import Axis, Trial
 from engine.transfer.begun import begun
+from engine.transfer.source import source_of
 
 TOGETHER = ("formulation: products over patches, as many members' are one product; a run alone may "
             "be computed otherwise, to other last bits")
@@ -46,6 +50,15 @@ class Group(NamedTuple):
     validation: Subset
     order: jax.Array | None
     mesh: Mesh | None
+
+
+def facts_of(request: Request, trials: Iterable[Trial], dataset: Dataset) -> dict[str, Any]:
+    """What a sweep rests on, by digests: the same where it is resumed, and in all of a study."""
+    swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
+    return {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
+            "held_out": splits.DRAWN,
+            "swept_files": {w: bring.digest(Path(w.rpartition(":")[0])) for w in sorted(swept)}
+            | {w: source_of(w).digest for w in filter(None, [request.config.init_from])}}
 
 
 def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
@@ -95,7 +108,7 @@ def assemble(
                   for t in trials]
     config, mesh = trials[0].config, over_runs(host.device)
     asked = request._replace(config=config, hyper=trials[0].hyper)
-    again = number > 0 and trees.values_of(config.model)  # which has told all by its first run
+    again = number > 0 and trees.values_of(config.model)  # whose first has told all this
     ready = settle(asked, dataset, host.silent if again else host)._replace(host=host)
     if together and not number and ready.learner.traced and ready.learner.census(
             ready.state_shapes.variables, ready.data.train.input_shape).products:

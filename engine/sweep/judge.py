@@ -12,12 +12,12 @@ from engine.optim import patience
 from engine.pure import history_row
 from engine.sweep.group import Group, alive, placed
 from engine.sweep.population import NOTHING, Population, select
-from engine.sweep.programs import Programs
+from engine.sweep.programs import GroupPrograms
 from engine.sweep.search import Search
 from engine.training import rate_at
 
 
-class Judged(NamedTuple):
+class Ranked(NamedTuple):
     """A member's position and number, its epoch's row of history.jsonl; are its losses finite?"""
 
     at: int
@@ -26,7 +26,7 @@ class Judged(NamedTuple):
     whole: bool
 
 
-def judged(group: Group, programs: Programs, runs: Population, seconds: float) -> list[Judged]:
+def judged(group: Group, programs: GroupPrograms, runs: Population, seconds: float) -> list[Ranked]:
     """The members best first, those that aren't whole last; repeats that fill a mesh are none."""
     ready, step, count = group.ready, int(runs.step), alive(runs)
     row = jax.vmap(partial(history_row, ready.task))
@@ -35,7 +35,7 @@ def judged(group: Group, programs: Programs, runs: Population, seconds: float) -
     plateau = jax.device_get(runs.members.state.plateau)
     whole = (np.asarray(runs.members.state.diverged_at) < 0) & np.isfinite(values["loss"]) \
         & np.isfinite(values["val_loss"])
-    found = [Judged(at, int(numbers[at]), {
+    found = [Ranked(at, int(numbers[at]), {
         "epoch": step // ready.lengths.epoch, "step": step,
         "learning_rate": rate_at(ready, step - 1, patience.scaled(*select((hyper, plateau), at))),
         "seconds": seconds / count,
@@ -45,7 +45,7 @@ def judged(group: Group, programs: Programs, runs: Population, seconds: float) -
     return sorted(found, key=lambda one: -sign * one.row[score] if one.whole else math.inf)
 
 
-def heard(group: Group, runs: Population, ranking: list[Judged]) -> Population:
+def heard(group: Group, runs: Population, ranking: list[Ranked]) -> Population:
     """The runs with the rates that a plateau's last score leaves."""
     ready, members = group.ready, runs.members
     last = np.argsort([one.at for one in ranking])
@@ -53,7 +53,7 @@ def heard(group: Group, runs: Population, ranking: list[Judged]) -> Population:
     rows += rows[-1:] * (len(members.seed) - len(rows))  # repeats that fill a mesh
     values = {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
     state = members.state._replace(step=runs.step)
-    state = patience.told(ready.learner, members.hyper, ready.lengths, state, values)
+    state = patience.lowered(ready.learner, members.hyper, ready.lengths, state, values)
     return runs._replace(members=members._replace(state=state._replace(step=NOTHING)))
 
 
@@ -81,8 +81,8 @@ def perturbed(name: str, value: float, up: bool) -> float:
 
 
 def exploited(
-    group: Group, runs: Population, ranking: list[Judged], names: list[str], seed: int
-) -> tuple[Population, list[tuple[Judged, Judged]]]:
+    group: Group, runs: Population, ranking: list[Ranked], names: list[str], seed: int
+) -> tuple[Population, list[tuple[Ranked, Ranked]]]:
     """Population-based training (Jaderberg et al. 2017): the worst fifth go on as copies of the
     best fifth, the values of `names` moved; number, seed and fold stay. (to, from) of each copy."""
     draw, share = np.random.default_rng((seed, int(runs.step))), max(1, len(ranking) // 5)

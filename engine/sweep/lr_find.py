@@ -26,7 +26,7 @@ from engine.store import files, folder
 from engine.sweep import space
 from engine.sweep.group import Group, assemble, create, feed
 from engine.sweep.population import Population
-from engine.sweep.programs import Programs, compile_programs
+from engine.sweep.programs import GroupPrograms, compile_programs
 from engine.sweep.search import Search
 from engine.sweep.space import Trial
 
@@ -138,13 +138,13 @@ def _uniform(request: Request) -> Request:
     return request._replace(config=dataclasses.replace(request.config, **plain), hyper=hyper)
 
 
-def _losses(group: Group, programs: Programs, runs: Population) -> list[float]:
+def _losses(group: Group, programs: GroupPrograms, runs: Population) -> list[float]:
     tally = jax.device_get(group.ready.task.judged_tally(programs.evaluate(runs)))
     return (np.asarray(tally.loss_sum, np.float64) / tally.count)[: len(group.trials)].tolist()
 
 
 def _trained(
-    group: Group, programs: Programs, runs: Population, interruption: Interruption
+    group: Group, programs: GroupPrograms, runs: Population, interruption: Interruption
 ) -> Population:
     """After STEPS updates, or as many as a signal lets it make; told as they are made."""
     pace, epoch, total = Pace(), group.ready.lengths.epoch, group.ready.lengths.total

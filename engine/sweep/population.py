@@ -130,7 +130,7 @@ _at = jax.jit(select)
 
 
 def _of_member(at: int, population: Population, **shared: Any) -> dict[str, Any]:
-    # A step of its own for each, as the program is given the state to write over.
+    # Each call gets a copy of the step, as its state is donated.
     return single(_at(population.members, np.int32(at)), jnp.array(population.step), **shared)
 
 
@@ -176,7 +176,7 @@ class Separately(Program):
     ):
         super().__init__(learner.segment, ("state",), options, **_of_member(0, **first))
         room = memory.free(jax.tree.leaves(first["population"])[0].device)
-        need = max(memory.extra(memory.plan(self.compiled)), 1)
+        need = max(memory.extra(memory.needed(self.compiled)), 1)
         self.width = Width(cores if room is None else max(min(cores, room // need), 1))
         self._threads = ThreadPoolExecutor(self.width.most)
 

@@ -19,7 +19,7 @@ from engine.sweep.group import Group
 from engine.sweep.population import Layout, Population
 
 
-class Programs(NamedTuple):
+class GroupPrograms(NamedTuple):
     """Of so many `members`, repeats among them: the runs after so many more updates, with batch
     statistics of their averages, the sums of their evaluation; bytes that the largest needs,
     seconds that all were compiled in; how many runs are trained `at_once`."""
@@ -33,7 +33,7 @@ class Programs(NamedTuple):
     at_once: int
 
 
-def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Programs:
+def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> GroupPrograms:
     learner, shared, stream = group.ready.learner, {"order": group.order}, group.ready.stream
     cores = choose.cores() if group.ready.device.platform == "cpu" else 1
     segment = population.program(
@@ -73,9 +73,9 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Prog
             sums = _nothing(group, members)["sums"]
             return summed(sums, found[1], members, subset, stream.validation, chunks)
 
-    return Programs(
+    return GroupPrograms(
         len(runs.members.seed), advance, restate, evaluated,
-        max(memory.extra(memory.plan(p.compiled)) for p in found),
+        max(memory.extra(memory.needed(p.compiled)) for p in found),
         sum(p.seconds for p in found), layout.block * size(layout.mesh),
     )
 
@@ -87,11 +87,11 @@ def _nothing(group: Group, members: population.Member) -> dict[str, Any]:
     return found | {"sums": jax.device_put(found["sums"], members.seed.sharding)}
 
 
-def compile_programs(group: Group, runs: Population, fed: Feed) -> Programs:
+def compile_programs(group: Group, runs: Population, fed: Feed) -> GroupPrograms:
     """The group's programs in the first layout that fits, `fed` with examples as they go. Raises
     RequestError where none does."""
     if not group.ready.learner.traced:
-        return Programs(1, partial(hosted.advance, group.ready), lambda runs: runs,
+        return GroupPrograms(1, partial(hosted.advance, group.ready), lambda runs: runs,
                         partial(hosted.evaluate, group.ready), 0, 0.0, 1)
     device, count, devices = group.ready.device, len(runs.members.seed), size(group.mesh)
     each, reason = count // devices, "the largest block whose memory fits"

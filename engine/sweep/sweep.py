@@ -21,19 +21,19 @@ from engine.store import checkpoint, folder, record
 from engine.stream.streamed import Feed, Unfed
 from engine.sweep import member, results, space
 from engine.sweep.events import REFUSED, STOPPED, Events
-from engine.sweep.facts import facts_of
 from engine.sweep.group import (
     Group,
     alive,
     assemble,
     create,
+    facts_of,
     feed,
     grouped,
     placed,
     restored,
     told,
 )
-from engine.sweep.judge import Judged, exploited, heard, judged, rungs
+from engine.sweep.judge import Ranked, exploited, heard, judged, rungs
 from engine.sweep.population import Population, select
 from engine.sweep.programs import compile_programs
 from engine.sweep.results import Standing
@@ -166,7 +166,7 @@ class Lockstep:
         return runs
 
     def _record(
-        self, group: Group, runs: Population, ranking: list[Judged], seconds: float
+        self, group: Group, runs: Population, ranking: list[Ranked], seconds: float
     ) -> None:
         """Every whole member's row, who diverged, and a line about the epoch."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
@@ -188,7 +188,7 @@ class Lockstep:
                 for name, value in trials[best.number].values.items()) + ")"
         group.ready.host.console.print(line)
 
-    def _selected(self, group: Group, runs: Population, ranking: list[Judged]) -> Population:
+    def _selected(self, group: Group, runs: Population, ranking: list[Ranked]) -> Population:
         """The runs that go on. Those that are halved away, or stop by their patience, keep what
         they have learned in their folders."""
         search, epoch = self.study.search, ranking[0].row["epoch"]
@@ -210,7 +210,7 @@ class Lockstep:
         return runs
 
     def _without(
-        self, group: Group, runs: Population, kept: list[Judged], gone: list[Judged], event: str
+        self, group: Group, runs: Population, kept: list[Ranked], gone: list[Ranked], event: str
     ) -> Population:
         """The runs that are `kept`, or all where none is; those that are `gone` saved."""
         members, step = jax.device_get(runs.members), int(runs.step)
