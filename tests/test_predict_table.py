@@ -20,7 +20,8 @@ from engine.command import output, predictions, printing, rows, scores
 from engine.config import Parts, Reading
 from engine.parts import other
 from engine.sources import parquet
-from engine.sources.dataset import Dataset, Split, StoredTable
+from engine.sources.dataset import Dataset, Split
+from engine.sources.stored_table import StoredTable
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression

@@ -11,8 +11,9 @@ from engine.parts import inventory
 from engine.parts.reading import featured
 from engine.request import Request
 from engine.sources import arrays, pictures
-from engine.sources.dataset import Dataset, StoredTable
+from engine.sources.dataset import Dataset
 from engine.sources.stored import Stored
+from engine.sources.stored_table import StoredTable
 
 
 def parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -18,8 +18,9 @@ from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.sources import parquet, stored_table
-from engine.sources.dataset import Dataset, StoredTable
+from engine.sources.dataset import Dataset
 from engine.sources.stored import Stored
+from engine.sources.stored_table import StoredTable
 from engine.stream import choice
 
 SEED = 3

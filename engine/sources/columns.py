@@ -14,7 +14,7 @@ import numpy as np
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.sources import features
-from engine.sources.dataset import Dataset, StoredTable, has_columns, room
+from engine.sources.dataset import Dataset, has_columns, is_stored, room
 from engine.sources.features import MOST_ONE_HOT, MOST_WORDS, Number, Words
 from engine.sources.stored import Stored
 from engine.store.files import is_number, is_text
@@ -72,7 +72,7 @@ class Columns:
                                f"that are learned from: {', '.join(missing[:10])}; it has "
                                f"{', '.join(map(repr, given[:10]))}.")
         width = len(self.names)
-        if isinstance(table, StoredTable):
+        if is_stored(table):
             for column in self.columns:
                 if isinstance(column, Words):
                     column.codes_of(table[column.name])  # which tells of words unknown, once
@@ -126,7 +126,7 @@ class Encoded(Stored):
 
     scattered = True
 
-    def __init__(self, table: StoredTable, columns: Columns, width: int):
+    def __init__(self, table: Any, columns: Columns, width: int):
         super().__init__((len(table), width), np.float32, table.reason)
         self.table, self.columns = table, columns
 
@@ -145,7 +145,7 @@ def _embedded(column: Number | Words) -> bool:
 
 def _each(table: Any) -> Iterable[tuple[str, Any]]:
     """Names and columns, those of a StoredTable one at a time."""
-    if isinstance(table, StoredTable):
+    if is_stored(table):
         return ((name, table[name]) for name in table.columns)
     return _named(table).items()
 

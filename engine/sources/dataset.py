@@ -8,15 +8,17 @@ import os
 import re
 import stat
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 
 from engine.devices.choose import host_memory
 from engine.errors import RequestError, unknown
+
+if TYPE_CHECKING:
+    from engine.sources.stored_table import StoredTable
 
 # Above ImageNet's 1,431,167 images, and its 16 GB at 64 × 64: they lie in memory, undivided.
 MOST_EXAMPLES = 2_000_000
@@ -32,55 +34,15 @@ def is_frame(inputs: Any) -> bool:
     return pandas is not None and isinstance(inputs, pandas.DataFrame)
 
 
-class StoredTable(ABC):
-    """A table of N rows that lies in files, in the place of a DataFrame: its columns' names, one of
-    them whole, or some rows. It can be pickled; what is open stays behind."""
-
-    columns: tuple[str, ...]
-    reason: str  # why it isn't in memory
-    hashes: np.ndarray | None = None  # of each row, uint64 [N], where they are known
-
-    @property
-    @abstractmethod
-    def stamp(self) -> bytes:
-        """A digest of the columns' names and of its files' names, sizes and times."""
-
-    @property
-    @abstractmethod
-    def kinds(self) -> Mapping[str, str]:
-        """What columns hold, or are wanted to: numbers, dates or words, where that is known."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def __getitem__(self, name: str) -> Any:
-        """A column, a pandas Series [N]."""
-
-    @abstractmethod
-    def of_kinds(
-        self, kinds: Mapping[str, str], wanted: Mapping[str, str], apart: Sequence[str]
-    ) -> "StoredTable":
-        """The columns that are `wanted` as numbers, dates or words, of which `kinds` says what they
-        are; and as they are those of `apart` that it has."""
-
-    @abstractmethod
-    def take(self, rows: Any, hashes: np.ndarray | None = None) -> "StoredTable":
-        """Those rows, in that order, whose `hashes` may be known."""
-
-    @abstractmethod
-    def frames(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[tuple[np.ndarray, Any]]:
-        """Those rows, a part of them at a time: which of `rows`, and a DataFrame of the columns
-        `names`. Raises RunError where a file isn't as it was."""
-
-    @abstractmethod
-    def joined(self, parts: Sequence[tuple["StoredTable", np.ndarray]]) -> "StoredTable":
-        """Rows of several, one after another."""
+def is_stored(inputs: Any) -> TypeGuard["StoredTable"]:
+    """Whether it is a table that lies in files; where that module isn't imported, nothing is."""
+    module = sys.modules.get("engine.sources.stored_table")
+    return module is not None and isinstance(inputs, module.StoredTable)
 
 
 def has_columns(inputs: Any) -> bool:
     """Whether it is a table, in memory or in files, whose columns aren't features yet."""
-    return is_frame(inputs) or isinstance(inputs, StoredTable)
+    return is_frame(inputs) or is_stored(inputs)
 
 
 class Split(NamedTuple):

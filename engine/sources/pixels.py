@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.sources import frames, image
-from engine.sources.dataset import StoredTable, content
+from engine.sources.dataset import content, is_stored
 from engine.sources.dialect import Unreadable
 from engine.sources.stored import Stored
 
@@ -59,7 +59,7 @@ class Pixels(Stored):
     scattered = True
 
     def __init__(
-        self, table: StoredTable, names: Sequence[str], image_HxWxC: tuple[int, ...], dtype: Any
+        self, table: Any, names: Sequence[str], image_HxWxC: tuple[int, ...], dtype: Any
     ):
         super().__init__((len(table), *image_HxWxC), dtype, table.reason)
         self.table, self.names = table, tuple(names)
@@ -151,7 +151,7 @@ def _laid(names: list[str]) -> tuple[tuple[int, int, int], list[str]]:
 
 def _blocks(columns: Any, names: Sequence[str]) -> Iterator[np.ndarray]:
     """The numbers [n, P] of the columns `names`, of all rows, of a StoredTable some at a time."""
-    if isinstance(columns, StoredTable):
+    if is_stored(columns):
         for _, frame in columns.frames(np.arange(len(columns)), names):
             yield frame.to_numpy()
     else:
@@ -159,7 +159,7 @@ def _blocks(columns: Any, names: Sequence[str]) -> Iterator[np.ndarray]:
 
 
 def _made(columns: Any, names: Sequence[str], dtype: Any) -> Any:
-    if isinstance(columns, StoredTable):
+    if is_stored(columns):
         return Pixels(columns, names, shape(len(names)) or (), dtype)
     return _shaped(columns[names].to_numpy(), dtype)
 
@@ -171,7 +171,7 @@ def _shaped(values_NxP: np.ndarray, dtype: Any) -> np.ndarray:
 def _seen(columns: Any, names: Sequence[str]) -> tuple[bool, bool]:
     """Whether all numbers are whole and of a byte, and whether all are of 0 to 1. Raises Unreadable
     where neither is so."""
-    kinds = columns.kinds if isinstance(columns, StoredTable) else {
+    kinds = columns.kinds if is_stored(columns) else {
         name: frames.kind(columns[name]) for name in names}
     if words := [name for name in names if kinds[name] != "numbers"]:
         raise Unreadable(f"its pixels {words[0]!r} are words or dates", _INSTEAD)

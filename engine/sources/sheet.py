@@ -13,7 +13,7 @@ import pandas as pd
 from engine.config import Reading
 from engine.errors import one_line
 from engine.sources import delimited, dialect, frames, parquet, pixels, stored_table
-from engine.sources.dataset import MOST_BYTES, StoredTable, refused, regular
+from engine.sources.dataset import MOST_BYTES, is_stored, refused, regular
 from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
 
@@ -103,7 +103,7 @@ def _counts(values: pd.Series) -> bool:
 def kinds(sheet: Sheet, apart: tuple[str, ...]) -> dict[str, str]:
     """What each of its columns holds, but for those `apart`: numbers, dates or words."""
     columns = sheet.columns
-    known = columns.kinds if isinstance(columns, StoredTable) else {}
+    known = columns.kinds if is_stored(columns) else {}
     return {name: known.get(name) or kind(columns[name]) for name in columns if name not in apart}
 
 
@@ -117,7 +117,7 @@ def alike(sheet: Sheet, first: Sheet, wanted: Mapping[str, str], apart: tuple[st
     notes, columns = list(sheet.notes), sheet.columns
     if extra := [name for name in columns if name not in first.columns]:
         notes.append(f"columns that {_name(first)} lacks are left out: {listed(extra)}")
-    if isinstance(columns, StoredTable):
+    if is_stored(columns):
         own = wanted if sheet is first else kinds(sheet, (*apart, *extra))
         stored = columns.of_kinds(own, wanted, apart)
         for _ in stored.frames(np.arange(len(stored)), list(wanted)) if sheet is not first else ():

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.errors import RunError
 from engine.sources import tree
-from engine.sources.dataset import Split, StoredTable, is_frame
+from engine.sources.dataset import Split, is_frame, is_stored
 
 
 class Stored(ABC):
@@ -72,7 +72,7 @@ def joined(parts: list[tuple[Split, np.ndarray]]) -> Split:
     first, inputs = parts[0][0].inputs, [(split.inputs, rows) for split, rows in parts]
     if isinstance(first, Stored):
         return Split(Joined(inputs), targets)
-    if isinstance(first, StoredTable):
+    if is_stored(first):
         return Split(first.joined(inputs), targets)
     if not is_frame(first):
         return Split(np.concatenate([each[rows] for each, rows in inputs]), targets)

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from engine.errors import one_line
 from engine.sources import frames, parquet, tree
-from engine.sources.dataset import StoredTable, refused
+from engine.sources.dataset import refused
 from engine.sources.dialect import Unreadable
 from engine.sources.stored import check_unchanged
 
@@ -87,8 +87,11 @@ class File(NamedTuple):
         return pd.DataFrame(brought, copy=False)
 
 
-class ParquetTable(StoredTable):
-    """The columns `columns` of the rows `order` of all `files`, numbered one after another."""
+class StoredTable:
+    """A table of N rows that lies in files, in the place of a DataFrame: the columns `columns` of
+    the rows `order` of all `files`, numbered one after another. `reason` is why it isn't in memory;
+    `hashes` are of each row, uint64 [N], where they are known. It can be pickled; what is open
+    stays behind."""
 
     def __init__(self, files: tuple[File, ...], columns: Sequence[str], order: np.ndarray,
                  reason: str, hashes: np.ndarray | None = None):
@@ -103,11 +106,13 @@ class ParquetTable(StoredTable):
 
     @property
     def stamp(self) -> bytes:
+        """A digest of the columns' names and of its files' names, sizes and times."""
         files = [[os.path.basename(file.path), *file.stamp[:2]] for file in self.files]
         return hashlib.sha256(json.dumps([self.columns, files]).encode()).digest()
 
     @property
     def kinds(self) -> Mapping[str, str]:
+        """What columns hold, or are wanted to: numbers, dates or words, where that is known."""
         return {**self.files[0].kinds, **self.files[0].wanted}
 
     @property
@@ -125,33 +130,39 @@ class ParquetTable(StoredTable):
         """The column, if there is one of that name."""
         return self[name] if name in self.columns else None
 
-    def drop(self, columns: Any, errors: str = "raise") -> "ParquetTable":
+    def drop(self, columns: Any, errors: str = "raise") -> "StoredTable":
         """Without them, as a DataFrame's own; `errors` is its way to say that they may lack."""
         gone = {columns} if isinstance(columns, str) else {*columns}
         kept = [name for name in self.columns if name not in gone]
-        return ParquetTable(self.files, kept, self.order, self.reason)
+        return StoredTable(self.files, kept, self.order, self.reason)
 
     def of_kinds(
         self, kinds: Mapping[str, str], wanted: Mapping[str, str], apart: Sequence[str]
-    ) -> "ParquetTable":
+    ) -> "StoredTable":
+        """The columns that are `wanted` as numbers, dates or words, of which `kinds` says what they
+        are; and as they are those of `apart` that it has."""
         files = tuple(file._replace(kinds=dict(kinds), wanted=dict(wanted)) for file in self.files)
         names = [*wanted, *(name for name in apart if name in self.columns)]
-        return ParquetTable(files, names, self.order, self.reason)
+        return StoredTable(files, names, self.order, self.reason)
 
-    def take(self, rows: Any, hashes: np.ndarray | None = None) -> "ParquetTable":
-        return ParquetTable(self.files, self.columns, self.order[rows], self.reason, hashes)
+    def take(self, rows: Any, hashes: np.ndarray | None = None) -> "StoredTable":
+        """Those rows, in that order, whose `hashes` may be known."""
+        return StoredTable(self.files, self.columns, self.order[rows], self.reason, hashes)
 
-    def joined(self, parts: Sequence[tuple[Any, np.ndarray]]) -> "ParquetTable":
+    def joined(self, parts: Sequence[tuple[Any, np.ndarray]]) -> "StoredTable":
+        """Rows of several, one after another."""
         files = tuple(file for table, _ in parts for file in table.files)
         counts = [sum(file.starts[-1] for file in table.files) for table, _ in parts]
         firsts = np.cumsum([0, *counts[:-1]])
         order = [table.order[rows] + first
                  for (table, rows), first in zip(parts, firsts, strict=True)]
         hashes = [table.hashes[rows] for table, rows in parts if table.hashes is not None]
-        return ParquetTable(files, self.columns, np.concatenate(order), self.reason,
-                            np.concatenate(hashes) if len(hashes) == len(parts) else None)
+        return StoredTable(files, self.columns, np.concatenate(order), self.reason,
+                           np.concatenate(hashes) if len(hashes) == len(parts) else None)
 
     def frames(self, rows: np.ndarray, names: Sequence[str]) -> Iterator[tuple[np.ndarray, Any]]:
+        """Those rows, a part of them at a time: which of `rows`, and a DataFrame of the columns
+        `names`. Raises RunError where a file isn't as it was."""
         wanted = self.order[rows]
         place = np.argsort(wanted, kind="stable")
         rising, first = wanted[place], 0
@@ -162,11 +173,11 @@ class ParquetTable(StoredTable):
             first += file.starts[-1]
 
 
-def of(path: str, file: BinaryIO, reason: str) -> ParquetTable:
+def of(path: str, file: BinaryIO, reason: str) -> StoredTable:
     """The table in a file that is open. Raises Unreadable."""
     names, starts = parquet.starts(file)
     if not starts[-1]:
         raise Unreadable("it has no rows", "add some")
     one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts),
                parquet.kinds(file), {})
-    return ParquetTable((one,), names, np.arange(starts[-1]), reason)
+    return StoredTable((one,), names, np.arange(starts[-1]), reason)

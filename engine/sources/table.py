@@ -16,12 +16,12 @@ from engine.sources import cache, frames, layout, parquet, pixels, sheet, target
 from engine.sources.dataset import (
     Dataset,
     Split,
-    StoredTable,
     TooLarge,
     asked,
     content,
     fits,
     is_frame,
+    is_stored,
     refused,
 )
 from engine.sources.dialect import Unreadable
@@ -111,7 +111,7 @@ def _taken(inputs: Any, order: np.ndarray, hashes: np.ndarray) -> Any:
 def _entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
     """With a digest of its content; of what lies in files, of these files' sizes and times."""
     table = split.inputs.table if isinstance(split.inputs, Pixels) else split.inputs
-    if not isinstance(table, StoredTable):
+    if not is_stored(table):
         return cache.entry(split, classes)
     seen = Split(np.frombuffer(table.stamp, np.uint8), split.targets)
     return cache.entry(seen, classes)._replace(split=split)
