@@ -89,16 +89,8 @@ def of(
     entries = {}
     for split in parts:
         with _reading(split, "its values", "give numbers, booleans, dates or words"):
-            entries[split] = _entry(Split(inputs[split], targets[split]), classes)
+            entries[split] = cache.entry(Split(inputs[split], targets[split]), classes)
     return cache.together(NAME, entries)
-
-
-def _entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
-    """With a digest of its content."""
-    if not isinstance(split.inputs, Listed):
-        return cache.entry(split, classes)
-    seen = Split(np.frombuffer(split.inputs.digest, np.uint8), split.targets)
-    return cache.entry(seen, classes)._replace(split=split)
 
 
 def _columns(keys: Any) -> tuple[Any, Any] | None:
@@ -202,13 +194,13 @@ def _example(split: str, data: Any, index: int, form: str = "") -> tuple[np.ndar
 
 
 class Listed(Stored):
-    """Inputs of a user's sequence, each asked for when it is needed; `digest` is of all of them as
-    they were at first, `hashes` of each, uint64 [N]."""
+    """Inputs of a user's sequence, each asked for when it is needed; `stamp` is a digest of all of
+    them as they were at first, `hashes` of each, uint64 [N]."""
 
     def __init__(self, split: str, data: Any, shape: tuple[int, ...], dtype: Any, reason: str,
-                 form: str, digest: bytes, hashes: np.ndarray):
+                 form: str, stamp: bytes, hashes: np.ndarray):
         super().__init__(shape, dtype, reason)
-        self.split, self.data, self.form, self.digest = split, data, form, digest
+        self.split, self.data, self.form, self.stamp = split, data, form, stamp
         self.hashes = hashes
 
     def contents(self) -> np.ndarray:

@@ -50,8 +50,14 @@ def folder() -> Path:
 
 
 def entry(split: Split, classes: tuple[str, ...], notes: tuple[str, ...] = ()) -> Entry:
-    """With a hex digest of its arrays and names: the same wherever it lies."""
-    arrays = (_hashed(split.inputs) if is_frame(split.inputs) else split.inputs, split.targets)
+    """With a hex digest of its arrays and names: the same wherever it lies. For inputs that stay in
+    files stands their `stamp`."""
+    inputs = split.inputs
+    if is_frame(inputs):
+        inputs = _hashed(inputs)
+    elif stamp := getattr(inputs, "stamp", b""):
+        inputs = np.frombuffer(stamp, np.uint8)
+    arrays = inputs, split.targets
     shapes = [[array.shape, array.dtype.str] for array in arrays]
     total = hashlib.sha256(json.dumps([shapes, classes]).encode())
     for array in arrays:

@@ -62,7 +62,7 @@ class Pixels(Stored):
         self, table: Any, names: Sequence[str], image_HxWxC: tuple[int, ...], dtype: Any
     ):
         super().__init__((len(table), *image_HxWxC), dtype, table.reason)
-        self.table, self.names = table, tuple(names)
+        self.table, self.names, self.stamp = table, tuple(names), table.stamp
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for which, frame in self.table.frames(rows, self.names):

@@ -21,7 +21,6 @@ from engine.sources.dataset import (
     content,
     fits,
     is_frame,
-    is_stored,
     refused,
 )
 from engine.sources.dialect import Unreadable
@@ -88,7 +87,7 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
         order[split] = frames.ordered(hashes, targets[split])
         inputs = _taken(examples[split], order[split], hashes)
         held[split] = Split(_resized(inputs, reading.image_size), targets[split][order[split]])
-    whole = cache.together(NAME, {split: _entry(one, classes) for split, one in held.items()})
+    whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
         whole, notes=tuple(notes), left_out=first.left_out,
         pixels=pixels.unnumbered(list(features["train"].columns)) if pictured else (),
@@ -106,15 +105,6 @@ def _taken(inputs: Any, order: np.ndarray, hashes: np.ndarray) -> Any:
     if isinstance(inputs, np.ndarray):
         return inputs[order]
     return frames.taken(inputs, order) if is_frame(inputs) else inputs.take(order, hashes[order])
-
-
-def _entry(split: Split, classes: tuple[str, ...]) -> cache.Entry:
-    """With a digest of its content; of what lies in files, of these files' sizes and times."""
-    table = split.inputs.table if isinstance(split.inputs, Pixels) else split.inputs
-    if not is_stored(table):
-        return cache.entry(split, classes)
-    seen = Split(np.frombuffer(table.stamp, np.uint8), split.targets)
-    return cache.entry(seen, classes)._replace(split=split)
 
 
 def _how(names: list[str], learned: str, reading: Reading) -> str:
