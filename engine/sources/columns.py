@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.config import Reading
-from engine.errors import RequestError
+from engine.errors import RequestError, some
 from engine.sources import features
 from engine.sources.dataset import Dataset, has_columns, is_stored, room
 from engine.sources.features import MOST_ONE_HOT, MOST_WORDS, Number, Words
@@ -43,7 +43,7 @@ class Columns:
             raise RequestError("the table has no column with values to learn from.")
         many = [c for c in columns if isinstance(c, Words) and c.embedded]
         if many and not reading.embed:
-            told = ", ".join(f"{c.name!r} ({len(c.values):,})" for c in many[:10])
+            told = some([f"{c.name!r} ({len(c.values):,})" for c in many])
             raise RequestError(
                 f"of words more than {MOST_ONE_HOT} different ones are no features: {told}"
                 f"{', ...' if len(many) > 10 else ''}. Type --embed to learn an embedding of each, "
@@ -69,8 +69,8 @@ class Columns:
         given = list(map(str, table.columns))
         if missing := [repr(c.name) for c in self.columns if c.name not in given]:
             raise RequestError(f"the table lacks {len(missing)} of the {len(self.columns)} columns "
-                               f"that are learned from: {', '.join(missing[:10])}; it has "
-                               f"{', '.join(map(repr, given[:10]))}.")
+                               f"that are learned from: {some(missing)}; it has "
+                               f"{some(list(map(repr, given)))}.")
         width = len(self.names)
         if is_stored(table):
             for column in self.columns:
@@ -102,11 +102,11 @@ class Columns:
                   for name, split in dataset.splits.items()}
         note = (f"Its columns, {features.described(self.columns)}, became {len(self.names):,} "
                 "features")
-        if some := [c.name for c in self.columns if c.missing]:
-            note += f"; values are missing in {', '.join(some[:10])}{', ...' * (len(some) > 10)}"
+        if gaps := [c.name for c in self.columns if c.missing]:
+            note += f"; values are missing in {some(gaps)}"
         first, learned = next(iter(dataset.splits.values())), {c.name for c in self.columns}
         if left := [name for name in map(str, first.inputs.columns) if name not in learned]:
-            note += f"; left out, without a value to learn from: {', '.join(left[:10])}"
+            note += f"; left out, without a value to learn from: {some(left)}"
         return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, f"{note}."))
 
     @property

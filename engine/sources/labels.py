@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from engine.errors import some
 from engine.sources import delimited, dialect, sheet, target
 from engine.sources.dataset import refused, regular
 from engine.sources.layout import split_of
@@ -87,7 +88,7 @@ def _columns(
     if learned is None and len(left) == 1:
         learned = left.pop()
     if file is None or learned is None:
-        raise refused("labels", path, f"its columns are {', '.join(names[:10])}: which of them is "
+        raise refused("labels", path, f"its columns are {some(names)}: which of them is "
                       "the label, or the file, isn't plain", "call them file and label, or type "
                       "--target COLUMN for the label's")
     return file, learned, split, group or None
@@ -115,8 +116,8 @@ def matched(
             raise refused("labels", path, f"{row.file!r} is {members[name].label!r} in one row and "
                           f"{row.label!r} in another, or in two splits", "keep one of them")
     if not members:
-        some = f", such as {missing[0]!r}" if missing else ""
-        raise refused("labels", path, f"it names none of the {len(pictures):,} pictures{some}",
+        such = f", such as {missing[0]!r}" if missing else ""
+        raise refused("labels", path, f"it names none of the {len(pictures):,} pictures{such}",
                       "name them as they lie in the folder")
     unlisted = [name for name in pictures if name not in members]
     notes = [*table.notes]

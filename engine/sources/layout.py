@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from engine.errors import some
 from engine.sources.tree import refuse
 
 # As Hugging Face's folders have them.
@@ -151,7 +152,7 @@ def joined(labels: Mapping[str, Iterable[str]]) -> tuple[dict[str, str], tuple[s
         classes |= {name: names[0] if one else name for name in names}
         if one and len(names) > 1:
             told.append(" and ".join(map(repr, names)))
-    notes = (f"one class each, by different spellings: {'; '.join(told[:10])}",) if told else ()
+    notes = (f"one class each, by different spellings: {some(told)}",) if told else ()
     return classes, notes
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import some
 from engine.sources import frames, image
 from engine.sources.dataset import content, is_stored
 from engine.sources.dialect import Unreadable
@@ -125,7 +126,7 @@ def like(
     present = list(columns.columns)
     if missing := [repr(name) for name in names if name not in present]:
         raise Unreadable(f"it lacks {len(missing):,} of the {len(names):,} columns of pixels that "
-                         f"the run learned from: {', '.join(missing[:10])}", "give them all")
+                         f"the run learned from: {some(missing)}", "give them all")
     (side, _, channels), ordered = _laid(list(names) or numbered(present))
     whole, _ = _seen(columns, ordered)
     if dtype == "uint8":

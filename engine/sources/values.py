@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import RequestError
+from engine.errors import RequestError, some
 from engine.sources.dataset import UNLABELLED, Dataset, is_frame, refused, room
 
 NAME = "arrays"
@@ -45,8 +45,8 @@ def same_columns(split: str, table: Any, first: str, expected: Any) -> None:
         return
     names, wanted = ({*map(str, frame.columns)} for frame in (table, expected))
     if names != wanted:
-        told = [f"{what} {', '.join(map(repr, sorted(some)[:10]))}" for what, some in
-                (("lacks", wanted - names), ("has besides", names - wanted)) if some]
+        told = [f"{what} {some(list(map(repr, sorted(which))))}" for what, which in
+                (("lacks", wanted - names), ("has besides", names - wanted)) if which]
         raise refuse(split, f"of the columns of {first} its table {' and '.join(told)}",
                      "give all splits the same columns")
 
