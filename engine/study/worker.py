@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from engine.study import pruning, storage
 from engine.study.handout import Handout, Listed, Setting, Values
 from engine.study.population import Handed, repeated
 from engine.sweep import results, space
-from engine.sweep.events import Events
+from engine.sweep.events import REFUSED, Events
 from engine.sweep.group import Group, assemble, create, facts_of, feed, grouped
 from engine.sweep.programs import compile_programs
 from engine.sweep.search import Search
@@ -42,7 +42,8 @@ POLL_SECONDS = 0.5
 def run(request: Request, search: Search) -> Path:
     """Work on a study until every setting has its result, whoever found it; the folder of its runs.
 
-    Raises RunError where a signal asks to stop, its settings given back.
+    Raises RunError where a signal asks to stop, its settings given back; RequestError, the others'
+    results told, where settings of this process don't fit.
     """
     space.trials(request, search)  # what can't be is refused before a device is asked for
     if [n for n in (*ADDRESS, "fsdp") if getattr(request.place, n) != getattr(Place(), n)]:
@@ -68,8 +69,11 @@ def run(request: Request, search: Search) -> Path:
     handout = _handout(study, shown, [trial.values for trial in planned[::each]])
     here.console.print(f"study: {shown.search.study}, {len(planned) // each} settings of {each} "
                        f"run{'s' * (each > 1)}, in {path}")
-    Worker(shown, handout, dataset, first, planned).work()
-    _tell(shown, handout, each, first)
+    refusals = Worker(shown, handout, dataset, first, planned).work()
+    with contextlib.suppress(RunError) if refusals else contextlib.nullcontext():
+        _tell(shown, handout, each, first)
+    if refusals:
+        raise refusals[0]
     return path
 
 
@@ -147,32 +151,37 @@ class Worker:
         self._static, self._most = _static(asked.axes, planned[0].values), len(planned)
         self._host, self._mine = first.ready.host, list[Setting]()
         self._programs, self._at_once = dict[int, Any](), 0
+        self._refusals: list[RequestError] = []
 
-    def work(self) -> None:
-        """Until every setting has its result."""
+    def work(self) -> list[RequestError]:
+        """Until every setting has its result; why some of this process were left out."""
         own = self._asked.path / "processes" / f"{os.uname().nodename}-{os.getpid()}"
-        with self._handout.alive(), Interruption() as interruption, self._giving_back():
-            while not self._handout.done():
-                if interruption.status:
-                    raise RunError(self._stopped, interruption.status)
-                if batch := self._batch():
-                    self._train(batch, own, interruption)
-                else:
-                    self._handout.take_up()
-                    time.sleep(POLL_SECONDS)
+        with self._handout.alive(), Interruption() as interruption:
+            try:
+                while not self._handout.done():
+                    if interruption.status:
+                        raise RunError(self._stopped, interruption.status)
+                    if batch := self._batch():
+                        self._train(batch, own, interruption)
+                    else:
+                        self._handout.take_up()
+                        time.sleep(POLL_SECONDS)
+            finally:
+                self._handout.release(self._mine)
+        return self._refusals
+
+    def _refuse(self, error: RequestError) -> None:
+        """The next setting doesn't fit: given back, it would end one process after another."""
+        setting, *self._mine = self._mine
+        self._refusals.append(error)
+        self._host.console.print(f"setting {setting.trial.number} is left out: {error}")
+        self._handout.tell(setting, None, [results.row(trial, [], REFUSED, self._group.ready)
+                                           for trial in self._runs(setting)])
 
     @property
     def _stopped(self) -> str:
         return ("stopped; the settings that it had are for the study's other processes. Go on "
                 f"with: python launch.py sweep --resume {self._asked.path}")
-
-    @contextlib.contextmanager
-    def _giving_back(self) -> Iterator[None]:
-        """However this process ends."""
-        try:
-            yield
-        finally:
-            self._handout.release(self._mine)
 
     def _batch(self) -> list[Setting]:
         """As many settings of one program as the devices train at once; one of another program
@@ -181,7 +190,11 @@ class Worker:
             return []
         static = _static(self._asked.axes, self._mine[0].values)
         if static != self._static or not self._at_once:
-            self._prepare(static)
+            try:
+                self._prepare(static)
+            except RequestError as error:
+                self._refuse(error)
+                return []
         most = max(1, self._at_once // len(self._runs(self._mine[0])))
         while len(self._mine) < most and self._ask():
             if _static(self._asked.axes, self._mine[-1].values) != static:

@@ -207,6 +207,15 @@ def test_a_study_finds_what_a_sweep_does_program_by_program(tmp_path, unreported
     assert batches == [[8, 8], [8, 8], [16, 16], [16, 16]] and compiled == [8, 16]
 
 
+def test_a_setting_that_does_not_fit_is_left_out_and_the_others_are_trained(tmp_path, unreported):
+    """Of more examples a batch than the set has. A process that gave it back would end all."""
+    with pytest.raises(RequestError, match="--batch_size 99 is larger than the 64 training"):
+        worked(tmp_path, "batch_size=8,99,16", config=dataclasses.replace(CONFIG, epochs=1))
+    rows = map(json.loads, (tmp_path / "runs/results.jsonl").read_text().splitlines())
+    assert [(row["batch_size"], row["status"], row["epochs"]) for row in rows] == [
+        (8, "done", 1), (99, "refused", 0), (16, "done", 1)]
+
+
 def test_halving_stops_settings_and_tells_what_they_had(tmp_path, unreported):
     found = worked(tmp_path, "learning_rate=1e-5,1e-6,1e-2,1e-7", halving=2)
     assert [(row["status"], row["epochs"]) for row in found][:2] == [("done", 4), ("dropped", 1)]
