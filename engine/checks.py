@@ -14,6 +14,9 @@ from engine.hyper import AT_MOST, BELOW_ONE
 from engine.learners import trees
 from engine.optim import course, groups, lengths
 from engine.optim.optimizers import is_named, users
+from engine.place import Place
+
+_WANTED = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 
 
 def check_fields(asked: Any) -> None:
@@ -22,6 +25,9 @@ def check_fields(asked: Any) -> None:
         value, choices, least = getattr(asked, f.name), f.metadata["choices"], f.metadata["least"]
         if f.metadata["brought"] and not is_ours(value):
             continue
+        if not (_fits(value, type(f.default)) or f.metadata["duration"]):
+            raise RequestError(f"{f.name}: {value!r} is a {type(value).__name__}; give "
+                               f"{_WANTED[type(f.default)]}.")
         if choices and value not in choices:
             raise unknown(f.name, value, choices)
         if f.metadata["duration"] and isinstance(value, str) and not lengths.is_steps(value):
@@ -30,6 +36,21 @@ def check_fields(asked: Any) -> None:
         if not (isinstance(value, str | bool) or least <= value < 2**bits):  # nor NaN
             bound = f"less than {2**bits}" if value >= 2**bits else f"{least} or more"
             raise RequestError(f"--{f.name} {value}: type {bound}.")
+
+
+def check_given(hyper: Any, place: Any) -> None:
+    """Raise RequestError for what is no set of values, and no place."""
+    if not hasattr(hyper, "_asdict"):
+        raise RequestError(f"hyper is a {type(hyper).__name__}: give Hyper(learning_rate=...), and "
+                           "data by its name, fit(config, data=...).")
+    if not isinstance(place, Place):
+        raise RequestError(f"place is a {type(place).__name__}: give Place(run_dir=...), and data "
+                           "by its name, fit(config, data=...).")
+
+
+def _fits(value: Any, kind: type) -> bool:
+    """Whether a value may stand in a field of the kind: True is no number, 2 may stand for 2.0."""
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def check(config: Config, hyper: Any) -> None:
@@ -57,6 +78,8 @@ def check(config: Config, hyper: Any) -> None:
 def _impossible(config: Config, hyper: Any) -> Iterator[str]:
     """What can't be meant, in words."""
     for name, value in (*hyper._asdict().items(), ("threshold", config.threshold)):
+        if isinstance(value, str):
+            yield f"{name}: {value!r} is text; give a number."
         if not isinstance(value, float | int):
             continue
         if not (math.isfinite(value) and value >= 0):

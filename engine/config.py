@@ -6,10 +6,11 @@ Imports nothing heavy, so that `launch.py --help` and a mistyped flag answer at 
 import contextlib
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.doors.fields import made_plain, option, plain
 from engine.hyper import Hyper as Hyper  # recipes import both from here
 from engine.learners.trees import TREES
 from engine.optim import groups, lengths, schedules
@@ -22,18 +23,6 @@ _HERE = Path(__file__).parent
 NETWORKS = tuple(sorted(p.stem for p in _HERE.with_name("models").glob("[!_]*.py")))
 MODELS = tuple(sorted((*NETWORKS, *TREES)))
 TASKS = tuple(sorted(p.stem for p in (_HERE / "tasks").glob("[!_]*.py")))
-
-
-def option(
-    default: Any, help: str, choices: tuple[str, ...] = (), least: int = 0, brought: bool = False,
-    traced: bool = True, duration: bool = False,
-) -> Any:
-    """A field of Config or Place. `least` bounds a number; a `brought` one may be FILE.py:NAME or,
-    in Python, an object; one that is not `traced` never enters a program, so that two Configs that
-    differ in it alone are equal, and compile once. A `duration` is epochs, or such as 300st."""
-    metadata = {"help": help, "choices": choices, "least": least, "brought": brought,
-                "duration": duration}
-    return field(default=default, metadata=metadata, compare=traced)
 
 
 @dataclass(frozen=True)
@@ -147,14 +136,18 @@ class Config:
         return Parts(self.train_split, self.validation_split, self.drop_unlabelled)
 
     def __post_init__(self) -> None:
-        """Durations have one form; a Linen module's lists, as in nn.Sequential([...]), become
-        tuples, which have a hash; a dictionary becomes the text that config.json keeps."""
+        """NumPy's numbers become Python's, and durations have one form; a Linen module's lists, as
+        in nn.Sequential([...]), become tuples, which have a hash; a dictionary becomes the text
+        that config.json keeps."""
+        made_plain(self)
         for name in DURATIONS:
             with contextlib.suppress(ValueError):  # which checks.check_fields tells
                 object.__setattr__(self, name, lengths.duration(getattr(self, name)))
         for name in ("class_weights", "init_map"):
             if not isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, json.dumps(value, default=str))
+                own = {str(k): plain(v) for k, v in value.items()} \
+                    if isinstance(value, dict) else value
+                object.__setattr__(self, name, json.dumps(own, default=str))
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
             lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
                      if isinstance(value := getattr(self.model, f.name, None), list)}

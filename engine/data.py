@@ -13,6 +13,7 @@ from engine.errors import RequestError
 from engine.learners.trees import values_of
 from engine.parts import splits
 from engine.sources.dataset import UNLABELLED, Dataset, Split
+from engine.sources.layout import split_of
 from engine.sources.stored import joined
 
 
@@ -94,10 +95,12 @@ def has_labels(dataset: Dataset, name: str) -> bool:
 
 
 def validation_of(dataset: Dataset, parts: Parts) -> str:
-    """--validation_split in words: where it is auto the split named validation, else a tenth."""
+    """--validation_split in words: where it is auto the split named validation, or such as val,
+    else a tenth."""
     if parts.validation != AUTO:
         return parts.validation
-    return "validation" if has_labels(dataset, "validation") else "0.1"
+    named = [name for name in dataset.splits if split_of(str(name)) == "validation"]
+    return next((name for name in named if has_labels(dataset, name)), "0.1")
 
 
 def named_validation(dataset: Dataset, parts: Parts) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.config import option
+from engine.doors.fields import made_plain, option
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Place:
     heartbeat_seconds: int = option(
         30, "how long a process may be silent before the others stop", least=1
     )
+
+
+    def __post_init__(self) -> None:
+        made_plain(self)
 
 
 ADDRESS = ("coordinator", "num_processes", "process_id")  # of a process, and no part of a run

@@ -1,5 +1,6 @@
 """The whole run as one pure function, which jit, vmap and grad take like any other."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,15 +8,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine.checks import check
-from engine.config import Config
+from engine.config import AUTO, Config
 from engine.data import Data, place, validation_of
+from engine.doors import fitting
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
 from engine.learners.chosen import learner_of
 from engine.loggers.progress import plain_console
 from engine.optim import patience
-from engine.parts.reading import featured, load
+from engine.parts.reading import featured, load, natural_task
 from engine.request import Request
 from engine.task import Task
 
@@ -36,7 +38,7 @@ def train(
 
     The history holds the task's scores after each epoch, such as loss, accuracy, val_loss and
     val_accuracy; NaN once a run has stopped by its `patience`: its state stays. Raises RequestError
-    for a config that can't be meant, as `fit` does.
+    for a config that can't be meant and for parts that don't fit each other, as `fit` does.
     """
     check(config, hyper)
     trees.refuse(config.model, "train")
@@ -50,8 +52,11 @@ def train(
         raise RequestError("choose_threshold has no effect in train, which chooses nothing: leave "
                            "it out, or let fit choose.")
     order = key if order is None else order
+    if config.task == AUTO:
+        config = dataclasses.replace(config, task=natural_task(data.train.split.targets))
     learner = learner_of(config, data.num_outputs)
     lengths = learner.lengths(len(data.train.rows))
+    fitting.traced(learner, hyper, lengths, data)
 
     def epoch(state: Any, _):
         state = learner.segment(hyper, key, order, data.train, state, lengths.epoch)

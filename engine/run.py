@@ -8,10 +8,11 @@ from typing import Any
 
 import jax
 
-from engine.checks import check, check_fields
+from engine.checks import check, check_fields, check_given
 from engine.config import Config
 from engine.devices import mesh
 from engine.doors import bring
+from engine.doors.fields import plain
 from engine.errors import RequestError
 from engine.evaluation import judged, with_threshold
 from engine.formulation import size
@@ -63,8 +64,9 @@ def fit(
     """
     config = bring.absolute(config)
     hyper = record.hyper_type(config)() if hyper is None else hyper
-    request = Request(config, hyper, place or Place(), data)
-    check(config, hyper)
+    check_given(hyper, place := place or Place())
+    request = Request(config, type(hyper)(*map(plain, hyper)), place, data)
+    check(config, request.hyper)
     check_fields(request.place)
     trackers.check(request.place.log)
     if show_memory or profiled:
@@ -113,6 +115,8 @@ def fit(
 def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
     """A new run's folder, or the one to go on in; its lock is `held`."""
     path = Path(resume) if resume else folder.create(ready.request)
+    if resume:
+        record.read(path / "config.json", ready.config)  # before a lock is left where no run is
     held.enter_context(folder.alone(path))
     if resume:
         saved = record.compare(path, ready.request, ready.facts,

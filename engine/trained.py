@@ -46,6 +46,10 @@ class Run:
     def __post_init__(self) -> None:
         object.__setattr__(self, "history", notebook.History(self.history))
 
+    def __fspath__(self) -> str:
+        """A run stands for its folder: load(run), evaluate(run), fit(..., resume=run)."""
+        return str(self.path)
+
     def predict(self, inputs: Any, tta: str = "") -> np.ndarray:
         """Of each of `inputs` [N, ...], as the run was trained on them: all probabilities float32
         [N, C] (classes, labels), or the numbers [N, K]. Of a table they are a pandas DataFrame, its
@@ -116,7 +120,7 @@ def load(
     if ensembles.of(path, best_of):
         return ensembles.loaded(path, config, checkpoint, best_of)
     saved = record.read(path / "config.json", config)
-    config = config or saved.request.config
+    config = record.own(path, saved, config)
     record.same_files(path, config, saved.content)
     classes, shape, dtype = record.inputs_of(path, saved.content)
     columns, metrics = folder.columns(path, saved.content), folder.metrics(path)

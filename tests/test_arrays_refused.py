@@ -90,11 +90,11 @@ TARGETS_REFUSED = {
     "negative": (r"labels of 2 of its 4 examples are no whole numbers of 0 to 65,535, .* 1 \(-1\)",
                  [0, -1, 2, -1], "classes"),
     "one-hot": (r"labels are float64 of shape \(4, 3\); give .* y.argmax\(1\) of one-hot rows; "
-                "or kind='labels'", np.eye(4)[:, :3], "classes"),
+                "or task='multilabel'", np.eye(4)[:, :3], "classes"),
     "a column": (r"shape \(4, 1\); give .*: y\[:, 0\]", Y[:, None], "classes"),
     "cubes": (r"shape \(4, 1, 1\)", Y[:, None, None], "classes"),
     "fractions": (r"labels of 1 of its 4 examples are no whole numbers of .* at index 3 "
-                  r"\(0.5\); .*kind='numbers'", [0, 1, 2, 0.5], "classes"),
+                  r"\(0.5\); .*task='regression'", [0, 1, 2, 0.5], "classes"),
     "nan": (r"labels of 1 of its 4 examples are no whole .* index 2 \(nan\)", [0, 1, np.nan, 0],
             "classes"),
     "infinite": (r"labels of 1 of its 4 examples are no whole .*\(inf\)", [0, 1, np.inf, 0],

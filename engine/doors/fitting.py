@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
 
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
+SCALAR = jax.ShapeDtypeStruct((), jnp.float32)
 
 
 def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
     """The network's variables as shapes. Raises RequestError for a part that raises, or gives what
-    the next can't take."""
-    config = learner.config
+    the next can't take, and for examples that an augmentation isn't for."""
     suited.check(learner, hyper, data.train)
+    return traced(learner, hyper, lengths, data)
+
+
+def traced(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
+    """The same whatever the values are: `hyper` and `data` may be tracers."""
+    config, hyper = learner.config, jax.tree.map(lambda _: SCALAR, hyper)
     batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split))
-    inputs, hyper = jax.eval_shape(scaled, batch.inputs), jax.tree.map(np.float32, hyper)
+    inputs = jax.eval_shape(scaled, batch.inputs)
     if config.augment:
         _augmentation(learner, inputs, batch.targets)
     key, valid = jax.random.key(0), np.ones(2, bool)

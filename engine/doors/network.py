@@ -1,6 +1,7 @@
 """A network as two pure functions, whatever library wrote it: Linen, NNX, or init and apply.
 
-What a network's call may ask for by name is handed over: `train`, `training` or `is_training`;
+What a network's call may ask for by name is handed over: `train`, `training`, `is_train` or
+`is_training`;
 `deterministic` or `use_running_average`, their opposite; `valid`, bool [B], false where an example
 only fills the batch up. What builds one may ask for `num_outputs` or `num_classes`; of NNX `rngs`;
 and `embeddings`, a tuple: the last of its inputs [B, F] are whole numbers, codes to embed, and of
@@ -35,7 +36,7 @@ Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_
 
 def wanted(call: Callable, train: bool, valid: Array | None, **more: Any) -> dict[str, Any]:
     """Of what a call may ask for, what this one does."""
-    on = dict.fromkeys(("train", "training", "is_training"), train)
+    on = dict.fromkeys(("train", "training", "is_train", "is_training"), train)
     off = dict.fromkeys(("deterministic", "use_running_average"), not train)
     asked = inspect.signature(call).parameters
     return {k: v for k, v in (on | off | {"valid": valid} | more).items() if k in asked}
@@ -46,6 +47,11 @@ class Linen:
     """A flax.linen module."""
 
     module: nn.Module
+
+    @property
+    def told(self) -> bool:
+        """Whether its call asks for whether it is in training."""
+        return bool(wanted(self.module.__call__, True, None).keys() - {"valid"})
 
     def init(self, key, inputs):
         how = wanted(self.module.__call__, False, None)

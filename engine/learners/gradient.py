@@ -16,6 +16,7 @@ from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import ALONE, Spread
 from engine.doors import fitting
+from engine.doors.bring import short
 from engine.doors.network import Network, Variables, initial
 from engine.doors.precision import Narrow
 from engine.formulation.rewriting import Census, census, rewritten
@@ -63,6 +64,9 @@ class Gradient(Learner):
         """With the formulation, the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
+        if "batch_stats" in variables and not getattr(self.network, "told", True):
+            say(f"model {short(config.model)} keeps batch statistics, and is never told that it is "
+                "in training: let its call take `train`, or they stay as they begin")
         if not is_ours(config.model) and platform == "cpu" and config.convolution != "direct":
             found = self.census(variables, shape)
             if found.convolutions:

@@ -38,7 +38,8 @@ def load(request: Request, host: Host) -> tuple[Request, Dataset]:
                            "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
                            "--config FILE.py, a recipe that has them.")
     if not kind:
-        config = dataclasses.replace(config, task=natural_task(found))
+        targets = next(iter(found.splits.values())).targets
+        config = dataclasses.replace(config, task=natural_task(targets))
         kind = bring.task(config).kind
         if config.task != CLASSIFICATION:
             host.console.print(f"task: {config.task}, since the targets are numbers")
@@ -68,9 +69,8 @@ def featured(
     return dataset, partition(dataset, request.config), columns
 
 
-def natural_task(dataset: Dataset) -> str:
-    """The task that its targets ask for."""
-    targets = next(iter(dataset.splits.values())).targets
+def natural_task(targets: Any) -> str:
+    """The task that targets ask for."""
     return CLASSIFICATION if np.issubdtype(targets.dtype, np.integer) else "regression"
 
 

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from engine import evaluation
 from engine.augmentations import views
-from engine.config import Config
-from engine.data import Data
+from engine.config import Config, Parts
+from engine.data import Data, validation_of
 from engine.devices import mesh
 from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import Host, begin
 from engine.learners.chosen import learner_of, spread_of
 from engine.learners.learner import Learner
-from engine.parts import other
+from engine.parts import other, splits
 from engine.parts.reading import load
 from engine.place import Place
 from engine.request import Request
@@ -50,7 +50,7 @@ def judge_of(
 ) -> Judge:
     """What judges the run in the folder `path`: see `evaluate`."""
     saved = record.read(path / "config.json", asked)
-    config, place = asked or saved.request.config, place or saved.request.place
+    config, place = record.own(path, saved, asked), place or saved.request.place
     record.same_files(path, config, saved.content)
     columns = folder.columns(path, saved.content)
     if data is None and config.dataset != saved.request.config.dataset:
@@ -64,8 +64,19 @@ def judge_of(
                                "table: give arrays, such as table.to_numpy().")
         if own := dataset.fingerprint == saved.content.get("fingerprint"):
             record.same_draw(path, config.validation_split, saved.content)
+            _refuse_another_part(path, dataset, config.parts, saved.request.config.parts)
         return (_on_own(request, dataset, host, columns, tta) if own else
                 _on_other(path, saved, request, dataset, host, columns, tta))
+
+
+def _refuse_another_part(path: Path, dataset: Dataset, asked: Parts, before: Parts) -> None:
+    """Raises RequestError for another share of a run's own set than it held out."""
+    text = validation_of(dataset, asked)
+    if asked != before and splits.held_out(text) is not None:
+        raise RequestError(f"--validation_split {text} of {asked.train}: the run in {path} held "
+                           f"{validation_of(dataset, before)} of {before.train} out, and another "
+                           "part holds what it was trained on: leave the flag out, or name a "
+                           "split.")
 
 
 def restored(path: Path, by: Judge, learner: Learner, checkpoint: str) -> tuple[State, Judged]:

@@ -104,11 +104,11 @@ def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Targets:
         if not (2 if kind == "labels" else 1) <= y.ndim <= 2 or not y.size:
             raise refuse(split, f"its targets have the shape {y.shape}", "give [N, K]: K numbers "
                          "an example, or 0 or 1 for each of K labels; for one class each, "
-                         "kind='classes'")
+                         "task='classification'")
         found[split] = y = numbers(split, "targets", y).astype(np.float32, copy=False)
         if kind == "labels":
             _none(split, "targets", y, (y != 0) & (y != 1), "are neither 0 nor 1",
-                  "give 0 or 1, or kind='numbers'")
+                  "give 0 or 1, or task='regression'")
     count = next(iter(found.values()))[:1].size
     if names and len(names) != count:
         raise RequestError(f"{NAME}: {len(names)} names for {count} outputs; name each of them.")
@@ -155,13 +155,13 @@ def _numbered(split: str, y: np.ndarray, most: int) -> np.ndarray:
     if y.ndim != 1 or y.dtype.kind not in "biuf":
         raise refuse(split, f"its labels are {y.dtype} of shape {y.shape}", "give one whole number "
                      "or string each: y[:, 0] of a column, y.argmax(1) of one-hot rows; or "
-                     "kind='labels' where several are true")
+                     "task='multilabel' where several are true")
     if y.dtype.kind == "f":
         y = y.astype(np.float64)  # in which `most` is a number, whatever the size
     whole = (y >= 0) & (y < most) & (y == np.floor(y))  # none for NaN
     _none(split, "labels", y, ~whole, f"are no whole numbers of 0 to {most - 1:,}",
           "number the classes as np.unique(y, return_inverse=True)[1] does, and name all or none; "
-          "or predict quantities, kind='numbers'")
+          "or predict quantities, task='regression'")
     return y.astype(np.int32)
 
 

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from engine.devices import mesh
-from engine.errors import RequestError, RunError, check_utf8, one_line, tell
+from engine.errors import RequestError, RunError, check_utf8, one_line, tell, unknown
 from engine.job import processes as job
 from engine.store.digests import UNMEASURED, Record, digests, fits, read_record
 
@@ -157,6 +157,8 @@ class Checkpoints:
         Every process calls it. Raises RequestError where there is none, or where it has other
         arrays.
         """
+        if which not in ("best", "last"):
+            raise unknown("checkpoint", str(which), ("best", "last"))
         steps = sorted(self._manager.steps(), reverse=True)
         if which == "best":
             steps.sort(key=self._rank, reverse=True)

@@ -88,6 +88,30 @@ def read(path: Path, given: Config | None = None) -> Saved:
         raise RequestError(f"{path} is not a run's configuration: {error}.") from None
 
 
+def own(path: Path, saved: Saved, given: Config | None) -> Config:
+    """The config of the run in `path`: its own, or where it was made of objects in Python, which
+    `given` has, with these. What `given` says besides, other than a default, holds. Raises
+    RequestError where an object is called otherwise than the run's."""
+    config, plain = saved.request.config, Config()
+    objects = [f.name for f in dataclasses.fields(Config)
+               if str(getattr(config, f.name)).startswith("<")]
+    if given is None or not objects:
+        return given or config
+    for name in objects:
+        was, now = (_called(bring.written(getattr(c, name))) for c in (config, given))
+        if was != now:
+            raise RequestError(f"the {name} of the run in {path} was {was}, an object in Python, "
+                               f"and now it is {now}: give that one, config=Config({name}=...).")
+    kept = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)
+            if f.name not in objects and getattr(given, f.name) == getattr(plain, f.name)}
+    return dataclasses.replace(given, **kept)
+
+
+def _called(written: Any) -> str:
+    """The name of an object's class or function, as it was written."""
+    return (str(written).strip("<>").partition("(")[0].split() or [""])[0].rpartition(".")[2]
+
+
 def hyper_type(config: Config) -> Any:
     """The class of the run's values: Hyper, what trees follow, or a NamedTuple that the user's own
     optimizer names as the type of its first parameter."""
