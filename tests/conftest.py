@@ -44,6 +44,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from engine.data import Data, whole  # noqa: E402
+from engine.report import pictures  # noqa: E402
 from engine.sources.dataset import Split  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -117,6 +118,14 @@ def quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICK))
         yield
+
+
+@pytest.fixture
+def figures(monkeypatch) -> list:
+    """The figures that would have been drawn, without the time that drawing takes."""
+    found: list = []
+    monkeypatch.setattr(pictures, "png", lambda figure: found.append(figure) or b"PNG")
+    return found
 
 
 @pytest.fixture

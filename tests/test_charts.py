@@ -13,7 +13,7 @@ from conftest import ROOT
 from engine.command import flags
 from engine.config import Config, Hyper
 from engine.learners.trees import XGBoost
-from engine.report import answers, charts, settings
+from engine.report import answers, charts, page, pictures, settings
 from engine.report.charts import Line
 from engine.report.matrix import cut, shortened
 from engine.request import Request
@@ -27,14 +27,15 @@ def place(ticks: list[tuple[float, str]], text: str) -> float:
 def test_a_point_lies_at_its_ticks():
     drawn = charts.panel("t", [Line("a", "c0", [(1, 0.0), (2, 5.0), (3, 10.0)])], "epoch",
                          whole=True)
-    ((style, path, marks),) = drawn.lines
+    ((style, places, marks),) = drawn.lines
     assert style == "c0" and [mark.said for mark in marks] == [
         "a, epoch 1: 0", "a, epoch 2: 5", "a, epoch 3: 10"]
     assert [mark.x for mark in marks] == [place(drawn.xticks, text) for text in "123"]
     assert [mark.y for mark in (marks[0], marks[2])] == [
         place(drawn.yticks, text) for text in ("0", "10")]
     assert marks[0].y > marks[1].y > marks[2].y  # SVG counts downwards
-    assert path == "M" + "L".join(f"{mark.x:g} {mark.y:g}" for mark in marks)
+    assert places == [(mark.x, mark.y) for mark in marks]
+    assert page.path([(1.0, 20.5), (3.0, 4.0)]) == "M1 20.5L3 4"
 
 
 def test_what_is_no_number_is_left_out_and_one_epoch_is_a_point_in_the_middle():
@@ -66,19 +67,22 @@ def test_a_confusion_matrix_tells_shares_of_the_true_class():
             for x, y, opacity, text, said in drawn.cells}
     assert told.keys() == {(rows[r], columns[c]) for r, c in ("aa", "ab", "bb", "ca", "cb", "cc")}
     assert told[rows["c"], columns["a"]][1:] == ("38", "c → a: 3 (37.5%)")
-    assert told[rows["b"], columns["b"]][0] == 0.7 and not drawn.note
+    assert told[rows["b"], columns["b"]][0] == 0.7
+    assert drawn.note == "Of each true class the share that is said to be each, in percent."
     assert drawn.pairs == [["c", "a", 3, 0.375], ["a", "b", 1, 1 / 3], ["c", "b", 1, 0.125]]
 
 
 @pytest.mark.parametrize("count, shown, words", [
-    (30, 30, ""), (31, 31, "The most confused classes come first."),
-    (250, 200, "The most confused classes come first; the first 200 of 250."),
+    (30, 30, ""), (31, 31, " The most confused classes come first."),
+    (250, 200, " The most confused classes come first; the first 200 of 250."),
 ])
 def test_of_many_classes_the_most_confused_come_first(count, shown, words):
     matrix = np.eye(count, dtype=int) * 9
     matrix[count - 1, count - 2] = 5
     drawn = answers.confusion(matrix, [f"class {i}" for i in range(count)])
-    assert len(drawn.rows) == len(drawn.columns) == shown and drawn.note == words
+    assert len(drawn.rows) == len(drawn.columns) == shown
+    assert drawn.note == ("Of each true class the share that is said to be each: the darker, the "
+                          "larger." + words)
     first = f"class {count - 2}" if words else "class 0"
     assert drawn.rows[0][2] == drawn.columns[0][2] == first
     assert drawn.pairs == [[f"class {count - 1}", f"class {count - 2}", 5, 5 / 14]]
@@ -113,13 +117,14 @@ def test_many_points_are_counted_in_cells():
 def test_a_dots_area_is_its_examples_and_a_band_goes_there_and_back():
     curve = [{"confidence": c, "accuracy": c, "count": n} for c, n in ((0.2, 25), (0.9, 100))]
     (drawn,) = answers.calibration(curve).panels
-    assert [dot.size for dot in drawn.dots] == [3 + 9 / 2, 3 + 9]
+    assert [dot.size for dot in drawn.dots] == [3 + 9 / 2, 3 + 9] and "100 at most" in drawn.title
     band = [(1.0, 0.0, 2.0), (2.0, 1.0, 3.0)]
-    (((_, path),), ((_, _, marks),)) = charts.panel("t", [Line("a", "c0", [(1, 1), (2, 2)], band)],
-                                                    "epoch", whole=True)[5:3:-1]
-    places = [tuple(map(float, pair.split())) for pair in path.strip("MZ").split("L")]
+    told = charts.panel("t", [Line("a", "c0", [(1, 1), (2, 2)], band)], "epoch", whole=True)
+    (((_, places),), ((_, line, marks),)) = told.bands, told.lines
+    drawn = str(page._pages().get_template("charts.html").module.draw(charts.Panels([told], [])))
+    assert f'd="{page.path(places)}Z"' in drawn and f'd="{page.path(line)}"' in drawn
     x = [mark.x for mark in marks]
-    assert [at for at, _ in places] == [*x, *x[::-1]] and path.endswith("Z")
+    assert [at for at, _ in places] == [*x, *x[::-1]]
     lows, highs = places[:2], places[:1:-1]
     assert all(low > high for (_, low), (_, high) in zip(lows, highs, strict=True))
 
@@ -156,11 +161,23 @@ def contrast(a: np.ndarray, b: np.ndarray) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+PAGE = (ROOT / "engine/report/templates/page.html").read_text()
+
+
+def test_the_pictures_tones_are_the_pages_by_day():
+    colours = dict(re.findall(r"--(\w+): (#\w+)", PAGE.partition("@media")[0]))
+    tones = {style: colours[name] for styles, name in re.findall(
+        r"((?:\.\w+, )*\.\w+) \{ --tone: var\(--(\w+)\)", PAGE)
+        for style in styles.replace(".", "").split(", ")}
+    assert tones == pictures.TONES
+    assert [colours[name] for name in ("ink", "line", "heat")] == [
+        pictures.INK, pictures.RULE, pictures.HEAT]
+
+
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_text_contrasts_with_what_it_lies_on(scheme):
     """4.5 or more (WCAG 2, AA), in light and in dark; a cell's text on the darkest cell too."""
-    text = (ROOT / "engine/report/templates/page.html").read_text()
-    block = re.findall(r":root \{.*?\}", text, re.S)[scheme]
+    block = re.findall(r":root \{.*?\}", PAGE, re.S)[scheme]
     found = {name: np.array([int(c * (2 // len(c) if len(c) == 1 else 1), 16) / 255
                              for c in re.findall("." * (len(digits) // 3), digits)])
              for name, digits in re.findall(r"--(\w+): #(\w+)", block)}

@@ -2,6 +2,7 @@
 
 import html
 import io
+import itertools
 import math
 import re
 import tomllib
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from engine.loggers.progress import Progress
 from engine.parts.inventory import Inventory
-from engine.report import page, pictures
+from engine.report import answers, charts, page, pictures
 from engine.report import run as report
 from engine.task import Judged
 from engine.tasks.classification import Classification, Evaluation, Tally
@@ -53,17 +54,9 @@ def shown(scores: dict, mistakes: tuple[np.ndarray, ...]) -> report.Shown:
         (["class", classes[0]], [[name, row["f1"]] for name, row in scores["per_class"].items()]),
         classes[0],
         [("confusion.png", f"Confusion: {classes[0]}",
-          pictures.confusion(np.array(scores["confusion"]), classes)),
+          pictures.matrix(answers.confusion(np.array(scores["confusion"]), classes))),
          ("mistakes.png", classes[0], pictures.mistakes(*mistakes, classes))],
     )
-
-
-@pytest.fixture
-def figures(monkeypatch) -> list:
-    """The figures that would have been drawn, without the time that drawing takes."""
-    found: list = []
-    monkeypatch.setattr(pictures, "png", lambda figure: found.append(figure) or b"PNG")
-    return found
 
 
 def test_the_report_is_one_self_contained_page(tmp_path, monkeypatch):
@@ -88,9 +81,9 @@ def test_a_picture_is_drawn_once_its_layout_included(monkeypatch):
 
     draws, draw = [], Figure.draw
     monkeypatch.setattr(Figure, "draw", lambda *given: draws.append(0) or draw(*given))
-    picture = pictures.curves([{"epoch": n, "loss": 1 / n} for n in (1, 2)], ["loss"])
-    size = Image.open(io.BytesIO(picture)).size
-    assert size == (4.5 * pictures.DPI, 3.4 * pictures.DPI) and len(draws) == 1
+    chart = charts.curves([{"epoch": n, "loss": 1 / n} for n in (1, 2)], ["loss"])
+    size = Image.open(io.BytesIO(pictures.panels(chart))).size
+    assert size == (4.75 * pictures.DPI, int(3.42 * pictures.DPI)) and len(draws) == 1
 
 
 def tables(text: str) -> list[list[str]]:
@@ -151,41 +144,106 @@ def test_every_template_is_packaged():
     assert found == listed and "page.html" in found
 
 
+def read(canvas, places, log: bool = False) -> np.ndarray:
+    """The values [N, 2] at places of a picture, by what its ticks tell: upwards the more; across
+    by their logarithms where they are `log`, and names by their numbers from 0."""
+    bottom, top = canvas.get_ylim()
+    assert bottom > top  # it is counted downwards, as the page does
+    values = []
+    for axis, at in zip((canvas.xaxis, canvas.yaxis), np.transpose(places), strict=True):
+        names = [label.get_text() for label in axis.get_ticklabels()]
+        told = np.arange(len(names)) if names[0].isalpha() else np.array(names, float)
+        power = log and axis is canvas.xaxis
+        line = np.polyfit(axis.get_ticklocs(), np.log(told) if power else told,
+                          min(1, len(told) - 1))
+        values.append(np.exp(np.polyval(line, at)) if power else np.polyval(line, at))
+    assert np.all(np.diff(canvas.get_yticks()) < 0)
+    return np.transpose(values)
+
+
+def dots_of(canvas) -> list:
+    """What is drawn of dots, a collection a style; no cells."""
+    return [found for found in canvas.collections if hasattr(found, "get_sizes")]
+
+
+def told_by_legend(figure) -> dict[str, str]:
+    """The name of each colour."""
+    (legend,) = figure.legends
+    return {handle.get_color(): text.get_text() for handle, text in zip(
+        legend.get_lines(), legend.get_texts(), strict=True)}
+
+
 def test_curves_are_those_of_the_history(figures):
     history = [{"epoch": 1, "loss": 3.0, "val_loss": 4.0, "mse": 5.0},
                {"epoch": 2, "loss": 1.0, "val_loss": None, "mse": math.nan}]
-    pictures.curves(history, ("loss", "mse", "nothing"))
-    loss, mse, nothing = figures[0].axes
-    drawn = {line.get_label(): line for line in loss.get_lines()}
-    np.testing.assert_array_equal(drawn["training"].get_xydata(), [[1, 3], [2, 1]])
-    np.testing.assert_array_equal(drawn["validation"].get_xydata(), [[1, 4], [2, math.nan]])
-    assert [line.get_label() for line in mse.get_lines()] == ["training"]
-    assert not nothing.get_lines() and nothing.get_title() == "nothing"
+    pictures.panels(charts.curves(history, ("loss", "mse", "nothing")))
+    loss, mse = figures[0].axes
+    names = told_by_legend(figures[0])
+    drawn = {names[line.get_color()]: line for line in loss.get_lines() if len(line.get_xdata())}
+    for name, values in (("training", [[1, 3], [2, 1]]), ("validation", [[1, 4]])):
+        places = drawn[name].get_xydata()
+        np.testing.assert_allclose(read(loss, places), values, atol=0.01)
+        assert any(np.array_equal(dots.get_offsets(), places) for dots in dots_of(loss)
+                   if len(dots.get_offsets()))
+    assert [names[line.get_color()] for line in mse.get_lines()] == ["training"]
+    assert [panel.get_title() for panel in (loss, mse)] == ["loss", "mse"]
+    assert {panel.get_xlabel() for panel in (loss, mse)} == {"epoch"}
 
 
 def test_confusion_has_true_classes_down_and_predicted_ones_across(figures):
     matrix = np.array([[5, 1, 0], [2, 7, 4], [0, 0, 0]])
-    pictures.confusion(matrix, ["a", "$b", "c"])
-    panel = figures[0].axes[0]
-    read = np.full_like(matrix, -1)
+    chart = answers.confusion(matrix, ["a", "$b", "c"])
+    pictures.matrix(chart)
+    (panel,) = figures[0].axes
+    rows, columns = panel.get_yticks().tolist(), panel.get_xticks().tolist()
+    shares = 100 * matrix / [[6], [13], [1]]
+    read = np.zeros_like(shares)
     for text in panel.texts:
         across, down = text.get_position()
-        read[down, across] = int(text.get_text())
-    np.testing.assert_array_equal(read, matrix)
+        read[rows.index(down), columns.index(across)] = int(text.get_text())
+    np.testing.assert_array_equal(read, shares.round())
+    counted = np.zeros_like(matrix)
+    for x, y, _, _, said in chart.cells:  # which the page tells under a pointer
+        at = rows.index(y + chart.side / 2), columns.index(x + chart.wide / 2)
+        counted[at] = int(said.split(": ")[1].split()[0])
+    np.testing.assert_array_equal(counted, matrix)
     bottom, top = panel.get_ylim()
-    assert bottom > top  # the first class is the upmost
-    shares = panel.images[0].get_array()
-    np.testing.assert_allclose(shares, [[5 / 6, 1 / 6, 0], [2 / 13, 7 / 13, 4 / 13], [0, 0, 0]])
+    assert bottom > top and rows == sorted(rows)  # the first class is the upmost
+    (cells,) = panel.collections
+    drawn = {tuple(path.vertices[:4].mean(0).round(6)): colour[3] for path, colour in zip(
+        cells.get_paths(), cells.get_facecolors(), strict=True)}
+    assert drawn == pytest.approx({
+        (columns[c], rows[r]): 0.06 + 0.0064 * shares[r, c]
+        for r, c in np.argwhere(matrix).tolist()}, abs=0.005)
     assert (panel.get_xlabel(), panel.get_ylabel()) == ("predicted", "true")
+    assert figures[0].get_supxlabel().split() == chart.note.split() and "percent" in chart.note
     for labels in (panel.get_xticklabels(), panel.get_yticklabels()):
         assert [label.get_text() for label in labels] == ["a", r"\$b", "c"]
 
 
-def test_of_many_classes_some_are_named_and_none_counted(figures):
-    pictures.confusion(np.eye(100), [str(i) for i in range(100)])
+def test_many_classes_are_named_and_none_counted(figures):
+    pictures.matrix(answers.confusion(np.eye(100), [str(i) for i in range(100)]))
     panel = figures[0].axes[0]
-    assert not panel.texts and len(panel.get_xticks()) == 50
-    assert panel.get_xticklabels()[3].get_text() == "6" and panel.get_xticks()[3] == 6
+    assert not panel.texts and len(panel.get_xticks()) == 100
+    for labels in (panel.get_xticklabels(), panel.get_yticklabels()):
+        assert [label.get_text() for label in labels] == [str(i) for i in range(100)]
+
+
+@pytest.mark.parametrize("count", [2, 12, 40])
+def test_names_of_a_matrix_are_legible(figures, count):
+    """They don't overlap, aren't clipped, and are no smaller than a page's small print."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    names = [f"class {i} of {count} as somebody has written it" for i in range(count)]
+    pictures.matrix(answers.confusion(np.eye(count, dtype=int), names))
+    FigureCanvasAgg(figures[0]).draw()
+    (panel,) = figures[0].axes
+    for labels, side in ((panel.get_yticklabels(), 1), (panel.get_xticklabels(), 0)):
+        boxes = sorted((label.get_window_extent().extents for label in labels),
+                       key=lambda box: box[side])
+        assert all(a[side + 2] <= b[side] + 1 for a, b in itertools.pairwise(boxes))
+        assert np.min(boxes) >= 0 and np.max(boxes, 0)[2] <= figures[0].bbox.width
+        assert np.max(boxes, 0)[3] <= figures[0].bbox.height and labels[0].get_size() >= 9
 
 
 @pytest.mark.parametrize("channels, kind", [(1, np.uint8), (3, np.uint8), (4, np.float32)])
@@ -234,19 +292,29 @@ def test_floats_are_stretched_only_where_they_must(image, expected):
 
 def test_predicted_is_drawn_against_true(figures):
     true, guess = np.array([1.0, 2.0, math.nan, 4.0]), np.array([3.0, math.inf, 1.0, 5.0])
-    pictures.predicted(true, guess)
+    pictures.panels(answers.predicted(true, guess, ["y"]))
     (panel,) = figures[0].axes
-    np.testing.assert_array_equal(panel.collections[0].get_offsets(), [[1, 3], [4, 5]])
-    assert (panel.get_xlabel(), panel.get_ylabel()) == ("true", "predicted")
-    assert panel.get_xlim()[0] > 0  # the diagonal draws nothing else in
+    (dots,), (diagonal,) = dots_of(panel), panel.get_lines()
+    np.testing.assert_allclose(read(panel, dots.get_offsets()), [[1, 3], [4, 5]], atol=0.01)
+    assert (panel.get_xlabel(), panel.get_title()) == ("true", "y, predicted")
+    (left, low), (right, high) = read(panel, diagonal.get_xydata())
+    assert (left, right) == pytest.approx((low, high), abs=0.01)
+    assert 0 < left < 1 and 5 < right < 6  # the diagonal draws nothing else in
 
 
 def test_many_points_are_counted_and_four_outputs_drawn(figures):
-    values = np.random.default_rng(0).normal(size=(pictures.POINTS + 1, 6))
-    pictures.predicted(values, values)
-    titled = [panel for panel in figures[0].axes if panel.get_title()]
-    assert [panel.get_title() for panel in titled] == [f"output {k} of 6" for k in (1, 2, 3, 4)]
-    assert all(panel.collections[0].get_array().sum() == len(values) for panel in titled)
+    values = np.random.default_rng(0).normal(size=(answers.POINTS + 1, 6))
+    chart = answers.predicted(values, values, "abcdef")
+    pictures.panels(chart)
+    titles = [panel.get_title().replace("\n", " ") for panel in figures[0].axes]
+    assert [title.partition(":")[0] for title in titles] == [
+        f"{name}, {k} of 6, predicted" for k, name in enumerate("abcd", 1)]
+    for panel, drawn, title in zip(chart.panels, figures[0].axes, titles, strict=True):
+        counts = [int(said.split()[-2]) for *_, said in panel.cells]
+        assert sum(counts) == len(values) and f"up to {max(counts)} examples" in title
+        (cells,) = drawn.collections
+        assert len(cells.get_paths()) == len(counts)
+        assert cells.get_facecolors()[:, 3].argmax() == np.argmax(counts)
 
 
 def test_labels_are_sorted_and_bounded(figures):

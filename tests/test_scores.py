@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
+from test_report import dots_of, read
 from test_tasks import judged, labels, numbers, random_case
 
 from engine.config import Config
 from engine.errors import RequestError, RunError
 from engine.learners.chosen import learner_of
+from engine.report import answers as charts
 from engine.report import pictures
 from engine.scores import answers, bootstrap, classes, threshold, values
 from engine.scores import labels as of_labels
@@ -90,7 +92,7 @@ def test_what_is_no_probability_has_none_of_their_scores():
 
 
 @pytest.mark.parametrize("number", [2, 10, 100])
-def test_the_calibration_curve_is_scikit_learns(number, monkeypatch):
+def test_the_calibration_curve_is_scikit_learns(number, figures):
     probability, targets = drawn(number, 3000, number)
     found = calibration(probability, targets)
     hit = probability.argmax(1) == targets
@@ -102,12 +104,16 @@ def test_the_calibration_curve_is_scikit_learns(number, monkeypatch):
     assert count.sum() == 3000
     assert found.error == pytest.approx((count * abs(accuracy - confidence)).sum() / 3000)
     assert found.error < 0.03 < calibration(softmax(3 * np.log(probability)), targets).error
-    figures: list = []
-    monkeypatch.setattr(pictures, "png", lambda figure: figures.append(figure) or b"PNG")
-    pictures.calibration(curve)
-    above, below = figures[0].axes
-    np.testing.assert_allclose(above.lines[1].get_xydata(), np.stack([confidence, accuracy], 1))
-    assert [bar.get_height() for bar in below.patches] == count.tolist()
+    chart = charts.calibration(curve)
+    pictures.panels(chart)
+    (panel,) = figures[0].axes
+    places = panel.get_lines()[0].get_xydata()
+    np.testing.assert_allclose(read(panel, places), np.stack([confidence, accuracy], 1), atol=2e-3)
+    (dots,) = dots_of(panel)
+    np.testing.assert_array_equal(dots.get_offsets(), places)
+    area = (np.sqrt(dots.get_sizes()) / 2 / pictures.POINT - 3) ** 2
+    np.testing.assert_allclose(area, 81 * count / count.max())
+    assert f"{count.max():,} at most" in panel.get_title()
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

@@ -9,9 +9,11 @@ import numpy as np
 import pandas
 import pytest
 from PIL import Image
+from test_report import dots_of, read, told_by_legend
 
+from engine.report import charts as lines
 from engine.report import pictures
-from engine.sweep import charts, plots, ranking
+from engine.sweep import charts, ranking
 from engine.sweep import report as sweep_report
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -46,14 +48,6 @@ ENSEMBLES = [
     {"name": EVIL, "runs": 3, "accuracy": 0.8125, "mean_accuracy": 0.75, "ece": 0.03125,
      "disagreement": math.nan, "split": "test"},
 ]
-
-
-@pytest.fixture
-def figures(monkeypatch) -> list:
-    """The figures that would have been drawn, without the time that drawing takes."""
-    found: list = []
-    monkeypatch.setattr(plots, "png", lambda figure: found.append(figure) or b"PNG")
-    return found
 
 
 def written(tmp_path, axes, rows, histories, ensembles=ENSEMBLES) -> tuple[set[str], str]:
@@ -160,8 +154,8 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_axes_decide_the_pictures(tmp_path, monkeypatch, name):
-    for kind in ("curves", "heatmap", "along"):
-        monkeypatch.setattr(plots, kind, lambda *_: b"PNG")
+    for kind in ("panels", "matrix"):
+        monkeypatch.setattr(pictures, kind, lambda *_: b"PNG")
     axes, settings, expected = CASES[name]
     rows, histories = population(axes, settings)
     names, text = written(tmp_path, axes, rows, histories)
@@ -240,12 +234,14 @@ def test_the_page_of_a_score_of_which_less_is_better(tmp_path, figures):
     assert "diverged</span>" not in text and "<th>dropped" not in text
     assert "<th>best_val_mse</th>" in text and "accuracy" not in text
     (panel,) = figures[-1].axes
-    assert panel.get_ylabel() == "validation mse"
+    assert panel.get_title() == "validation mse: 0.5 at 1" and panel.get_xlabel() == "rate"
 
 
-def drawn_lines(panel) -> dict[str, list]:
-    return {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()
-            if not line.get_label().startswith("_")}
+def drawn_lines(panel) -> dict[str, np.ndarray]:
+    """The values of each line of a panel, by its name in the legend."""
+    names = told_by_legend(panel.figure)
+    return {names[line.get_color()]: read(panel, line.get_xydata())
+            for line in panel.get_lines() if len(line.get_xdata())}
 
 
 @pytest.mark.parametrize("count, low, high, share", [(4, 1, 6, 1.0), (5, 2, 6, 0.5)])
@@ -255,27 +251,44 @@ def test_curves_are_medians_with_their_band(figures, count, low, high, share):
     rows = [row(run, "done", 0.5) for run in range(count)] + [row(count, "diverged", 0.9)]
     histories = {run: [{"epoch": 1, **dict.fromkeys(METRICS, value)}]
                  for run, value in enumerate([*values, 99.0])}
-    plots.curves({}, pandas.DataFrame(rows), histories, ranking.Score())
+    pictures.panels(charts.curves({}, pandas.DataFrame(rows), histories, ranking.Score()))
     _, panel = figures[0].axes
-    assert drawn_lines(panel) == dict.fromkeys(("training", "validation"),
-                                               [[1, float(np.median(values))]])
-    heights = np.concatenate([band.get_paths()[0].vertices[:, 1] for band in panel.collections])
-    assert (heights.min(), heights.max()) == (low, high)
-    assert ("quartiles" in panel.get_title()) == (count == 5)
-    drawn = charts._line(pandas.DataFrame({"epoch": 1, "loss": values}), "loss", "", "", share)
-    assert (drawn.points, drawn.band) == ([(1, np.median(values))], [(1, low, high)])
+    drawn = drawn_lines(panel)
+    assert [*drawn] == ["training", "validation"]
+    for line in drawn.values():
+        np.testing.assert_allclose(line, [[1, np.median(values)]], atol=0.01)
+    heights = np.concatenate([read(panel, band.get_xy())[:, 1] for band in panel.patches])
+    assert (heights.min(), heights.max()) == pytest.approx((low, high), abs=0.01)
+    assert len(panel.patches) == 2 and ("quartiles" in panel.get_title()) == (count == 5)
+    line = charts._line(pandas.DataFrame({"epoch": 1, "loss": values}), "loss", "", "", share)
+    assert (line.points, line.band) == ([(1, np.median(values))], [(1, low, high)])
 
 
 def test_the_curves_of_many_settings_are_the_best_ones(figures):
-    count = plots.COLOURED_SETTINGS + 2
+    count = lines.COLOURS + 2
     axes = {"rate": list(range(count))}
     rows = [row(run, "done", run / 10, rate=run) for run in range(count)]
     histories = {run: [{"epoch": 1, "val_loss": 1.0 + run / 10, "val_accuracy": run / 10}]
                  for run in range(count)}
-    plots.curves(axes, pandas.DataFrame(rows), histories, ranking.Score())
+    pictures.panels(charts.curves(axes, pandas.DataFrame(rows), histories, ranking.Score()))
     _, accuracy = figures[0].axes
-    assert list(drawn_lines(accuracy)) == [f"rate={run}" for run in reversed(range(2, count))]
-    assert drawn_lines(accuracy)[f"rate={count - 1}"] == [[1, (count - 1) / 10]]
+    drawn = drawn_lines(accuracy)
+    assert [*drawn] == [f"rate={run}" for run in reversed(range(2, count))]
+    for name, line in drawn.items():
+        np.testing.assert_allclose(line, [[1, int(name[5:]) / 10]], atol=1e-3)
+
+
+def corners(path) -> tuple[list[float], list[float]]:
+    return path.vertices.min(0).tolist(), path.vertices.max(0).tolist()
+
+
+def outline(panel) -> tuple[list[float], list[float]]:
+    """Of a heat map's picture, in rows and columns from the upper left corner."""
+    (path,) = panel.collections[1].get_paths()
+    (x, right), (y, foot) = panel.get_xlim(), panel.get_ylim()[::-1]
+    cell = (right - x) / len(panel.get_xticks()), (foot - y) / len(panel.get_yticks())
+    return tuple(((np.array(corner) - (x, y)) / cell).round(3).tolist()
+                 for corner in corners(path))
 
 
 def test_a_heat_map_has_each_mean_in_its_cell(figures):
@@ -285,48 +298,87 @@ def test_a_heat_map_has_each_mean_in_its_cell(figures):
     for (rate, name), values in scores.items():
         rows += [row(len(rows) + i, "diverged" if value is None else "done", value, rate=rate,
                      name=name) for i, value in enumerate(values)]
-    plots.heatmap(axes, axes, pandas.DataFrame(rows), ranking.Score())
-    panel = figures[0].axes[0]
-    nan = math.nan
-    np.testing.assert_allclose(
-        panel.collections[0].get_array().reshape(3, 2).filled(nan),
-        [[0.1, nan], [0.3, nan], [nan, 0.7]])
-    assert [text.get_text() for text in panel.texts] == ["0.100", "", "0.300", "", "", "0.700"]
-    assert panel.collections[1].get_offsets().tolist() == [[1.5, 0.5]]  # the cross
-    outline = panel.get_lines()[0].get_xydata()
-    assert [outline.min(0).tolist(), outline.max(0).tolist()] == [[1, 2], [2, 3]]
     page = charts.heatmap(axes, axes, pandas.DataFrame(rows), ranking.Score())
+    pictures.matrix(page)
+    (panel,) = figures[0].axes
+    rates, names = ({at: label.get_text() for at, label in zip(
+        axis.get_ticklocs(), axis.get_ticklabels(), strict=True)}
+        for axis in (panel.yaxis, panel.xaxis))
+    assert {(rates[y], names[x]): text.get_text() for text in panel.texts
+            for x, y in [text.get_position()]} == {
+        ("1", "a"): "0.1", ("2", "a"): "0.3", ("3", "b"): "0.7", ("1", "b"): "×"}
+    assert panel.get_ylim()[0] > panel.get_ylim()[1] and [*rates] == sorted(rates)
+    cells = panel.collections[0]
+    shades = {(rates[y], names[x]): round(colour[3], 2) for path, colour in zip(
+        cells.get_paths(), cells.get_facecolors(), strict=True)
+        for x, y in [np.mean(corners(path), axis=0)]}
+    assert shades == {("1", "a"): 0.1, ("2", "a"): 0.1, ("3", "b"): 0.7, ("1", "b"): 0.02}
+    assert outline(panel) == ([1, 2], [2, 3])
     assert page.best == (page.left + page.wide, page.top + 2 * page.side, page.wide, page.side)
-    assert "diverged" in panel.get_title()
+    note = "Validation accuracy, the mean; the best setting is outlined. × diverged or was refused."
+    assert page.note == note and figures[0].get_supxlabel().split() == note.split()
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("name", "rate")
+
+
+@pytest.mark.parametrize("value, text", [
+    (5.0, "5"), (4000, "4000"), (3e3, "3000"), (5e4, "50000"), (0.88542, "0.8854"),
+    (12.345, "12.35"), (-0.94724, "-0.947"), (12345.6, "12346"), (123456, "1.23e5"),
+    (1.234e-3, "0.0012"), (-1.234e-5, "-1e-5"), (0.0, "0"),
+])
+def test_a_cells_number_is_short(value, text):
+    assert charts.compact(value) == text and len(text) <= 6
+
+
+def test_a_large_heat_map_tells_what_its_tones_are_of(figures):
+    axes = {"rate": list(range(25)), "width": [1, 2]}
+    rows = [row(rate, "diverged" if rate == 3 else "done", None if rate == 3 else rate / 24,
+                rate=rate, width=1 + rate % 2) for rate in axes["rate"]]
+    rows += [row(25 + rate, "done", 0.5, rate=rate, width=2 - rate % 2) for rate in axes["rate"]]
+    page = charts.heatmap(axes, axes, pandas.DataFrame(rows), ranking.Score())
+    pictures.matrix(page)
+    assert [text.get_text() for text in figures[0].axes[0].texts] == ["×"]
+    assert "light to dark: 0.5, the middle one, to 1;" in page.note
 
 
 def test_over_its_seeds_the_best_setting_is_outlined_not_the_best_run(figures):
     rows = [row(0, "done", 0.9, rate=1, seed=0), row(1, "done", 0.1, rate=1, seed=1),
             row(2, "done", 0.6, rate=2, seed=0), row(3, "done", 0.7, rate=2, seed=1)]
     runs, axes = pandas.DataFrame(rows), {"rate": [1, 2]}
-    over = plots.plane(axes, runs)
-    plots.heatmap(over, axes, runs, ranking.Score())
-    outline = figures[0].axes[0].get_lines()[0].get_xydata()
-    assert [outline.min(0).tolist(), outline.max(0).tolist()] == [[0, 1], [2, 2]]
+    over = charts.plane(axes, runs)
     page = charts.heatmap(over, axes, runs, ranking.Score())
+    pictures.matrix(page)
+    assert outline(figures[0].axes[0]) == ([0, 1], [2, 2])
     assert page.best == (page.left, page.top + page.side, 2 * page.wide, page.side)
-    assert "mean" not in page.note + figures[0].axes[0].get_title()
+    assert "mean" not in page.note + figures[0].get_supxlabel()
 
 
 @pytest.mark.parametrize("higher, best", [(True, [0.01, 0.6]), (False, [0.1, 0.2])])
 def test_along_an_axis_the_line_is_of_means_and_the_best_has_a_ring(figures, higher, best):
     rows = [row(0, "done", 0.3, rate=1e-3, name="a"), row(1, "done", 0.5, rate=1e-3, name="a"),
             row(2, "done", 0.6, rate=0.01, name="a"), row(3, "dropped", 0.9, rate=0.01, name="a"),
-            row(4, "done", 0.2, rate=0.1, name="b"), row(5, "diverged", 0.1, rate=1.0, name="b")]
+            row(4, "done", 0.2, rate=0.1, name="b"), row(5, "diverged", 0.1, rate=1.0, name="b"),
+            row(6, "stopped", 0.2, rate=0.1, name="b")]
     axes = {"rate": [0.1, 1e-3, 0.01, 1.0], "name": ["b", "a"]}
-    plots.along(axes, pandas.DataFrame(rows), ranking.Score(higher=higher))
+    pictures.panels(charts.along(axes, pandas.DataFrame(rows), ranking.Score(higher=higher)))
     panel, other = figures[0].axes
-    lines = drawn_lines(panel)
-    np.testing.assert_allclose(lines["mean"], [[1e-3, 0.4], [0.01, 0.6], [0.1, 0.2]])
-    assert lines["a run, diverged or refused"] == [[1.0, 0.035]] and panel.get_xscale() == "log"
-    dots = {found.get_label(): found.get_offsets().tolist() for found in panel.collections}
-    assert dots["a run, dropped"] == [[0.01, 0.9]] and len(dots["a run, done"]) == 4
-    (ring,) = [where for label, where in dots.items() if label == "the best mean"]
-    assert ring == [best]
-    np.testing.assert_allclose(drawn_lines(other)["mean"], [[0, 0.2], [1, 1.4 / 3]])
+    (line,) = (line for line in panel.get_lines() if len(line.get_xdata()))
+    np.testing.assert_allclose(
+        read(panel, line.get_xydata(), log=True), [[1e-3, 0.4], [0.01, 0.6], [0.1, 0.2]], rtol=0.02)
+    (legend,) = figures[0].legends
+    names = [text.get_text() for text in legend.get_texts()]
+    lost = "diverged or refused, at the foot"
+    assert names == ["a run", "a run, stopped", "a run, dropped", lost, "mean", "the best mean"]
+    looks = {tuple(handle.get_edgecolor().ravel()) + tuple(handle.get_facecolor().ravel()): name
+             for handle, name in zip(legend.legend_handles, names, strict=True) if name != "mean"}
+    dots = {looks[tuple(found.get_edgecolor()[0]) + tuple(found.get_facecolor().ravel())]:
+            read(panel, found.get_offsets(), log=True)
+            for found in dots_of(panel)[1:] if len(found.get_offsets())}  # the first is the line's
+    assert {name: np.round(at, 2 if name != "a run" else 3).tolist() for name, at in dots.items()
+            if name != lost} == {
+        "a run": [[0.001, 0.3], [0.001, 0.5], [0.01, 0.6], [0.1, 0.2]],
+        "a run, stopped": [[0.1, 0.2]], "a run, dropped": [[0.01, 0.9]], "the best mean": [best]}
+    ((rate, foot),) = dots[lost]
+    assert rate == pytest.approx(1, rel=0.02) and foot < 0.2  # below every score
+    (line,) = other.get_lines()
+    np.testing.assert_allclose(read(other, line.get_xydata()), [[0, 0.2], [1, 1.4 / 3]], atol=2e-3)
     assert [text.get_text() for text in other.get_xticklabels()] == ["b", "a"]

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.report import pictures
+from engine.report import fonts, pictures
 from engine.report.charts import Dot, Line, Panel, Panels, panel
-from engine.report.matrix import Matrix, matrix
+from engine.report.matrix import NUMBERED, Matrix, matrix
 from engine.report.run import Picture
 from engine.scores import answers
 from engine.task import Judged
@@ -34,7 +34,10 @@ class Gallery(NamedTuple):
 def confusion(matrix_CxC: np.ndarray, classes: Sequence[str]) -> Matrix:
     """Each true class's shares; of more than SORTED_CLASSES the most confused come first, and no
     more than MOST_CLASSES. `pairs` are the most frequent mistakes."""
-    count, note = len(classes), ""
+    count = len(classes)
+    few = count <= NUMBERED
+    note = "Of each true class the share that is said to be each" + (
+        ", in percent." if few else ": the darker, the larger.")
     wrong_CxC = matrix_CxC * (1 - np.eye(count, dtype=matrix_CxC.dtype))
     shares_CxC = matrix_CxC / np.maximum(matrix_CxC.sum(axis=1, keepdims=True), 1)
     most = np.argsort(-wrong_CxC, axis=None, kind="stable")[:PAIRS]
@@ -44,13 +47,13 @@ def confusion(matrix_CxC: np.ndarray, classes: Sequence[str]) -> Matrix:
     if count > SORTED_CLASSES:
         confused = wrong_CxC.sum(axis=0) + wrong_CxC.sum(axis=1)
         order = np.argsort(-confused, kind="stable")[:MOST_CLASSES]
-        note = "The most confused classes come first" + (
+        note += " The most confused classes come first" + (
             f"; the first {MOST_CLASSES} of {count:,}" if count > MOST_CLASSES else "") + "."
     names = [classes[i] for i in order.tolist()]
     counts, shares = (m[np.ix_(order, order)] for m in (matrix_CxC, shares_CxC))
     return matrix(
         np.where(counts > 0, 0.06 + 0.64 * shares, 0),
-        lambda r, c: f"{100 * shares[r, c]:.0f}",
+        lambda r, c: f"{100 * shares[r, c]:.0f}" if few else "",
         lambda r, c: f"{names[r]} → {names[c]}: {counts[r, c]:,} ({shares[r, c]:.1%})",
         names, names, "true", "predicted", note=note, pairs=pairs)
 
@@ -62,8 +65,9 @@ def calibration(curve: Sequence[dict[str, float]]) -> Panels:
                 f"{row['accuracy']:.1%} right of {row['count']:,} examples",
                 3 + 9 * math.sqrt(row["count"] / most)) for row in curve]
     line = Line("accuracy", "accent", [(row["confidence"], row["accuracy"]) for row in curve])
-    drawn = panel("accuracy by confidence", [line], "confidence", dots, square=True)
-    return Panels([drawn._replace(lines=[(style, path, []) for style, path, _ in drawn.lines])], [])
+    drawn = panel(f"accuracy; a dot's area is its examples, {most:,} at most", [line], "confidence",
+                  dots, square=True)
+    return Panels([drawn._replace(lines=[(*line[:2], []) for line in drawn.lines])], [])
 
 
 def _small(image_HxWxC: np.ndarray) -> bytes:
@@ -92,15 +96,16 @@ def gallery(
 def predicted(true_NxK: np.ndarray, predicted_NxK: np.ndarray, names: Sequence[str]) -> Panels:
     """Predicted against true values of the first OUTPUTS outputs, one in a panel."""
     both_KxNx2 = np.dstack([np.atleast_2d(np.transpose(a)) for a in (true_NxK, predicted_NxK)])
-    panels = []
-    for pairs, name in zip(both_KxNx2[:OUTPUTS], names, strict=False):
+    panels, count = [], len(both_KxNx2)
+    for at, (pairs, name) in enumerate(zip(both_KxNx2[:OUTPUTS], names, strict=False), 1):
         finite = pairs[np.isfinite(pairs).all(axis=1)]
+        title = f"{name}, {at} of {count}, predicted" if count > OUTPUTS else f"{name}, predicted"
         if len(finite) <= POINTS:
             dots = [Dot(true, said, f"true {true:.4g}, predicted {said:.4g}", 3, "faint")
                     for true, said in finite.tolist()]
-            panels.append(panel(f"{name}, predicted", dots=dots, across="true", square=True))
+            panels.append(panel(title, dots=dots, across="true", square=True))
         else:
-            panels.append(_counted(f"{name}, predicted", finite))
+            panels.append(_counted(title, finite))
     return Panels(panels, [])
 
 
@@ -117,7 +122,8 @@ def _counted(title: str, pairs_Nx2: np.ndarray) -> Panel:
               round(0.1 + 0.9 * math.log1p(count[i, j]) / math.log1p(count.max()), 2),
               f"true {edges[0][i]:.4g}, predicted {edges[1][j]:.4g}: {count[i, j]:.0f} examples")
              for i, j in np.argwhere(count > 0).tolist()]
-    return drawn._replace(dots=[], cells=cells)
+    return drawn._replace(
+        title=f"{title}: up to {count.max():,.0f} examples in a cell", dots=[], cells=cells)
 
 
 def drawn(
@@ -126,8 +132,8 @@ def drawn(
     """What is drawn of classes: which are taken for which, the worst mistakes, the calibration."""
     counts_CxC = np.array(scores["confusion"])
     found = [Picture(
-        "confusion.png", "Confusion matrix: of each true class the share that is said to be each, "
-        "in percent", pictures.confusion(counts_CxC, names), confusion(counts_CxC, names))]
+        "confusion.png", "Confusion matrix",
+        pictures.matrix(confusion(counts_CxC, fonts.named(names))), confusion(counts_CxC, names))]
     wrong = answers.mistakes(judged, said_N)
     if pictures.are_pictures(wrong[0]):
         how = ": true class → predicted class, and the probability given to it" if len(
@@ -136,8 +142,8 @@ def drawn(
             "mistakes.png", f"Most confident mistakes{how}", pictures.mistakes(*wrong, names),
             gallery(*wrong, names)))
     if curve := scores.get("calibration"):
+        chart = calibration(curve)
         found.append(Picture(
             "calibration.png", "Calibration: how often the likeliest class was right, by its "
-            f"probability; expected error {scores['ece']:.4f}. A dot's area is its examples",
-            pictures.calibration(curve), calibration(curve)))
+            f"probability; expected error {scores['ece']:.4f}", pictures.panels(chart), chart))
     return found

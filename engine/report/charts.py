@@ -1,11 +1,13 @@
-"""Charts of a page: numbers placed on a canvas, which templates/charts.html writes as SVG in the
-page's own colours."""
+"""Charts: numbers placed on a canvas, which templates/charts.html writes as SVG in the page's own
+colours, and pictures.py draws as PNG."""
 
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from engine.report.page import number
+
+Places = list[tuple[float, float]]  # (x, y) from the canvas's upper left corner
 
 WIDTH, HEIGHT = 380, 236  # of a panel, in the units of its text, which is 12 high
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 38  # its margins
@@ -35,18 +37,19 @@ class Dot(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What is drawn in one canvas, placed: ticks are (place, text); `lines` (style, path, dots),
-    `bands` (style, path), `cells` (x, y, width, height, opacity, said); `straight` is a path."""
+    """What is drawn in one canvas, placed: ticks are (place, text); `lines` (style, places, dots),
+    `bands` (style, their outline), `cells` (x, y, width, height, opacity, said); `straight` is the
+    diagonal."""
 
     title: str
     across: str
     xticks: list[tuple[float, str]]
     yticks: list[tuple[float, str]]
-    lines: list[tuple[str, str, list[Dot]]]
-    bands: list[tuple[str, str]]
+    lines: list[tuple[str, Places, list[Dot]]]
+    bands: list[tuple[str, Places]]
     dots: list[Dot]
     cells: list[tuple[float, float, float, float, float, str]]
-    straight: str
+    straight: Places
 
 
 class Panels(NamedTuple):
@@ -104,11 +107,6 @@ def _axis(values: Iterable[float], start: float, end: float, margin: float = 0.0
     return _Axis(low - spare, high + spare, start, end, False)
 
 
-def _path(points: Iterable[tuple[float, float]]) -> str:
-    """Of places, as SVG has it."""
-    return "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
-
-
 def _apart(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
     """Those of them that don't run into one that is kept."""
     kept: list[tuple[float, str]] = []
@@ -145,17 +143,17 @@ def panel(
         if band:
             there = [(x.at(v), y.at(low), y.at(high)) for v, low, high in band]
             edge = [(at, low) for at, low, _ in there] + [(at, high) for at, _, high in there[::-1]]
-            bands.append((line.style, _path(edge) + "Z"))
+            bands.append((line.style, edge))
         if some:
             step = math.ceil(len(some) / HOVERED)
             size = 4.0 if len(some) == 1 else 2.6 if len(some) <= DOTTED else 0.0
             marks = [Dot(x.at(at), y.at(value), f"{line.name}, {across} {at:g}: {value:.4g}", size)
                      for at, value in some[::step]]
-            drawn.append((line.style, _path((x.at(at), y.at(v)) for at, v in some), marks))
+            drawn.append((line.style, [(x.at(at), y.at(v)) for at, v in some], marks))
     placed = [dot._replace(x=x.at(dot.x), y=y.at(dot.y)) for dot in dots]
-    straight = _path((x.at(v), y.at(v)) for v in (x.low, x.high)) if square else ""
-    ticks = _apart([(x.at(at), text) for at, text in named]) or x.ticks(5, whole)
-    return Panel(title, across, ticks, y.ticks(5, False), drawn, bands, placed, [], straight)
+    straight = [(x.at(v), y.at(v)) for v in (x.low, x.high) if square]
+    ticks = _apart([(x.at(at), text) for at, text in named] or x.ticks(7, whole))
+    return Panel(title, across, ticks, y.ticks(7, False), drawn, bands, placed, [], straight)
 
 
 def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Panels:

@@ -58,9 +58,13 @@ def numbered(names: Sequence[str]) -> list[list[Any]]:
     return [[number, name] for number, name in enumerate(names, 1) if not is_drawn(name)]
 
 
+def known(text: str) -> str:
+    """With a question mark for each character that no font has."""
+    return "".join(c if is_drawn(c) else "?" for c in text)
+
+
 def drawn_with(drawn: Any) -> None:
-    """Give every text of a figure the families that it needs; a character that no font has becomes
-    a question mark."""
+    """Give every text of a figure the families that it needs."""
     import matplotlib
     from matplotlib.text import Text
 
@@ -68,7 +72,6 @@ def drawn_with(drawn: Any) -> None:
         words = text.get_text()
         if words.isascii():
             continue
-        needed = {c: family(c) for c in words if not c.isspace()}
-        text.set_text("".join(c if needed.get(c, c) else "?" for c in words))
+        text.set_text(known(words))
         text.set_fontfamily([*matplotlib.rcParams["font.family"],
-                             *sorted({*needed.values()} - {""})])
+                             *sorted({family(c) for c in words if not c.isspace()} - {""})])

@@ -1,4 +1,4 @@
-"""A map of cells, placed for a page as charts.py places lines. R rows, C columns."""
+"""A map of cells, placed as charts.py places lines. R rows, C columns."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Of so many classes at most: a cell's side, and its text's height, 0 for none.
-SIDES = ((3, 64, 14), (12, 40, 12), (20, 30, 11), (30, 22, 0), (200, 13, 0))
+# Of so many rows or columns at most: a cell's side, and the height of text.
+SIDES = ((3, 64, 14), (12, 40, 12), (20, 30, 11), (30, 22, 10), (200, 13, 10))
+NUMBERED = 20  # rows or columns; cells of more have no room for a number
 
 
 class Matrix(NamedTuple):
@@ -34,7 +35,7 @@ class Matrix(NamedTuple):
     kind: str = "matrix"
 
 
-def shortened(name: str, length: int = 20) -> str:
+def shortened(name: str, length: int = 24) -> str:
     """A long name without its middle: both ends tell names apart."""
     if len(name) <= length:
         return name
@@ -66,19 +67,17 @@ def matrix(
     and a column, `best` are those to outline."""
     side, text = next((side, text) for most, side, text in SIDES
                       if max(len(rows), len(columns)) <= most)
-    height = min(text or 10, side)
     shown_rows, shown_columns = cut(rows), cut(columns)
-    left = max(_room(shown_rows, height), _room([f"{down} ↓"], 12))
-    room = _room(shown_columns, height)
+    left = max(_room(shown_rows, text), _room([f"{down} ↓"], 12))
+    room = _room(shown_columns, text)
     wide = wide or (max(side, room) if room <= 1.5 * side else side)
     turned = room > wide + 4
-    top = room + 18 if turned else height + 24
+    top = room + 18 if turned else text + 24
     cells: list[tuple[float, float, float, str, str]] = [
-        (left + c * wide, top + r * side, round(float(opacity[r, c]), 2),
-         texts(r, c) if text else "", said(r, c))
+        (left + c * wide, top + r * side, round(float(opacity[r, c]), 2), texts(r, c), said(r, c))
         for r, c in np.argwhere(opacity > 0).tolist()]
     return Matrix(
-        left + wide * len(columns) + 8, top + side * len(rows) + 8, left, top, wide, side, height,
+        left + wide * len(columns) + 8, top + side * len(rows) + 8, left, top, wide, side, text,
         [(top + (r + 0.5) * side, *both) for r, both in enumerate(zip(shown_rows, rows,
                                                                       strict=True))],
         [(left + (c + 0.5) * wide, *both) for c, both in enumerate(zip(shown_columns, columns,

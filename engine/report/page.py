@@ -4,7 +4,7 @@ import base64
 import contextlib
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from engine.errors import one_line, tell
@@ -24,6 +24,11 @@ def typed(value: Any) -> str:
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def path(places: Iterable[tuple[float, float]]) -> str:
+    """Of places (x, y), as SVG has it."""
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
+
+
 def _source(png: bytes) -> str:
     """A picture's address that holds the picture."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
@@ -41,7 +46,7 @@ def _pages() -> Any:
 
     pages = Environment(loader=PackageLoader("engine.report"), autoescape=True,
                         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"number": number, "typed": typed, "source": _source}
+    pages.filters |= {"number": number, "typed": typed, "source": _source, "path": path}
     return pages
 
 

@@ -1,20 +1,30 @@
-"""A run's plots as PNG, drawn by Agg without pyplot. N: examples, C: classes, K: outputs."""
+"""A run's and a sweep's pictures as PNG, drawn by Agg without pyplot: charts where the page has
+everything in them, and what the page has no places for. N: examples, or a chart's cells."""
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.report import fonts
+from engine.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Dot, Panel, Panels
+from engine.report.matrix import Matrix, shortened
 
-TRAINING, VALIDATION = "#2563eb", "#d97706"
+# page.html's by day, by style; what dots that are open show inside.
+TONES = {"accent": "#2457d6", "soft": "#596170", "faint": "#3d73ea", "hollow": "#2457d6",
+         "ring": "#b45309", "c0": "#2457d6", "c1": "#b45309", "c2": "#0f766e", "c3": "#be185d",
+         "c4": "#6d28d9", "c5": "#4b5563"}
+INK, RULE, HEAT = "#16181d", "#e4e7ec", TONES["faint"]
+OPEN = {"hollow": "white", "ring": "none"}
 DPI = 120
-COUNTED_CLASSES = 20  # above this, numbers in the confusion matrix can't be read
-NAMED_CLASSES = 60  # above this, only some of its rows are named
-POINTS = 3000  # above this, points hide each other and are counted in hexagons
-OUTPUTS = 4
+UNIT = 1 / 80  # of a canvas, in inches
+POINT = 72 * UNIT
+LETTER = 6  # units that one takes on average, in text of 10 points
+ACROSS = 3  # panels in a row
+LEAST = 340  # units of a matrix's picture: its note needs them
 LABELS = 40
 CELL = 1.9, 2.3  # inches of a mistake, its title included
 
@@ -42,80 +52,119 @@ def dress(panel, **labels: Any) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def short(text: str, length: int = 24) -> str:
-    """The beginning of a long text: a picture has no room for more."""
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
 def plain(name: str) -> str:
     """A name as matplotlib text: a dollar sign would start mathematics."""
-    return name.replace("$", r"\$")
+    return fonts.known(name).replace("$", r"\$")
 
 
-def _panels(count: int, across: int, width: float, height: float):
-    """A figure and its panels, so many in a row at most, each of so many inches."""
-    columns = max(1, min(across, count))
-    rows = max(1, math.ceil(count / columns))
-    drawn = figure(width * columns, height * rows)
-    return drawn, [drawn.add_subplot(rows, columns, i + 1) for i in range(count)]
+def _wrapped(text: str, width: float) -> str:
+    """In lines of so many units."""
+    return plain(textwrap.fill(text, int(width / LETTER)))
 
 
-def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> bytes:
-    """By epoch, a panel for each of `names`: `name` of training, `val_name` of validation.
+def _places(axis, ticks: Sequence[Any], **style: Any) -> None:
+    """Texts at an axis, without strokes."""
+    axis.set_ticks([at for at, *_ in ticks], [plain(text) for _, text, *_ in ticks], **style)
+    axis.set_tick_params(length=0)
 
-    A row may lack either, or hold None or NaN.
-    """
-    drawn, panels = _panels(len(names), 3, 4.5, 3.4)
-    epochs = [row["epoch"] for row in history]
-    for panel, name in zip(panels, names, strict=True):
-        lines = ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION))
-        for key, label, colour in lines:
-            values = np.array([row.get(key) for row in history], np.float64)  # None becomes NaN
-            if np.isfinite(values).any():
-                panel.plot(epochs, values, "o-", ms=3, c=colour, label=label)
-                panel.legend(frameon=False)
-        panel.locator_params(axis="x", integer=True)
-        dress(panel, xlabel="epoch", title=plain(name))
+
+def _cells(canvas, cells: Sequence[Any]) -> None:
+    """Of (x, y, width, height, opacity)."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    canvas.add_collection(PatchCollection(  # smoothed edges would show between cells
+        [Rectangle((x, y), wide, tall) for x, y, wide, tall, _ in cells],
+        facecolors=[(HEAT, opacity) for *_, opacity in cells], antialiaseds=False))
+
+
+def _look(style: str) -> dict[str, Any]:
+    """Of dots."""
+    return {"facecolors": OPEN.get(style, TONES[style]), "edgecolors": TONES[style],
+            "linewidths": 1.8 * (style in OPEN), "alpha": 0.45 if style == "faint" else 1}
+
+
+def _dots(canvas, dots: Sequence[Dot]) -> None:
+    for style in dict.fromkeys(dot.style for dot in dots):
+        some = [dot for dot in dots if dot.style == style]
+        canvas.scatter([dot.x for dot in some], [dot.y for dot in some], zorder=3, clip_on=False,
+                       s=[(2 * dot.size * POINT) ** 2 for dot in some], **_look(style))
+
+
+def _panel(canvas, panel: Panel) -> None:
+    """In an axes whose units are the canvas's, counted downwards as there."""
+    canvas.set(xlim=(LEFT, WIDTH - RIGHT), ylim=(HEIGHT - BOTTOM, TOP),
+               xlabel=_wrapped(panel.across, WIDTH - LEFT))
+    canvas.set_title(_wrapped(panel.title, WIDTH - LEFT), fontsize=10, pad=8)
+    _places(canvas.xaxis, panel.xticks)
+    _places(canvas.yaxis, panel.yticks)
+    canvas.grid(axis="y", color=RULE)
+    canvas.set_axisbelow(True)
+    canvas.spines[:].set_visible(False)
+    _cells(canvas, [cell[:5] for cell in panel.cells])
+    for style, edge in panel.bands:
+        canvas.fill(*np.transpose(edge), color=TONES[style], alpha=0.14, lw=0)
+    for style, places, marks in panel.lines:
+        canvas.plot(*np.transpose(places), c=TONES[style], lw=1.4 if style == "soft" else 1.8)
+        _dots(canvas, [mark._replace(style=style) for mark in marks if mark.size])
+    if panel.straight:
+        canvas.plot(*np.transpose(panel.straight), c=TONES["soft"], lw=0.9, ls=":")
+    _dots(canvas, panel.dots)
+
+
+def _legend(drawn, chart: Panels) -> None:
+    """Below the panels, of the styles in them; in as many columns as its names leave room for."""
+    lines = {style for panel in chart.panels for style, *_ in panel.lines}
+    dots = {dot.style for panel in chart.panels for dot in panel.dots}
+    room = int(drawn.get_figwidth() / UNIT / LETTER)  # letters, of which a mark takes 10
+    names = {style: plain(shortened(name, room - 10)) for style, name in chart.legend
+             if style in lines | dots}
+    if names:
+        canvas, across = drawn.axes[0], max(1, room // (max(map(len, names.values())) + 10))
+        handles = [canvas.plot([], [], c=TONES[style], lw=1.8)[0] if style in lines else
+                   canvas.scatter([], [], s=40, **_look(style)) for style in names]
+        drawn.set_figheight(drawn.get_figheight() + 0.22 * math.ceil(len(names) / across))
+        drawn.legend(handles, [*names.values()], ncols=across, frameon=False,
+                     loc="outside lower center")
+
+
+def panels(chart: Panels) -> bytes:
+    """Beside each other as they are on the page, three in a row at most."""
+    rows = math.ceil(len(chart.panels) / ACROSS) or 1
+    columns = math.ceil(len(chart.panels) / rows) or 1
+    drawn = figure(columns * WIDTH * UNIT, rows * (HEIGHT + 20) * UNIT)
+    for at, panel in enumerate(chart.panels, 1):
+        _panel(drawn.add_subplot(rows, columns, at), panel)
+    _legend(drawn, chart)
     return png(drawn)
 
 
-def confusion(matrix_CxC: np.ndarray, classes: Sequence[str]) -> bytes:
-    """A heat map of each true class's shares, counts written in where they can be read.
-
-    Rows are the true classes, columns the predicted ones.
-    """
-    count = len(classes)
-    few = count <= COUNTED_CLASSES
-    named, classes = range(0, count, math.ceil(count / NAMED_CLASSES)), fonts.named(classes)
-    names, size = [plain(short(classes[i])) for i in named], 10 if few else 7
-    longest = max(map(len, names))
-    side = 1.4 + 0.08 * longest + (0.55 if few else 0.12) * min(max(3, count), 2 * NAMED_CLASSES)
-    drawn = figure(side + 1.3, side)  # the bar of colours included
-    panel = drawn.subplots()
-    shares_CxC = matrix_CxC / np.maximum(matrix_CxC.sum(axis=1, keepdims=True), 1)
-    image = panel.imshow(shares_CxC, cmap="Blues", vmin=0, vmax=1)
-    drawn.colorbar(image, ax=panel, label="share of the true class", shrink=0.8)
-    for (row, column), number in np.ndenumerate(matrix_CxC) if few else ():
-        colour = "white" if shares_CxC[row, column] > 0.5 else "black"
-        panel.text(column, row, str(number), c=colour, size=8, ha="center", va="center")
-    panel.set_xticks(named, names, rotation=90 if longest > 5 else 0, size=size)
-    panel.set_yticks(named, names, size=size)
-    panel.set(xlabel="predicted", ylabel="true")
-    return png(drawn)
-
-
-def calibration(curve: Sequence[dict[str, float]]) -> bytes:
-    """Accuracy by mean confidence, a row of `curve` a bin, against what it would be if a confidence
-    were its probability; below, the examples of each. Guo et al. 2017."""
-    confidence, accuracy, count = ([row[name] for row in curve]
-                                   for name in ("confidence", "accuracy", "count"))
-    drawn = figure(4.8, 5.2)
-    above, below = drawn.subplots(2, sharex=True, height_ratios=(3, 1))
-    above.plot((0, 1), (0, 1), c="gray", lw=1, ls=":")
-    above.plot(confidence, accuracy, "o-", ms=4, c=TRAINING)
-    below.bar(confidence, count, width=0.03, color=TRAINING)
-    dress(above, ylabel="accuracy", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    dress(below, xlabel="confidence", ylabel="examples")
+def matrix(chart: Matrix) -> bytes:
+    """Its cells, names and numbers, what is outlined, and its note below."""
+    right = chart.left + chart.wide * len(chart.columns)
+    foot = chart.top + chart.side * len(chart.rows)
+    wide = max(LEAST, chart.width + 24)
+    note, size = _wrapped(chart.note, 1.1 * wide), chart.text * POINT
+    drawn = figure(wide * UNIT, (chart.height + 28 + 16 * (note.count("\n") + 1)) * UNIT)
+    canvas = drawn.subplots()
+    canvas.set(xlim=(chart.left, right), ylim=(foot, chart.top), aspect="equal")
+    canvas.xaxis.tick_top()
+    canvas.xaxis.set_label_position("top")
+    canvas.set_xlabel(plain(chart.across), labelpad=6)
+    canvas.set_ylabel(plain(chart.down))
+    _places(canvas.xaxis, chart.columns, size=size, rotation=90 if chart.turned else 0)
+    _places(canvas.yaxis, chart.rows, size=size)
+    canvas.spines[:].set_color(RULE)
+    _cells(canvas, [(x, y, chart.wide, chart.side, opacity) for x, y, opacity, *_ in chart.cells])
+    for x, y, _, text, _ in chart.cells:
+        if text:
+            canvas.text(x + chart.wide / 2, y + chart.side / 2, text, size=size, c=INK,
+                        ha="center", va="center")
+    if chart.best:
+        x, y, across, down = chart.best
+        canvas.broken_barh([(x, across)], (y, down), facecolors="none", edgecolors=TONES["ring"],
+                           linewidths=2.3, zorder=3, clip_on=False)
+    drawn.supxlabel(note, size=9)
     return png(drawn)
 
 
@@ -150,34 +199,12 @@ def mistakes(
         middle, top = (i % across + 0.5) * CELL[0], i // across * CELL[1] + 0.42
         panel.imshow(visible(image), cmap="gray", extent=(
             middle - wide * scale / 2, middle + wide * scale / 2, top + high * scale, top))
-        title = " → ".join(plain(short(classes[int(j)], 13)) for j in (true, predicted))
+        title = " → ".join(plain(shortened(classes[int(j)], 13)) for j in (true, predicted))
         panel.text(middle, top - 0.04, f"{title}\n{share:.1%}", size=9, ha="center", va="bottom")
     panel.set(xlim=(0, CELL[0] * across), ylim=(CELL[1] * down, 0))
     panel.axis("off")
     if not count:
         panel.text(CELL[0] * across / 2, CELL[1] / 2, "no mistakes", ha="center", size=14)
-    return png(drawn)
-
-
-def predicted(true_NxK: np.ndarray, predicted_NxK: np.ndarray) -> bytes:
-    """Predicted against true values, a panel for each of the first OUTPUTS outputs; [N] is one.
-
-    Values that are not finite are left out.
-    """
-    both_KxNx2 = np.dstack([np.atleast_2d(np.transpose(a)) for a in (true_NxK, predicted_NxK)])
-    outputs = len(both_KxNx2)
-    drawn, panels = _panels(min(OUTPUTS, outputs), 2, 4.6, 4.2)
-    for k, panel in enumerate(panels):
-        true, guess = both_KxNx2[k][np.isfinite(both_KxNx2[k]).all(axis=1)].T
-        if len(true) > POINTS:
-            cells = panel.hexbin(true, guess, gridsize=40, bins="log", mincnt=1, cmap="Blues")
-            drawn.colorbar(cells, ax=panel, label="examples")
-        else:
-            panel.scatter(true, guess, s=12, c=TRAINING, alpha=0.5, lw=0)
-        if len(true):
-            panel.axline((true[0], true[0]), slope=1, c=VALIDATION, lw=1.2)
-        dress(panel, xlabel="true", ylabel="predicted")
-        panel.set_title(f"output {k + 1} of {outputs}" if outputs > 1 else "", fontsize=10)
     return png(drawn)
 
 
@@ -188,7 +215,7 @@ def labels(names: Sequence[str], scores: dict[str, list[float]]) -> bytes:
     """
     import pandas
 
-    frame = pandas.DataFrame(scores, index=[plain(short(name)) for name in fonts.named(names)],
+    frame = pandas.DataFrame(scores, index=[plain(shortened(name)) for name in fonts.named(names)],
                              dtype=float)
     frame = frame.sort_values(frame.columns[0], ascending=False, kind="stable")
     drawn = figure(7.5, 1.2 + (0.14 + 0.11 * len(scores)) * min(max(4, len(names)), LABELS))
@@ -196,7 +223,7 @@ def labels(names: Sequence[str], scores: dict[str, list[float]]) -> bytes:
     if len(names) > LABELS:
         frame = pandas.concat([frame.head(LABELS // 2), frame.tail(LABELS // 2)])
         panel.axhline(LABELS / 2 - 0.5, c="gray", lw=1, ls=":")
-    frame.plot.barh(ax=panel, width=0.8, color=[TRAINING, VALIDATION, "gray"])
+    frame.plot.barh(ax=panel, width=0.8, color=[TONES["accent"], TONES["c1"], "gray"])
     panel.invert_yaxis()
     dress(panel, xlim=(0, 1), title="" if len(names) <= LABELS else
           f"the {LABELS // 2} highest and lowest of {len(names)} labels")
@@ -208,9 +235,9 @@ def bars(values: dict[str, float], deviations: Sequence[float]) -> bytes:
     """Horizontal bars by name, the first on top, each with its deviation."""
     drawn = figure(7.5, 0.9 + 0.32 * max(3, len(values)))
     panel = drawn.subplots()
-    names = [plain(short(name)) for name in fonts.named([*values])]
-    panel.barh(range(len(names)), [*values.values()], xerr=deviations, color=TRAINING,
-               ecolor=VALIDATION)
+    names = [plain(shortened(name)) for name in fonts.named([*values])]
+    panel.barh(range(len(names)), [*values.values()], xerr=deviations, color=TONES["accent"],
+               ecolor=TONES["c1"])
     panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
     dress(panel)

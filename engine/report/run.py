@@ -163,7 +163,7 @@ def write(
         run_dir, saved, history, shown, best, cost,
         f"of {metrics['num_examples']:,} examples of {metrics['split']}",
         [("Duration", whole), *([("Parameters", f"{size:,}")] if size else [])])
-    replace(run_dir / "curves.png", pictures.curves(history, shown.names))
+    replace(run_dir / "curves.png", pictures.panels(charts.curves(history, shown.names)))
     for name, _, png, *_ in shown.pictures:
         replace(run_dir / name, png)
     replace(run_dir / "report.html", text)

@@ -19,7 +19,7 @@ from engine.loggers.bar import waiting
 from engine.optim.schedules import VALUES
 from engine.parts.reading import load
 from engine.report import page
-from engine.report.pictures import TRAINING, VALIDATION, dress, figure, png
+from engine.report.pictures import TONES, dress, figure, png
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.store import files, folder
@@ -75,12 +75,12 @@ def picture(
     drawn = figure(8, 4.2)
     panel = drawn.subplots()
     shown = [min(loss, 1.5 * start) if math.isfinite(loss) else np.nan for loss in losses]
-    panel.axvspan(finding.low, finding.high, color=VALIDATION, alpha=0.12, lw=0,
+    panel.axvspan(finding.low, finding.high, color=TONES["c1"], alpha=0.12, lw=0,
                   label=f"within {CLOSE:.0%} of the lowest")
-    panel.plot(rates, shown, "o", ms=4, c=TRAINING, label=f"after {steps} steps")
-    panel.plot(rates, smoothed(losses, start), c=TRAINING, lw=1.5, label="smoothed")
+    panel.plot(rates, shown, "o", ms=4, c=TONES["accent"], label=f"after {steps} steps")
+    panel.plot(rates, smoothed(losses, start), c=TONES["accent"], lw=1.5, label="smoothed")
     panel.axhline(start, c="gray", lw=1, ls=":", label="before training")
-    panel.axvline(finding.rate, c=VALIDATION, label=f"suggested: {finding.rate:.3g}")
+    panel.axvline(finding.rate, c=TONES["c1"], label=f"suggested: {finding.rate:.3g}")
     dress(panel, xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate",
           ylabel="validation loss", title="Learning-rate range test")
     panel.legend(frameon=False)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas
 
-from engine.report.pictures import short
+from engine.report.matrix import shortened
 
 KINDS = {"done": 0, "stopped": 0, "dropped": 1}  # a dropped run's score is from fewer epochs
 SILENT = 2  # diverged, refused, or without a finite score
@@ -64,8 +64,8 @@ def ranked(
 
 
 def shown(value: Any, length: int = 24) -> str:
-    """An axis value to be read: four digits of a float, the beginning of a long text."""
-    return short(f"{value:.4g}" if isinstance(value, float) else str(value), length)
+    """An axis value to be read: four digits of a float, a long text without its middle."""
+    return shortened(f"{value:.4g}" if isinstance(value, float) else str(value), length)
 
 
 def in_words(axes: Iterable[str], row: Any) -> str:

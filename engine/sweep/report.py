@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas
 
-from engine.report import page, run
+from engine.report import page, pictures, run
+from engine.report.matrix import Matrix
 from engine.report.run import Card, Picture
 from engine.store import files
-from engine.sweep import charts, plots, ranking
-from engine.sweep.plots import Axes, Histories
+from engine.sweep import charts, ranking
+from engine.sweep.charts import Axes, Histories
 from engine.sweep.ranking import Score
 
 STATUSES = "stopped", "dropped", "diverged", "refused"  # what else may become of a run than done
@@ -74,9 +75,11 @@ def write(
     column that runs are ranked by, `higher` whether more of it is better."""
     by, runs = Score(score, higher), pandas.DataFrame(rows)
     settings, order = ranking.ranked(runs, axes, by)[1], ranking.ranked(runs, ["run"], by)[1]
-    drawn, told = plots.pictures(axes, runs, histories, by), charts.drawn(axes, runs, histories, by)
-    for name, png in drawn.items():
-        files.replace(folder / name, png)
+    shown = [Picture(name, CAPTIONS[name], pictures.matrix(chart) if isinstance(chart, Matrix)
+                     else pictures.panels(chart), chart)
+             for name, chart in charts.drawn(axes, runs, histories, by).items()]
+    for picture in shown:
+        files.replace(folder / picture.file, picture.png)
     linked = {row["run"] for row in rows
               if member(folder, title, row, axes, histories.get(row["run"], []), by)}
     means = [ranking.mean(setting) for _, setting in settings.iterrows()]
@@ -90,8 +93,7 @@ def write(
         "sweep.html", title=title, device=device, mean=ranking.mean(settings.iloc[0]),
         score=score, higher=higher,
         cards=_cards(axes, runs, settings.iloc[0], order.iloc[0]),
-        pictures=[Picture(name, CAPTIONS[name], drawn[name], told[name])
-                  for name in CAPTIONS if name in drawn],
+        pictures=shown,
         settings=_table(spoken[[*axes, "runs", score, "best", *lost]].rename(
             columns={"best": "best run"}), axes),
         ensembles=_table(pandas.DataFrame(ensembles, columns=[*ENSEMBLE]).rename(columns=ENSEMBLE),

@@ -27,8 +27,8 @@ from engine.sources import arrays
 from engine.store import files, folder
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
+from engine.sweep.charts import Histories
 from engine.sweep.events import Events
-from engine.sweep.plots import Histories
 from engine.sweep.population import select
 from engine.sweep.search import Search
 from engine.sweep.space import Study, Trial

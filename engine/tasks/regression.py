@@ -80,9 +80,10 @@ class Regression(Task):
         }
 
     def drawn(self, scores, judged, names):
-        from engine.report import answers, pictures
+        from engine.report import answers, fonts, pictures
         from engine.report.run import Picture
 
         both = judged.targets, judged.predicted
-        return [Picture("predicted.png", "Predicted against true", pictures.predicted(*both),
+        return [Picture("predicted.png", "Predicted against true",
+                        pictures.panels(answers.predicted(*both, fonts.named(names))),
                         answers.predicted(*both, names))]
