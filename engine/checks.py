@@ -25,7 +25,7 @@ def check_fields(asked: Any) -> None:
         value, choices, least = getattr(asked, f.name), f.metadata["choices"], f.metadata["least"]
         if f.metadata["brought"] and not is_ours(value):
             continue
-        if not (_fits(value, type(f.default)) or f.metadata["duration"]):
+        if not (_fits(value, type(f.default)) or f.metadata["duration"] and isinstance(value, str)):
             raise RequestError(f"{f.name}: {value!r} is a {type(value).__name__}; give "
                                f"{_WANTED[type(f.default)]}.")
         if choices and value not in choices:

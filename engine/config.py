@@ -141,7 +141,7 @@ class Config:
         that config.json keeps."""
         made_plain(self)
         for name in DURATIONS:
-            with contextlib.suppress(ValueError):  # which checks.check_fields tells
+            with contextlib.suppress(ValueError, TypeError):  # which check_fields tells
                 object.__setattr__(self, name, lengths.duration(getattr(self, name)))
         for name in ("class_weights", "init_map"):
             if not isinstance(value := getattr(self, name), str):

@@ -192,7 +192,7 @@ class Checkpoints:
             if dtype != now[0] or not fits(shape, now[1], free):
                 raise RequestError(f"{path} has other arrays than this model and optimizer: {name} "
                                    f"was {was}, now {now}.")
-            return np.empty(shape, dtype)
+            return np.empty(shape, leaf.dtype)
 
         tree = _parts(jax.tree_util.tree_map_with_path(abstract, shapes))
         state = shapes._replace(**self._manager.read(path, tree))

@@ -1,0 +1,167 @@
+"""Python's door: what Config, Place, Hyper, fit, train, load and evaluate take from a script, and
+what they refuse in words."""
+
+import dataclasses
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Tiny, random_split
+
+from engine import Config, Hyper, evaluate, fit, load, train
+from engine.errors import RequestError
+from engine.place import Place
+from engine.pure import data_for
+from engine.report import run as report
+
+pytestmark = pytest.mark.usefixtures("quickly")
+CONFIG = Config(model=Tiny, epochs=1, batch_size=16)
+X, Y = random_split(60, side=4)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def undrawn():
+    """Without pictures; and what a run makes jax's default is the next file's no more."""
+    device = jax.config.jax_default_device
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write", lambda *_: None)
+        yield
+    jax.config.update("jax_default_device", device)
+
+
+def place(path: Path) -> Place:
+    return Place(device="cpu", run_dir=path / "run")
+
+
+@pytest.mark.parametrize("given, kept", [
+    ({"epochs": np.int64(2)}, 2), ({"epochs": 2.0}, 2), ({"seed": np.arange(3)[1]}, 1),
+    ({"validation_split": 0.2}, "0.2"), ({"milestones": [30, 60]}, "30,60"),
+    ({"freeze": ("Dense_0", "Conv_*")}, "Dense_0,Conv_*"), ({"min_delta": np.float32(0.5)}, 0.5),
+    ({"dataset": Path("digits")}, "digits"), ({"flip": np.True_}, True),
+    ({"class_weights": {np.int64(0): np.float32(2), np.str_("b"): 1}}, '{"0": 2.0, "b": 1}'),
+])
+def test_numbers_and_paths_become_plain(given, kept):
+    (name,) = given
+    value = getattr(Config(**given), name)
+    assert value == kept and type(value) is type(kept)
+    assert Config(**given) == Config(**{name: kept})
+
+
+@pytest.mark.parametrize("given, said", [
+    ({"flip": "no"}, "flip: 'no' is a str; give True or False"),
+    ({"flip": 1}, "flip: 1 is a int; give True or False"),
+    ({"epochs": 1.5}, "epochs: 1.5 is a float; give a whole number"),
+    ({"epochs": "3"}, "epochs: '3' is a str; give a whole number"),
+    ({"epochs": True}, "epochs: True is a bool; give a whole number"),
+    ({"patience": None}, "patience: None is a NoneType; give a number"),
+    ({"shuffle": True}, "shuffle: True is a bool; give text"),
+    ({"threshold": "0.5"}, "threshold: '0.5' is a str; give a number"),
+])
+def test_a_field_of_another_type_is_refused(given, said, tmp_path):
+    with pytest.raises(RequestError, match=said):
+        fit(dataclasses.replace(CONFIG, **given), None, place(tmp_path), (X, Y))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words, said", [
+    (((X, Y),), r"hyper is a tuple: give Hyper\(learning_rate=...\), and data by its name"),
+    (({"learning_rate": 1e-3},), "hyper is a dict"),
+    ((Hyper(), (X, Y)), r"place is a tuple: give Place\(run_dir=...\), and data by its name"),
+    ((Hyper(), "runs/mine"), "place is a str"),
+    ((Hyper(learning_rate="1e-3"), Place(device="cpu"), (X, Y)), "learning_rate: '1e-3' is text"),
+])
+def test_what_stands_in_anothers_place_is_refused(words, said):
+    with pytest.raises(RequestError, match=said):
+        fit(CONFIG, *words)
+
+
+class Other(Tiny):
+    """Of the same arrays, and another function."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        return nn.Dense(self.num_classes)(jnp.tanh(nn.Dense(16)(x.reshape(x.shape[0], -1))))
+
+
+def test_a_run_is_loaded_and_judged_by_its_own_config(tmp_path):
+    """Of which only the objects have to be given again, and by the run itself in a path's place."""
+    config = dataclasses.replace(CONFIG, validation_split="2/5", seed=np.int64(3))
+    run = fit(config, Hyper(np.float32(1e-2)), place(tmp_path), (X, Y), quiet=True)
+    again = load(run, Config(model=Tiny))
+    np.testing.assert_array_equal(again.predict(X), run.predict(X))
+    found = evaluate(run, (X, Y), config=Config(model=Tiny))
+    assert (found["split"], found["num_examples"]) == ("validation (2/5 of train)", 12)
+    assert found["accuracy"] == run.metrics["accuracy"]
+    with pytest.raises(RequestError, match="held 2/5 of train out, and another part holds what"):
+        evaluate(run, (X, Y), config=Config(model=Tiny, validation_split="0.5"))
+    for ask in (load, lambda *given: evaluate(given[0], (X, Y), config=given[1])):
+        with pytest.raises(RequestError, match="was Tiny, an object in Python, and now it is Oth"):
+            ask(run, Config(model=Other))
+    for word in ("9", "final"):
+        with pytest.raises(RequestError, match=f"checkpoint '{word}': choose from best, last"):
+            load(run, Config(model=Tiny), checkpoint=word)
+
+
+def test_numbers_are_loaded_as_the_task_that_was_found_for_them(tmp_path):
+    config = dataclasses.replace(CONFIG, model=nn.Dense(1))
+    x, y = np.float32(X.reshape(60, -1) / 255), np.float32(Y + 0.5)
+    run = fit(config, None, place(tmp_path), (x, y), quiet=True)
+    assert load(run, config).learner.task == run.learner.task
+    _, history = train(config, Hyper(), jax.random.key(0), data_for(config, (x, y)))
+    assert {"mse", "val_mse"} <= {*history}
+
+
+@pytest.mark.parametrize("network, task, said", [
+    (nn.Dense(2), "regression", r"outputs of shape \(2, 2\) .* needs \(2, 1\)"),
+    (nn.Sequential([nn.Dense(1), jnp.ravel]), "regression", r"outputs of shape \(2,\)"),
+    (nn.Dense(3), "classification", r"outputs of shape \(2, 3\) .* needs \(2, 4\)"),
+])
+def test_train_refuses_what_fit_does(network, task, said):
+    """Outputs of another shape would be spread over the targets' without a word."""
+    config = dataclasses.replace(CONFIG, model=network, task=task)
+    x, y = np.float32(X.reshape(60, -1) / 255), np.float32(Y + 0.5) if task == "regression" else Y
+    data = data_for(config, (x, y))
+    with pytest.raises(RequestError, match=said):
+        jax.jit(train)(config, Hyper(), jax.random.key(0), data)
+
+
+def test_parameters_of_bfloat16_are_saved(tmp_path):
+    config = dataclasses.replace(CONFIG, model=nn.Dense(
+        4, dtype=jnp.float32, param_dtype=jnp.bfloat16))
+    x = np.float32(X.reshape(60, -1) / 255)
+    run = fit(config, None, place(tmp_path), (x, Y), quiet=True)
+    again = load(run, config)
+    assert again.state.params["kernel"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(again.predict(x), run.predict(x))
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "dev", "validation"])
+def test_a_split_of_a_usual_name_validates(name, tmp_path):
+    run = fit(CONFIG, None, place(tmp_path), {"train": (X[:40], Y[:40]), name: (X[40:], Y[40:])},
+              quiet=True)
+    assert (run.metrics["split"], run.metrics["num_examples"]) == (name, 20)
+
+
+class Untold(nn.Module):
+    """One whose call has another name for whether it is in training."""
+
+    num_classes: int = 4
+
+    @nn.compact
+    def __call__(self, x, learning: bool = False):
+        x = nn.Dense(8)(x.reshape(x.shape[0], -1))
+        return nn.Dense(self.num_classes)(nn.BatchNorm(use_running_average=not learning)(x))
+
+
+def test_a_network_that_is_never_told_that_it_trains_is_named(tmp_path, capsys):
+    fit(dataclasses.replace(CONFIG, model=Untold), None, place(tmp_path), (X, Y))
+    assert "model Untold keeps batch statistics, and is never told" in capsys.readouterr().out
+
+
+def test_a_run_that_is_not_there_is_not_begun_by_resuming_it(tmp_path):
+    with pytest.raises(RequestError, match="no run in .*nowhere: it holds no config.json"):
+        fit(CONFIG, None, Place(device="cpu"), (X, Y), resume=tmp_path / "nowhere", quiet=True)
+    assert not list(tmp_path.iterdir())
