@@ -143,14 +143,19 @@ class Boosting(Learner):
         self, hyper: Any, root: Any, order: Any, train: Subset, state: State, count: Any
     ) -> State:
         """`count` rounds more; the tally is of the training examples after the last."""
-        matrix, before, done = self._matrix(train), state.params[BYTES], int(state.step)
-        seed, content = int(np.asarray(jax.random.key_data(root)).ravel()[-1]), b""
+        matrix, done = self._matrix(train), int(state.step)
+        seed, asked = int(np.asarray(jax.random.key_data(root)).ravel()[-1]), self.parameters(hyper)
+        booster: Any = self.kept.booster(state.variables, self.device) if done else None
+        if booster:
+            booster.set_param(asked)
+        draws = any(value < 1 for name, value in asked.items() if "sample" in name)
         for number in range(done, done + int(count)):
-            asked = self.parameters(hyper) | {"seed": seed + number}
-            previous = bytearray(np.asarray(before).tobytes()) if number else None
-            booster = xgboost.train(asked, matrix, 1, xgb_model=previous)
-            content = bytes(booster.save_raw("ubj"))
-            before = np.frombuffer(content, np.uint8)
+            if booster and not draws:  # which knows what its trees so far say of each example
+                booster.update(matrix, number)
+                continue
+            booster = xgboost.train(asked | {"seed": seed + number}, matrix, 1,
+                                    xgb_model=booster and booster.save_raw("ubj"))
+        content = bytes(booster.save_raw("ubj"))
         self.kept.keep(content, booster)
         outputs = self._outputs(booster, matrix)
         tally = self.task.judged_tally(_judged(self.task, outputs, jnp.asarray(train.targets)))
