@@ -77,8 +77,9 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
     pictured, told = pixels.pictures(features, reading.pixels)
     notes = [*_told(found, learned, how), *notes, *filter(None, [told]),
              *([] if pictured else sheet.doubtful(features["train"]))]
-    if not pictured and reading.image_size:
-        raise Unreadable("its columns are no pixels, which --image_size could resize",
+    if not pictured and (vain := [name for name in ("image_size", "background", "skip_bad")
+                                  if getattr(reading, name) != getattr(Reading(), name)]):
+        raise Unreadable(f"its columns are no pixels, and --{vain[0]} is for pictures",
                          "leave it out, or type --pixels if they are")
     examples = pictured or features
     order, held = {}, {}
