@@ -358,3 +358,22 @@ def test_a_task_of_numbers_never_learns_the_places_of_words(cells, words, read):
 def test_a_reading_that_the_set_does_not_heed_is_refused(name, reading, words):
     with pytest.raises(RequestError, match=words):
         sources.load(name, reading=Reading(**reading))
+
+
+def test_a_targets_numbers_may_have_decimal_commas(read, tmp_path):
+    rows = [f"{n},5;{n},25" for n in range(300)]
+    split = read("x;price\n" + "\n".join(rows) + "\n7,5;\n").splits["train"]
+    np.testing.assert_array_equal(np.sort(split.targets[:-1])[:3], np.float32([0.25, 1.25, 2.25]))
+    found = by(split, "x")
+    assert np.isnan(found["target"]).sum() == 1 and found["target"][0] == 0.25
+    (tmp_path / "set").mkdir()  # each file in its own way
+    (tmp_path / "set/train.csv").write_text("x;y\n1;1,5\n2;2,0\n")
+    (tmp_path / "set/test.csv").write_text("x,y\n1,1.5\n2,2.0\n")
+    splits = sources.load(f"table:{tmp_path / 'set'}").splits
+    assert {name: by(one, "x")["target"] for name, one in splits.items()} == {
+        "train": [1.5, 2.0], "test": [1.5, 2.0]}
+    words = read("x;y\n1;1,5\n2;none, 5\n3;\n")
+    assert words.classes == ("1.5", "none, 5") and by(words.splits["train"], "x")["target"] == [
+        0, 1, dataset.UNLABELLED]
+    with pytest.raises(RequestError, match="1 of the 2 labels .* are none: 'none, 5'. Empty"):
+        suited(words, "numbers")

@@ -78,7 +78,11 @@ def _delimited(file: BinaryIO, reading: Reading,
     others = [name for name in kept if name not in text]
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
     table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
-    return frames.of(table, text), written.notes()
+    columns = frames.of(table, text)
+    if named in text and written.decimal != ".":  # the target is text, whose numbers are read later
+        pointed = columns[named].map(written.pointed, na_action="ignore")
+        columns[named] = pointed.astype("category")
+    return columns, written.notes()
 
 
 def _without_index(columns: Any, notes: list[str]) -> tuple[Any, list[str]]:
