@@ -1,9 +1,10 @@
 """A Parquet file → a table of plain columns, one column of it, or the rows of a row group."""
 
+import contextlib
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -45,6 +46,16 @@ def starts(file: BinaryIO) -> tuple[tuple[str, ...], list[int]]:
     return tuple(opened.schema_arrow.names), [0, *itertools.accumulate(counts)]
 
 
+def index(file: BinaryIO) -> list[str]:
+    """The columns that were the index of a DataFrame, as pandas says in the file's metadata."""
+    with _telling():
+        written = parquet.ParquetFile(native(file)).metadata.metadata or {}
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        return [name for name in json.loads(written[b"pandas"])["index_columns"]
+                if isinstance(name, str)]  # a range is no column
+    return []  # others wrote it
+
+
 def kinds(file: BinaryIO) -> dict[str, str]:
     """Which columns hold numbers, and which dates, by their types; words may turn out to be any."""
     return {field.name: "dates" if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)
@@ -70,7 +81,7 @@ def batches(
                 yield group, batch.select(names)  # a name may be another's beginning, up to a point
 
 
-@contextmanager
+@contextlib.contextmanager
 def _telling() -> Iterator[None]:
     try:
         yield

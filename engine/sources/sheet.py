@@ -4,7 +4,7 @@ them."""
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -35,11 +35,13 @@ class Sheet(NamedTuple):
 
 
 def read(
-    path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = ""
+    path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = "",
+    kept: Collection[str] | None = None,
 ) -> Sheet:
-    """One file, without the columns to leave out. Of the others that which is `learned`, and the
-    groups, are left as they are written; all of them lie in the file where there is a `reason` not
-    to hold them. Raises RequestError."""
+    """One file, without the columns to leave out, and without an index of pandas that is none of
+    those `kept`; None keeps all. Of the others that which is `learned`, and the groups, are left as
+    they are written; all of them lie in the file where there is a `reason` not to hold them. Raises
+    RequestError."""
     try:
         is_parquet = path.lower().endswith(parquet.ENDINGS)
         before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
@@ -55,6 +57,7 @@ def read(
                 columns = frames.of(parquet.read(file, frames.room()))
             else:
                 columns, notes = _delimited(file, reading, learned)
+            index = parquet.index(file) if reason or is_parquet else []
             after = os.fstat(file.fileno())
         if any(getattr(before, field) != getattr(after, field)
                for field in ("st_ino", "st_size", "st_mtime_ns")):
@@ -65,7 +68,11 @@ def read(
         raise refused(NAME, path, error, "type the path of a CSV or Parquet file, or of a folder "
                       "that holds train.csv") from None
     gone = tuple(name for name in columns if name in reading.left_out)
-    return Sheet(path, *_without_index(columns.drop(columns=list(gone)), notes), gone)
+    columns = columns.drop(columns=list(gone))
+    if kept is not None and (left := [n for n in index if n in columns and n not in kept]):
+        columns = columns.drop(columns=left)
+        notes = [*notes, f"the index that pandas wrote into the file is left out: {listed(left)}"]
+    return Sheet(path, *_without_index(columns, notes), gone)
 
 
 def _delimited(file: BinaryIO, reading: Reading,

@@ -48,11 +48,11 @@ def load(
     files = _files(path)
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
-    first = sheet.read(files.pop("train"), reading,
-                       lambda names: target.chosen(names, reading.target), reason)
+    first = sheet.read(files.pop("train"), reading, lambda names: _learned(names, reading), reason,
+                       (reading.target, reading.group))
     try:
-        learned = target.chosen(list(first.columns), reading.target)
-        others = {split: sheet.read(file, reading, lambda _: learned, reason)
+        learned = _learned(list(first.columns), reading)
+        others = {split: sheet.read(file, reading, lambda _: learned, reason, list(first.columns))
                   for split, file in files.items()}
         return _set({"train": first} | others, learned, reading, wanted)
     except Unreadable as error:
@@ -95,6 +95,15 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
 
+def _learned(names: list[str], reading: Reading) -> str:
+    return target.chosen(_likely(names, reading), reading.target)
+
+
+def _likely(names: list[str], reading: Reading) -> list[str]:
+    """The columns of which one is learned: no group, unless that is asked for."""
+    return [name for name in names if name != reading.group or name == reading.target] or names
+
+
 def _hashed(inputs: Any) -> np.ndarray:
     """A hash of each row or picture, uint64 [N]."""
     if not isinstance(inputs, Pixels | np.ndarray):
@@ -112,7 +121,7 @@ def _how(names: list[str], learned: str, reading: Reading) -> str:
     """How it was found which of the columns is learned."""
     if reading.target:
         return "as --target says"
-    if target.named(names) == learned:
+    if target.named(names := _likely(names, reading)) == learned:
         return "by its name"
     return f"as the last of {len(names):,} columns" if names[-1] == learned else (
         "as the one that is no pixel")
