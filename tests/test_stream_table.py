@@ -244,3 +244,22 @@ def test_metadata_that_name_no_index_are_passed_over(tmp_path, told):
     write_table(wanted, tmp_path / "t.parquet")
     for found in both(tmp_path / "t.parquet"):
         assert list(found.splits["train"].inputs.columns) == ["a"]
+
+
+@pytest.mark.parametrize("cells, classes", [
+    ([True, False, None], ("False", "True")), (["001", "002", None], ("001", "002")),
+    (["001", "1", "2"], ("001", "2")), ([1, 2, None], ("1", "2")), (["a", " a", "b"], ("a", "b")),
+    (["2020-01-01", "2020-01-02", "NA"], ("2020-01-01", "2020-01-02")),
+    (["1.5", "2.5", "NA"], ("y",)),
+])  # fmt: skip
+def test_a_targets_classes_are_those_of_the_csv(tmp_path, cells, classes):
+    frame = pd.DataFrame({"a": range(30), "g": ["01", "1", "2"] * 10, "y": cells * 10})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    twin = sources.load(f"table:{tmp_path}/t.csv", reading=Reading(group="g"))
+    for found in (twin, *both(tmp_path / "t.parquet", group="g")):
+        assert found.classes == classes and found.notes == twin.notes
+        for wanted, given in ((twin.splits["train"].targets, found.splits["train"].targets),
+                              (twin.groups["train"], found.groups["train"])):
+            np.testing.assert_array_equal(wanted, given)
+        assert len(np.unique(found.groups["train"])) == 3

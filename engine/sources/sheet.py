@@ -51,13 +51,18 @@ def read(
             file.seek(0)
             columns: Any
             notes: list[str] = []
-            if reason:
-                columns = stored_table.of(path, file, reason)
-            elif is_parquet:
-                columns = frames.of(parquet.read(file, frames.room()))
+            index: list[str] = []
+            if is_parquet or reason:
+                every, index = parquet.names(file)
+                index = [] if kept is None else [
+                    name for name in index if name not in (*kept, *reading.left_out)]
+                without = {*index, *reading.left_out}
+                names = [name for name in every if name not in without]
+                text = {name for name in (names and learned(names), reading.group) if name}
+                columns = stored_table.of(path, file, reason, text) if reason else frames.of(
+                    parquet.read(file, frames.room(), text), text)
             else:
                 columns, notes = _delimited(file, reading, learned)
-            index = parquet.index(file) if reason or is_parquet else []
             after = os.fstat(file.fileno())
         if any(getattr(before, field) != getattr(after, field)
                for field in ("st_ino", "st_size", "st_mtime_ns")):
@@ -69,7 +74,7 @@ def read(
                       "that holds train.csv") from None
     gone = tuple(name for name in columns if name in reading.left_out)
     columns = columns.drop(columns=list(gone))
-    if kept is not None and (left := [n for n in index if n in columns and n not in kept]):
+    if left := [name for name in index if name in columns]:
         columns = columns.drop(columns=left)
         notes = [*notes, f"the index that pandas wrote into the file is left out: {listed(left)}"]
     return Sheet(path, *_without_index(columns, notes), gone)
