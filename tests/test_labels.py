@@ -221,3 +221,10 @@ def test_a_changed_table_is_another_set(root):
     table = "\n".join(["file,label", *ROWS])
     assert read(root, table)[0] == {"train": ALL}
     assert read(root, table.replace("img_0.png,cat", "img_0.png,dog"))[0]["train"][0] == "dog"
+
+
+def test_labels_may_have_decimal_commas(root):
+    lines = [f"img_{n}.png;{n},5" for n in range(5)]
+    (root / "labels.csv").write_text("file;label\n" + "\n".join(lines))
+    images, targets = sources.load(f"image_folder:{root}").splits["train"]
+    np.testing.assert_array_equal(targets, images[:, 0, 0, 0] + np.float32(0.5))

@@ -138,6 +138,9 @@ def test_pixels_called_by_words_are_found_again_by_them(here, capsys):
     scores = evaluate("run", config=Config(**vars(run.learner.config) | {
         "dataset": "table:other.csv", "microbatch": 0}))
     assert scores["accuracy"] == (expected.argmax(1) == label).mean()
+    elsewhere = evaluate("run", config=Config(**vars(run.learner.config) | {
+        "dataset": "digits", "microbatch": 0}))  # which heeds no --pixels, as the run's own set did
+    assert 0 <= elsewhere["accuracy"] <= 1
     other.rename(columns={"upper left": "first"}).to_csv("strange.csv", index=False)
     assert program.main(["predict", "--run_dir", "run", "strange.csv", "--device", "cpu"]) == 2
     assert "it lacks 1 of the 4 columns of pixels that the run learned from: 'upper left'" in \

@@ -240,10 +240,11 @@ def test_what_a_network_cant_take_is_a_value_error(model, shape, said):
                        np.zeros((1, *shape), "f4"))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "wideresnet", "vit", "convnext"])
+@pytest.mark.parametrize("name", ["cnn", "resnet18", "wideresnet", "vit", "convnext"])
 def test_a_table_is_refused_and_the_networks_for_it_are_named(name):
     learner = learner_of(Config(model=name), 3)
-    with pytest.raises(RequestError, match="does not fit 12 inputs.*Type --model mlp or linear"):
+    with pytest.raises(RequestError, match=f"^model {name} does not fit 12 inputs, as it is for "
+                       r"images. Type --model mlp or linear, which are for any inputs\.$"):
         fitting.network(learner, jax.ShapeDtypeStruct((2, 12), "f4"), 3)
 
 

@@ -4,8 +4,10 @@ import os
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from conftest import Tiny
+from pyarrow.parquet import write_table
 from test_stream import assert_same_runs, ran
 
 from engine import sources
@@ -17,7 +19,7 @@ from engine.parts.reading import featured, load
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
-from engine.sources import parquet, stored_table
+from engine.sources import parquet, stored_table, table
 from engine.sources.dataset import Dataset
 from engine.sources.stored import Stored
 from engine.sources.stored_table import StoredTable
@@ -197,3 +199,67 @@ def test_a_splits_columns_must_suit_the_training_ones(folder):
     other.to_parquet(folder / "test.parquet")
     with pytest.raises(RequestError, match="'age' of test.parquet holds words, and numbers in"):
         sources.load(f"table:{folder}", stream=True)
+
+
+def indexed(folder, name):
+    """Two files of a frame whose rows were mixed, with that index."""
+    folder.mkdir()
+    rows = np.random.default_rng(0).permutation(60)
+    frame = pd.DataFrame({"a": rows % 7, "word": [*"xyz"] * 20, "age": rows / 8},
+                         pd.Index(rows, name=name))
+    frame[:40].to_parquet(folder / "train.parquet")
+    frame[40:].to_parquet(folder / "test.parquet")
+
+
+@pytest.mark.parametrize("name, called", [(None, "__index_level_0__"), ("age of", "age of")])
+def test_an_index_of_pandas_is_no_column_unless_it_is_named(tmp_path, name, called):
+    folder = tmp_path / "set"
+    indexed(folder, name)
+    for found in both(folder):
+        inputs, targets = found.splits["test"]
+        assert list(inputs.columns) == ["a", "word"] and found.classes == ("age",)
+        assert sorted(targets * 8 % 7) == sorted(inputs["a"])
+        for split in ("train", "test"):
+            assert f"{split}: the index that pandas wrote into the file is left out: {called!r}" \
+                in found.notes
+    for found in both(folder, group=called):
+        assert list(found.splits["train"].inputs.columns) == ["a", "word"]
+        assert len(np.unique(found.groups["train"])) == 40
+    for found in both(folder, target=called):
+        assert found.classes == (called,) and len(found.splits["test"].inputs.columns) == 3
+    for found in both(folder, leave_out=called):
+        assert found.left_out == (called,) and not any("pandas" in note for note in found.notes)
+    path = str(folder / "test.parquet")
+    assert called in table.frame(path, Reading()).columns  # it may call a prediction's rows
+    frame = pd.read_parquet(folder / "train.parquet").reset_index()
+    frame.set_axis([called, *frame.columns[1:]], axis=1).to_parquet(folder / "train.parquet")
+    for found in both(folder):  # a column of training is one of the others, too
+        assert list(found.splits["test"].inputs.columns) == [called, "a", "word"]
+
+
+@pytest.mark.parametrize("told", [b"", b"{", b"[]", b"1", b'{"index_columns": 1}',
+                                  b'{"index_columns": ["b", {"kind": "range"}, 1]}'])
+def test_metadata_that_name_no_index_are_passed_over(tmp_path, told):
+    wanted = pa.table({"a": [1, 2], "label": ["x", "y"]}).replace_schema_metadata({b"pandas": told})
+    write_table(wanted, tmp_path / "t.parquet")
+    for found in both(tmp_path / "t.parquet"):
+        assert list(found.splits["train"].inputs.columns) == ["a"]
+
+
+@pytest.mark.parametrize("cells, classes", [
+    ([True, False, None], ("False", "True")), (["001", "002", None], ("001", "002")),
+    (["001", "1", "2"], ("001", "2")), ([1, 2, None], ("1", "2")), (["a", " a", "b"], ("a", "b")),
+    (["2020-01-01", "2020-01-02", "NA"], ("2020-01-01", "2020-01-02")),
+    (["1.5", "2.5", "NA"], ("y",)),
+])  # fmt: skip
+def test_a_targets_classes_are_those_of_the_csv(tmp_path, cells, classes):
+    frame = pd.DataFrame({"a": range(30), "g": ["01", "1", "2"] * 10, "y": cells * 10})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    twin = sources.load(f"table:{tmp_path}/t.csv", reading=Reading(group="g"))
+    for found in (twin, *both(tmp_path / "t.parquet", group="g")):
+        assert found.classes == classes and found.notes == twin.notes
+        for wanted, given in ((twin.splits["train"].targets, found.splits["train"].targets),
+                              (twin.groups["train"], found.groups["train"])):
+            np.testing.assert_array_equal(wanted, given)
+        assert len(np.unique(found.groups["train"])) == 3

@@ -326,5 +326,54 @@ def test_a_task_takes_numbers_as_classes_and_classes_as_numbers(read):
     assert told == "class names are the numbers to predict"
     np.testing.assert_equal(found.splits["train"].targets[classes.splits["train"].inputs["p"].argsort()],
                             np.float32([[10], [20], [30], [np.nan]]))
+    assert suited(read("p,q,y\n1,1,0\n2,1,1\n"), "numbers")[1] == told
     with pytest.raises(RequestError, match="has numbers an example"):
         suited(read("p,q,y\n1,1,1.5\n2,1,2\n"), "classes")
+
+
+@pytest.mark.parametrize("cells, words", [
+    (["small", "medium", "large"], "3 of the 3 labels to predict as numbers are none: 'large', "
+     "'medium', 'small'. Empty them in the table, to be unlabelled; name another column, --target"),
+    ([*map(str, range(5, 60)), "na"], "1 of the 56 labels to predict as numbers are none: 'na'"),
+    (["1", "2", "infinity"], "1 of the 3 labels to predict as numbers are none: 'infinity'"),
+])  # fmt: skip
+def test_a_task_of_numbers_never_learns_the_places_of_words(cells, words, read):
+    found = read("p,q,y\n" + "".join(f"{n},{n % 7},{cell}\n" for n, cell in enumerate(3 * cells)))
+    assert len(found.classes) == len(cells)
+    with pytest.raises(RequestError, match=words):
+        suited(found, "numbers")
+
+
+@pytest.mark.parametrize("name, reading, words", [
+    ("wine", {"target": "alcohol"}, "--target alcohol has no effect with --dataset wine: it is for "
+     "image_folder:PATH and table:PATH. Leave it out"),
+    ("iris", {"group": "who"}, "--group who has no effect with --dataset iris"),
+    ("diabetes", {"pixels": True}, "--pixels has no effect with --dataset diabetes: it is for ta"),
+    ("wine", {"image_size": 8}, "--image_size 8 has no effect with --dataset wine: it is for pict"),
+    ("digits", {"target": "y"}, "--target y has no effect with --dataset digits"),
+    ("digits", {"labels": "a.csv"}, "a.csv has no effect with --dataset digits: it is for image_f"),
+    ("table:a.csv", {"labels": "a.csv"}, "--labels a.csv has no effect with --dataset table:a.csv"),
+    ("image_folder:a", {"pixels": True}, "--pixels has no effect with --dataset image_folder:a"),
+])  # fmt: skip
+def test_a_reading_that_the_set_does_not_heed_is_refused(name, reading, words):
+    with pytest.raises(RequestError, match=words):
+        sources.load(name, reading=Reading(**reading))
+
+
+def test_a_targets_numbers_may_have_decimal_commas(read, tmp_path):
+    rows = [f"{n},5;{n},25" for n in range(300)]
+    split = read("x;price\n" + "\n".join(rows) + "\n7,5;\n").splits["train"]
+    np.testing.assert_array_equal(np.sort(split.targets[:-1])[:3], np.float32([0.25, 1.25, 2.25]))
+    found = by(split, "x")
+    assert np.isnan(found["target"]).sum() == 1 and found["target"][0] == 0.25
+    (tmp_path / "set").mkdir()  # each file in its own way
+    (tmp_path / "set/train.csv").write_text("x;y\n1;1,5\n2;2,0\n")
+    (tmp_path / "set/test.csv").write_text("x,y\n1,1.5\n2,2.0\n")
+    splits = sources.load(f"table:{tmp_path / 'set'}").splits
+    assert {name: by(one, "x")["target"] for name, one in splits.items()} == {
+        "train": [1.5, 2.0], "test": [1.5, 2.0]}
+    words = read("x;y\n1;1,5\n2;none, 5\n3;\n")
+    assert words.classes == ("1.5", "none, 5") and by(words.splits["train"], "x")["target"] == [
+        0, 1, dataset.UNLABELLED]
+    with pytest.raises(RequestError, match="1 of the 2 labels .* are none: 'none, 5'. Empty"):
+        suited(words, "numbers")

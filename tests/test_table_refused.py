@@ -81,7 +81,10 @@ def test_what_is_asked_for_must_be_there(refused):
     many = ",".join(f"c{n}" for n in range(1000))
     refused(f"{many}\n{many}\n", "column of the table 'zzz': choose from c0, ", target="zzz")
     refused(SOUND, "2 columns of pixels, neither n² for grey pictures nor 3n²", pixels=True)
-    refused(SOUND, "its columns are no pixels, which --image_size could resize", image_size=8)
+    refused("a\n1\n2\n", "it has no column besides the one that is learned", group="a")
+    for name, value in (("image_size", 8), ("background", "red"), ("skip_bad", True)):
+        refused(SOUND, f"its columns are no pixels, and --{name} is for pictures; leave it out, or "
+                "type --pixels", **{name: value})
 
 
 def test_parquets_columns_are_bounded_and_named_once(refused, monkeypatch, tmp_path):

@@ -83,12 +83,17 @@ def network(learner: "Gradient", inputs: Shapes, num_outputs: int) -> tuple[Shap
         trained, left = learner.network.apply(variables, inputs, True, key, valid)
         return variables, left, learner.network.apply(variables, inputs, False)[0], trained
 
-    instead = "Enlarge them, for example with --image_size 32." if len(shape) == 3 else \
-        "Type --model mlp or linear, which are for any inputs."
-    instead = f" {instead}" if is_ours(model) else ""
-    with telling(f"model {short(model)} does not fit {' × '.join(map(str, shape))} "
-                 f"{'images' if len(shape) == 3 else 'inputs'}", instead):
-        variables, left, *both = jax.eval_shape(forward, inputs, jax.random.key(0))
+    ours, pictures = is_ours(model), len(shape) == 3
+    what = (f"model {short(model)} does not fit {' × '.join(map(str, shape))} "
+            f"{'images' if pictures else 'inputs'}")
+    with telling(what, " Enlarge them, for example with --image_size 32." * (ours and pictures)):
+        try:
+            variables, left, *both = jax.eval_shape(forward, inputs, jax.random.key(0))
+        except (ValueError, TypeError):
+            if pictures or not ours:
+                raise
+            raise RequestError(f"{what}, as it is for images. Type --model mlp or linear, which "
+                               "are for any inputs.") from None
     for outputs in both:
         found = getattr(outputs, "shape", f"a {type(outputs).__name__}")
         if found != (batch, num_outputs):

@@ -78,7 +78,8 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
     """The set with targets as a task of `kind` takes them, and what was done to them, or "".
 
     "classes" are int32 [N]; "numbers" and "labels" float32 [N, K], which classes turn into: a
-    number an example, or one label of several. Raises RequestError for the other way.
+    number an example, which its class is called, or one label of several. Raises RequestError for
+    the other way, and for names that are no numbers.
     """
     first = np.asarray(next(iter(dataset.splits.values())).targets)
     classes = np.issubdtype(first.dtype, np.integer)
@@ -98,9 +99,8 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
         return _reshaped(dataset, lambda y: rows[y]), f"each example has one of {count} labels"
     numbers = values.named(dataset.classes)
     rows = np.append(numbers, np.nan).astype(np.float32)[:, None]  # -1: the last
-    told = "names" if (numbers != np.arange(count)).any() else f"numbers 0 to {count - 1}"
     return dataclasses.replace(_reshaped(dataset, lambda y: rows[y]), classes=("class",)), (
-        f"class {told} are the numbers to predict")
+        "class names are the numbers to predict")
 
 
 def _reshaped(dataset: Dataset, change: Any) -> Dataset:

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import evaluation
+from engine import evaluation, sources
 from engine.augmentations import views
-from engine.config import Config, Parts
+from engine.config import Config, Parts, Reading
 from engine.data import Data, validation_of
 from engine.devices import mesh
 from engine.errors import RequestError
@@ -53,7 +53,12 @@ def judge_of(
     config, place = record.own(path, saved, asked), place or saved.request.place
     record.same_files(path, config, saved.content)
     columns = folder.columns(path, saved.content)
-    if data is None and config.dataset != saved.request.config.dataset:
+    before = saved.request.config
+    vain = sources.unused(config.dataset, before.reading)  # what its own set alone could heed
+    config = dataclasses.replace(config, **{
+        name: getattr(Reading(), name) for name, value in vain.items()
+        if getattr(config, name) == value})
+    if data is None and config.dataset != before.dataset:
         config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved))
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from engine.errors import RequestError, one_line
 from engine.serve.model import Model
 from engine.serve.refused import Refused
 from engine.sources import image
+from engine.sources.dialect import MISSING
 from engine.sources.features import Number, Words, as_word
 
 MOST_BYTES = 16 << 20  # of a body
@@ -87,13 +89,20 @@ def _check_count(count: int) -> None:
 
 
 def _table(text: str) -> list[dict[str, Any]]:
-    """The rows of a CSV with a header; commas, semicolons or tabs are between its cells."""
+    """The rows of a CSV with a header; commas, semicolons or tabs are between its cells, of which
+    each row has as many as the header: in another place they would be another column's."""
     head = text.partition("\n")[0]
     between = max(",;\t", key=head.count)
     try:
-        return list(csv.DictReader(io.StringIO(text), delimiter=between, skipinitialspace=True))
+        written = csv.reader(io.StringIO(text), delimiter=between, skipinitialspace=True)
+        names, *rows = [row for row in written if row] or [[]]
     except csv.Error as error:
         raise Refused(422, f"the table can't be read: {error}.") from None
+    for at, row in enumerate(rows, 1):
+        if len(row) != len(names):
+            raise Refused(422, f"row {at} has {len(row)} cells, and the header {len(names)}: send "
+                               "as many; an empty cell is a value that is missing.")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
@@ -111,7 +120,8 @@ def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
         if lacking := [at for at, row in enumerate(rows, 1) if column.name not in row]:
             raise Refused(422, f"row {lacking[0]} lacks the column {column.name!r}; null, or an "
                                "empty cell, is a value that is missing.")
-        cells = [_cell(row[column.name]) for row in rows]
+        known = column.values if isinstance(column, Words) else ()
+        cells = [_cell(row[column.name], known) for row in rows]
         made[column.name] = _series(column, cells)
         if isinstance(column, Words):
             said = dict.fromkeys(as_word(cell) for cell in cells if cell is not None)
@@ -126,10 +136,12 @@ def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
         raise Refused(422, str(error)) from None
 
 
-def _cell(value: Any) -> Any:
-    """Text without spaces around it; None where there is none."""
+def _cell(value: Any, known: Sequence[str]) -> Any:
+    """Text without spaces around it; None where there is none, as a table's cell says it, unless
+    that is a word `known` from training."""
     if isinstance(value, str):
-        return value.strip() or None
+        text = value.strip()
+        return None if text in MISSING and text not in known else text
     if isinstance(value, list | dict):
         raise Refused(422, f"{json.dumps(value)[:_SHOWN]} is no value of a column: send text or a "
                            "number.")

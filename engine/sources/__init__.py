@@ -18,6 +18,13 @@ _TABLES = "table", "csv"
 _FROM_PATHS = image_folder.NAME, *_TABLES
 _SCIKIT = "iris", "wine", "breast_cancer", "diabetes"  # its own tables, embedded
 _PLAIN = Reading()
+# Which sets a field of Reading is for, where not for all; pictures to predict heed some of them.
+_PICTURES = "pictures", image_folder.NAME, "table"
+_FOR = {
+    "image_size": _PICTURES, "background": _PICTURES, "skip_bad": _PICTURES,
+    "labels": (image_folder.NAME,), "target": (image_folder.NAME, "table"),
+    "group": (image_folder.NAME, "table"), "embed": ("table",), "pixels": ("table",),
+}
 
 
 def data_dir(flag: str = "") -> Path:
@@ -33,6 +40,15 @@ def short(name: str) -> str:
     return "-".join(filter(None, (kind, stem))) if kind in _FROM_PATHS else name
 
 
+def unused(name: str, reading: Reading) -> dict[str, Any]:
+    """The fields of `reading` that say something, and nothing that the set `name` heeds."""
+    kind = name.partition(":")[0]
+    own = "table" if kind in _TABLES else kind if kind in _FROM_PATHS else \
+        "numbers" if name in _SCIKIT else "pictures"
+    return {field: value for field, value in reading._asdict().items()
+            if value != getattr(_PLAIN, field) and own not in _FOR.get(field, (own,))}
+
+
 def load(
     name: str, data_dir: str = "", reading: Reading = _PLAIN, splits: Sequence[str] | None = None,
     stream: bool = False,
@@ -44,11 +60,17 @@ def load(
     `digits` and scikit-learn's tables are embedded; image_folder:PATH and table:PATH (csv:PATH is
     the same) are the user's own; any other name is a tfds set, prepared first where it isn't yet.
     Raises RequestError for what can't be had as typed (unknown name or split, no image or label,
-    sizes that vary), RunError for what failed on the way (network, archive, damaged files).
+    sizes that vary, a reading of no effect), RunError for what failed on the way (network, archive,
+    damaged files).
     """
     if reading.image_size < 0:
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
     image.colour(reading.background)
+    for field, value in unused(name, reading).items():
+        typed = f"--{field}" if value is True else f"--{field} {value}"
+        sets = [f"{which}:PATH" if which in _FROM_PATHS else which for which in _FOR[field]]
+        raise RequestError(f"{typed} has no effect with --dataset {name}: it is for "
+                           f"{' and '.join(sets)}. Leave it out.")
     kind, _, path = name.partition(":")
     if kind in _FROM_PATHS and not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")

@@ -37,6 +37,11 @@ class Dialect(NamedTuple):
     decimal: str = "."
     encoding: str = UTF8
 
+    def pointed(self, text: str) -> str:
+        """A number as it is written with a point; any other text as it is."""
+        is_number = self.decimal != "." and _NUMBER.fullmatch(text)
+        return text.replace(self.decimal, ".") if is_number else text
+
     def notes(self) -> list[str]:
         """What is worth saying of it: nothing of a file with commas in UTF-8."""
         told = []

@@ -1,13 +1,14 @@
 """A Parquet file → a table of plain columns, one column of it, or the rows of a row group."""
 
+import contextlib
 import itertools
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import compute, parquet
 
 from engine.sources.arrow_file import native
 from engine.sources.dataset import MOST_EXAMPLES, TooLarge
@@ -18,9 +19,10 @@ _ROWS = 1 << 16  # decoded at once, of COLUMNS; fewer of more
 COLUMNS = 64
 
 
-def read(file: BinaryIO, most_bytes: int) -> pa.Table:
-    """All its rows, words as dictionaries. Columns within columns are refused, and so are bytes.
-    Raises Unreadable, or TooLarge for more rows than MOST_EXAMPLES, or more than `most_bytes`."""
+def read(file: BinaryIO, most_bytes: int, text: Collection[str] = ()) -> pa.Table:
+    """All its rows, words as dictionaries; truths of the columns `text` are words, as pandas writes
+    them into CSV. Columns within columns are refused, and so are bytes. Raises Unreadable, or
+    TooLarge for more rows than MOST_EXAMPLES, or more than `most_bytes`."""
     opened = _opened(file)
     rows, names = opened.metadata.num_rows, opened.schema_arrow.names
     if rows > MOST_EXAMPLES or 8 * rows * len(names) > most_bytes:
@@ -28,12 +30,12 @@ def read(file: BinaryIO, most_bytes: int) -> pa.Table:
                        f"{MOST_EXAMPLES:,} rows, and the {most_bytes:,} bytes, that can be held",
                        "leave rows or columns out, or write all its files as Parquet, to be "
                        "streamed")
-    return _rows(file, opened, names)
+    return _rows(file, opened, names, text)
 
 
-def column(file: BinaryIO, name: str) -> pa.Table:
+def column(file: BinaryIO, name: str, text: Collection[str]) -> pa.Table:
     """`read` of one column alone, however many rows there are."""
-    return _rows(file, _opened(file), [name])
+    return _rows(file, _opened(file), [name], text)
 
 
 def starts(file: BinaryIO) -> tuple[tuple[str, ...], list[int]]:
@@ -43,6 +45,17 @@ def starts(file: BinaryIO) -> tuple[tuple[str, ...], list[int]]:
     groups = range(opened.metadata.num_row_groups)
     counts = [opened.metadata.row_group(group).num_rows for group in groups]
     return tuple(opened.schema_arrow.names), [0, *itertools.accumulate(counts)]
+
+
+def names(file: BinaryIO) -> tuple[list[str], list[str]]:
+    """Those of its columns; and those of the ones that were the index of a DataFrame, as pandas
+    says in the file's metadata. Raises Unreadable."""
+    opened = _opened(file)
+    index: list[str] = []
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):  # others wrote it
+        said = json.loads((opened.metadata.metadata or {})[b"pandas"])["index_columns"]
+        index = [name for name in said if isinstance(name, str)]  # a range is no column
+    return opened.schema_arrow.names, index
 
 
 def kinds(file: BinaryIO) -> dict[str, str]:
@@ -70,7 +83,7 @@ def batches(
                 yield group, batch.select(names)  # a name may be another's beginning, up to a point
 
 
-@contextmanager
+@contextlib.contextmanager
 def _telling() -> Iterator[None]:
     try:
         yield
@@ -97,7 +110,8 @@ def _opened(file: BinaryIO) -> parquet.ParquetFile:
     return opened
 
 
-def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str]) -> pa.Table:
+def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str],
+          text: Collection[str]) -> pa.Table:  # fmt: skip
     schema = opened.schema_arrow
     words = [name for name in names if _is_words(schema.field(name).type)]
     with _telling():
@@ -109,6 +123,10 @@ def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str]) -> 
             wanted)
     if not found.num_rows:
         raise Unreadable("it has no rows", "add some")
+    for at, field in enumerate(wanted):
+        if field.name in text and pa.types.is_boolean(field.type):
+            told = compute.if_else(found.column(at), "True", "False")
+            found = found.set_column(at, field.name, told)
     return found.unify_dictionaries()
 
 

@@ -4,7 +4,7 @@ them."""
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -35,11 +35,13 @@ class Sheet(NamedTuple):
 
 
 def read(
-    path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = ""
+    path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = "",
+    kept: Collection[str] | None = None,
 ) -> Sheet:
-    """One file, without the columns to leave out. Of the others that which is `learned`, and the
-    groups, are left as they are written; all of them lie in the file where there is a `reason` not
-    to hold them. Raises RequestError."""
+    """One file, without the columns to leave out, and without an index of pandas that is none of
+    those `kept`; None keeps all. Of the others that which is `learned`, and the groups, are left as
+    they are written; all of them lie in the file where there is a `reason` not to hold them. Raises
+    RequestError."""
     try:
         is_parquet = path.lower().endswith(parquet.ENDINGS)
         before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
@@ -49,10 +51,16 @@ def read(
             file.seek(0)
             columns: Any
             notes: list[str] = []
-            if reason:
-                columns = stored_table.of(path, file, reason)
-            elif is_parquet:
-                columns = frames.of(parquet.read(file, frames.room()))
+            index: list[str] = []
+            if is_parquet or reason:
+                every, index = parquet.names(file)
+                index = [] if kept is None else [
+                    name for name in index if name not in (*kept, *reading.left_out)]
+                without = {*index, *reading.left_out}
+                names = [name for name in every if name not in without]
+                text = {name for name in (names and learned(names), reading.group) if name}
+                columns = stored_table.of(path, file, reason, text) if reason else frames.of(
+                    parquet.read(file, frames.room(), text), text)
             else:
                 columns, notes = _delimited(file, reading, learned)
             after = os.fstat(file.fileno())
@@ -65,7 +73,11 @@ def read(
         raise refused(NAME, path, error, "type the path of a CSV or Parquet file, or of a folder "
                       "that holds train.csv") from None
     gone = tuple(name for name in columns if name in reading.left_out)
-    return Sheet(path, *_without_index(columns.drop(columns=list(gone)), notes), gone)
+    columns = columns.drop(columns=list(gone))
+    if left := [name for name in index if name in columns]:
+        columns = columns.drop(columns=left)
+        notes = [*notes, f"the index that pandas wrote into the file is left out: {listed(left)}"]
+    return Sheet(path, *_without_index(columns, notes), gone)
 
 
 def _delimited(file: BinaryIO, reading: Reading,
@@ -78,7 +90,11 @@ def _delimited(file: BinaryIO, reading: Reading,
     others = [name for name in kept if name not in text]
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
     table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
-    return frames.of(table, text), written.notes()
+    columns = frames.of(table, text)
+    if named in text and written.decimal != ".":  # the target is text, whose numbers are read later
+        pointed = columns[named].map(written.pointed, na_action="ignore")
+        columns[named] = pointed.astype("category")
+    return columns, written.notes()
 
 
 def _without_index(columns: Any, notes: list[str]) -> tuple[Any, list[str]]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
@@ -32,13 +32,14 @@ def _refusing(path: str) -> Iterator[None]:
 class File(NamedTuple):
     """One of a table's files: where each of its row groups begins, and last where they end; what
     each column holds here, numbers, dates or words, as far as that is known of all its rows, and
-    what it is `wanted` to."""
+    what it is `wanted` to; and which are `text`, as they are written."""
 
     path: str
     stamp: tuple[int, int, int]
     starts: tuple[int, ...]
     kinds: Mapping[str, str]
     wanted: Mapping[str, str]
+    text: Collection[str]
 
     def opened(self) -> BinaryIO:
         """Raises RunError where it isn't as it was."""
@@ -48,7 +49,8 @@ class File(NamedTuple):
     def column(self, name: str) -> pd.Series:
         """Of all its rows. Raises Unreadable."""
         with _refusing(self.path), self.opened() as file:
-            return self._typed(frames.of(parquet.column(file, name)))[name]
+            found = parquet.column(file, name, self.text)
+            return self._typed(frames.of(found, self.text))[name]
 
     def frames(
         self, rows: np.ndarray, names: Sequence[str]
@@ -173,11 +175,12 @@ class StoredTable:
             first += file.starts[-1]
 
 
-def of(path: str, file: BinaryIO, reason: str) -> StoredTable:
-    """The table in a file that is open. Raises Unreadable."""
+def of(path: str, file: BinaryIO, reason: str, text: Collection[str]) -> StoredTable:
+    """The table in a file that is open, of which the columns `text` are as they are written. Raises
+    Unreadable."""
     names, starts = parquet.starts(file)
     if not starts[-1]:
         raise Unreadable("it has no rows", "add some")
     one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts),
-               parquet.kinds(file), {})
+               parquet.kinds(file), {}, text)
     return StoredTable((one,), names, np.arange(starts[-1]), reason)

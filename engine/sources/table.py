@@ -48,11 +48,11 @@ def load(
     files = _files(path)
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
-    first = sheet.read(files.pop("train"), reading,
-                       lambda names: target.chosen(names, reading.target), reason)
+    first = sheet.read(files.pop("train"), reading, lambda names: _learned(names, reading), reason,
+                       (reading.target, reading.group))
     try:
-        learned = target.chosen(list(first.columns), reading.target)
-        others = {split: sheet.read(file, reading, lambda _: learned, reason)
+        learned = _learned(list(first.columns), reading)
+        others = {split: sheet.read(file, reading, lambda _: learned, reason, list(first.columns))
                   for split, file in files.items()}
         return _set({"train": first} | others, learned, reading, wanted)
     except Unreadable as error:
@@ -77,8 +77,9 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
     pictured, told = pixels.pictures(features, reading.pixels)
     notes = [*_told(found, learned, how), *notes, *filter(None, [told]),
              *([] if pictured else sheet.doubtful(features["train"]))]
-    if not pictured and reading.image_size:
-        raise Unreadable("its columns are no pixels, which --image_size could resize",
+    if not pictured and (vain := [name for name in ("image_size", "background", "skip_bad")
+                                  if getattr(reading, name) != getattr(Reading(), name)]):
+        raise Unreadable(f"its columns are no pixels, and --{vain[0]} is for pictures",
                          "leave it out, or type --pixels if they are")
     examples = pictured or features
     order, held = {}, {}
@@ -92,6 +93,15 @@ def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[s
         whole, notes=tuple(notes), left_out=first.left_out,
         pixels=pixels.unnumbered(list(features["train"].columns)) if pictured else (),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
+
+
+def _learned(names: list[str], reading: Reading) -> str:
+    return target.chosen(_likely(names, reading), reading.target)
+
+
+def _likely(names: list[str], reading: Reading) -> list[str]:
+    """The columns of which one is learned: no group, unless that is asked for."""
+    return [name for name in names if name != reading.group or name == reading.target] or names
 
 
 def _hashed(inputs: Any) -> np.ndarray:
@@ -111,7 +121,7 @@ def _how(names: list[str], learned: str, reading: Reading) -> str:
     """How it was found which of the columns is learned."""
     if reading.target:
         return "as --target says"
-    if target.named(names) == learned:
+    if target.named(names := _likely(names, reading)) == learned:
         return "by its name"
     return f"as the last of {len(names):,} columns" if names[-1] == learned else (
         "as the one that is no pixel")

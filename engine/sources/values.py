@@ -3,6 +3,7 @@
 Everything here raises RequestError: which split, what was seen, what to give instead.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -131,12 +132,18 @@ def counted(dataset: Dataset) -> Dataset | None:
 
 
 def named(classes: tuple[str, ...]) -> np.ndarray:
-    """The numbers that the classes' names are, float64 [C]: 10, 20, 30; else 0 to C - 1."""
-    try:
-        found = np.array([float(name) for name in classes])
-    except ValueError:
-        return np.arange(len(classes), dtype=np.float64)
-    return found if np.isfinite(found).all() else np.arange(len(classes), dtype=np.float64)
+    """The numbers that the classes' names are, float64 [C]. Raises RequestError for names that are
+    none: their places as text would be learned as if they were quantities."""
+    found = np.full(len(classes), np.nan)
+    for at, name in enumerate(classes):
+        with contextlib.suppress(ValueError):
+            found[at] = float(name)
+    if none := [repr(classes[at][:40]) for at in np.flatnonzero(~np.isfinite(found))]:
+        raise RequestError(
+            f"{len(none):,} of the {len(classes):,} labels to predict as numbers are none: "
+            f"{some(none, 5)}. Empty them in the table, to be unlabelled; name another column, "
+            "--target COLUMN; or leave --task out, which learns them as classes.")
+    return found
 
 
 def checked(names: Sequence[str]) -> tuple[str, ...]:

@@ -122,6 +122,27 @@ def test_what_training_has_not_seen_is_noted(rows):
     assert sorted(note.partition(":")[0] for note in told["notes"]) == ["fare", "sex"]
 
 
+@pytest.mark.parametrize("cell", ["NA", " N/A", "nan", "?", "null", "None", "#N/A"])
+def test_what_a_table_calls_missing_is_missing(rows, cell):
+    names = ["age", "fare", "sex", "town", "born"]
+    answers = [sent(rows[1], f"{','.join(names)}\n{','.join([each] * 5)}\n".encode(), "text/csv")
+               for each in ("", cell)]
+    as_json = sent(rows[1], json.dumps([dict.fromkeys(names, cell)]).encode(), "application/json")
+    for status, _, told in (*answers, as_json):
+        assert status == 200 and told == answers[0][2]
+
+
+@pytest.mark.parametrize("row, count", [("1,1,f,t1,1990-01-01,7", 6), ("1,1,f,t1", 4), ("1", 1)])
+def test_a_row_of_other_cells_than_the_header_is_refused(rows, row, count):
+    text = f"age,fare,sex,town,born\n1,1,f,t1,1990-01-01\n\n{row}\n"
+    status, _, told = sent(rows[1], text.encode(), "text/csv")
+    assert status == 422 and f"row 2 has {count} cells, and the header 5: send as many" in str(told)
+
+
+def test_a_word_of_training_is_itself():
+    assert reading._cell(" NA ", ("NA", "DE")) == "NA" and reading._cell("NA", ("DE",)) is None
+
+
 CASES = [
     ("pictures", b"no picture", "image/png", 415), ("pictures", b"{}", "application/json", 415),
     ("pictures", b"", "image/png", 422),
