@@ -183,6 +183,29 @@ def test_another_table_is_judged_by_names_of_columns_and_classes(place, typed, w
     assert "'yes' and 'YES'" in error
 
 
+@pytest.mark.parametrize("ending, most", [("csv", None), ("parquet", None), ("parquet", 2)])
+def test_codes_stay_as_they_are_written_whatever_else_the_file_holds(
+    place, typed, monkeypatch, ending, most
+):
+    """01 is no 1, though no row of the file has a letter."""
+    codes = pd.DataFrame({"code": ["01", "02", "03", "1A"], "y": ["good", "bad", "good", "bad"]})
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.run.report.write", lambda *_: None)
+        pd.concat([codes] * 20).to_csv(place / "codes.csv", index=False)
+        fit(Config(dataset=f"table:{place}/codes.csv", model="linear", epochs=20, batch_size=16,
+                   validation_split="0.2"), Hyper(learning_rate=0.1),
+            Place(device="cpu", run_dir=str(place / f"codes-{ending}-{most}")), quiet=True)
+    few = codes[:3]
+    few.to_csv("few.csv", index=False) if ending == "csv" else few.to_parquet("few.parquet")
+    monkeypatch.setattr(parquet, "MOST_EXAMPLES", most or parquet.MOST_EXAMPLES)
+    status, printed, error = typed("predict", f"codes-{ending}-{most}", f"few.{ending}")
+    assert status == 0 and "unknown" not in error
+    assert [line.split("\t")[1] for line in printed.splitlines()] == ["good", "bad", "good"]
+    status, printed, error = typed("eval", f"codes-{ending}-{most}", "--json", "--dataset",
+                                   f"table:few.{ending}")
+    assert status == 0 and json.loads(printed)["accuracy"] == 1
+
+
 # What is written of other tasks, and of names that mean harm
 
 

@@ -220,6 +220,36 @@ def test_splits_are_matched_by_name(tmp_path):
     assert kind.tolist() == ["7"] and frames.kind(kind) == "words"
 
 
+@pytest.mark.parametrize("ending, stream", [("csv", False), ("parquet", False), ("parquet", True)])
+def test_words_of_training_are_words_as_they_are_written_in_all_files(tmp_path, ending, stream):
+    def write(name, code, version, flag):
+        made = pd.DataFrame({"code": code, "version": version, "flag": flag, "n": range(len(code))})
+        made = made.assign(label=["x", "y"][: len(code)] * (len(code) // 2))
+        made.to_csv(path, index=False) if (path := tmp_path / f"{name}.{ending}").suffix == ".csv" \
+            else made.to_parquet(path)
+
+    write("train", ["01", "02", "1A", "NA"], ["1.0", "1.10", "x", "1.1"],
+          ["true", "false", "unknown", "true"])
+    write("test", ["02", "01"], ["1.10", "1.0"], ["false", "true"])
+    found = sources.load(f"table:{tmp_path}", stream=stream)
+    test = found.splits["test"].inputs
+    rows = {name: test[name].tolist() for name in ("code", "version", "flag")}
+    order = np.argsort(rows["code"])
+    assert {name: np.array(cells)[order].tolist() for name, cells in rows.items()} == {
+        "code": ["01", "02"], "version": ["1.0", "1.10"], "flag": ["true", "false"]}
+
+
+def test_values_of_other_types_are_words_where_these_are_asked_for(tmp_path):
+    given = {"int": [2**62 + 1, 7, None], "float": pa.array([1.0, 0.5, None]),
+             "date": [datetime.date(2024, 5, 31), None, None], "large": ["01", "x", None]}
+    schema = {"large": pa.large_string(), "int": pa.int64(), "float": pa.float64(),
+              "date": pa.date32()}
+    made = pa.table({name: pa.array(given[name], schema[name]) for name in given})
+    found = frames.of(made, [*given])
+    assert [column.dropna().tolist() for _, column in found.items()] == [
+        ["4611686018427387905", "7"], ["1", "0.5"], ["2024-05-31"], ["01", "x"]]
+
+
 def test_groups_are_numbered_alike_in_all_splits_and_no_feature(tmp_path):
     (tmp_path / "train.csv").write_text("who,a,label\nann,1,x\nbob,2,y\nann,3,x\n")
     (tmp_path / "test.csv").write_text("who,a,label\ncid,4,x\nbob,5,y\n")

@@ -30,7 +30,8 @@ class Rows:
         if len(files) > 1:
             raise RequestError(f"predict takes a table alone, and got {len(files):,} files: name "
                                "one at a time.")
-        frame = table.frame(files[0], reading)  # which may lie in its file
+        text = columns.words if columns else ()
+        frame = table.frame(files[0], reading, text)  # which may lie in its file
         self._inputs = columns.encode(frame) if columns else table.pictures(
             frame, shape, dtype, pixels)
         learned = {column.name for column in columns.columns} if columns else set()

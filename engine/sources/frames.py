@@ -18,6 +18,7 @@ from engine.devices.choose import host_memory
 from engine.errors import some
 from engine.sources.dataset import MOST_BYTES
 from engine.sources.dialect import MISSING, Unreadable
+from engine.sources.features import as_word
 
 _SHOWN = 5
 _TYPES = {"numbers": "float64", "dates": "datetime64[us]", "words": "category"}
@@ -32,8 +33,8 @@ def room() -> int:
 
 
 def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:
-    """Its columns, typed; words that are numbers, every one, are numbers, but in those of `text`.
-    Rows are in the order of `ordered`. Raises Unreadable for infinite numbers."""
+    """Its columns, typed; words that are numbers, every one, are numbers, but those of `text` are
+    words, whatever they hold. Raises Unreadable for infinite numbers."""
     columns = {name: table.column(name) for name in table.column_names}
     del table  # a column is let go of once it is typed
     typed = {name: _typed(name, columns.pop(name), name in text) for name in list(columns)}
@@ -83,15 +84,11 @@ def kind(column: pd.Series) -> str:
 
 
 def brought(column: pd.Series, wanted: str, file: str) -> pd.Series:
-    """The column as one of the `wanted` kind, if any: empty cells are of all, and numbers may be
-    words. Raises Unreadable."""
+    """The column as one of the `wanted` kind, if any: empty cells are of all. Raises Unreadable."""
     if not wanted or kind(column) == wanted:
         return column
     if column.isna().all():
         return column.astype(object).astype(_TYPES[wanted])
-    if kind(column) == "numbers" and wanted == "words":
-        words = column.map(lambda x: np.nan if np.isnan(x) else f"{x:.15g}")
-        return words.astype("category")
     raise Unreadable(f"the column {column.name!r} of {os.path.basename(file)} holds {kind(column)},"
                      f" and {wanted} in training", "write both alike")
 
@@ -116,6 +113,8 @@ def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
     is_of, of_type = pa.types, column.type
     if is_of.is_dictionary(of_type) or is_of.is_string(of_type) or is_of.is_large_string(of_type):
         return _words(name, column, text)
+    if text:
+        return _words(name, pa.chunked_array([pa.array(written(column), pa.string())]), text)
     if is_of.is_timestamp(of_type) or is_of.is_date(of_type):
         return pd.Series(column.cast(pa.timestamp("us"), safe=False).to_numpy(), copy=False)
     if of_type == pa.uint8() and not column.null_count:
@@ -132,6 +131,11 @@ def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
         raise Unreadable(f"its column {name!r} holds infinity in {infinite:,} of its rows",
                          "write a number, or leave those cells empty")
     return pd.Series(numbers, copy=False)
+
+
+def written(column: pa.ChunkedArray) -> list[str | None]:
+    """Its values as words; None where there is none."""
+    return [None if value is None else as_word(value) for value in column.to_pylist()]
 
 
 def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:

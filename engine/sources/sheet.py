@@ -4,7 +4,7 @@ them."""
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -35,11 +35,12 @@ class Sheet(NamedTuple):
 
 
 def read(
-    path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = ""
+    path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = "",
+    text: Collection[str] = (),
 ) -> Sheet:
-    """One file, without the columns to leave out. Of the others that which is `learned`, and the
-    groups, are left as they are written; all of them lie in the file where there is a `reason` not
-    to hold them. Raises RequestError."""
+    """One file, without the columns to leave out. Of the others those of `text`, and of a CSV file
+    that which is `learned` and the groups, are left as they are written; all of them lie in the
+    file where there is a `reason` not to hold them. Raises RequestError."""
     try:
         is_parquet = path.lower().endswith(parquet.ENDINGS)
         before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
@@ -50,11 +51,11 @@ def read(
             columns: Any
             notes: list[str] = []
             if reason:
-                columns = stored_table.of(path, file, reason)
+                columns = stored_table.of(path, file, reason, text)
             elif is_parquet:
-                columns = frames.of(parquet.read(file, frames.room()))
+                columns = frames.of(parquet.read(file, frames.room()), text)
             else:
-                columns, notes = _delimited(file, reading, learned)
+                columns, notes = _delimited(file, reading, learned, text)
             after = os.fstat(file.fileno())
         if any(getattr(before, field) != getattr(after, field)
                for field in ("st_ino", "st_size", "st_mtime_ns")):
@@ -68,13 +69,14 @@ def read(
     return Sheet(path, *_without_index(columns.drop(columns=list(gone)), notes), gone)
 
 
-def _delimited(file: BinaryIO, reading: Reading,
-               learned: Callable[[list[str]], str | None]) -> tuple[pd.DataFrame, list[str]]:
+def _delimited(
+    file: BinaryIO, reading: Reading, learned: Callable[[list[str]], str | None],
+    text: Collection[str],
+) -> tuple[pd.DataFrame, list[str]]:
     """The columns of a CSV file, and how it is written. Raises Unreadable."""
     written = dialect.of(file, reading.target)
     kept = [name for name in written.names if name not in reading.left_out]
-    named = learned(kept)
-    text = {name for name in (named, reading.group) if name and name in kept}
+    text = {learned(kept) or "", reading.group, *text}.intersection(kept)
     others = [name for name in kept if name not in text]
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
     table, written = delimited.read(file, written, text, may_be_pixels, frames.room())

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
@@ -48,13 +48,12 @@ class File(NamedTuple):
     def column(self, name: str) -> pd.Series:
         """Of all its rows. Raises Unreadable."""
         with _refusing(self.path), self.opened() as file:
-            return self._typed(frames.of(parquet.column(file, name)))[name]
+            return self._typed(parquet.column(file, name))[name]
 
     def frames(
         self, rows: np.ndarray, names: Sequence[str]
     ) -> Iterator[tuple[slice, pd.DataFrame]]:
         """Those of its `rows`, which rise: which of them, and the columns `names`."""
-        text = {name for name in names if self.kinds.get(name) == "words"}
         most, done, ready = parquet.at_once(_AT_ONCE, names), 0, 0
         found: list[pa.RecordBatch] = []
         for batch in self._picked(rows, names):
@@ -62,7 +61,7 @@ class File(NamedTuple):
             ready += batch.num_rows
             if ready - done >= most or ready == len(rows):
                 with _refusing(self.path):
-                    typed = self._typed(frames.of(pa.Table.from_batches(found), text))
+                    typed = self._typed(pa.Table.from_batches(found))
                 yield slice(done, ready), typed
                 found, done = [], ready
 
@@ -80,10 +79,12 @@ class File(NamedTuple):
                 if first > rows[-1]:
                     return
 
-    def _typed(self, found: pd.DataFrame) -> pd.DataFrame:
-        """With each column of the kind that is wanted."""
+    def _typed(self, found: pa.Table) -> pd.DataFrame:
+        """With each column of the kind that is wanted; what are words in all rows are so in some.
+        """
+        text = {name for name in found.column_names if self.kinds.get(name) == "words"}
         brought = {name: frames.brought(column, self.wanted.get(name, ""), self.path)
-                   for name, column in found.items()}
+                   for name, column in frames.of(found, text).items()}
         return pd.DataFrame(brought, copy=False)
 
 
@@ -173,11 +174,11 @@ class StoredTable:
             first += file.starts[-1]
 
 
-def of(path: str, file: BinaryIO, reason: str) -> StoredTable:
-    """The table in a file that is open. Raises Unreadable."""
+def of(path: str, file: BinaryIO, reason: str, text: Collection[str] = ()) -> StoredTable:
+    """The table in a file that is open, whose columns of `text` are words. Raises Unreadable."""
     names, starts = parquet.starts(file)
     if not starts[-1]:
         raise Unreadable("it has no rows", "add some")
     one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts),
-               parquet.kinds(file), {})
+               parquet.kinds(file) | dict.fromkeys({*text}.intersection(names), "words"), {})
     return StoredTable((one,), names, np.arange(starts[-1]), reason)

@@ -5,7 +5,7 @@ PATH is one file, the split `train`; or a folder with a file a split: train, val
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,13 @@ ENDINGS = (".csv", ".tsv", ".txt", *parquet.ENDINGS)
 
 
 def load(
-    path: str, reading: Reading, splits: Sequence[str] | None = None, reason: str = ""
+    path: str, reading: Reading, splits: Sequence[str] | None = None, reason: str = "",
+    text: Collection[str] = (),
 ) -> Dataset:
     """The set that the file or folder `path` holds; where there is a `reason`, its columns stay in
-    their files, which are Parquet, and its fingerprint is of names, sizes and times.
+    their files, which are Parquet, and its fingerprint is of names, sizes and times. Columns of
+    `text`, and those that are words in training, are words in all files, as they are written: 01 is
+    no 1.
 
     Inputs are columns, a DataFrame [N] (`frames` says which types), or pictures [N, H, W, C] uint8
     or float32 (`pixels`); targets are int32 [N] of classes or float32 [N] of numbers. A split that
@@ -49,24 +52,28 @@ def load(
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
     first = sheet.read(files.pop("train"), reading,
-                       lambda names: target.chosen(names, reading.target), reason)
+                       lambda names: target.chosen(names, reading.target), reason, text)
     try:
         learned = target.chosen(list(first.columns), reading.target)
-        others = {split: sheet.read(file, reading, lambda _: learned, reason)
+        kinds = sheet.kinds(first, (learned, reading.group))
+        text = {*text, *(name for name, kind in kinds.items() if kind == "words")}
+        others = {split: sheet.read(file, reading, lambda _: learned, reason, text)
                   for split, file in files.items()}
-        return _set({"train": first} | others, learned, reading, wanted)
+        return _set({"train": first} | others, learned, kinds, reading, wanted)
     except Unreadable as error:
         raise _refused(path, error, error.instead) from None
 
 
-def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[str]) -> Dataset:
-    """Of the files as they were read. Raises Unreadable."""
+def _set(
+    found: dict[str, Sheet], learned: str, kinds: Mapping[str, str], reading: Reading,
+    wanted: list[str],
+) -> Dataset:
+    """Of the files as they were read, the columns of training of these kinds. Raises Unreadable."""
     first, apart = found["train"], (learned, reading.group)
     how = _how(list(first.columns), learned, reading)
     if reading.group and reading.group not in first.columns:
         raise target.lacking(list(first.columns), reading.group)
-    wanted_kinds = sheet.kinds(first, apart)
-    found = {split: alike(part, first, wanted_kinds, apart) for split, part in found.items()}
+    found = {split: alike(part, first, kinds, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
         learned, {split: part.columns.get(learned) for split, part in found.items()},
         {split: len(part.columns) for split, part in found.items()})  # fmt: skip
@@ -139,17 +146,18 @@ def _resized(images: Any, size: int) -> Any:
     return pixels.resized(images, size)
 
 
-def frame(path: str, reading: Reading) -> Any:
-    """The columns of one file, its rows as they lie there, whether it has a target or not: a
-    DataFrame, or where the memory can't hold it and it is Parquet a StoredTable. Raises
-    RequestError."""
+def frame(path: str, reading: Reading, text: Collection[str] = ()) -> Any:
+    """The columns of one file, those of `text` as words, its rows as they lie there, whether it has
+    a target or not: a DataFrame, or where the memory can't hold it and it is Parquet a StoredTable.
+    Raises RequestError."""
     kept = reading._replace(leave_out="")  # which may name the rows
     try:
-        return sheet.read(path, kept, lambda names: target.named(names, reading.target)).columns
+        return sheet.read(path, kept, lambda names: target.named(names, reading.target),
+                          text=text).columns
     except TooLarge as error:
         if not is_parquet(path):
             raise _refused(path, error.reason, "predict a part of it at a time") from None
-        stored = sheet.read(path, kept, lambda _: None, error.reason)
+        stored = sheet.read(path, kept, lambda _: None, error.reason, text)
         kinds = sheet.kinds(stored, ())
         return stored.columns.of_kinds(kinds, kinds, ())
 
