@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow
 
 from engine.sources.arrow_file import native
-from engine.sources.dialect import MISSING, UTF8, WINDOWS, Dialect, Unreadable
+from engine.sources.dialect import UTF8, WINDOWS, Dialect, Unreadable
 
 WORDS = pa.dictionary(pa.int32(), pa.string())
 _MOST_READINGS = 32
@@ -34,6 +34,12 @@ def read(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collec
     except UnicodeError:
         dialect = dialect._replace(encoding=WINDOWS)
     return read(file, dialect, text, pixels, most_bytes)
+
+
+def cells(file: BinaryIO, dialect: Dialect, name: str, most_bytes: int) -> list[str]:
+    """Those of the column `name`, to the letter. Raises Unreadable."""
+    alone = dialect._replace(wanted=(name,), missing=())
+    return read(file, alone, [name], (), most_bytes)[0].column(name).to_pylist()
 
 
 def _typed(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collection[str],
@@ -77,8 +83,9 @@ def _opened(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType] | No
         arrow.ReadOptions(use_threads=threads, block_size=_block(dialect),
                           column_names=dialect.names, skip_rows=int(dialect.header)),
         arrow.ParseOptions(delimiter=dialect.delimiter),
-        arrow.ConvertOptions(column_types=types, null_values=MISSING, strings_can_be_null=True,
-                             decimal_point=dialect.decimal,
+        arrow.ConvertOptions(column_types=types, null_values=dialect.missing,
+                             strings_can_be_null=True, decimal_point=dialect.decimal,
+                             include_columns=dialect.wanted or None,
                              timestamp_parsers=[arrow.ISO8601, "%Y/%m/%d", "%d.%m.%Y"]),
     )  # fmt: skip
 

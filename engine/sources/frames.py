@@ -134,8 +134,9 @@ def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
 
 
 def written(column: pa.ChunkedArray) -> list[str | None]:
-    """Its values as words; None where there is none."""
-    return [None if value is None else as_word(value) for value in column.to_pylist()]
+    """Its values as words; None where there is none, or NaN."""
+    return [None if value is None or value != value else as_word(value)
+            for value in column.to_pylist()]
 
 
 def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:

@@ -4,7 +4,8 @@ them."""
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -41,6 +42,31 @@ def read(
     """One file, without the columns to leave out. Of the others those of `text`, and of a CSV file
     that which is `learned` and the groups, are left as they are written; all of them lie in the
     file where there is a `reason` not to hold them. Raises RequestError."""
+    columns: Any
+    notes: list[str] = []
+    with _opened(path) as (file, is_parquet):
+        if reason:
+            columns = stored_table.of(path, file, reason, text)
+        elif is_parquet:
+            columns = frames.of(parquet.read(file, frames.room()), text)
+        else:
+            columns, notes = _delimited(file, reading, learned, text)
+    gone = tuple(name for name in columns if name in reading.left_out)
+    return Sheet(path, *_without_index(columns.drop(columns=list(gone)), notes), gone)
+
+
+def cells(path: str, name: str, reading: Reading) -> list[str]:
+    """Those of one file's column `name`: of CSV to the letter, of Parquet as Python writes what
+    they are, empty where there is none. Raises RequestError."""
+    with _opened(path) as (file, is_parquet):
+        if is_parquet:
+            return [cell or "" for cell in frames.written(parquet.column(file, name).column(name))]
+        return delimited.cells(file, dialect.of(file, reading.target), name, frames.room())
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[BinaryIO, bool]]:
+    """The file, and whether it is Parquet. What is wrong with it becomes a RequestError."""
     try:
         is_parquet = path.lower().endswith(parquet.ENDINGS)
         before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
@@ -48,14 +74,7 @@ def read(
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             is_parquet = is_parquet or file.read(4) == b"PAR1"
             file.seek(0)
-            columns: Any
-            notes: list[str] = []
-            if reason:
-                columns = stored_table.of(path, file, reason, text)
-            elif is_parquet:
-                columns = frames.of(parquet.read(file, frames.room()), text)
-            else:
-                columns, notes = _delimited(file, reading, learned, text)
+            yield file, is_parquet
             after = os.fstat(file.fileno())
         if any(getattr(before, field) != getattr(after, field)
                for field in ("st_ino", "st_size", "st_mtime_ns")):
@@ -65,8 +84,6 @@ def read(
     except (OSError, ValueError) as error:
         raise refused(NAME, path, error, "type the path of a CSV or Parquet file, or of a folder "
                       "that holds train.csv") from None
-    gone = tuple(name for name in columns if name in reading.left_out)
-    return Sheet(path, *_without_index(columns.drop(columns=list(gone)), notes), gone)
 
 
 def _delimited(
