@@ -378,7 +378,7 @@ MUTANTS = (
            "test_table_columns.py -khead_ends"),
     Mutant("sources/dialect", 'or any(f"{name}.1" in names for name in names)', "",
            "test_table_columns.py -khead_ends"),
-    Mutant("sources/features", "pandas.Timedelta(days=1)", "pandas.Timedelta(hours=1)",
+    Mutant("sources/features", 'np.timedelta64(1, "D")', 'np.timedelta64(1, "h")',
            "test_columns.py -kknown"),
     Mutant("sources/features", "tuple(sorted(words))", "tuple(words)", "test_columns.py"),
     Mutant("sources/features", "np.where(absent_N, self.median, found_N)",

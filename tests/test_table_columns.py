@@ -14,7 +14,7 @@ from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.parts.reading import suited
-from engine.sources import dataset, dialect, frames, table
+from engine.sources import dataset, dialect, features, frames, table
 
 
 @pytest.fixture
@@ -218,6 +218,22 @@ def test_splits_are_matched_by_name(tmp_path):
     (tmp_path / "VAL.tsv").write_text("label\tkind\tb\ta\nX\t7\t6\t5\n")
     kind = sources.load(f"table:{tmp_path}").splits["validation"].inputs["kind"]
     assert kind.tolist() == ["7"] and frames.kind(kind) == "words"
+
+
+@pytest.mark.parametrize("ending, stream", [("csv", False), ("parquet", False), ("parquet", True)])
+def test_a_date_may_lie_beyond_nanoseconds(tmp_path, ending, stream):
+    """Such as SQL's never, and .NET's first day."""
+    written = pa.array([datetime.date(9999, 12, 31), datetime.date(1, 1, 1), None, datetime.date(
+        2024, 5, 31)])
+    made = pa.table({"born": written, "label": ["x", "y", "x", "y"]})
+    parquet.write_table(made, tmp_path / "set.parquet")
+    made.to_pandas().to_csv(tmp_path / "set.csv", index=False)
+    found = sources.load(f"table:{tmp_path}/set.{ending}", stream=stream).splits["train"].inputs
+    column = features.fitted("born", found["born"])
+    assert column.kind == "date" and column.missing and column.median == 19874
+    encoded = np.zeros((1, 2), np.float32)
+    column.fill(encoded, pd.Series([datetime.date(9999, 12, 31)]))
+    np.testing.assert_allclose(encoded[0], [(2932896 - column.mean) / column.scale, 0])
 
 
 @pytest.mark.parametrize("ending, stream", [("csv", False), ("parquet", False), ("parquet", True)])
