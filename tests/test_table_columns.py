@@ -220,6 +220,23 @@ def test_splits_are_matched_by_name(tmp_path):
     assert kind.tolist() == ["7"] and frames.kind(kind) == "words"
 
 
+@pytest.mark.parametrize("days, born", [
+    ("31.12.2024 10:00,01.02.2024", ["2024-12-31 10:00", "2024-02-01"]),
+    ("2024/12/31 10:00:05,2024/02/01 23:59", ["2024-12-31 10:00:05", "2024-02-01 23:59"]),
+    ("31.12.2024 10:00:05,2024-02-01T10:00", ["2024-12-31 10:00:05", "2024-02-01 10:00"]),
+    ("0001-01-01 00:00:00,2024-02-01", ["0001-01-01", "2024-02-01"]),
+    ("13.05.24,14.05.2024", None), ("24/05/13 10:00,24/05/14 10:00", None),
+])  # fmt: skip
+def test_dates_are_read_as_they_are_usually_written(read, days, born):
+    """With four digits a year: 24 is no year."""
+    found = read("born,label\n" + "".join(f"{day},{n}\n" for n, day in enumerate(days.split(","))))
+    column = found.splits["train"].inputs["born"]
+    if born:
+        assert sorted(column) == sorted(map(pd.Timestamp, born))
+    else:
+        assert frames.kind(column) == "words" and sorted(column) == sorted(days.split(","))
+
+
 @pytest.mark.parametrize("ending, stream", [("csv", False), ("parquet", False), ("parquet", True)])
 def test_a_date_may_lie_beyond_nanoseconds(tmp_path, ending, stream):
     """Such as SQL's never, and .NET's first day."""

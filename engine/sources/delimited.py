@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow
 
 from engine.sources.arrow_file import native
@@ -20,6 +21,8 @@ _MOST_READINGS = 32
 _BLOCK = 1 << 20  # bytes parsed at once, which stay in the processor's cache; a line has no more
 _BLOCK_OF_MANY = 1 << 24  # where there are many columns
 _MANY = 1 << 14
+_DAYS = "%Y/%m/%d", "%d.%m.%Y"  # beside ISO 8601's, each with a time or not
+_TIMES = [arrow.ISO8601, *(day + time for day in _DAYS for time in ("", " %H:%M", " %H:%M:%S"))]
 
 
 def read(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collection[str],
@@ -49,7 +52,10 @@ def _typed(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Coll
     types |= dict.fromkeys(text, WORDS) | dict.fromkeys(pixels, pa.uint8())
     for _ in range(_MOST_READINGS):
         try:
-            return _all(file, dialect, types, most_bytes)
+            found = _all(file, dialect, types, most_bytes)
+            if not (short := [name for name in types if _is_short(found.column(name))]):
+                return found
+            types |= dict.fromkeys(short, WORDS)
         except pa.ArrowInvalid as error:
             told = str(error)
             if "invalid UTF8" in told:
@@ -59,6 +65,15 @@ def _typed(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Coll
             types = _wider(types, dialect.names[int(told.split("#")[1].split(":")[0])])
     raise Unreadable(f"more than {_MOST_READINGS} of its columns hold numbers first, and words "
                      "below", "write each column alike")
+
+
+def _is_short(column: pa.ChunkedArray) -> bool:
+    """Whether it has years of two digits, which were read as those of antiquity. The year 1 is some
+    programs' first."""
+    if not pa.types.is_timestamp(column.type):
+        return False
+    years = pc.year(column)
+    return bool(pc.any(pc.and_(pc.greater(years, 1), pc.less(years, 100))).as_py())
 
 
 @contextmanager
@@ -86,7 +101,7 @@ def _opened(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType] | No
         arrow.ConvertOptions(column_types=types, null_values=dialect.missing,
                              strings_can_be_null=True, decimal_point=dialect.decimal,
                              include_columns=dialect.wanted or None,
-                             timestamp_parsers=[arrow.ISO8601, "%Y/%m/%d", "%d.%m.%Y"]),
+                             timestamp_parsers=_TIMES),
     )  # fmt: skip
 
 
