@@ -32,7 +32,7 @@ class Rows:
         self._inputs = columns.encode(frame) if columns else table.pictures(
             frame, shape, dtype, pixels)
         learned = {column.name for column in columns.columns} if columns else set()
-        self.key = _id(frame, learned)
+        self.key = _id(sheet.names_of(files[0], reading), learned)
         self.keys = (sheet.cells(files[0], self.key, reading) if self.key else
                      [str(number) for number in range(1, len(frame) + 1)])
         if len(self.keys) != len(frame):
@@ -51,8 +51,7 @@ class Rows:
                 yield self.keys[at : at + size], read[start : start + size]
 
 
-def _id(frame: Any, learned: set[str]) -> str:
+def _id(names: Sequence[str], learned: set[str]) -> str:
     """The column that is an id by its name and not `learned` from, or ""."""
-    ids = (name for name in map(str, frame.columns)
-           if _ID.fullmatch(name.lower()) or _ID.fullmatch(name))
+    ids = (name for name in names if _ID.fullmatch(name.lower()) or _ID.fullmatch(name))
     return next((name for name in ids if name not in learned), "")

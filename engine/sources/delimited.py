@@ -97,7 +97,8 @@ def _opened(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType] | No
         native(file),
         arrow.ReadOptions(use_threads=threads, block_size=_block(dialect),
                           column_names=dialect.names, skip_rows=int(dialect.header)),
-        arrow.ParseOptions(delimiter=dialect.delimiter),
+        # A cell of a column that isn't wanted may have several lines, which take longer to part.
+        arrow.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=bool(dialect.wanted)),
         arrow.ConvertOptions(column_types=types, null_values=dialect.missing,
                              strings_can_be_null=True, decimal_point=dialect.decimal,
                              include_columns=dialect.wanted or None,

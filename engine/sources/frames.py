@@ -7,7 +7,7 @@ or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty;
 import contextlib
 import functools
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,21 @@ def brought(column: pd.Series, wanted: str, file: str) -> pd.Series:
         return column.astype(object).astype(_TYPES[wanted])
     raise Unreadable(f"the column {column.name!r} of {os.path.basename(file)} holds {kind(column)},"
                      f" and {wanted} in training", "write both alike")
+
+
+def groups(columns: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
+    """By split, int32 [N]: the same number for the same name in all. Raises Unreadable where a row
+    has none."""
+    if not columns:
+        return {}
+    for split, column in columns.items():
+        if empty := int(column.isna().sum()):
+            raise Unreadable(f"its group {column.name!r} is empty in {empty:,} rows of {split}",
+                             "fill them in")
+    every = pd.concat([column.astype(str) for column in columns.values()])
+    ends = np.cumsum([len(column) for column in columns.values()])[:-1]
+    numbers = np.split(pd.factorize(every)[0].astype(np.int32), ends)
+    return dict(zip(columns, numbers, strict=True))
 
 
 def numbers_of(words: Sequence[str]) -> np.ndarray:

@@ -1,5 +1,4 @@
-"""The files of a table, made alike: the same columns by name, of the same kinds; and what to say of
-them."""
+"""The files of a table, made alike: the same columns by name, of the same kinds."""
 
 import os
 import sys
@@ -45,14 +44,27 @@ def read(
     columns: Any
     notes: list[str] = []
     with _opened(path) as (file, is_parquet):
+        names = _names(file, is_parquet, reading)
+        kept = [name for name in names if name not in reading.left_out]
         if reason:
-            columns = stored_table.of(path, file, reason, text)
+            columns = stored_table.of(path, file, kept, reason, text)
         elif is_parquet:
-            columns = frames.of(parquet.read(file, frames.room()), text)
+            columns = frames.of(parquet.read(file, kept, frames.room()), text)
         else:
-            columns, notes = _delimited(file, reading, learned, text)
-    gone = tuple(name for name in columns if name in reading.left_out)
-    return Sheet(path, *_without_index(columns.drop(columns=list(gone)), notes), gone)
+            text = {learned(kept) or "", reading.group, *text}.intersection(kept)
+            columns, notes = _delimited(file, kept, reading, text)
+    gone = tuple(name for name in names if name in reading.left_out)
+    return Sheet(path, *_without_index(columns, notes), gone)
+
+
+def names_of(path: str, reading: Reading) -> tuple[str, ...]:
+    """Of one file's columns. Raises RequestError."""
+    with _opened(path) as (file, is_parquet):
+        return _names(file, is_parquet, reading)
+
+
+def _names(file: BinaryIO, is_parquet: bool, reading: Reading) -> tuple[str, ...]:
+    return parquet.names(file) if is_parquet else dialect.of(file, reading.target).names
 
 
 def cells(path: str, name: str, reading: Reading) -> list[str]:
@@ -86,14 +98,13 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, bool]]:
                       "that holds train.csv") from None
 
 
-def _delimited(
-    file: BinaryIO, reading: Reading, learned: Callable[[list[str]], str | None],
-    text: Collection[str],
-) -> tuple[pd.DataFrame, list[str]]:
-    """The columns of a CSV file, and how it is written. Raises Unreadable."""
+def _delimited(file: BinaryIO, kept: list[str], reading: Reading,
+               text: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The columns `kept` of a CSV file, and how it is written. Raises Unreadable."""
+    file.seek(0)
     written = dialect.of(file, reading.target)
-    kept = [name for name in written.names if name not in reading.left_out]
-    text = {learned(kept) or "", reading.group, *text}.intersection(kept)
+    if len(kept) < len(written.names):
+        written = written._replace(wanted=tuple(kept))
     others = [name for name in kept if name not in text]
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
     table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
@@ -149,21 +160,6 @@ def alike(sheet: Sheet, first: Sheet, wanted: Mapping[str, str], apart: tuple[st
 
 def _name(sheet: Sheet) -> str:
     return os.path.basename(sheet.file)
-
-
-def groups(columns: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
-    """By split, int32 [N]: the same number for the same name in all. Raises Unreadable where a row
-    has none."""
-    if not columns:
-        return {}
-    for split, column in columns.items():
-        if empty := int(column.isna().sum()):
-            raise Unreadable(f"its group {column.name!r} is empty in {empty:,} rows of {split}",
-                             "fill them in")
-    every = pd.concat([column.astype(str) for column in columns.values()])
-    ends = np.cumsum([len(column) for column in columns.values()])[:-1]
-    numbers = np.split(pd.factorize(every)[0].astype(np.int32), ends)
-    return dict(zip(columns, numbers, strict=True))
 
 
 def doubtful(columns: Any) -> list[str]:

@@ -174,9 +174,11 @@ class StoredTable:
             first += file.starts[-1]
 
 
-def of(path: str, file: BinaryIO, reason: str, text: Collection[str] = ()) -> StoredTable:
-    """The table in a file that is open, whose columns of `text` are words. Raises Unreadable."""
-    names, starts = parquet.starts(file)
+def of(
+    path: str, file: BinaryIO, names: Sequence[str], reason: str, text: Collection[str] = ()
+) -> StoredTable:
+    """The columns `names` in a file that is open, those of `text` words. Raises Unreadable."""
+    starts = parquet.starts(file, names)
     if not starts[-1]:
         raise Unreadable("it has no rows", "add some")
     one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts),

@@ -77,7 +77,7 @@ def _set(
     targets, classes, notes = target.learned(
         learned, {split: part.columns.get(learned) for split, part in found.items()},
         {split: len(part.columns) for split, part in found.items()})  # fmt: skip
-    groups = sheet.groups({split: part.columns[reading.group] for split, part in found.items()
+    groups = frames.groups({split: part.columns[reading.group] for split, part in found.items()
                            if reading.group in part.columns})  # fmt: skip
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
@@ -150,14 +150,13 @@ def frame(path: str, reading: Reading, text: Collection[str] = ()) -> Any:
     """The columns of one file, those of `text` as words, its rows as they lie there, whether it has
     a target or not: a DataFrame, or where the memory can't hold it and it is Parquet a StoredTable.
     Raises RequestError."""
-    kept = reading._replace(leave_out="")  # which may name the rows
     try:
-        return sheet.read(path, kept, lambda names: target.named(names, reading.target),
+        return sheet.read(path, reading, lambda names: target.named(names, reading.target),
                           text=text).columns
     except TooLarge as error:
         if not is_parquet(path):
             raise _refused(path, error.reason, "predict a part of it at a time") from None
-        stored = sheet.read(path, kept, lambda _: None, error.reason, text)
+        stored = sheet.read(path, reading, lambda _: None, error.reason, text)
         kinds = sheet.kinds(stored, ())
         return stored.columns.of_kinds(kinds, kinds, ())
 
