@@ -98,6 +98,8 @@ def test_what_was_whole_in_training_has_no_indicator():
 
 @pytest.mark.parametrize("given, expected", [
     ([datetime.date(2020, 1, 1), None, datetime.date(2020, 1, 5)], [-1, 0, 1]),
+    ([datetime.date(1, 1, 1), datetime.date(9999, 12, 31)], [-1, 1]),
+    (np.array(["0001-01-01", "9999-12-31"], "datetime64[us]"), [-1, 1]),
     (pd.to_datetime(["2020-01-01", None, "2020-01-05"]).tz_localize("Asia/Tokyo"), [-1, 0, 1]),
     (pd.array([1, None, 5], "Int64"), [-1, 0, 1]),
     (pd.array([True, None, False], "boolean"), [1, 0.5, 0]),

@@ -20,6 +20,7 @@ from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
+from engine.sources import frames, sheet
 from engine.sources import table as source
 from engine.trained import load
 
@@ -61,6 +62,27 @@ def test_a_column_left_out_is_no_feature(here, ending):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ending", ["csv", "parquet", "streamed"])
+def test_what_is_left_out_may_hold_what_no_column_may(here, ending):
+    """Several lines, infinity, lists and bytes; on both sides of a block of the file."""
+    count = 30_000
+    made = people(count).assign(late=["1"] * (count - 1) + ["x"], far=np.inf)
+    made["note"] = "two\n\"lines\", and a comma; " * 3
+    if ending != "csv":
+        made["parts"], made["raw"] = [[1, 2]] * count, b"raw"
+    made = made[["note", "far", *made.columns.drop(["note", "far"])]]
+    made.to_csv("t.csv", index=False) if ending == "csv" else made.to_parquet("t.parquet")
+    name = f"t.{'csv' if ending == 'csv' else 'parquet'}"
+    reading = Reading(leave_out="note,far,parts,raw,PassengerId", target="label")
+    found = sources.load(f"table:{name}", reading=reading, stream=ending == "streamed")
+    inputs = found.splits["train"].inputs
+    assert list(inputs) == ["age", "late"] and len(inputs) == count
+    assert frames.kind(inputs["late"]) == "words"
+    frame = source.frame(name, reading)
+    np.testing.assert_array_equal(frame["age"], made["age"])
+    assert sheet.cells(name, "PassengerId", reading) == [str(n) for n in made["PassengerId"]]
+
+
 def test_predict_and_eval_take_tables_with_it_and_without(here, capsys):
     people(60).to_csv("people.csv", index=False)
     run = ran("run", Config(dataset="table:people.csv", model="linear", batch_size=16, epochs=2,

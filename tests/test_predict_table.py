@@ -2,6 +2,8 @@
 write of numbers and labels."""
 
 import csv
+import datetime
+import decimal
 import json
 import re
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -181,6 +185,53 @@ def test_another_table_is_judged_by_names_of_columns_and_classes(place, typed, w
     assert found["num_examples"] == len(women) and found["accuracy"] == pytest.approx(right)
     assert found["left_out"] == {"unknown": 30 - len(women)} and found["split"] == "train"
     assert "'yes' and 'YES'" in error
+
+
+IDS = ["0042", "1234567890123456789", "12E4", "1.10", "2024-05-31", "NA", "", "07:30", " a", "x"]
+
+
+@pytest.mark.parametrize("ids, told", [
+    (IDS, IDS), (IDS[:4], IDS[:4]), (["2024-05-31"], ["2024-05-31"]), (["0042"], ["0042"]),
+    ([2**62 + 1, 7], ["4611686018427387905", "7"]), ([1.0, None, 0.5], ["1", "", "0.5"]),
+    ([datetime.date(2024, 5, 31)], ["2024-05-31"]), ([decimal.Decimal("1.10")], ["1.10"]),
+])  # fmt: skip
+def test_ids_come_out_as_the_file_has_them(place, typed, ids, told):
+    """To the letter, whatever they look like."""
+    test = passengers(len(ids), 1).drop(columns="PassengerId")
+    files = ["ids.parquet"]
+    if ids[0] == told[0]:
+        test.assign(id=ids).to_csv("ids.csv", index=False)
+        files.append("ids.csv")
+    columns = {name: pa.array(values) for name, values in test.assign(id=0).to_dict("list").items()}
+    pq.write_table(pa.table(columns | {"id": pa.array(ids)}), "ids.parquet")
+    for file in files:
+        status, _, error = typed("predict", "columns", file, "--output", "all.csv")
+        assert status == 0, error
+        with open(place / "all.csv", newline="") as opened:
+            assert [row["id"] for row in csv.DictReader(opened)] == told
+
+
+@pytest.mark.parametrize("ending, most", [("csv", None), ("parquet", None), ("parquet", 2)])
+def test_codes_stay_as_they_are_written_whatever_else_the_file_holds(
+    place, typed, monkeypatch, ending, most
+):
+    """01 is no 1, though no row of the file has a letter."""
+    codes = pd.DataFrame({"code": ["01", "02", "03", "1A"], "y": ["good", "bad", "good", "bad"]})
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.run.report.write", lambda *_: None)
+        pd.concat([codes] * 20).to_csv(place / "codes.csv", index=False)
+        fit(Config(dataset=f"table:{place}/codes.csv", model="linear", epochs=20, batch_size=16,
+                   validation_split="0.2"), Hyper(learning_rate=0.1),
+            Place(device="cpu", run_dir=str(place / f"codes-{ending}-{most}")), quiet=True)
+    few = codes[:3]
+    few.to_csv("few.csv", index=False) if ending == "csv" else few.to_parquet("few.parquet")
+    monkeypatch.setattr(parquet, "MOST_EXAMPLES", most or parquet.MOST_EXAMPLES)
+    status, printed, error = typed("predict", f"codes-{ending}-{most}", f"few.{ending}")
+    assert status == 0 and "unknown" not in error
+    assert [line.split("\t")[1] for line in printed.splitlines()] == ["good", "bad", "good"]
+    status, printed, error = typed("eval", f"codes-{ending}-{most}", "--json", "--dataset",
+                                   f"table:few.{ending}")
+    assert status == 0 and json.loads(printed)["accuracy"] == 1
 
 
 # What is written of other tasks, and of names that mean harm

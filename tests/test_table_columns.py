@@ -14,7 +14,7 @@ from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.parts.reading import suited
-from engine.sources import dataset, dialect, frames, table
+from engine.sources import dataset, dialect, features, frames, table
 
 
 @pytest.fixture
@@ -218,6 +218,69 @@ def test_splits_are_matched_by_name(tmp_path):
     (tmp_path / "VAL.tsv").write_text("label\tkind\tb\ta\nX\t7\t6\t5\n")
     kind = sources.load(f"table:{tmp_path}").splits["validation"].inputs["kind"]
     assert kind.tolist() == ["7"] and frames.kind(kind) == "words"
+
+
+@pytest.mark.parametrize("days, born", [
+    ("31.12.2024 10:00,01.02.2024", ["2024-12-31 10:00", "2024-02-01"]),
+    ("2024/12/31 10:00:05,2024/02/01 23:59", ["2024-12-31 10:00:05", "2024-02-01 23:59"]),
+    ("31.12.2024 10:00:05,2024-02-01T10:00", ["2024-12-31 10:00:05", "2024-02-01 10:00"]),
+    ("0001-01-01 00:00:00,2024-02-01", ["0001-01-01", "2024-02-01"]),
+    ("13.05.24,14.05.2024", None), ("24/05/13 10:00,24/05/14 10:00", None),
+])  # fmt: skip
+def test_dates_are_read_as_they_are_usually_written(read, days, born):
+    """With four digits a year: 24 is no year."""
+    found = read("born,label\n" + "".join(f"{day},{n}\n" for n, day in enumerate(days.split(","))))
+    column = found.splits["train"].inputs["born"]
+    if born:
+        assert sorted(column) == sorted(map(pd.Timestamp, born))
+    else:
+        assert frames.kind(column) == "words" and sorted(column) == sorted(days.split(","))
+
+
+@pytest.mark.parametrize("ending, stream", [("csv", False), ("parquet", False), ("parquet", True)])
+def test_a_date_may_lie_beyond_nanoseconds(tmp_path, ending, stream):
+    """Such as SQL's never, and .NET's first day."""
+    written = pa.array([datetime.date(9999, 12, 31), datetime.date(1, 1, 1), None, datetime.date(
+        2024, 5, 31)])
+    made = pa.table({"born": written, "label": ["x", "y", "x", "y"]})
+    parquet.write_table(made, tmp_path / "set.parquet")
+    made.to_pandas().to_csv(tmp_path / "set.csv", index=False)
+    found = sources.load(f"table:{tmp_path}/set.{ending}", stream=stream).splits["train"].inputs
+    column = features.fitted("born", found["born"])
+    assert column.kind == "date" and column.missing and column.median == 19874
+    encoded = np.zeros((1, 2), np.float32)
+    column.fill(encoded, pd.Series([datetime.date(9999, 12, 31)]))
+    np.testing.assert_allclose(encoded[0], [(2932896 - column.mean) / column.scale, 0])
+
+
+@pytest.mark.parametrize("ending, stream", [("csv", False), ("parquet", False), ("parquet", True)])
+def test_words_of_training_are_words_as_they_are_written_in_all_files(tmp_path, ending, stream):
+    def write(name, code, version, flag):
+        made = pd.DataFrame({"code": code, "version": version, "flag": flag, "n": range(len(code))})
+        made = made.assign(label=["x", "y"][: len(code)] * (len(code) // 2))
+        made.to_csv(path, index=False) if (path := tmp_path / f"{name}.{ending}").suffix == ".csv" \
+            else made.to_parquet(path)
+
+    write("train", ["01", "02", "1A", "NA"], ["1.0", "1.10", "x", "1.1"],
+          ["true", "false", "unknown", "true"])
+    write("test", ["02", "01"], ["1.10", "1.0"], ["false", "true"])
+    found = sources.load(f"table:{tmp_path}", stream=stream)
+    test = found.splits["test"].inputs
+    rows = {name: test[name].tolist() for name in ("code", "version", "flag")}
+    order = np.argsort(rows["code"])
+    assert {name: np.array(cells)[order].tolist() for name, cells in rows.items()} == {
+        "code": ["01", "02"], "version": ["1.0", "1.10"], "flag": ["true", "false"]}
+
+
+def test_values_of_other_types_are_words_where_these_are_asked_for(tmp_path):
+    given = {"int": [2**62 + 1, 7, None], "float": pa.array([1.0, 0.5, None]),
+             "date": [datetime.date(2024, 5, 31), None, None], "large": ["01", "x", None]}
+    schema = {"large": pa.large_string(), "int": pa.int64(), "float": pa.float64(),
+              "date": pa.date32()}
+    made = pa.table({name: pa.array(given[name], schema[name]) for name in given})
+    found = frames.of(made, [*given])
+    assert [column.dropna().tolist() for _, column in found.items()] == [
+        ["4611686018427387905", "7"], ["1", "0.5"], ["2024-05-31"], ["01", "x"]]
 
 
 def test_groups_are_numbered_alike_in_all_splits_and_no_feature(tmp_path):

@@ -5,12 +5,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import table
+from engine.sources import sheet, table
 from engine.sources.columns import Columns
 
 ROW = "row"
@@ -30,11 +27,17 @@ class Rows:
         if len(files) > 1:
             raise RequestError(f"predict takes a table alone, and got {len(files):,} files: name "
                                "one at a time.")
-        frame = table.frame(files[0], reading)  # which may lie in its file
+        text = columns.words if columns else ()
+        frame = table.frame(files[0], reading, text)  # which may lie in its file
         self._inputs = columns.encode(frame) if columns else table.pictures(
             frame, shape, dtype, pixels)
         learned = {column.name for column in columns.columns} if columns else set()
-        self.key, self.keys = _called(frame, learned)
+        self.key = _id(sheet.names_of(files[0], reading), learned)
+        self.keys = (sheet.cells(files[0], self.key, reading) if self.key else
+                     [str(number) for number in range(1, len(frame) + 1)])
+        if len(self.keys) != len(frame):
+            raise RequestError(f"{files[0]} has changed while it was read: try again.")
+        self.key = self.key or ROW
 
     def batches(self, size: int) -> Iterator[tuple[Sequence[str], Any]]:
         """Keys and inputs of `size` rows, or fewer; those of a file are read some batches at a
@@ -48,18 +51,7 @@ class Rows:
                 yield self.keys[at : at + size], read[start : start + size]
 
 
-def _called(frame: Any, learned: set[str]) -> tuple[str, list[str]]:
-    """The column that is an id by its name and not `learned` from, and what it calls each row."""
-    ids = [name for name in map(str, frame.columns)
-           if _ID.fullmatch(name.lower()) or _ID.fullmatch(name)]
-    for name in ids:
-        if name not in learned:
-            return name, [_text(value) for value in frame[name].tolist()]
-    return ROW, [str(number) for number in range(1, len(frame) + 1)]
-
-
-def _text(value: Any) -> str:
-    """As the file has it: a whole number without a point, an empty cell empty."""
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.15g}"
-    return "" if pd.isna(value) else str(value)
+def _id(names: Sequence[str], learned: set[str]) -> str:
+    """The column that is an id by its name and not `learned` from, or ""."""
+    ids = (name for name in names if _ID.fullmatch(name.lower()) or _ID.fullmatch(name))
+    return next((name for name in ids if name not in learned), "")

@@ -23,16 +23,19 @@ from engine.sources.dataset import Dataset, has_columns, without
 CLASSIFICATION = "classification"
 
 
-def load(request: Request, host: Host) -> tuple[Request, Dataset]:
-    """The set that is named, or given as objects, its targets as the task wants them; and the
-    request, in which the data's name and the task that it asks for have settled."""
+def load(
+    request: Request, host: Host, columns: Columns | None = None
+) -> tuple[Request, Dataset]:
+    """The set that is named, or given as objects, its targets as the task wants them, and what are
+    words in the `columns` of a run as words; and the request, in which the data's name and the task
+    that it asks for have settled."""
     config = request.config
     kind = "" if config.task == AUTO else bring.task(config).kind
     if request.data is not None:
         found = arrays.of(request.data, kind, stream=request.place.stream)
     elif config.dataset != arrays.NAME:
         found = sources.load(config.dataset, request.place.data_dir, config.reading,
-                             stream=request.place.stream)
+                             stream=request.place.stream, text=columns.words if columns else ())
     else:
         raise RequestError("its data were objects in Python: go on there, giving them again: "
                            "fit(config, data=..., resume=path), evaluate(path, data=...); or type "

@@ -63,7 +63,7 @@ def judge_of(
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
-        request, dataset = load(request, host)
+        request, dataset = load(request, host, columns)
         if dataset.is_table and columns is None:
             raise RequestError(f"the run in {path} learned from arrays, and {dataset.name} is a "
                                "table: give arrays, such as table.to_numpy().")

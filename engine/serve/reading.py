@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,6 +149,12 @@ def _cell(value: Any, known: Sequence[str]) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
+def _iso(date: str) -> str:
+    """A date as ISO 8601 has it, of 2024/12/31 or 31.12.2024 too, as tables have them."""
+    date = re.sub(r"^(\d{4})/(\d\d)/(\d\d)(?!\d)", r"\1-\2-\3", date)
+    return re.sub(r"^(\d\d)\.(\d\d)\.(\d{4})(?!\d)", r"\3-\2-\1", date)
+
+
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
@@ -159,7 +166,8 @@ def _series(column: Number | Words, cells: list[Any]) -> Any:
         return pd.Series([cell if cell is None else as_word(cell) for cell in cells], dtype=object)
     try:
         if column.kind == "date":
-            return pd.to_datetime(pd.Series(cells, dtype=object), utc=True, format="ISO8601")
+            days = [_iso(cell) if isinstance(cell, str) else cell for cell in cells]
+            return pd.to_datetime(pd.Series(days, dtype=object), utc=True, format="ISO8601")
         return pd.Series([np.nan if cell is None else _TRUTHS.get(str(cell).lower(), cell)
                           for cell in cells]).astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:

@@ -1,7 +1,7 @@
 """Any named source → one `Dataset` of decoded images and labels on the host."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,12 @@ def unused(name: str, reading: Reading) -> dict[str, Any]:
 
 def load(
     name: str, data_dir: str = "", reading: Reading = _PLAIN, splits: Sequence[str] | None = None,
-    stream: bool = False,
+    stream: bool = False, text: Collection[str] = (),
 ) -> Dataset:
     """Inputs and targets of every split, or of those in `splits`: images NxHxWxC uint8 and labels N
     int32, or a table's columns. With `stream`, and where they don't fit the memory, pictures are
-    `stored.Stored` and a Parquet table is a StoredTable: read as they are needed.
+    `stored.Stored` and a Parquet table is a StoredTable: read as they are needed. A table's columns
+    of `text` are words, whatever it holds there.
 
     `digits` and scikit-learn's tables are embedded; image_folder:PATH and table:PATH (csv:PATH is
     the same) are the user's own; any other name is a tfds set, prepared first where it isn't yet.
@@ -80,13 +81,13 @@ def load(
     reason = "as asked"
     if not (stream and stored):  # what else there is lies in memory anyway
         try:
-            return _whole(name, path, root, reading, splits)
+            return _whole(name, path, root, reading, splits, text)
         except TooLarge as error:
             if not stored:
                 raise
             reason = error.reason
     if kind in _TABLES:
-        return _table().load(path, reading, splits, reason)
+        return _table().load(path, reading, splits, reason, text)
     from engine.sources import pictures, records  # late: few sets are streamed
 
     if kind == image_folder.NAME:
@@ -98,7 +99,8 @@ _root = data_dir  # inside `load` the parameter hides the function
 
 
 def _whole(
-    name: str, path: str, root: Path, reading: Reading, splits: Sequence[str] | None
+    name: str, path: str, root: Path, reading: Reading, splits: Sequence[str] | None,
+    text: Collection[str],
 ) -> Dataset:
     """In memory. Raises TooLarge where that can't hold it."""
     kind = name.partition(":")[0]
@@ -112,7 +114,7 @@ def _whole(
         return tfds.load(name, root, reading, splits)
     if kind == image_folder.NAME:
         return image_folder.load(path, reading, splits)
-    return _table().load(path, reading, splits)
+    return _table().load(path, reading, splits, text=text)
 
 
 def _table() -> Any:

@@ -62,6 +62,11 @@ class Columns:
         """Of each of the last features, which are codes, how many there are."""
         return tuple(c.codes for c in self.columns if isinstance(c, Words) and c.embedded)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The names of those of words, which are read as they are written: 01 is no 1."""
+        return tuple(c.name for c in self.columns if isinstance(c, Words))
+
     def encode(self, table: Any) -> Any:
         """float32 [N, F] of a pandas DataFrame, whose columns are found by their names; others are
         left alone. Of a StoredTable they are made as they are needed. Raises RequestError for those

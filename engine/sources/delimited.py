@@ -10,16 +10,19 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow
 
 from engine.sources.arrow_file import native
-from engine.sources.dialect import MISSING, UTF8, WINDOWS, Dialect, Unreadable
+from engine.sources.dialect import UTF8, WINDOWS, Dialect, Unreadable
 
 WORDS = pa.dictionary(pa.int32(), pa.string())
 _MOST_READINGS = 32
 _BLOCK = 1 << 20  # bytes parsed at once, which stay in the processor's cache; a line has no more
 _BLOCK_OF_MANY = 1 << 24  # where there are many columns
 _MANY = 1 << 14
+_DAYS = "%Y/%m/%d", "%d.%m.%Y"  # beside ISO 8601's, each with a time or not
+_TIMES = [arrow.ISO8601, *(day + time for day in _DAYS for time in ("", " %H:%M", " %H:%M:%S"))]
 
 
 def read(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collection[str],
@@ -36,6 +39,12 @@ def read(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collec
     return read(file, dialect, text, pixels, most_bytes)
 
 
+def cells(file: BinaryIO, dialect: Dialect, name: str, most_bytes: int) -> list[str]:
+    """Those of the column `name`, to the letter. Raises Unreadable."""
+    alone = dialect._replace(wanted=(name,), missing=())
+    return read(file, alone, [name], (), most_bytes)[0].column(name).to_pylist()
+
+
 def _typed(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Collection[str],
            most_bytes: int) -> pa.Table:  # fmt: skip
     """`read` of a file in UTF-8. Raises UnicodeError where it isn't."""
@@ -43,7 +52,10 @@ def _typed(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Coll
     types |= dict.fromkeys(text, WORDS) | dict.fromkeys(pixels, pa.uint8())
     for _ in range(_MOST_READINGS):
         try:
-            return _all(file, dialect, types, most_bytes)
+            found = _all(file, dialect, types, most_bytes)
+            if not (short := [name for name in types if _is_short(found.column(name))]):
+                return found
+            types |= dict.fromkeys(short, WORDS)
         except pa.ArrowInvalid as error:
             told = str(error)
             if "invalid UTF8" in told:
@@ -53,6 +65,15 @@ def _typed(file: BinaryIO, dialect: Dialect, text: Collection[str], pixels: Coll
             types = _wider(types, dialect.names[int(told.split("#")[1].split(":")[0])])
     raise Unreadable(f"more than {_MOST_READINGS} of its columns hold numbers first, and words "
                      "below", "write each column alike")
+
+
+def _is_short(column: pa.ChunkedArray) -> bool:
+    """Whether it has years of two digits, which were read as those of antiquity. The year 1 is some
+    programs' first."""
+    if not pa.types.is_timestamp(column.type):
+        return False
+    years = pc.year(column)
+    return bool(pc.any(pc.and_(pc.greater(years, 1), pc.less(years, 100))).as_py())
 
 
 @contextmanager
@@ -76,10 +97,12 @@ def _opened(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType] | No
         native(file),
         arrow.ReadOptions(use_threads=threads, block_size=_block(dialect),
                           column_names=dialect.names, skip_rows=int(dialect.header)),
-        arrow.ParseOptions(delimiter=dialect.delimiter),
-        arrow.ConvertOptions(column_types=types, null_values=MISSING, strings_can_be_null=True,
-                             decimal_point=dialect.decimal,
-                             timestamp_parsers=[arrow.ISO8601, "%Y/%m/%d", "%d.%m.%Y"]),
+        # A cell of a column that isn't wanted may have several lines, which take longer to part.
+        arrow.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=bool(dialect.wanted)),
+        arrow.ConvertOptions(column_types=types, null_values=dialect.missing,
+                             strings_can_be_null=True, decimal_point=dialect.decimal,
+                             include_columns=dialect.wanted or None,
+                             timestamp_parsers=_TIMES),
     )  # fmt: skip
 
 

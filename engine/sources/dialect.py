@@ -29,13 +29,16 @@ class Unreadable(ValueError):
 
 class Dialect(NamedTuple):
     """How the file is written. `header` is whether its first row holds the `names`; without it they
-    are 0, 1, 2, … A name of a column without one is Unnamed: N, as pandas has it."""
+    are 0, 1, 2, … A name of a column without one is Unnamed: N, as pandas has it. Of the columns
+    those that are `wanted` are read, or all; a cell that is one of `missing` is empty."""
 
     names: tuple[str, ...]
     header: bool
     delimiter: str = ","
     decimal: str = "."
     encoding: str = UTF8
+    wanted: tuple[str, ...] = ()
+    missing: tuple[str, ...] = MISSING
 
     def pointed(self, text: str) -> str:
         """A number as it is written with a point; any other text as it is."""

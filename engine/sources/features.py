@@ -153,8 +153,9 @@ def _numbers(name: str, kind: str, column: Any) -> np.ndarray:
         raise RequestError(f"column {name!r} holds {found}s, and {kind}s where it was fitted: "
                            "bring both to one type.")
     if kind == "date":
-        since = pandas.to_datetime(column, utc=True) - pandas.Timestamp(0, tz="UTC")
-        return (since / pandas.Timedelta(days=1)).to_numpy(np.float64)
+        # Microseconds: nanoseconds end in 2262, and 9999-12-31 is many a table's "never".
+        when = pandas.to_datetime(column, utc=True).dt.tz_localize(None)
+        return (when.to_numpy("datetime64[us]") - np.datetime64(0, "us")) / np.timedelta64(1, "D")
     found_N = column.to_numpy(np.float64, na_value=np.nan)
     if np.isinf(found_N).any():
         raise RequestError(f"column {name!r} holds an infinite number: mend it, or leave it out.")

@@ -7,7 +7,7 @@ or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty;
 import contextlib
 import functools
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from engine.devices.choose import host_memory
 from engine.errors import some
 from engine.sources.dataset import MOST_BYTES
 from engine.sources.dialect import MISSING, Unreadable
+from engine.sources.features import as_word
 
 _SHOWN = 5
 _TYPES = {"numbers": "float64", "dates": "datetime64[us]", "words": "category"}
+NAMELESS = "Unnamed: ", "__index_level_"  # as a dialect and pandas call columns without a name
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _MIXED = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's bits, odd
 
@@ -32,8 +34,8 @@ def room() -> int:
 
 
 def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:
-    """Its columns, typed; words that are numbers, every one, are numbers, but in those of `text`.
-    Rows are in the order of `ordered`. Raises Unreadable for infinite numbers."""
+    """Its columns, typed; words that are numbers, every one, are numbers, but those of `text` are
+    words, whatever they hold. Raises Unreadable for infinite numbers."""
     columns = {name: table.column(name) for name in table.column_names}
     del table  # a column is let go of once it is typed
     typed = {name: _typed(name, columns.pop(name), name in text) for name in list(columns)}
@@ -83,17 +85,28 @@ def kind(column: pd.Series) -> str:
 
 
 def brought(column: pd.Series, wanted: str, file: str) -> pd.Series:
-    """The column as one of the `wanted` kind, if any: empty cells are of all, and numbers may be
-    words. Raises Unreadable."""
+    """The column as one of the `wanted` kind, if any: empty cells are of all. Raises Unreadable."""
     if not wanted or kind(column) == wanted:
         return column
     if column.isna().all():
         return column.astype(object).astype(_TYPES[wanted])
-    if kind(column) == "numbers" and wanted == "words":
-        words = column.map(lambda x: np.nan if np.isnan(x) else f"{x:.15g}")
-        return words.astype("category")
     raise Unreadable(f"the column {column.name!r} of {os.path.basename(file)} holds {kind(column)},"
                      f" and {wanted} in training", "write both alike")
+
+
+def groups(columns: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
+    """By split, int32 [N]: the same number for the same name in all. Raises Unreadable where a row
+    has none."""
+    if not columns:
+        return {}
+    for split, column in columns.items():
+        if empty := int(column.isna().sum()):
+            raise Unreadable(f"its group {column.name!r} is empty in {empty:,} rows of {split}",
+                             "fill them in")
+    every = pd.concat([column.astype(str) for column in columns.values()])
+    ends = np.cumsum([len(column) for column in columns.values()])[:-1]
+    numbers = np.split(pd.factorize(every)[0].astype(np.int32), ends)
+    return dict(zip(columns, numbers, strict=True))
 
 
 def numbers_of(words: Sequence[str]) -> np.ndarray:
@@ -116,6 +129,8 @@ def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
     is_of, of_type = pa.types, column.type
     if is_of.is_dictionary(of_type) or is_of.is_string(of_type) or is_of.is_large_string(of_type):
         return _words(name, column, text)
+    if text:
+        return _words(name, pa.chunked_array([pa.array(written(column), pa.string())]), text)
     if is_of.is_timestamp(of_type) or is_of.is_date(of_type):
         return pd.Series(column.cast(pa.timestamp("us"), safe=False).to_numpy(), copy=False)
     if of_type == pa.uint8() and not column.null_count:
@@ -132,6 +147,12 @@ def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
         raise Unreadable(f"its column {name!r} holds infinity in {infinite:,} of its rows",
                          "write a number, or leave those cells empty")
     return pd.Series(numbers, copy=False)
+
+
+def written(column: pa.ChunkedArray) -> list[str | None]:
+    """Its values as words; None where there is none, or NaN."""
+    return [None if value is None or value != value else as_word(value)
+            for value in column.to_pylist()]
 
 
 def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:

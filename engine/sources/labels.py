@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from engine.errors import some
-from engine.sources import delimited, dialect, sheet, target
+from engine.sources import delimited, dialect, frames, target
 from engine.sources.dataset import refused, regular
 from engine.sources.layout import split_of
 
@@ -140,7 +140,7 @@ def learned(
         count = {split: len(own) for split, own in rows.items()}
         groups = {split: _words(row.group for row in own) for split, own in rows.items()}
         return (target.learned(table.column, labels, count),
-                sheet.groups(groups if table.group else {}))
+                frames.groups(groups if table.group else {}))
     except dialect.Unreadable as error:
         raise refused("labels", path, error, error.instead) from None
 

@@ -19,12 +19,15 @@ _ROWS = 1 << 16  # decoded at once, of COLUMNS; fewer of more
 COLUMNS = 64
 
 
-def read(file: BinaryIO, most_bytes: int, text: Collection[str] = ()) -> pa.Table:
-    """All its rows, words as dictionaries; truths of the columns `text` are words, as pandas writes
-    them into CSV. Columns within columns are refused, and so are bytes. Raises Unreadable, or
-    TooLarge for more rows than MOST_EXAMPLES, or more than `most_bytes`."""
+def read(
+    file: BinaryIO, names: Sequence[str], most_bytes: int, text: Collection[str] = ()
+) -> pa.Table:
+    """All rows of these columns, words as dictionaries; truths of the columns `text` are words, as
+    pandas writes them into CSV. Columns within columns are refused, and so are bytes. Raises
+    Unreadable, or TooLarge for more rows than MOST_EXAMPLES, or more than `most_bytes`."""
     opened = _opened(file)
-    rows, names = opened.metadata.num_rows, opened.schema_arrow.names
+    _check(opened, names)
+    rows = opened.metadata.num_rows
     if rows > MOST_EXAMPLES or 8 * rows * len(names) > most_bytes:
         raise TooLarge("table", f"its {rows:,} rows of {len(names):,} columns are more than the "
                        f"{MOST_EXAMPLES:,} rows, and the {most_bytes:,} bytes, that can be held",
@@ -38,13 +41,14 @@ def column(file: BinaryIO, name: str, text: Collection[str]) -> pa.Table:
     return _rows(file, _opened(file), [name], text)
 
 
-def starts(file: BinaryIO) -> tuple[tuple[str, ...], list[int]]:
-    """The columns' names; the number of the first row of each row group, and of all rows. Raises
-    Unreadable."""
+def starts(file: BinaryIO, names: Sequence[str]) -> list[int]:
+    """The number of the first row of each row group, and of all rows. Raises Unreadable, for what
+    the columns `names` hold too."""
     opened = _opened(file)
+    _check(opened, names)
     groups = range(opened.metadata.num_row_groups)
     counts = [opened.metadata.row_group(group).num_rows for group in groups]
-    return tuple(opened.schema_arrow.names), [0, *itertools.accumulate(counts)]
+    return [0, *itertools.accumulate(counts)]
 
 
 def names(file: BinaryIO) -> tuple[list[str], list[str]]:
@@ -100,14 +104,19 @@ def _opened(file: BinaryIO) -> parquet.ParquetFile:
     if (count := opened.metadata.num_columns) > MOST_COLUMNS:  # before a schema is made of them
         raise Unreadable(f"it has {count:,} columns, more than the {MOST_COLUMNS:,} that can be "
                          "read", "leave some out")
-    names = [field.name for field in opened.schema_arrow]
-    if nested := [field.name for field in opened.schema_arrow if not _plain(field.type)]:
-        kind = opened.schema_arrow.field(names.index(nested[0])).type
-        raise Unreadable(f"its column {nested[0]!r} holds {kind}, neither a number, a date nor "
-                         "a word", "leave it out, or make a column of each of its parts")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    names = Counter(field.name for field in opened.schema_arrow)
+    if twice := [name for name, count in names.items() if count > 1]:
         raise Unreadable(f"it names two columns {twice[0]!r}", "name each once")
     return opened
+
+
+def _check(opened: parquet.ParquetFile, names: Sequence[str]) -> None:
+    schema = opened.schema_arrow
+    for name in names:
+        if not _plain(kind := schema.field(name).type):
+            raise Unreadable(f"its column {name!r} holds {kind}, neither a number, a date nor a "
+                             "word", f"leave it out, --leave_out {name}, or make a column of each "
+                             "of its parts")
 
 
 def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str],

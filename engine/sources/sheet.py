@@ -1,10 +1,9 @@
-"""The files of a table, made alike: the same columns by name, of the same kinds; and what to say of
-them."""
+"""The files of a table, made alike: the same columns by name, of the same kinds."""
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -18,10 +17,7 @@ from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
 
 NAME = "table"
-MOST_FEATURES = 1 << 14
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma; Parquet may be streamed
-_LEAST_ROWS = 10  # of which fewer can rise by chance
-_NAMELESS = "Unnamed: ", "__index_level_"  # as a dialect and pandas call them
 
 
 class Sheet(NamedTuple):
@@ -36,12 +32,59 @@ class Sheet(NamedTuple):
 
 def read(
     path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = "",
-    kept: Collection[str] | None = None,
+    text: Collection[str] = (), wanted: Collection[str] | None = None,
 ) -> Sheet:
     """One file, without the columns to leave out, and without an index of pandas that is none of
-    those `kept`; None keeps all. Of the others that which is `learned`, and the groups, are left as
-    they are written; all of them lie in the file where there is a `reason` not to hold them. Raises
-    RequestError."""
+    those `wanted`; None keeps all. Of the others those of `text`, that which is `learned` and the
+    groups are left as they are written; all of them lie in the file where there is a `reason` not
+    to hold them. Raises RequestError."""
+    columns: Any
+    notes: list[str] = []
+    with _opened(path) as (file, is_parquet):
+        names, index = _names(file, is_parquet, reading)
+        vain = [] if wanted is None else [
+            name for name in index if name not in (*wanted, *reading.left_out)]
+        kept = [name for name in names if name not in (*vain, *reading.left_out)]
+        learns = kept and learned(kept)
+        as_written = {learns or "", reading.group, *text}.intersection(kept)
+        if reason:
+            columns = stored_table.of(path, file, kept, reason, as_written, text)
+        elif is_parquet:
+            columns = frames.of(parquet.read(file, kept, frames.room(), as_written), as_written)
+        else:
+            columns, notes = _delimited(file, kept, reading, as_written, learns or "")
+    if vain:
+        notes = [*notes, f"the index that pandas wrote into the file is left out: {listed(vain)}"]
+    gone = tuple(name for name in names if name in reading.left_out)
+    return Sheet(path, *_without_index(columns, notes), gone)
+
+
+def names_of(path: str, reading: Reading) -> tuple[str, ...]:
+    """Of one file's columns. Raises RequestError."""
+    with _opened(path) as (file, is_parquet):
+        return tuple(_names(file, is_parquet, reading)[0])
+
+
+def _names(
+    file: BinaryIO, is_parquet: bool, reading: Reading
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Of its columns, and of those that were an index of pandas."""
+    return parquet.names(file) if is_parquet else (dialect.of(file, reading.target).names, ())
+
+
+def cells(path: str, name: str, reading: Reading) -> list[str]:
+    """Those of one file's column `name`: of CSV to the letter, of Parquet as Python writes what
+    they are, empty where there is none. Raises RequestError."""
+    with _opened(path) as (file, is_parquet):
+        if is_parquet:
+            found = parquet.column(file, name, ()).column(name)
+            return [cell or "" for cell in frames.written(found)]
+        return delimited.cells(file, dialect.of(file, reading.target), name, frames.room())
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[BinaryIO, bool]]:
+    """The file, and whether it is Parquet. What is wrong with it becomes a RequestError."""
     try:
         is_parquet = path.lower().endswith(parquet.ENDINGS)
         before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
@@ -49,20 +92,7 @@ def read(
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             is_parquet = is_parquet or file.read(4) == b"PAR1"
             file.seek(0)
-            columns: Any
-            notes: list[str] = []
-            index: list[str] = []
-            if is_parquet or reason:
-                every, index = parquet.names(file)
-                index = [] if kept is None else [
-                    name for name in index if name not in (*kept, *reading.left_out)]
-                without = {*index, *reading.left_out}
-                names = [name for name in every if name not in without]
-                text = {name for name in (names and learned(names), reading.group) if name}
-                columns = stored_table.of(path, file, reason, text) if reason else frames.of(
-                    parquet.read(file, frames.room(), text), text)
-            else:
-                columns, notes = _delimited(file, reading, learned)
+            yield file, is_parquet
             after = os.fstat(file.fileno())
         if any(getattr(before, field) != getattr(after, field)
                for field in ("st_ino", "st_size", "st_mtime_ns")):
@@ -72,21 +102,16 @@ def read(
     except (OSError, ValueError) as error:
         raise refused(NAME, path, error, "type the path of a CSV or Parquet file, or of a folder "
                       "that holds train.csv") from None
-    gone = tuple(name for name in columns if name in reading.left_out)
-    columns = columns.drop(columns=list(gone))
-    if left := [name for name in index if name in columns]:
-        columns = columns.drop(columns=left)
-        notes = [*notes, f"the index that pandas wrote into the file is left out: {listed(left)}"]
-    return Sheet(path, *_without_index(columns, notes), gone)
 
 
-def _delimited(file: BinaryIO, reading: Reading,
-               learned: Callable[[list[str]], str | None]) -> tuple[pd.DataFrame, list[str]]:
-    """The columns of a CSV file, and how it is written. Raises Unreadable."""
+def _delimited(file: BinaryIO, kept: list[str], reading: Reading,
+               text: Collection[str], named: str) -> tuple[pd.DataFrame, list[str]]:
+    """The columns `kept` of a CSV file, of which `named` is learned, and how it is written. Raises
+    Unreadable."""
+    file.seek(0)
     written = dialect.of(file, reading.target)
-    kept = [name for name in written.names if name not in reading.left_out]
-    named = learned(kept)
-    text = {name for name in (named, reading.group) if name and name in kept}
+    if len(kept) < len(written.names):
+        written = written._replace(wanted=tuple(kept))
     others = [name for name in kept if name not in text]
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
     table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
@@ -100,7 +125,7 @@ def _delimited(file: BinaryIO, reading: Reading,
 def _without_index(columns: Any, notes: list[str]) -> tuple[Any, list[str]]:
     """Without columns that have no name and number the rows, or are empty."""
     for name in list(columns):
-        if name.startswith(_NAMELESS):
+        if name.startswith(frames.NAMELESS):
             values = columns[name]
             empty = bool(values.isna().all())
             if empty or frames.kind(values) == "numbers" and _counts(values):
@@ -134,8 +159,7 @@ def alike(sheet: Sheet, first: Sheet, wanted: Mapping[str, str], apart: tuple[st
     if extra := [name for name in columns if name not in first.columns]:
         notes.append(f"columns that {_name(first)} lacks are left out: {listed(extra)}")
     if is_stored(columns):
-        own = wanted if sheet is first else kinds(sheet, (*apart, *extra))
-        stored = columns.of_kinds(own, wanted, apart)
+        stored = columns.of_kinds(wanted, apart)
         for _ in stored.frames(np.arange(len(stored)), list(wanted)) if sheet is not first else ():
             pass  # which tells of what can't be brought to these kinds
         return sheet._replace(columns=stored, notes=notes)
@@ -146,99 +170,3 @@ def alike(sheet: Sheet, first: Sheet, wanted: Mapping[str, str], apart: tuple[st
 
 def _name(sheet: Sheet) -> str:
     return os.path.basename(sheet.file)
-
-
-def groups(columns: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
-    """By split, int32 [N]: the same number for the same name in all. Raises Unreadable where a row
-    has none."""
-    if not columns:
-        return {}
-    for split, column in columns.items():
-        if empty := int(column.isna().sum()):
-            raise Unreadable(f"its group {column.name!r} is empty in {empty:,} rows of {split}",
-                             "fill them in")
-    every = pd.concat([column.astype(str) for column in columns.values()])
-    ends = np.cumsum([len(column) for column in columns.values()])[:-1]
-    numbers = np.split(pd.factorize(every)[0].astype(np.int32), ends)
-    return dict(zip(columns, numbers, strict=True))
-
-
-def doubtful(columns: Any) -> list[str]:
-    """Of the columns that are learned from: how many of each kind, those of one value, and those
-    that rise with the rows of the file, as an id does. Raises Unreadable for free text."""
-    if not columns.shape[1]:
-        raise Unreadable("it has no column besides the one that is learned", "add some")
-    if columns.shape[1] > MOST_FEATURES:
-        raise Unreadable(f"it has {columns.shape[1]:,} columns that are no pixels, more than the "
-                         f"{MOST_FEATURES:,} that can be judged one by one", "leave some out")
-    kinds: Counter[str] = Counter()
-    texts, strays, constant, rising, nameless = [], [], [], [], []
-    for name in columns:
-        column = columns[name]  # read now, perhaps
-        kinds[kind(column)] += 1
-        if _is_text(column):
-            texts.append(name)
-        if stray := _stray(column):
-            strays.append(f"the column {name!r} is of words, as these are no numbers: {stray}")
-        if _is_constant(column):
-            constant.append(name)
-        elif _rises(column):
-            rising.append(f"{name!r} ({column.iloc[0]:.15g} to {column.iloc[-1]:.15g})")
-        elif name.startswith(_NAMELESS) and _is_index(column):
-            nameless.append(name)
-    if texts:
-        raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
-                         f"{listed(texts)}", f"leave it out, --leave_out {','.join(texts)}, or "
-                         "name the one to learn, --target COLUMN")
-    notes = ["its columns: " + ", ".join(f"{count:,} of {what}" for what, count in kinds.items()),
-             *strays]
-    if constant:
-        notes.append(f"columns of one value teach nothing: {listed(constant)}")
-    if rising:
-        notes.append(f"columns that rise from row to row look like an id: {', '.join(rising[:5])}; "
-                     "leave them out if they are, by --leave_out")
-    if nameless:
-        notes.append("columns without a name, of another whole number in every row, look like an "
-                     f"index: {listed(nameless)}; leave them out if they are, by --leave_out")
-    return notes
-
-
-def _is_constant(column: pd.Series) -> bool:
-    """Whether its cells that aren't empty have one value, or there are none."""
-    if kind(column) == "words":
-        return len(column.cat.categories) <= 1
-    return bool(column.isna().all() or column.min() == column.max())
-
-
-def _stray(column: pd.Series) -> str:
-    """Words of a column that are no numbers, where most are."""
-    if kind(column) != "words":
-        return ""
-    words = column.cat.categories
-    none = np.isnan(frames.numbers_of(words))
-    return listed(words[none]) if 2 * none.sum() <= len(words) else ""
-
-
-def _rises(column: pd.Series) -> bool:
-    if kind(column) != "numbers" or len(column) < _LEAST_ROWS:
-        return False
-    numbers = column.to_numpy(np.float64)  # bytes' differences wrap around
-    return bool((np.diff(numbers) > 0).all() and (numbers == np.floor(numbers)).all())
-
-
-def _is_index(column: pd.Series) -> bool:
-    """Whether they are whole numbers, each once: those of rows that were mixed or chosen."""
-    if kind(column) != "numbers" or len(column) < _LEAST_ROWS:
-        return False
-    numbers = column.to_numpy(np.float64)
-    return bool((numbers == np.floor(numbers)).all()) and column.is_unique
-
-
-def _is_text(column: pd.Series) -> bool:
-    """Whether most rows have words of their own, of which some are sentences."""
-    if kind(column) != "words":
-        return False
-    words = column.cat.categories
-    if len(words) <= max(_LEAST_ROWS, column.count() / 2):
-        return False
-    return sum(word.count(" ") for word in words) >= 2 * len(words)

@@ -50,13 +50,12 @@ class File(NamedTuple):
         """Of all its rows. Raises Unreadable."""
         with _refusing(self.path), self.opened() as file:
             found = parquet.column(file, name, self.text)
-            return self._typed(frames.of(found, self.text))[name]
+            return self._typed(found)[name]
 
     def frames(
         self, rows: np.ndarray, names: Sequence[str]
     ) -> Iterator[tuple[slice, pd.DataFrame]]:
         """Those of its `rows`, which rise: which of them, and the columns `names`."""
-        text = {name for name in names if self.kinds.get(name) == "words"}
         most, done, ready = parquet.at_once(_AT_ONCE, names), 0, 0
         found: list[pa.RecordBatch] = []
         for batch in self._picked(rows, names):
@@ -64,7 +63,7 @@ class File(NamedTuple):
             ready += batch.num_rows
             if ready - done >= most or ready == len(rows):
                 with _refusing(self.path):
-                    typed = self._typed(frames.of(pa.Table.from_batches(found), text))
+                    typed = self._typed(pa.Table.from_batches(found))
                 yield slice(done, ready), typed
                 found, done = [], ready
 
@@ -82,10 +81,13 @@ class File(NamedTuple):
                 if first > rows[-1]:
                     return
 
-    def _typed(self, found: pd.DataFrame) -> pd.DataFrame:
-        """With each column of the kind that is wanted."""
+    def _typed(self, found: pa.Table) -> pd.DataFrame:
+        """With each column of the kind that is wanted; what are words in all rows are so in some.
+        """
+        text = {name for name in found.column_names
+                if name in self.text or self.kinds.get(name) == "words"}
         brought = {name: frames.brought(column, self.wanted.get(name, ""), self.path)
-                   for name, column in found.items()}
+                   for name, column in frames.of(found, text).items()}
         return pd.DataFrame(brought, copy=False)
 
 
@@ -138,12 +140,10 @@ class StoredTable:
         kept = [name for name in self.columns if name not in gone]
         return StoredTable(self.files, kept, self.order, self.reason)
 
-    def of_kinds(
-        self, kinds: Mapping[str, str], wanted: Mapping[str, str], apart: Sequence[str]
-    ) -> "StoredTable":
-        """The columns that are `wanted` as numbers, dates or words, of which `kinds` says what they
-        are; and as they are those of `apart` that it has."""
-        files = tuple(file._replace(kinds=dict(kinds), wanted=dict(wanted)) for file in self.files)
+    def of_kinds(self, wanted: Mapping[str, str], apart: Sequence[str]) -> "StoredTable":
+        """The columns that are `wanted` as numbers, dates or words; and as they are those of
+        `apart` that it has."""
+        files = tuple(file._replace(kinds=dict(wanted), wanted=dict(wanted)) for file in self.files)
         names = [*wanted, *(name for name in apart if name in self.columns)]
         return StoredTable(files, names, self.order, self.reason)
 
@@ -175,12 +175,15 @@ class StoredTable:
             first += file.starts[-1]
 
 
-def of(path: str, file: BinaryIO, reason: str, text: Collection[str]) -> StoredTable:
-    """The table in a file that is open, of which the columns `text` are as they are written. Raises
-    Unreadable."""
-    names, starts = parquet.starts(file)
+def of(
+    path: str, file: BinaryIO, names: Sequence[str], reason: str, text: Collection[str],
+    words: Collection[str],
+) -> StoredTable:
+    """The columns `names` in a file that is open: those of `text` as they are written, those of
+    `words` words. Raises Unreadable."""
+    starts = parquet.starts(file, names)
     if not starts[-1]:
         raise Unreadable("it has no rows", "add some")
     one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts),
-               parquet.kinds(file), {}, text)
+               parquet.kinds(file) | dict.fromkeys({*words}.intersection(names), "words"), {}, text)
     return StoredTable((one,), names, np.arange(starts[-1]), reason)

@@ -5,14 +5,14 @@ PATH is one file, the split `train`; or a folder with a file a split: train, val
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.config import Reading
 from engine.errors import RequestError, tell
-from engine.sources import cache, frames, layout, parquet, pixels, sheet, target
+from engine.sources import cache, doubts, frames, layout, parquet, pixels, sheet, target
 from engine.sources.dataset import (
     Dataset,
     Split,
@@ -32,10 +32,13 @@ ENDINGS = (".csv", ".tsv", ".txt", *parquet.ENDINGS)
 
 
 def load(
-    path: str, reading: Reading, splits: Sequence[str] | None = None, reason: str = ""
+    path: str, reading: Reading, splits: Sequence[str] | None = None, reason: str = "",
+    text: Collection[str] = (),
 ) -> Dataset:
     """The set that the file or folder `path` holds; where there is a `reason`, its columns stay in
-    their files, which are Parquet, and its fingerprint is of names, sizes and times.
+    their files, which are Parquet, and its fingerprint is of names, sizes and times. Columns of
+    `text`, and those that are words in training, are words in all files, as they are written: 01 is
+    no 1.
 
     Inputs are columns, a DataFrame [N] (`frames` says which types), or pictures [N, H, W, C] uint8
     or float32 (`pixels`); targets are int32 [N] of classes or float32 [N] of numbers. A split that
@@ -49,34 +52,39 @@ def load(
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
     first = sheet.read(files.pop("train"), reading, lambda names: _learned(names, reading), reason,
-                       (reading.target, reading.group))
+                       text, (reading.target, reading.group))
     try:
         learned = _learned(list(first.columns), reading)
-        others = {split: sheet.read(file, reading, lambda _: learned, reason, list(first.columns))
+        kinds = sheet.kinds(first, (learned, reading.group))
+        text = {*text, *(name for name, kind in kinds.items() if kind == "words")}
+        others = {split: sheet.read(file, reading, lambda _: learned, reason, text,
+                                    list(first.columns))
                   for split, file in files.items()}
-        return _set({"train": first} | others, learned, reading, wanted)
+        return _set({"train": first} | others, learned, kinds, reading, wanted)
     except Unreadable as error:
         raise _refused(path, error, error.instead) from None
 
 
-def _set(found: dict[str, Sheet], learned: str, reading: Reading, wanted: list[str]) -> Dataset:
-    """Of the files as they were read. Raises Unreadable."""
+def _set(
+    found: dict[str, Sheet], learned: str, kinds: Mapping[str, str], reading: Reading,
+    wanted: list[str],
+) -> Dataset:
+    """Of the files as they were read, the columns of training of these kinds. Raises Unreadable."""
     first, apart = found["train"], (learned, reading.group)
     how = _how(list(first.columns), learned, reading)
     if reading.group and reading.group not in first.columns:
         raise target.lacking(list(first.columns), reading.group)
-    wanted_kinds = sheet.kinds(first, apart)
-    found = {split: alike(part, first, wanted_kinds, apart) for split, part in found.items()}
+    found = {split: alike(part, first, kinds, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
         learned, {split: part.columns.get(learned) for split, part in found.items()},
         {split: len(part.columns) for split, part in found.items()})  # fmt: skip
-    groups = sheet.groups({split: part.columns[reading.group] for split, part in found.items()
+    groups = frames.groups({split: part.columns[reading.group] for split, part in found.items()
                            if reading.group in part.columns})  # fmt: skip
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
     pictured, told = pixels.pictures(features, reading.pixels)
     notes = [*_told(found, learned, how), *notes, *filter(None, [told]),
-             *([] if pictured else sheet.doubtful(features["train"]))]
+             *([] if pictured else doubts.doubtful(features["train"]))]
     if not pictured and (vain := [name for name in ("image_size", "background", "skip_bad")
                                   if getattr(reading, name) != getattr(Reading(), name)]):
         raise Unreadable(f"its columns are no pixels, and --{vain[0]} is for pictures",
@@ -149,19 +157,18 @@ def _resized(images: Any, size: int) -> Any:
     return pixels.resized(images, size)
 
 
-def frame(path: str, reading: Reading) -> Any:
-    """The columns of one file, its rows as they lie there, whether it has a target or not: a
-    DataFrame, or where the memory can't hold it and it is Parquet a StoredTable. Raises
-    RequestError."""
-    kept = reading._replace(leave_out="")  # which may name the rows
+def frame(path: str, reading: Reading, text: Collection[str] = ()) -> Any:
+    """The columns of one file, those of `text` as words, its rows as they lie there, whether it has
+    a target or not: a DataFrame, or where the memory can't hold it and it is Parquet a StoredTable.
+    Raises RequestError."""
     try:
-        return sheet.read(path, kept, lambda names: target.named(names, reading.target)).columns
+        return sheet.read(path, reading, lambda names: target.named(names, reading.target),
+                          text=text).columns
     except TooLarge as error:
         if not is_parquet(path):
             raise _refused(path, error.reason, "predict a part of it at a time") from None
-        stored = sheet.read(path, kept, lambda _: None, error.reason)
-        kinds = sheet.kinds(stored, ())
-        return stored.columns.of_kinds(kinds, kinds, ())
+        stored = sheet.read(path, reading, lambda _: None, error.reason, text)
+        return stored.columns.of_kinds(sheet.kinds(stored, ()), ())
 
 
 def is_parquet(path: str) -> bool:

@@ -1,6 +1,7 @@
 """Every format, read by what its users read it with, against Run.predict."""
 
 import dataclasses
+import datetime
 import json
 import os
 import subprocess
@@ -184,6 +185,7 @@ def test_the_reader_beside_it_encodes_rows_as_a_run_does(tmp_path, monkeypatch):
     columns = Columns.fit(table().assign(one=7.0), Reading(embed=True))
     frame, run = table()[:30].assign(one=8.0), dataclasses.replace(made("classes"), columns=columns)
     frame.loc[3, "town"], frame.loc[5, "age"] = "nowhere", 12.5
+    frame.loc[7, "born"] = datetime.datetime(9999, 12, 31)
     rows = json.loads(frame.to_json(orient="records", date_format="iso"))
     found = beside(tmp_path / "export", run, rows)
     np.testing.assert_allclose(found, run.columns.features_of(frame, told=False), atol=1e-6)

@@ -104,7 +104,9 @@ def test_rows_are_answered_as_predict_answers(rows):
     wanted = model.run.predict(frame)
     text = frame.to_csv(index=False)
     records = json.loads(frame.to_json(orient="records", date_format="iso"))
-    bodies = [(text, "text/csv"), (text.replace(",", ";"), "text/csv"),
+    german = re.sub(r"(\d{4})-(\d\d)-(\d\d)", r"\3.\2.\1", text)
+    assert german != text
+    bodies = [(text, "text/csv"), (text.replace(",", ";"), "text/csv"), (german, "text/csv"),
               (text.replace(",", "\t"), "text/csv; charset=utf-8"),
               (json.dumps({"rows": records}), "application/json")]
     for body, kind in bodies:
