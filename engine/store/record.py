@@ -90,8 +90,8 @@ def read(path: Path, given: Config | None = None) -> Saved:
 
 def own(path: Path, saved: Saved, given: Config | None) -> Config:
     """The config of the run in `path`: its own, or where it was made of objects in Python, which
-    `given` has, with these. What `given` says besides, other than a default, holds. Raises
-    RequestError where an object is called otherwise than the run's."""
+    `given` has, with these. What `given` says besides, other than a default, holds, and whether a
+    threshold is chosen. Raises RequestError where an object is called otherwise than the run's."""
     config, plain = saved.request.config, Config()
     objects = [f.name for f in dataclasses.fields(Config)
                if str(getattr(config, f.name)).startswith("<")]
@@ -103,7 +103,8 @@ def own(path: Path, saved: Saved, given: Config | None) -> Config:
             raise RequestError(f"the {name} of the run in {path} was {was}, an object in Python, "
                                f"and now it is {now}: give that one, config=Config({name}=...).")
     kept = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)
-            if f.name not in objects and getattr(given, f.name) == getattr(plain, f.name)}
+            if f.name not in (*objects, "choose_threshold")
+            and getattr(given, f.name) == getattr(plain, f.name)}
     return dataclasses.replace(given, **kept)
 
 
