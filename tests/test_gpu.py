@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.config import Config, Hyper
-from engine.devices.mesh import on_paper
+from engine.devices.mesh import ALONE, on_paper
 from engine.errors import RequestError
 from engine.formulation import size
 from engine.formulation.rewriting import census
@@ -34,7 +34,7 @@ def shapes(model: str = "cnn"):
 def ready(platform: str = "gpu", devices: int = 1, place: Place | None = None, **asked) -> Setup:
     """As far as a choice looks, and `told` what it prints."""
     config, told = Config(**asked), []
-    learner = learner_of(config, 10, on_paper(devices, False) if devices > 1 else None)
+    learner = learner_of(config, 10, on_paper(devices, False) if devices > 1 else ALONE)
     data = SimpleNamespace(train=SimpleNamespace(input_shape=SHAPE))
     host = SimpleNamespace(console=SimpleNamespace(print=told.append))
     found = SimpleNamespace(

@@ -98,7 +98,7 @@ def test_the_best_setting_is_a_recipe(finished):
     text = (finished / "best.py").read_text()
     assert "\nPut in what was an object in Python: model and data.\n" in text
     assert "\nmodel = ...  # <Tiny>\ndata = ...  # as for fit\n" in text
-    with pytest.raises(RequestError, match="model ellipsis is a ellipsis, which is no network"):
+    with pytest.raises(RequestError, match="was Tiny, an object in Python, and now it is Ellip"):
         load(finished / "0", flags._recipe(str(finished / "best.py")).config)
     for name, given in (("model", "from conftest import Tiny as model"), ("data", "data = 1, 2")):
         text = text.replace(f"{name} = ...", given)

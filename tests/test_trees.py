@@ -242,12 +242,13 @@ def test_other_values_are_refused(config, hyper, said):
 
 @pytest.mark.parametrize("more, hyper, place, said", [
     ({}, XGBoost(subsample=2.0), Place(), "value 2 for Parameter subsample exceed bound"),
-    ({"loss": "huber", "task": "regression"}, XGBoost(), Place(), "--loss huber is none that"),
+    ({"loss": "huber", "task": "regression", "dataset": "diabetes"}, XGBoost(), Place(),
+     "--loss huber is none that"),
     ({}, XGBoost(), Place(stream=True), "would be streamed .as asked., and xgboost learns from"),
     ({}, XGBoost(), Place(fsdp=True), "leave --fsdp out"),
 ])
 def test_what_trees_cannot_do_is_refused_before_a_folder_is_made(here, more, hyper, place, said):
-    config = Config(dataset="iris", model="xgboost", **more)
+    config = Config(**{"dataset": "iris", "model": "xgboost"} | more)
     with pytest.raises(RequestError, match=said):
         run.fit(config, hyper, place, quiet=True)
     assert not list(here.iterdir())
