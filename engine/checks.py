@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.config import Config, Hyper, is_ours
+from engine.doors.fields import fits
 from engine.errors import RequestError, one_line, unknown
 from engine.hyper import AT_MOST, BELOW_ONE
 from engine.learners import trees
@@ -25,7 +26,7 @@ def check_fields(asked: Any) -> None:
         value, choices, least = getattr(asked, f.name), f.metadata["choices"], f.metadata["least"]
         if f.metadata["brought"] and not is_ours(value):
             continue
-        if not (_fits(value, type(f.default)) or f.metadata["duration"] and isinstance(value, str)):
+        if not (fits(value, f.default) or f.metadata["duration"] and isinstance(value, str)):
             raise RequestError(f"{f.name}: {value!r} is a {type(value).__name__}; give "
                                f"{_WANTED[type(f.default)]}.")
         if choices and value not in choices:
@@ -46,11 +47,6 @@ def check_given(hyper: Any, place: Any) -> None:
     if not isinstance(place, Place):
         raise RequestError(f"place is a {type(place).__name__}: give Place(run_dir=...), and data "
                            "by its name, fit(config, data=...).")
-
-
-def _fits(value: Any, kind: type) -> bool:
-    """Whether a value may stand in a field of the kind: True is no number, 2 may stand for 2.0."""
-    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def check(config: Config, hyper: Any) -> None:

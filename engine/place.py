@@ -43,7 +43,6 @@ class Place:
         30, "how long a process may be silent before the others stop", least=1
     )
 
-
     def __post_init__(self) -> None:
         made_plain(self)
 

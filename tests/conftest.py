@@ -113,6 +113,18 @@ def data() -> Data:
 
 
 @pytest.fixture(scope="module")
+def undrawn():
+    """Without pictures; and what a run makes jax's default is the next file's no more."""
+    from engine.report import run as report
+
+    device = jax.config.jax_default_device
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write", lambda *_: None)
+        yield
+    jax.config.update("jax_default_device", device)
+
+
+@pytest.fixture(scope="module")
 def quickly():
     """All is compiled quickly: where no two programs need agree to the bit."""
     with pytest.MonkeyPatch.context() as patch:

@@ -15,21 +15,10 @@ from engine import Config, Hyper, evaluate, fit, load, train
 from engine.errors import RequestError
 from engine.place import Place
 from engine.pure import data_for
-from engine.report import run as report
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("quickly", "undrawn")
 CONFIG = Config(model=Tiny, epochs=1, batch_size=16)
 X, Y = random_split(60, side=4)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def undrawn():
-    """Without pictures; and what a run makes jax's default is the next file's no more."""
-    device = jax.config.jax_default_device
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "write", lambda *_: None)
-        yield
-    jax.config.update("jax_default_device", device)
 
 
 def place(path: Path) -> Place:

@@ -30,21 +30,11 @@ from engine.setup import setup
 from engine.store.digests import read_record
 from engine.stream import streamed
 
-pytestmark = pytest.mark.usefixtures("quickly")
+pytestmark = pytest.mark.usefixtures("quickly", "undrawn")
 
 CONFIG = Config(model=Tiny, validation_split="test", epochs=3, batch_size=16, schedule="linear")
 HYPER = Hyper(learning_rate=0.003)
 EPOCH, TOTAL = 8, 24  # updates
-
-
-@pytest.fixture(autouse=True, scope="module")
-def undrawn():
-    """Without pictures; and what a run makes jax's default is the next file's no more."""
-    device = jax.config.jax_default_device
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "write", lambda *_: None)
-        yield
-    jax.config.update("jax_default_device", device)
 
 
 @pytest.fixture(scope="module")

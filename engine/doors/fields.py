@@ -4,6 +4,8 @@ import dataclasses
 import os
 from typing import Any
 
+from engine.store.files import is_number, is_text
+
 
 def option(
     default: Any, help: str, choices: tuple[str, ...] = (), least: int = 0, brought: bool = False,
@@ -15,6 +17,15 @@ def option(
     metadata = {"help": help, "choices": choices, "least": least, "brought": brought,
                 "duration": duration}
     return dataclasses.field(default=default, metadata=metadata, compare=traced)
+
+
+def fits(value: Any, default: Any) -> bool:
+    """Whether `value` may stand where `default` does; None stands for a number left out."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(map(is_text, value))
+    if default is None or type(default) is float:
+        return is_number(value) or default is value is None
+    return type(value) is type(default)
 
 
 def plain(value: Any) -> Any:

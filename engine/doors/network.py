@@ -1,11 +1,10 @@
 """A network as two pure functions, whatever library wrote it: Linen, NNX, or init and apply.
 
 What a network's call may ask for by name is handed over: `train`, `training`, `is_train` or
-`is_training`;
-`deterministic` or `use_running_average`, their opposite; `valid`, bool [B], false where an example
-only fills the batch up. What builds one may ask for `num_outputs` or `num_classes`; of NNX `rngs`;
-and `embeddings`, a tuple: the last of its inputs [B, F] are whole numbers, codes to embed, and of
-each it says how many there are.
+`is_training`; `deterministic` or `use_running_average`, their opposite; `valid`, bool [B], false
+where an example only fills the batch up. What builds one may ask for `num_outputs` or
+`num_classes`; of NNX `rngs`; and `embeddings`, a tuple: the last of its inputs [B, F] are whole
+numbers, codes to embed, and of each it says how many there are.
 
 init(key, inputs) → the variables before any update; apply(variables, inputs, train, key, valid) →
 the outputs [B, ...], and what a training call leaves of all but the params. Each is frozen and

@@ -37,7 +37,7 @@ def mib(count: int) -> str:
 
 
 def needed(compiled: Any) -> Need:
-    """The plan of a jax.stages.Compiled."""
+    """Of a jax.stages.Compiled."""
     found = compiled.memory_analysis()
     return Need(found.temp_size_in_bytes, found.argument_size_in_bytes,
                 found.output_size_in_bytes, found.alias_size_in_bytes)

@@ -69,7 +69,7 @@ def judge_of(
                                "table: give arrays, such as table.to_numpy().")
         if own := dataset.fingerprint == saved.content.get("fingerprint"):
             record.same_draw(path, config.validation_split, saved.content)
-            _refuse_another_part(path, dataset, config.parts, saved.request.config.parts)
+            _refuse_another_part(path, dataset, config.parts, before.parts)
         return (_on_own(request, dataset, host, columns, tta) if own else
                 _on_other(path, saved, request, dataset, host, columns, tta))
 

@@ -45,9 +45,8 @@ class Columns:
         if many and not reading.embed:
             told = some([f"{c.name!r} ({len(c.values):,})" for c in many])
             raise RequestError(
-                f"of words more than {MOST_ONE_HOT} different ones are no features: {told}"
-                f"{', ...' if len(many) > 10 else ''}. Type --embed to learn an embedding of each, "
-                "or leave these columns out."
+                f"of words more than {MOST_ONE_HOT} different ones are no features: {told}. "
+                "Type --embed to learn an embedding of each, or leave these columns out."
             )
         mean, scale = _moments(targets)
         return cls(tuple(columns), mean, scale)

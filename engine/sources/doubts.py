@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.errors import some
 from engine.sources import frames
 from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
@@ -46,7 +47,7 @@ def doubtful(columns: Any) -> list[str]:
     if constant:
         notes.append(f"columns of one value teach nothing: {listed(constant)}")
     if rising:
-        notes.append(f"columns that rise from row to row look like an id: {', '.join(rising[:5])}; "
+        notes.append(f"columns that rise from row to row look like an id: {some(rising, 5)}; "
                      "leave them out if they are, by --leave_out")
     if nameless:
         notes.append("columns without a name, of another whole number in every row, look like an "

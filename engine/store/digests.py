@@ -41,7 +41,7 @@ class Record(NamedTuple):
 
 def leaf(array: np.ndarray) -> list[Any]:
     """dtype, shape and SHA-256."""
-    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # bfloat16 has none
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # bfloat16 has no buffer
     return [array.dtype.str, list(array.shape), hashlib.sha256(data).hexdigest()]
 
 

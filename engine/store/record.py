@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from engine.checks import without_idle
 from engine.config import DURATIONS, Config, Hyper
 from engine.doors import bring
+from engine.doors.fields import fits
 from engine.errors import RequestError
 from engine.learners import trees
 from engine.optim import lengths
 from engine.place import ADDRESS, Place
 from engine.request import Request
 from engine.store import files
-from engine.store.files import is_count, is_number, is_text
+from engine.store.files import is_count, is_text
 
 MOST_NUMBERS = 1 << 28  # of an input: a picture of 9,459 × 9,459 in colour
 GONE = ("model_parallel",)  # fields of before, which never decided what was computed
@@ -32,15 +33,6 @@ class Saved(NamedTuple):
     content: dict[str, Any]
 
 
-def _fits(value: Any, default: Any) -> bool:
-    """Whether `value` may stand where `default` does; None stands for a number left out."""
-    if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(map(is_text, value))
-    if default is None or type(default) is float:
-        return is_number(value) or default is value is None
-    return type(value) is type(default)
-
-
 def typed(kind: Any, values: dict[str, Any]) -> Any:
     """A `kind` (Config, Place, Hyper or Search) of values that came from a file.
 
@@ -49,7 +41,7 @@ def typed(kind: Any, values: dict[str, Any]) -> Any:
     made, plain = kind(**values), kind()
     for name, value in values.items():
         in_steps = kind is Config and name in DURATIONS and lengths.is_steps(value)
-        if not (in_steps or _fits(value, getattr(plain, name))):
+        if not (in_steps or fits(value, getattr(plain, name))):
             raise TypeError(f"{name} can't be {value!r}")
     return made
 
@@ -88,22 +80,27 @@ def read(path: Path, given: Config | None = None) -> Saved:
         raise RequestError(f"{path} is not a run's configuration: {error}.") from None
 
 
+def objects(config: Config) -> dict[str, str]:
+    """What was an object in Python, which no file holds, and what it was."""
+    texts = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)
+             if f.metadata["brought"]}
+    return {name: text for name, text in texts.items() if text.startswith("<")}
+
+
 def own(path: Path, saved: Saved, given: Config | None) -> Config:
     """The config of the run in `path`: its own, or where it was made of objects in Python, which
     `given` has, with these. What `given` says besides, other than a default, holds, and whether a
     threshold is chosen. Raises RequestError where an object is called otherwise than the run's."""
     config, plain = saved.request.config, Config()
-    objects = [f.name for f in dataclasses.fields(Config)
-               if str(getattr(config, f.name)).startswith("<")]
-    if given is None or not objects:
+    if given is None or not (were := objects(config)):
         return given or config
-    for name in objects:
-        was, now = (_called(bring.written(getattr(c, name))) for c in (config, given))
+    for name, text in were.items():
+        was, now = _called(text), _called(bring.written(getattr(given, name)))
         if was != now:
             raise RequestError(f"the {name} of the run in {path} was {was}, an object in Python, "
                                f"and now it is {now}: give that one, config=Config({name}=...).")
     kept = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)
-            if f.name not in (*objects, "choose_threshold")
+            if f.name not in (*were, "choose_threshold")
             and getattr(given, f.name) == getattr(plain, f.name)}
     return dataclasses.replace(given, **kept)
 

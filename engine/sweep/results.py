@@ -24,7 +24,7 @@ from engine.report import page, settings
 from engine.scores.calibration import calibration
 from engine.setup import Setup
 from engine.sources import arrays
-from engine.store import files, folder
+from engine.store import files, folder, record
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
 from engine.sweep.charts import Histories
@@ -70,12 +70,10 @@ def _differing(values: Any, defaults: dict[str, Any]) -> dict[str, Any]:
             if getattr(values, name) != default}
 
 
-def _objects(config: Config) -> dict[str, str]:
-    """What was an object in Python, which no file holds, and what it was."""
-    texts = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)
-             if f.metadata["brought"]}
-    found = {name: text for name, text in texts.items() if text.startswith("<")}
-    return found | ({"data": "as for fit"} if config.dataset == arrays.NAME else {})
+def _objects(trial: Trial) -> dict[str, str]:
+    """What best.py can't hold, and what it was."""
+    data = {"data": "as for fit"} if trial.config.dataset == arrays.NAME else {}
+    return record.objects(trial.config) | data
 
 
 def _call(name: str, made: str, values: dict[str, str]) -> str:
@@ -84,7 +82,7 @@ def _call(name: str, made: str, values: dict[str, str]) -> str:
 
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config; one of objects says on top which are to be put in."""
-    config, kind, objects = trial.config, type(trial.hyper).__name__, _objects(trial.config)
+    config, kind, objects = trial.config, type(trial.hyper).__name__, _objects(trial)
     if trial.fold:
         config = dataclasses.replace(config, validation_split=Config.validation_split)
     asked = _differing(config, settings.of_config())
@@ -214,7 +212,7 @@ def tell(
             f"against {e['mean_accuracy']:.4f} of one, calibration error {e['ece']:.4f}, "
             f"disagreement {e['disagreement']:.4f}"
         )
-    missing = " and ".join(_objects(trial.config))
+    missing = " and ".join(_objects(trial))
     console.print(f"best setting: {study.path / 'best.py'}"
                   + f", once you have put in its {missing}" * bool(missing))
     with page.spared("the report"):
