@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.pure import data_for, train
     from engine.run import fit
     from engine.sources.dataset import Dataset
+    from engine.sweep.found import Sweep
     from engine.task import Task
     from engine.tasks.classification import Classification
     from engine.tasks.multilabel import Multilabel
@@ -27,6 +28,7 @@ _FROM = {
     "partition": "data", "Dataset": "sources.dataset", "RequestError": "errors",
     "RunError": "errors", "evaluate": "evaluation", "predict": "command.predictions",
     "train": "pure", "data_for": "pure", "fit": "run", "Run": "trained", "load": "trained",
+    "sweep": "sweep.asked", "Sweep": "sweep.found",
     "Task": "task", "Classification": "tasks.classification",
     "Regression": "tasks.regression", "Multilabel": "tasks.multilabel",
 }

@@ -15,7 +15,6 @@ from engine.hyper import AT_MOST, BELOW_ONE
 from engine.learners import trees
 from engine.optim import course, groups, lengths
 from engine.optim.optimizers import is_named, users
-from engine.place import Place
 
 _WANTED = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 
@@ -37,16 +36,6 @@ def check_fields(asked: Any) -> None:
         if not (isinstance(value, str | bool) or least <= value < 2**bits):  # nor NaN
             bound = f"less than {2**bits}" if value >= 2**bits else f"{least} or more"
             raise RequestError(f"--{f.name} {value}: type {bound}.")
-
-
-def check_given(hyper: Any, place: Any) -> None:
-    """Raise RequestError for what is no set of values, and no place."""
-    if not hasattr(hyper, "_asdict"):
-        raise RequestError(f"hyper is a {type(hyper).__name__}: give Hyper(learning_rate=...), and "
-                           "data by its name, fit(config, data=...).")
-    if not isinstance(place, Place):
-        raise RequestError(f"place is a {type(place).__name__}: give Place(run_dir=...), and data "
-                           "by its name, fit(config, data=...).")
 
 
 def check(config: Config, hyper: Any) -> None:

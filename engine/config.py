@@ -116,6 +116,11 @@ class Config:
     seed: int = option(0, "the root of every random number of the run", traced=False)
 
     @property
+    def watches(self) -> bool:
+        """Whether a run looks at its validation's score while it trains."""
+        return bool(self.patience) or self.schedule == "plateau"
+
+    @property
     def reading(self) -> "Reading":
         """How its set is to be read."""
         return Reading(*(getattr(self, name) for name in Reading._fields))

@@ -29,6 +29,7 @@ class Place:
         True, "keep compiled programs on disk, so that the next start is quick"
     )
     run_dir: str = option("", "the run's folder (default: runs/<dataset>-<model>-<n>)")
+    report: bool = option(True, "draw the plots and write the page of what came of it")
     log: str = option("", "where each epoch's row goes besides, by commas: csv, mlflow, "
                       "tensorboard, wandb")
     save_seconds: int = option(600, "save within an epoch too, after so many seconds", least=1)

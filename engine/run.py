@@ -2,17 +2,16 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from engine.checks import check, check_fields, check_given
 from engine.config import Config
 from engine.devices import mesh
-from engine.doors import bring
-from engine.doors.fields import plain
+from engine.doors.requested import completed
 from engine.errors import RequestError
 from engine.evaluation import judged, with_threshold
 from engine.formulation import size
@@ -20,7 +19,7 @@ from engine.job import processes
 from engine.job.host import begin
 from engine.job.signals import Interruption
 from engine.learners import trees
-from engine.loggers import trackers, tracking
+from engine.loggers import tracking
 from engine.loggers.bar import waiting
 from engine.loggers.progress import Progress
 from engine.native import choice as native
@@ -48,7 +47,7 @@ from engine.transfer.begun import begun
 
 def fit(
     config: Config, hyper: Any = None, place: Place | None = None, data: Any = None,
-    resume: str | Path = "", loggers: Sequence[Logger] = (), show_memory: bool = False,
+    resume: str | os.PathLike[str] = "", loggers: Sequence[Logger] = (), show_memory: bool = False,
     profiled: bool = False, quiet: bool = False, importances: bool = False,
 ) -> Run:
     """Train, evaluate and report, in a folder of the run's own, as the command line does.
@@ -62,24 +61,19 @@ def fit(
     training, to see what the score rests on.
     Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
-    config = bring.absolute(config)
-    hyper = record.hyper_type(config)() if hyper is None else hyper
-    check_given(hyper, place := place or Place())
-    request = Request(config, type(hyper)(*map(plain, hyper)), place, data)
-    check(config, request.hyper)
-    check_fields(request.place)
-    trackers.check(request.place.log)
+    request = completed(Request(config, hyper, place or Place(), data))
+    resume = os.fspath(resume)  # str of a Run is how it shows itself
     if show_memory or profiled:
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
         ready = graphs.checked(native.checked(setup(request, host)))
-        ready = begun(size.chosen(ready), str(resume))
+        ready = begun(size.chosen(ready), resume)
         if importances:
             importance.check(ready)
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),
           Interruption() as interruption, contextlib.ExitStack() as held):
-        path = Path(processes.first_tells(lambda: _folder(ready, str(resume), held)))
+        path = Path(processes.first_tells(lambda: _folder(ready, resume, held)))
         host.console.print(f"run: {path}")
         checkpoints = held.enter_context(Checkpoints(path / "checkpoints", ready.task.higher))
         with waiting("preparing the parameters", host.console):
@@ -223,6 +217,8 @@ def _conclude(
         share = training.waited / training.seconds
         say(f"input: the device waited {share:.0%} of the training time for examples"
             + ("; more --workers, faster storage or smaller files would help" * (share > MUCH)))
+    if not ready.request.place.report:
+        return best, scores
     with page.spared("the report"), waiting("drawing the report", ready.host.console):
         report.write(path, saved, history, scores,
                      lambda: task.shown(scores, examples, ready.dataset.classes),

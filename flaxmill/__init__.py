@@ -10,4 +10,4 @@ __version__ = version("flaxmill")
 
 
 def __getattr__(name: str) -> Any:
-    return getattr(engine, name)
+    return engine.__getattr__(name)  # not getattr, for which engine.sweep is a package

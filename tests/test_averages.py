@@ -25,13 +25,12 @@ from engine.feed import epoch_order
 from engine.job.host import Host
 from engine.learners.chosen import learner_of
 from engine.place import Place
-from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.store.folder import history
 from engine.stream import choice, restated
 from engine.stream.pieces import Part
-from engine.sweep import group, results, sweep
+from engine.sweep import group, sweep
 from engine.sweep.ensembles import members
 from engine.sweep.search import Search
 
@@ -43,11 +42,9 @@ quickly = partial(jax.jit, compiler_options=QUICK)
 
 
 @pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    """Without the reports; and what a run makes jax's default is the next file's no more."""
+def afterwards():
+    """What a run makes jax's default is the next file's no more."""
     device = jax.config.jax_default_device
-    monkeypatch.setattr(report, "write", lambda *_: None)
-    monkeypatch.setattr(results.sweep_report, "write", lambda *_: None)
     yield
     jax.config.update("jax_default_device", device)
 
@@ -122,7 +119,7 @@ def test_statistics_of_an_average_are_the_mean_over_batches_of_each_ones_own(sma
 
 
 def place(folder, **more) -> Place:
-    return Place(device="cpu", run_dir=str(folder), **more)
+    return Place(device="cpu", run_dir=str(folder), report=False, **more)
 
 
 def rows(path) -> list[dict]:
@@ -174,8 +171,7 @@ def test_a_run_of_all_that_stops_goes_on_and_stops_again(tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_the_average_is_what_ranks_is_scored_and_predicts(tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.run.report.write", lambda *_: None)
+def test_the_average_is_what_ranks_is_scored_and_predicts(tmp_path):
     data = {name: tuple(split) for name, split in SETS.items()}
     run = fit(CONFIG, HYPER, place(tmp_path / "run"), data, quiet=True)
     best = max(run.history, key=lambda row: (row["val_averaged_accuracy"], row["epoch"]))
@@ -203,7 +199,7 @@ def test_the_average_is_what_ranks_is_scored_and_predicts(tmp_path, monkeypatch)
 def swept(path, config, hyper, *axes, resume="", **search):
     data = {name: tuple(split) for name, split in SETS.items()}
     at = place("" if resume else path)
-    return sweep.run(Request(config, hyper, at, data), Search(axes=axes, **search), resume)
+    return sweep.run(Request(config, hyper, at, data), Search(axes=axes, **search), resume).path
 
 
 @pytest.mark.slow
@@ -287,7 +283,7 @@ def test_a_sweep_reads_streamed_examples_once_more_for_all_its_members(tmp_path,
     monkeypatch.setattr(restated, "Part", spied := mock.Mock(wraps=Part))
     paths = [sweep.run(
         Request(config, HYPER, place(tmp_path / str(stream), stream=stream, workers=0), sets),
-        Search(axes=("ema_decay=0.5,0.9,0.99",))) for stream in (False, True)]
+        Search(axes=("ema_decay=0.5,0.9,0.99",))).path for stream in (False, True)]
     assert [(len(call.args[1]), *call.args[2:4]) for call in spied.call_args_list] == \
         [(60, 12, 2)] * 2
     for own, streamed in zip(*(members(path, 0, config) for path in paths), strict=True):

@@ -23,14 +23,6 @@ from engine.sweep.space import trials
 pytestmark = pytest.mark.usefixtures("quickly")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def undrawn():
-    """Reports cost seconds, and are others' tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.run.report.write", lambda *_: None)
-        yield
-
-
 def passengers(count: int = 200, seed: int = 0):
     """Names of many, and whether a passenger is a woman or paid much."""
     frame = titanic(count, seed).assign(name=[f"n{i % 40}" for i in range(count)])
@@ -45,7 +37,8 @@ def config(**changes) -> Config:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("table") / "run"
-    return fit(config(), Hyper(1e-2), Place(run_dir=str(path)), data=passengers(), quiet=True)
+    return fit(config(), Hyper(1e-2), Place(run_dir=str(path), report=False), data=passengers(),
+               quiet=True)
 
 
 def test_a_run_keeps_the_columns_of_its_training_part(run):
@@ -134,8 +127,8 @@ def test_what_no_network_can_take_is_told_before_a_folder_is_made(tmp_path):
 @pytest.mark.slow
 def test_a_run_of_arrays_takes_no_table(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
-    run = fit(config(model="linear", epochs=1), place=Place(run_dir=str(tmp_path / "run")),
-              data=(x, y), quiet=True)
+    run = fit(config(model="linear", epochs=1), data=(x, y), quiet=True,
+              place=Place(run_dir=str(tmp_path / "run"), report=False))
     assert run.columns is None and not (run.path / "columns.json").exists()
     assert "columns" not in json.loads((run.path / "config.json").read_text())
     with pytest.raises(RequestError, match=r"predict got a table: .*float32 arrays of \(2,\)"):
@@ -152,7 +145,8 @@ def test_numbers_are_learned_standardised_and_told_as_they_are(tmp_path):
     frame = pd.DataFrame({"a": rng.normal(5, 3, 300), "b": rng.normal(-1000, 200, 300)})
     y = 5_000 + 300 * frame["a"] - 2 * frame["b"] + rng.normal(0, 20, 300)
     run = fit(Config(model="linear", optimizer="sgd", epochs=6, validation_split="0.2"),
-              Hyper(0.2), Place(run_dir=str(tmp_path / "run")), data=(frame, y), quiet=True)
+              Hyper(0.2), Place(run_dir=str(tmp_path / "run"), report=False), data=(frame, y),
+              quiet=True)
     rows = partition(arrays.of((frame, y), "numbers"), Config(validation_split="0.2")).train.rows
     assert run.columns.target_mean == pytest.approx((np.float32(y)[rows].mean(),))
     assert run.columns.target_scale == pytest.approx((np.float32(y)[rows].std(),))
@@ -185,13 +179,13 @@ def test_a_sweep_over_folds_is_each_folds_own_run(tmp_path):
 
     request = Request(config(model="linear", embed=False, epochs=2,
                              validation_split="auto"), Hyper(1e-2),
-                      Place(run_dir=str(tmp_path / "sweep")),
+                      Place(run_dir=str(tmp_path / "sweep"), report=False),
                       (passengers()[0].drop(columns="name"), passengers()[1]))
-    path = sweep.run(request, Search(folds=2))
+    path = sweep.run(request, Search(folds=2)).path
     for number, fold in enumerate(("1/2", "2/2")):
         alone = fit(config(model="linear", embed=False, epochs=2, validation_split=fold),
-                    Hyper(1e-2), Place(run_dir=str(tmp_path / fold[0])), data=request.data,
-                    quiet=True)
+                    Hyper(1e-2), Place(run_dir=str(tmp_path / fold[0]), report=False),
+                    data=request.data, quiet=True)
         member = load(path / str(number))
         assert member.columns == alone.columns
         assert member.history[-1]["val_loss"] == pytest.approx(alone.history[-1]["val_loss"])

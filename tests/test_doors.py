@@ -226,7 +226,7 @@ def test_a_run_of_objects_is_gone_on_with_in_python(here, capsys):
     whole = fit(config, Rates(0.2), data=(X, Y), quiet=True)
     half = fit(config, Rates(0.2), data=(X, Y), loggers=STOP, quiet=True)
     assert len(half.history) == 1
-    again = fit(config, Rates(0.2), data=(X, Y), resume=half.path, quiet=True)
+    again = fit(config, Rates(0.2), data=(X, Y), resume=half, quiet=True)
     for a, b in zip(jax.tree.leaves(whole.state), jax.tree.leaves(again.state), strict=True):
         np.testing.assert_array_equal(a, b)
     loaded = load(again.path, config)
@@ -267,7 +267,7 @@ def two(tmp_path_factory):
     with contextlib.chdir(folder):
         whole, half = (fit(NNX, data=(PIXELS, Y), loggers=some, quiet=True) for some in ([], STOP))
         assert len(half.history) == 1
-        return folder, whole, fit(NNX, data=(PIXELS, Y), resume=half.path, quiet=True)
+        return folder, whole, fit(NNX, data=(PIXELS, Y), resume=half, quiet=True)
 
 
 @pytest.fixture

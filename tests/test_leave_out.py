@@ -17,7 +17,6 @@ from engine.job.host import begin
 from engine.parts.reading import featured
 from engine.parts.reading import load as load_set
 from engine.place import Place
-from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.sources import frames, sheet
@@ -25,11 +24,6 @@ from engine.sources import table as source
 from engine.trained import load
 
 pytestmark = pytest.mark.usefixtures("quickly")
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    monkeypatch.setattr(report, "write", lambda *_: None)
 
 
 def people(count: int, seed: int = 0) -> pd.DataFrame:
@@ -45,7 +39,7 @@ def people(count: int, seed: int = 0) -> pd.DataFrame:
 
 
 def ran(folder, config: Config, data=None):
-    place = Place(device="cpu", run_dir=str(folder))
+    place = Place(device="cpu", run_dir=str(folder), report=False)
     return fit(config, Hyper(learning_rate=3e-2), place, data, quiet=True)
 
 

@@ -72,11 +72,9 @@ def place(tmp_path_factory) -> Path:
         "number": Config(dataset=f"table:{folder}/train.csv", model="linear", epochs=1,
                          task="regression", target="fare"),
     }.items():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("engine.run.report.write", lambda *_: None)
-            fit(Config(**vars(made) | {"validation_split": "0.2", "batch_size": 16}),
-                Hyper(learning_rate=3e-2), Place(device="cpu", run_dir=str(folder / run)),
-                quiet=True)
+        fit(Config(**vars(made) | {"validation_split": "0.2", "batch_size": 16}),
+            Hyper(learning_rate=3e-2),
+            Place(device="cpu", run_dir=str(folder / run), report=False), quiet=True)
     return folder
 
 
@@ -217,12 +215,11 @@ def test_codes_stay_as_they_are_written_whatever_else_the_file_holds(
 ):
     """01 is no 1, though no row of the file has a letter."""
     codes = pd.DataFrame({"code": ["01", "02", "03", "1A"], "y": ["good", "bad", "good", "bad"]})
-    with monkeypatch.context() as patch:
-        patch.setattr("engine.run.report.write", lambda *_: None)
-        pd.concat([codes] * 20).to_csv(place / "codes.csv", index=False)
-        fit(Config(dataset=f"table:{place}/codes.csv", model="linear", epochs=20, batch_size=16,
-                   validation_split="0.2"), Hyper(learning_rate=0.1),
-            Place(device="cpu", run_dir=str(place / f"codes-{ending}-{most}")), quiet=True)
+    pd.concat([codes] * 20).to_csv(place / "codes.csv", index=False)
+    fit(Config(dataset=f"table:{place}/codes.csv", model="linear", epochs=20, batch_size=16,
+               validation_split="0.2"), Hyper(learning_rate=0.1),
+        Place(device="cpu", run_dir=str(place / f"codes-{ending}-{most}"), report=False),
+        quiet=True)
     few = codes[:3]
     few.to_csv("few.csv", index=False) if ending == "csv" else few.to_parquet("few.parquet")
     monkeypatch.setattr(parquet, "MOST_EXAMPLES", most or parquet.MOST_EXAMPLES)

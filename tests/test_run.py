@@ -22,7 +22,6 @@ from sklearn.datasets import load_digits
 
 import launch as program
 from engine import trained
-from engine.report import run as report
 from engine.state import State
 from engine.store import caches
 
@@ -71,12 +70,6 @@ def finished(tmp_path_factory) -> Path:
     printed = done(*RUN, folder)
     (folder.parent / "printed").write_text(printed)
     return folder
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Without the pictures of a report, which take the most of a short run's time."""
-    monkeypatch.setattr(report, "write", lambda *_: None)
 
 
 def test_the_folder_holds_what_it_promises(finished):
@@ -266,12 +259,12 @@ class Normed(nn.Module):
 
 
 @pytest.mark.slow
-def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path, undrawn):
+def test_batch_statistics_are_saved_resumed_and_judged_by(tmp_path):
     """Of a network of the user's own; a file that has changed since is no longer that run's."""
     file = tmp_path / "normed.py"
     file.write_text(NORMED)
     words = (*DIGITS, "--image_size", "0", "--model", f"{file}:Normed", "--train_split",
-             "train[:300]", "--epochs", "2", "--run_dir")
+             "train[:300]", "--epochs", "2", "--noreport", "--run_dir")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert "microbatch: 50 (the whole batch at once, which batch statistics" in done(*words, whole)
     shutil.copytree(whole, parts)
@@ -304,11 +297,11 @@ def test_a_run_of_before_is_judged_and_predicts(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_before_goes_on(tmp_path, undrawn):
+def test_a_run_of_before_goes_on(tmp_path):
     """To what this code comes to from the start, up to another number of devices' rounding."""
     run_dir = shutil.copytree(OLD, tmp_path / "run")
-    done(*TRAINED, "2", "--run_dir", tmp_path / "anew")
-    done("--resume", run_dir, "--epochs", "2")
+    done(*TRAINED, "2", "--noreport", "--run_dir", tmp_path / "anew")
+    done("--resume", run_dir, "--epochs", "2", "--noreport")
     was, new = rows(run_dir)
     assert was == rows(OLD)[0]
     for old, now in zip((was, new), rows(tmp_path / "anew"), strict=True):

@@ -25,7 +25,6 @@ from engine.feed import Chunk, after, batch_at
 from engine.job import host
 from engine.learners.chosen import learner_of
 from engine.place import Place
-from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.setup import settle
@@ -66,14 +65,8 @@ def rows(run_dir: Path) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Without the pictures of a report, which take the most of a short run's time."""
-    monkeypatch.setattr(report, "write", lambda *_: None)
-
-
 def ran(folder: Path, config: Config, of: object = None, **place):
-    return fit(config, Hyper(), Place(run_dir=str(folder), **place), of, quiet=True)
+    return fit(config, Hyper(), Place(run_dir=str(folder), report=False, **place), of, quiet=True)
 
 
 def assert_same_runs(a, b) -> None:
@@ -95,7 +88,7 @@ def small_chunks(monkeypatch):
 @pytest.mark.parametrize("model, validation, shuffle", [
     (Normed, "2/5", "every_epoch"), (Tiny, "2/5", "once"), (Normed, "test", "every_epoch"),
 ])
-def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, validation, shuffle):
+def test_a_streamed_run_equals_the_resident_one(tmp_path, model, validation, shuffle):
     """In parameters, history and scores: of an epoch of three chunks, the last not full."""
     config = Config(model=model, batch_size=8, epochs=2, validation_split=validation,
                     shuffle=shuffle)
@@ -104,7 +97,7 @@ def test_a_streamed_run_equals_the_resident_one(tmp_path, undrawn, model, valida
 
 
 @pytest.mark.slow
-def test_a_folder_read_by_workers_equals_the_one_in_memory(tmp_path, undrawn):
+def test_a_folder_read_by_workers_equals_the_one_in_memory(tmp_path):
     name = f"image_folder:{written(tmp_path / 'pictures')}"
     config = Config(dataset=name, model=Tiny, batch_size=8, epochs=2)
     resident = ran(tmp_path / "resident", config)
@@ -310,7 +303,7 @@ def test_a_chunk_is_as_large_as_what_is_free_allows(monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path, undrawn):
+def test_what_vanishes_meanwhile_ends_the_run_and_what_was_saved_is_kept(tmp_path):
     folder = written(tmp_path / "pictures")
     config = Config(dataset=f"image_folder:{folder}", model=Tiny, batch_size=8, epochs=50)
 

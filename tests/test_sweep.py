@@ -52,7 +52,8 @@ def unreported(monkeypatch):
 def swept(path: Path, *axes: str, config=CONFIG, resume="", data=SETS, **search) -> Path:
     place = Place(device="cpu", run_dir="" if resume else str(path))
     asked = Search(**{"axes": axes} | search)
-    return sweep.run(Request(config, Hyper(), place, data), asked, str(path) if resume else "")
+    return sweep.run(Request(config, Hyper(), place, data), asked,
+                     str(path) if resume else "").path
 
 
 def table(path: Path) -> list[dict[str, str]]:

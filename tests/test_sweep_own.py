@@ -113,7 +113,7 @@ def test_of_a_regression_the_lowest_error_is_the_best(own, capsys, pbt):
     config = Config(model=Tiny, task="regression", validation_split="test", batch_size=8, epochs=3)
     search = Search(("learning_rate=1e-6,1e-2,1e-5",), pbt=pbt)
     data = {"train": (inputs[:32], targets[:32]), "test": (inputs[32:], targets[32:])}
-    path = sweep.run(Request(config, Hyper(), Place(device="cpu", run_dir="r"), data), search)
+    path = sweep.run(Request(config, Hyper(), Place(device="cpu", run_dir="r"), data), search).path
     rows, printed = table(path), capsys.readouterr().out
     errors = [float(row["val_mse"]) for row in rows]
     assert "val_accuracy" not in rows[0]
@@ -143,6 +143,6 @@ def test_a_sweep_of_an_optimizer_given_in_python_is_its_own_too(own, monkeypatch
         Place(device="cpu", run_dir="p"),
         {"train": random_split(32, side=8), "test": random_split(16, side=8)},
     )
-    path = sweep.run(request, Search(("slope=0.1,0.8,0.9",), pbt=True))
+    path = sweep.run(request, Search(("slope=0.1,0.8,0.9",), pbt=True)).path
     slopes = [float(row["slope"]) for row in table(path)]
     assert len(slopes) == 3 and set(slopes) != {0.1, 0.8, 0.9}

@@ -269,7 +269,7 @@ def test_a_sweep_begins_every_run_from_another(here):
     config = Config(model=Normed, init_from=str(here / "a"), epochs=1, batch_size=16,
                     optimizer="sgd", validation_split="0.2")
     path = sweep.run(Request(config, STILL, PLACE(run_dir="s"), tuple(random_split(40))),
-                     Search(axes=("learning_rate=0,0.1",), seeds=2))
+                     Search(axes=("learning_rate=0,0.1",), seeds=2)).path
     for number, same in enumerate((True, True, False, False)):
         state = load(path / str(number), config, "last").state
         assert ("Dense_0/kernel" in equal(state.variables, first.state.variables)) == same

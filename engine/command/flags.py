@@ -27,6 +27,8 @@ from engine.loggers import trackers
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
+from engine.sweep import search as searches
+from engine.sweep import space
 from engine.sweep.search import Search
 from engine.transfer.names import place_of
 
@@ -124,7 +126,7 @@ def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
         found = record.read(file)
         request = found.request
         if command == "sweep":
-            search = _saved_search(file, found.content)
+            search = searches.saved(file, found.content)
     if values.config:
         request = _recipe(values.config)
     elif values.init_from and not saved:
@@ -145,14 +147,6 @@ def _begun_from(values: flags.FlagValues) -> Request:
         forgotten += ["train_split", "validation_split", "drop_unlabelled", *Reading._fields]
     return request._replace(config=dataclasses.replace(
         request.config, **{name: getattr(plain, name) for name in forgotten}))
-
-
-def _saved_search(file: Path, content: dict[str, Any]) -> Search:
-    try:
-        search = content["search"]
-        return record.typed(Search, search | {"axes": tuple(search["axes"])})
-    except (KeyError, TypeError) as error:
-        raise RequestError(f"{file} is not a sweep's request: {error}.") from None
 
 
 def _parsed(argv: list[str], hyper: Any, known: bool) -> tuple[flags.FlagValues, list[str]]:
@@ -210,9 +204,6 @@ def parse(argv: list[str]) -> Command | str:
         asked["axes"] = tuple(asked.pop("sweep"))
     search = search._replace(**asked)
     config = bring.absolute(config)
-    if config.choose_threshold != "off" and command in ("sweep", "lr-find"):
-        raise RequestError(f"--choose_threshold {config.choose_threshold} chooses at the end of a "
-                           "run of its own, and not in a sweep: train its best.py with it.")
     check(config, hyper)
     check_fields(place)
     if command in LOGGED:
@@ -220,5 +211,8 @@ def parse(argv: list[str]) -> Command | str:
     whole = [command] * (command == "lr-find")
     for what in (*whole, *(f"--{n}" for n in ("plan", "summary") if values[n].value)):
         trees.refuse(config.model, what)
+    request = Request(config, hyper, place, base.data)
+    if command in ("sweep", "lr-find"):
+        space.refuse_threshold(request)
     options: dict[str, Any] = {name: values[name].value for name in OPTIONS}
-    return Command(command, Request(config, hyper, place, base.data), search, words[1:], **options)
+    return Command(command, request, search, words[1:], **options)

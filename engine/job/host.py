@@ -56,9 +56,9 @@ def compute_on(device: jax.Device, compile_cache: bool) -> None:
     jax.config.update("jax_default_device", device)
 
 
-def begin_alone(place: Place) -> Host:
+def begin_alone(place: Place, quiet: bool = False) -> Host:
     """`begin` of a population. Raises RequestError among several processes, and for --fsdp."""
-    begun = begin(place)
+    begun = begin(place, quiet=quiet)
     if place.fsdp or jax.process_count() > 1:
         raise RequestError("a population has its runs whole in one process, on all of its devices: "
                            "leave --fsdp out, and start one process a host, each with its own part "

@@ -49,7 +49,7 @@ def _idle(asked: Config, hyper: Any) -> Iterator[str]:
     if asked.min_delta and not asked.patience:
         yield (f"--min_delta {asked.min_delta} has no effect without --patience: type --patience "
                "5, or leave it out.")
-    if asked.monitor and not asked.patience and schedule != "plateau":
+    if asked.monitor and not asked.watches:
         yield (f"--monitor {asked.monitor} has no effect without --patience or --schedule "
                "plateau: type one, or leave it out.")
 

@@ -25,10 +25,15 @@ class History(list[dict[str, Any]]):
     """A list of rows, one an epoch."""
 
     def _repr_html_(self) -> str:
-        head = list(dict.fromkeys(name for row in self for name in row))
-        shown = [*self[:ROWS], {}, *self[-ROWS:]] if len(self) > 2 * ROWS + 1 else self
-        rows = [[row.get(name, "…" if not row else None) for name in head] for row in shown]
-        return _page("", head, rows, charts(self))
+        return table("", self, charts(self))
+
+
+def table(told: str, found: Sequence[dict[str, Any]], drawn: Sequence[Chart] = ()) -> str:
+    """`told` in words, and rows, of many the first and the last."""
+    head = list(dict.fromkeys(name for row in found for name in row))
+    shown = [*found[:ROWS], {}, *found[-ROWS:]] if len(found) > 2 * ROWS + 1 else found
+    rows = [[row.get(name, "…" if not row else None) for name in head] for row in shown]
+    return _page(told, head, rows, drawn)
 
 
 def charts(history: Sequence[dict[str, Any]]) -> list[Chart]:
@@ -61,11 +66,9 @@ def run(told: str, scores: dict[str, float], history: Sequence[dict[str, Any]]) 
 
 def runs(told: str, found: Iterable[tuple[str, dict[str, Any]]]) -> str:
     """Of several, each by its name and the last row of its history."""
-    rows = [{"run": name} | last for name, last in found]
-    head = list(dict.fromkeys(name for row in rows for name in row))
-    return _page(told, head, [[row.get(name) for name in head] for row in rows], [])
+    return table(told, [{"run": name} | last for name, last in found])
 
 
-def _page(told: str, head: list[str], rows: list[list[Any]], drawn: list[Chart]) -> str:
+def _page(told: str, head: list[str], rows: list[list[Any]], drawn: Sequence[Chart]) -> str:
     return page.render("notebook.html", told=told, head=head, rows=rows, charts=drawn, wide=WIDE,
                        high=HIGH)

@@ -15,7 +15,6 @@ from engine.pure import history_row
 from engine.request import Request
 from engine.run import fit
 from engine.setup import Setup, settle
-from engine.sklearn.parameters import watches
 from engine.state import State
 from engine.trained import load as load_run
 from engine.transfer.begun import begun
@@ -52,7 +51,7 @@ def _trained(ready: Setup) -> tuple[State, list[dict[str, Any]]]:
     """The epochs one after another, so that they can be interrupted, or all rounds of trees at
     once, where nothing looks at a validation; else that is evaluated after each."""
     learner, config, lengths = ready.learner, ready.config, ready.lengths
-    traced, watched = learner.traced, watches(config)
+    traced, watched = learner.traced, config.watches
     count = lengths.epoch if traced or watched else lengths.total
     segment, evaluate = jitted(learner, "segment", donate="state"), jitted(learner, "evaluate")
     state, history = jitted(learner, "create")(ready.hyper, ready.root, ready.data), []

@@ -42,7 +42,7 @@ def request(params: dict[str, Any], task: str, examples: int, data: Any) -> Requ
     config = dataclasses.replace(made, seed=_seed(params["random_state"]))
     if config.validation_split == AUTO:
         config = dataclasses.replace(
-            config, validation_split="0.1" if watches(config) else config.train_split)
+            config, validation_split="0.1" if config.watches else config.train_split)
     if config.model == trees.FOREST and config.epochs == EPOCHS:
         config = dataclasses.replace(config, epochs=1)
     elif not trees.values_of(config.model):
@@ -54,11 +54,6 @@ def request(params: dict[str, Any], task: str, examples: int, data: Any) -> Requ
                            f"{', '.join(kind._fields)}: leave it out.")
     hyper = (kind() if params["hyper"] is None else params["hyper"])._replace(**given)
     return Request(config, hyper, Place(device=params["device"], run_dir=params["run_dir"]), data)
-
-
-def watches(config: Config) -> bool:
-    """Whether the run looks at a validation's score while it trains."""
-    return bool(config.patience) or config.schedule == "plateau"
 
 
 def _seed(random_state: Any) -> int:

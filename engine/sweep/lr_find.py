@@ -123,6 +123,10 @@ def run(request: Request, search: Search) -> Finding:
             runs = _trained(group, programs, runs, interruption)
     losses, steps = _losses(group, programs, runs), int(runs.step)
     finding = _tell(path, rates, losses, start, steps, host.console)
+    if request.place.report:
+        with page.spared("the picture"):
+            files.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
+            host.console.print(f"picture: {path / 'lr-find.png'}")
     if interruption.status:
         raise RunError(f"stopped after {steps} steps; what they tell is kept.", interruption.status)
     return finding
@@ -169,7 +173,7 @@ def _trained(
 def _tell(
     path: Path, rates: list[float], losses: list[float], start: float, steps: int, console: Console
 ) -> Finding:
-    """Print the losses and the suggestion; write them and their picture."""
+    """Print the losses and the suggestion, and write them."""
     for rate, loss in zip(rates, losses, strict=True):
         console.print(f"learning_rate {rate:<10.3g} val_loss {loss:.4f}")
     finding = suggest(rates, losses, start)
@@ -180,7 +184,4 @@ def _tell(
     console.print(f"suggested: --learning_rate {rate:.3g}, the lowest of the smoothed validation "
                   f"losses after {steps} steps; {low:.3g} to {high:.3g} are within {CLOSE:.0%} of "
                   f"it{beyond}")
-    with page.spared("the picture"):
-        files.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
-        console.print(f"picture: {path / 'lr-find.png'}")
     return finding

@@ -29,6 +29,7 @@ from engine.sweep import ranking
 from engine.sweep import report as sweep_report
 from engine.sweep.charts import Histories
 from engine.sweep.events import Events
+from engine.sweep.found import Sweep
 from engine.sweep.population import select
 from engine.sweep.search import Search
 from engine.sweep.space import Study, Trial
@@ -82,9 +83,7 @@ def _call(name: str, made: str, values: dict[str, str]) -> str:
 
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config; one of objects says on top which are to be put in."""
-    config, kind, objects = trial.config, type(trial.hyper).__name__, _objects(trial)
-    if trial.fold:
-        config = dataclasses.replace(config, validation_split=Config.validation_split)
+    config, kind, objects = trial.whole, type(trial.hyper).__name__, _objects(trial)
     asked = _differing(config, settings.of_config())
     static = {k: k if k in objects else _literal(v) for k, v in asked.items()}
     traced = {k: repr(v) for k, v in trial.hyper._asdict().items() if v is not None}
@@ -161,7 +160,7 @@ def disagreement(predicted_RxN: np.ndarray) -> float:
     return float(pdist(predicted_RxN, "hamming").mean())
 
 
-def write(study: Study, standings: list[Standing], ready: Setup, console: Console) -> None:
+def write(study: Study, standings: list[Standing], ready: Setup, console: Console) -> Sweep:
     """What `tell` writes, of the runs' own folders. Raises RunError where every run diverged."""
     if study.search.pbt:  # which has left its runs with other values
         left = standings[0].hypers
@@ -171,13 +170,13 @@ def write(study: Study, standings: list[Standing], ready: Setup, console: Consol
     histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
     gone = Events(study.path).status()
     found = [row(t, histories[t.number], gone.get(t.number, "done"), ready) for t in study.trials]
-    tell(study, found, histories, standings, ready, console)
+    return tell(study, found, histories, standings, ready, console)
 
 
 def tell(
     study: Study, found: list[dict[str, Any]], histories: Histories, standings: list[Standing],
     ready: Setup, console: Console,
-) -> None:
+) -> Sweep:
     """results.jsonl and .csv, best.py, ensembles.json, the plots and report.html of the runs'
     rows `found`; prints the best. Raises RunError where every run diverged."""
     task, config = ready.task, study.request.config
@@ -215,7 +214,9 @@ def tell(
     missing = " and ".join(_objects(trial))
     console.print(f"best setting: {study.path / 'best.py'}"
                   + f", once you have put in its {missing}" * bool(missing))
-    with page.spared("the report"):
-        sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
-                           histories, together, *score)
-        console.print(f"report: {study.path / 'report.html'}")
+    if ready.request.place.report:
+        with page.spared("the report"):
+            sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
+                               histories, together, *score)
+            console.print(f"report: {study.path / 'report.html'}")
+    return Sweep(study.path, found, (trial.whole, trial.hyper))

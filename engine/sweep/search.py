@@ -1,6 +1,10 @@
 """A sweep's own flags."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.errors import RequestError
+from engine.store import record
 
 
 class Search(NamedTuple):
@@ -30,3 +34,12 @@ SEARCH_HELP = {
     "sampler": "with --study and --samples: tpe chooses settings by the results so far",
     "median": "with --study: stop what is worse than the median of the finished at the same epoch",
 }
+
+
+def saved(file: Path, content: dict[str, Any]) -> Search:
+    """The search of a sweep.json's content. Raises RequestError where there is none."""
+    try:
+        found = content["search"]
+        return record.typed(Search, found | {"axes": tuple(found["axes"])})
+    except (KeyError, TypeError) as error:
+        raise RequestError(f"{file} is not a sweep's request: {error}.") from None

@@ -65,6 +65,12 @@ class Trial(NamedTuple):
         """Such as 2/5, or nothing."""
         return self.config.validation_split if "/" in self.config.validation_split else ""
 
+    @property
+    def whole(self) -> Config:
+        """Its config without the fold, as a run of its own has it."""
+        return dataclasses.replace(
+            self.config, validation_split=Config.validation_split) if self.fold else self.config
+
 
 class Study(NamedTuple):
     """A sweep as asked for, and its folder."""
@@ -74,6 +80,13 @@ class Study(NamedTuple):
     search: Search
     axes: list[Axis]
     trials: list[Trial]
+
+
+def refuse_threshold(request: Request) -> None:
+    """Raise RequestError for a threshold to be chosen, which no run of many does."""
+    if (chosen := request.config.choose_threshold) != "off":
+        raise RequestError(f"--choose_threshold {chosen} chooses at the end of a run of its own, "
+                           "and not in a sweep: train its best.py with it.")
 
 
 def _value(name: str, kind: Callable[[str], Any], text: str) -> Any:

@@ -21,6 +21,7 @@ from engine.store import checkpoint, folder, record
 from engine.stream.streamed import Feed, Unfed
 from engine.sweep import member, results, space
 from engine.sweep.events import REFUSED, STOPPED, Events
+from engine.sweep.found import Sweep
 from engine.sweep.group import (
     Group,
     alive,
@@ -41,10 +42,10 @@ from engine.sweep.search import Search
 from engine.sweep.space import Study, Trial
 
 
-def run(request: Request, search: Search, resume: str = "") -> Path:
-    """Carry a sweep out, or go on with the one in the folder `resume`; its folder."""
+def run(request: Request, search: Search, resume: str = "", quiet: bool = False) -> Sweep:
+    """Carry a sweep out, or go on with the one in the folder `resume`."""
     space.trials(request, search)  # what can't be is refused before a device is asked for
-    host = begin_alone(request.place)
+    host = begin_alone(request.place, quiet)
     request, dataset = load(request, host)
     axes, trials = space.axes(search, request.hyper), space.trials(request, search)
     groups = grouped(trials, dataset)
@@ -62,11 +63,10 @@ def run(request: Request, search: Search, resume: str = "") -> Path:
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
         host.console.print(f"sweep: {path}, {told(groups, axes, dataset)}")
-        _carry_out(Study(path, request, search, axes, trials), groups, dataset, host)
-    return path
+        return _carry_out(Study(path, request, search, axes, trials), groups, dataset, host)
 
 
-def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host) -> None:
+def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host) -> Sweep:
     """Train the groups one after another, without those that don't fit; then the results of all."""
     standings: list[Standing] = []
     refusals: list[RequestError] = []
@@ -90,11 +90,12 @@ def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: 
             for trial in members:
                 lockstep.events.add(number, 0, trial.number, REFUSED)
     if standings:
-        results.write(study, standings, ready, host.console)
+        found = results.write(study, standings, ready, host.console)
     elif not list(study.path.glob("checkpoints/[0-9]*/[0-9]*")):
         (study.path / folder.HOLDS["sweep"]).unlink()  # so that its folder is free for another
     if refusals:
         raise refusals[0]
+    return found
 
 
 class Lockstep:

@@ -199,7 +199,7 @@ def test_a_study_finds_what_a_sweep_does_program_by_program(tmp_path, unreported
     axes = "learning_rate=1e-3,1e-2,1e30,3e-3", "batch_size=8,16"
     config = dataclasses.replace(CONFIG, epochs=1)
     found = worked(tmp_path / "study", *axes, config=config)
-    alone = worked(tmp_path / "sweep", *axes, config=config, run=lambda *x: sweep.run(*x, ""))
+    alone = worked(tmp_path / "sweep", *axes, config=config, run=lambda *x: sweep.run(*x, "").path)
     key = lambda row: (row["learning_rate"], row["batch_size"])  # noqa: E731
     for row in (*found, *alone):
         del row["run"]
