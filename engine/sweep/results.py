@@ -3,7 +3,6 @@
 Legend: R runs, N examples, C classes.
 """
 
-import dataclasses
 import json
 import shlex
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ import numpy as np
 import pandas
 from rich.console import Console
 
-from engine.config import Config
 from engine.data import Subset
 from engine.devices import choose
 from engine.doors import bring
