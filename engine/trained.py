@@ -55,7 +55,7 @@ class Run:
         [N, C] (classes, labels), or the numbers [N, K]. Of a table they are a pandas DataFrame, its
         columns found by name, or features that `columns.encode` made. `tta` names views of each
         picture, "flip", "shift" or both, over which predictions are averaged. Raises RequestError
-        for other shapes or dtypes, and for columns that are missing."""
+        for other shapes or dtypes, NaN, and columns that are missing."""
         learner = views.seeing(self.learner, tta, self.input_shape)
         inputs = np.asarray(self._encoded(inputs))
         if inputs.shape[1:] != self.input_shape:
@@ -65,10 +65,15 @@ class Run:
         if (inputs.dtype == np.uint8) != (self.input_dtype == "uint8"):
             raise RequestError(f"predict got {inputs.dtype} inputs: the run in {self.path} was "
                                f"trained on {self.input_dtype}, and only uint8 is scaled to 0..1.")
+        with np.errstate(over="ignore"):  # what is too large is infinite, and told of
+            made = inputs.astype(self.input_dtype)
+        if unknown := np.count_nonzero(~np.isfinite(made)):
+            raise RequestError(f"predict got {unknown:,} numbers that are NaN or infinite as "
+                               "float32: fill them in, or leave those rows out.")
         size = min(BATCH, 1 << (len(inputs) - 1).bit_length()) if len(inputs) else 1
         told = partial(jitted(learner, "predict"), self.state.model)
         none = np.zeros((0, len(self.classes)), np.float32)
-        return np.concatenate([none, *in_batches(told, inputs.astype(self.input_dtype), size)])
+        return np.concatenate([none, *in_batches(told, made, size)])
 
     def _encoded(self, inputs: Any) -> Any:
         if not is_frame(inputs):

@@ -125,6 +125,10 @@ def test_parameters_of_bfloat16_are_saved(tmp_path):
     again = load(run, config)
     assert again.state.params["kernel"].dtype == jnp.bfloat16
     np.testing.assert_array_equal(again.predict(x), run.predict(x))
+    for wrong in (np.nan, -np.inf, 1e300):  # of which nothing is predicted
+        holed = np.where(np.arange(x.size).reshape(x.shape) % 700 == 5, wrong, x.astype(float))
+        with pytest.raises(RequestError, match="2 numbers that are NaN or infinite as float32"):
+            run.predict(holed)
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "dev", "validation"])

@@ -99,8 +99,8 @@ def test_every_dialect_is_the_same_table(write, note, read):
 def test_a_head_ends_where_a_line_does_and_a_comma_is_decimal_among_no_points():
     assert dialect._decoded("a,é\n1,é".encode()[:-1]) == ("a,é\n", "utf-8")
     cells = ["1,5"], ["1,5", "2.5"], ["a,b"]
-    assert [dialect._decimal(each, ";") for each in cells] == [",", ".", "."]
-    assert dialect._decimal(["1,5"], ",") == "."
+    assert [dialect.decimal_mark(each, ";") for each in cells] == [",", ".", "."]
+    assert dialect.decimal_mark(["1,5"], ",") == "."
     assert dialect._is_header(["1", "1.1", "2"], [["3", "4", "5"]], "")  # pandas: a second 1
 
 

@@ -16,8 +16,7 @@ import numpy as np
 from engine.errors import RequestError, one_line
 from engine.serve.model import Model
 from engine.serve.refused import Refused
-from engine.sources import image
-from engine.sources.dialect import MISSING
+from engine.sources import dialect, image
 from engine.sources.features import Number, Words, as_word
 
 MOST_BYTES = 16 << 20  # of a body
@@ -45,7 +44,7 @@ def read(model: Model, kind: str, body: bytes) -> tuple[np.ndarray, list[str]]:
         raise Refused(422, f"the body can't be read: {one_line(error)}.") from None
     if model.kind == "numbers":
         return _numbers(model, content), []
-    return _rows(model, _table(text) if content is None else content)
+    return _rows(model, *(_table(text) if content is None else (content, ".")))
 
 
 def _picture(model: Model, body: bytes) -> np.ndarray:
@@ -89,11 +88,10 @@ def _check_count(count: int) -> None:
         raise Refused(413, f"{count:,} rows are more than {MOST_ROWS:,} a request: send fewer.")
 
 
-def _table(text: str) -> list[dict[str, Any]]:
-    """The rows of a CSV with a header; commas, semicolons or tabs are between its cells, of which
-    each row has as many as the header: in another place they would be another column's."""
-    head = text.partition("\n")[0]
-    between = max(",;\t", key=head.count)
+def _table(text: str) -> tuple[list[dict[str, Any]], str]:
+    """The rows of a CSV with a header, written as a file's may be, and their decimal mark. Each row
+    has as many cells as the header: in another place they would be another column's."""
+    between, _ = dialect.separated(text)
     try:
         written = csv.reader(io.StringIO(text), delimiter=between, skipinitialspace=True)
         names, *rows = [row for row in written if row] or [[]]
@@ -103,10 +101,12 @@ def _table(text: str) -> list[dict[str, Any]]:
         if len(row) != len(names):
             raise Refused(422, f"row {at} has {len(row)} cells, and the header {len(names)}: send "
                                "as many; an empty cell is a value that is missing.")
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    cells = [cell.strip() for row in rows for cell in row]
+    return ([dict(zip(map(str.strip, names), row, strict=True)) for row in rows],
+            dialect.decimal_mark(cells, between))
 
 
-def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
+def _rows(model: Model, content: Any, decimal: str) -> tuple[np.ndarray, list[str]]:
     """Features float32 [N, F], of rows or {"rows": rows}, each a value a column."""
     import pandas as pd
 
@@ -123,7 +123,7 @@ def _rows(model: Model, content: Any) -> tuple[np.ndarray, list[str]]:
                                "empty cell, is a value that is missing.")
         known = column.values if isinstance(column, Words) else ()
         cells = [_cell(row[column.name], known) for row in rows]
-        made[column.name] = _series(column, cells)
+        made[column.name] = _series(column, cells, decimal)
         if isinstance(column, Words):
             said = dict.fromkeys(as_word(cell) for cell in cells if cell is not None)
             notes += [f"{column.name}: {each[:_SHOWN]!r} was not in training, and counts as unknown"
@@ -142,7 +142,7 @@ def _cell(value: Any, known: Sequence[str]) -> Any:
     that is a word `known` from training."""
     if isinstance(value, str):
         text = value.strip()
-        return None if text in MISSING and text not in known else text
+        return None if text in dialect.MISSING and text not in known else text
     if isinstance(value, list | dict):
         raise Refused(422, f"{json.dumps(value)[:_SHOWN]} is no value of a column: send text or a "
                            "number.")
@@ -155,10 +155,16 @@ def _iso(date: str) -> str:
     return re.sub(r"^(\d\d)\.(\d\d)\.(\d{4})(?!\d)", r"\3-\2-\1", date)
 
 
+def _number(cell: Any, decimal: str) -> Any:
+    """A truth as 1 or 0, and text with a point."""
+    written = dialect.pointed(cell, decimal) if isinstance(cell, str) else cell
+    return _TRUTHS.get(str(cell).lower(), written)
+
+
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
-def _series(column: Number | Words, cells: list[Any]) -> Any:
+def _series(column: Number | Words, cells: list[Any], decimal: str) -> Any:
     """A column's cells as it was fitted to them. Raises Refused for what is none."""
     import pandas as pd
 
@@ -168,8 +174,8 @@ def _series(column: Number | Words, cells: list[Any]) -> Any:
         if column.kind == "date":
             days = [_iso(cell) if isinstance(cell, str) else cell for cell in cells]
             return pd.to_datetime(pd.Series(days, dtype=object), utc=True, format="ISO8601")
-        return pd.Series([np.nan if cell is None else _TRUTHS.get(str(cell).lower(), cell)
-                          for cell in cells]).astype(np.float64)
+        return pd.Series([np.nan if cell is None else _number(cell, decimal) for cell in cells],
+                         dtype=object).astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         what = "dates such as 2024-05-31" if column.kind == "date" else "numbers"
         raise Refused(422, f"column {column.name!r} is of {what}: {one_line(error)}.") from None

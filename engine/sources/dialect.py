@@ -40,11 +40,6 @@ class Dialect(NamedTuple):
     wanted: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
 
-    def pointed(self, text: str) -> str:
-        """A number as it is written with a point; any other text as it is."""
-        is_number = self.decimal != "." and _NUMBER.fullmatch(text)
-        return text.replace(self.decimal, ".") if is_number else text
-
     def notes(self) -> list[str]:
         """What is worth saying of it: nothing of a file with commas in UTF-8."""
         told = []
@@ -58,6 +53,12 @@ class Dialect(NamedTuple):
         if not self.header:
             said.append(f"it has no header, so its columns are called 0 to {len(self.names) - 1}")
         return said
+
+
+def pointed(text: str, decimal: str) -> str:
+    """A number with the mark `decimal` as it is written with a point; other text as it is."""
+    is_number = decimal != "." and _NUMBER.fullmatch(text)
+    return text.replace(decimal, ".") if is_number else text
 
 
 def of(file: BinaryIO, target: str = "") -> Dialect:
@@ -75,7 +76,7 @@ def of(file: BinaryIO, target: str = "") -> Dialect:
     if text.startswith("sep="):
         raise Unreadable(f"its first line, {text.splitlines()[0]}, is for Excel, and no header",
                          "delete that line")
-    delimiter, rows = _separated(text)
+    delimiter, rows = separated(text)
     names = tuple(name.strip() for name in rows[0]) if rows else ()
     if not any(names) or not all(map(str.isprintable, names)):
         raise Unreadable("it begins with no header", "write one, such as label,pixel0,pixel1")
@@ -85,7 +86,7 @@ def of(file: BinaryIO, target: str = "") -> Dialect:
     header = _is_header(names, rows[1:], target)
     called = _named(names) if header else tuple(map(str, range(len(names))))
     cells = [cell.strip() for row in rows[1:] for cell in row]
-    return Dialect(called, header, delimiter, _decimal(cells, delimiter), encoding)
+    return Dialect(called, header, delimiter, decimal_mark(cells, delimiter), encoding)
 
 
 def _decoded(head: bytes) -> tuple[str, str]:
@@ -97,7 +98,7 @@ def _decoded(head: bytes) -> tuple[str, str]:
         return whole.decode(WINDOWS, "replace"), WINDOWS
 
 
-def _separated(text: str) -> tuple[str, list[list[str]]]:
+def separated(text: str) -> tuple[str, list[list[str]]]:
     """The separator and the cells of the first rows: that under which most rows have as many cells
     as the first one has, and it several."""
     found: dict[str, list[list[str]]] = {}
@@ -147,7 +148,7 @@ def _named(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name or f"Unnamed: {place}" for place, name in enumerate(names))
 
 
-def _decimal(cells: Sequence[str], delimiter: str) -> str:
+def decimal_mark(cells: Sequence[str], delimiter: str) -> str:
     """A comma where commas part no cells, but digits, and points don't."""
     numbers = [cell for cell in cells if _NUMBER.fullmatch(cell)]
     points, commas = (any(mark in cell for cell in numbers) for mark in ".,")

@@ -62,7 +62,8 @@ def read(path: str, label: str, group: str, pictures: Iterable[str]) -> Table:
     places = _columns(path, list(written.names), label, group)
     cells = [[""] * every.num_rows if name is None else
              [(cell or "").strip() for cell in every.column(name).to_pylist()] for name in places]
-    rows = [Row(file.replace("\\", "/"), written.pointed(label), split_of(split) or split, group)
+    rows = [Row(file.replace("\\", "/"), dialect.pointed(label, written.decimal),
+                split_of(split) or split, group)
             for file, label, split, group in zip(*cells, strict=True)]
     told = f"labels are the column {places[1]!r} of {os.path.basename(path)}, files {places[0]!r}"
     if not written.header:

@@ -117,7 +117,8 @@ def _delimited(file: BinaryIO, kept: list[str], reading: Reading,
     table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
     columns = frames.of(table, text)
     if named in text and written.decimal != ".":  # the target is text, whose numbers are read later
-        pointed = columns[named].map(written.pointed, na_action="ignore")
+        pointed = columns[named].map(lambda text: dialect.pointed(text, written.decimal),
+                                     na_action="ignore")
         columns[named] = pointed.astype("category")
     return columns, written.notes()
 

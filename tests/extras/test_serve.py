@@ -106,7 +106,11 @@ def test_rows_are_answered_as_predict_answers(rows):
     records = json.loads(frame.to_json(orient="records", date_format="iso"))
     german = re.sub(r"(\d{4})-(\d\d)-(\d\d)", r"\3.\2.\1", text)
     assert german != text
+    commas = german.replace(",", ";")
+    commas = re.sub(r"(?<![\d.])(\d+)\.(\d+)(?=;)", r"\1,\2", commas)
+    assert commas.count(",") >= len(frame)
     bodies = [(text, "text/csv"), (text.replace(",", ";"), "text/csv"), (german, "text/csv"),
+              (commas, "text/csv"), (commas.replace(";", "|"), "text/csv"),
               (text.replace(",", "\t"), "text/csv; charset=utf-8"),
               (json.dumps({"rows": records}), "application/json")]
     for body, kind in bodies:
