@@ -42,8 +42,8 @@ class Config:
     labels: str = option("", "a table of a folder's pictures: file, label and, optionally, split",
                          traced=False)
     skip_bad: bool = option(False, "leave damaged files out, counted", traced=False)
-    target: str = option("", "the table's column to learn; by default label, target, class or y, "
-                         "else the last", traced=False)
+    target: str = option("", "the table's column to learn, or columns by commas; by default label, "
+                         "target, class or y, else the last", traced=False)
     group: str = option("", "the table's column of groups that a held-out part doesn't divide",
                         traced=False)
     embed: bool = option(False, "learn an embedding of a column's words where there are many",

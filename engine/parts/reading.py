@@ -43,9 +43,12 @@ def load(
     if not kind:
         targets = next(iter(found.splits.values())).targets
         config = dataclasses.replace(config, task=natural_task(targets))
+        what = "numbers"
+        if np.ndim(targets) > 1 and values.are_labels(targets):
+            config, what = dataclasses.replace(config, task="multilabel"), "all 0 or 1"
         kind = bring.task(config).kind
         if config.task != CLASSIFICATION:
-            host.console.print(f"task: {config.task}, since the targets are numbers")
+            host.console.print(f"task: {config.task}, since the targets are {what}")
     suitable, told = suited(without(found, config.reading.left_out), kind)
     if told:
         host.console.print(f"targets: {told}")
@@ -94,6 +97,10 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
         raise RequestError(f"{dataset.name} has {'several labels' if classes else 'numbers'} an "
                            "example, and the task wants classes: type --task regression or "
                            "multilabel.")
+    if not classes and kind == "labels" and not values.are_labels(first):
+        raise RequestError(f"{dataset.name} has numbers to predict that are neither 0 nor 1, and "
+                           "the task wants labels that are there or not: type --task regression, "
+                           "or name columns of 0 and 1.")
     if not classes:
         return _reshaped(dataset, lambda y: y.reshape(len(y), -1)), ""
     count = len(dataset.classes)

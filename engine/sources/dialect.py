@@ -127,14 +127,15 @@ def _is_header(names: Sequence[str], below: Sequence[Sequence[str]], target: str
     numbers = [bool(_NUMBER.fullmatch(name)) for name in names]
     if not any(numbers) or second is None and not all(numbers):
         return True
+    asked = [target] if target in names else target.split(",")
     alike = second is None or numbers == [bool(_NUMBER.fullmatch(cell.strip())) for cell in second]
     words = {name.casefold() for name in names}
     counted = [str(number) for number in range(len(names) + 1)]  # the names that pandas and R give
     if (not alike or words.intersection(WORDS) or list(names) in (counted[:-1], counted[1:])
-            or target in names and not _NUMBER.fullmatch(target)
+            or any(name in names and not _NUMBER.fullmatch(name) for name in asked)
             or any(f"{name}.1" in names for name in names)):  # what pandas makes of a name's second
         return True
-    if target.isdecimal() and int(target) < len(names):
+    if all(name.isdecimal() and int(name) < len(names) for name in asked):
         return False
     raise Unreadable("its first row holds numbers in place of the columns' names", "write a header "
                      "above it; or say which column is to be learnt, by its number: --target 0 is "

@@ -45,7 +45,9 @@ def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:
 def ordered(hashes: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """An order of the rows, int64 [N], that is their content's, whatever the file's: by `hashes` of
     what is learned from, uint64 [N], and by the target, of equal rows by the file's."""
-    return np.argsort(_mix(hashes, pd.util.hash_array(targets)), kind="stable")
+    for targets_N in targets.reshape(len(targets), -1).T:
+        hashes = _mix(hashes, pd.util.hash_array(np.ascontiguousarray(targets_N)))
+    return np.argsort(hashes, kind="stable")
 
 
 def hashed(columns: Any) -> np.ndarray:

@@ -81,7 +81,7 @@ def _columns(
             raise target.lacking(names, asked)
     folded = {name.casefold(): name for name in reversed(names)}
     split = next((folded[word] for word in _SPLITS if word in folded), None)
-    learned = target.named(names, label)
+    learned = next(iter(target.named(names, label)), None)
     file = next((folded[word] for word in _FILES if folded.get(word, learned) != learned), None)
     left = [name for name in names if name not in (file, learned, split, group)]
     if file is None and left and (learned is None or names.index(left[0]) < names.index(learned)):
@@ -137,10 +137,11 @@ def learned(
     """What the rows of each split teach, as a table's do; and their groups, {} without any. Raises
     RequestError."""
     try:
-        labels = {split: _words(row.label for row in own) for split, own in rows.items()}
+        labels = {split: {table.column: _words(row.label for row in own)}
+                  for split, own in rows.items()}
         count = {split: len(own) for split, own in rows.items()}
         groups = {split: _words(row.group for row in own) for split, own in rows.items()}
-        return (target.learned(table.column, labels, count),
+        return (target.learned([table.column], labels, count),
                 frames.groups(groups if table.group else {}))
     except dialect.Unreadable as error:
         raise refused("labels", path, error, error.instead) from None

@@ -31,7 +31,7 @@ class Sheet(NamedTuple):
 
 
 def read(
-    path: str, reading: Reading, learned: Callable[[list[str]], str | None], reason: str = "",
+    path: str, reading: Reading, learned: Callable[[list[str]], Collection[str]], reason: str = "",
     text: Collection[str] = (), wanted: Collection[str] | None = None,
 ) -> Sheet:
     """One file, without the columns to leave out, and without an index of pandas that is none of
@@ -45,14 +45,14 @@ def read(
         vain = [] if wanted is None else [
             name for name in index if name not in (*wanted, *reading.left_out)]
         kept = [name for name in names if name not in (*vain, *reading.left_out)]
-        learns = kept and learned(kept)
-        as_written = {learns or "", reading.group, *text}.intersection(kept)
+        learns = [name for name in learned(kept) if name in kept] if kept else []
+        as_written = {*learns, reading.group, *text}.intersection(kept)
         if reason:
             columns = stored_table.of(path, file, kept, reason, as_written, text)
         elif is_parquet:
             columns = frames.of(parquet.read(file, kept, frames.room(), as_written), as_written)
         else:
-            columns, notes = _delimited(file, kept, reading, as_written, learns or "")
+            columns, notes = _delimited(file, kept, reading, as_written, learns)
     if vain:
         notes = [*notes, f"the index that pandas wrote into the file is left out: {listed(vain)}"]
     gone = tuple(name for name in names if name in reading.left_out)
@@ -105,8 +105,8 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, bool]]:
 
 
 def _delimited(file: BinaryIO, kept: list[str], reading: Reading,
-               text: Collection[str], named: str) -> tuple[pd.DataFrame, list[str]]:
-    """The columns `kept` of a CSV file, of which `named` is learned, and how it is written. Raises
+               text: Collection[str], learned: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The columns `kept` of a CSV file, of which some are `learned`, and how it is written. Raises
     Unreadable."""
     file.seek(0)
     written = dialect.of(file, reading.target)
@@ -116,10 +116,10 @@ def _delimited(file: BinaryIO, kept: list[str], reading: Reading,
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
     table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
     columns = frames.of(table, text)
-    if named in text and written.decimal != ".":  # the target is text, whose numbers are read later
-        pointed = columns[named].map(lambda text: dialect.pointed(text, written.decimal),
-                                     na_action="ignore")
-        columns[named] = pointed.astype("category")
+    for name in learned if written.decimal != "." else ():  # of text, whose numbers are read later
+        pointed = columns[name].map(lambda text: dialect.pointed(text, written.decimal),
+                                    na_action="ignore")
+        columns[name] = pointed.astype("category")
     return columns, written.notes()
 
 

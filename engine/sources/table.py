@@ -44,7 +44,8 @@ def load(
     or float32 (`pixels`); targets are int32 [N] of classes or float32 [N] of numbers. A split that
     lacks the target's column is unlabelled. Rows have an order that is their content's own. Raises
     RequestError."""
-    for name, flag in ((reading.target, "--target"), (reading.group, "--group")):
+    named = dict.fromkeys(target.listed((), reading.target), "--target")
+    for name, flag in (named | {reading.group: "--group"}).items():
         if name in reading.left_out:
             raise RequestError(f"--leave_out {reading.leave_out}: {name!r} is what {flag} names: "
                                "leave it out of one of both.")
@@ -52,10 +53,10 @@ def load(
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
     first = sheet.read(files.pop("train"), reading, lambda names: _learned(names, reading), reason,
-                       text, (reading.target, reading.group))
+                       text, (*named, reading.target, reading.group))
     try:
         learned = _learned(list(first.columns), reading)
-        kinds = sheet.kinds(first, (learned, reading.group))
+        kinds = sheet.kinds(first, (*learned, reading.group))
         text = {*text, *(name for name, kind in kinds.items() if kind == "words")}
         others = {split: sheet.read(file, reading, lambda _: learned, reason, text,
                                     list(first.columns))
@@ -66,17 +67,17 @@ def load(
 
 
 def _set(
-    found: dict[str, Sheet], learned: str, kinds: Mapping[str, str], reading: Reading,
+    found: dict[str, Sheet], learned: Sequence[str], kinds: Mapping[str, str], reading: Reading,
     wanted: list[str],
 ) -> Dataset:
     """Of the files as they were read, the columns of training of these kinds. Raises Unreadable."""
-    first, apart = found["train"], (learned, reading.group)
+    first, apart = found["train"], (*learned, reading.group)
     how = _how(list(first.columns), learned, reading)
     if reading.group and reading.group not in first.columns:
         raise target.lacking(list(first.columns), reading.group)
     found = {split: alike(part, first, kinds, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
-        learned, {split: part.columns.get(learned) for split, part in found.items()},
+        learned, {split: part.columns for split, part in found.items()},
         {split: len(part.columns) for split, part in found.items()})  # fmt: skip
     groups = frames.groups({split: part.columns[reading.group] for split, part in found.items()
                            if reading.group in part.columns})  # fmt: skip
@@ -103,13 +104,14 @@ def _set(
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
 
-def _learned(names: list[str], reading: Reading) -> str:
+def _learned(names: list[str], reading: Reading) -> tuple[str, ...]:
     return target.chosen(_likely(names, reading), reading.target)
 
 
 def _likely(names: list[str], reading: Reading) -> list[str]:
     """The columns of which one is learned: no group, unless that is asked for."""
-    return [name for name in names if name != reading.group or name == reading.target] or names
+    asked = target.listed(names, reading.target)
+    return [name for name in names if name != reading.group or name in asked] or names
 
 
 def _hashed(inputs: Any) -> np.ndarray:
@@ -125,22 +127,24 @@ def _taken(inputs: Any, order: np.ndarray, hashes: np.ndarray) -> Any:
     return frames.taken(inputs, order) if is_frame(inputs) else inputs.take(order, hashes[order])
 
 
-def _how(names: list[str], learned: str, reading: Reading) -> str:
+def _how(names: list[str], learned: Sequence[str], reading: Reading) -> str:
     """How it was found which of the columns is learned."""
     if reading.target:
         return "as --target says"
     if target.named(names := _likely(names, reading)) == learned:
         return "by its name"
-    return f"as the last of {len(names):,} columns" if names[-1] == learned else (
+    return f"as the last of {len(names):,} columns" if names[-1:] == [*learned] else (
         "as the one that is no pixel")
 
 
-def _told(found: Mapping[str, Sheet], learned: str, how: str) -> list[str]:
+def _told(found: Mapping[str, Sheet], learned: Sequence[str], how: str) -> list[str]:
     """How each file was read, and what of it is learned."""
     notes = [f"{split}: {note}" for split, part in found.items() for note in part.notes]
-    notes.append(f"the column {learned!r} is learned, {how}")
-    notes += [f"{split} has no column {learned!r}: its {len(part.columns):,} rows are unlabelled"
-              for split, part in found.items() if learned not in part.columns]
+    which = f"the {len(learned)} columns {frames.listed(learned)} are" if len(learned) > 1 else \
+        f"the column {learned[0]!r} is"
+    notes.append(f"{which} learned, {how}")
+    notes += [f"{split} has no column {name!r}: its {len(part.columns):,} rows are unlabelled"
+              for split, part in found.items() for name in learned if name not in part.columns]
     if left_out := found["train"].left_out:
         notes.append(f"columns left out, as asked: {frames.listed(left_out)}")
     return notes
@@ -167,7 +171,7 @@ def frame(path: str, reading: Reading, text: Collection[str] = ()) -> Any:
     except TooLarge as error:
         if not is_parquet(path):
             raise _refused(path, error.reason, "predict a part of it at a time") from None
-        stored = sheet.read(path, reading, lambda _: None, error.reason, text)
+        stored = sheet.read(path, reading, lambda _: (), error.reason, text)
         return stored.columns.of_kinds(sheet.kinds(stored, ()), ())
 
 

@@ -23,43 +23,51 @@ _LEAST_COUNTED = 20  # nor are they where most rows have one of their own, and t
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MOST_LABEL = 200
 _SHOWN = 5
+_TRUTHS = {"true": 1, "false": 0}
+Counted = tuple[dict[str, int], np.ndarray]
 
 
 class Target(NamedTuple):
-    """Targets by split, int32 [N] or float32 [N]; the classes' names, or the number's; what to
-    say."""
+    """Targets by split, int32 [N], float32 [N], or of K columns [N, K]; the classes' names, or the
+    numbers'; what to say."""
 
     targets: dict[str, np.ndarray]
     classes: tuple[str, ...]
     notes: list[str]
 
 
-def named(names: Sequence[str], asked: str = "") -> str | None:
-    """The target among the columns: the one that is asked for, else one of WORDS in any case, of
-    which the first wins. None where there is none of these."""
+def listed(names: Sequence[str], asked: str) -> tuple[str, ...]:
+    """What --target asks for: a column, whatever its name, or several, by commas."""
+    each = (asked,) if asked in names else tuple(map(str.strip, asked.split(",")))
+    return tuple(dict.fromkeys(filter(None, each)))
+
+
+def named(names: Sequence[str], asked: str = "") -> tuple[str, ...]:
+    """The targets among the columns: those that are asked for, else one of WORDS in any case, of
+    which the first wins, if there is one."""
     if asked:
-        return asked if asked in names else None
+        return tuple(name for name in listed(names, asked) if name in names)
     folded = {name.casefold(): name for name in reversed(names)}
-    return next((folded[word] for word in WORDS if word in folded), None)
+    return tuple(folded[word] for word in WORDS if word in folded)[:1]
 
 
-def chosen(names: Sequence[str], asked: str = "") -> str:
+def chosen(names: Sequence[str], asked: str = "") -> tuple[str, ...]:
     """`named`, else the only one beside a picture's pixels, else the last column. Raises
     RequestError for one that isn't there, Unreadable where all are numbered and one is too many for
     a picture."""
-    if asked and asked not in names:
-        raise lacking(names, asked)
+    if absent := [name for name in listed(names, asked) if name not in names]:
+        raise lacking(names, absent[0])
     if found := named(names, asked):
         return found
     numbered = pixels.numbered(names)
     others = [name for name in names if name not in numbered] if len(numbered) > 3 else []
     if len(others) == 1 and pixels.likely(numbered):
-        return others[0]
+        return (others[0],)
     if len(numbered) == len(names) and pixels.likely(names[1:]):
         raise Unreadable(f"its {len(names):,} columns are numbered, and one of them is no pixel",
                          f"say which: --target {names[0]} for the first, --target {names[-1]} for "
                          "the last")
-    return names[-1]
+    return (names[-1],)
 
 
 def lacking(names: Sequence[str], asked: str) -> RequestError:
@@ -68,39 +76,77 @@ def lacking(names: Sequence[str], asked: str) -> RequestError:
     return unknown("column of the table", asked, near or names[:10])
 
 
-def learned(name: str, columns: Mapping[str, pd.Series | None], rows: Mapping[str, int]) -> Target:
-    """What the column `name` holds in each split; None is a split that lacks it, unlabelled.
+def learned(names: Sequence[str], found: Mapping[str, Any], rows: Mapping[str, int]) -> Target:
+    """What the columns `names` hold in each split: of `found` its table, or None, and how many
+    `rows` it has; one that lacks them is unlabelled. Raises Unreadable."""
+    written = {name: _written(name, found) for name in names}
+    if len(names) == 1:
+        return _of_one(names[0], written[names[0]], rows)
+    columns = []
+    for name, labels in written.items():
+        if strange := [one for one in _every(labels) if not _is_number(one)
+                       and one.casefold() not in _TRUTHS]:
+            raise Unreadable(f"its target {name!r} holds {strange[0][:40]!r}, and of several each "
+                             "is a number, or true or false", "learn it alone, or write numbers")
+        columns.append(_numbers(name, labels, rows))
+    targets = {split: np.stack([column[split] for column in columns], axis=1) for split in rows}
+    return Target(targets, tuple(names), [])
 
-    Words are classes, and so are whole numbers of few values; other numbers are predicted. Labels
-    that differ in case, Unicode form or in how a number is written are one class, called as most
-    are. Classes are sorted: by value where all are numbers, else as text. Raises Unreadable."""
+
+def _written(name: str, found: Mapping[str, Any]) -> dict[str, Counted]:
+    """The labels of the column in each split that has it. Raises Unreadable where it is of dates,
+    or empty."""
+    columns = {split: table.get(name) for split, table in found.items()}
     present = {split: column for split, column in columns.items() if column is not None}
     if any(kind(column) == "dates" for column in present.values()):
         raise Unreadable(f"its target {name!r} is a date", "name another one, --target COLUMN")
     written = {split: _counted(column) for split, column in present.items()}
+    if not _every(written):
+        raise Unreadable(f"its target {name!r} is empty in every row", "name another, --target "
+                         "COLUMN")
+    return written
+
+
+def _every(written: Mapping[str, Counted]) -> Counter[str]:
+    """The labels of all splits, each with its number of rows."""
     every: Counter[str] = Counter()
     for labels, _ in written.values():
         every.update(labels)
-    if not every:
-        raise Unreadable(f"its target {name!r} is empty in every row", "name another, --target "
-                         "COLUMN")
+    return every
+
+
+def _of_one(name: str, written: Mapping[str, Counted], rows: Mapping[str, int]) -> Target:
+    """Words are classes, and so are whole numbers of few values; other numbers are predicted.
+    Labels that differ in case, Unicode form or in how a number is written are one class, called as
+    most are. Classes are sorted: by value where all are numbers, else as text. Raises Unreadable.
+    """
+    every = _every(written)
     if all(map(_is_number, every)) and (why := _are_numbers(every)):
-        targets = {split: np.full(rows[split], np.nan, np.float32) for split in columns}
-        for split, (labels, codes) in written.items():
-            values = np.array([*map(float, labels), np.nan])
-            if np.abs(values[:-1]).max(initial=0) > np.finfo(np.float32).max:
-                raise Unreadable(f"its target {name!r} is beyond float32", "scale it")
-            targets[split] = values[codes].astype(np.float32)
-        return Target(targets, (name,), [f"{name!r} holds {why}: numbers to predict"])
+        return Target(_numbers(name, written, rows), (name,),
+                      [f"{name!r} holds {why}: numbers to predict"])
     number, names, notes = _classes(name, every)
-    targets = {split: np.full(rows[split], UNLABELLED, np.int32) for split in columns}
+    targets = {split: np.full(count, UNLABELLED, np.int32) for split, count in rows.items()}
     for split, (labels, codes) in written.items():
         targets[split] = np.array([*(number[label] for label in labels), UNLABELLED],
                                   np.int32)[codes]
     return Target(targets, names, notes)
 
 
-def _counted(column: pd.Series) -> tuple[dict[str, int], np.ndarray]:
+def _numbers(
+    name: str, written: Mapping[str, Counted], rows: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """float32 [N] by split, NaN where there is none. Raises Unreadable for what float32 can't
+    hold."""
+    targets = {split: np.full(count, np.nan, np.float32) for split, count in rows.items()}
+    for split, (labels, codes) in written.items():
+        values = np.array([*(float(_TRUTHS.get(one.casefold(), one)) for one in labels), np.nan])
+        if np.abs(values[:-1]).max(initial=0) > np.finfo(np.float32).max:
+            raise Unreadable(f"its target {name!r} is beyond float32", "scale it")
+        targets[split] = values[codes].astype(np.float32)
+    return targets
+
+
+def _counted(column: pd.Series) -> Counted:
     """Its labels as text, each with its number of rows, and their places among these, int [N], -1
     where the cell is empty."""
     if kind(column) == "words":

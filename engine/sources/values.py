@@ -116,6 +116,11 @@ def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Targets:
     return found, names or tuple(map(str, range(count)))
 
 
+def are_labels(targets: np.ndarray) -> bool:
+    """Whether all of them are 0 or 1, but for NaN, which is none."""
+    return bool(np.isin(targets[~np.isnan(targets)], (0, 1)).all())
+
+
 def counted(dataset: Dataset) -> Dataset | None:
     """The set with its numbers [N] as classes, int32, where all are whole and not too many."""
     targets = {name: np.asarray(split.targets) for name, split in dataset.splits.items()}
