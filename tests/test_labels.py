@@ -228,3 +228,23 @@ def test_labels_may_have_decimal_commas(root):
     (root / "labels.csv").write_text("file;label\n" + "\n".join(lines))
     images, targets = sources.load(f"image_folder:{root}").splits["train"]
     np.testing.assert_array_equal(targets, images[:, 0, 0, 0] + np.float32(0.5))
+
+
+def test_several_columns_are_several_labels(root):
+    """Of the same pictures the same, streamed too; what they are is told by their names."""
+    bits = {n: (n % 2, int(n > 2), n * 0.5) for n in range(5)}
+    lines = [f"img_{n}.png;{up};{'yes' * n};{str(bool(left)).upper()};{half:g}".replace(".5", ",5")
+             for n, (up, left, half) in bits.items()]
+    (root / "labels.csv").write_text("\n".join(["file;up;word;left;half", *lines]) + "\n")
+    for stream in (False, True):
+        found = sources.load(f"image_folder:{root}", reading=Reading(target="up,left,half"),
+                             stream=stream)
+        images, targets = found.splits["train"]
+        assert found.classes == ("up", "left", "half") and targets.dtype == np.float32
+        numbers = np.asarray(images[np.arange(5)])[:, 0, 0, 0]
+        np.testing.assert_array_equal(targets, np.float32([bits[n] for n in numbers.tolist()]))
+    assert "labels are the columns 'up', 'left', 'half' of labels.csv, files 'file'" in found.notes
+    refused(root, "its target 'word' holds 'yes', and of several each is", target="up,word")
+    refused(root, "unknown column of the table 'down'", target="up,down")
+    (root / "labels.csv").write_text("file,up,left\nimg_0.png,1,0\nimg_0.png,1,1\n")
+    refused(root, "'img_0.png' is '1' and '0' in one row and '1' and '1' in", target="up,left")

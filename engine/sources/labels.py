@@ -25,27 +25,28 @@ _INSTEAD = "name a CSV file with the columns file and label"
 
 
 class Row(NamedTuple):
-    """`label`, `split` and `group` are "" where there is none."""
+    """Of each column that is learned its label; these, `split` and `group` are "" where there is
+    none."""
 
     file: str
-    label: str
+    labels: tuple[str, ...]
     split: str
     group: str
 
 
 class Table(NamedTuple):
-    """Its rows, the label's column, that of groups or "", and sentences on how it was read."""
+    """Its rows, the labels' columns, that of groups or "", and sentences on how it was read."""
 
     rows: list[Row]
-    column: str
+    columns: tuple[str, ...]
     group: str
     notes: tuple[str, ...]
 
 
 def read(path: str, label: str, group: str, pictures: Iterable[str]) -> Table:
-    """The table at `path`: its column `label`, or one usually called so, is the label; its column
-    `group`, if that is asked for. The first row names the columns, unless it names one of the
-    `pictures`. Raises RequestError."""
+    """The table at `path`: its column `label`, or several by commas, or one usually called so, is
+    the label; its column `group`, if that is asked for. The first row names the columns, unless it
+    names one of the `pictures`. Raises RequestError."""
     known = {_plain(_stem(name)) for name in pictures}
     try:
         regular(path, _MOST_BYTES)
@@ -59,36 +60,39 @@ def read(path: str, label: str, group: str, pictures: Iterable[str]) -> Table:
         raise refused("labels", path, error, error.instead) from None
     except (OSError, ValueError) as error:
         raise refused("labels", path, error, _INSTEAD) from None
-    places = _columns(path, list(written.names), label, group)
+    files, learned, *others = _columns(path, list(written.names), label, group)
     cells = [[""] * every.num_rows if name is None else
-             [(cell or "").strip() for cell in every.column(name).to_pylist()] for name in places]
-    rows = [Row(file.replace("\\", "/"), dialect.pointed(label, written.decimal),
-                split_of(split) or split, group)
-            for file, label, split, group in zip(*cells, strict=True)]
-    told = f"labels are the column {places[1]!r} of {os.path.basename(path)}, files {places[0]!r}"
+             [(cell or "").strip() for cell in every.column(name).to_pylist()]
+             for name in (files, *others, *learned)]
+    rows = [Row(name.replace("\\", "/"), tuple(dialect.pointed(x, written.decimal) for x in own),
+                split_of(split) or split, among)
+            for name, split, among, *own in zip(*cells, strict=True)]
+    told = (f"labels are the column{'s' * (len(learned) > 1)} {frames.listed(learned)} of "
+            f"{os.path.basename(path)}, files {files!r}")
     if not written.header:
         told += " (it has no header: its first row names a picture)"
     notes = [f"{os.path.basename(path)}: {note}" for note in written.notes() if written.header]
-    return Table(rows, places[1], group, (told, *notes))
+    return Table(rows, learned, group, (told, *notes))
 
 
 def _columns(
     path: str, names: list[str], label: str, group: str
-) -> tuple[str, str, str | None, str | None]:
-    """Those of the file, the label, the split and the group."""
-    for asked in filter(None, (label, group)):
+) -> tuple[str, tuple[str, ...], str | None, str | None]:
+    """Those of the file, the labels, the split and the group."""
+    for asked in filter(None, (*target.listed(names, label), group)):
         if asked not in names:
             raise target.lacking(names, asked)
     folded = {name.casefold(): name for name in reversed(names)}
     split = next((folded[word] for word in _SPLITS if word in folded), None)
-    learned = next(iter(target.named(names, label)), None)
-    file = next((folded[word] for word in _FILES if folded.get(word, learned) != learned), None)
-    left = [name for name in names if name not in (file, learned, split, group)]
-    if file is None and left and (learned is None or names.index(left[0]) < names.index(learned)):
+    learned = target.named(names, label)
+    file = next((folded[word] for word in _FILES if folded.get(word) not in (None, *learned)), None)
+    left = [name for name in names if name not in (file, *learned, split, group)]
+    first = min(map(names.index, learned), default=len(names))
+    if file is None and left and names.index(left[0]) < first:
         file = left.pop(0)
-    if learned is None and len(left) == 1:
-        learned = left.pop()
-    if file is None or learned is None:
+    if not learned and len(left) == 1:
+        learned = (left.pop(),)
+    if file is None or not learned:
         raise refused("labels", path, f"its columns are {some(names)}: which of them is "
                       "the label, or the file, isn't plain", "call them file and label, or type "
                       "--target COLUMN for the label's")
@@ -114,8 +118,8 @@ def matched(
         elif members[name][1:] == row[1:]:
             twice += 1
         else:
-            raise refused("labels", path, f"{row.file!r} is {members[name].label!r} in one row and "
-                          f"{row.label!r} in another, or in two splits", "keep one of them")
+            raise refused("labels", path, f"{row.file!r} is {_told(members[name])} in one row and "
+                          f"{_told(row)} in another, or in two splits", "keep one of them")
     if not members:
         such = f", such as {missing[0]!r}" if missing else ""
         raise refused("labels", path, f"it names none of the {len(pictures):,} pictures{such}",
@@ -131,17 +135,21 @@ def matched(
     return members, tuple(notes)
 
 
+def _told(row: Row) -> str:
+    return " and ".join(map(repr, row.labels))
+
+
 def learned(
     path: str, table: Table, rows: Mapping[str, list[Row]]
 ) -> tuple[target.Target, dict[str, np.ndarray]]:
     """What the rows of each split teach, as a table's do; and their groups, {} without any. Raises
     RequestError."""
     try:
-        labels = {split: {table.column: _words(row.label for row in own)}
-                  for split, own in rows.items()}
+        labels = {split: {name: _words(row.labels[at] for row in own)
+                          for at, name in enumerate(table.columns)} for split, own in rows.items()}
         count = {split: len(own) for split, own in rows.items()}
         groups = {split: _words(row.group for row in own) for split, own in rows.items()}
-        return (target.learned([table.column], labels, count),
+        return (target.learned(table.columns, labels, count),
                 frames.groups(groups if table.group else {}))
     except dialect.Unreadable as error:
         raise refused("labels", path, error, error.instead) from None
