@@ -103,6 +103,15 @@ def test_numbers_are_loaded_as_the_task_that_was_found_for_them(tmp_path):
     assert {"mse", "val_mse"} <= {*history}
 
 
+@pytest.mark.parametrize("given", [
+    {"image_size": 32}, {"target": "x"}, {"pixels": True}, {"labels": "a.csv"}, {"group": "x"}])
+def test_what_objects_do_not_heed_is_refused(given, tmp_path):
+    (name,) = given
+    with pytest.raises(RequestError, match=f"--{name}.* has no effect with data that are objects"):
+        fit(dataclasses.replace(CONFIG, **given), None, place(tmp_path), (X, Y), quiet=True)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("network, task, said", [
     (nn.Dense(2), "regression", r"outputs of shape \(2, 2\) .* needs \(2, 1\)"),
     (nn.Sequential([nn.Dense(1), jnp.ravel]), "regression", r"outputs of shape \(2,\)"),

@@ -19,6 +19,7 @@ from engine.feed import scaled
 from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations
 from engine.optim.optimizers import is_named
+from engine.sources import arrays
 from engine.sources.dataset import Split
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def network(learner: "Gradient", inputs: Shapes, num_outputs: int) -> tuple[Shap
     ours, pictures = is_ours(model), len(shape) == 3
     what = (f"model {short(model)} does not fit {' × '.join(map(str, shape))} "
             f"{'images' if pictures else 'inputs'}")
-    with telling(what, " Enlarge them, for example with --image_size 32." * (ours and pictures)):
+    larger = "" if learner.config.dataset == arrays.NAME else ", for example with --image_size 32"
+    with telling(what, f" Enlarge them{larger}, or type --model mlp." * (ours and pictures)):
         try:
             variables, left, *both = jax.eval_shape(forward, inputs, jax.random.key(0))
         except (ValueError, TypeError):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from engine import sources
 from engine.checks import check, check_fields
 from engine.doors import bring
 from engine.doors.fields import plain
@@ -9,6 +10,7 @@ from engine.errors import RequestError
 from engine.loggers import trackers
 from engine.place import Place
 from engine.request import Request
+from engine.sources import values
 from engine.store import record
 
 
@@ -23,6 +25,8 @@ def completed(request: Request) -> Request:
     check(found.config, found.hyper)
     check_fields(place)
     trackers.check(place.log)
+    if found.data is not None:
+        sources.check_heeded(values.NAME, config.reading)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import digits, image, image_folder, tfds
+from engine.sources import digits, image, image_folder, tfds, values
 from engine.sources.dataset import Dataset, Split, TooLarge
 from engine.sources.tfds import prepared
 
@@ -23,7 +23,7 @@ _PICTURES = "pictures", image_folder.NAME, "table"
 _FOR = {
     "image_size": _PICTURES, "background": _PICTURES, "skip_bad": _PICTURES,
     "labels": (image_folder.NAME,), "target": (image_folder.NAME, "table"),
-    "group": (image_folder.NAME, "table"), "embed": ("table",), "pixels": ("table",),
+    "group": (image_folder.NAME, "table"), "embed": ("table", values.NAME), "pixels": ("table",),
 }
 
 
@@ -41,12 +41,23 @@ def short(name: str) -> str:
 
 
 def unused(name: str, reading: Reading) -> dict[str, Any]:
-    """The fields of `reading` that say something, and nothing that the set `name` heeds."""
+    """The fields of `reading` that say something, and nothing that the set `name` heeds; objects
+    are called arrays."""
     kind = name.partition(":")[0]
-    own = "table" if kind in _TABLES else kind if kind in _FROM_PATHS else \
+    own = "table" if kind in _TABLES else kind if kind in (*_FROM_PATHS, values.NAME) else \
         "numbers" if name in _SCIKIT else "pictures"
     return {field: value for field, value in reading._asdict().items()
             if value != getattr(_PLAIN, field) and own not in _FOR.get(field, (own,))}
+
+
+def check_heeded(name: str, reading: Reading) -> None:
+    """Raise RequestError for a field that the set `name` doesn't heed."""
+    for field, value in unused(name, reading).items():
+        typed = f"--{field}" if value is True else f"--{field} {value}"
+        sets = [f"{which}:PATH" if which in _FROM_PATHS else which for which in _FOR[field]]
+        what = "data that are objects" if name == values.NAME else f"--dataset {name}"
+        raise RequestError(f"{typed} has no effect with {what}: it is for {' and '.join(sets)}. "
+                           "Leave it out.")
 
 
 def load(
@@ -67,11 +78,7 @@ def load(
     if reading.image_size < 0:
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
     image.colour(reading.background)
-    for field, value in unused(name, reading).items():
-        typed = f"--{field}" if value is True else f"--{field} {value}"
-        sets = [f"{which}:PATH" if which in _FROM_PATHS else which for which in _FOR[field]]
-        raise RequestError(f"{typed} has no effect with --dataset {name}: it is for "
-                           f"{' and '.join(sets)}. Leave it out.")
+    check_heeded(name, reading)
     kind, _, path = name.partition(":")
     if kind in _FROM_PATHS and not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
