@@ -8,6 +8,7 @@ from typing import Any
 from engine.doors import bring
 from engine.export import program
 from engine.sources import image
+from engine.sources.dialect import MISSING
 from engine.store import folder
 from engine.task import numbers
 from engine.trained import Run
@@ -53,7 +54,8 @@ def inputs(run: Run) -> dict[str, Any]:
     told: dict[str, Any] = {"name": program.INPUTS, "dtype": run.input_dtype, "shape": shape}
     if run.columns:
         columns = json.loads(run.columns.text)["columns"]
-        return told | {"kind": "columns", "features": run.columns.names, "columns": columns}
+        return told | {"kind": "columns", "features": run.columns.names, "columns": columns,
+                       "missing": MISSING}
     if run.input_dtype == "uint8" and len(run.input_shape) == 3 and \
             run.input_shape[2] in image.MODES:
         return told | {"kind": "pictures", "mode": image.MODES[run.input_shape[2]],

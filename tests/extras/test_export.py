@@ -190,6 +190,14 @@ def test_the_reader_beside_it_encodes_rows_as_a_run_does(tmp_path, monkeypatch):
     found = beside(tmp_path / "export", run, rows)
     np.testing.assert_allclose(found, run.columns.features_of(frame, told=False), atol=1e-6)
     assert found[3, -1] == 0  # a word that isn't known
+    for at, row in enumerate(rows):  # as tables may have them
+        year, month, day = (row["born"] or "")[:10].split("-") if row["born"] else [""] * 3
+        rows[at] = {name: ["NA", " ", float("nan")][at % 3] if value is None else value
+                    for name, value in row.items()}
+        if year:
+            rows[at]["born"] = [f"{day}.{month}.{year}", f" {year}/{month}/{day} 00:00 "][at % 2]
+    again = beside(tmp_path / "again", run, rows)
+    np.testing.assert_allclose(again, found, atol=1e-6)
 
 
 class Place:

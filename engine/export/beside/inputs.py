@@ -3,11 +3,12 @@ pictures. model.json says which of the two it takes.
 
     import inputs
     inputs.pictures(["cat.jpg", "dog.png"])   # uint8 [2, height, width, channels]
-    inputs.rows([{"age": 31, "sex": "f"}])    # float32 [1, features]; None is a missing value
+    inputs.rows([{"age": 31, "sex": "f"}])    # float32 [1, features]; None, NaN, "", "NA" are none
 """
 
 import datetime
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +46,26 @@ def rows(table):
     """Of dictionaries, a value a column; numbers standardised, words one by one or as codes."""
     features = []
     for column in GIVEN["columns"]:
-        values = [None if row[column["name"]] == "" else row[column["name"]] for row in table]
+        values = [_there(column, row[column["name"]]) for row in table]
         make = _words if column["type"] == "Words" else _numbers
         features += make(column, values)
     return np.stack(features, axis=1).astype(np.float32)
 
 
+def _there(column, value):
+    """None where there is none, as a table's cell says it, unless that is a word of training."""
+    if isinstance(value, str):
+        text = value.strip()
+        return None if text in GIVEN["missing"] and text not in column.get("values", ()) else text
+    return None if value is None or value != value else value
+
+
+def _number(value):
+    return float({"true": 1, "false": 0}.get(str(value).lower(), value))
+
+
 def _numbers(column, values):
-    number = _days if column["kind"] == "date" else float
+    number = _days if column["kind"] == "date" else _number
     found = np.array([np.nan if value is None else number(value) for value in values])
     filled = np.where(np.isnan(found), column["median"], found)
     scaled = (filled - column["mean"]) / column["scale"] if column["scale"] else 0 * filled
@@ -60,8 +73,11 @@ def _numbers(column, values):
 
 
 def _days(text):
-    """Since 1970, of a date or time such as 2024-05-31 or 2024-05-31T12:00:00+00:00."""
-    time = datetime.datetime.fromisoformat(str(text))
+    """Since 1970, of a date, with a time or not: 2024-05-31T12:00:00+00:00, 2024/05/31, 31.05.2024.
+    """
+    written = re.sub(r"^(\d{4})/(\d\d)/(\d\d)(?!\d)", r"\1-\2-\3", str(text))
+    written = re.sub(r"^(\d\d)\.(\d\d)\.(\d{4})(?!\d)", r"\3-\2-\1", written)
+    time = datetime.datetime.fromisoformat(written)
     time = time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
     return time.timestamp() / 86400
 
