@@ -79,8 +79,8 @@ def scores_of(name: str, here: Path) -> list[float]:
 def test_an_example_reaches_its_score(name, here, quickly, unreported):
     (words,) = commands(EXAMPLES / f"{name}.py")
     carry_out(words)
-    (found,) = scores_of(name, here)
-    assert found > LEAST[name][1]
+    found = scores_of(name, here)
+    assert len(found) == (2 if name == "sweep" else 1) and min(found) > LEAST[name][1]
 
 
 @pytest.mark.slow
@@ -88,8 +88,8 @@ def test_an_example_reaches_its_score(name, here, quickly, unreported):
 def test_every_command_of_an_example_does(name, here, quickly):
     first, *others = commands(EXAMPLES / f"{name}.py")
     carry_out(first)
-    (found,) = scores_of(name, here)
-    assert found > LEAST[name][1]
+    found = scores_of(name, here)
+    assert len(found) == (2 if name == "sweep" else 1) and min(found) > LEAST[name][1]
     for words in others:
         carry_out(words)
     found = scores_of(name, here)
