@@ -58,8 +58,9 @@ def judge_of(
     config = dataclasses.replace(config, **{
         name: getattr(Reading(), name) for name, value in vain.items()
         if getattr(config, name) == value})
-    if data is None and config.dataset != before.dataset:
-        config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved))
+    if data is None and asked and config.dataset != before.dataset:
+        config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved),
+                                     labels=asked.labels and config.labels)  # not of its own set
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
