@@ -386,6 +386,11 @@ def test_a_set_that_has_changed_does_not_judge_by_what_may_have_been_learnt(plac
     with pytest.raises(RequestError, match="has changed since the run .*, so that nobody knows"):
         judge._on_other(place / "run", saved, saved.request._replace(config=config), changed, None,
                         None, "")
+    red = saved.request._replace(config=dataclasses.replace(config, background="red"),
+                                 place=dataclasses.replace(saved.request.place, stream=True))
+    with pytest.raises(RequestError, match="plain is read by --background red --stream, which is "
+                                           "not how the run .* read it .leave that out.*nobody"):
+        judge._on_other(place / "run", saved, red, changed, None, None, "")
 
 
 def test_another_sets_numbers_are_found_by_their_names():
