@@ -164,6 +164,8 @@ def test_other_modes_are_what_pillow_makes_of_them(tmp_path):
     for mode, name in (("1", "x.png"), ("L", "x.pgm"), ("1", "x.pbm"), ("L", "x.jpg")):
         path = saved(rgb.convert(mode), tmp_path / name)
         assert np.array_equal(whole(path)[..., 0], np.asarray(Image.open(path).convert("L"))), name
+    blue = whole(saved(Image.new("LAB", (2, 2), (150, 140, 90)), tmp_path / "lab.tif"))[0, 0]
+    assert blue.tolist() == [133, 136, 209]  # and no grey, which it was taken for by its L
     assert {*image.ENDINGS} >= {".jfif", ".ppm", ".pgm", ".tif"}
 
 

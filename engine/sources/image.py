@@ -77,7 +77,7 @@ def channels(picture: Image.Image, background: str = WHITE) -> int:
     Undecodable for numbers without a known range."""
     if picture.mode[0] == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
         raise Undecodable("its 32 bits or floats have no known range: save it with 8 or 16 bits")
-    if picture.mode[0] not in "1LI":
+    if picture.mode[0] not in "1LI" or picture.mode == "LAB":
         return 3
     red, green, blue = colour(background)
     return 1 if red == green == blue or not picture.has_transparency_data else 3
