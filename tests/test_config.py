@@ -321,6 +321,15 @@ def test_a_sweeps_flag_elsewhere_says_where_it_belongs(command, flag, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["predict", "export", "serve"])
+@pytest.mark.parametrize("flag", [["--image_size", "64"], ["--dataset", "cifar10"],
+                                  ["--validation_split", "test"], ["--labels", "x.csv"]], ids=str)
+def test_a_sets_flag_where_no_set_is_read_is_refused(command, flag, tmp_path, capsys):
+    """A picture is brought to the run's size, and no other."""
+    assert program.main([command, "--run_dir", str(tmp_path), *flag]) == 2
+    assert f"{flag[0]} has no effect with {command}, which" in capsys.readouterr().err
+
+
 SAVED = Search(("learning_rate=0.1,0.2", "momentum=lin:0.5:0.9"), seeds=2, samples=6)
 
 

@@ -1,5 +1,7 @@
 """Pictures as people's cameras and programs write them, against NumPy and Pillow's own words."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,41 @@ def test_a_transparent_colour_of_a_palette_is_the_background(tmp_path):
     assert found.tolist() == [[[9, 9, 9], [255, 255, 255]]]
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_a_transparent_grey_is_the_background_of_any_depth(bits, tmp_path):
+    """Its neighbours aren't, those that 16 bits round to the same among them."""
+    values = np.arange(2**bits) if bits < 16 else 20000 + np.arange(-2, 3)
+    clear = 1 if bits < 16 else 20000
+    row = "".join(f"{value:0{bits}b}" for value in values)
+    row += "0" * (-len(row) % 8)
+    samples = bytes(int(row[at : at + 8], 2) for at in range(0, len(row), 8))
+    path = str(tmp_path / "x.png")
+    Path(path).write_bytes(png((len(values), 1, bits, 0), samples, struct.pack(">H", clear)))
+    grey = np.rint(values * 255 / (2**bits - 1)).astype(np.uint8)
+    assert whole(path, "#202020")[0, :, 0].tolist() == \
+        np.where(values == clear, 32, grey).tolist()
+    found = whole(path, "lime")[0]
+    assert (found == (0, 255, 0)).all(-1).tolist() == (values == clear).tolist()
+
+
+def test_a_transparent_colour_of_16_bits_is_the_background(tmp_path):
+    samples = np.array([[20000, 30000, 40000], [30000, 30000, 40000]], ">u2")
+    clear = struct.pack(">HHH", *samples[0].tolist())
+    (tmp_path / "x.png").write_bytes(png((2, 1, 16, 2), samples.tobytes(), clear))
+    assert whole(str(tmp_path / "x.png")).tolist() == [[[255, 255, 255], [117, 117, 156]]]
+
+
+def png(head: tuple[int, int, int, int], row: bytes, clear: bytes) -> bytes:
+    """Of one row; `head` is width, height, bits and kind of colour, `clear` the transparent one."""
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (struct.pack(">I", len(content)) + name + content
+                + struct.pack(">I", zlib.crc32(name + content)))
+
+    return b"\x89PNG\r\n\x1a\n" + b"".join([
+        chunk(b"IHDR", struct.pack(">IIBBBBB", *head, 0, 0, 0)), chunk(b"tRNS", clear),
+        chunk(b"IDAT", zlib.compress(b"\0" + row)), chunk(b"IEND", b"")])
+
+
 def test_alpha_is_composed_before_a_picture_is_resized(tmp_path):
     """What no one sees has no colour to bleed."""
     stored = np.zeros((4, 4, 4), np.uint8)
@@ -127,6 +164,8 @@ def test_other_modes_are_what_pillow_makes_of_them(tmp_path):
     for mode, name in (("1", "x.png"), ("L", "x.pgm"), ("1", "x.pbm"), ("L", "x.jpg")):
         path = saved(rgb.convert(mode), tmp_path / name)
         assert np.array_equal(whole(path)[..., 0], np.asarray(Image.open(path).convert("L"))), name
+    blue = whole(saved(Image.new("LAB", (2, 2), (150, 140, 90)), tmp_path / "lab.tif"))[0, 0]
+    assert blue.tolist() == [133, 136, 209]  # and no grey, which it was taken for by its L
     assert {*image.ENDINGS} >= {".jfif", ".ppm", ".pgm", ".tif"}
 
 

@@ -61,6 +61,9 @@ def test_a_run_on_a_folder_from_training_to_predictions(tmp_path, monkeypatch, c
     again = ("--resume", str(run), "--dataset", "image_folder:moved")
     status, _, error = launched(*again, "--epochs", "11")
     assert status == 0, error
+    status, _, error = launched(*again, "--epochs", "12", "--stream", "--workers", "0")
+    assert status == 2 and "has changed" not in error
+    assert "moved is read by --stream, which is not how the run in" in error
     Image.new("L", (18, 18), 7).save("moved/dark/00.png")
     status, _, error = launched(*again, "--epochs", "12")
     assert status == 2 and "has changed since (fingerprint" in error

@@ -94,6 +94,18 @@ def test_pictures_in_a_folder_beside_the_table(tmp_path):
     assert read(tmp_path / "set", whole)[0] == {"train": ALL}
 
 
+def test_a_file_that_is_not_in_its_folder_is_not_another_folders(tmp_path):
+    """Of a table of the training pictures, one of which is gone."""
+    for n in range(3):
+        draw(tmp_path / "set/train" / f"{n}.png", n)
+    for n in range(5):
+        draw(tmp_path / "set/test" / f"{n}.png", 10 + n)
+    rows = [f"train/{n}.png,{label}" for n, label in ALL.items()]
+    found, notes = read(tmp_path / "set", "\n".join(["file,label", *rows]))
+    assert found == {"train": {n: ALL[n] for n in range(3)}}
+    assert "labels.csv: 2 files of it are not there, 'train/3.png' for one" in notes
+
+
 def test_splits_come_from_a_column_or_from_folders(root, tmp_path):
     rows = [f"{row},{split}" for row, split in zip(ROWS, ["Train", "training", "VAL", "test", "x"],
                                                    strict=True)]

@@ -100,6 +100,23 @@ def test_a_word_in_the_names_of_all_folders_tells_splits(made):
     assert "split train lies in 'seg_train/seg_train'" in notes
 
 
+def test_words_tell_splits_beside_a_folder_without_one(made):
+    """Three classes otherwise, seg_pred, seg_test and seg_train, which any network tells apart."""
+    found, _ = read(made("seg_train/sea/1.png", "seg_test/sea/1.png", "seg_pred/sea/1.png"))
+    assert found == {"train": {"sea": [0]}, "test": {"sea": [1]}, "seg_pred": {"sea": [2]}}
+    refused(made("seg_pred/2.png"), "'seg_pred/2.png' lies in no class's folder; .* or elsewhere")
+
+
+@pytest.mark.parametrize("names", [
+    ("train_wagon/1.png", "test_track/1.png", "car/1.png"),  # no folders in them
+    ("bullet_train/front/1.png", "bus/front/1.png"),
+    ("drug_test/a/1.png", "dev_kit/a/1.png", "x/a/1.png"),  # none of them to train on
+])  # fmt: skip
+def test_words_of_classes_are_no_splits(names, made):
+    found, _ = read(made(*names))
+    assert [*found] == ["train"] and {*found["train"]} == {name.split("/")[0] for name in names}
+
+
 def test_other_splits_keep_their_names(made):
     found, _ = read(made("train/a/1.png", "extra/b/1.png", "train/b/2.png"))
     assert found == {"train": {"a": [0], "b": [2]}, "extra": {"b": [1]}}

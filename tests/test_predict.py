@@ -322,6 +322,33 @@ def test_another_set_is_judged_by_the_names_of_its_classes(typed):
     assert (found["split"], found["num_examples"], found["accuracy"]) == ("train", 4, 1)
 
 
+def test_another_sets_pictures_are_not_called_by_the_table_of_the_runs_own(typed, place):
+    """Files of both are called alike: 00.png is a daisy here, and a tulip there."""
+    for name in ("tabled", "turned"):
+        (place / name).mkdir()
+    rows = ["file,label"]
+    for at, (name, opposite) in enumerate(zip(PLAIN, reversed(PLAIN), strict=True)):
+        for n in range(10):
+            file = f"{10 * at + n:02}.png"
+            rows.append(f"{file},{name}")
+            shutil.copy(place / f"plain/test/{name}/{n:02}.png", place / "tabled" / file)
+            (place / "turned" / opposite).mkdir(exist_ok=True)
+            shutil.copy(place / f"plain/test/{opposite}/{n:02}.png",
+                        place / "turned" / opposite / file)
+    (place / "table.csv").write_text("\n".join(rows))
+    config = dataclasses.replace(record.read(place / "run/config.json").request.config, epochs=1,
+                                 dataset="image_folder:tabled", labels="table.csv", batch_size=6,
+                                 validation_split="0.2", init_from="run")
+    fit(config, Hyper(learning_rate=1e-6), Place(device="cpu", run_dir="by-table"), quiet=True)
+    status, printed, error = typed("eval", "--json", "--dataset", "image_folder:turned",
+                                   run="by-table")
+    assert status == 0 and json.loads(printed)["accuracy"] == 1, error
+    assert "classes are named by the folders of the set" in error
+    _, printed, error = typed("eval", "--json", "--dataset", "image_folder:turned", "--labels",
+                              "table.csv", run="by-table")
+    assert json.loads(printed)["accuracy"] == pytest.approx(1 / 3) and "table.csv" in error
+
+
 @pytest.mark.slow
 def test_another_sets_pictures_are_brought_to_the_runs_shape(typed, place):
     if not (place / "grey").exists():
@@ -359,6 +386,11 @@ def test_a_set_that_has_changed_does_not_judge_by_what_may_have_been_learnt(plac
     with pytest.raises(RequestError, match="has changed since the run .*, so that nobody knows"):
         judge._on_other(place / "run", saved, saved.request._replace(config=config), changed, None,
                         None, "")
+    red = saved.request._replace(config=dataclasses.replace(config, background="red"),
+                                 place=dataclasses.replace(saved.request.place, stream=True))
+    with pytest.raises(RequestError, match="plain is read by --background red --stream, which is "
+                                           "not how the run .* read it .leave that out.*nobody"):
+        judge._on_other(place / "run", saved, red, changed, None, None, "")
 
 
 def test_another_sets_numbers_are_found_by_their_names():

@@ -131,6 +131,9 @@ def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
         request = _recipe(values.config)
     elif values.init_from and not saved:
         request = _begun_from(values)
+    elif command == "eval" and values.dataset not in (None, request.config.dataset):
+        # The run's table of labels is of its own pictures; there others may have their names.
+        request = request._replace(config=dataclasses.replace(request.config, labels=""))
     if saved:
         request = request._replace(place=dataclasses.replace(request.place, run_dir=saved))
     return request, search

@@ -24,6 +24,10 @@ COMMANDS = {
 }
 
 COMPARED = "device", "data_dir", "compile_cache", "output"  # flags that report follows
+# Which say what set is learned from or judged on, and how it is read: nothing to one that answers.
+OF_SETS = ("dataset", "train_split", "validation_split", "drop_unlabelled", "image_size", "labels",
+           "group")
+ANSWERING = "predict", "export", "serve"
 WORDED = "predict", "report", "list", "completion"  # which take words
 MODELS = "eval", "predict", "export", "serve"  # which take the folder of a run, or of a sweep's
 LOGGED = "train", "sweep"  # whose epochs are told to trackers
@@ -84,6 +88,10 @@ def check_followed(values: "flags.FlagValues", command: str) -> None:
         for name in (name for name in values if values[name].present and name not in COMPARED):
             raise RequestError(f"--{name} has no effect with report, which takes the runs' folders "
                                "as they are: leave it out.")
+    for name in (name for name in OF_SETS if command in ANSWERING and values[name].present):
+        raise RequestError(f"--{name} has no effect with {command}, which takes the run as it "
+                           "learned, and reads no set: leave it out, or type eval to judge the "
+                           "run on a set.")
     if command in MODELS and not values.run_dir:
         raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
     if values.checkpoint not in ("last", "best"):

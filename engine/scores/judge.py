@@ -58,8 +58,9 @@ def judge_of(
     config = dataclasses.replace(config, **{
         name: getattr(Reading(), name) for name, value in vain.items()
         if getattr(config, name) == value})
-    if data is None and config.dataset != before.dataset:
-        config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved))
+    if data is None and asked and config.dataset != before.dataset:
+        config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved),
+                                     labels=asked.labels and config.labels)  # not of its own set
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
@@ -127,10 +128,12 @@ def _on_other(
     split = other.split_of(dataset, asked.validation_split,
                            asked.validation_split != before.validation_split)
     if request.data is None and asked.dataset == before.dataset and split == before.train_split:
+        flags = record.read_otherwise(saved.request, request)
+        why = f"is read by {flags}, which is not how the run in {path} read it (leave that out)" \
+            if flags else f"has changed since the run in {path} began"
         raise RequestError(
-            f"{asked.dataset} has changed since the run in {path} began, so that nobody knows what "
-            "of it was trained on: judge on another split or set, by --validation_split or "
-            "--dataset.")
+            f"{asked.dataset} {why}, so that nobody knows what of it was trained on: judge on "
+            "another split or set, by --validation_split or --dataset.")
     found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
                            columns, record.pixels_of(path, saved.content))
     for note in (*dataset.notes, *found.notes):

@@ -23,6 +23,9 @@ MOST_PIXELS = 64_000_000
 MOST_SIDE = 1 << 16  # Pillow keeps a pointer and more for every row
 MOST_BYTES = 8 * MOST_PIXELS  # four channels of 16 bits, uncompressed
 WHITE = "white"
+# A PNG's transparent colour, which Pillow leaves as the file has it, as pixels are, by raw mode.
+_CLEAR = {"L;2": lambda grey: 85 * grey, "L;4": lambda grey: 17 * grey,
+          "RGB;16B": lambda rgb: tuple(value >> 8 for value in rgb)}  # fmt: skip
 _TURNS = {  # EXIF's orientation → what brings it upright; from 5 on height and width change places
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -74,7 +77,7 @@ def channels(picture: Image.Image, background: str = WHITE) -> int:
     Undecodable for numbers without a known range."""
     if picture.mode[0] == "F" or (picture.mode == "I" and picture.format not in ("PNG", "PPM")):
         raise Undecodable("its 32 bits or floats have no known range: save it with 8 or 16 bits")
-    if picture.mode[0] not in "1LI":
+    if picture.mode[0] not in "1LI" or picture.mode == "LAB":
         return 3
     red, green, blue = colour(background)
     return 1 if red == green == blue or not picture.has_transparency_data else 3
@@ -90,8 +93,10 @@ def pixels(
     if orientation in _TURNS:
         picture = picture.transpose(_TURNS[orientation])
     if picture.mode[0] == "I":
-        scaled = (np.asarray(picture).astype(np.uint32) + 128) // 257
-        picture = Image.fromarray(scaled.astype(np.uint8))
+        deep, clear = np.asarray(picture), picture.info.get("transparency")
+        picture = Image.fromarray(((deep.astype(np.uint32) + 128) // 257).astype(np.uint8))
+        if clear is not None:
+            picture.putalpha(Image.fromarray(np.uint8(255) * (deep != clear)))
     if mode != "RGBA" and picture.has_transparency_data:
         above = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         picture = Image.new("RGB", above.size, colour(background))
@@ -171,6 +176,9 @@ def _judged(file: BinaryIO) -> Iterator[Image.Image]:
             if max(picture.size) > MOST_SIDE:
                 raise Outsized(f"a side of it has more than {MOST_SIDE:,} pixels; shrink it")
             channels(picture)
+            if picture.format == "PNG" and "transparency" in picture.info:
+                counted = _CLEAR.get(str(picture.tile[0].args), lambda clear: clear)
+                picture.info["transparency"] = counted(picture.info["transparency"])
             yield picture
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Outsized(f"it has more than {MOST_PIXELS:,} pixels; shrink it") from None

@@ -23,7 +23,7 @@ from engine.sources.tree import NAME, refuse
 __all__ = ["NAME", "Listing", "listed", "load"]
 _BLOCK = 64
 _AT_ONCE = 4 * image.MOST_PIXELS  # pixels that all threads decode at the same time
-DECODER = 2  # raise it when the same files would decode to other pixels, or in another order
+DECODER = 3  # raise it when the same files would decode to other pixels, or in another order
 Faults = dict[str, str]  # a file's name → why it is no picture
 
 

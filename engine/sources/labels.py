@@ -104,13 +104,14 @@ def matched(
 ) -> tuple[dict[str, Row], tuple[str, ...]]:
     """Picture → its row, and sentences for the user. A row's file is a name in the folder `beside`
     it, or from the root, or the last part of one, with its ending or without, where that is
-    one picture's alone. Raises RequestError for rows that contradict each other, lead out of the
-    folder, or name none of the pictures."""
+    one picture's alone and the folder that the row names holds no pictures. Raises RequestError for
+    rows that contradict each other, lead out of the folder, or name none of the pictures."""
     known, table_name = _known(pictures), os.path.basename(path)
+    folders = {os.path.dirname(_plain(name)) for name in pictures}
     members: dict[str, Row] = {}
     missing, twice = [], 0
     for row in table.rows:
-        name = _picture(path, row.file, known, beside)
+        name = _picture(path, row.file, known, folders, beside)
         if name is None:
             missing.append(row.file)
         elif name not in members:
@@ -172,13 +173,18 @@ def _known(pictures: list[str]) -> dict[str, str | None]:
     return known
 
 
-def _picture(path: str, file: str, known: dict[str, str | None], beside: str) -> str | None:
+def _picture(
+    path: str, file: str, known: dict[str, str | None], folders: set[str], beside: str
+) -> str | None:
     """The one picture that `file` names, or None."""
     if file.startswith("/") or file[1:2] == ":" or ".." in file.split("/"):
         raise refused("labels", path, f"{file!r} leads out of the folder", "name files as they lie "
                       "in it")
     plain = _plain(file.removeprefix("./"))
-    for name in (_plain(beside) + plain, plain, os.path.basename(plain)):
+    names = [_plain(beside) + plain, plain]
+    if folders.isdisjoint(map(os.path.dirname, names)):  # else train/1.png would be test/1.png
+        names.append(os.path.basename(plain))
+    for name in names:
         if name in known:
             if known[name] is None:
                 raise refused("labels", path, f"{file!r} may be several pictures",

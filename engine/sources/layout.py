@@ -92,12 +92,15 @@ def _splits(tops: Mapping[str, list[str]], skipped: int) -> dict[str, str]:
     """Top folder → split; {} where they are classes.
 
     Splits are told by a usual name of one that holds folders (a `train` full of pictures may be a
-    vehicle), or by a word in the names of all."""
+    vehicle), by words in the names of two of these, train one of them, or by a word in all names.
+    """
     deep = {top for top, own in tops.items()
             if any(name[skipped:].count("/") > 1 for name in own)}
     words = {top: word_of(top) for top in tops}
     if any(split_of(top) for top in deep):
         return {top: split_of(top) or top for top in tops}
+    if {"train"} < {words[top] for top in deep} - {""}:
+        return {top: word or top for top, word in words.items()}
     usual = len(tops) > 1 or any(map(split_of, tops))
     return words if usual and all(words.values()) else {}
 

@@ -141,6 +141,13 @@ def _typed(name: str, value: Any) -> str:
     return f"--{name} {shlex.quote(str(value))}"
 
 
+def read_otherwise(before: Request, now: Request) -> str:
+    """The flags by which a set is read otherwise `now`, with another fingerprint; "" for none."""
+    was, found = ({**request.config.reading._asdict(), "stream": request.place.stream}
+                  for request in (before, now))
+    return " ".join(_typed(name, value) for name, value in found.items() if value != was[name])
+
+
 def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "config.json",
             may_differ: tuple[str, ...] = ()) -> Saved:
     """The saved run of the folder `path`. Raises RequestError naming every field in which it
@@ -159,6 +166,9 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
                            f" Leave these flags out to resume it, or {another}.")
     before = saved.content.get("fingerprint")
     if before != facts["fingerprint"]:
+        if flags := read_otherwise(saved.request, request):
+            raise RequestError(f"{request.config.dataset} is read by {flags}, which is not how the "
+                               f"run in {path} read it: leave that out to resume it.")
         raise RequestError(
             f"{path} holds a run on other data: {request.config.dataset} has changed since "
             f"(fingerprint {before}, now {facts['fingerprint']}). Put it back to resume, or start "

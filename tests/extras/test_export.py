@@ -14,6 +14,7 @@ import pytest
 from exported import PICTURES, SHAPE, TABLES, made, photographs, table
 from flax.traverse_util import unflatten_dict
 from PIL import Image
+from test_image import png
 
 from engine import RequestError
 from engine.config import Reading
@@ -167,10 +168,17 @@ def test_the_reader_beside_it_reads_pictures_as_a_run_does(tmp_path):
     drawn = {"turned.jpg": (picture, {"exif": turned}), "deep.png": (deep, {}),
              "turned.tif": (picture, {"exif": turned}), "clear.png": (clear, {}),
              "grey.png": (picture.convert("L"), {}), "plain.webp": (picture, {}),
-             "palette.png": (picture.quantize(), {"transparency": 0})}
+             "palette.png": (picture.quantize(), {"transparency": 0}),
+             "deep-clear.png": (deep, {"transparency": 109}),
+             "late.png": (picture, {"exif": turned})}
     for name, (content, how) in drawn.items():
         content.save(tmp_path / name, **how)
-    files = [str(tmp_path / name) for name in drawn]
+    (tmp_path / "few.png").write_bytes(png((4, 1, 2, 0), b"\x1b", b"\0\1"))  # greys 0 to 3, 1 clear
+    late = (tmp_path / "late.png").read_bytes()
+    at = late.index(b"eXIf") - 4  # behind the pixels, where neither looks
+    end = at + 12 + int.from_bytes(late[at : at + 4], "big")
+    (tmp_path / "late.png").write_bytes(late[:at] + late[end:-12] + late[at:end] + late[-12:])
+    files = [str(tmp_path / name) for name in (*drawn, "few.png")]
     run = made("linear")
     navy = dataclasses.replace(run.learner.config, background="navy")
     run = dataclasses.replace(run, learner=dataclasses.replace(run.learner, config=navy))

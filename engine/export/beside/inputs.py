@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+# A PNG's transparent colour, which Pillow leaves as the file has it, as pixels are, by raw mode.
+CLEAR = {"L;2": lambda grey: 85 * grey, "L;4": lambda grey: 17 * grey,
+         "RGB;16B": lambda rgb: tuple(value >> 8 for value in rgb)}  # fmt: skip
 GIVEN = json.loads(Path(__file__).with_name("model.json").read_text(encoding="utf-8"))["inputs"]
 
 
@@ -25,12 +28,18 @@ def pictures(files):
     mode, made = {1: "L", 3: "RGB", 4: "RGBA"}[channels], []
     for file in files:
         with Image.open(file) as opened:
+            if opened.format == "PNG" and "transparency" in opened.info:
+                counted = CLEAR.get(str(opened.tile[0].args), lambda clear: clear)
+                opened.info["transparency"] = counted(opened.info["transparency"])
+            Image.Image.getexif(opened)  # a PNG's that stands before the pixels is kept from here
             # Pillow turns TIFF by itself.
             tiff = opened.format == "TIFF"
             picture = opened.copy() if tiff else ImageOps.exif_transpose(opened)
             if picture.mode[0] == "I":
-                scaled = (np.asarray(picture).astype(np.uint32) + 128) // 257
-                picture = Image.fromarray(scaled.astype(np.uint8))
+                deep, clear = np.asarray(picture), picture.info.get("transparency")
+                picture = Image.fromarray(((deep.astype(np.uint32) + 128) // 257).astype(np.uint8))
+                if clear is not None:
+                    picture.putalpha(Image.fromarray(np.uint8(255) * (deep != clear)))
             if mode != "RGBA" and picture.has_transparency_data:
                 above = picture.convert("RGBA")
                 picture = Image.new("RGB", above.size, ImageColor.getrgb(GIVEN["background"]))
