@@ -1,5 +1,6 @@
 """Whole sweeps of a small network in this process, on two devices: what they promise."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -21,13 +22,14 @@ from engine.data import partition
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.job.host import begin_alone
+from engine.optim.lengths import Durations
 from engine.place import Place
 from engine.programs import memory
 from engine.report import pictures
 from engine.request import Request
 from engine.sources import arrays
 from engine.store.folder import history
-from engine.sweep import ensembles, judge, results, sweep
+from engine.sweep import ensembles, judge, member, results, sweep
 from engine.sweep import group as groups
 from engine.sweep.search import Search
 from engine.sweep.space import trials
@@ -203,6 +205,33 @@ def test_a_finished_sweep_resumed_says_the_same_again(finished):
     assert (finished / "results.csv").read_text() == before
 
 
+def test_what_a_member_has_learned_by_itself_is_never_taken_back(finished, tmp_path):
+    """Three epochs of eight updates were the sweep's."""
+    path = shutil.copytree(finished, tmp_path / "sweep")
+    own = dataclasses.replace(CONFIG, epochs=4)
+    run.fit(own, Hyper(learning_rate=1e-3), Place(device="cpu"), SETS, resume=path / "0")
+    config = (path / "0" / "config.json").read_text()
+    with pytest.raises(RunError, match="0 was trained on by itself, to step 32, .*it at step 24"):
+        swept(path, resume="yes", **ASKED)
+    assert len(history(path / "0")) == 4
+    assert (path / "0" / "config.json").read_text() == config
+    for step in (path / "0" / "checkpoints").iterdir():  # as the message says
+        if int(step.name) > 24:
+            shutil.rmtree(step)
+    swept(path, resume="yes", **ASKED)
+    assert table(path) == table(finished)
+    same_bits(finished / "0", path / "0")
+
+
+def test_a_member_whose_folder_is_gone_is_told(finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "sweep")
+    shutil.rmtree(path / "5")  # it diverged, and had no epochs
+    swept(path, resume="yes", **ASKED)
+    shutil.rmtree(path / "1")
+    with pytest.raises(RunError, match="1/history.jsonl has 0 of the 3 epochs that were trained"):
+        swept(path, resume="yes", **ASKED)
+
+
 def stopped(path: Path, patch: pytest.MonkeyPatch, **search) -> None:
     """A sweep that a signal stops after the epoch that comes next."""
     selected = Lockstep._selected
@@ -281,6 +310,23 @@ def test_a_row_has_the_rate_of_its_last_update(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("event, left, said", [
+    ({}, 24, ""), ({}, 25, "to step 25, and the sweep, which left it at step 24"),
+    ({"event": "dropped", "step": 8}, 8, ""),
+    ({"event": "dropped", "step": 8}, 16, "to step 16, and the sweep, which left it at step 8"),
+    ({"event": "stopped", "step": 8}, 16, "to step 16, and the sweep, which left it at step 8"),
+    ({"event": "copied", "step": 8}, 24, ""), ({"event": "diverged", "step": 16}, -1, ""),
+])
+def test_where_a_member_was_left_is_by_what_happened_to_it(tmp_path, monkeypatch, event, left,
+                                                           said):
+    """Of three epochs of eight updates; it was saved at step `left` last."""
+    monkeypatch.setattr(member.checkpoint.Checkpoints, "latest", lambda _: left)
+    (tmp_path / "history.jsonl").write_text('{"epoch": 1, "step": 8}\n' if event else "".join(
+        f'{{"epoch": {n}, "step": {8 * n}}}\n' for n in (1, 2, 3)))
+    with pytest.raises(RunError, match=said) if said else contextlib.nullcontext():
+        member._check(tmp_path, 24, Durations(8, 0, 24), event)
+
+
 def test_halving_drops_the_worse_and_trains_the_better_on(tmp_path):
     config = dataclasses.replace(CONFIG, epochs=4)
     path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-3,1e-2,1e30", config=config,
