@@ -28,7 +28,7 @@ from engine.programs import memory
 from engine.report import pictures
 from engine.request import Request
 from engine.sources import arrays
-from engine.store.folder import history
+from engine.store.folder import history, write_rows
 from engine.sweep import ensembles, judge, member, results, sweep
 from engine.sweep import group as groups
 from engine.sweep.search import Search
@@ -309,7 +309,6 @@ def test_a_row_has_the_rate_of_its_last_update(tmp_path):
         assert row["learning_rate"] == pytest.approx(peak * (1 - 7 / 8))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("event, left, said", [
     ({}, 24, ""), ({}, 25, "to step 25, and the sweep, which left it at step 24"),
     ({"event": "dropped", "step": 8}, 8, ""),
@@ -321,12 +320,13 @@ def test_where_a_member_was_left_is_by_what_happened_to_it(tmp_path, monkeypatch
                                                            said):
     """Of three epochs of eight updates; it was saved at step `left` last."""
     monkeypatch.setattr(member.checkpoint.Checkpoints, "latest", lambda _: left)
-    (tmp_path / "history.jsonl").write_text('{"epoch": 1, "step": 8}\n' if event else "".join(
-        f'{{"epoch": {n}, "step": {8 * n}}}\n' for n in (1, 2, 3)))
+    rows = [{"epoch": n, "step": 8 * n, "seconds": 1.0, "val_loss": 1.0} for n in (1, 2, 3)]
+    write_rows(tmp_path / "history.jsonl", rows[:1 if event else 3])
     with pytest.raises(RunError, match=said) if said else contextlib.nullcontext():
         member._check(tmp_path, 24, Durations(8, 0, 24), event)
 
 
+@pytest.mark.slow
 def test_halving_drops_the_worse_and_trains_the_better_on(tmp_path):
     config = dataclasses.replace(CONFIG, epochs=4)
     path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-3,1e-2,1e30", config=config,
