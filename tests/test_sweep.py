@@ -326,6 +326,18 @@ def test_where_a_member_was_left_is_by_what_happened_to_it(tmp_path, monkeypatch
         member._check(tmp_path, 24, Durations(8, 0, 24), event)
 
 
+def test_the_line_of_a_setting_says_how_many_of_its_runs_its_mean_is_not_of(tmp_path, capsys):
+    """One run of four is left, and only its setting's mean is of a run to the end."""
+    path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-2", seeds=2, halving=4,
+                 config=dataclasses.replace(CONFIG, epochs=4))
+    done = next(row for row in table(path) if row["status"] == "done")
+    first, second = (line for line in capsys.readouterr().out.splitlines() if "runs," in line
+                     and "dropped" in line)
+    assert first.startswith(f"1. learning_rate {done['learning_rate']}: accuracy "
+                            f"{float(done['val_accuracy']):.4f} (2 runs, 1 dropped)")
+    assert second.endswith("(2 runs, 2 dropped)")
+
+
 @pytest.mark.slow
 def test_halving_drops_the_worse_and_trains_the_better_on(tmp_path):
     config = dataclasses.replace(CONFIG, epochs=4)

@@ -202,7 +202,8 @@ def tell(
     title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
     for at, setting in settings[:5].iterrows():
         what = ", ".join(f"{name} {setting[name]}" for name in axes) or "every seed"
-        lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
+        lost = "".join(f", {setting[became]} {became}" for became in ranking.LOST
+                       if setting[became])
         count = len(setting["runs"])
         console.print(f"{at + 1}. {what}: {task.score} {ranking.mean(setting)} "
                       f"({count} run{'s' if count > 1 else ''}{lost})")
