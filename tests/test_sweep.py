@@ -124,6 +124,24 @@ def test_ensembles_judge_the_averaged_probabilities(finished):
     assert every["mean_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
 
 
+def test_an_ensemble_says_the_second_of_two_classes_from_the_threshold_on(tmp_path):
+    """As its runs do, and `eval`; the likelier class is another's answer."""
+    two = {name: split._replace(targets=split.targets % 2) for name, split in SETS.items()}
+    config = dataclasses.replace(CONFIG, threshold=0.8, epochs=1)
+    path = swept(tmp_path / "sweep", "threshold=0.8,0.7", config=config, data=two, seeds=2)
+    everyone, first = json.loads((path / "ensembles.json").read_text())
+    runs, inputs, targets = range(4), two["test"].inputs, two["test"].targets
+    each_RxN = np.stack([load(path / str(n), config).predict(inputs)[:, 1] for n in runs])
+    mean_N = each_RxN.mean(0)
+    assert everyone["accuracy"] == ((mean_N >= 0.8) == targets).mean() != (
+        (mean_N >= 0.5) == targets).mean()
+    own = [float(row["val_accuracy"]) for row in table(path)]
+    assert everyone["mean_accuracy"] == pytest.approx(np.mean(own))
+    best = own[:2] if sum(own[:2]) >= sum(own[2:]) else own[2:]
+    assert first["mean_accuracy"] == pytest.approx(np.mean(best))
+    assert evaluate(path, two, config=config)["accuracy"] == everyone["accuracy"]
+
+
 @pytest.mark.slow
 def test_a_sweeps_folder_is_one_model_of_its_finished_runs(finished):
     """The mean of what they say; of one, that run to the bit."""
