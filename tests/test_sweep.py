@@ -1,5 +1,6 @@
 """Whole sweeps of a small network in this process, on two devices: what they promise."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
@@ -21,13 +22,14 @@ from engine.data import partition
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.job.host import begin_alone
+from engine.optim.lengths import Durations
 from engine.place import Place
 from engine.programs import memory
 from engine.report import pictures
 from engine.request import Request
 from engine.sources import arrays
-from engine.store.folder import history
-from engine.sweep import ensembles, judge, results, sweep
+from engine.store.folder import history, write_rows
+from engine.sweep import ensembles, judge, member, results, sweep
 from engine.sweep import group as groups
 from engine.sweep.search import Search
 from engine.sweep.space import trials
@@ -123,6 +125,24 @@ def test_ensembles_judge_the_averaged_probabilities(finished):
     assert every["mean_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
 
 
+def test_an_ensemble_says_the_second_of_two_classes_from_the_threshold_on(tmp_path):
+    """As its runs do, and `eval`; the likelier class is another's answer."""
+    two = {name: split._replace(targets=split.targets % 2) for name, split in SETS.items()}
+    config = dataclasses.replace(CONFIG, threshold=0.8, epochs=1)
+    path = swept(tmp_path / "sweep", "threshold=0.8,0.7", config=config, data=two, seeds=2)
+    everyone, first = json.loads((path / "ensembles.json").read_text())
+    runs, inputs, targets = range(4), two["test"].inputs, two["test"].targets
+    each_RxN = np.stack([load(path / str(n), config).predict(inputs)[:, 1] for n in runs])
+    mean_N = each_RxN.mean(0)
+    assert everyone["accuracy"] == ((mean_N >= 0.8) == targets).mean() != (
+        (mean_N >= 0.5) == targets).mean()
+    own = [float(row["val_accuracy"]) for row in table(path)]
+    assert everyone["mean_accuracy"] == pytest.approx(np.mean(own))
+    best = own[:2] if sum(own[:2]) >= sum(own[2:]) else own[2:]
+    assert first["mean_accuracy"] == pytest.approx(np.mean(best))
+    assert evaluate(path, two, config=config)["accuracy"] == everyone["accuracy"]
+
+
 @pytest.mark.slow
 def test_a_sweeps_folder_is_one_model_of_its_finished_runs(finished):
     """The mean of what they say; of one, that run to the bit."""
@@ -204,6 +224,33 @@ def test_a_finished_sweep_resumed_says_the_same_again(finished):
     assert (finished / "results.csv").read_text() == before
 
 
+def test_what_a_member_has_learned_by_itself_is_never_taken_back(finished, tmp_path):
+    """Three epochs of eight updates were the sweep's."""
+    path = shutil.copytree(finished, tmp_path / "sweep")
+    own = dataclasses.replace(CONFIG, epochs=4)
+    run.fit(own, Hyper(learning_rate=1e-3), Place(device="cpu"), SETS, resume=path / "0")
+    config = (path / "0" / "config.json").read_text()
+    with pytest.raises(RunError, match="0 was trained on by itself, to step 32, .*it at step 24"):
+        swept(path, resume="yes", **ASKED)
+    assert len(history(path / "0")) == 4
+    assert (path / "0" / "config.json").read_text() == config
+    for step in (path / "0" / "checkpoints").iterdir():  # as the message says
+        if int(step.name) > 24:
+            shutil.rmtree(step)
+    swept(path, resume="yes", **ASKED)
+    assert table(path) == table(finished)
+    same_bits(finished / "0", path / "0")
+
+
+def test_a_member_whose_folder_is_gone_is_told(finished, tmp_path):
+    path = shutil.copytree(finished, tmp_path / "sweep")
+    shutil.rmtree(path / "5")  # it diverged, and had no epochs
+    swept(path, resume="yes", **ASKED)
+    shutil.rmtree(path / "1")
+    with pytest.raises(RunError, match="1/history.jsonl has 0 of the 3 epochs that were trained"):
+        swept(path, resume="yes", **ASKED)
+
+
 def stopped(path: Path, patch: pytest.MonkeyPatch, **search) -> None:
     """A sweep that a signal stops after the epoch that comes next."""
     selected = Lockstep._selected
@@ -279,6 +326,35 @@ def test_a_row_has_the_rate_of_its_last_update(tmp_path):
     for at, peak in enumerate((1e-3, 1e-2)):
         (row,) = history(path / str(at))
         assert row["learning_rate"] == pytest.approx(peak * (1 - 7 / 8))
+
+
+@pytest.mark.parametrize("event, left, said", [
+    ({}, 24, ""), ({}, 25, "to step 25, and the sweep, which left it at step 24"),
+    ({"event": "dropped", "step": 8}, 8, ""),
+    ({"event": "dropped", "step": 8}, 16, "to step 16, and the sweep, which left it at step 8"),
+    ({"event": "stopped", "step": 8}, 16, "to step 16, and the sweep, which left it at step 8"),
+    ({"event": "copied", "step": 8}, 24, ""), ({"event": "diverged", "step": 16}, -1, ""),
+])
+def test_where_a_member_was_left_is_by_what_happened_to_it(tmp_path, monkeypatch, event, left,
+                                                           said):
+    """Of three epochs of eight updates; it was saved at step `left` last."""
+    monkeypatch.setattr(member.checkpoint.Checkpoints, "latest", lambda _: left)
+    rows = [{"epoch": n, "step": 8 * n, "seconds": 1.0, "val_loss": 1.0} for n in (1, 2, 3)]
+    write_rows(tmp_path / "history.jsonl", rows[:1 if event else 3])
+    with pytest.raises(RunError, match=said) if said else contextlib.nullcontext():
+        member._check(tmp_path, 24, Durations(8, 0, 24), event)
+
+
+def test_the_line_of_a_setting_says_how_many_of_its_runs_its_mean_is_not_of(tmp_path, capsys):
+    """One run of four is left, and only its setting's mean is of a run to the end."""
+    path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-2", seeds=2, halving=4,
+                 config=dataclasses.replace(CONFIG, epochs=4))
+    done = next(row for row in table(path) if row["status"] == "done")
+    first, second = (line for line in capsys.readouterr().out.splitlines() if "runs," in line
+                     and "dropped" in line)
+    assert first.startswith(f"1. learning_rate {done['learning_rate']}: accuracy "
+                            f"{float(done['val_accuracy']):.4f} (2 runs, 1 dropped)")
+    assert second.endswith("(2 runs, 2 dropped)")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from engine.store.checkpoint import Checkpoints
 from engine.study.handout import Handout, Setting
 from engine.sweep import member, results
 from engine.sweep.ensembles import FINISHED
-from engine.sweep.events import Events
+from engine.sweep.events import DROPPED, Events
 from engine.sweep.group import Group, alive, create, feed, placed
 from engine.sweep.judge import Ranked
 from engine.sweep.population import Population, select
@@ -102,7 +102,7 @@ class Handed(Lockstep):
         if not pruned:
             return super()._selected(group, runs, ranking)
         return self._without(group, runs, [one for one in ranking if one not in pruned], pruned,
-                             "dropped")
+                             DROPPED)
 
     def _without(
         self, group: Group, runs: Population, kept: list[Ranked], gone: list[Ranked], event: str

@@ -57,8 +57,8 @@ def run(request: Request, search: Search) -> Path:
     axes, each = space.axes(search, request.hyper), search.seeds * max(1, search.folds)
     planned = _by_program(space.trials(request, search), axes)
     if len(grouped(planned[:each], dataset)) > 1:
-        raise RequestError(f"--folds {search.folds} of this set don't fit one program: leave "
-                           "--study out, or type --folds that divide it evenly.")
+        raise RequestError(f"--folds {search.folds} don't fit one program, of a table, or of a set "
+                           "that they divide unevenly: leave --study out.")
     first = assemble(0, planned[:each], request, dataset, here)
     study = storage.opened(search.study, name, first.ready.learner.ranking(request.hyper)[1])
     facts = facts_of(request, planned, dataset)

@@ -9,6 +9,9 @@ from engine.store.files import is_count, is_text
 FILE = "events.jsonl"
 REFUSED = "refused"
 STOPPED = "stopped"  # by its patience
+DROPPED = "dropped"
+COPIED = "copied"
+DIVERGED = "diverged"
 EVENT = {"group": is_count, "step": is_count, "run": is_count, "event": is_text}
 
 
@@ -32,7 +35,11 @@ class Events:
     def _rows(self) -> list[dict[str, Any]]:
         return folder.history(self._path, name=FILE, needed=EVENT)
 
+    def last(self) -> dict[int, dict[str, Any]]:
+        """What happened last to every run that something happened to."""
+        return {row["run"]: row for row in self._rows()}
+
     def status(self) -> dict[int, str]:
         """Of every run that didn't simply finish; a copied run is whole again."""
-        found = {row["run"]: row["event"] for row in self._rows()}
-        return {run: event for run, event in found.items() if event != "copied"}
+        found = {run: row["event"] for run, row in self.last().items()}
+        return {run: event for run, event in found.items() if event != COPIED}

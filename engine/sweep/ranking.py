@@ -14,6 +14,7 @@ import pandas
 from engine.report.matrix import shortened
 
 KINDS = {"done": 0, "stopped": 0, "dropped": 1}  # a dropped run's score is from fewer epochs
+LOST = "dropped", "diverged"  # what is counted of a setting, whose mean is of the others
 SILENT = 2  # diverged, refused, or without a finite score
 
 

@@ -84,7 +84,7 @@ def write(
               if member(folder, title, row, axes, histories.get(row["run"], []), by)}
     means = [ranking.mean(setting) for _, setting in settings.iterrows()]
     spoken = settings.assign(**{score: means, "runs": settings["runs"].map(len)})
-    lost = [name for name in ("dropped", "diverged") if spoken[name].any()]
+    lost = [name for name in ranking.LOST if spoken[name].any()]
     asked = dict.fromkeys(("run", "status", "seed", "fold", *axes, "epochs", "val_loss", score,
                            f"best_{score}"))
     columns = [name for name in asked if name in runs and (name != "fold" or runs["fold"].any())]

@@ -114,7 +114,9 @@ def command(study: Study) -> str:
 def _ensemble(
     name: str, numbers: set[int], standings: list[Standing], split: str, subset: Subset
 ) -> dict[str, Any]:
-    """The mean of these members' probabilities, judged."""
+    """The mean of these members' probabilities, judged; what it says is by the first one's task, as
+    `eval` has it."""
+    task = next(s.learner.task for s in standings if numbers.intersection(s.numbers))
     inputs, predicted = subset.split.inputs[subset.rows], []
     summed_NxC: np.ndarray = np.float32(0)  # type: ignore[assignment]
     for learner, _, found, variables in standings:
@@ -122,12 +124,12 @@ def _ensemble(
         for at in (at for at, number in enumerate(found) if number in numbers):
             own_NxC = np.asarray(predict(select(variables, at), inputs))
             summed_NxC = summed_NxC + own_NxC
-            predicted.append(own_NxC.argmax(axis=1))  # not all, which would grow with their number
+            predicted.append(learner.task.said(own_NxC))  # not all own, which grow with the runs
     predicted_RxN, mean_NxC = np.stack(predicted), summed_NxC / len(predicted)
     labels_N = subset.targets
     return {
         "name": name, "runs": len(predicted), "split": split,
-        "accuracy": float((mean_NxC.argmax(axis=1) == labels_N).mean()),
+        "accuracy": float((task.said(mean_NxC) == labels_N).mean()),
         "mean_accuracy": float((predicted_RxN == labels_N).mean()),
         "ece": calibration(mean_NxC, labels_N).error,
         "disagreement": disagreement(predicted_RxN),
@@ -199,7 +201,8 @@ def tell(
     title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
     for at, setting in settings[:5].iterrows():
         what = ", ".join(f"{name} {setting[name]}" for name in axes) or "every seed"
-        lost = f", {setting['diverged']} diverged" if setting["diverged"] else ""
+        lost = "".join(f", {setting[became]} {became}" for became in ranking.LOST
+                       if setting[became])
         count = len(setting["runs"])
         console.print(f"{at + 1}. {what}: {task.score} {ranking.mean(setting)} "
                       f"({count} run{'s' if count > 1 else ''}{lost})")

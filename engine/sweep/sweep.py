@@ -20,7 +20,7 @@ from engine.sources.dataset import Dataset
 from engine.store import checkpoint, folder, record
 from engine.stream.streamed import Feed, Unfed
 from engine.sweep import member, results, space
-from engine.sweep.events import REFUSED, STOPPED, Events
+from engine.sweep.events import COPIED, DIVERGED, DROPPED, REFUSED, STOPPED, Events
 from engine.sweep.found import Sweep
 from engine.sweep.group import (
     Group,
@@ -117,11 +117,11 @@ class Lockstep:
         """
         with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
             runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
-            # What was recorded after the checkpoint will come again.
             self.events.forget(group.number, int(runs.step))
+            last = self.events.last()
             for trial in group.trials:
-                member.write_config(self._folder(trial.number), trial, group.ready)
-                folder.history(self._folder(trial.number), up_to_step=int(runs.step))
+                member.rewind(self._folder(trial.number), trial, group.ready, int(runs.step),
+                              last.get(trial.number, {}))
             if int(runs.step) < group.ready.lengths.total and not self._all_stopped(group):
                 try:
                     with feed(group, int(runs.step)) as fed:
@@ -175,8 +175,8 @@ class Lockstep:
             if one.whole:
                 folder.append_history(self._folder(one.number), one.row)
                 self._log.row(self._folder(one.number), one.row)
-            elif gone.get(one.number) != "diverged":
-                self.events.add(group.number, int(runs.step), one.number, "diverged")
+            elif gone.get(one.number) != DIVERGED:
+                self.events.add(group.number, int(runs.step), one.number, DIVERGED)
         if not group.ready.learner.traced and int(runs.step) < group.ready.lengths.total:
             return  # a line a run, not one a round
         best, asked = ranking[0], len(self.study.trials)
@@ -194,7 +194,7 @@ class Lockstep:
         they have learned in their folders."""
         search, epoch = self.study.search, ranking[0].row["epoch"]
         if keep := rungs(search, len(group.trials), group.ready.config.epochs).get(epoch):
-            return self._without(group, runs, ranking[:keep], ranking[keep:], "dropped")
+            return self._without(group, runs, ranking[:keep], ranking[keep:], DROPPED)
         stopped = [one for one in ranking if one.whole
                    and group.ready.learner.over(
                        group.ready.hyper, group.ready.lengths,
@@ -206,7 +206,7 @@ class Lockstep:
             names = [axis.name for axis in self.study.axes]
             runs, copies = exploited(group, runs, ranking, names, self.study.request.config.seed)
             for to, source in copies:
-                self.events.add(group.number, int(runs.step), to.number, "copied",
+                self.events.add(group.number, int(runs.step), to.number, COPIED,
                                 source=source.number)
         return runs
 
