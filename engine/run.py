@@ -11,7 +11,7 @@ import jax
 from engine.checks import check, check_fields, check_given
 from engine.config import Config
 from engine.devices import mesh
-from engine.doors import bring
+from engine.doors import bring, effect
 from engine.doors.fields import plain
 from engine.errors import RequestError
 from engine.evaluation import judged, with_threshold
@@ -74,6 +74,8 @@ def fit(
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
         ready = graphs.checked(native.checked(setup(request, host)))
+        if not resume and ready.learner.traced:  # runs of before were free to name what is idle
+            effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
         ready = begun(size.chosen(ready), str(resume))
         if importances:
             importance.check(ready)
