@@ -272,6 +272,17 @@ def test_a_rate_that_an_optimizer_ignores_is_refused_in_a_run_and_as_an_axis(her
         capsys, "sweep", *words, "--sweep", "learning_rate=0.1,0.2")
 
 
+def falling(hyper, durations):
+    return optax.sgd(lambda step: hyper.learning_rate * 0.5**step)
+
+
+def test_the_rate_of_an_optimizer_with_a_schedule_of_its_own_is_not_told_as_its_peak(here):
+    run = fit(Config(model=Tiny(4), optimizer=falling, batch_size=36, epochs=2), data=(X, Y),
+              quiet=True)
+    assert [row["learning_rate"] for row in run.history] == [None, None]
+    assert (run.path / "report.html").exists()
+
+
 def test_a_run_of_before_that_named_such_a_value_is_gone_on_with_and_judged(here, monkeypatch):
     config, hyper = Config(model=Tiny(1), task="regression", batch_size=8, epochs=1), \
         Hyper(label_smoothing=0.1)
@@ -315,7 +326,7 @@ def test_a_run_of_objects_is_gone_on_with_in_python(here, capsys):
     assert evaluate(again.path, (X, Y), config=config)["loss"] == whole.metrics["loss"]
     with pytest.raises(RequestError, match=r"was an object in Python.*load\(path, config\)"):
         load(again.path)
-    assert "was an object in Python" in refused(capsys, "--resume", str(again.path))
+    assert "were objects in Python" in refused(capsys, "--resume", str(again.path))
 
 
 NNX_NET = """
