@@ -123,7 +123,8 @@ def _without_effect(config: Config, hyper: Any) -> Iterator[str]:
             shown = "" if name == "nesterov" else f" {given[name]}"
             yield (f"--{name}{shown} has no effect with --optimizer {config.optimizer}: "
                    f"{' and '.join(users(name))} would use it; leave it out.")
-    if config.nesterov and not hyper.momentum:
+    if config.nesterov and (hyper.momentum is None or isinstance(hyper.momentum, float | int)
+                            and not hyper.momentum):
         yield (f"--nesterov has no effect with --optimizer {config.optimizer} without momentum: "
                "type --momentum 0.9.")
 

@@ -10,7 +10,7 @@ from jax import Array
 from engine.checks import check
 from engine.config import AUTO, Config
 from engine.data import Data, place, validation_of
-from engine.doors import fitting
+from engine.doors import effect, fitting
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
@@ -57,6 +57,7 @@ def train(
     learner = learner_of(config, data.num_outputs)
     lengths = learner.lengths(len(data.train.rows))
     fitting.traced(learner, hyper, lengths, data)
+    effect.check(learner, hyper, lengths, data)
 
     def epoch(state: Any, _):
         state = learner.segment(hyper, key, order, data.train, state, lengths.epoch)

@@ -11,6 +11,7 @@ import jax
 
 from engine.config import Config
 from engine.devices import mesh
+from engine.doors import effect
 from engine.doors.requested import completed
 from engine.errors import RequestError
 from engine.evaluation import judged, with_threshold
@@ -68,6 +69,8 @@ def fit(
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
         ready = graphs.checked(native.checked(setup(request, host)))
+        if not resume and ready.learner.traced:  # runs of before were free to name what is idle
+            effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
         ready = begun(size.chosen(ready), resume)
         if importances:
             importance.check(ready)

@@ -17,6 +17,7 @@ from engine.job.signals import Interruption
 from engine.learners.learner import jitted
 from engine.loggers.progress import Progress
 from engine.optim import patience
+from engine.optim.optimizers import is_named
 from engine.optim.schedules import multiple
 from engine.programs.compile import Programs
 from engine.pure import history_row
@@ -46,9 +47,10 @@ def _finite(floats: list[jax.Array]) -> jax.Array:
 
 
 def rate_at(ready: Setup, step: int, hyper: Any) -> float | None:
-    """The learning rate of an update; None where an optimizer of the user's own has none."""
+    """The learning rate of an update; None of a forest, and of an optimizer of one's own, whose
+    schedule is its own too."""
     peak = getattr(hyper, "learning_rate", None)
-    return None if peak is None else \
+    return None if peak is None or not is_named(ready.config.optimizer) else \
         float(peak) * multiple(ready.config.schedule, ready.lengths, hyper, step)
 
 

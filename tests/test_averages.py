@@ -9,6 +9,7 @@ from functools import cache, partial
 from types import SimpleNamespace
 from unittest import mock
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,6 +117,31 @@ def test_statistics_of_an_average_are_the_mean_over_batches_of_each_ones_own(sma
     np.testing.assert_allclose(stats["mean"], parts.mean(1).mean(0), atol=2e-6)
     np.testing.assert_allclose(stats["var"], parts.var(1).mean(0), rtol=1e-5, atol=1e-6)
     assert not np.allclose(stats["mean"], state.batch_stats["BatchNorm_0"]["mean"], atol=1e-3)
+
+
+class Bounded(nn.Module):
+    """Its layer keeps what a power iteration has come to."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        return nn.SpectralNorm(nn.Dense(4))(x.reshape(len(x), -1), update_stats=train)
+
+
+def test_statistics_that_are_no_means_follow_from_the_trained_ones(small):
+    """A power iteration a batch, of the averaged kernel: nothing comes of it from 0."""
+    config, hyper = replace(CONFIG, model=Bounded), jax.tree.map(jnp.float32, HYPER)
+    _, state = weights(config, hyper, small, 3)
+    made = quickly(learner(config).restated)(KEY, KEY, small.train, state)
+    kernel = np.float64(state.average["params"]["Dense_0"]["kernel"])
+    u = np.float64(state.batch_stats["SpectralNorm_0"]["Dense_0/kernel/u"])
+    for _ in range(64 // 8):
+        v = u @ kernel.T
+        v /= np.linalg.norm(v)
+        u = v @ kernel
+        u /= np.linalg.norm(u)
+    stats = made.average["batch_stats"]["SpectralNorm_0"]
+    np.testing.assert_allclose(stats["Dense_0/kernel/u"], u, atol=1e-5)
+    np.testing.assert_allclose(stats["Dense_0/kernel/sigma"], (v @ kernel @ u.T)[0, 0], rtol=1e-5)
 
 
 def place(folder, **more) -> Place:

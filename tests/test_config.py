@@ -406,3 +406,39 @@ def test_one_process_that_a_launcher_started_is_alone(monkeypatch):
     monkeypatch.setattr(processes.presence, "within", lambda *_: pytest.fail("it waits for others"))
     with processes.joining(Place()) as joined:
         assert joined == ""
+
+
+RECIPE = """
+from {module} import Values, chain
+from flaxmill import Config
+
+config, hyper = Config(optimizer={optimizer}), Values(beta=0.5)
+"""
+
+
+@pytest.mark.parametrize("module, optimizer", [("own_named", "__file__[:-len('recipe.py')] + "
+                                                "'own_named.py:chain'"), ("own_object", "chain")])
+def test_a_recipe_with_its_optimizers_own_values_is_run_and_gone_on_with(
+        tmp_path, module, optimizer):
+    """Its file is loaded twice where it is named: the values are of two classes, and the same."""
+    (tmp_path / f"{module}.py").write_text(OWN)
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(RECIPE.format(module=module, optimizer=optimizer))
+    first = asked("--config", recipe)
+    assert first.hyper._asdict() == {"beta": 0.5}
+    folder.write_config(tmp_path, record.to_json(first))
+    for words in (["--resume", tmp_path], ["eval", "--run_dir", tmp_path]):
+        assert asked(*words, "--config", recipe).hyper._asdict() == {"beta": 0.5}
+        assert asked(*words, "--config", recipe, "--beta", "0.7").hyper._asdict() == {"beta": 0.7}
+    assert record.read(tmp_path / "config.json").request.hyper._asdict() == {"beta": 0.5}
+
+
+def test_an_optimizer_that_is_typed_follows_a_recipes_values_or_refuses_them(tmp_path):
+    file, recipe = tmp_path / "own.py", tmp_path / "recipe.py"
+    file.write_text(OWN.replace("beta: float = 0.9", "beta: float = 0.9\n    b2: float = 0.999"))
+    words = "--config", recipe, "--optimizer", f"{file}:chain"
+    recipe.write_text("from flaxmill import Hyper\nhyper = Hyper(b2=0.5)")
+    assert asked(*words).hyper._asdict() == {"beta": 0.9, "b2": 0.5}
+    recipe.write_text("from flaxmill import Hyper\nhyper = Hyper(b2=0.5, clip_norm=1.0)")
+    with pytest.raises(RequestError, match="--clip_norm has no effect with chain, whose values"):
+        asked(*words)

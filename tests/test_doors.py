@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import json
 import re
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -16,8 +18,19 @@ from conftest import Tiny
 from PIL import Image
 
 import launch
-from engine import Config, Hyper, RequestError, Task, evaluate, fit, load, partition, train
-from engine.doors import bring
+from engine import (
+    Config,
+    Hyper,
+    RequestError,
+    Task,
+    data_for,
+    evaluate,
+    fit,
+    load,
+    partition,
+    train,
+)
+from engine.doors import bring, effect
 from engine.optim.lengths import Durations
 from engine.sources import arrays
 from engine.store import record
@@ -202,6 +215,85 @@ def test_objects_that_are_refused(words, config, data, here):
     assert not (here / "runs").exists()
 
 
+def unclipped(hyper, durations):
+    return optax.adagrad(hyper.learning_rate, initial_accumulator_value=hyper.b1)
+
+
+class Norms(NamedTuple):
+    rate: float = 0.1
+    norm: float | None = None
+    margin: float | None = None
+
+
+def clipped(hyper: Norms, durations):
+    return optax.chain(optax.clip_by_global_norm(hyper.norm), optax.sgd(hyper.rate))
+
+
+class Margin(Own):
+    def loss(self, outputs, targets, hyper):
+        return super().loss(outputs + (hyper.margin if hyper else 0), targets, hyper)
+
+
+NUMBERS, LABELS = X[:, :1], X[:, :4] > 0
+
+
+@pytest.mark.parametrize("idle, config, hyper, y", [
+    ("", {}, Hyper(label_smoothing=0.1, ema_decay=0.9), Y),
+    ("label_smoothing", {"task": "regression", "model": Tiny(1)}, Hyper(label_smoothing=0.1),
+     NUMBERS),
+    ("label_smoothing", {"task": "multilabel"}, Hyper(label_smoothing=0.1), LABELS),
+    ("label_smoothing", {"task": Own()}, Hyper(label_smoothing=0.1), Y),
+    ("clip_norm", {"optimizer": unclipped}, Hyper(b1=0.1, ema_decay=0.9, clip_norm=1.0), Y),
+    ("", {"optimizer": unclipped}, Hyper(b1=0.1, ema_decay=0.9, label_smoothing=0.1), Y),
+    ("margin", {"optimizer": clipped}, Norms(norm=1.0, margin=1.0), Y),
+    ("", {"optimizer": clipped, "task": Margin()}, Norms(norm=1.0, margin=1.0), Y),
+])
+def test_a_value_that_nothing_uses_is_refused_however_it_is_asked_for(idle, config, hyper, y, here):
+    made = Config(**{"model": Tiny(4), "batch_size": 8, "epochs": 1} | config)
+    data = data_for(made, (X, y))
+    found = partial(jax.eval_shape, partial(train, made), hyper, jax.random.key(0), data)
+    if not idle:
+        found()
+        return
+    with pytest.raises(RequestError, match=f"--{idle} has no effect: neither the loss of task"):
+        found()
+    with pytest.raises(RequestError, match=f"--{idle} [0-9.]+ has no effect: neither"):
+        fit(made, hyper, data=(X, y), quiet=True)
+    assert not (here / "runs").exists()
+
+
+def test_a_rate_that_an_optimizer_ignores_is_refused_in_a_run_and_as_an_axis(here, capsys):
+    (here / "mine.py").write_text("import optax\ndef fixed(hyper, durations):\n"
+                                  "    return optax.sgd(0.1)\n")
+    words = "--optimizer", "mine.py:fixed", "--dataset", "iris", "--model", "linear"
+    said = "has no effect: neither the loss of task classification nor optimizer fixed uses it"
+    assert f"--learning_rate 0.5 {said}" in refused(capsys, *words, "--learning_rate", "0.5")
+    assert f"--learning_rate {said}" in refused(
+        capsys, "sweep", *words, "--sweep", "learning_rate=0.1,0.2")
+
+
+def falling(hyper, durations):
+    return optax.sgd(lambda step: hyper.learning_rate * 0.5**step)
+
+
+def test_the_rate_of_an_optimizer_with_a_schedule_of_its_own_is_not_told_as_its_peak(here):
+    run = fit(Config(model=Tiny(4), optimizer=falling, batch_size=36, epochs=2), data=(X, Y),
+              quiet=True)
+    assert [row["learning_rate"] for row in run.history] == [None, None]
+    assert (run.path / "report.html").exists()
+
+
+def test_a_run_of_before_that_named_such_a_value_is_gone_on_with_and_judged(here, monkeypatch):
+    config, hyper = Config(model=Tiny(1), task="regression", batch_size=8, epochs=1), \
+        Hyper(label_smoothing=0.1)
+    with monkeypatch.context() as before:
+        before.setattr(effect, "check", lambda *_: None)
+        run = fit(config, hyper, data=(X, NUMBERS), quiet=True)
+    again = fit(replace(config, epochs=2), hyper, data=(X, NUMBERS), resume=run.path, quiet=True)
+    assert len(again.history) == 2
+    assert evaluate(run.path, (X, NUMBERS), config=config)["mse"] == again.metrics["mse"]
+
+
 STOP = [lambda row: row["epoch"] == 1 and "one is enough"]
 
 
@@ -234,7 +326,7 @@ def test_a_run_of_objects_is_gone_on_with_in_python(here, capsys):
     assert evaluate(again.path, (X, Y), config=config)["loss"] == whole.metrics["loss"]
     with pytest.raises(RequestError, match=r"was an object in Python.*load\(path, config\)"):
         load(again.path)
-    assert "was an object in Python" in refused(capsys, "--resume", str(again.path))
+    assert "were objects in Python" in refused(capsys, "--resume", str(again.path))
 
 
 NNX_NET = """

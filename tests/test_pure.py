@@ -174,6 +174,27 @@ def test_dropout_masks_differ_within_a_batch_and_by_microbatch():
         assert moved == {0.0, 1.0, 2.0}
 
 
+def test_nesterovs_momentum_may_be_traced(small):
+    """The first update of one full batch is g + m g."""
+    config = dataclasses.replace(CONFIG, optimizer="sgd", nesterov=True, batch_size=37)
+    hyper = jax.tree.map(jnp.float32, Hyper(learning_rate=0.1, momentum=0.5))
+    run = jax.jit(train, compiler_options=QUICK)
+    one = dataclasses.replace(config, epochs=1, nesterov=False)
+    begun = run(one, hyper._replace(learning_rate=jnp.float32(0)), KEY, small)[0].params
+    once = run(dataclasses.replace(config, epochs=1), hyper, KEY, small)[0].params
+    without = run(one, hyper, KEY, small)[0].params
+    jax.tree.map(lambda p, a, b: np.testing.assert_allclose(a - p, 1.5 * (b - p), atol=1e-6),
+                 begun, once, without)
+
+
+@pytest.mark.parametrize("name", ["cutmix", "cutout"])
+def test_what_is_for_pictures_is_refused_of_other_inputs(name):
+    flat = data_of(*(split._replace(inputs=split.inputs.reshape(len(split.inputs), -1))
+                     for split in (random_split(24, side=4), random_split(8, side=4))))
+    with pytest.raises(RequestError, match=f"--{name} is for pictures, .* the inputs are 16"):
+        jax.eval_shape(partial(train, CONFIG), HYPER._replace(**{name: 1.0}), KEY, flat)
+
+
 def test_what_cannot_be_meant_is_refused_before_anything_is_traced(small):
     with pytest.raises(RequestError, match="--batch_size 0"):
         train(dataclasses.replace(CONFIG, batch_size=0), HYPER, KEY, small)

@@ -115,6 +115,18 @@ def test_what_watches_a_validation_has_a_tenth_held_out():
     assert "val_accuracy" not in Classifier("linear", epochs=1).fit(x, y).history_[0]
 
 
+@pytest.mark.parametrize("called", [("a", "b"), (3, 7), (False, True), ("", "b")])
+def test_classes_are_weighed_by_their_own_names(called, here):
+    """Of inputs that tell nothing the probability is the class's share of the weights."""
+    x, y = np.zeros((40, 2)), np.array(called)[np.arange(40) % 4 // 3]  # 30 and 10
+    names = called if called[0] != "" else (0, 1)  # which can't be printed
+    fitted = Classifier("linear", **QUICK | {"epochs": 60, "batch_size": 40},
+                        class_weights={names[0]: 1, names[1]: 9})
+    np.testing.assert_allclose(fitted.fit(x, y).predict_proba(x)[:, 1], 90 / 120, atol=0.01)
+    with pytest.raises(ValueError, match="unknown class of --class_weights 'z'"):
+        clone(fitted).set_params(class_weights={"z": 1}).fit(x, y)
+
+
 @pytest.mark.parametrize(("asked", "message"), [
     ({"epochs": 0}, "--epochs 0: type 1 or more"),
     ({"model": "lineal"}, "did you mean linear"),

@@ -19,24 +19,33 @@ FROM_0_TO_1 = "randaugment", "brightness", "contrast", *OF_COLOURS, "erasing"
 OF_PICTURES = "flip", "crop_padding", "rotation", *FROM_0_TO_1, "cutout", "cutmix"
 
 
-def check(learner: "Gradient", hyper: Any, train: Subset) -> None:
-    """Raise RequestError for what the training examples have no axes, room, colours or labels for.
-    """
-    config, task, shape = learner.config, learner.task, train.input_shape
-    asked = {name: value for name in ("flip", "crop_padding", "randaugment")
-             if (value := getattr(config, name))}
-    asked |= {name: value for name, value in hyper._asdict().items() if value is not None}
+def check_form(learner: "Gradient", hyper: Any, shape: tuple[int, ...]) -> None:
+    """Raise RequestError for what inputs of `shape` have no axes, room, colours or labels for;
+    values may be traced."""
+    asked = _asked(learner, hyper)
     for said in _of_shape(asked, shape):
         raise RequestError(said)
-    if (name := _first(asked, MIXING)) and task.kind == "numbers":
-        raise RequestError(f"{_typed(name, asked)} mixes labels, and task {short(config.task)} "
-                           "learns numbers: leave it out.")
+    if (name := _first(asked, MIXING)) and learner.task.kind == "numbers":
+        raise RequestError(f"{_typed(name, asked)} mixes labels, and task "
+                           f"{short(learner.config.task)} learns numbers: leave it out.")
+
+
+def check(learner: "Gradient", hyper: Any, train: Subset) -> None:
+    """The same, and for training examples that are no pictures where only those are meant."""
+    check_form(learner, hyper, train.input_shape)
+    asked = _asked(learner, hyper)
     if (name := _first(asked, FROM_0_TO_1)) and train.split.inputs.dtype != np.uint8:
         low, high = _range(train)
         if low < 0 or high > 1:
             raise RequestError(f"{_typed(name, asked)} is for pictures from 0, black, to 1, white, "
                                f"and these are from {low:.4g} to {high:.4g}: give uint8, or floats "
                                "from 0 to 1, or leave it out.")
+
+
+def _asked(learner: "Gradient", hyper: Any) -> dict[str, Any]:
+    static = {name: value for name in ("flip", "crop_padding", "randaugment")
+              if (value := getattr(learner.config, name))}
+    return static | {name: x for name, x in hyper._asdict().items() if x is not None}
 
 
 def check_size(hyper: Any, shape: tuple[int, ...]) -> None:
@@ -52,7 +61,8 @@ def _first(asked: dict[str, Any], names: tuple[str, ...]) -> str:
 
 def _typed(name: str, asked: dict[str, Any]) -> str:
     value = asked[name]
-    return f"--{name}" if value is True else f"--{name} {float(value):g}"
+    untold = value is True or isinstance(value, jax.core.Tracer)
+    return f"--{name}" if untold else f"--{name} {float(value):g}"
 
 
 def _of_shape(asked: dict[str, Any], shape: tuple[int, ...]) -> Iterator[str]:

@@ -196,8 +196,9 @@ def parse(argv: list[str]) -> Command | str:
         f.name for f in dataclasses.fields(Config) if f.name not in kind._fields))
     place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
     kind = record.hyper_type(config)
-    hyper = base.hyper if isinstance(base.hyper, kind) else kind()
-    for name in typed(name for name in Hyper._fields if name not in kind._fields):
+    hyper, left = record.carried(base.hyper, kind)
+    for name in (*typed(name for name in Hyper._fields if name not in kind._fields),
+                 *(left if values.config else ())):
         what = config.model if trees.values_of(config.model) else config.optimizer
         raise RequestError(f"--{name} has no effect with {bring.short(what)}, "
                            f"whose values are {', '.join(kind._fields)}: leave it out.")

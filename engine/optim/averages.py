@@ -12,13 +12,14 @@ from engine.config import Hyper
 from engine.feed import batch_at, epoch_order, scaled
 from engine.optim.lengths import Duration, Durations
 from engine.state import State
-from engine.task import add
 
 if TYPE_CHECKING:
     from engine.data import Subset
     from engine.learners.gradient import Gradient
 
 PROBE = 2.0**20  # a statistic far above any: how much an update leaves of it is the momentum
+CARRIED = -1  # the share of statistics that are no such means, as those of nn.SpectralNorm
+SLACK = 0.05  # of a probe's step, for bfloat16
 
 
 def asked(average_from: Duration, hyper: Any) -> bool:
@@ -63,7 +64,8 @@ def moved(
 
 class Statistics(NamedTuple):
     """What training mode makes of batch statistics that are 0, summed over so many `batches` int32;
-    and of each, which share of it is the batch's own, as one batch tells."""
+    and of each, which share of it is the batch's own, as one batch tells. Where that is CARRIED,
+    what it makes of the one before, from the trained ones on, in the sum's place."""
 
     sums: Any
     share: Any
@@ -85,7 +87,7 @@ def statistics(
     from number `first` to before `end`.
 
     A layer keeps m s + (1 - m) b of its old statistics s and the batch's b, with a momentum m that
-    two calls of one batch tell.
+    calls of one batch tell, or by no such rule.
     """
     spread, model = learner.spread, state.model
     rows_N, size = epoch_order(order, 0, train.rows), size_of(learner, len(train.rows))
@@ -98,15 +100,33 @@ def statistics(
         variables = model | {"batch_stats": stats}
         return learner.apply(variables, scaled(batch.inputs), True, key, valid_B)[1]["batch_stats"]
 
-    zeros = jax.tree.map(jnp.zeros_like, model["batch_stats"])
     if so_far is None:
-        probe = jax.tree.map(lambda x: jnp.full_like(x, PROBE), zeros)
-        share = jax.tree.map(lambda high, low: 1 - (high - low) / jnp.asarray(PROBE, low.dtype),
-                             after(probe, 0), after(zeros, 0))
-        so_far = Statistics(zeros, share, jnp.int32(count))
-    sums = jax.lax.fori_loop(first, count if end is None else end,
-                             lambda number, sums: add(sums, after(zeros, number)), so_far.sums)
+        share = jax.tree.map(_share, *(
+            after(jax.tree.map(lambda x, at=at: jnp.full_like(x, at * PROBE), state.batch_stats), 0)
+            for at in range(3)))
+        so_far = Statistics(_carried(share, state.batch_stats), share, jnp.int32(count))
+
+    def further(number: Any, sums: Any) -> Any:
+        return jax.tree.map(lambda share, x, new: jnp.where(share == CARRIED, new, x + new),
+                            so_far.share, sums, after(_carried(so_far.share, sums), number))
+
+    sums = jax.lax.fori_loop(first, count if end is None else end, further, so_far.sums)
     return so_far._replace(sums=sums)
+
+
+def _carried(share: Any, stats: Any) -> Any:
+    """Statistics that go from batch to batch; 0 for those of which each batch has its own."""
+    return jax.tree.map(lambda share, x: jnp.where(share == CARRIED, x, jnp.zeros_like(x)),
+                        share, stats)
+
+
+def _share(of_none: Array, of_one: Array, of_two: Array) -> Array:
+    """Of statistics after a batch that were 0, PROBE and twice that, which share is the batch's
+    own; CARRIED where the second step isn't as long as the first, by more than a rounding."""
+    first, second = of_one - of_none, of_two - of_one
+    close = jnp.abs(second - first) <= SLACK * jnp.maximum(jnp.abs(first), jnp.abs(second))
+    share = 1 - first / jnp.asarray(PROBE, first.dtype)
+    return jnp.where(close.all(), share, CARRIED).astype(share.dtype)
 
 
 def with_statistics(learner: "Gradient", state: State, found: Statistics) -> State:
@@ -115,7 +135,8 @@ def with_statistics(learner: "Gradient", state: State, found: Statistics) -> Sta
     def mean(total: Array, share: Array, trained: Array) -> Array:
         batches = found.batches.astype(share.dtype)
         whole = total / (batches * jnp.where(share == 0, 1, share))
-        return jnp.where(share == 0, trained, whole).astype(trained.dtype)
+        told = jnp.where(share == CARRIED, total, whole)
+        return jnp.where(share == 0, trained, told).astype(trained.dtype)
 
     stats = jax.tree.map(mean, found.sums, found.share, state.batch_stats)
     state = state._replace(average=state.average | {"batch_stats": stats})

@@ -21,7 +21,7 @@ class Classifier(ClassifierMixin, Estimator):
         if len(self.classes_) < 2:
             raise ValueError("y is of one class, so that there is nothing to tell apart: "
                              "a classifier needs examples of 2 classes or more.")
-        self._learn(X, codes.astype(np.int32), "classification")
+        self._learn(X, codes.astype(np.int32), "classification", _names(self.classes_))
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -35,3 +35,10 @@ class Classifier(ClassifierMixin, Estimator):
         """The likeliest of `classes_`, [N]."""
         found = self.predict_proba(X).argmax(axis=1)
         return self.classes_[found]
+
+
+def _names(classes: np.ndarray) -> tuple[str, ...] | None:
+    """What class_weights and a run's report call them; None, for their numbers in their order,
+    where one can't be printed."""
+    names = tuple(map(str, classes.tolist()))
+    return names if all(name.strip() and name.isprintable() for name in names) else None

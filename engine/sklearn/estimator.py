@@ -14,6 +14,7 @@ from engine.learners.chosen import learner_of
 from engine.learners.learner import jitted
 from engine.sklearn import parameters
 from engine.sklearn.learned import learned
+from engine.sources import arrays
 from engine.trained import BATCH, in_batches
 
 
@@ -48,10 +49,13 @@ class Estimator(BaseEstimator):
     def _checked(self, X: Any, **how: Any) -> Any:
         return validate_data(self, X, allow_nd=True, **how)
 
-    def _learn(self, X: np.ndarray, targets: np.ndarray, task: str) -> None:
+    def _learn(
+        self, X: np.ndarray, targets: np.ndarray, task: str, names: tuple[str, ...] | None = None
+    ) -> None:
         inputs, params = _inputs(X), self.get_params(deep=False)
         with as_values():
-            found = learned(parameters.request(params, task, len(X), (inputs, targets)))
+            data = arrays.of((inputs, targets), names=names) if names else (inputs, targets)
+            found = learned(parameters.request(params, task, len(X), data))
         self._config, self.variables_, self.history_ = found
         self._shape, self._dtype = inputs.shape[1:], inputs.dtype
 

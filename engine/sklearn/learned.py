@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from engine.checks import check, check_fields
+from engine.doors import effect
 from engine.errors import RequestError, RunError
 from engine.job.host import begin
 from engine.learners.learner import jitted
@@ -40,6 +41,8 @@ def learned(request: Request) -> Learned:
     check_fields(request.place)
     host = begin(request.place, quiet=True)
     ready = begun(settle(*load(request, host), host))
+    if ready.learner.traced:
+        effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
     if ready.stream:
         raise RequestError("the examples don't fit the device's memory: train by fit(config, "
                            "data=...), which streams them.")

@@ -1,5 +1,6 @@
 """A run's config.json: what was asked for, written, read again and compared."""
 
+import collections
 import dataclasses
 import math
 import os
@@ -55,8 +56,9 @@ def to_json(request: Request) -> dict[str, Any]:
 
 
 def read(path: Path, given: Config | None = None) -> Saved:
-    """`given` tells the optimizer where the file can't, since it was an object in Python. Raises
-    RequestError where the file is absent or not one of ours."""
+    """`given` tells the optimizer where the file can't, since it was an object in Python; without
+    it that one's values have their names alone. Raises RequestError where the file is absent or not
+    one of ours."""
     try:
         content = files.parsed(files.read(path))
         both = {k: v for k, v in dict(content["config"]).items() if k not in (*GONE, *ADDRESS)}
@@ -65,10 +67,7 @@ def read(path: Path, given: Config | None = None) -> Saved:
         place = typed(Place, {k: v for k, v in both.items() if k in places})
         if config.loss == _FIRST_LOSS:
             config = dataclasses.replace(config, loss="")
-        kind = hyper_type(given or config)
-        if kind is Hyper and {*content["hyper"]} - {*Hyper._fields}:
-            bring.value("optimizer", config.optimizer)  # raises for what was an object
-        hyper = typed(kind, content["hyper"])
+        hyper = typed(_kind(config, given, content["hyper"]), content["hyper"])
         if "search" not in content:  # a sweep's other settings may use what this optimizer ignores
             config, hyper = without_idle(config, hyper)
         return Saved(Request(config, hyper, place), content)
@@ -78,6 +77,18 @@ def read(path: Path, given: Config | None = None) -> Saved:
         raise RequestError(f"{path} can't be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path} is not a run's configuration: {error}.") from None
+
+
+def _kind(own: Config, given: Config | None, values: dict[str, Any]) -> Any:
+    """The class of a run's values: by `given`, else by its `own` config, else of their names alone,
+    since its optimizer was an object in Python."""
+    for each in (given, own):
+        if each and {*values} <= {*(kind := hyper_type(each))._fields}:
+            return kind
+    if "optimizer" not in objects(own):
+        return kind
+    named: Any = collections.namedtuple
+    return named("Hyper", values, defaults=[None] * len(values))
 
 
 def objects(config: Config) -> dict[str, str]:
@@ -114,6 +125,21 @@ def hyper_type(config: Config) -> Any:
     """The class of the run's values: Hyper, what trees follow, or a NamedTuple that the user's own
     optimizer names as the type of its first parameter."""
     return trees.values_of(config.model) or bring.first_type(config.optimizer, Hyper)
+
+
+def carried(hyper: Any, kind: Any) -> tuple[Any, list[str]]:
+    """Values as a `kind`, maybe the same class of a file that was loaded twice; and the names of
+    those that are no defaults, and that it hasn't. Trees follow none of a network's."""
+    if isinstance(hyper, kind):
+        return hyper, []
+    if hyper._fields == kind._fields:
+        return kind(*hyper), []
+    if kind in trees.TREES.values():
+        return kind(), []
+    given = {name: value for name, value in hyper._asdict().items()
+             if value != hyper._field_defaults.get(name)}
+    kept = {name: value for name, value in given.items() if name in kind._fields}
+    return kind()._replace(**kept), [*given.keys() - kept]
 
 
 def identity(request: Request) -> dict[str, Any]:

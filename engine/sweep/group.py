@@ -15,7 +15,7 @@ from engine.augmentations import suited
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
-from engine.doors import bring
+from engine.doors import bring, effect
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
@@ -113,6 +113,8 @@ def assemble(
     if together and not number and ready.learner.traced and ready.learner.census(
             ready.state_shapes.variables, ready.data.train.input_shape).products:
         host.console.print(TOGETHER)
+    if ready.learner.traced:
+        effect.check(ready.learner, asked.hyper, ready.lengths, ready.data, (*trials[0].values,))
     ready = begun(graphs.checked(native.checked(ready)))
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
