@@ -19,7 +19,7 @@ from engine.command.options import (
 )
 from engine.command.usage import usage
 from engine.config import Config, Hyper, Reading
-from engine.doors import bring
+from engine.doors import bring, hypers
 from engine.errors import RequestError, check_utf8, unknown
 from engine.hyper import HYPER_HELP
 from engine.learners import trees
@@ -111,7 +111,7 @@ def _recipe(path: str) -> Request:
             and hasattr(found.get("hyper", Hyper()), "_asdict")):
         raise RequestError(f"--config {path}: give config = Config(...), hyper = Hyper(...) and "
                            "place = Place(...), or leave them out.")
-    return Request(config, found.get("hyper") or record.hyper_type(config)(), place,
+    return Request(config, found.get("hyper") or hypers.kind_of(config)(), place,
                    found.get("data"))
 
 
@@ -195,8 +195,8 @@ def parse(argv: list[str]) -> Command | str:
     config = dataclasses.replace(base.config, **typed(
         f.name for f in dataclasses.fields(Config) if f.name not in kind._fields))
     place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
-    kind = record.hyper_type(config)
-    hyper, left = record.carried(base.hyper, kind)
+    kind = hypers.kind_of(config)
+    hyper, left = hypers.carried(base.hyper, kind)
     for name in (*typed(name for name in Hyper._fields if name not in kind._fields),
                  *(left if values.config else ())):
         what = config.model if trees.values_of(config.model) else config.optimizer

@@ -4,14 +4,13 @@ from typing import Any
 
 from engine import sources
 from engine.checks import check, check_fields
-from engine.doors import bring
+from engine.doors import bring, hypers
 from engine.doors.fields import plain
 from engine.errors import RequestError
 from engine.loggers import trackers
 from engine.place import Place
 from engine.request import Request
 from engine.sources import values
-from engine.store import record
 
 
 def completed(request: Request) -> Request:
@@ -19,7 +18,7 @@ def completed(request: Request) -> Request:
     None, the values that its optimizer or its trees begin with. Raises RequestError for what can't
     be meant."""
     config, place = bring.absolute(request.config), request.place
-    hyper = record.hyper_type(config)() if request.hyper is None else request.hyper
+    hyper = hypers.kind_of(config)() if request.hyper is None else request.hyper
     _check_kinds(hyper, place)
     found = request._replace(config=config, hyper=type(hyper)(*map(plain, hyper)))
     check(found.config, found.hyper)

@@ -8,11 +8,11 @@ from typing import Any
 from sklearn.utils import check_random_state
 
 from engine.config import AUTO, Config, Hyper
+from engine.doors import hypers
 from engine.errors import RequestError
 from engine.learners import trees
 from engine.place import Place
 from engine.request import Request
-from engine.store import record
 
 EPOCHS = 100
 _NOT = "task", "threshold"  # an estimator says the one, scikit-learn the other
@@ -47,7 +47,7 @@ def request(params: dict[str, Any], task: str, examples: int, data: Any) -> Requ
         config = dataclasses.replace(config, epochs=1)
     elif not trees.values_of(config.model):
         config = dataclasses.replace(config, batch_size=min(config.batch_size, examples))
-    kind = record.hyper_type(config)
+    kind = hypers.kind_of(config)
     given = {name: params[name] for name in VALUES if params[name] is not None}
     for name in given.keys() - {*kind._fields}:
         raise RequestError(f"{name} has no effect with {config.model}, whose values are "

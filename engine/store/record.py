@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.checks import without_idle
-from engine.config import DURATIONS, Config, Hyper
-from engine.doors import bring
+from engine.config import DURATIONS, Config
+from engine.doors import bring, hypers
 from engine.doors.fields import fits
 from engine.errors import RequestError
 from engine.learners import trees
@@ -83,7 +83,7 @@ def _kind(own: Config, given: Config | None, values: dict[str, Any]) -> Any:
     """The class of a run's values: by `given`, else by its `own` config, else of their names alone,
     since its optimizer was an object in Python."""
     for each in (given, own):
-        if each and {*values} <= {*(kind := hyper_type(each))._fields}:
+        if each and {*values} <= {*(kind := hypers.kind_of(each))._fields}:
             return kind
     if "optimizer" not in objects(own):
         return kind
@@ -119,27 +119,6 @@ def own(path: Path, saved: Saved, given: Config | None) -> Config:
 def _called(written: Any) -> str:
     """The name of an object's class or function, as it was written."""
     return (str(written).strip("<>").partition("(")[0].split() or [""])[0].rpartition(".")[2]
-
-
-def hyper_type(config: Config) -> Any:
-    """The class of the run's values: Hyper, what trees follow, or a NamedTuple that the user's own
-    optimizer names as the type of its first parameter."""
-    return trees.values_of(config.model) or bring.first_type(config.optimizer, Hyper)
-
-
-def carried(hyper: Any, kind: Any) -> tuple[Any, list[str]]:
-    """Values as a `kind`, maybe the same class of a file that was loaded twice; and the names of
-    those that are no defaults, and that it hasn't. Trees follow none of a network's."""
-    if isinstance(hyper, kind):
-        return hyper, []
-    if hyper._fields == kind._fields:
-        return kind(*hyper), []
-    if kind in trees.TREES.values():
-        return kind(), []
-    given = {name: value for name, value in hyper._asdict().items()
-             if value != hyper._field_defaults.get(name)}
-    kept = {name: value for name, value in given.items() if name in kind._fields}
-    return kind()._replace(**kept), [*given.keys() - kept]
 
 
 def identity(request: Request) -> dict[str, Any]:

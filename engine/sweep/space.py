@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from engine.checks import check
 from engine.config import DURATIONS, Config, Hyper, Reading
-from engine.doors import bring
+from engine.doors import bring, hypers
 from engine.errors import RequestError, unknown
 from engine.learners import trees
 from engine.optim.lengths import duration
 from engine.request import Request
-from engine.store import record
 from engine.sweep.search import Search
 
 # Fields that have a flag of their own, or that would make runs of different data compare.
@@ -231,7 +230,7 @@ def trials(
         one, own = dataclasses.replace(config, **static), hyper._replace(**traced)
         one = bring.absolute(dataclasses.replace(one, seed=seed, validation_split=part))
         check(one, own)
-        wanted = record.hyper_type(one)
+        wanted = hypers.kind_of(one)
         if isinstance(one.optimizer, str) and not isinstance(hyper, wanted):
             raise RequestError(
                 f"--sweep optimizer: {bring.short(one.optimizer)} has the values "

@@ -1,0 +1,28 @@
+"""The traced values of a run: of which class they are, and how others' become such."""
+
+from typing import Any
+
+from engine.config import Config, Hyper
+from engine.doors import bring
+from engine.learners import trees
+
+
+def kind_of(config: Config) -> Any:
+    """The class of the run's values: Hyper, what trees follow, or a NamedTuple that the user's own
+    optimizer names as the type of its first parameter."""
+    return trees.values_of(config.model) or bring.first_type(config.optimizer, Hyper)
+
+
+def carried(hyper: Any, kind: Any) -> tuple[Any, list[str]]:
+    """Values as a `kind`, maybe the same class of a file that was loaded twice; and the names of
+    those that are no defaults, and that it hasn't. Trees follow none of a network's."""
+    if isinstance(hyper, kind):
+        return hyper, []
+    if hyper._fields == kind._fields:
+        return kind(*hyper), []
+    if kind in trees.TREES.values():
+        return kind(), []
+    given = {name: value for name, value in hyper._asdict().items()
+             if value != hyper._field_defaults.get(name)}
+    kept = {name: value for name, value in given.items() if name in kind._fields}
+    return kind()._replace(**kept), [*given.keys() - kept]
