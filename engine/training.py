@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from engine.errors import RunError
-from engine.job import processes
+from engine.job import imports, processes
 from engine.job.signals import Interruption
 from engine.learners.learner import jitted
 from engine.loggers.progress import Progress
@@ -81,7 +81,7 @@ class Training:
         RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
         which nothing is saved."""
         ready, lengths = self.ready, self.ready.lengths
-        self.checkpoints.prepare()
+        imports.ahead(imports.SAVING, *imports.DRAWING * ready.request.place.report)
         reason = self._over(int(state.step))
         if int(state.step) < lengths.total and not reason:
             with self._naming_the_folder():

@@ -8,10 +8,8 @@ a digest of all that.
 import contextlib
 import errno
 import functools
-import importlib
 import os
 import shutil
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +54,6 @@ class Checkpoints:
         from engine.store.manager import Manager  # late: Orbax takes long to import
 
         return Manager(self.folder, self._rank, self.read_only)
-
-    def prepare(self) -> None:
-        """Import in the background, while the device computes, what the first save needs."""
-        late = "engine.store.manager"
-        threading.Thread(target=importlib.import_module, args=(late,), name="imports").start()
 
     def __enter__(self) -> "Checkpoints":
         return self
