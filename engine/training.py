@@ -203,11 +203,11 @@ class Training:
         step = row["step"] if bad < 0 else bad
         kept = f"{self.path}/checkpoints keeps the last good state" \
             if self.checkpoints.latest() >= 0 else "nothing was saved before it"
-        there = "" if rate is None else f" ({rate:.3g} there)"
+        instead = "Lower your optimizer's rate, or clip its gradient" if rate is None else \
+            f"Lower --learning_rate ({rate:.3g} there), or clip the gradient with --clip_norm 1"
         raise RunError(
             f"the loss was not finite at step {step} (epoch {step // self.ready.lengths.epoch + 1})"
-            f": the run stops. {kept}. Lower --learning_rate{there}, or clip the gradient with "
-            "--clip_norm 1.", status=3, shared=True,
+            f": the run stops. {kept}. {instead}.", status=3, shared=True,
         )
 
     def _record(self, row: dict[str, Any]) -> str:

@@ -232,7 +232,8 @@ def test_a_state_that_is_not_finite_is_never_saved_whatever_the_loss(
     times = itertools.count(step=1000)
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(times)))
     path = tmp_path / "run"
-    with pytest.raises(RunError, match=f"not finite at step {8 + after:.0f} .*{kept}") as ended:
+    said = f"not finite at step {8 + after:.0f} .*{kept}.*Lower your optimizer's rate"
+    with pytest.raises(RunError, match=said) as ended:
         fit(replace(CONFIG, optimizer=poisoned, schedule="constant"), Poison(after),
             place(path, save_seconds=1), data)
     assert ended.value.status == 3
