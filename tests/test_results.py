@@ -6,7 +6,7 @@ import pytest
 from engine.command import flags
 from engine.config import Config, Hyper
 from engine.request import Request
-from engine.sweep import results
+from engine.sweep import asked, results
 from engine.sweep.search import Search
 from engine.sweep.space import Study, Trial, axes, trials
 
@@ -100,6 +100,15 @@ def test_the_command_typed_again_is_the_same_sweep(search, config):
     again = trials(command.request, command.search)
     assert len(again) == len(study.trials)
     assert all(same(a[1:3], b[1:3]) and a == b for a, b in zip(again, study.trials, strict=True))
+
+
+def test_a_sweep_of_objects_is_asked_for_again_in_python(monkeypatch):
+    """No words would bring the arrays back."""
+    search = Search(("learning_rate=log:1e-4:1e-1:4", "optimizer=sgd, adam"), seeds=3, folds=5)
+    given: dict = {"config": Config(dataset="arrays"), "hyper": Hyper(), "data": ([[1.0]], [0])}
+    monkeypatch.setattr(asked.runs, "run", lambda _, search, *others: search)
+    text = results.command(study_of(given["config"], search))
+    assert eval(text, {"sweep": asked.sweep, **given}) == search
 
 
 def test_the_command_typed_again_has_the_values_that_all_runs_share():

@@ -102,8 +102,13 @@ def recipe(trial: Trial, command: str, score: str, value: float) -> str:
 
 
 def command(study: Study) -> str:
-    """The search as it would be typed again."""
+    """The search as it would be typed again, in Python where its data were objects."""
     config, hyper, *_ = study.request
+    if config.dataset == arrays.NAME and not study.search.study:
+        axes = dict(text.split("=", 1) for text in study.search.axes)
+        others = _differing(study.search._replace(axes=()), Search._field_defaults)
+        typed = "".join(f", {name}={value!r}" for name, value in others.items())
+        return f"sweep(config, {axes!r}, hyper, data=data{typed})"
     words = [word for text in study.search.axes for word in ("--sweep", text)]
     for values, defaults in ((study.search._replace(axes=()), Search._field_defaults),
                              (config, settings.of_config()), (hyper, type(hyper)._field_defaults)):
