@@ -33,6 +33,7 @@ from engine.request import Request
 from engine.sources import builders, cache, image, tfds
 from engine.sources.dataset import Split
 from engine.store import folder, record
+from engine.sweep import search as searches
 from engine.sweep import space
 from engine.sweep.events import EVENT, FILE, Events
 
@@ -157,7 +158,7 @@ def test_a_saved_configuration(place, content):
 @example({"axes": [1]})
 @example({"axes": ["learning_rate=1"], "seeds": "2"})
 def test_a_saved_search(place, search):
-    found = ours(flags._saved_search, place, {"search": search})
+    found = ours(searches.saved, place, {"search": search})
     if found:
         ours(space.axes, found, Hyper())
     if search == {"axes": ["learning_rate=1,2"], "seeds": 2}:
