@@ -251,6 +251,19 @@ def test_every_example_is_asked_for_once_and_none_is_shared():
     assert found.inputs[:, 1].tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("x, said", [
+    (np.zeros((8, 5), np.uint8), "inputs of uint8 become 0 to 1"),
+    (np.full((8, 4, 4, 3), 7), "give uint8 to have them as 0 to 1"),
+    (np.full((8, 4, 4, 1), 255.0), "give uint8 to have them as 0 to 1"),
+    (np.full((8, 4, 4, 3), 7, np.uint8), ""), (np.full((8, 4, 4, 3), 7.5), ""),
+    (np.ones((8, 4, 4, 3)), ""), (np.full((8, 4, 4, 3), -7), ""), (np.full((8, 4, 4, 8), 7), ""),
+    (np.full((8, 5), 7), ""),
+])
+def test_a_scale_that_may_not_be_meant_is_told(x, said):
+    notes = of((x, np.arange(8) % 2)).notes
+    assert len(notes) == bool(said) and said in "".join(notes)
+
+
 def test_it_needs_neither_jax_nor_torch():
     script = ("import sys; from engine.sources import dataset, values, arrays; "
               "assert not {'jax', 'torch', 'datasets', 'tensorflow_datasets'} & set(sys.modules)")

@@ -5,6 +5,7 @@ length and gives an example for a number will do.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -90,7 +91,7 @@ def of(
     for split in parts:
         with _reading(split, "its values", "give numbers, booleans, dates or words"):
             entries[split] = cache.entry(Split(inputs[split], targets[split]), classes)
-    return cache.together(NAME, entries)
+    return dataclasses.replace(cache.together(NAME, entries), notes=values.scale(inputs[first]))
 
 
 def _columns(keys: Any) -> tuple[Any, Any] | None:

@@ -17,6 +17,7 @@ from engine.sources.dataset import UNLABELLED, Dataset, is_frame, refused, room
 NAME = "arrays"
 MOST_CLASSES = 1 << 16
 _EXACT = 1 << 24  # float32 holds every whole number up to it
+_LOOKED_AT = 256  # examples
 By = Mapping[str, np.ndarray]  # split → an array
 Targets = tuple[dict[str, np.ndarray], tuple[str, ...]]  # split → targets; names of their numbers
 refuse = functools.partial(refused, NAME)
@@ -68,6 +69,20 @@ def numbers(split: str, what: str, given: np.ndarray) -> np.ndarray:
     _none(split, what, floats, ~np.isfinite(floats), "are NaN or infinite as float32",
           "fill them in, or leave these examples out")
     return floats
+
+
+def scale(inputs: Any) -> tuple[str, ...]:
+    """What to say of the scale of inputs [N, ...] where it may not be the one that is meant."""
+    if not isinstance(inputs, np.ndarray):
+        return ()
+    if inputs.dtype == np.uint8 and inputs.ndim == 2:
+        return ("inputs of uint8 become 0 to 1, as pictures' do: give int32 where they are codes",)
+    some = inputs[:_LOOKED_AT]
+    pictures = inputs.dtype != np.uint8 and inputs.ndim == 4 and inputs.shape[3] in (1, 3, 4)
+    if pictures and 1 < some.max() <= 255 and some.min() >= 0 and (some == np.floor(some)).all():
+        return ("pictures of whole numbers up to 255 that aren't uint8 are taken as they are: give "
+                "uint8 to have them as 0 to 1",)
+    return ()
 
 
 def classes(given: By, names: tuple[str, ...] | None) -> Targets:
