@@ -276,6 +276,7 @@ def falling(hyper, durations):
     return optax.sgd(lambda step: hyper.learning_rate * 0.5**step)
 
 
+@pytest.mark.slow
 def test_the_rate_of_an_optimizer_with_a_schedule_of_its_own_is_not_told_as_its_peak(here):
     run = fit(Config(model=Tiny(4), optimizer=falling, batch_size=36, epochs=2), data=(X, Y),
               quiet=True)
@@ -283,6 +284,7 @@ def test_the_rate_of_an_optimizer_with_a_schedule_of_its_own_is_not_told_as_its_
     assert (run.path / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_before_that_named_such_a_value_is_gone_on_with_and_judged(here, monkeypatch):
     config, hyper = Config(model=Tiny(1), task="regression", batch_size=8, epochs=1), \
         Hyper(label_smoothing=0.1)

@@ -125,6 +125,7 @@ def test_ensembles_judge_the_averaged_probabilities(finished):
     assert every["mean_accuracy"] == pytest.approx(np.mean(accuracies), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_ensemble_says_the_second_of_two_classes_from_the_threshold_on(tmp_path):
     """As its runs do, and `eval`; the likelier class is another's answer."""
     two = {name: split._replace(targets=split.targets % 2) for name, split in SETS.items()}
@@ -224,6 +225,7 @@ def test_a_finished_sweep_resumed_says_the_same_again(finished):
     assert (finished / "results.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_what_a_member_has_learned_by_itself_is_never_taken_back(finished, tmp_path):
     """Three epochs of eight updates were the sweep's."""
     path = shutil.copytree(finished, tmp_path / "sweep")
@@ -345,6 +347,7 @@ def test_where_a_member_was_left_is_by_what_happened_to_it(tmp_path, monkeypatch
         member._check(tmp_path, 24, Durations(8, 0, 24), event)
 
 
+@pytest.mark.slow
 def test_the_line_of_a_setting_says_how_many_of_its_runs_its_mean_is_not_of(tmp_path, capsys):
     """One run of four is left, and only its setting's mean is of a run to the end."""
     path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-2", seeds=2, halving=4,
