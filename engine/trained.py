@@ -67,7 +67,7 @@ class Run:
                                f"trained on {self.input_dtype}, and only uint8 is scaled to 0..1.")
         with np.errstate(over="ignore"):  # what is too large is infinite, and told of
             made = inputs.astype(self.input_dtype)
-        if unknown := np.count_nonzero(~np.isfinite(made)):
+        if made.dtype != np.uint8 and (unknown := np.count_nonzero(~np.isfinite(made))):
             raise RequestError(f"predict got {unknown:,} numbers that are NaN or infinite as "
                                "float32: fill them in, or leave those rows out.")
         size = min(BATCH, 1 << (len(inputs) - 1).bit_length()) if len(inputs) else 1

@@ -81,7 +81,8 @@ class Training:
         RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
         which nothing is saved."""
         ready, lengths = self.ready, self.ready.lengths
-        imports.ahead(imports.SAVING, *imports.DRAWING * ready.request.place.report)
+        draws = ready.request.place.report and processes.first_process()
+        imports.ahead(imports.SAVING, *imports.DRAWING * draws)
         reason = self._over(int(state.step))
         if int(state.step) < lengths.total and not reason:
             with self._naming_the_folder():

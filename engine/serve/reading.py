@@ -91,7 +91,7 @@ def _check_count(count: int) -> None:
 def _table(text: str) -> tuple[list[dict[str, Any]], str]:
     """The rows of a CSV with a header, written as a file's may be, and their decimal mark. Each row
     has as many cells as the header: in another place they would be another column's."""
-    between, _ = dialect.separated(text)
+    between, head = dialect.separated(text[: text.find("\n") + dialect.HEAD])
     try:
         written = csv.reader(io.StringIO(text), delimiter=between, skipinitialspace=True)
         names, *rows = [row for row in written if row] or [[]]
@@ -101,7 +101,7 @@ def _table(text: str) -> tuple[list[dict[str, Any]], str]:
         if len(row) != len(names):
             raise Refused(422, f"row {at} has {len(row)} cells, and the header {len(names)}: send "
                                "as many; an empty cell is a value that is missing.")
-    cells = [cell.strip() for row in rows for cell in row]
+    cells = [cell.strip() for row in head[1:] for cell in row]
     return ([dict(zip(map(str.strip, names), row, strict=True)) for row in rows],
             dialect.decimal_mark(cells, between))
 

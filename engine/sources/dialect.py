@@ -14,7 +14,7 @@ MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "N
            "None")  # fmt: skip
 WORDS = ("label", "target", "class", "y")  # what the target is called where nobody says
 UTF8, WINDOWS = "utf-8", "cp1252"
-_HEAD = 1 << 16  # bytes below the first row that are looked at, or as many as it has
+HEAD = 1 << 16  # bytes below the first row that are looked at, or as many as it has
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
@@ -68,7 +68,7 @@ def of(file: BinaryIO, target: str = "") -> Dialect:
     if b"\r" not in head and len(head) > MOST_LINE:
         raise Unreadable(f"its first line has more than {MOST_LINE:,} bytes",
                          "see whether it is a table")
-    head += file.read(max(_HEAD, len(head)))
+    head += file.read(max(HEAD, len(head)))
     if _BINARY.search(head):
         raise Unreadable("it holds control characters, as no text in UTF-8 does",
                          "save it as CSV, in UTF-8")
