@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.augmentations import suited
 from engine.checks import check
 from engine.config import AUTO, Config
 from engine.data import Data, place, validation_of
@@ -56,6 +57,7 @@ def train(
         config = dataclasses.replace(config, task=natural_task(data.train.split.targets))
     learner = learner_of(config, data.num_outputs)
     lengths = learner.lengths(len(data.train.rows))
+    suited.check_form(learner, hyper, data.train.input_shape)
     fitting.traced(learner, hyper, lengths, data)
     effect.check(learner, hyper, lengths, data)
 

@@ -69,7 +69,7 @@ def fit(
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
         ready = graphs.checked(native.checked(setup(request, host)))
-        if not resume and ready.learner.traced:  # runs of before were free to name what is idle
+        if not resume:  # runs of before were free to name what is idle
             effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
         ready = begun(size.chosen(ready), resume)
         if importances:

@@ -27,8 +27,10 @@ def check(
     learner: "Gradient", hyper: Any, lengths: Durations, data: Data, swept: tuple[str, ...] = ()
 ) -> None:
     """Raise RequestError for a value, other than its default or `swept`, that nothing uses. Values
-    may be traced; of a named optimizer's own checks.py has answered."""
+    may be traced; of a named optimizer's own checks.py has answered. Trees make no program."""
     config = learner.config
+    if not learner.traced:
+        return
     given = [name for name in hyper._fields if name in swept or _given(hyper, name)]
     if is_named(config.optimizer):
         given = [name for name in given if name in OF_LOSSES]

@@ -38,7 +38,6 @@ def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Sh
 
 def traced(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
     """The same whatever the values are: `hyper` and `data` may be tracers."""
-    suited.check_form(learner, hyper, data.train.input_shape)
     config, hyper = learner.config, jax.tree.map(lambda _: SCALAR, hyper)
     batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split))
     inputs = jax.eval_shape(scaled, batch.inputs)

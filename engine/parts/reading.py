@@ -42,10 +42,10 @@ def load(
                            "--config FILE.py, a recipe that has them.")
     if not kind:
         targets = next(iter(found.splits.values())).targets
-        config = dataclasses.replace(config, task=natural_task(targets))
-        what = "numbers"
+        task, what = natural_task(targets), "numbers"
         if np.ndim(targets) > 1 and values.are_labels(targets):
-            config, what = dataclasses.replace(config, task="multilabel"), "all 0 or 1"
+            task, what = "multilabel", "all 0 or 1"
+        config = dataclasses.replace(config, task=task)
         kind = bring.task(config).kind
         if config.task != CLASSIFICATION:
             host.console.print(f"task: {config.task}, since the targets are {what}")

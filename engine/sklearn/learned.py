@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine.checks import check, check_fields
 from engine.doors import effect
+from engine.doors.requested import completed
 from engine.errors import RequestError, RunError
 from engine.job.host import begin
 from engine.learners.learner import jitted
@@ -37,12 +37,10 @@ def learned(request: Request) -> Learned:
         run = fit(*request, quiet=True)
         run = load_run(run.path, run.learner.config, "last")
         return Learned(run.learner.config, jax.device_get(run.state.model), run.history)
-    check(request.config, request.hyper)
-    check_fields(request.place)
+    request = completed(request)
     host = begin(request.place, quiet=True)
     ready = begun(settle(*load(request, host), host))
-    if ready.learner.traced:
-        effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
+    effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
     if ready.stream:
         raise RequestError("the examples don't fit the device's memory: train by fit(config, "
                            "data=...), which streams them.")

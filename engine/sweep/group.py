@@ -113,8 +113,7 @@ def assemble(
     if together and not number and ready.learner.traced and ready.learner.census(
             ready.state_shapes.variables, ready.data.train.input_shape).products:
         host.console.print(TOGETHER)
-    if ready.learner.traced:
-        effect.check(ready.learner, asked.hyper, ready.lengths, ready.data, (*trials[0].values,))
+    effect.check(ready.learner, asked.hyper, ready.lengths, ready.data, (*trials[0].values,))
     ready = begun(graphs.checked(native.checked(ready)))
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
