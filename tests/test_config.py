@@ -9,7 +9,7 @@ from conftest import ROOT
 
 import launch as program
 from engine.checks import check
-from engine.command import flags
+from engine.command import flags, options
 from engine.config import MODELS, NETWORKS, TASKS, Config, Hyper
 from engine.doors import bring, network
 from engine.errors import NEAR, RequestError, unknown
@@ -328,6 +328,23 @@ def test_a_sets_flag_where_no_set_is_read_is_refused(command, flag, tmp_path, ca
     """A picture is brought to the run's size, and no other."""
     assert program.main([command, "--run_dir", str(tmp_path), *flag]) == 2
     assert f"{flag[0]} has no effect with {command}, which" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["eval", "predict", "export", "serve", "report", "doctor"])
+@pytest.mark.parametrize("flag", [["--flip"], ["--learning_rate", "0.1"], ["--epochs", "3"],
+                                  ["--noreport"], ["--seed", "1"]], ids=str)
+def test_what_shapes_a_run_is_refused_where_nothing_is_trained(command, flag, tmp_path, capsys):
+    assert program.main([command, *flag]) == 2
+    said = f"--{flag[0].strip('-').removeprefix('no')} has no effect with {command}"
+    assert said in capsys.readouterr().err
+
+
+def test_what_reads_and_judges_is_heeded_where_nothing_is_trained():
+    for flag in ("--target=y", "--background=black", "--threshold=0.3", "--device=cpu",
+                 "--precision=bf16", "--model=a.py:Net"):
+        values = flags.definitions()
+        values(["launch.py", flag, "--run_dir=R"])
+        options.check_followed(values, "predict")
 
 
 SAVED = Search(("learning_rate=0.1,0.2", "momentum=lin:0.5:0.9"), seeds=2, samples=6)

@@ -1,8 +1,11 @@
 """Commands, and flags that only some of them follow."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.config import Config, Reading
 from engine.errors import RequestError, unknown
+from engine.place import Place
 from engine.sweep.search import SEARCH_HELP, Search
 
 if TYPE_CHECKING:
@@ -23,14 +26,21 @@ COMMANDS = {
     "completion": "a script that completes commands and flags: completion bash, zsh or fish",
 }
 
-COMPARED = "device", "data_dir", "compile_cache", "output"  # flags that report follows
-# Which say what set is learned from or judged on, and how it is read: nothing to one that answers.
-OF_SETS = ("dataset", "train_split", "validation_split", "drop_unlabelled", "image_size", "labels",
-           "group")
-ANSWERING = "predict", "export", "serve"
 WORDED = "predict", "report", "list", "completion"  # which take words
 MODELS = "eval", "predict", "export", "serve"  # which take the folder of a run, or of a sweep's
 LOGGED = "train", "sweep"  # whose epochs are told to trackers
+# Of a request's flags, those that commands heed which train nothing: all others shaped the run.
+_BROUGHT = tuple(f.name for f in dataclasses.fields(Config) if f.metadata["brought"])
+_ANSWERING = {"precision", "convolution", "threshold", "choose_threshold", *_BROUGHT,
+              *(f.name for f in dataclasses.fields(Place))} - {"report", "save_seconds"}
+_ROWS = {*Reading._fields} - {"image_size", "labels", "group"}  # how one is read that is asked of
+_WHERE = {"device", "data_dir", "compile_cache"}
+_HEEDED = {
+    "eval": _ANSWERING | {*Reading._fields, "dataset", "train_split", "validation_split",
+                          "drop_unlabelled", "loss", "class_weights"},
+    "predict": _ANSWERING | _ROWS, "export": _ANSWERING, "serve": _ANSWERING,
+    "report": _WHERE, "doctor": _WHERE, "list": _WHERE, "completion": _WHERE,
+}
 
 
 class Option(NamedTuple):
@@ -73,6 +83,20 @@ SEARCH = {"sweep" if name == "axes" else name:
           for name, default in Search._field_defaults.items()}
 
 
+_OTHERS = {*OPTIONS, *SEARCH, "config", "help", "helpfull"}
+
+
+def _why(name: str, command: str) -> str:
+    """Why a command doesn't heed a flag of a request's."""
+    if command == "report":
+        return ", which takes the runs' folders as they are"
+    if command not in MODELS:
+        return ""
+    set_apart = name in _HEEDED["eval"] - _HEEDED[command]
+    return ", which takes the run as it learned" + (
+        ", and reads no set, as eval does" if set_apart else "")
+
+
 def check_followed(values: "flags.FlagValues", command: str) -> None:
     """Raise RequestError for flags that a command doesn't follow, or lacks."""
     for name, option in (OPTIONS | SEARCH).items():
@@ -84,14 +108,10 @@ def check_followed(values: "flags.FlagValues", command: str) -> None:
             raise RequestError(f"--{name} is for {users}, not for {command}.")
         if name in SEARCH and values.resume:
             raise RequestError(f"--{name}: a sweep is resumed as it was begun; leave it out.")
-    if command == "report":
-        for name in (name for name in values if values[name].present and name not in COMPARED):
-            raise RequestError(f"--{name} has no effect with report, which takes the runs' folders "
-                               "as they are: leave it out.")
-    for name in (name for name in OF_SETS if command in ANSWERING and values[name].present):
-        raise RequestError(f"--{name} has no effect with {command}, which takes the run as it "
-                           "learned, and reads no set: leave it out, or type eval to judge the "
-                           "run on a set.")
+    for name in (name for name in values if values[name].present and name not in _OTHERS):
+        if name not in _HEEDED.get(command, (name,)):
+            raise RequestError(f"--{name} has no effect with {command}{_why(name, command)}: leave "
+                               "it out.")
     if command in MODELS and not values.run_dir:
         raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
     if values.checkpoint not in ("last", "best"):
