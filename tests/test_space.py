@@ -125,7 +125,7 @@ RANGE = "learning_rate=log:1e-4:1e-1:4"
      "--pbt compares runs in one compiled program, and optimizer is static"),
     (["--pbt", "--seeds", "4"], "--pbt moves the swept values: type a --sweep"),
     (["--sweep", "b1=0.9", "--pbt"], "--pbt needs 2 runs or more"),
-    (["--seeds", "2", "--halving", "3"], "--halving needs 3 runs or more, and has 2"),
+    (["--seeds", "2", "--halving", "3"], "--halving 3 needs as many settings or more, and has 1"),
     (["--folds", "3", "--validation_split", "validation"], "leave out --validation_split valid"),
     (["--sweep", "b1=0.9,1.5"], "--b1 1.5: type a number below 1."),
     (["--sweep", "momentum=0.8,0.9"], "--momentum 0.8 has no effect with --optimizer adam: sgd"),

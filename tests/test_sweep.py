@@ -31,8 +31,9 @@ from engine.sources import arrays
 from engine.store.folder import history, write_rows
 from engine.sweep import ensembles, judge, member, results, sweep
 from engine.sweep import group as groups
+from engine.sweep.judge import Ranked, halved
 from engine.sweep.search import Search
-from engine.sweep.space import trials
+from engine.sweep.space import Trial, trials
 from engine.sweep.sweep import Lockstep
 from engine.task import Judged
 from engine.tasks.classification import Classification
@@ -347,17 +348,37 @@ def test_where_a_member_was_left_is_by_what_happened_to_it(tmp_path, monkeypatch
         member._check(tmp_path, 24, Durations(8, 0, 24), event)
 
 
+def test_what_is_halved_are_settings_by_the_mean_of_their_whole_runs():
+    """The best single run is of the worst setting; one run of another diverged, a third's all."""
+    values = {0: [0.9, 0.1, 0.1], 1: [0.6, 0.7, None], 2: [0.5, 0.6, 0.7], 3: [None, None, None]}
+    trials = [Trial(3 * n + seed, CONFIG, Hyper(), {"learning_rate": n})
+              for n in values for seed in range(3)]
+    every = [x for row in values.values() for x in row]
+    ranking = [Ranked(at, at, {"epoch": 1, "val_accuracy": 0.0 if x is None else x}, x is not None)
+               for at, x in enumerate(every)]
+    ready = SimpleNamespace(score="val_accuracy", task=SimpleNamespace(higher=True),
+                            config=dataclasses.replace(CONFIG, epochs=4))
+    group = SimpleNamespace(trials=trials, ready=ready)
+    kept, gone = halved(group, ranking, Search(halving=2))
+    assert [one.number for one in kept] == [3, 4, 5, 6, 7, 8]
+    assert sorted(kept + gone) == sorted(ranking)
+    lower = SimpleNamespace(trials=trials, ready=SimpleNamespace(**vars(ready) | {
+        "task": SimpleNamespace(higher=False)}))
+    kept, _ = halved(lower, ranking, Search(halving=2))
+    assert [one.number for one in kept] == [0, 1, 2, 6, 7, 8]
+    assert halved(group, ranking, Search())[1] == []
+
+
 @pytest.mark.slow
-def test_the_line_of_a_setting_says_how_many_of_its_runs_its_mean_is_not_of(tmp_path, capsys):
-    """One run of four is left, and only its setting's mean is of a run to the end."""
-    path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-2", seeds=2, halving=4,
+def test_the_line_of_a_setting_says_that_its_runs_were_dropped(tmp_path, capsys):
+    """Both of the runs of one are left, and only its mean is of runs to the end."""
+    path = swept(tmp_path / "halved", "learning_rate=1e-5,1e-2", seeds=2, halving=2,
                  config=dataclasses.replace(CONFIG, epochs=4))
-    done = next(row for row in table(path) if row["status"] == "done")
-    first, second = (line for line in capsys.readouterr().out.splitlines() if "runs," in line
-                     and "dropped" in line)
-    assert first.startswith(f"1. learning_rate {done['learning_rate']}: accuracy "
-                            f"{float(done['val_accuracy']):.4f} (2 runs, 1 dropped)")
-    assert second.endswith("(2 runs, 2 dropped)")
+    done = [float(row["val_accuracy"]) for row in table(path) if row["status"] == "done"]
+    first, second = (line for line in capsys.readouterr().out.splitlines() if "runs" in line
+                     and line[:2] in ("1.", "2."))
+    assert len(done) == 2 and f"accuracy {np.mean(done):.4f} ±" in first
+    assert first.endswith("(2 runs)") and second.endswith("(2 runs, 2 dropped)")
 
 
 @pytest.mark.slow

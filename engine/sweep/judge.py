@@ -1,6 +1,7 @@
 """How the runs of a population did in an epoch, and who goes on."""
 
 import math
+from collections import defaultdict
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -58,9 +59,9 @@ def heard(group: Group, runs: Population, ranking: list[Ranked]) -> Population:
 
 
 def rungs(search: Search, count: int, epochs: int) -> dict[int, int]:
-    """Successive halving (Jamieson & Talwalkar 2016): after which epoch how many of `count` runs go
-    on. Each rung keeps one in `halving`, and is as much longer: 27 runs, 3 and 9 epochs keep 9
-    after epoch 1, 3 after epoch 3, and 3 to the end."""
+    """Successive halving (Jamieson & Talwalkar 2016): after which epoch how many of `count`
+    settings go on. Each rung keeps one in `halving`, and is as much longer: of 27, 3 and 9 epochs
+    keep 9 after epoch 1, 3 after epoch 3, and 3 to the end."""
     found: dict[int, int] = {}
     last = math.ceil(math.log(count, search.halving) - 1e-9) if search.halving else 0
     for rung in range(last, 0, -1):
@@ -68,6 +69,22 @@ def rungs(search: Search, count: int, epochs: int) -> dict[int, int]:
         if epoch >= 1 and count > 1:
             found[epoch] = count = math.ceil(count / search.halving)
     return found
+
+
+def halved(
+    group: Group, ranking: list[Ranked], search: Search
+) -> tuple[list[Ranked], list[Ranked]]:
+    """The members that go on, and those that a rung after this epoch drops: all of a setting, by
+    the mean of its whole ones. A setting that has none of them is the worst."""
+    of = {trial.number: tuple(trial.values.values()) for trial in group.trials}
+    count, ready, scores = len({*of.values()}), group.ready, defaultdict[Any, list[float]](list)
+    for one in ranking:
+        scores[of[one.number]] += [one.row[ready.score]] * one.whole
+    keep = rungs(search, count, ready.config.epochs).get(ranking[0].row["epoch"], count)
+    sign = -1 if ready.task.higher else 1
+    best = sorted(scores, key=lambda s: sign * np.mean(scores[s]) if scores[s] else math.inf)[:keep]
+    return ([one for one in ranking if of[one.number] in best],
+            [one for one in ranking if of[one.number] not in best])
 
 
 def perturbed(name: str, value: float, up: bool) -> float:

@@ -28,7 +28,7 @@ SEARCH_HELP = {
     "samples": "draw so many settings from the axes' ranges instead of their grid",
     "folds": "k-fold cross-validation on the training split",
     "same_data_order": "every run meets the same batches",
-    "halving": "keep one in so many runs at each rung (successive halving)",
+    "halving": "keep one in so many settings at each rung (successive halving)",
     "pbt": "population-based training: every epoch the worst copy the best and move on from there",
     "study": "share the sweep with other processes: a journal file that all see, or a database URL",
     "sampler": "with --study and --samples: tpe chooses settings by the results so far",

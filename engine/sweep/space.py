@@ -148,8 +148,7 @@ def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
             raise RequestError(f"--{flag} {value}: type {least} or more.")
     settings = search.samples or math.prod(len(a.values) for a in found)
     runs = settings * search.seeds * max(1, search.folds)
-    chooser, least = ("--pbt", 2) if search.pbt else ("--halving" * bool(search.halving),
-                                                      search.halving)
+    chooser = "--pbt" if search.pbt else "--halving" * bool(search.halving)
     for wrong, why in (
         (len({*names}) < len(names), f"--sweep {max(names, key=names.count, default='')} is given "
          "twice: put all its values in one."),
@@ -158,8 +157,8 @@ def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
         (runs > MOST, f"{runs:,} runs: type fewer values, --samples, --seeds or --folds, for "
          f"{MOST:,} runs at most."),
         (search.samples and not found, "--samples needs a --sweep to draw from."),
-        (search.halving and search.pbt, "--halving drops runs, --pbt replaces them: type one of "
-         "the two."),
+        (search.halving and search.pbt, "--halving drops settings, --pbt replaces runs: type one "
+         "of the two."),
         (search.halving and search.median, "--halving and --median both stop settings: type one of "
          "the two."),
         (search.folds and chooser, f"{chooser} compares runs, and --folds measures each on other "
@@ -178,8 +177,10 @@ def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
          f"{' '.join(fixed)} that it comes to: sweep {', '.join(hyper._fields)} only."),
         (search.study and search.pbt, "--pbt copies runs of one process, and --study has many: "
          "type one of the two."),
-        (chooser and runs < least, f"{chooser} needs {least} runs or more, and has {runs}: type "
-         "more values, --samples or --seeds."),
+        (search.halving > settings, f"--halving {search.halving} needs as many settings or more, "
+         f"and has {settings}: type more values, or --samples."),
+        (search.pbt and runs < 2, "--pbt needs 2 runs or more: type more values, --samples or "
+         "--seeds."),
     ):
         if wrong:
             raise RequestError(why)

@@ -34,7 +34,7 @@ from engine.sweep.group import (
     restored,
     told,
 )
-from engine.sweep.judge import Ranked, exploited, heard, judged, rungs
+from engine.sweep.judge import Ranked, exploited, halved, heard, judged
 from engine.sweep.population import Population, select
 from engine.sweep.programs import compile_programs
 from engine.sweep.results import Standing
@@ -193,8 +193,8 @@ class Lockstep:
         """The runs that go on. Those that are halved away, or stop by their patience, keep what
         they have learned in their folders."""
         search, epoch = self.study.search, ranking[0].row["epoch"]
-        if keep := rungs(search, len(group.trials), group.ready.config.epochs).get(epoch):
-            return self._without(group, runs, ranking[:keep], ranking[keep:], DROPPED)
+        if (shared := halved(group, ranking, search))[1]:
+            return self._without(group, runs, *shared, DROPPED)
         stopped = [one for one in ranking if one.whole
                    and group.ready.learner.over(
                        group.ready.hyper, group.ready.lengths,
