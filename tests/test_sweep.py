@@ -463,8 +463,10 @@ def test_a_swept_number_of_epochs_is_the_one_asked_for(tmp_path):
 
 @pytest.mark.parametrize("search, said", [
     ({"axes": ("batch_size=8,200",)}, "--batch_size 200 is larger than the 64"),
-    ({"halving": 2, "seeds": 4, "config": dataclasses.replace(CONFIG, epochs=1)},
-     "type --epochs 2 or more"),
+    ({"axes": ("loss=softmax_cross_entropy,hubre",)}, "unknown loss of --task classification 'hub"),
+    ({"axes": ("model=mlp,mine.py:Net",)}, "mine.py: no such file"),
+    ({"halving": 2, "axes": ("learning_rate=0.1,0.2",),
+      "config": dataclasses.replace(CONFIG, epochs=1)}, "type --epochs 2 or more"),
     ({"folds": 2, "halving": 2}, "measures each on other examples"),
 ])
 def test_a_refused_sweep_leaves_its_folder_free(tmp_path, search, said):

@@ -66,7 +66,8 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     traced values and seed only where each fold of a table has features of its own. Trees, of which
     nothing is compiled, each by themselves.
 
-    Raises RequestError where one of them can't be cut from the data set.
+    Raises RequestError where one of them can't be cut from the data set, or names a loss
+    or an object that isn't there.
     """
     @cache
     def sizes(config: Config, _part: str) -> tuple:  # which no Config's equality counts
@@ -78,6 +79,10 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     groups: dict[Any, list[Trial]] = {}
     for trial in trials:
         part = trial.config.validation_split
+        bring.task(trial.config)  # what names nothing is refused before another has trained
+        for name, word in trial.values.items():
+            if bring.is_file(word):
+                bring.value(name, word)
         key: Any = trial.config, sizes(trial.config, part), part if dataset.is_table else None
         if trees.values_of(trial.config.model):
             key = trial.number
