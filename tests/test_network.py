@@ -102,9 +102,10 @@ class Layers(nnx.Module):
         return x
 
 
-@pytest.mark.parametrize("model", [Layers, Layers(nnx.Rngs(params=KEY, default=KEY))])
-def test_nnx_is_what_flax_computes(model):
+@pytest.mark.parametrize("built", [False, True], ids=["class", "module"])
+def test_nnx_is_what_flax_computes(built):
     """Of a class, whose values the key draws, and of a module, which brings its own."""
+    model = Layers(nnx.Rngs(params=KEY, default=KEY)) if built else Layers
     made, plain = network.of(model, 3), Layers(nnx.Rngs(params=KEY, default=KEY))
     variables = made.init(KEY, X)
     assert set(variables) == {"params", "batch_stats"}
@@ -119,7 +120,7 @@ def test_nnx_is_what_flax_computes(model):
     assert not np.allclose(moment[...], 0)
     other = made.init(OTHER, X)["params"]["layers"]["0"]["kernel"]
     same = np.array_equal(other, variables["params"]["layers"]["0"]["kernel"])
-    assert same == isinstance(model, nnx.Module)
+    assert same == built
     assert hash(made) == hash(network.of(model, 3)) and made == network.of(model, 3)
 
 

@@ -224,39 +224,40 @@ def test_sigterm_while_a_folder_of_pictures_is_decoded(tmp_path, place, monkeypa
     outcome("SIGTERM while decoding a folder", 1, 1)
 
 
-def hostile() -> dict[str, bytes]:
-    """Archives that would write elsewhere, be another's file, or fill the memory."""
-    def tar(*members: tarfile.TarInfo) -> bytes:
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w:gz") as archive:
-            for member in members:
-                archive.addfile(member, io.BytesIO(bytes(member.size)))
-        return out.getvalue()
-
-    def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = ""):
-        made = tarfile.TarInfo(name)
-        made.type, made.size, made.linkname = kind, size, link
-        return made
-
-    wanted = "cifar-10-batches-bin/batches.meta.txt"
-    return {
-        "climbing": tar(member("../../../climbed", size=3), member("/tmp/climbed", size=3)),
-        "a link": tar(member(wanted, tarfile.SYMTYPE, link="/etc/passwd")),
-        "a hard link": tar(member(wanted, tarfile.LNKTYPE, link="/etc/passwd")),
-        "a device": tar(member(wanted, tarfile.CHRTYPE)),
-        "a pipe": tar(member(wanted, tarfile.FIFOTYPE)),
-        "a bomb": tar(member(wanted, size=1 << 29)),
-        "no archive": b"<!DOCTYPE html><html>Please log in</html>",
-    }
+def _tar(*members: tarfile.TarInfo) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(bytes(member.size)))
+    return out.getvalue()
 
 
-@pytest.mark.parametrize("what", hostile())
+def _member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = ""):
+    made = tarfile.TarInfo(name)
+    made.type, made.size, made.linkname = kind, size, link
+    return made
+
+
+WANTED = "cifar-10-batches-bin/batches.meta.txt"
+# Archives that would write elsewhere, be another's file, or fill the memory.
+HOSTILE = {
+    "climbing": lambda: _tar(_member("../../../climbed", size=3), _member("/tmp/climbed", size=3)),
+    "a link": lambda: _tar(_member(WANTED, tarfile.SYMTYPE, link="/etc/passwd")),
+    "a hard link": lambda: _tar(_member(WANTED, tarfile.LNKTYPE, link="/etc/passwd")),
+    "a device": lambda: _tar(_member(WANTED, tarfile.CHRTYPE)),
+    "a pipe": lambda: _tar(_member(WANTED, tarfile.FIFOTYPE)),
+    "a bomb": lambda: _tar(_member(WANTED, size=1 << 29)),
+    "no archive": lambda: b"<!DOCTYPE html><html>Please log in</html>",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
 @pytest.mark.parametrize("pinned", [False, True], ids=["another digest", "the pinned digest"])
 def test_a_hostile_archive_is_refused_and_nothing_is_written_outside(
     what, pinned, tmp_path, proxy, place, outcome
 ):
     """In the place of the real one; and as though it were the real one."""
-    body = hostile()[what]
+    body = HOSTILE[what]()
     proxy.bodies["cifar-10-binary.tar.gz"] = body
     url = "http://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
     env = small(tmp_path, cifar10=[(url, body if pinned else body[:-1] + CIFAR10[-1:] + b"x")])
