@@ -176,7 +176,8 @@ def _conclude(
     written."""
     ready, compiled, path = training.ready, training.programs, training.path
     scores, examples = judged(ready, state.model)
-    last, best, final = {"epoch": _epoch(ready, state)} | numbers(scores), state, examples
+    last = {"epoch": int(state.step) // ready.lengths.epoch} | numbers(scores)
+    best, final = state, examples
     if training.checkpoints.best() != int(state.step):
         found, _ = training.checkpoints.restore(ready.state_shapes, "best")
         best = mesh.put(found, ready.where(found))
@@ -193,7 +194,7 @@ def _conclude(
     if not processes.first_process():
         return best, scores
     train, say = ready.data.train, ready.host.console.print
-    history, epoch, speed = folder.history(path), _epoch(ready, best), None
+    history, epoch, speed = folder.history(path), int(best.step) // ready.lengths.epoch, None
     if training.seconds:
         speed = training.steps / ready.lengths.epoch * len(train.rows) / training.seconds
     validated = {ready.score: history[epoch - 1][ready.score]}
@@ -228,8 +229,3 @@ def _conclude(
                      lambda: importance.drawn(rests_on))
         say(f"report: {path / 'report.html'}")
     return best, scores
-
-
-def _epoch(ready: Setup, state: State) -> int:
-    """The number of the epoch that it is the end of, from 1."""
-    return int(state.step) // ready.lengths.epoch

@@ -11,6 +11,7 @@ import jax
 from engine.place import Place
 
 SECONDS = 10.0
+APART = 2.0  # seconds from save to save, where epochs are shorter
 STUCK_SECONDS = 600  # among several processes
 
 
@@ -48,6 +49,12 @@ def rest_of_epoch(
             seconds = time.perf_counter() - began
         position += count
         yield Segment(state, count, seconds, position)
+
+
+def due(saved_at: float, whole: bool, place: Place) -> bool:
+    """Whether it is time to save again, within an epoch or at the end of a `whole` one."""
+    apart = min(APART, place.save_seconds) if whole else place.save_seconds
+    return time.monotonic() - saved_at > apart
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from engine.optim.optimizers import is_named
 from engine.optim.schedules import multiple
 from engine.programs.compile import Programs
 from engine.pure import history_row
-from engine.segments import Pace, rest_of_epoch, watched
+from engine.segments import Pace, due, rest_of_epoch, watched
 from engine.setup import Setup
 from engine.state import State
 from engine.store import folder
@@ -89,15 +89,14 @@ class Training:
                 self.feed.train(int(state.step))  # the first chunk is in no epoch's time
         while int(state.step) < lengths.total and not reason:
             with self._naming_the_folder():
-                state, status = self._epoch(state)
+                state, status, save = self._epoch(state)
                 state = self._restated(state)
                 step, row = int(state.step), self._row(state)
             self._stop_if_diverged(state, row)
             if step % lengths.epoch == 0:
                 state = patience.lowered(ready.learner, ready.hyper, ready.lengths, state, row)
-                self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
                 reason = self._record(row) or self._over(step)
-            self._save(state, row.get(ready.score))
+            self._save(state, row.get(ready.score), save)
             if status:
                 self.checkpoints.wait()
                 raise RunError(
@@ -133,9 +132,9 @@ class Training:
             raise RunError(f"{error} What was saved is kept. Go on with: python launch.py --resume "
                            f"{self.path}", shared=True) from error
 
-    def _epoch(self, state: State) -> tuple[State, int]:
-        """The rest of the current epoch, or as far as a signal lets it go; the signal's status."""
-        ready, status = self.ready, 0
+    def _epoch(self, state: State) -> tuple[State, int, bool]:
+        """The rest of an epoch, as far as a signal lets it go; its status; is it time to save?"""
+        ready, status, save = self.ready, 0, False
         epoch = ready.lengths.epoch
         number, position = divmod(int(state.step), epoch)
 
@@ -157,28 +156,28 @@ class Training:
                 self.seconds += seconds
                 self.steps += steps
                 with watched(ready.request.place):
-                    self._next, status, due = self._agree()
+                    self._next, status, save = self._agree(position == epoch)
                 values = {k: float(v) for k, v in ready.task.row(state.tally).items()}
                 self.progress.update(number + 1, position, self.epoch_seconds, values)
                 if status or int(state.diverged_at) >= 0:
                     break
-                if due and position < epoch and bool(finite(state)):
+                if save and position < epoch and bool(finite(state)):
                     self._save(self._restated(state), None)
         except Unfed:
             if position and int(state.step) > self.checkpoints.latest() and finite(state):
                 self._save(self._restated(state), None)
                 self.checkpoints.wait()
             raise
-        return state, status
+        return state, status, save
 
-    def _agree(self) -> tuple[int, int, bool]:
-        """The next segment's steps, the status a signal asks for, and whether to save: the same in
-        every process, wherever the signal came."""
-        due = time.monotonic() - self._saved_at > self.ready.request.place.save_seconds
+    def _agree(self, whole: bool) -> tuple[int, int, bool]:
+        """The next segment's steps, the status a signal asks for, and whether to save, here or, of
+        a `whole` epoch, after it: the same in every process, wherever the signal came."""
+        save = due(self._saved_at, whole, self.ready.request.place)
         # Only the first process may have a terminal, and segments have to be of one length.
-        own = [-min(self._pace.steps, self._most), self.interruption.status, due]
-        steps, status, due = processes.agreed(np.array(own, np.int32), np.max).tolist()
-        return -steps, status, bool(due)
+        own = [-min(self._pace.steps, self._most), self.interruption.status, save]
+        steps, status, save = processes.agreed(np.array(own, np.int32), np.max).tolist()
+        return -steps, status, bool(save)
 
     def _row(self, state: State) -> dict[str, Any]:
         """The epoch as history.jsonl has it; without losses where it isn't whole."""
@@ -202,6 +201,7 @@ class Training:
         if bad < 0 and math.isfinite(row["val_loss"]) and bool(finite(state)):
             return
         step = row["step"] if bad < 0 else bad
+        self.checkpoints.wait()
         kept = f"{self.path}/checkpoints keeps the last good state" \
             if self.checkpoints.latest() >= 0 else "nothing was saved before it"
         instead = "Lower your optimizer's rate, or clip its gradient" if rate is None else \
@@ -226,7 +226,7 @@ class Training:
         answers = [logger(dict(row)) for logger in self.loggers]
         return next(("a logger asked for it" if a is True else str(a) for a in answers if a), "")
 
-    def _save(self, state: State, score: float | None) -> None:
+    def _save(self, state: State, score: float | None, now: bool = True) -> None:
         with watched(self.ready.request.place):
-            self.checkpoints.save(state, score, self.epoch_seconds)
-        self._saved_at = time.monotonic()
+            self.checkpoints.save(state, score, self.epoch_seconds, now)
+        self._saved_at = time.monotonic() if now else self._saved_at

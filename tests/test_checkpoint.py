@@ -1,5 +1,6 @@
 """Saving, keeping and restoring; tests/faults hurts real runs and every file of a checkpoint."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -216,8 +217,33 @@ def test_another_models_checkpoint_is_refused_and_left_alone(tmp_path):
 
 def test_a_step_that_is_not_the_newest_is_never_skipped_in_silence(tmp_path):
     with (Checkpoints(saved(tmp_path / "c", (5, 0.5))) as checkpoints,
-          pytest.raises(RunError, match="step 4 was not saved: .* holds 5")):
+          pytest.raises(RunError, match="step 4 was not saved, it holds 5")):
         checkpoints.save(state(4), 0.9, 0.0)
+
+
+def test_what_is_held_is_the_last_and_the_best_until_one_is_written(tmp_path):
+    folder = tmp_path / "c"
+    with Checkpoints(folder) as checkpoints:
+        for step, accuracy in ((1, 0.5), (2, 0.9), (3, 0.7), (4, 0.6)):
+            checkpoints.save(state(step), accuracy, step / 10, now=False)
+        assert (checkpoints.best(), checkpoints.latest(), steps(folder)) == (2, 4, set())
+        checkpoints.save(state(5), 0.8, 0.5)
+        checkpoints.wait()
+        assert steps(folder) == {2, 5}
+        assert same(restored(folder, "best")[0], state(2))
+        checkpoints.save(state(6), 0.85, 0.6, now=False)
+        checkpoints.wait()
+        assert same(restored(folder)[0], state(6)) and restored(folder)[1] == 0.6
+        assert steps(folder) == {2, 5, 6}
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_what_is_held_is_written_on_leaving(tmp_path, error):
+    with contextlib.suppress(KeyError), Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(state(1), 0.5, 0.0, now=False)
+        if error:
+            raise error
+    assert same(restored(tmp_path / "c")[0], state(1))
 
 
 def test_half_written_ones_are_cleaned_by_who_writes(tmp_path):

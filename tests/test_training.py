@@ -26,7 +26,9 @@ from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
+from engine.segments import Pace
 from engine.setup import setup
+from engine.store.checkpoint import Checkpoints
 from engine.store.digests import read_record
 from engine.stream import streamed
 
@@ -240,6 +242,49 @@ def test_a_state_that_is_not_finite_is_never_saved_whatever_the_loss(
     saved = {int(p.name) for p in (path / "checkpoints").iterdir()}
     assert saved == ({1, 8} if after else set())
     assert len((path / "history.jsonl").read_text().splitlines()) == after // 8
+
+
+@pytest.mark.parametrize("seconds, more, want", [
+    (0.0, {}, []), (1.1, {}, [16]), (2.1, {}, [8, 16, 24]), (1.1, {"save_seconds": 1}, [8, 16, 24]),
+])
+def test_short_epochs_are_saved_two_seconds_apart(
+    data, whole, tmp_path, monkeypatch, seconds, more, want
+):
+    """Of epochs of so many seconds; the run is the same, and ends with its last and best saved."""
+    now, saved, save = [0.0], [], Checkpoints.save
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0])
+    monkeypatch.setattr(segments, "time", clock)
+    monkeypatch.setattr(training, "time", clock)
+
+    def learn(pace, steps, _):  # of all but the first segment, of one step
+        pace.steps = EPOCH
+        now[0] += seconds * (steps > 1)
+
+    def spied(self, state, *others):
+        if others[-1]:
+            saved.append(int(state.step))
+        save(self, state, *others)
+
+    monkeypatch.setattr(Pace, "learn", learn)
+    monkeypatch.setattr(Checkpoints, "save", spied)
+    run = fit(CONFIG, HYPER, place(tmp_path / "run", **more), data)
+    assert saved == want and rows(run) == rows(whole) and same(run.state, whole.state)
+    kept = {int(p.name) for p in (run.path / "checkpoints").iterdir()}
+    assert {TOTAL, run.metrics["step"]} <= kept
+
+
+def test_epochs_that_were_recorded_and_not_saved_come_again(data, whole, tmp_path, monkeypatch):
+    """A copy that is made while two epochs are held in memory is what kill -9 leaves."""
+    def copied(row):
+        if row["epoch"] == 2:
+            shutil.copytree(tmp_path / "run", tmp_path / "killed")
+
+    monkeypatch.setattr(segments, "APART", 600.0)
+    fit(CONFIG, HYPER, place(tmp_path / "run"), data, loggers=[copied])
+    left = (tmp_path / "killed/history.jsonl").read_text().splitlines()
+    assert len(left) == 2 and not list((tmp_path / "killed/checkpoints").iterdir())
+    run = fit(CONFIG, HYPER, place(tmp_path / "killed"), data, resume=tmp_path / "killed")
+    assert rows(run) == rows(whole) and same(run.state, whole.state)
 
 
 def test_a_folder_that_is_removed_while_a_run_writes_there_ends_it(data, tmp_path):

@@ -10,6 +10,7 @@ import errno
 import functools
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from engine.devices import mesh
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell, unknown
 from engine.job import processes as job
+from engine.store import files
 from engine.store.digests import UNMEASURED, Record, digests, fits, read_record
 
 if TYPE_CHECKING:
@@ -37,13 +39,15 @@ class Checkpoints:
     """The checkpoints folder of one run. A context manager: leaving it waits for the writer.
 
     The last two are kept, and the best: of the highest score, or the lowest unless `higher`.
-    Whoever opens it to write removes half-written ones.
+    Whoever opens it to write removes half-written ones. What isn't to be saved at once is held in
+    memory, the last of it and the best, until something is.
     """
 
     def __init__(self, folder: Path, higher: bool = True, read_only: bool = False):
         self.folder, self.higher, self.read_only = folder.absolute(), higher, read_only
         check_utf8(self.folder)
         self._ranks: dict[int, float] = {}
+        self._held: dict[int, tuple[Any, float | None, float]] = {}  # in the order of their steps
         self._inode = None
         if not read_only:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -59,20 +63,22 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type | None, *_) -> None:
-        try:
-            if "_manager" in vars(self):
-                self._manager.close()
-        except (OSError, ValueError) as error:
-            if kind is None:  # else the first failure is the one to tell
-                raise self._failed(error) from error
+        # Of two failures the first is the one to tell.
+        with self._naming() if kind is None else contextlib.suppress(OSError, ValueError):
+            try:
+                if kind is None or jax.process_count() == 1:  # else the others may not come
+                    self._write()
+            finally:
+                if "_manager" in vars(self):
+                    self._manager.close()
 
     def latest(self) -> int:
         """The newest step, damaged or not; -1 where there is none."""
-        return max(self._manager.steps(), default=-1)
+        return max((*self._manager.steps(), *self._held), default=-1)
 
     def best(self) -> int:
         """The step of the best score, damaged or not; of equal ones the newest."""
-        return max(self._manager.steps(), key=self._rank)
+        return max((*self._manager.steps(), *self._held), key=self._rank)
 
     def _rank(self, step: int) -> tuple[float, int]:
         """Orders steps by score, then age. One saved within an epoch was never measured."""
@@ -95,40 +101,56 @@ class Checkpoints:
                 f"{need / 1e6:,.1f}: make room, or name another --run_dir."
             )
 
-    def save(self, state: Any, score: float | None, seconds: float) -> None:
-        """Save a State, its score (None within an epoch) and the unfinished epoch's seconds.
+    def save(self, state: Any, score: float | None, seconds: float, now: bool = True) -> None:
+        """Save a State, its score (None within an epoch) and the unfinished epoch's seconds, `now`
+        or with the next that is.
 
         Every process calls it. Writes in the background, so an earlier write's error shows here,
-        as a RunError.
+        as a RunError; so it is where the folder is gone, which Orbax would make anew.
         """
-        step = int(state.step)
-        own = jax.tree.map(mesh.snapshot, state)  # the state itself is the next segment's to use
-        record = Record(score, seconds, digests(own))
-        content = {"record": record._asdict(), "sha256": record.digest()}
-        self._ranks[step] = record.rank(self.higher)
-        try:
-            saved = self._manager.save(step, _parts(own), content)
-        except (OSError, ValueError) as error:
-            raise self._failed(error) from error
-        if not saved:  # Orbax's word for a step that is not its newest
-            raise RunError(f"step {step} was not saved: {self.folder} holds {self.latest()}.")
-
-    def wait(self) -> None:
-        """Wait for the writer. Raises RunError where it failed, or where the folder is gone, which
-        Orbax would make anew."""
-        try:
-            self._manager.wait()
-        except (OSError, ValueError) as error:
-            raise self._failed(error) from error
         if gone := self._gone():
             raise gone
+        step = int(state.step)
+        own = jax.tree.map(mesh.snapshot, state)  # the state itself is the next segment's to use
+        self._ranks[step] = Record(score, seconds, {}).rank(self.higher)
+        self._held[step] = own, score, seconds
+        best = max(self._ranks, key=self._rank)
+        self._held = {at: one for at, one in self._held.items() if at in (best, step)}
+        if now:
+            with self._naming():
+                self._write()
+
+    def wait(self) -> None:
+        """Write what is held, and wait for the writer. Raises RunError where it failed, or where
+        the folder is gone."""
+        with self._naming():
+            self._write()
+            self._manager.wait()
+        if gone := self._gone():
+            raise gone
+
+    def _write(self) -> None:
+        """All that is held, in the background. Raises what Orbax and what is below it do."""
+        held, self._held = self._held, {}
+        for step, (own, score, seconds) in held.items():
+            record = Record(score, seconds, digests(own))
+            content = {"record": record._asdict(), "sha256": record.digest()}
+            if not self._manager.save(step, _parts(own), content):  # it isn't the newest
+                raise ValueError(f"step {step} was not saved, it holds {self.latest()}")
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """A writer's failure becomes a RunError."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise self._failed(error) from error
 
     def _gone(self) -> RunError | None:
         with contextlib.suppress(FileNotFoundError):
             if self._inode in (None, self.folder.stat().st_ino):
                 return None
-        return RunError(f"{self.folder} is gone: somebody removed or moved it while the run was "
-                        "writing there, so nothing more is saved.")
+        return files.gone(self.folder)
 
     def _failed(self, error: Exception) -> RunError:
         if gone := self._gone():

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from engine.errors import RunError
+
 MOST_BYTES = 64 << 20  # a history of some 200,000 epochs
 
 
@@ -67,8 +69,16 @@ def replace(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def gone(path: Path) -> RunError:
+    """Of a folder that isn't there any more."""
+    return RunError(f"{path} is gone: somebody removed or moved it while the run was writing "
+                    "there, so nothing more is saved.")
+
+
 def append(path: Path, line: str) -> None:
-    """Add a line, which is on the disk on return."""
+    """Add a line, which is on the disk on return. Raises RunError where its folder is gone."""
+    if not path.parent.is_dir():
+        raise gone(path.parent)
     with open(opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as file:
         file.write(line + "\n")
         file.flush()

@@ -15,7 +15,7 @@ from engine.loggers.tracking import Tracked
 from engine.parts.reading import load
 from engine.programs import memory
 from engine.request import Request
-from engine.segments import Pace, rest_of_epoch
+from engine.segments import Pace, due, rest_of_epoch
 from engine.sources.dataset import Dataset
 from engine.store import checkpoint, folder, record
 from engine.stream.streamed import Feed, Unfed
@@ -138,28 +138,28 @@ class Lockstep:
                  saved: checkpoint.Checkpoints) -> Population:
         """The runs after their last epoch; `seconds` are those that this one has had."""
         steps, total = group.ready.lengths.epoch, group.ready.lengths.total
-        place = self.study.request.place
+        place, saved_at = self.study.request.place, time.monotonic()
         kind = "program" if group.ready.learner.traced else "run"
         name, programs = f"{kind} {group.number + 1}", None
         bar = self.progress.add_task(f"compiling {name}", total=total, completed=int(runs.step))
         while (step := int(runs.step)) < total and not self._all_stopped(group):
             if programs is None or programs.members != len(runs.members.seed):
                 programs = self.compiled(group, runs, fed)
-            saved_at = time.monotonic()
             for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
                                       lambda: self._pace.steps, place):
                 runs, seconds = part.state, seconds + part.seconds
                 self._pace.learn(part.steps, part.seconds)
                 self.progress.update(bar, advance=part.steps, description=name)
-                if self.interruption.status or time.monotonic() - saved_at > place.save_seconds:
+                save = due(saved_at, whole := part.position == steps, place)
+                if save or self.interruption.status:
                     break
-            if part.position == steps:
+            if whole:
                 runs = programs.restate(runs)
                 ranking = judged(group, programs, runs, seconds)
                 self._record(group, runs, ranking, seconds)
-                runs = self._selected(group, heard(group, runs, ranking), ranking)
-                seconds = 0.0
-            saved.save(runs, None, seconds)
+                runs, seconds = self._selected(group, heard(group, runs, ranking), ranking), 0.0
+            saved.save(runs, None, seconds, save)
+            saved_at = time.monotonic() if save else saved_at
             if self.interruption.status:
                 saved.wait()
                 raise RunError(f"stopped at step {int(runs.step)} of {total} of {name} and saved. "
