@@ -137,7 +137,7 @@ def test_a_duration_is_epochs_or_updates(typed, held, steps):
     (["--ema_decay", "1"], "--ema_decay 1.0: type a number below 1."),
     (["--ema_decay", "0.9", "--average_from", "2"], "are two averages: type one of the two."),
     (["--average_from", "10"], "--average_from 10.0 is as long as the run of 10 epochs"),
-    (["sweep", "--seeds", "4", "--patience", "3", "--halving", "2"],
+    (["sweep", "--sweep", "b1=0.8,0.9", "--patience", "3", "--halving", "2"],
      "--patience 3.0 stops runs by their own history, and --halving by the others': type one"),
     (["sweep", "--sweep", "average_from=0,5"], "0 keeps no average, and its scores don't compare"),
     (["sweep", "--sweep", "period=soon"], "'soon' is not epochs, as 5 or 5ep, or updates, as 300"),

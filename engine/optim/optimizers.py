@@ -6,6 +6,7 @@ learning rate by update step, `decay` the weight decay's keywords where Optax de
 other parameters are the Hyper fields that it uses, `nesterov` among them.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -58,9 +59,10 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def users(value: str) -> list[str]:
+@functools.cache
+def users(value: str) -> tuple[str, ...]:
     """The optimizers that use a Hyper field or `nesterov`; none for what all of them follow."""
-    return [name for name, f in OPTIMIZERS.items() if value in inspect.signature(f).parameters]
+    return tuple(n for n, f in OPTIMIZERS.items() if value in inspect.signature(f).parameters)
 
 
 def is_named(optimizer: Any) -> bool:

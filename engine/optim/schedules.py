@@ -131,6 +131,7 @@ def multiple(name: str, durations: "Durations", hyper: Any, step: int) -> float:
     return float(_compiled(name, durations)(jax.device_get(hyper), step))
 
 
-def users(value: str) -> list[str]:
+@functools.cache
+def users(value: str) -> tuple[str, ...]:
     """The schedules that use a length or a Hyper field, by its name."""
-    return [name for name, f in SCHEDULES.items() if value in inspect.signature(f).parameters]
+    return tuple(n for n, f in SCHEDULES.items() if value in inspect.signature(f).parameters)

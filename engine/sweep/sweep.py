@@ -195,7 +195,7 @@ class Lockstep:
         search, epoch = self.study.search, ranking[0].row["epoch"]
         if (shared := halved(group, ranking, search))[1]:
             return self._without(group, runs, *shared, DROPPED)
-        stopped = [one for one in ranking if one.whole
+        stopped = [one for one in ranking if group.ready.config.patience and one.whole
                    and group.ready.learner.over(
                        group.ready.hyper, group.ready.lengths,
                        folder.history(self._folder(one.number)))]
