@@ -273,7 +273,7 @@ MUTANTS = (
     Mutant("store/checkpoint", "max((*self._manager.steps(), *self._held), key=",
            "min((*self._manager.steps(), *self._held), key=",
            "test_checkpoint.py test_training.py"),
-    Mutant("store/checkpoint", "if at in (best, step)", "if at == step",
+    Mutant("store/checkpoint", "if at not in (best, step)]", "if at != step]",
            "test_checkpoint.py -kheld"),
     Mutant("store/checkpoint", "        if now:\n", "        if True:\n",
            "test_checkpoint.py -kheld"),

@@ -115,7 +115,8 @@ class Checkpoints:
         self._ranks[step] = Record(score, seconds, {}).rank(self.higher)
         self._held[step] = own, score, seconds
         best = max(self._ranks, key=self._rank)
-        self._held = {at: one for at, one in self._held.items() if at in (best, step)}
+        for at in [at for at in self._held if at not in (best, step)]:
+            del self._held[at], self._ranks[at]
         if now:
             with self._naming():
                 self._write()
@@ -137,6 +138,8 @@ class Checkpoints:
             content = {"record": record._asdict(), "sha256": record.digest()}
             if not self._manager.save(step, _parts(own), content):  # it isn't the newest
                 raise ValueError(f"step {step} was not saved, it holds {self.latest()}")
+        there = {*self._manager.steps()} if held else {*self._ranks}
+        self._ranks = {at: rank for at, rank in self._ranks.items() if at in there}
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:
