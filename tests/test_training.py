@@ -160,8 +160,9 @@ def test_an_epoch_is_saved_within_and_its_seconds_are_not_forgotten(
 ):
     """Of a clock by which every segment takes a second, and saving is due at once."""
     seconds, times = itertools.count(), itertools.count(step=1000)
-    monkeypatch.setattr(segments, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    clock = SimpleNamespace(perf_counter=lambda: next(seconds), monotonic=lambda: next(times))
+    monkeypatch.setattr(segments, "time", clock)
+    monkeypatch.setattr(training, "time", clock)
 
     def kill(row):
         raise Killed

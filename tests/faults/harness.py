@@ -17,6 +17,7 @@ SMALL = Path(__file__).with_name("small.py")
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu",
           "--validation_split", "test", "--model", f"{SMALL}:Small")
 STEPS = 15  # an epoch's
+EACH = "from engine import segments\n\nsegments.APART = 0.0\n"  # epoch is saved, however short
 
 
 def _started(words: Sequence[object], env: dict[str, str]) -> Forked:

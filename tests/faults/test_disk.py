@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ONE_DEVICE
 from forks import Forked
-from harness import DIGITS, ended, epochs, finished, job, run, until
+from harness import DIGITS, EACH, ended, epochs, finished, job, patched, run, until
 from test_run import assert_same_bits, final_state
 
 pytestmark = pytest.mark.slow
@@ -120,7 +120,7 @@ def test_a_save_that_cannot_begin_ends_the_run_within_seconds(inodes, disk, outc
 
 def test_a_disk_that_fills_up_costs_the_save_in_flight(disk, tmp_path, outcome):
     folder = disk / "run"
-    process = run(*DIGITS, "--epochs", 40, "--run_dir", folder)
+    process = run(*DIGITS, "--epochs", 40, "--run_dir", folder, **patched(tmp_path, EACH))
     until(lambda: epochs(folder) >= 4, process)
     filler = disk / "filler"
     with contextlib.suppress(OSError), filler.open("wb") as file:
