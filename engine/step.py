@@ -54,7 +54,7 @@ def _learned(
             variables | {"params": params}, batch.inputs, True, dropout, batch.valid
         )
         outputs = outputs.astype(jnp.float32)
-        loss_B = task.loss(outputs, batch.targets, hyper)
+        loss_B = task.loss_of(outputs, batch.targets, hyper, batch.valid)
         tally = task.tally(loss_B, outputs, batch.targets, batch.valid)
         return tally.loss_sum, (tally, kept)
 

@@ -5,6 +5,7 @@ sweeps serve every task unchanged. A task of one's own is a subclass with a `los
 `scores`: tasks/regression.py is one.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -74,8 +75,15 @@ class Task:
     note: ClassVar[str] = ""
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
-        """Of each example, float32 [B]. `hyper` is the run's, or None where a model is judged."""
+        """Of each example, float32 [B]. `hyper` is the run's, or None where a model is judged. One
+        that depends on the others of its batch takes `valid` too, bool [B], false of those that
+        only fill the batch up."""
         raise NotImplementedError(f"{type(self).__name__} has no loss(outputs, targets, hyper)")
+
+    def loss_of(self, outputs: Array, targets: Array, hyper: Any, valid_B: Array) -> Array:
+        """`loss`, of what it asks for."""
+        asked = {"valid": valid_B} if "valid" in inspect.signature(self.loss).parameters else {}
+        return self.loss(outputs, targets, hyper, **asked)
 
     def scores(self, outputs: Array, targets: Array) -> dict[str, Array]:
         """Values of each example, [B] by name, whose means are told each epoch."""
@@ -111,7 +119,8 @@ class Task:
 
     def judge(self, outputs: Array, targets: Array, valid_B: Array) -> Any:
         """`measure` by the loss that judges, which knows nothing that only training's has."""
-        return self.measure(self.loss(outputs, targets, None), outputs, targets, valid_B)
+        loss_B = self.loss_of(outputs, targets, None, valid_B)
+        return self.measure(loss_B, outputs, targets, valid_B)
 
     def judged_tally(self, sums: Any) -> Any:
         """The tally within the sums of an evaluation."""

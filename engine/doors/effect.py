@@ -64,7 +64,7 @@ def _unused(
     def step(values: list[Any], batch: Split, params: Any, outputs: Any) -> Any:
         own = others._replace(**dict(zip(names, values, strict=True)))
         _, targets = chain.augmented(learner, own, jax.random.key(0), batch, jnp.ones(2, bool))
-        loss = learner.task.loss(outputs, targets, own)
+        loss = learner.task.loss_of(outputs, targets, own, jnp.ones(2, bool))
         if is_named(learner.config.optimizer):
             return loss
         tx = optimizer(learner.config, own, lengths)

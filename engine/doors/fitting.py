@@ -12,6 +12,7 @@ import optax
 from engine.augmentations import chain, suited
 from engine.config import is_ours
 from engine.data import Data
+from engine.doors import coupled
 from engine.doors.bring import short, telling, value
 from engine.doors.network import initial
 from engine.errors import RequestError, unknown
@@ -134,13 +135,14 @@ def _task(
             if given.shape != targets[1].shape else ""
         instead = f" It is called with (outputs, targets, hyper){shares}."
         with telling(f"{what}'s loss{told}", instead):
-            loss = jax.eval_shape(task.loss, outputs, given, values)
+            loss = jax.eval_shape(task.loss_of, outputs, given, values, np.ones(2, bool))
         _of_each(f"{what}'s loss{told}", loss)
         with telling(f"{what}'s scores"):
             scores = dict(jax.eval_shape(task.scores, outputs, given))
         for name, score in scores.items():
             _of_each(f"{what}'s score {name}", score)
     with telling(what):
+        coupled.check(task, learner.config.task, outputs, targets[1])
         row = jax.eval_shape(lambda: task.row(task.zeros(outputs.shape[-1])))
     if task.score not in row:
         raise unknown(f"score of {what}, which ranks checkpoints,", task.score, row)
