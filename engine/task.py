@@ -42,6 +42,11 @@ def add(a: T, b: T) -> T:
     return jax.tree.map(jnp.add, a, b)
 
 
+def float32(outputs: Any) -> Any:
+    """A network's outputs, of any tree, as tasks take them."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32), outputs)
+
+
 def masked(values: Array, valid_B: Array) -> Array:
     """[B, ...] summed over valid examples: a masked row counts nothing, even where not finite."""
     mask = jnp.expand_dims(valid_B, tuple(range(1, values.ndim)))
@@ -64,6 +69,9 @@ class Task:
     `score` names what ranks checkpoints and runs, of `row` or "loss"; `higher` is whether more of
     it is better, and of `errors`, other scores, less is. `headline` are the scores on top of the
     report, () all; `unspoken` those that its line leaves to it; `note` explains its table.
+
+    Of one's own with `any_outputs` they are what the network gives: an array [B, ...], or a tuple
+    or dictionary of such; its `predict` gives one array.
     """
 
     kind: ClassVar[str] = "numbers"
@@ -73,6 +81,7 @@ class Task:
     headline: ClassVar[tuple[str, ...]] = ()
     unspoken: ClassVar[tuple[str, ...]] = ()
     note: ClassVar[str] = ""
+    any_outputs: ClassVar[bool] = False
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
         """Of each example, float32 [B]. `hyper` is the run's, or None where a model is judged. One
@@ -105,10 +114,11 @@ class Task:
             name: value / count for name, value in tally.scores.items()
         }
 
-    def zeros(self, num_outputs: int) -> Any:
-        """The tally of no example."""
-        outputs = jax.ShapeDtypeStruct((1, num_outputs), jnp.float32)
-        targets = jax.ShapeDtypeStruct((1,), jnp.int32) if self.kind == "classes" else outputs
+    def zeros(self, num_outputs: int, outputs: Any = None) -> Any:
+        """The tally of no example, of `outputs` [1, ...], by default [1, num_outputs]."""
+        numbers = jax.ShapeDtypeStruct((1, num_outputs), jnp.float32)
+        targets = jax.ShapeDtypeStruct((1,), jnp.int32) if self.kind == "classes" else numbers
+        outputs = numbers if outputs is None else outputs
         loss, valid = (jax.ShapeDtypeStruct((1,), dtype) for dtype in (jnp.float32, bool))
         sums = jax.eval_shape(self.tally, loss, outputs, targets, valid)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)

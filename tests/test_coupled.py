@@ -83,7 +83,7 @@ def test_a_loss_that_is_not_told_who_counts_is_refused(task):
 
 
 def test_it_is_of_exactly_the_examples_of_a_batch(tmp_path):
-    """Not of a microbatch's, nor of those that fill the last batch up: 128 and 22, over two devices."""
+    """Not of a microbatch's, nor of those that fill the last batch up: 128 and 22."""
     place = Place(device="cpu", run_dir=str(tmp_path / "run"), report=False)
     run = fit(config(Pull()), Hyper(learning_rate=0.0), place,
               data={"train": (X, Y), "validation": (X[:50], Y[:50])})

@@ -27,7 +27,7 @@ from engine.optim import averages, groups, patience
 from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations, durations
 from engine.state import State, sorted_out
-from engine.task import Task
+from engine.task import Task, float32
 from engine.tasks.classification import Classification
 
 GATHERED = {"product": "gathered"}  # formulations as a GPU wants them
@@ -123,13 +123,20 @@ class Gradient(Learner):
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=optimizer(self.config, hyper, lengths).init(params),
-            tally=self.task.zeros(self.num_outputs),
+            tally=self.task.zeros(self.num_outputs, self.any_outputs(variables, inputs)),
             diverged_at=jnp.full((), -1, jnp.int32),
             **sorted_out(variables),
             average=averages.begun(variables) if self.averaging(hyper) else {},
             plateau=patience.level(self.monitor(hyper))
             if self.config.schedule == "plateau" else (),
         )
+
+    def any_outputs(self, variables: Variables, inputs: Any) -> Any:
+        """Their shapes, where the task takes any; else None."""
+        if not self.task.any_outputs:
+            return None
+        return jax.eval_shape(lambda v, x: float32(self.network.apply(v, x, False)[0]), variables,
+                              inputs)
 
     def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
         return _shapes(self, jax.tree.structure(hyper), input_shape, lengths)
