@@ -15,11 +15,11 @@ import jax
 import numpy as np
 
 from benchmarks.article import machine
-from engine import loop
 from engine.config import Config, Hyper
 from engine.data import Data
 from engine.feed import batch_at, epoch_order
 from engine.learners.chosen import learner_of
+from engine.learners.microbatch import microbatch_for
 from engine.optim.lengths import durations
 from engine.pure import data_for
 from engine.step import train_step
@@ -33,7 +33,7 @@ def accuracies(learner, state, test) -> tuple[float, float]:
 
 
 def ours(config: Config, hyper: Hyper, root, data: Data):
-    micro, _ = loop.microbatch_for(config, jax.default_backend())
+    micro, _ = microbatch_for(config, jax.default_backend())
     learner = learner_of(dataclasses.replace(config, microbatch=micro), data.num_outputs)
     segment = jax.jit(learner.segment, donate_argnames="state")
     epoch = np.int32(durations(config, len(data.train.rows)).epoch)

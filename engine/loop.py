@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine.config import Config
 from engine.data import Subset
 from engine.feed import Chunk, after, batch_at, order_of
 from engine.formulation import packing
@@ -27,30 +26,7 @@ if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
 
 EVAL_BATCH = 64
-CPU_MICROBATCH = 32
-WHOLE_BATCH = "the whole batch at once"
 TRIPS = 32  # updates that a GPU makes before it asks the host whether to go on
-OWN_STATISTICS = ("as asked: each is normalised by batch statistics of its own, and the running "
-                  "ones follow microbatch after microbatch")
-
-
-def microbatch_for(
-    config: Config, platform: str, shares: int = 1, variables: Any = None
-) -> tuple[int, str]:
-    """How many examples a device computes at once, and why. 0 means its whole share of a batch;
-    of a network that keeps statistics in its `variables`, anything else is the user's choice."""
-    share = config.batch_size // shares
-    if any(jax.tree.leaves(tree) for name, tree in (variables or {}).items() if name != "params"):
-        if config.microbatch:
-            return config.microbatch, OWN_STATISTICS
-        return 0, f"{WHOLE_BATCH}, which batch statistics are of"
-    if config.microbatch:
-        return config.microbatch, "as asked"
-    even = [d for d in range(CPU_MICROBATCH // 4, CPU_MICROBATCH + 1) if share % d == 0]
-    patches = platform == "cpu" and config.convolution != "native"
-    if not patches or share <= CPU_MICROBATCH or not even:
-        return 0, WHOLE_BATCH
-    return even[-1], f"image patches of {even[-1]} examples fit the processor's cache"
 
 
 def repeated(

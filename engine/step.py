@@ -15,7 +15,7 @@ from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations
 from engine.sources.dataset import Split
 from engine.state import State, sorted_out
-from engine.task import add
+from engine.task import add, float32
 
 if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
@@ -39,9 +39,9 @@ class Gradients(NamedTuple):
 
 
 @jax.jit(static_argnums=0, inline=True)  # traced once, however many ask for it
-def forward(learner: "Gradient", variables: Any, inputs: Array) -> Array:
-    """Outputs of inputs as the split holds them, float32 [B, K]."""
-    return learner.apply(variables, scaled(inputs), False)[0].astype(jnp.float32)
+def forward(learner: "Gradient", variables: Any, inputs: Array) -> Any:
+    """Outputs of inputs as the split holds them, float32 [B, K], or what any_outputs allows."""
+    return float32(learner.apply(variables, scaled(inputs), False)[0])
 
 
 def _learned(
@@ -53,8 +53,8 @@ def _learned(
         outputs, kept = learner.apply(
             variables | {"params": params}, batch.inputs, True, dropout, batch.valid
         )
-        outputs = outputs.astype(jnp.float32)
-        loss_B = task.loss(outputs, batch.targets, hyper)
+        outputs = float32(outputs)
+        loss_B = task.loss_of(outputs, batch.targets, hyper, batch.valid)
         tally = task.tally(loss_B, outputs, batch.targets, batch.valid)
         return tally.loss_sum, (tally, kept)
 

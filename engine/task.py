@@ -5,6 +5,7 @@ sweeps serve every task unchanged. A task of one's own is a subclass with a `los
 `scores`: tasks/regression.py is one.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -41,6 +42,11 @@ def add(a: T, b: T) -> T:
     return jax.tree.map(jnp.add, a, b)
 
 
+def float32(outputs: Any) -> Any:
+    """A network's outputs, of any tree, as tasks take them."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32), outputs)
+
+
 def masked(values: Array, valid_B: Array) -> Array:
     """[B, ...] summed over valid examples: a masked row counts nothing, even where not finite."""
     mask = jnp.expand_dims(valid_B, tuple(range(1, values.ndim)))
@@ -63,6 +69,9 @@ class Task:
     `score` names what ranks checkpoints and runs, of `row` or "loss"; `higher` is whether more of
     it is better, and of `errors`, other scores, less is. `headline` are the scores on top of the
     report, () all; `unspoken` those that its line leaves to it; `note` explains its table.
+
+    Of one's own with `any_outputs` they are what the network gives: an array [B, ...], or a tuple
+    or dictionary of such; its `predict` gives one array.
     """
 
     kind: ClassVar[str] = "numbers"
@@ -72,10 +81,18 @@ class Task:
     headline: ClassVar[tuple[str, ...]] = ()
     unspoken: ClassVar[tuple[str, ...]] = ()
     note: ClassVar[str] = ""
+    any_outputs: ClassVar[bool] = False
 
     def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
-        """Of each example, float32 [B]. `hyper` is the run's, or None where a model is judged."""
+        """Of each example, float32 [B]. `hyper` is the run's, or None where a model is judged. One
+        that depends on the others of its batch takes `valid` too, bool [B], false of those that
+        only fill the batch up."""
         raise NotImplementedError(f"{type(self).__name__} has no loss(outputs, targets, hyper)")
+
+    def loss_of(self, outputs: Array, targets: Array, hyper: Any, valid_B: Array) -> Array:
+        """`loss`, of what it asks for."""
+        asked = {"valid": valid_B} if "valid" in inspect.signature(self.loss).parameters else {}
+        return self.loss(outputs, targets, hyper, **asked)
 
     def scores(self, outputs: Array, targets: Array) -> dict[str, Array]:
         """Values of each example, [B] by name, whose means are told each epoch."""
@@ -97,10 +114,11 @@ class Task:
             name: value / count for name, value in tally.scores.items()
         }
 
-    def zeros(self, num_outputs: int) -> Any:
-        """The tally of no example."""
-        outputs = jax.ShapeDtypeStruct((1, num_outputs), jnp.float32)
-        targets = jax.ShapeDtypeStruct((1,), jnp.int32) if self.kind == "classes" else outputs
+    def zeros(self, num_outputs: int, outputs: Any = None) -> Any:
+        """The tally of no example, of `outputs` [1, ...], by default [1, num_outputs]."""
+        numbers = jax.ShapeDtypeStruct((1, num_outputs), jnp.float32)
+        targets = jax.ShapeDtypeStruct((1,), jnp.int32) if self.kind == "classes" else numbers
+        outputs = numbers if outputs is None else outputs
         loss, valid = (jax.ShapeDtypeStruct((1,), dtype) for dtype in (jnp.float32, bool))
         sums = jax.eval_shape(self.tally, loss, outputs, targets, valid)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
@@ -111,7 +129,8 @@ class Task:
 
     def judge(self, outputs: Array, targets: Array, valid_B: Array) -> Any:
         """`measure` by the loss that judges, which knows nothing that only training's has."""
-        return self.measure(self.loss(outputs, targets, None), outputs, targets, valid_B)
+        loss_B = self.loss_of(outputs, targets, None, valid_B)
+        return self.measure(loss_B, outputs, targets, valid_B)
 
     def judged_tally(self, sums: Any) -> Any:
         """The tally within the sums of an evaluation."""

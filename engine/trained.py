@@ -30,8 +30,8 @@ BATCH = 128  # examples that predict holds on the device at a time
 @dataclass(frozen=True)
 class Run:
     """`history` has a row an epoch, `metrics` is metrics.json's content ({} of an unfinished run),
-    `state` the last one, `classes` the names of classes, labels or numbers, `columns` what makes a
-    table's features, or None."""
+    `state` the best one, or as loaded, `classes` the names of classes, labels or numbers, `columns`
+    what makes a table's features, or None."""
 
     path: Path
     history: list[dict[str, Any]]
@@ -70,10 +70,9 @@ class Run:
         if made.dtype != np.uint8 and (unknown := np.count_nonzero(~np.isfinite(made))):
             raise RequestError(f"predict got {unknown:,} numbers that are NaN or infinite as "
                                "float32: fill them in, or leave those rows out.")
-        size = min(BATCH, 1 << (len(inputs) - 1).bit_length()) if len(inputs) else 1
+        size = min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
         told = partial(jitted(learner, "predict"), self.state.model)
-        none = np.zeros((0, len(self.classes)), np.float32)
-        return np.concatenate([none, *in_batches(told, made, size)])
+        return np.concatenate([*in_batches(told, made, size)])
 
     def _encoded(self, inputs: Any) -> Any:
         if not is_frame(inputs):
@@ -96,7 +95,7 @@ def in_batches(
 ) -> Iterator[np.ndarray]:
     """What is predicted of inputs [N, ...], each batch filled up to one of the rising `sizes`: of
     few sizes, so as to compile few programs."""
-    for start in range(0, len(inputs), sizes[-1]):
+    for start in range(0, max(len(inputs), 1), sizes[-1]):
         batch = inputs[start : start + sizes[-1]]
         size = next(size for size in sizes if size >= len(batch))
         full = np.zeros((size, *batch.shape[1:]), batch.dtype)

@@ -264,6 +264,17 @@ def test_a_scale_that_may_not_be_meant_is_told(x, said):
     assert len(notes) == bool(said) and said in "".join(notes)
 
 
+def test_what_is_no_input_and_no_target_is_told():
+    x, y, weights = np.ones((4, 2), "f4"), np.arange(4) % 2, np.ones(4)
+    told = ("passed over: 'sample_weight', as an example is an input and a target",)
+    assert of({"x": x, "y": y, "sample_weight": weights}).notes == told
+    assert of([{"x": a, "sample_weight": c, "y": b}
+               for a, b, c in zip(x, y, weights, strict=True)]).notes == told
+    assert of({"train": {"x": x, "y": y}, "test": {"x": x, "y": y, "sample_weight": y}}
+              ).notes == told
+    assert of({"x": x, "y": y}).notes == ()
+
+
 def test_it_needs_neither_jax_nor_torch():
     script = ("import sys; from engine.sources import dataset, values, arrays; "
               "assert not {'jax', 'torch', 'datasets', 'tensorflow_datasets'} & set(sys.modules)")

@@ -3,10 +3,11 @@
 import json
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, log_loss
 
 from engine.command import comparison as command
 from engine.command import flags
@@ -17,7 +18,7 @@ from engine.report import comparison
 from engine.report.comparison import Compared, Difference, difference
 from engine.request import Request
 from engine.store import record
-from engine.task import Judged
+from engine.task import Judged, Task
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression
@@ -93,6 +94,50 @@ def test_errors_and_labels_have_differences_of_their_own_scores():
     found = difference(compared("a", Multilabel(), first, there),
                        compared("b", Multilabel(), other, there))
     assert found.value == pytest.approx(1 - f1_score(there, other >= 0.5, average="micro"))
+
+
+class Cubed(Task):
+    def loss(self, outputs, targets, hyper):
+        return jnp.abs(outputs - targets).mean(-1) ** 3
+
+
+class ByLoss(Classification):
+    score, higher = "loss", False
+
+
+class Ratio(Cubed):
+    score = "ratio"
+
+
+class Folded(Cubed):
+    def predict(self, outputs):
+        return jnp.abs(outputs)
+
+
+def test_the_score_of_a_task_of_ones_own_is_what_is_compared():
+    rng = np.random.default_rng(0)
+    targets, one, other = rng.normal(size=(3, 90, 2)).astype(np.float32)
+
+    def apart(task):
+        return difference(*(compared(name, task, said, targets)._replace(
+            metrics={"loss": 0.5, "ratio": 0.5}) for name, said in (("a", one), ("b", other))))
+
+    cubes = [np.abs(said - targets).mean(1) ** 3 for said in (one, other)]
+    found = apart(Cubed())
+    assert found.value == pytest.approx((cubes[0] - cubes[1]).mean(), rel=1e-4)
+    assert found.interval[0] < found.value < found.interval[1] and found.alone is None
+    for task in (Ratio(), Folded()):
+        assert "no mean over examples" in apart(task).why
+
+
+def test_classes_ranked_by_their_loss_are_compared_by_it():
+    rng = np.random.default_rng(0)
+    one, other = rng.dirichlet(np.ones(3), (2, 90)).astype(np.float32)
+    classes = rng.integers(0, 3, 90).astype(np.int32)
+    found = difference(*(compared(name, ByLoss(), said, classes)._replace(metrics={"loss": 0.5})
+                         for name, said in (("a", one), ("b", other))))
+    assert found.value == pytest.approx(log_loss(classes, one) - log_loss(classes, other), rel=1e-4)
+    assert found.alone is None and found.probability is None
 
 
 @pytest.mark.parametrize("examples, targets", [

@@ -16,6 +16,7 @@ from engine.config import Config, Hyper
 from engine.data import Data
 from engine.feed import epoch_order
 from engine.learners.chosen import learner_of
+from engine.learners.microbatch import microbatch_for
 from engine.pure import train
 from engine.task import Task
 
@@ -331,7 +332,7 @@ def test_the_first_non_finite_step_is_remembered(data):
     [(32, "cpu", 0), (64, "cpu", 32), (100, "cpu", 25), (509, "cpu", 0), (512, "gpu", 0)],
 )
 def test_the_microbatch_is_chosen_with_a_reason(size, platform, micro):
-    chosen, reason = loop.microbatch_for(Config(batch_size=size), platform)
+    chosen, reason = microbatch_for(Config(batch_size=size), platform)
     assert chosen == micro and reason
 
 
@@ -339,10 +340,10 @@ def test_batch_statistics_are_of_the_whole_batch(data):
     """Which no microbatch has: refused, whoever asks."""
     variables = start(dataclasses.replace(CONFIG, model=Normed), data).variables
     config = Config(model=Normed, batch_size=64)
-    size, reason = loop.microbatch_for(config, "cpu", 1, variables)
+    size, reason = microbatch_for(config, "cpu", 1, variables)
     assert size == 0 and "batch statistics" in reason
     config = dataclasses.replace(config, microbatch=4)
-    size, reason = loop.microbatch_for(config, "cpu", 1, variables)
+    size, reason = microbatch_for(config, "cpu", 1, variables)
     assert size == 4 and "statistics of its own" in reason
 
 

@@ -18,9 +18,20 @@ import numpy as np
 from engine.errors import RequestError, visible
 from engine.store import files
 from engine.task import Task
+from engine.trained import Run
 
 Teller = Callable[[Sequence[str], np.ndarray], None]  # of keys [B] and predictions [B, C]
 FILE = "file"  # the key of pictures
+
+
+def named(run: Run, predicted: np.ndarray) -> np.ndarray:
+    """Predictions [N, K], as they are. Raises RequestError where the names aren't of the K."""
+    if predicted.shape[1:] == (len(run.classes),):
+        return predicted
+    told = " × ".join(map(str, predicted.shape[1:])) or "one number"
+    raise RequestError(f"{run.path} predicts {told} of each example, which the names of its "
+                       f"{len(run.classes)} targets aren't of: predict in Python, "
+                       "load(path).predict(inputs).")
 
 
 def check(path: str, inputs: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ def _predict(
         if file:
             tellers.append(held.enter_context(output.writer(file, task, key, names)))
         for some, batch in batches:
-            predicted = run.predict(batch, tta)
+            predicted = output.named(run, run.predict(batch, tta))
             for told in tellers:
                 told(some, predicted)
 

@@ -10,8 +10,10 @@ import numpy as np
 from engine.augmentations import chain
 from engine.config import Hyper
 from engine.data import Data
+from engine.doors import fitting
 from engine.doors.bring import short
 from engine.errors import RequestError
+from engine.feed import scaled
 from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations
 from engine.optim.optimizers import is_named
@@ -59,12 +61,15 @@ def _unused(
     batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split))
     params = learner.shapes(hyper, data.train.input_shape, lengths).params
     outputs = jax.ShapeDtypeStruct((2, learner.num_outputs), jnp.float32)
+    if learner.task.any_outputs:
+        inputs = jax.eval_shape(scaled, batch.inputs)
+        outputs = fitting.network(learner, inputs, learner.num_outputs)[1]
     others = jax.tree.map(lambda _: np.float32(1), hyper)
 
     def step(values: list[Any], batch: Split, params: Any, outputs: Any) -> Any:
         own = others._replace(**dict(zip(names, values, strict=True)))
         _, targets = chain.augmented(learner, own, jax.random.key(0), batch, jnp.ones(2, bool))
-        loss = learner.task.loss(outputs, targets, own)
+        loss = learner.task.loss_of(outputs, targets, own, jnp.ones(2, bool))
         if is_named(learner.config.optimizer):
             return loss
         tx = optimizer(learner.config, own, lengths)

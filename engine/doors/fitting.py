@@ -12,6 +12,7 @@ import optax
 from engine.augmentations import chain, suited
 from engine.config import is_ours
 from engine.data import Data
+from engine.doors import coupled
 from engine.doors.bring import short, telling, value
 from engine.doors.network import initial
 from engine.errors import RequestError, unknown
@@ -21,6 +22,7 @@ from engine.optim.lengths import Durations
 from engine.optim.optimizers import is_named
 from engine.sources import arrays
 from engine.sources.dataset import Split
+from engine.task import float32
 
 if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
@@ -97,15 +99,26 @@ def network(learner: "Gradient", inputs: Shapes, num_outputs: int) -> tuple[Shap
             raise RequestError(f"{what}, as it is for images. Type --model mlp or linear, which "
                                "are for any inputs.") from None
     for outputs in both:
-        found = getattr(outputs, "shape", f"a {type(outputs).__name__}")
-        if found != (batch, num_outputs):
-            raise RequestError(
-                f"model {short(model)} gives outputs of shape {found} for {batch} examples, and "
-                f"task {short(learner.config.task)} needs {(batch, num_outputs)}: let it take "
-                f"num_outputs, or end in a layer of {num_outputs}."
-            )
+        _outputs(learner, outputs, batch, num_outputs)
     _kept(model, variables, left)
-    return variables, jax.ShapeDtypeStruct(both[0].shape, jnp.float32)
+    return variables, jax.eval_shape(float32, both[0])
+
+
+def _outputs(learner: "Gradient", outputs: Any, batch: int, num_outputs: int) -> None:
+    """Raise RequestError for others than the task takes."""
+    model, word = short(learner.config.model), short(learner.config.task)
+    for each in jax.tree.leaves(outputs) if learner.task.any_outputs else ():
+        if getattr(each, "shape", ())[:1] != (batch,):
+            raise RequestError(f"model {model} gives an output of shape {each.shape} for {batch} "
+                               "examples: let the first axis of each be the examples.")
+    found = getattr(outputs, "shape", f"a {type(outputs).__name__}")
+    if found != (batch, num_outputs) and not learner.task.any_outputs:
+        own = "" if type(learner.task).__module__.startswith(coupled.OURS) else \
+            f" Or say any_outputs = True in {word}, which then takes what the network gives."
+        raise RequestError(
+            f"model {model} gives outputs of shape {found} for {batch} examples, and task {word} "
+            f"needs {(batch, num_outputs)}: let it take num_outputs, or end in a layer of "
+            f"{num_outputs}.{own}")
 
 
 def _kept(model: Any, variables: Shapes, left: Shapes) -> None:
@@ -134,14 +147,22 @@ def _task(
             if given.shape != targets[1].shape else ""
         instead = f" It is called with (outputs, targets, hyper){shares}."
         with telling(f"{what}'s loss{told}", instead):
-            loss = jax.eval_shape(task.loss, outputs, given, values)
+            loss = jax.eval_shape(task.loss_of, outputs, given, values, np.ones(2, bool))
         _of_each(f"{what}'s loss{told}", loss)
         with telling(f"{what}'s scores"):
             scores = dict(jax.eval_shape(task.scores, outputs, given))
         for name, score in scores.items():
             _of_each(f"{what}'s score {name}", score)
     with telling(what):
-        row = jax.eval_shape(lambda: task.row(task.zeros(outputs.shape[-1])))
+        coupled.check(task, learner.config.task, outputs, targets[1])
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), outputs)
+        row = jax.eval_shape(lambda: task.row(task.zeros(learner.num_outputs, one)))
+    with telling(f"{what}'s predict"):
+        predicted = jax.eval_shape(task.predict, outputs)
+    if getattr(predicted, "shape", ())[:1] != (2,):
+        raise RequestError(f"{what}'s predict gives a {type(predicted).__name__} of "
+                           f"{getattr(predicted, 'shape', 'several')} for 2 examples: return one "
+                           "array, whose first axis is the examples, of what is to be told.")
     if task.score not in row:
         raise unknown(f"score of {what}, which ranks checkpoints,", task.score, row)
 

@@ -48,9 +48,13 @@ class Linen:
     module: nn.Module
 
     @property
+    def call(self) -> Callable:
+        return self.module.__call__
+
+    @property
     def told(self) -> bool:
         """Whether its call asks for whether it is in training."""
-        return bool(wanted(self.module.__call__, True, None).keys() - {"valid"})
+        return bool(wanted(self.call, True, None).keys() - {"valid"})
 
     def init(self, key, inputs):
         how = wanted(self.module.__call__, False, None)
@@ -84,6 +88,10 @@ class Functions:
 
     pair: Any
 
+    @property
+    def call(self) -> Callable:
+        return self.pair.apply
+
     def init(self, key, inputs):
         return {"params": self.pair.init(key, inputs)}
 
@@ -113,6 +121,11 @@ class Begun:
 
 
 Network = Union[Linen, "NNX", Functions, Begun]
+
+
+def unwrapped(network: Any) -> Any:
+    """The user's own, whatever it is within."""
+    return unwrapped(network.network) if hasattr(network, "network") else network
 
 
 @jax.jit(static_argnums=0, inline=True)

@@ -1,6 +1,7 @@
 """A flax.nnx module as two pure functions."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -43,10 +44,14 @@ class NNX:
         return made_by(self.source, self.num_outputs, self.embeddings, rngs=rngs)
 
     @functools.cached_property
-    def _abstract(self) -> tuple[Any, dict[str, Any]]:
+    def _abstract(self) -> tuple[Any, dict[str, Any], Callable]:
         made = nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
         graph, *states = nnx.split(made, *self.KINDS.values())
-        return graph, dict(zip(self.KINDS, states, strict=True))
+        return graph, dict(zip(self.KINDS, states, strict=True)), type(made).__call__
+
+    @property
+    def call(self) -> Callable:
+        return self._abstract[2]
 
     def _plain(self, module: nnx.Module) -> Variables:
         _, *states = nnx.split(module, *self.KINDS.values())
@@ -58,12 +63,12 @@ class NNX:
         return self._plain(self.make(nnx.Rngs(params=key, default=key)))
 
     def apply(self, variables, inputs, train, key=None, valid=None):
-        graph, templates = self._abstract
+        graph, templates, call = self._abstract
         states = [_seeded(state, key) if name == "random" else
                   _filled(state, variables.get(name, {})) for name, state in templates.items()]
         module = nnx.merge(graph, *states, copy=True)  # without copy a tracer leaks under vmap
         module.train() if train else module.eval()
-        outputs = module(inputs, **wanted(type(module).__call__, train, valid))
+        outputs = module(inputs, **wanted(call, train, valid))
         if not train:
             return outputs, {}
         known = flatten_dict(variables).keys()  # a call may sow others, which are no state

@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engine.doors import bring
 from engine.export import program
 from engine.sources import image
@@ -69,6 +71,11 @@ def outputs(run: Run) -> dict[str, Any]:
     told: dict[str, Any] = {"name": program.PREDICTIONS, "dtype": "float32",
                             "shape": (program.BATCH, len(run.classes)), "names": run.classes,
                             "meaning": "numbers" if task.kind == "numbers" else "probabilities"}
+    if getattr(task, "any_outputs", False):
+        one = run.predict(np.zeros((1, *run.input_shape), run.input_dtype))
+        told |= {"dtype": str(one.dtype), "shape": (program.BATCH, *one.shape[1:])}
+        if one.shape[1:] != (len(run.classes),):
+            told |= {"names": (), "meaning": "numbers"}
     if getattr(task, "by_threshold", task.kind == "labels"):
         told["threshold"] = float(task.threshold)
     if getattr(task, "caution", ""):
@@ -87,8 +94,8 @@ def page(told: dict[str, Any]) -> str:
         " says the same for machines.",
         f"## Inputs\n\n`{given['name']}`: {given['dtype']} {_sides(given['shape'])}.\n\n"
         + _MADE[given["kind"]].format(**given),
-        f"## Outputs\n\n`{out['name']}`: {out['dtype']} {_sides(out['shape'])}, {out['meaning']} "
-        f"of, in this order: {names}." + _said(out),
+        f"## Outputs\n\n`{out['name']}`: {out['dtype']} {_sides(out['shape'])}, {out['meaning']}"
+        + f" of, in this order: {names}" * bool(names) + "." + _said(out),
         "## Loading\n\n```python\n" + _LOADED[told["format"]].format(file=told["file"]) + "\n```",
     ]
     if told["arrays"]:

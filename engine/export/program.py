@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax import export as jax_export
 
 from engine.doors import bring
 from engine.feed import scaled
+from engine.task import float32
 from engine.trained import Run
 
 BATCH, INPUTS, PREDICTIONS = "batch", "inputs", "predictions"
@@ -34,7 +34,7 @@ def of(run: Run) -> tuple[Callable[[Array], Array], jax.ShapeDtypeStruct]:
 
     def predicted(inputs: Array) -> Array:
         outputs, _ = network.apply(variables, scaled(inputs), False)
-        return task.predict(outputs.astype(jnp.float32))
+        return task.predict(float32(outputs))
 
     try:
         jax.eval_shape(predicted, shape)

@@ -16,17 +16,18 @@ from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import ALONE, Spread
 from engine.doors import fitting
-from engine.doors.bring import short
-from engine.doors.network import Network, Variables, initial
+from engine.doors.bring import parameters, short
+from engine.doors.network import Network, Variables, initial, unwrapped
 from engine.doors.precision import Narrow
 from engine.formulation.rewriting import Census, census, rewritten
 from engine.learners.learner import Learner
+from engine.learners.microbatch import WHOLE_BATCH, microbatch_for
 from engine.native import choice as native
 from engine.optim import averages, groups, patience
 from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations, durations
 from engine.state import State, sorted_out
-from engine.task import Task
+from engine.task import Task, float32
 from engine.tasks.classification import Classification
 
 GATHERED = {"product": "gathered"}  # formulations as a GPU wants them
@@ -55,6 +56,12 @@ class Gradient(Learner):
         """Into how many parts a batch is cut."""
         return self.spread.shares
 
+    @property
+    def coupled(self) -> bool:
+        """Whether the loss of an example depends on the others of its batch, as far as network and
+        task say, by asking which of them are `valid`."""
+        return "valid" in {*parameters(unwrapped(self.network).call), *parameters(self.task.loss)}
+
     def lengths(self, examples: int) -> Durations:
         return durations(self.config, examples)
 
@@ -64,7 +71,7 @@ class Gradient(Learner):
         """With the formulation, the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
-        if "batch_stats" in variables and not getattr(self.network, "told", True):
+        if "batch_stats" in variables and not getattr(unwrapped(self.network), "told", True):
             say(f"model {short(config.model)} keeps batch statistics, and is never told that it is "
                 "in training: let its call take `train`, or they stay as they begin")
         if not is_ours(config.model) and platform == "cpu" and config.convolution != "direct":
@@ -74,8 +81,8 @@ class Gradient(Learner):
         asked = groups.asked(config.freeze, config.unfreeze, config.rate)
         for line in groups.told(asked, variables["params"]):
             say(line)
-        size, reason = loop.microbatch_for(config, platform, self.shares, variables)
-        if reason != loop.WHOLE_BATCH:
+        size, reason = microbatch_for(config, platform, self.shares, variables, self.coupled)
+        if reason != WHOLE_BATCH:
             say(f"microbatch: {size or config.batch_size // self.shares} ({reason})")
         how = config.convolution
         if how == "auto" and platform == "cpu":
@@ -116,13 +123,20 @@ class Gradient(Learner):
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=optimizer(self.config, hyper, lengths).init(params),
-            tally=self.task.zeros(self.num_outputs),
+            tally=self.task.zeros(self.num_outputs, self.any_outputs(variables, inputs)),
             diverged_at=jnp.full((), -1, jnp.int32),
             **sorted_out(variables),
             average=averages.begun(variables) if self.averaging(hyper) else {},
             plateau=patience.level(self.monitor(hyper))
             if self.config.schedule == "plateau" else (),
         )
+
+    def any_outputs(self, variables: Variables, inputs: Any) -> Any:
+        """Their shapes, where the task takes any; else None."""
+        if not self.task.any_outputs:
+            return None
+        return jax.eval_shape(lambda v, x: float32(self.network.apply(v, x, False)[0]), variables,
+                              inputs)
 
     def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
         return _shapes(self, jax.tree.structure(hyper), input_shape, lengths)

@@ -45,7 +45,8 @@ def monitor(task: Task, name: str, averaged: bool) -> Monitor:
     RequestError for an unknown one, and where nobody says whether more of it is better."""
     if not name:
         return ranking(task, averaged)
-    row = jax.eval_shape(lambda: task.row(task.zeros(2)))
+    row = {"loss": 0, task.score: 0} | dict.fromkeys(task.errors) if task.any_outputs else \
+        jax.eval_shape(lambda: task.row(task.zeros(2)))
     splits = ("", "val_", AVERAGED) if averaged else ("", "val_")
     known = {f"{split}{score}": score for split in splits for score in row}
     if name not in known:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine import loop
 from engine.errors import RequestError
+from engine.learners.microbatch import microbatch_for
 from engine.loggers.bar import waiting
 from engine.programs import graphs, memory
 from engine.programs.program import Plain, Program, hasty
@@ -62,7 +62,8 @@ def _need_of(ready: Setup, batch_size: int) -> memory.Need:
     config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
     state = ready.state_shapes
     shares = ready.learner.shares
-    size, _ = loop.microbatch_for(config, ready.device.platform, shares, state.variables)
+    size, _ = microbatch_for(config, ready.device.platform, shares, state.variables,
+                             ready.learner.coupled)
     learner = dataclasses.replace(
         ready.learner, config=dataclasses.replace(config, microbatch=size)
     )

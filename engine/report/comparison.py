@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.doors.bring import telling
+from engine.errors import RequestError
 from engine.report import charts, page, settings
 from engine.report.charts import Line
 from engine.scores import bootstrap
 from engine.store.files import replace
 from engine.task import Judged, Task
+
+ACCURACY, F1 = ("classes", "accuracy"), ("labels", "f1_micro")
 
 
 class Compared(NamedTuple):
@@ -51,21 +55,35 @@ class Difference(NamedTuple):
         return f"McNemar's p is {self.probability:.4f}" if uneven else ""
 
 
-def _numbers(task: Task, judged: Judged) -> np.ndarray:
-    """Numbers [K, N] of each example whose means make the score, see `_score`."""
-    if task.kind == "classes":
+def _is(task: Task, kind: str, score: str) -> bool:
+    return (task.kind, task.score) == (kind, score)
+
+
+def _numbers(task: Task, judged: Judged) -> np.ndarray | None:
+    """Numbers [K, N] of each example whose means make the score, see `_score`; None where no mean
+    makes it, or what is said doesn't tell them."""
+    if _is(task, *ACCURACY):
         return np.asarray([task.said(judged.predicted) == judged.targets], np.float64)
-    if task.kind == "labels":
+    if _is(task, *F1):
         there = judged.targets > 0.5
         said = judged.predicted >= task.threshold  # type: ignore[attr-defined]
         return np.asarray([(said & there).sum(1), (said != there).sum(1)], np.float64)
-    each = task.scores(task.outputs(judged.predicted), judged.targets)  # type: ignore[arg-type]
+    try:
+        with telling("scores"):
+            outputs = task.outputs(judged.predicted)  # type: ignore[arg-type]
+            back: Any = task.predict(outputs)
+            each: Any = {"loss": task.loss(outputs, judged.targets, None),  # type: ignore[arg-type]
+                         **task.scores(outputs, judged.targets)}  # type: ignore[arg-type]
+    except RequestError:
+        return None
+    if task.score not in each or not np.allclose(back, judged.predicted, rtol=1e-3, atol=1e-4):
+        return None
     return np.asarray(each[task.score], np.float64)[None]
 
 
 def _score(task: Task, means: np.ndarray) -> np.ndarray:
     """Of means [R, K]: accuracy or an error itself; of labels F1, of hits and wrong ones."""
-    if task.kind == "labels":
+    if _is(task, *F1):
         return 2 * means[:, 0] / np.maximum(2 * means[:, 0] + means[:, 1], 1e-12)
     return means[:, 0]
 
@@ -80,16 +98,18 @@ def difference(a: Compared, b: Compared) -> Difference:
     assert a.judged and b.judged
     if a.examples != b.examples or not np.array_equal(a.judged.targets, b.judged.targets):
         return blank._replace(why=f"{a.name} and {b.name} were judged on other examples")
-    both = [_numbers(run.task, run.judged) for run in (a, b) if run.judged]
-    own = len(both[0])
+    first, second = _numbers(a.task, a.judged), _numbers(b.task, b.judged)
+    if first is None or second is None:
+        return blank._replace(why=f"their {a.task.score} is no mean over examples that what they "
+                                  "predict tells")
+    own, numbers = len(first), np.concatenate([first, second])
 
     def less(means: np.ndarray) -> dict[str, np.ndarray]:
         return {"": _score(a.task, means[:, :own]) - _score(b.task, means[:, own:])}
 
-    numbers = np.concatenate(both)
     found = blank._replace(value=float(less(numbers.mean(axis=1)[None])[""][0]),
                            interval=bootstrap.intervals(numbers, less)[""])
-    if a.task.kind != "classes":
+    if not _is(a.task, *ACCURACY):
         return found
     from scipy.stats import binomtest
 

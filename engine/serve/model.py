@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.command.output import named
 from engine.doors import bring
 from engine.export import card
 from engine.serve.refused import Refused
@@ -24,9 +25,11 @@ class Model:
         self.kind = card.inputs(run)["kind"]
 
     def compile(self) -> None:
-        """Before the first request: it waits for nothing but its own."""
+        """Before the first request: it waits for nothing but its own. Raises RequestError for a run
+        whose predictions have no names."""
         for size in SIZES:
-            self.run.predict(np.zeros((size, *self.run.input_shape), self.run.input_dtype))
+            one = np.zeros((size, *self.run.input_shape), self.run.input_dtype)
+            named(self.run, self.run.predict(one))
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """float32 [N, K] of inputs [N, ...]."""

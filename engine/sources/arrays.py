@@ -7,14 +7,14 @@ length and gives an example for a number will do.
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from engine.devices.choose import host_memory
-from engine.errors import RequestError, one_line, unknown
+from engine.errors import RequestError, one_line, some, unknown
 from engine.sources import cache, image, values
 from engine.sources.dataset import (
     MOST_BYTES,
@@ -65,7 +65,8 @@ def of(
     if kind not in _KINDS:
         raise unknown("kind of targets", str(kind), _KINDS)
     parts = data if isinstance(data, Mapping) and not _columns(data) else {"train": data}
-    pairs = {split: _read(split, parts[split], stream) for split in asked(NAME, parts)}
+    found = {split: _read(split, parts[split], stream) for split in asked(NAME, parts)}
+    pairs = {split: (x, y) for split, (x, y, _) in found.items()}
     inputs = {split: x if is_frame(x) or isinstance(x, Stored) else
               values.numbers(split, "inputs", x)
               for split, (x, _) in pairs.items()}
@@ -91,7 +92,8 @@ def of(
     for split in parts:
         with _reading(split, "its values", "give numbers, booleans, dates or words"):
             entries[split] = cache.entry(Split(inputs[split], targets[split]), classes)
-    return dataclasses.replace(cache.together(NAME, entries), notes=values.scale(inputs[first]))
+    notes = *values.scale(inputs[first]), *_passed_over(found.values())
+    return dataclasses.replace(cache.together(NAME, entries), notes=notes)
 
 
 def _columns(keys: Any) -> tuple[Any, Any] | None:
@@ -109,6 +111,18 @@ def _pair(given: Any) -> tuple[Any, Any] | None:
     return (given[keys[0]], given[keys[1]]) if keys else None
 
 
+def _others(given: Any) -> tuple[str, ...]:
+    """What a mapping holds besides the input and the target."""
+    keys = _columns(given) if isinstance(given, Mapping) else None
+    return tuple(str(name) for name in given if name not in keys) if keys else ()
+
+
+def _passed_over(found: Iterable[tuple[Any, Any, tuple[str, ...]]]) -> tuple[str, ...]:
+    names = dict.fromkeys(name for *_, others in found for name in others)
+    return (f"passed over: {some([repr(name) for name in names])}, as an example is an input and a "
+            "target",) if names else ()
+
+
 @contextlib.contextmanager
 def _reading(split: str, what: str, instead: str) -> Iterator[None]:
     """Around the user's own code, which raises what it likes: its faults as RequestError."""
@@ -119,8 +133,9 @@ def _reading(split: str, what: str, instead: str) -> Iterator[None]:
         raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
 
 
-def _read(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
-    """A split's inputs and targets [N, ...] as they came. Raises RequestError."""
+def _read(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray, tuple[str, ...]]:
+    """A split's inputs and targets [N, ...] as they came, and the names of what else it has.
+    Raises RequestError."""
     if is_frame(data):
         raise values.refuse(split, "it is a table alone", "give its columns to learn from and that "
                             "to learn: (table.drop(columns='y'), table['y'])")
@@ -137,23 +152,23 @@ def _read(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
         raise values.refuse(split, f"it has inputs of shape {x.shape}, but targets of {y.shape}",
                             "give one of each an example")
     values.check_shape(split, x.shape, np.dtype("f4") if is_frame(x) else x.dtype)
-    return x, y
+    return x, y, _others(data)
 
 
-def _stacked(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
+def _stacked(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray, tuple[str, ...]]:
     """Of a sequence, of which each example is asked for once: inputs that are kept, or where they
     are too many, `Listed`. Raises RequestError."""
     with _reading(split, "its length", "give a sequence that knows it"):
         count = len(data)
     if not 0 < count <= MOST_EXAMPLES:
         raise values.refuse(split, f"it holds {count:,} examples", f"give 1 to {MOST_EXAMPLES:,}")
-    x, y = _example(split, data, 0)
+    x, y, others = _example(split, data, 0)
     form, reason = values.form(x, y), "as asked" if stream else _too_many(count, x)
     values.check_shape(split, (1 if reason else count, *x.shape), x.dtype)
     dtype = np.uint8 if x.dtype == np.uint8 else np.float32
     inputs, targets, hashes, digest = [], [], [], hashlib.sha256()
     for index in range(count):
-        x, y = _example(split, data, index, form) if index else (x, y)
+        x, y, _ = _example(split, data, index, form) if index else (x, y, others)
         targets.append(y.copy())  # it may be used again
         if reason:
             digest.update(np.ascontiguousarray(x).data)
@@ -161,10 +176,10 @@ def _stacked(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
         else:
             inputs.append(x.copy())
     if not reason:
-        return np.stack(inputs), np.stack(targets)
+        return np.stack(inputs), np.stack(targets), others
     kept = Listed(split, data, (count, *x.shape), dtype, reason, form, digest.digest(),
                   np.concatenate(hashes))
-    return kept, np.stack(targets)
+    return kept, np.stack(targets), others
 
 
 def _too_many(count: int, x: np.ndarray) -> str:
@@ -176,10 +191,12 @@ def _too_many(count: int, x: np.ndarray) -> str:
         if need > most else ""
 
 
-def _example(split: str, data: Any, index: int, form: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Input and target of a sequence's example, which is of that `form`. A PIL picture is uint8
-    [H, W, C], C 1 where it is grey and else 3, upright and on white as files are. Raises
-    RequestError."""
+def _example(
+    split: str, data: Any, index: int, form: str = ""
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Input and target of a sequence's example, which is of that `form`, and `_others` of it. A
+    PIL picture is uint8 [H, W, C], C 1 where it is grey and else 3, upright and on white as files
+    are. Raises RequestError."""
     with _reading(split, f"example {index}", "mend it, or leave it out"):
         example = data[index]
         pair = [_array(value) for value in _pair(example) or ()]
@@ -191,7 +208,7 @@ def _example(split: str, data: Any, index: int, form: str = "") -> tuple[np.ndar
     if form and (found := values.form(x, y)) != form:
         raise values.refuse(split, f"example {index} is {found}, example 0 {form}",
                             "bring all to one shape and type")
-    return x, y
+    return x, y, _others(example)
 
 
 class Listed(Stored):
@@ -209,7 +226,7 @@ class Listed(Stored):
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for at, row in enumerate(rows.tolist()):
-            x, _ = _example(self.split, self.data, row, self.form)
+            x, *_ = _example(self.split, self.data, row, self.form)
             out[at] = values.numbers(self.split, "inputs", x[None])[0]
 
 

@@ -119,8 +119,8 @@ def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Targets:
     for split, y in given.items():
         if not (2 if kind == "labels" else 1) <= y.ndim <= 2 or not y.size:
             raise refuse(split, f"its targets have the shape {y.shape}", "give [N, K]: K numbers "
-                         "an example, or 0 or 1 for each of K labels; for one class each, "
-                         "task='classification'")
+                         "an example, or 0 or 1 for each of K labels, y.reshape(len(y), -1) where "
+                         "they have a form; for one class each, task='classification'")
         found[split] = y = numbers(split, "targets", y).astype(np.float32, copy=False)
         if kind == "labels":
             _none(split, "targets", y, (y != 0) & (y != 1), "are neither 0 nor 1",
@@ -182,7 +182,8 @@ def _numbered(split: str, y: np.ndarray, most: int) -> np.ndarray:
     if y.ndim != 1 or y.dtype.kind not in "biuf":
         raise refuse(split, f"its labels are {y.dtype} of shape {y.shape}", "give one whole number "
                      "or string each: y[:, 0] of a column, y.argmax(1) of one-hot rows; or "
-                     "task='multilabel' where several are true")
+                     "task='multilabel' where several are true; of one for each pixel, "
+                     "y.reshape(len(y), -1) to a task of your own, of numbers")
     if y.dtype.kind == "f":
         y = y.astype(np.float64)  # in which `most` is a number, whatever the size
     whole = (y >= 0) & (y < most) & (y == np.floor(y))  # none for NaN

@@ -172,9 +172,12 @@ def together(task: Task, found: list[Judged]) -> Judged:
     first = found[0]
     total = sum((one.predicted for one in found), np.zeros((), np.float64))
     predicted = np.asarray(total / len(found), np.float32)
-    back, sums = _judged(task, predicted, first.targets)
-    if not np.allclose(back, predicted, rtol=1e-3, atol=1e-4):
-        raise RequestError(f"an ensemble of {type(task).__name__} can't be judged, since its "
+    name = type(task).__name__
+    instead = " Give it outputs(predicted), the inverse of its predict."
+    with bring.telling(f"an ensemble of {name} can't be judged", instead):
+        back, sums = _judged(task, predicted, first.targets)
+    if back.shape != predicted.shape or not np.allclose(back, predicted, rtol=1e-3, atol=1e-4):
+        raise RequestError(f"an ensemble of {name} can't be judged, since its "
                            "predict has no inverse: give it outputs(predicted).")
     return Judged(jax.device_get(sums), predicted, first.targets, first.inputs)
 

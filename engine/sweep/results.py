@@ -148,7 +148,7 @@ def ensembles(
     common examples, or a table's have features of their own, nor of what is no class, or is
     streamed, which each member would read again."""
     apart = study.search.folds and (ready.columns or ready.judged is None)
-    if ready.task.kind != "classes" or apart or ready.stream:
+    if ready.task.kind != "classes" or ready.task.any_outputs or apart or ready.stream:
         return []
     everyone = {number for standing in standings for number in standing.numbers}
     own = everyone & {*best}

@@ -1,0 +1,118 @@
+"""A loss of an example that depends on the others of its batch: refused where it isn't told which
+of them count, and else of exactly a batch's."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from engine.config import Config, Hyper
+from engine.doors.network import of, unwrapped
+from engine.doors.precision import narrow
+from engine.errors import RequestError
+from engine.feed import epoch_order
+from engine.learners.chosen import learner_of
+from engine.learners.microbatch import microbatch_for
+from engine.place import Place
+from engine.pure import data_for, train
+from engine.run import fit
+from engine.task import Task
+
+RNG = np.random.default_rng(0)
+COUNT, CLASSES = 150, 3
+Y = RNG.integers(0, CLASSES, COUNT).astype(np.int32)
+X = (RNG.normal(size=(COUNT, 5)) + Y[:, None]).astype(np.float32)
+
+
+class Pull(Task):
+    """How far an example's outputs are from the mean of those of its class in its batch."""
+
+    kind = "classes"
+
+    def loss(self, outputs, targets, hyper, valid):
+        alike = (targets[:, None] == targets) & valid
+        mean = alike.astype(jnp.float32) @ outputs / jnp.maximum(alike.sum(1), 1)[:, None].astype(
+            jnp.float32)
+        return jnp.square(outputs - mean).sum(-1)
+
+
+class Untold(Pull):
+    def loss(self, outputs, targets, hyper):
+        return super().loss(outputs, targets, hyper, jnp.ones(len(outputs), bool))
+
+
+class Hardest(Task):
+    """A triplet loss: its margin is 0 for many outputs."""
+
+    kind = "classes"
+
+    def loss(self, outputs, targets, hyper):
+        off = jnp.square(outputs[:, None] - outputs).sum(-1)
+        alike = targets[:, None] == targets
+        return jax.nn.relu(jnp.where(alike, off, 0).max(1) - jnp.where(alike, 9e9, off).min(1) + 1)
+
+
+class Alone(Task):
+    kind = "classes"
+
+    def loss(self, outputs, targets, hyper):
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+
+
+def by_numpy(outputs, targets):
+    """Pull of exactly these examples."""
+    means = np.stack([outputs[targets == k].mean(0) if (targets == k).any() else outputs[0] * 0
+                      for k in range(CLASSES)])
+    return np.square(outputs - means[targets]).sum()
+
+
+def config(task, **more):
+    return Config(model=nn.Dense(CLASSES), task=task, epochs=1, batch_size=128, **more)
+
+
+@pytest.mark.parametrize("task", [Untold(), Hardest()])
+def test_a_loss_that_is_not_told_who_counts_is_refused(task):
+    data = data_for(config(task), (X, Y))
+    with pytest.raises(RequestError, match="let it take `valid` too"):
+        jax.jit(train, static_argnums=0)(config(task), Hyper(), jax.random.key(0), data)
+    jax.jit(train, static_argnums=0).lower(config(Alone()), Hyper(), jax.random.key(0), data)
+
+
+def test_it_is_of_exactly_the_examples_of_a_batch(tmp_path):
+    """Not of a microbatch's, nor of those that fill the last batch up: 128 and 22."""
+    place = Place(device="cpu", run_dir=str(tmp_path / "run"), report=False)
+    run = fit(config(Pull()), Hyper(learning_rate=0.0), place,
+              data={"train": (X, Y), "validation": (X[:50], Y[:50])})
+    outputs = X @ np.asarray(run.state.params["kernel"]) + np.asarray(run.state.params["bias"])
+    order = np.asarray(epoch_order(jax.random.key(0), 0, np.arange(COUNT, dtype=np.int32)))
+    batches = [order[:128], order[128:]]
+    loss = sum(by_numpy(outputs[rows], Y[rows]) for rows in batches) / COUNT
+    assert run.history[0]["loss"] == pytest.approx(loss, rel=1e-5)
+    assert run.metrics["loss"] == pytest.approx(by_numpy(outputs[:50], Y[:50]) / 50, rel=1e-5)
+
+
+class Mixing(nn.Module):
+    @nn.compact
+    def __call__(self, x, valid=None):
+        return nn.Dense(CLASSES)(x)
+
+
+@pytest.mark.parametrize("model, task, coupled", [
+    (nn.Dense(CLASSES), Pull(), True), (Mixing(), Alone(), True),
+    (nn.Dense(CLASSES), Alone(), False)])
+def test_no_microbatch_is_chosen_where_examples_see_each_other(model, task, coupled):
+    learner = learner_of(dataclasses.replace(config(task), model=model), CLASSES)
+    assert learner.coupled is coupled
+    size, reason = microbatch_for(learner.config, "cpu", 1, {}, learner.coupled)
+    assert (size == 0 and "see each other" in reason) if coupled else size == 32
+    size, reason = microbatch_for(config(task, microbatch=16), "cpu", 1, {}, coupled)
+    assert size == 16 and ("alone" in reason) is coupled
+
+
+def test_a_network_within_another_is_asked():
+    own = of(Mixing(), CLASSES)
+    assert unwrapped(narrow(own)) is own

@@ -1,0 +1,147 @@
+"""A task of one's own that takes whatever the network gives, against NumPy on the same params."""
+
+import dataclasses
+import json
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+from sklearn.metrics import f1_score
+
+from engine.command.output import named
+from engine.config import Config, Hyper
+from engine.data import partition
+from engine.errors import RequestError
+from engine.evaluation import evaluate
+from engine.export.card import outputs as card
+from engine.place import Place
+from engine.pure import data_for, train
+from engine.run import fit
+from engine.sources.arrays import of
+from engine.sweep.asked import sweep
+from engine.task import Task
+from engine.trained import load
+
+RNG = np.random.default_rng(0)
+SIDE, KINDS = 3, 4
+X = RNG.normal(size=(40, SIDE, SIDE, 2)).astype(np.float32)
+Y = RNG.integers(0, KINDS, (40, SIDE, SIDE))  # of every pixel
+FLAT = Y.reshape(40, -1).astype(np.float32)
+DATA = {"train": (X, FLAT), "validation": (X[:9], FLAT[:9])}
+
+
+class Pixels(nn.Module):
+    """Of each pixel's classes, and how bright it is."""
+
+    @nn.compact
+    def __call__(self, x):
+        return {"classes": nn.Dense(KINDS, name="classes")(x), "bright": nn.Dense(1)(x)[..., 0]}
+
+
+class Segmentation(Task):
+    any_outputs, score, higher, errors = True, "right", True, ("off",)
+
+    def loss(self, outputs, targets, hyper):
+        classes = targets.astype(jnp.int32).reshape(-1, SIDE, SIDE)
+        own = jnp.take_along_axis(jax.nn.log_softmax(outputs["classes"]), classes[..., None], -1)
+        return jnp.square(outputs["bright"]).mean((1, 2)) - own.mean((1, 2, 3))
+
+    def scores(self, outputs, targets):
+        same = outputs["classes"].argmax(-1) == targets.astype(jnp.int32).reshape(-1, SIDE, SIDE)
+        return {"right": same.mean((1, 2)), "off": 1 - same.mean((1, 2))}
+
+    def predict(self, outputs):
+        return outputs["classes"].argmax(-1)
+
+
+CONFIG = Config(model=Pixels(), task=Segmentation(), epochs=2, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = Place(device="cpu", run_dir=str(tmp_path_factory.mktemp("any") / "run"), report=False)
+    return fit(dataclasses.replace(CONFIG, patience=1, monitor="val_off"), Hyper(ema_decay=0.5),
+               place, data=DATA)
+
+
+def test_scores_and_predictions_are_those_of_the_params(run):
+    kernel, bias = (np.asarray(run.state.average["params"]["classes"][name])
+                    for name in ("kernel", "bias"))
+    said = (X @ kernel + bias).argmax(-1)
+    np.testing.assert_array_equal(run.predict(X), said)
+    assert run.predict(X[:0]).shape == (0, SIDE, SIDE)
+    right = (said[:9] == Y[:9]).mean()
+    assert run.history[-1]["val_averaged_right"] == pytest.approx(right, rel=1e-5)
+    again = load(run, CONFIG, "last")
+    np.testing.assert_array_equal(again.predict(X), said)
+    assert evaluate(run, DATA, "last", CONFIG)["right"] == pytest.approx(right, rel=1e-5)
+
+
+def test_train_takes_them_too():
+    data = data_for(CONFIG, DATA)
+    _, history = jax.jit(train)(CONFIG, Hyper(), jax.random.key(0), data)
+    assert np.isfinite(history["val_loss"]).all()
+    with pytest.raises(RequestError, match="--label_smoothing has no effect"):
+        train(CONFIG, Hyper(label_smoothing=jnp.float32(0.1)), jax.random.key(0), data)
+
+
+def test_doors_that_go_by_names_say_where_to_go(run):
+    """And an export's card has no names for them."""
+    with pytest.raises(RequestError, match="predicts 3 × 3 of each example, .* 9 targets"):
+        named(run, run.predict(X))
+    told = card(run)
+    assert told["shape"] == ("batch", SIDE, SIDE) and told["names"] == ()
+    assert told["dtype"] == "int32" and json.dumps(told)
+
+
+class Bare(Segmentation):
+    predict = Task.predict
+
+
+class Several(Pixels):
+    def __call__(self, x):
+        return {"classes": jnp.ones((3, 2))}
+
+
+class Narrow(Segmentation):
+    any_outputs = False
+
+
+@pytest.mark.parametrize("changed, said", [
+    ({"task": Bare()}, "predict gives a dict of several for 2 examples: return one array"),
+    ({"task": Narrow()}, "of shape a dict .* Or say any_outputs = True in Narrow"),
+    ({"task": "regression"}, r"needs \(2, 9\): let it take num_outputs, or end in a layer of 9.$"),
+    ({"model": Several()}, "let the first axis of each be the examples"),
+])
+def test_what_does_not_fit_is_told(changed, said):
+    with pytest.raises(RequestError, match=said):
+        train(dataclasses.replace(CONFIG, **changed), Hyper(), jax.random.key(0),
+              data_for(CONFIG, DATA))
+
+
+def test_the_score_of_the_docs_is_f1(here):
+    """Whose best epoch, which `fit` returns, has the highest."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(block, names)
+    run, x, y = (names[name] for name in "run x y".split())
+    values = [row["val_f1"] for row in run.history]
+    assert run.metrics["epoch"] == 1 + int(np.argmax(values))
+    data = partition(of((((x - x.mean(0)) / x.std(0)), y)), Config(batch_size=1))
+    rows = data.validation.rows
+    said = run.predict(data.validation.split.inputs[rows]).argmax(1)
+    assert max(values) == pytest.approx(f1_score(data.validation.targets, said), rel=1e-5)
+    assert run.metrics["per_class"]["1"]["f1"] == pytest.approx(max(values), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_sweep_has_them_and_no_mean_of_its_runs(tmp_path):
+    place = Place(device="cpu", run_dir=str(tmp_path / "sweep"), report=False)
+    found = sweep(CONFIG, {"learning_rate": [1e-3, 1e-2]}, place=place, data=DATA)
+    assert {row["status"] for row in found.results} == {"done"}
+    with pytest.raises(RequestError, match=r"can't be judged.* Give it outputs\(predicted\)"):
+        evaluate(found, DATA, config=CONFIG)
