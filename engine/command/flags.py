@@ -217,6 +217,6 @@ def parse(argv: list[str]) -> Command | str:
         trees.refuse(config.model, what)
     request = Request(config, hyper, place, base.data)
     if command in ("sweep", "lr-find"):
-        space.refuse_threshold(request)
+        space.refuse_threshold(request.config.choose_threshold)
     options: dict[str, Any] = {name: values[name].value for name in OPTIONS}
     return Command(command, request, search, words[1:], **options)
