@@ -16,6 +16,7 @@ from engine.command.options import (
     SEARCH,
     WORDED,
     check_followed,
+    check_learned,
 )
 from engine.command.usage import usage
 from engine.config import Config, Hyper, Reading
@@ -192,8 +193,9 @@ def parse(argv: list[str]) -> Command | str:
     def typed(names: Iterable[str]) -> dict[str, Any]:
         return {n: values[n].value for n in names if values[n].present}
 
-    config = dataclasses.replace(base.config, **typed(
-        f.name for f in dataclasses.fields(Config) if f.name not in kind._fields))
+    static = [f.name for f in dataclasses.fields(Config) if f.name not in kind._fields]
+    check_learned(values, command, dict.fromkeys((*static, *kind._fields, *Hyper._fields)))
+    config = dataclasses.replace(base.config, **typed(static))
     place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
     kind = hypers.kind_of(config)
     hyper, left = hypers.carried(base.hyper, kind)

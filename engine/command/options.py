@@ -1,7 +1,9 @@
 """Commands, and flags that only some of them follow."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.config import Reading
 from engine.errors import RequestError, unknown
 from engine.sweep.search import SEARCH_HELP, Search
 
@@ -27,6 +29,9 @@ COMPARED = "device", "data_dir", "compile_cache", "output"  # flags that report 
 # Which say what set is learned from or judged on, and how it is read: nothing to one that answers.
 OF_SETS = ("dataset", "train_split", "validation_split", "drop_unlabelled", "image_size", "labels",
            "group")
+# And which say how it is asked; a network and the like where its file lies now.
+OF_ANSWERS = (*OF_SETS, *Reading._fields, "loss", "threshold", "choose_threshold", "precision",
+              "convolution")
 ANSWERING = "predict", "export", "serve"
 WORDED = "predict", "report", "list", "completion"  # which take words
 MODELS = "eval", "predict", "export", "serve"  # which take the folder of a run, or of a sweep's
@@ -103,3 +108,16 @@ def check_followed(values: "flags.FlagValues", command: str) -> None:
         raise RequestError(f"--log is for {' and '.join(LOGGED)}, not for {command}.")
     if values.resume and values["run_dir"].present:
         raise RequestError("--resume names the run's folder already: leave --run_dir out.")
+
+
+def check_learned(values: "flags.FlagValues", command: str, learning: Iterable[str]) -> None:
+    """Raise RequestError for flags that say how a run learns, of those in `learning`, where it has:
+    `eval` and the like take it as it did."""
+    if command not in MODELS:
+        return
+    vain = [f"--{name}" for name in learning if values[name].present and name not in OF_ANSWERS
+            and ".py:" not in str(values[name].value)]
+    if vain:
+        raise RequestError(f"{' and '.join(vain)} {'have' if vain[1:] else 'has'} no effect with "
+                           f"{command}, which takes the run as it learned: leave "
+                           f"{'them' if vain[1:] else 'it'} out.")
