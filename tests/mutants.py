@@ -649,7 +649,7 @@ MUTANTS = (
            "extras/test_serve.py -mextras -kone_address"),
     Mutant("serve/limits", "popitem(last=False)", "popitem()",
            "extras/test_serve.py -mextras -kone_address"),
-    Mutant("serve/model", "if p >= least", "if p > least",
+    Mutant("serve/model", "predicted_NxK[row] >= getattr", "predicted_NxK[row] > getattr",
            "extras/test_serve.py -mextras -kfrom_the_threshold"),
     Mutant("serve/model", "if not np.isfinite(predicted_NxK).all():", "if False:",
            "extras/test_serve.py -mextras -kfrom_the_threshold"),

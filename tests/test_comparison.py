@@ -148,6 +148,9 @@ def test_other_examples_are_not_compared(examples, targets):
             compared("b", Classification(), said([1, 0]), targets, examples)]
     assert "judged on other examples" in difference(*runs).why
     assert "judged on other examples" in comparison.verdict([difference(*runs)])
+    other = difference(runs[0], compared("c", Classification(), said([0, 1]), [0, 0]))
+    told = comparison.verdict([other, difference(*runs)])
+    assert "No test of b, since a and b were judged on other examples." in told
 
 
 def test_the_page_has_what_differs_and_no_more(tmp_path):

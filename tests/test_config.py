@@ -114,6 +114,25 @@ def test_a_bad_request_is_one_clear_line_and_status_2(words, said, capsys):
     assert said in error and "Traceback" not in error
 
 
+def test_how_a_run_learned_is_not_typed_where_it_has(tmp_path, capsys):
+    """What it is asked by, and where a file of its own lies now, is."""
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    folder.write_config(tmp_path, record.to_json(asked("--optimizer", f"{file}:chain")))
+    for command, words, said in (
+            ("predict", ["--flip"], "--flip has no effect with predict, which takes"),
+            ("eval", ["--model", "linear"], "--model has no effect with eval"),
+            ("export", ["--epochs", "3", "--task", "regression"],
+             "has no effect with export"),
+            ("eval", ["--beta", "0.7"], "--beta has no effect with eval"),
+            ("serve", ["--learning_rate", "1"], "--learning_rate has no effect with serve")):
+        assert program.main([command, "--run_dir", str(tmp_path), *words]) == 2
+        assert said in capsys.readouterr().err
+    found = asked("eval", "--run_dir", tmp_path, "--threshold", "0.3", "--precision", "bf16",
+                  "--background", "black", "--optimizer", f"{file}:chain")
+    assert (found.config.threshold, found.config.precision) == (0.3, "bf16")
+
+
 def no_effect(word: str, optimizer: str, users: str) -> str:
     return f"{word} has no effect with --optimizer {optimizer}: {users} would use it; leave it out."
 
@@ -245,8 +264,8 @@ def test_values_of_a_users_own_optimizer_are_read_wherever_they_are_saved(tmp_pa
                   ["predict", f"--run_dir={tmp_path}", "a.png"],
                   ["--config", tmp_path / "config.json"]):
         assert asked(*words).hyper._asdict() == {"beta": 0.5}
-    for words in (["--beta", "0.7", "eval", "--run_dir", tmp_path],
-                  ["eval", "--beta", "0.7", "--run_dir", tmp_path]):
+    for words in (["--beta", "0.7", "train", "--resume", tmp_path],
+                  ["train", "--beta", "0.7", "--resume", tmp_path]):
         assert asked(*words).hyper._asdict() == {"beta": 0.7}
 
 
@@ -340,8 +359,7 @@ def test_what_shapes_a_run_is_refused_where_nothing_is_trained(command, flag, tm
 
 
 def test_what_reads_and_judges_is_heeded_where_nothing_is_trained():
-    for flag in ("--target=y", "--background=black", "--threshold=0.3", "--device=cpu",
-                 "--precision=bf16", "--model=a.py:Net"):
+    for flag in ("--target=y", "--background=black", "--device=cpu", "--model=a.py:Net"):
         values = flags.definitions()
         values(["launch.py", flag, "--run_dir=R"])
         options.check_followed(values, "predict")
@@ -446,7 +464,8 @@ def test_a_recipe_with_its_optimizers_own_values_is_run_and_gone_on_with(
     folder.write_config(tmp_path, record.to_json(first))
     for words in (["--resume", tmp_path], ["eval", "--run_dir", tmp_path]):
         assert asked(*words, "--config", recipe).hyper._asdict() == {"beta": 0.5}
-        assert asked(*words, "--config", recipe, "--beta", "0.7").hyper._asdict() == {"beta": 0.7}
+    more = asked("--resume", tmp_path, "--config", recipe, "--beta", "0.7")
+    assert more.hyper._asdict() == {"beta": 0.7}
     assert record.read(tmp_path / "config.json").request.hyper._asdict() == {"beta": 0.5}
 
 

@@ -143,6 +143,12 @@ def test_an_ensemble_says_the_second_of_two_classes_from_the_threshold_on(tmp_pa
     best = own[:2] if sum(own[:2]) >= sum(own[2:]) else own[2:]
     assert first["mean_accuracy"] == pytest.approx(np.mean(best))
     assert evaluate(path, two, config=config)["accuracy"] == everyone["accuracy"]
+    now = dataclasses.replace(config, threshold=float(np.median(mean_N)))  # as typed to eval
+    accuracy = ((mean_N >= now.threshold) == targets).mean()
+    assert evaluate(path, two, config=now)["accuracy"] == accuracy != everyone["accuracy"]
+    assert load(path, now).learner.task.threshold == now.threshold
+    with pytest.raises(RequestError, match="chooses at the end of a run of its own"):
+        load(path, dataclasses.replace(config, choose_threshold="f1"))
 
 
 @pytest.mark.slow

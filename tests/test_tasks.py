@@ -276,6 +276,15 @@ def confident(*confidence: float) -> np.ndarray:
     return np.concatenate([first, np.repeat((1 - first) / 4, 4, axis=1)], axis=1)
 
 
+@pytest.mark.parametrize("there, said, f1", [
+    ([1, 0, 1, 0, 0], [1, 0, 0, 0, 0], 2 / 3), ([0, 0, 0], [0, 0, 0], 0.0), ([1, 1], [1, 1], 1.0)])
+def test_a_single_label_has_the_f1_of_a_label_and_not_of_two_classes(there, said, f1):
+    logits, targets = np.where(said, 3.0, -3.0)[:, None], np.float32(there)[:, None]
+    scores = Multilabel().summarise(judged(Multilabel(), logits, targets), ("only",))
+    assert [scores["f1_micro"], scores["f1_macro"], scores["per_label"]["only"]["f1"]] == \
+        pytest.approx([f1] * 3)
+
+
 @pytest.mark.parametrize("confidence, labels, bins, want", [
     ((0.4, 0.4, 0.9, 0.7), (0, 1, 0, 1), 2, (2 * 0.1 + 2 * 0.3) / 4),
     ((0.4, 0.9), (0, 1), 2, (0.6 + 0.9) / 2),  # opposite gaps don't cancel across bins

@@ -31,8 +31,8 @@ def tell(place: Place, words: Sequence[str], output: str) -> None:
     rows = []
     for run in (best, *others):
         found = told.get(run.name)
-        rows.append((run.name, run.metrics[score], found and -found.value,
-                     *([-v for v in found.interval[::-1]] if found and not found.why
+        rows.append((run.name, run.metrics[score], found and 0.0 - found.value,  # never -0.0
+                     *([0.0 - v for v in found.interval[::-1]] if found and not found.why
                        else (None, None))))
     lines = table(["run", score, "less the best", "95% from", "to"], rows)[:-1]
     print("\n".join(lines))

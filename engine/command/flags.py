@@ -16,6 +16,7 @@ from engine.command.options import (
     SEARCH,
     WORDED,
     check_followed,
+    check_heeded,
 )
 from engine.command.usage import usage
 from engine.config import Config, Hyper, Reading
@@ -192,8 +193,9 @@ def parse(argv: list[str]) -> Command | str:
     def typed(names: Iterable[str]) -> dict[str, Any]:
         return {n: values[n].value for n in names if values[n].present}
 
-    config = dataclasses.replace(base.config, **typed(
-        f.name for f in dataclasses.fields(Config) if f.name not in kind._fields))
+    static = [f.name for f in dataclasses.fields(Config) if f.name not in kind._fields]
+    check_heeded(values, command)  # of an optimizer's own values too
+    config = dataclasses.replace(base.config, **typed(static))
     place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
     kind = hypers.kind_of(config)
     hyper, left = hypers.carried(base.hyper, kind)
@@ -217,6 +219,6 @@ def parse(argv: list[str]) -> Command | str:
         trees.refuse(config.model, what)
     request = Request(config, hyper, place, base.data)
     if command in ("sweep", "lr-find"):
-        space.refuse_threshold(request)
+        space.refuse_threshold(request.config.choose_threshold)
     options: dict[str, Any] = {name: values[name].value for name in OPTIONS}
     return Command(command, request, search, words[1:], **options)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.config import Config, Reading
+from engine.config import Reading
 from engine.errors import RequestError, unknown
 from engine.place import Place
 from engine.sweep.search import SEARCH_HELP, Search
@@ -30,8 +30,7 @@ WORDED = "predict", "report", "list", "completion"  # which take words
 MODELS = "eval", "predict", "export", "serve"  # which take the folder of a run, or of a sweep's
 LOGGED = "train", "sweep"  # whose epochs are told to trackers
 # Of a request's flags, those that commands heed which train nothing: all others shaped the run.
-_BROUGHT = tuple(f.name for f in dataclasses.fields(Config) if f.metadata["brought"])
-_ANSWERING = {"precision", "convolution", "threshold", "choose_threshold", *_BROUGHT,
+_ANSWERING = {"precision", "convolution", "threshold", "choose_threshold",
               *(f.name for f in dataclasses.fields(Place))} - {"report", "save_seconds"}
 _ROWS = {*Reading._fields} - {"image_size", "labels", "group"}  # how one is read that is asked of
 _WHERE = {"device", "data_dir", "compile_cache"}
@@ -86,6 +85,16 @@ SEARCH = {"sweep" if name == "axes" else name:
 _OTHERS = {*OPTIONS, *SEARCH, "config", "help", "helpfull"}
 
 
+def check_heeded(values: "flags.FlagValues", command: str) -> None:
+    """Raise RequestError for flags of a request that a command doesn't heed. A network and the like
+    may be named anew, as FILE.py:NAME, where the file lies elsewhere now."""
+    for name in (name for name in values if values[name].present and name not in _OTHERS):
+        moved = command in MODELS and ".py:" in str(values[name].value)
+        if name not in _HEEDED.get(command, (name,)) and not moved:
+            raise RequestError(f"--{name} has no effect with {command}{_why(name, command)}: leave "
+                               "it out.")
+
+
 def _why(name: str, command: str) -> str:
     """Why a command doesn't heed a flag of a request's."""
     if command == "report":
@@ -108,10 +117,7 @@ def check_followed(values: "flags.FlagValues", command: str) -> None:
             raise RequestError(f"--{name} is for {users}, not for {command}.")
         if name in SEARCH and values.resume:
             raise RequestError(f"--{name}: a sweep is resumed as it was begun; leave it out.")
-    for name in (name for name in values if values[name].present and name not in _OTHERS):
-        if name not in _HEEDED.get(command, (name,)):
-            raise RequestError(f"--{name} has no effect with {command}{_why(name, command)}: leave "
-                               "it out.")
+    check_heeded(values, command)
     if command in MODELS and not values.run_dir:
         raise RequestError(f"{command} needs the run's folder: --run_dir runs/...")
     if values.checkpoint not in ("last", "best"):

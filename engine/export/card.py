@@ -95,7 +95,7 @@ def page(told: dict[str, Any]) -> str:
         f"## Inputs\n\n`{given['name']}`: {given['dtype']} {_sides(given['shape'])}.\n\n"
         + _MADE[given["kind"]].format(**given),
         f"## Outputs\n\n`{out['name']}`: {out['dtype']} {_sides(out['shape'])}, {out['meaning']}"
-        + f" of, in this order: {names}" * bool(names) + "." + _said(out),
+        + f" of, in this order: {names}" * bool(names) + "." + _said(told["kind"], out),
         "## Loading\n\n```python\n" + _LOADED[told["format"]].format(file=told["file"]) + "\n```",
     ]
     if told["arrays"]:
@@ -133,10 +133,10 @@ _NUMBERS = "Arrays as the run was given them; uint8 is divided by 255 in the mod
 _MADE = {"pictures": _PICTURES, "columns": _COLUMNS, "numbers": _NUMBERS}
 
 
-def _said(out: dict[str, Any]) -> str:
+def _said(kind: str, out: dict[str, Any]) -> str:
     told = ""
     if "threshold" in out:
-        told += f"\n\n{out['names'][-1] if len(out['names']) == 2 else 'Each'} is said from the " \
+        told += f"\n\n{out['names'][-1] if kind == 'classes' else 'Each'} is said from the " \
                 f"probability {out['threshold']:.4g} on."
     if "caution" in out:
         told += f"\n\nOf these, {out['caution']}."

@@ -135,6 +135,7 @@ def verdict(differences: Sequence[Difference]) -> str:
     level = [f"{d.other}: {d.chance}" for d in known if d.chance]
     told = [f"better than {'; '.join(over)}"] * bool(over)
     told += [f"not told apart from {'; '.join(level)}"] * bool(level)
+    told += [f"No test of {d.other}, since {d.why}" for d in differences if d.why]
     return f"{known[0].name}: {'. '.join(told)}."
 
 

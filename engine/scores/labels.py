@@ -33,6 +33,13 @@ def scores(
     }
 
 
+def f1(there_NxL: np.ndarray, said_NxL: np.ndarray) -> tuple[np.ndarray, float]:
+    """Of each label [L], 0 where it is neither there nor said, and of all decisions together;
+    scikit-learn takes a single label for two classes."""
+    hits_L, wrong_L = (there_NxL & said_NxL).sum(axis=0), (there_NxL != said_NxL).sum(axis=0)
+    return _f1(hits_L, wrong_L), float(_f1(hits_L.sum(), wrong_L.sum()))
+
+
 def intervals(there_NxL: np.ndarray, said_NxL: np.ndarray) -> dict[str, list[float]]:
     """Bootstrap intervals of F1, micro and macro, of the Hamming loss and subset accuracy."""
     wrong_NxL = there_NxL != said_NxL
@@ -48,7 +55,7 @@ def intervals(there_NxL: np.ndarray, said_NxL: np.ndarray) -> dict[str, list[flo
     return bootstrap.intervals(columns_NxK.T, of_means)
 
 
-def _f1(hits: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+def _f1(hits: Any, wrong: Any) -> np.ndarray:
     """0 where nothing is there or said, as elsewhere here."""
-    whole = 2 * hits + wrong
+    whole = np.asarray(2 * hits + wrong, np.float64)
     return np.divide(2 * hits, whole, out=np.zeros_like(whole), where=whole > 0)

@@ -3,6 +3,7 @@
 N: examples, K: outputs.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,17 @@ class Model:
         if not np.isfinite(predicted_NxK).all():
             raise Refused(422, "the model's answer to these inputs is no number: are they of the "
                                "size of what it was trained on?")
-        said = self.task.said(predicted_NxK) if self.task.kind == "classes" else None
+        task: Any = self.task
+        said = task.said(predicted_NxK) if task.kind == "classes" else None
         found = []
         for row, values in enumerate(predicted_NxK.tolist()):
             each = dict(zip(self.names, values, strict=True))
             if said is not None:
                 name = self.names[said[row]]
                 found.append({"class": name, "probability": each[name], "probabilities": each})
-            elif self.task.kind == "labels":
-                least = getattr(self.task, "threshold", 0.5)
-                found.append({"labels": [name for name, p in each.items() if p >= least],
+            elif task.kind == "labels":
+                there = predicted_NxK[row] >= getattr(task, "threshold", 0.5)  # float32's 0.7, too
+                found.append({"labels": [*itertools.compress(self.names, there)],
                               "probabilities": each})
             else:
                 found.append({"values": each})

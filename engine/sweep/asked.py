@@ -49,7 +49,7 @@ def sweep(
         record.typed(Search, asked._asdict())
     except TypeError as error:
         raise RequestError(f"sweep: {error}.") from None
-    space.refuse_threshold(request)
+    space.refuse_threshold(request.config.choose_threshold)
     return runs.run(request, asked, os.fspath(resume), quiet)
 
 

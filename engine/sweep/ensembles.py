@@ -19,6 +19,7 @@ from engine.optim.patience import AVERAGED
 from engine.place import Place
 from engine.report import notebook
 from engine.store import files, folder, record
+from engine.sweep import space
 from engine.task import Judged, Task
 from engine.trained import Run, load
 
@@ -107,7 +108,10 @@ def _results(path: Path) -> list[dict[str, Any]]:
 def loaded(path: Path, asked: Config | None, checkpoint: str, best_of: int) -> Ensemble:
     """A sweep's members as one; see `trained.load`. Raises RequestError for some whose inputs,
     outputs or features are not the same."""
-    runs = [load(member, _own(member, asked), checkpoint)
+    said = _said(path, asked)
+    if "choose_threshold" in said:
+        space.refuse_threshold(said["choose_threshold"])
+    runs = [load(member, _own(member, asked, said), checkpoint)
             for member in members(path, best_of, asked)]
     first = runs[0]
     for run in runs:
@@ -122,15 +126,25 @@ def loaded(path: Path, asked: Config | None, checkpoint: str, best_of: int) -> E
     return Ensemble(**own | {"path": path, "history": [], "metrics": {}}, runs=tuple(runs))
 
 
-def _own(member: Path, asked: Config | None) -> Config | None:
-    """A member's own, with what was an object in Python of the sweep's `asked`."""
+def _said(path: Path, asked: Config | None) -> dict[str, Any]:
+    """What `asked` says otherwise than the sweep in `path` was begun, by its field."""
+    saved = record.read(path / FILE, asked)
+    now, before = record.own(path, saved, asked), saved.request.config
+    return {f.name: getattr(now, f.name) for f in dataclasses.fields(now)
+            if getattr(now, f.name) != getattr(before, f.name)}
+
+
+def _own(member: Path, asked: Config | None, said: dict[str, Any]) -> Config | None:
+    """A member's own, with what is `said` now, as a run of its own takes it; but for what judges
+    it, and for a network, a task or an optimizer that it has by a word of its own."""
     if asked is None:
         return None
     saved = record.read(member / "config.json", asked)
     texts, own = saved.content["config"], saved.request.config
+    theirs = {f.name for f in dataclasses.fields(own)
+              if f.metadata["brought"] and not str(texts.get(f.name)).startswith("<")}
     return dataclasses.replace(own, **{
-        f.name: getattr(asked, f.name) for f in dataclasses.fields(own)
-        if f.metadata["brought"] and str(texts.get(f.name)).startswith("<")})
+        name: value for name, value in said.items() if name not in (*SET, *theirs)})
 
 
 def evaluate(
@@ -142,10 +156,8 @@ def evaluate(
 
     runs = loaded(path, asked, checkpoint, best_of).runs
     before = record.read(path / FILE, asked).request
-    own = runs[0].learner.config
-    if asked:  # the sweep's, with what has been typed since
-        own = dataclasses.replace(own, **{name: getattr(asked, name) for name in SET
-                                          if getattr(asked, name) != getattr(before.config, name)})
+    said = {name: value for name, value in _said(path, asked).items() if name in SET}
+    own = dataclasses.replace(runs[0].learner.config, **said)
     judge = judge_of(runs[0].path, data, own, place or before.place, tta)
     split = judge.facts["split"]
     if len({run.learner.config.validation_split for run in runs}) > 1 and "/" in split:

@@ -81,9 +81,9 @@ class Study(NamedTuple):
     trials: list[Trial]
 
 
-def refuse_threshold(request: Request) -> None:
-    """Raise RequestError for a threshold to be chosen, which no run of many does."""
-    if (chosen := request.config.choose_threshold) != "off":
+def refuse_threshold(chosen: str) -> None:
+    """Raise RequestError for a threshold to be `chosen`, which no run of many does."""
+    if chosen != "off":
         raise RequestError(f"--choose_threshold {chosen} chooses at the end of a run of its own, "
                            "and not in a sweep: train its best.py with it.")
 

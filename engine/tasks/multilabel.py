@@ -73,16 +73,16 @@ class Multilabel(Task):
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
         """F1 micro and macro at the threshold; average precision of each label, and its mean over
         the labels that some example has."""
-        from sklearn.metrics import average_precision_score, f1_score
+        from sklearn.metrics import average_precision_score
 
         there = judged.targets > 0.5
         said = judged.predicted >= self.threshold
-        f1 = f1_score(there, said, average=None, zero_division=0)
+        f1, micro = labels.f1(there, said)
         precision = [float(average_precision_score(true, p)) if true.any() else None
                      for true, p in zip(there.T, judged.predicted.T, strict=True)]
         known = [value for value in precision if value is not None]
         return super().summarise(judged, names) | {
-            "f1_micro": float(f1_score(there, said, average="micro", zero_division=0)),
+            "f1_micro": micro,
             "f1_macro": float(np.mean(f1)),
             "average_precision_macro": float(np.mean(known)) if known else None,
             "threshold": self.threshold,

@@ -206,6 +206,15 @@ def test_the_reader_beside_it_encodes_rows_as_a_run_does(tmp_path, monkeypatch):
             rows[at]["born"] = [f"{day}.{month}.{year}", f" {year}/{month}/{day} 00:00 "][at % 2]
     again = beside(tmp_path / "again", run, rows)
     np.testing.assert_allclose(again, found, atol=1e-6)
+    for at, far in enumerate(("inf", 1e300)):
+        with pytest.raises(AssertionError, match="a number is infinite, or too far from those of"):
+            beside(tmp_path / f"far{at}", run, [rows[0] | {"fare": far}])
+
+
+@pytest.mark.parametrize("kind, said", [("classes", "yes is said"), ("labels", "Each is said")])
+def test_a_card_says_what_a_threshold_is_of(kind, said):
+    out = {"names": ["no", "yes"], "threshold": 0.3}
+    assert f"\n\n{said} from the probability 0.3 on" in card._said(kind, out)
 
 
 class Place:

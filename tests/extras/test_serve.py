@@ -1,6 +1,7 @@
 """A served run: what is answered to what is sent, alone and at once, and the page in a browser."""
 
 import contextlib
+import dataclasses
 import http.client
 import io
 import json
@@ -276,6 +277,10 @@ def test_a_label_is_said_from_the_threshold_on_and_what_is_no_number_never():
     model = Model(made("labels"))
     (found,) = model.told(np.array([[0.5, 0.49, 0.7]]))
     assert found["labels"] == [model.names[0], model.names[2]]
+    model.task = dataclasses.replace(model.task, threshold=0.7)  # more than float32's nearest
+    (found,) = model.told(np.array([[0.5, 0.69, 0.7]], np.float32))
+    assert found["labels"] == [model.names[2]] == model.task.told(
+        np.float32([0.5, 0.69, 0.7]), model.names).split("\t")[:1]
     with pytest.raises(Refused, match="is no number"):
         model.told(np.array([[0.5, np.nan, 0.7]]))
 

@@ -58,7 +58,11 @@ def rows(table):
         values = [_there(column, row[column["name"]]) for row in table]
         make = _words if column["type"] == "Words" else _numbers
         features += make(column, values)
-    return np.stack(features, axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        made = np.stack(features, axis=1).astype(np.float32)
+    if not np.isfinite(made).all():
+        raise ValueError("a number is infinite, or too far from those of training: mend it")
+    return made
 
 
 def _there(column, value):
