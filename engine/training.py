@@ -96,7 +96,9 @@ class Training:
             if step % lengths.epoch == 0:
                 state = patience.lowered(ready.learner, ready.hyper, ready.lengths, state, row)
                 self.checkpoints.wait()  # of what is recorded, only the newest may yet be lost
-                reason = self._record(row) or self._over(step)
+                told = self._record(row)
+                with watched(ready.request.place):  # the others may be long in theirs
+                    reason = processes.any_tells(told) or self._over(step)
             self._save(state, row.get(ready.score))
             if status:
                 self.checkpoints.wait()
