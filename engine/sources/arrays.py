@@ -157,7 +157,7 @@ def _stacked(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray]:
         targets.append(y.copy())  # it may be used again
         if reason:
             digest.update(np.ascontiguousarray(x).data)
-            hashes.append(content(x[None].astype(dtype)))
+            hashes.append(content(_alone(split, x, index)))
         else:
             inputs.append(x.copy())
     if not reason:
@@ -210,7 +210,12 @@ class Listed(Stored):
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for at, row in enumerate(rows.tolist()):
             x, _ = _example(self.split, self.data, row, self.form)
-            out[at] = values.numbers(self.split, "inputs", x[None])[0]
+            out[at] = _alone(self.split, x, row)[0]
+
+
+def _alone(split: str, x: np.ndarray, index: int) -> np.ndarray:
+    """An example's input [1, ...] as it is learned from. Raises RequestError."""
+    return values.numbers(f"{split}, example {index}", "inputs", x[None])
 
 
 def _array(value: Any) -> np.ndarray:
