@@ -194,16 +194,16 @@ def _conclude(
     if not processes.first_process():
         return best, scores
     train, say = ready.data.train, ready.host.console.print
-    history, epoch, speed = folder.history(path), int(best.step) // ready.lengths.epoch, None
-    if training.seconds:
-        speed = training.steps / ready.lengths.epoch * len(train.rows) / training.seconds
+    history, epoch = folder.history(path), int(best.step) // ready.lengths.epoch
+    seconds = sum(row["seconds"] for row in history)  # of every process that went on with it
+    speed = len(history) * len(train.rows) / seconds if seconds else None
     validated = {ready.score: history[epoch - 1][ready.score]}
     scores |= {
         "checkpoint": "best", "epoch": epoch, "step": int(best.step),
         "best": {"epoch": epoch} | validated | numbers(scores), "last": last,
         "seconds_compile": compiled.seconds, "examples_per_second": speed,
         "peak_device_bytes": (ready.device.memory_stats() or {}).get("peak_bytes_in_use"),
-        "seconds_train": sum(row["seconds"] for row in history), "device": saved["device"],
+        "seconds_train": seconds, "device": saved["device"],
     }
     if ready.learner.traced:
         scores["parameters"] = sum(x.size for x in jax.tree.leaves(best.params))

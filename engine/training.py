@@ -57,8 +57,8 @@ def rate_at(ready: Setup, step: int, hyper: Any) -> float | None:
 class Training:
     """The epochs of one run, of all its processes together; the first one writes the history.
 
-    `epoch_seconds` are those of training segments, this epoch's so far; `seconds` and `steps` are
-    this process's in all. `waited` seconds of them the device waited for examples.
+    `epoch_seconds` are those of training segments, this epoch's so far; `seconds` are this
+    process's in all. `waited` seconds of them the device waited for examples.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Training:
         self.ready, self.feed, self.programs, self.path = ready, feed, programs, path
         self.progress, self.checkpoints = progress, checkpoints
         self.interruption, self.loggers = interruption, loggers
-        self.epoch_seconds, self.seconds, self.steps = epoch_seconds, 0.0, 0
+        self.epoch_seconds, self.seconds = epoch_seconds, 0.0
         self.epoch_waited = self.waited = 0.0
         self._pace, self._next = Pace(), 1  # this process's own, and what all have agreed on
         self._most = math.ceil(ready.lengths.epoch / (MOVES if progress.interactive else 1))
@@ -95,7 +95,9 @@ class Training:
             self._stop_if_diverged(state, row)
             if step % lengths.epoch == 0:
                 state = patience.lowered(ready.learner, ready.hyper, ready.lengths, state, row)
-                reason = self._record(row) or self._over(step)
+                told = self._record(row)
+                with watched(ready.request.place):  # the others may be long in theirs
+                    reason = processes.any_tells(told) or self._over(step)
             self._save(state, row.get(ready.score), save)
             if status:
                 self.checkpoints.wait()
@@ -154,7 +156,6 @@ class Training:
                 self._pace.learn(steps, seconds)
                 self.epoch_seconds += seconds
                 self.seconds += seconds
-                self.steps += steps
                 with watched(ready.request.place):
                     self._next, status, save = self._agree(position == epoch)
                 values = {k: float(v) for k, v in ready.task.row(state.tally).items()}

@@ -579,7 +579,8 @@ MUTANTS = (
            "predicted[:, 0] >= self", "test_scores.py"),
     Mutant("scores/labels", "there_NxL.any(axis=0) & ~there_NxL.all(axis=0)",
            "there_NxL.any(axis=0)", "test_scores.py -klabels"),
-    Mutant("scores/judge", "before.train_split:", '"":', "test_predict.py -kmay_have_been"),
+    Mutant("scores/judge", "splits.named(before.train_split,", "splits.named('',",
+           "test_predict.py -kjudge"),
     # The report
     Mutant("report/page", "autoescape=True", "autoescape=False", "test_security.py"),
     Mutant("report/pictures", "FigureCanvasAgg(drawn).print_png(buffer)",

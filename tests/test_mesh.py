@@ -187,6 +187,7 @@ def test_alone_a_process_agrees_with_itself():
     assert job.all_agree(True) and not job.all_agree(False)
     assert job.agreed(np.array([1, 5]), np.max).tolist() == [1, 5]
     assert job.first_tells(lambda: "here") == "here"
+    assert job.any_tells("why") == "why" and job.any_tells("") == ""
 
 
 def test_a_snapshot_outlives_what_it_was_taken_of():

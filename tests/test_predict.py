@@ -393,6 +393,27 @@ def test_a_set_that_has_changed_does_not_judge_by_what_may_have_been_learnt(plac
         judge._on_other(place / "run", saved, red, changed, None, None, "")
 
 
+@pytest.mark.parametrize("trained, validated, typed, present", [
+    ("train[:80%]", "train[80%:]", "", "train"), ("train[:80%]", "train[80%:]", "train", "train"),
+    ("all", "0.2", "", "train"), ("train+test", "auto", "", "train test"),
+    ("val[:5] + train[10:]", "auto", "train[:10]", "train val"),
+    ("train", "auto", "test[:9]+train[:9]", "test train"),
+])
+def test_a_split_of_which_a_part_was_trained_on_does_not_judge_either(
+    place, trained, validated, typed, present
+):
+    saved = record.read(place / "run/config.json")
+    config = dataclasses.replace(saved.request.config, train_split=trained,
+                                 validation_split=validated)
+    now = dataclasses.replace(config, validation_split=typed or validated)
+    request = saved.request
+    held = Split(np.zeros((20, SIDE, SIDE, 3), np.uint8), np.arange(20, dtype=np.int32) % 2)
+    changed = Dataset("image_folder", tuple(PLAIN), dict.fromkeys(present.split(), held), "another")
+    with pytest.raises(RequestError, match="nobody knows what of it was trained on"):
+        judge._on_other(place / "run", saved._replace(request=request._replace(config=config)),
+                        request._replace(config=now), changed, None, None, "")
+
+
 def test_another_sets_numbers_are_found_by_their_names():
     theirs = Dataset("set", ("b", "a", "c"), {}, "")
     found, _, notes = other._reordered(np.arange(6).reshape(2, 3), theirs, ("a", "b"))

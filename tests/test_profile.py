@@ -1,10 +1,13 @@
 import gzip
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from engine.errors import RequestError
 from engine.programs import profile
 
 
@@ -77,3 +80,9 @@ def test_streams_without_kernels_are_told(tmp_path):
     path = tmp_path / "trace.xplane.pb"
     path.write_bytes(jax.profiler.ProfileData.text_proto_to_serialized_xspace(""))
     assert "streams are empty" in profile.kernel_table(profile.kernels(path, HLO), 20)
+
+
+def test_a_run_that_is_done_has_no_updates_to_trace(tmp_path):
+    done, state = SimpleNamespace(epoch=5, total=10), SimpleNamespace(step=10)
+    with pytest.raises(RequestError, match="made all 10 of its own: type more --epochs"):
+        profile.told(SimpleNamespace(lengths=done), None, None, state, tmp_path)

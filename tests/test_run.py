@@ -139,6 +139,9 @@ def test_ended_and_killed_and_resumed_equals_uninterrupted_bit_for_bit(
     assert last.returncode == 0, printed
     assert_same_bits(finished, run_dir)
     assert rows(run_dir) == rows(finished)
+    both = [json.loads((path / "metrics.json").read_text()) for path in (finished, run_dir)]
+    seen, again = (m["examples_per_second"] * m["seconds_train"] for m in both)
+    assert again == pytest.approx(seen)  # of all processes together
     new = {path.name.split("-")[0] for path in set(kept.glob("*-cache")) - before}
     assert before and not new & {"jit_segment", "jit_evaluate"}
     assert "memory: " in printed and "MiB = temporary" in printed

@@ -268,6 +268,13 @@ def test_a_sequence_is_asked_again_for_what_is_needed():
     assert stored.fingerprint != arrays.of(other, stream=True).fingerprint
 
 
+def test_a_number_that_is_none_is_told_by_its_example_before_anything_is_learned():
+    inputs = random_split(9).inputs.astype(np.float32)
+    inputs[5, 0, 0] = np.nan
+    with pytest.raises(RequestError, match="train, example 5: the inputs .* are NaN"):
+        arrays.of([(x, 0) for x in inputs], stream=True)
+
+
 def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeypatch, capsys):
     """The host's, of pictures and of a sequence; the device's, of arrays."""
     from engine import sources

@@ -155,6 +155,11 @@ def first_tells(find: Callable[[], str]) -> str:
     return _everyones(text)[0]
 
 
+def any_tells(text: str) -> str:
+    """The first text that a process has, in every process; "" where none has any."""
+    return next(filter(None, _everyones(text)), "")
+
+
 @contextlib.contextmanager
 def naming_the_lost() -> Iterator[None]:
     """Turn jax's words for a process that is gone into a RunError."""

@@ -3,7 +3,7 @@ as 2/5. N: examples, C: classes.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ def chosen(text: str, sizes: Mapping[str, int], whose: str) -> list[tuple[str, n
     train[:10000], train[-20%:], or a sum of such. Raises RequestError, also where parts overlap:
     an example that is there twice may both train and validate."""
     found = []
-    for part in sizes if text == "all" else re.split(r"\s*\+\s*", text):
+    for part in _terms(text, sizes):
         match = _PART.fullmatch(part)
         name, inside = match.groups() if match else (part, None)
         if name not in sizes:
@@ -42,6 +42,16 @@ def chosen(text: str, sizes: Mapping[str, int], whose: str) -> list[tuple[str, n
             raise RequestError(f"{text} of {whose} names {twice:,} examples of {name} twice: type "
                                "parts that don't overlap.")
     return found
+
+
+def named(text: str, present: Iterable[str]) -> set[str]:
+    """Those of the splits that are `present` of which the words of `chosen` name a part."""
+    return {*present}.intersection(part.partition("[")[0] for part in _terms(text, present))
+
+
+def _terms(text: str, present: Iterable[str]) -> list[str]:
+    """The words between plus signs."""
+    return [*present] if text == "all" else re.split(r"\s*\+\s*", text)
 
 
 def _slice(part: str, inside: str | None, count: int) -> np.ndarray:

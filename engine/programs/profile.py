@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from engine.errors import RequestError
 from engine.loggers.width import columns, cut
 from engine.programs.program import Plain, Program
 from engine.setup import Setup
@@ -155,9 +156,13 @@ def kernel_table(ran: Kernels, steps: int) -> str:
 def told(
     ready: Setup, feed: Feed, segment: Program | Plain, state: State, path: Path
 ) -> str:
-    """Trace PROFILED steps from a copy of `state` into `path`; the dearest operations in words."""
-    step = int(state.step)
-    steps = min(PROFILED, ready.lengths.epoch, feed.most(step))
+    """Trace PROFILED steps, or what its epoch has left, from a copy of `state` into `path`; the
+    dearest operations in words. Raises RequestError where the run has none left."""
+    step, epoch = int(state.step), ready.lengths.epoch
+    if step >= ready.lengths.total:
+        raise RequestError(f"--profile traces updates, and the run has made all {step} of its own: "
+                           "type more --epochs, or leave it out.", shared=True)
+    steps = min(PROFILED, epoch - step % epoch, feed.most(step))
     inputs = ready.inputs | {"train": feed.train(step)}
 
     def work(state: State) -> State:

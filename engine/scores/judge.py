@@ -127,7 +127,8 @@ def _on_other(
     classes, shape, dtype = record.inputs_of(path, saved.content)
     split = other.split_of(dataset, asked.validation_split,
                            asked.validation_split != before.validation_split)
-    if request.data is None and asked.dataset == before.dataset and split == before.train_split:
+    trained = splits.named(split, dataset.splits) & splits.named(before.train_split, dataset.splits)
+    if request.data is None and asked.dataset == before.dataset and trained:
         flags = record.read_otherwise(saved.request, request)
         why = f"is read by {flags}, which is not how the run in {path} read it (leave that out)" \
             if flags else f"has changed since the run in {path} began"

@@ -31,6 +31,7 @@ NAME = values.NAME
 INPUTS = ("image", "images", "input", "inputs", "x", "pixel_values", "img", "features")
 TARGETS = ("label", "labels", "target", "targets", "y")
 _KINDS = "", "classes", "numbers", "labels"
+_Read = tuple[Any, np.ndarray, tuple[str, ...]]  # inputs, targets, names of what else there is
 _GIVE = (f"give two arrays (x, y); a sequence of pairs (input, target), or of mappings with one of "
          f"{', '.join(INPUTS)} and one of {', '.join(TARGETS)}; or one of these a split: "
          '{"train": (x, y), "test": (x, y)}')
@@ -117,7 +118,7 @@ def _others(given: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in given if name not in keys) if keys else ()
 
 
-def _passed_over(found: Iterable[tuple[Any, Any, tuple[str, ...]]]) -> tuple[str, ...]:
+def _passed_over(found: Iterable[_Read]) -> tuple[str, ...]:
     names = dict.fromkeys(name for *_, others in found for name in others)
     return (f"passed over: {some([repr(name) for name in names])}, as an example is an input and a "
             "target",) if names else ()
@@ -133,7 +134,7 @@ def _reading(split: str, what: str, instead: str) -> Iterator[None]:
         raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
 
 
-def _read(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray, tuple[str, ...]]:
+def _read(split: str, data: Any, stream: bool) -> _Read:
     """A split's inputs and targets [N, ...] as they came, and the names of what else it has.
     Raises RequestError."""
     if is_frame(data):
@@ -155,7 +156,7 @@ def _read(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray, tuple[s
     return x, y, _others(data)
 
 
-def _stacked(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray, tuple[str, ...]]:
+def _stacked(split: str, data: Any, stream: bool) -> _Read:
     """Of a sequence, of which each example is asked for once: inputs that are kept, or where they
     are too many, `Listed`. Raises RequestError."""
     with _reading(split, "its length", "give a sequence that knows it"):
@@ -172,7 +173,7 @@ def _stacked(split: str, data: Any, stream: bool) -> tuple[Any, np.ndarray, tupl
         targets.append(y.copy())  # it may be used again
         if reason:
             digest.update(np.ascontiguousarray(x).data)
-            hashes.append(content(x[None].astype(dtype)))
+            hashes.append(content(_alone(split, x, index)))
         else:
             inputs.append(x.copy())
     if not reason:
@@ -191,9 +192,7 @@ def _too_many(count: int, x: np.ndarray) -> str:
         if need > most else ""
 
 
-def _example(
-    split: str, data: Any, index: int, form: str = ""
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def _example(split: str, data: Any, index: int, form: str = "") -> _Read:
     """Input and target of a sequence's example, which is of that `form`, and `_others` of it. A
     PIL picture is uint8 [H, W, C], C 1 where it is grey and else 3, upright and on white as files
     are. Raises RequestError."""
@@ -227,7 +226,12 @@ class Listed(Stored):
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for at, row in enumerate(rows.tolist()):
             x, *_ = _example(self.split, self.data, row, self.form)
-            out[at] = values.numbers(self.split, "inputs", x[None])[0]
+            out[at] = _alone(self.split, x, row)[0]
+
+
+def _alone(split: str, x: np.ndarray, index: int) -> np.ndarray:
+    """An example's input [1, ...] as it is learned from. Raises RequestError."""
+    return values.numbers(f"{split}, example {index}", "inputs", x[None])
 
 
 def _array(value: Any) -> np.ndarray:

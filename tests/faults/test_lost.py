@@ -134,6 +134,24 @@ def test_a_process_that_is_alive_and_stuck_is_left_with_every_stack(tmp_path, ou
             "the save in flight at most")
 
 
+ONE_STOPS = """
+import jax
+from engine.loggers import tracking
+
+tracking.Tracking.__call__ = lambda self, row: (
+    "enough" if jax.process_index() == 1 and row["epoch"] == 2 else "")
+"""
+
+
+def test_a_logger_that_wants_to_stop_in_one_process_stops_all(tmp_path):
+    folder, env = tmp_path / "run", patched(tmp_path, ONE_STOPS)
+    first, second = job(2, *DIGITS, "--epochs", 4, "--run_dir", folder, "--patience", 3,
+                        "--stuck_seconds", 30, **env)
+    assert f"stopped after step {2 * STEPS}: enough" in finished(first)
+    finished(second)
+    assert epochs(folder) == 2
+
+
 def test_one_request_that_cannot_be_is_told_once_and_by_all(tmp_path):
     ends = [ended(p) for p in job(2, *DIGITS, "--batch_size", 99, "--run_dir", tmp_path / "run")]
     assert [status for status, _ in ends] == [2, 2]
