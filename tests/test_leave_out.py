@@ -77,6 +77,7 @@ def test_what_is_left_out_may_hold_what_no_column_may(here, ending):
     assert sheet.cells(name, "PassengerId", reading) == [str(n) for n in made["PassengerId"]]
 
 
+@pytest.mark.slow
 def test_predict_and_eval_take_tables_with_it_and_without(here, capsys):
     people(60).to_csv("people.csv", index=False)
     run = ran("run", Config(dataset="table:people.csv", model="linear", batch_size=16, epochs=2,

@@ -81,6 +81,7 @@ def test_scores_and_predictions_are_those_of_the_params(run):
     assert evaluate(run, DATA, "last", CONFIG)["right"] == pytest.approx(right, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_train_takes_them_too():
     data = data_for(CONFIG, DATA)
     _, history = jax.jit(train)(CONFIG, Hyper(), jax.random.key(0), data)
@@ -123,6 +124,7 @@ def test_what_does_not_fit_is_told(changed, said):
               data_for(CONFIG, DATA))
 
 
+@pytest.mark.slow
 def test_the_score_of_the_docs_is_f1(here):
     """Whose best epoch, which `fit` returns, has the highest."""
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own.md").read_text(), re.DOTALL)

@@ -322,6 +322,7 @@ def test_another_set_is_judged_by_the_names_of_its_classes(typed):
     assert (found["split"], found["num_examples"], found["accuracy"]) == ("train", 4, 1)
 
 
+@pytest.mark.slow
 def test_another_sets_pictures_are_not_called_by_the_table_of_the_runs_own(typed, place):
     """Files of both are called alike: 00.png is a daisy here, and a tulip there."""
     for name in ("tabled", "turned"):

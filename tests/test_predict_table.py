@@ -214,7 +214,8 @@ def test_ids_come_out_as_the_file_has_them(place, typed, ids, told):
             assert [row["id"] for row in csv.DictReader(opened)] == told
 
 
-@pytest.mark.parametrize("ending, most", [("csv", None), ("parquet", None), ("parquet", 2)])
+@pytest.mark.parametrize("ending, most", [
+    ("csv", None), ("parquet", 2), pytest.param("parquet", None, marks=pytest.mark.slow)])
 def test_codes_stay_as_they_are_written_whatever_else_the_file_holds(
     typed, monkeypatch, ending, most
 ):

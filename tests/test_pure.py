@@ -174,6 +174,7 @@ def test_dropout_masks_differ_within_a_batch_and_by_microbatch():
         assert moved == {0.0, 1.0, 2.0}
 
 
+@pytest.mark.slow
 def test_nesterovs_momentum_may_be_traced(small):
     """The first update of one full batch is g + m g."""
     config = dataclasses.replace(CONFIG, optimizer="sgd", nesterov=True, batch_size=37)

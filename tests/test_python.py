@@ -94,6 +94,7 @@ def test_a_run_is_loaded_and_judged_by_its_own_config(tmp_path):
             load(run, Config(model=Tiny), checkpoint=word)
 
 
+@pytest.mark.slow
 def test_numbers_are_loaded_as_the_task_that_was_found_for_them(tmp_path):
     config = dataclasses.replace(CONFIG, model=nn.Dense(1))
     x, y = np.float32(X.reshape(60, -1) / 255), np.float32(Y + 0.5)
@@ -126,6 +127,7 @@ def test_train_refuses_what_fit_does(network, task, said):
         jax.jit(train)(config, Hyper(), jax.random.key(0), data)
 
 
+@pytest.mark.slow
 def test_parameters_of_bfloat16_are_saved(tmp_path):
     config = dataclasses.replace(CONFIG, model=nn.Dense(
         4, dtype=jnp.float32, param_dtype=jnp.bfloat16))

@@ -201,6 +201,7 @@ def test_runs_whose_folds_made_features_of_their_own_are_no_ensemble(monkeypatch
     runs = [SimpleNamespace(path=name, input_shape=(2,), input_dtype="float32", classes=("a", "b"),
                             columns=SimpleNamespace(digest=name)) for name in "ab"]
     monkeypatch.setattr(ensembles, "members", lambda *_: runs)
+    monkeypatch.setattr(ensembles, "_said", lambda *_: {})
     monkeypatch.setattr(ensembles, "load", lambda run, *_: run)
     with pytest.raises(RequestError, match="b and a made features .* by folds of their own"):
         ensembles.loaded(Path("s"), None, "best", 0)
