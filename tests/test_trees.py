@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import random_split
 
-from engine import data, run
+from engine import data, run, segments
 from engine.checks import check
 from engine.command import flags
 from engine.config import Config, Hyper
@@ -187,7 +187,8 @@ def test_what_has_no_effect_beside_trees_is_refused(words, said):
 
 
 @pytest.mark.slow
-def test_each_run_of_a_sweep_is_the_run_alone_and_a_lost_one_comes_again(here):
+def test_each_run_of_a_sweep_is_the_run_alone_and_a_lost_one_comes_again(here, monkeypatch):
+    monkeypatch.setattr(segments, "APART", 0.0)
     asked = Config(dataset="iris", model="xgboost", epochs=3)
     request = Request(asked, DRAWN, Place(device="cpu", run_dir="s"))
     search = Search(("max_depth=1,3", "subsample=0.5,1"), folds=2)

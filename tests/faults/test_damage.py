@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from harness import DIGITS, finished, run
+from harness import DIGITS, EACH, finished, patched, run
 from test_run import final_state
 
 pytestmark = pytest.mark.slow
@@ -16,9 +16,10 @@ FLIPS = 8  # of each file
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    finished(run(*DIGITS, "--epochs", 3, "--run_dir", folder))
-    return folder
+    folder = tmp_path_factory.mktemp("trained")
+    each = patched(folder, EACH)
+    finished(run(*DIGITS, "--epochs", 3, "--run_dir", folder / "run", **each))
+    return folder / "run"
 
 
 def same(a, b) -> bool:

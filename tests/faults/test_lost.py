@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from harness import (
     DIGITS,
+    EACH,
     STEPS,
     ended,
     epochs,
@@ -67,7 +68,7 @@ checkpoint.read_record = failing
 
 def test_what_one_process_cannot_read_none_takes(tmp_path, outcome):
     folder = tmp_path / "run"
-    for process in job(2, *DIGITS, "--epochs", 3, "--run_dir", folder):
+    for process in job(2, *DIGITS, "--epochs", 3, "--run_dir", folder, **patched(tmp_path, EACH)):
         finished(process)
     newest = final_state(folder)
     env = patched(tmp_path, UNREADABLE)
