@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import QUICK, Normed, random_split
 
-from engine import fit, load, train
+from engine import fit, load, segments, train
 from engine.checks import check
 from engine.command import flags
 from engine.config import Config, Hyper
@@ -245,7 +245,8 @@ def test_a_run_that_began_from_another_goes_on_without_it(here):
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_is_no_beginning(here, capsys):
+def test_a_damaged_checkpoint_is_no_beginning(here, capsys, monkeypatch):
+    monkeypatch.setattr(segments, "APART", 0.0)
     trained("a", hyper=Hyper(learning_rate=0.1), epochs=3)
     config = Config(model=Normed, optimizer="sgd")
     best = load("a", config).state.step

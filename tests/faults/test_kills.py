@@ -98,7 +98,7 @@ def without(folder: Path, name: str) -> str:
 
 def test_a_second_ctrl_c_leaves_at_once_and_what_was_saved_is_whole(tmp_path, outcome):
     folder = tmp_path / "run"
-    process = run(*DIGITS, "--epochs", 500, "--run_dir", folder)
+    process = run(*DIGITS, "--epochs", 500, "--run_dir", folder, **patched(tmp_path, EACH))
     hurt(process, signal.SIGINT, folder, after=2)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()

@@ -122,7 +122,7 @@ folder.append_history = stuck
 
 def test_a_process_that_is_alive_and_stuck_is_left_with_every_stack(tmp_path, outcome):
     """Its heartbeats go on; the one that waits for it gives up."""
-    folder, env = tmp_path / "run", patched(tmp_path, STUCK)
+    folder, env = tmp_path / "run", patched(tmp_path, EACH + STUCK)
     first, second = job(2, *DIGITS, "--epochs", 50, "--run_dir", folder, "--stuck_seconds", 5,
                         "--heartbeat_seconds", HEARTBEAT, **env)
     until(lambda: epochs(folder) >= 3, first)
