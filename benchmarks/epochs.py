@@ -50,11 +50,14 @@ print(time.perf_counter() - start, told.history["val_accuracy"][-1])
 """
 
 
-def once(script: str, python: str, epochs: int, folder: str, **env: str) -> tuple[float, ...]:
+def once(
+    script: str, python: str, epochs: int, folder: str, tree: Path = HERE, **env: str
+) -> tuple[float, ...]:
     """Seconds of fit, the last validation accuracy, seconds of the process."""
     start = time.perf_counter()
     done = subprocess.run([python, "-c", script, str(epochs), folder], check=True, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | env)
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          env=os.environ | {"PYTHONPATH": str(tree)} | env, cwd=tree)
     return *map(float, done.stdout.split()[-2:]), time.perf_counter() - start
 
 
@@ -74,7 +77,7 @@ def main() -> None:
     for number in range(asked.rounds + 1):  # the first fills the caches of compiled programs
         with tempfile.TemporaryDirectory() as folder:
             runs = {name: once(_OURS, sys.executable, asked.epochs, f"{folder}/{name}",
-                               PYTHONPATH=str(tree.absolute())) for name, tree in trees.items()}
+                               tree.absolute()) for name, tree in trees.items()}
             runs |= {f"Keras, {backend}": once(_KERAS, asked.python, asked.epochs,
                                                f"{folder}/{backend}", KERAS_BACKEND=backend)
                      for backend in ("tensorflow", "jax")}
