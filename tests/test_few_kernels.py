@@ -90,6 +90,7 @@ def state(plain, data):
     return quickly(plain.create)(HYPER, KEY, data)
 
 
+@pytest.mark.slow
 def test_a_segment_of_few_kernels_is_the_same(plain, state, data):
     """In two parts too, to the bit."""
     few = plain.on("gpu")

@@ -221,6 +221,7 @@ def test_what_a_function_calls_is_rewritten(function, count):
     assert "conv_general_dilated" not in str(jax.make_jaxpr(rewritten(function, "product"))(*args))
 
 
+@pytest.mark.slow
 def test_convolutions_that_are_alike_are_traced_once(monkeypatch):
     seen = []
 

@@ -215,7 +215,8 @@ def test_ids_come_out_as_the_file_has_them(place, typed, ids, told):
 
 
 @pytest.mark.parametrize("ending, most", [
-    ("csv", None), ("parquet", 2), pytest.param("parquet", None, marks=pytest.mark.slow)])
+    ("csv", None), pytest.param("parquet", None, marks=pytest.mark.slow),
+    pytest.param("parquet", 2, marks=pytest.mark.slow)])
 def test_codes_stay_as_they_are_written_whatever_else_the_file_holds(
     typed, monkeypatch, ending, most
 ):

@@ -160,6 +160,7 @@ class Untold(nn.Module):
         return nn.Dense(self.num_classes)(nn.BatchNorm(use_running_average=not learning)(x))
 
 
+@pytest.mark.slow
 def test_a_network_that_is_never_told_that_it_trains_is_named(tmp_path, capsys):
     fit(dataclasses.replace(CONFIG, model=Untold), None, place(tmp_path), (X, Y))
     assert "model Untold keeps batch statistics, and is never told" in capsys.readouterr().out

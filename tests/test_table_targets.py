@@ -91,9 +91,9 @@ def test_labels_are_there_or_not(tmp_path):
     assert found.splits["train"].targets.shape == (4, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target, task, least", [
-    ("up,left", "multilabel", {"f1_micro": 0.95}),
-    pytest.param("sum,gap", "regression", {"r2": 0.98}, marks=pytest.mark.slow),
+    ("up,left", "multilabel", {"f1_micro": 0.95}), ("sum,gap", "regression", {"r2": 0.98}),
 ])
 def test_they_are_learned_judged_and_predicted_from_the_command_line(
     here, capsys, target, task, least

@@ -95,6 +95,7 @@ def ruin(hyper, durations):
     return optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(rate))
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_what_is_scored_and_the_last_stands_beside_it(data, tmp_path, capsys):
     """Each by scikit-learn, of what the checkpoint of that name predicts."""
     from sklearn.metrics import accuracy_score, f1_score
