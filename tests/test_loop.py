@@ -336,6 +336,13 @@ def test_the_microbatch_is_chosen_with_a_reason(size, platform, micro):
     assert chosen == micro and reason
 
 
+@pytest.mark.parametrize("shape, micro", [((64, 8), 0), ((3, 8, 8), 32), ((3, 3, 8, 8), 32)])
+def test_a_network_of_matrices_has_no_patches_to_cut_a_batch_for(shape, micro):
+    kernels = {"kernel": jax.ShapeDtypeStruct(shape, jnp.float32),
+               "bias": jax.ShapeDtypeStruct((8,), jnp.float32)}
+    assert microbatch_for(Config(batch_size=64), "cpu", 1, {"params": kernels})[0] == micro
+
+
 def test_batch_statistics_are_of_the_whole_batch(data):
     """Which no microbatch has: refused, whoever asks."""
     variables = start(dataclasses.replace(CONFIG, model=Normed), data).variables

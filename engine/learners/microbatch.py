@@ -16,8 +16,8 @@ SEEN = "as asked: an example's loss is of its own microbatch alone"
 def microbatch_for(
     config: Config, platform: str, shares: int = 1, variables: Any = None, coupled: bool = False
 ) -> tuple[int, str]:
-    """The examples, and the reason; 0 means a device's whole share of a batch. Of a network that
-    keeps statistics in its `variables`, and where examples are `coupled`, since one's loss depends
+    """The examples, and the reason; 0 means a device's whole share of a batch, as of a network
+    whose kernels are matrices. Of one that keeps statistics in its `variables`, and where examples are `coupled`, since one's loss depends
     on the others of its batch, anything else is the user's choice."""
     share = config.batch_size // shares
     if any(jax.tree.leaves(tree) for name, tree in (variables or {}).items() if name != "params"):
@@ -27,7 +27,9 @@ def microbatch_for(
     if config.microbatch:
         return config.microbatch, SEEN if coupled else "as asked"
     even = [d for d in range(ON_CPU // 4, ON_CPU + 1) if share % d == 0]
-    patches = platform == "cpu" and config.convolution != "native"
+    params = (variables or {}).get("params")
+    flat = params is not None and all(x.ndim < 3 for x in jax.tree.leaves(params))
+    patches = platform == "cpu" and config.convolution != "native" and not flat
     if not patches or share <= ON_CPU or not even:
         return 0, WHOLE_BATCH
     if coupled:
