@@ -17,8 +17,9 @@ def microbatch_for(
     config: Config, platform: str, shares: int = 1, variables: Any = None, coupled: bool = False
 ) -> tuple[int, str]:
     """The examples, and the reason; 0 means a device's whole share of a batch, as of a network
-    whose kernels are matrices. Of one that keeps statistics in its `variables`, and where examples are `coupled`, since one's loss depends
-    on the others of its batch, anything else is the user's choice."""
+    whose kernels are matrices. Of one that keeps statistics in its `variables`, and where examples
+    are `coupled`, since one's loss depends on the others of its batch, anything else is the user's
+    choice."""
     share = config.batch_size // shares
     if any(jax.tree.leaves(tree) for name, tree in (variables or {}).items() if name != "params"):
         if config.microbatch:
