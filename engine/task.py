@@ -89,9 +89,14 @@ class Task:
         only fill the batch up."""
         raise NotImplementedError(f"{type(self).__name__} has no loss(outputs, targets, hyper)")
 
+    @property
+    def coupled(self) -> bool:
+        """Whether the loss takes `valid`."""
+        return "valid" in inspect.signature(self.loss).parameters
+
     def loss_of(self, outputs: Array, targets: Array, hyper: Any, valid_B: Array) -> Array:
         """`loss`, of what it asks for."""
-        asked = {"valid": valid_B} if "valid" in inspect.signature(self.loss).parameters else {}
+        asked = {"valid": valid_B} if self.coupled else {}
         return self.loss(outputs, targets, hyper, **asked)
 
     def scores(self, outputs: Array, targets: Array) -> dict[str, Array]:

@@ -193,9 +193,9 @@ def parse(argv: list[str]) -> Command | str:
     def typed(names: Iterable[str]) -> dict[str, Any]:
         return {n: values[n].value for n in names if values[n].present}
 
-    static = [f.name for f in dataclasses.fields(Config) if f.name not in kind._fields]
     check_heeded(values, command)  # of an optimizer's own values too
-    config = dataclasses.replace(base.config, **typed(static))
+    config = dataclasses.replace(base.config, **typed(
+        f.name for f in dataclasses.fields(Config) if f.name not in kind._fields))
     place = dataclasses.replace(base.place, **typed(f.name for f in dataclasses.fields(Place)))
     kind = hypers.kind_of(config)
     hyper, left = hypers.carried(base.hyper, kind)

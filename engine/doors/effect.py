@@ -10,7 +10,6 @@ import numpy as np
 from engine.augmentations import chain
 from engine.config import Hyper
 from engine.data import Data
-from engine.doors import fitting
 from engine.doors.bring import short
 from engine.errors import RequestError
 from engine.feed import scaled
@@ -59,11 +58,9 @@ def _unused(
 ) -> list[str]:
     """Those of `names` that no operation of a step reads, but for the network's."""
     batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split))
-    params = learner.shapes(hyper, data.train.input_shape, lengths).params
-    outputs = jax.ShapeDtypeStruct((2, learner.num_outputs), jnp.float32)
-    if learner.task.any_outputs:
-        inputs = jax.eval_shape(scaled, batch.inputs)
-        outputs = fitting.network(learner, inputs, learner.num_outputs)[1]
+    state = learner.shapes(hyper, data.train.input_shape, lengths)
+    params, outputs = state.params, learner.outputs(
+        state.variables, jax.eval_shape(scaled, batch.inputs))
     others = jax.tree.map(lambda _: np.float32(1), hyper)
 
     def step(values: list[Any], batch: Split, params: Any, outputs: Any) -> Any:

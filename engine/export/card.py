@@ -71,7 +71,7 @@ def outputs(run: Run) -> dict[str, Any]:
     told: dict[str, Any] = {"name": program.PREDICTIONS, "dtype": "float32",
                             "shape": (program.BATCH, len(run.classes)), "names": run.classes,
                             "meaning": "numbers" if task.kind == "numbers" else "probabilities"}
-    if getattr(task, "any_outputs", False):
+    if task.any_outputs:
         one = run.predict(np.zeros((1, *run.input_shape), run.input_dtype))
         told |= {"dtype": str(one.dtype), "shape": (program.BATCH, *one.shape[1:])}
         if one.shape[1:] != (len(run.classes),):

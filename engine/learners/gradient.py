@@ -60,7 +60,7 @@ class Gradient(Learner):
     def coupled(self) -> bool:
         """Whether the loss of an example depends on the others of its batch, as far as network and
         task say, by asking which of them are `valid`."""
-        return "valid" in {*parameters(unwrapped(self.network).call), *parameters(self.task.loss)}
+        return self.task.coupled or "valid" in parameters(unwrapped(self.network).call)
 
     def lengths(self, examples: int) -> Durations:
         return durations(self.config, examples)
@@ -123,7 +123,7 @@ class Gradient(Learner):
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=optimizer(self.config, hyper, lengths).init(params),
-            tally=self.task.zeros(self.num_outputs, self.any_outputs(variables, inputs)),
+            tally=self.task.zeros(self.num_outputs, self.outputs(variables, inputs)),
             diverged_at=jnp.full((), -1, jnp.int32),
             **sorted_out(variables),
             average=averages.begun(variables) if self.averaging(hyper) else {},
@@ -131,10 +131,10 @@ class Gradient(Learner):
             if self.config.schedule == "plateau" else (),
         )
 
-    def any_outputs(self, variables: Variables, inputs: Any) -> Any:
-        """Their shapes, where the task takes any; else None."""
+    def outputs(self, variables: Variables, inputs: Any) -> Any:
+        """Their shapes, of inputs float32 [B, ...], which may be shapes too."""
         if not self.task.any_outputs:
-            return None
+            return jax.ShapeDtypeStruct((len(inputs), self.num_outputs), jnp.float32)
         return jax.eval_shape(lambda v, x: float32(self.network.apply(v, x, False)[0]), variables,
                               inputs)
 

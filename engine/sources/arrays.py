@@ -163,13 +163,13 @@ def _stacked(split: str, data: Any, stream: bool) -> _Read:
         count = len(data)
     if not 0 < count <= MOST_EXAMPLES:
         raise values.refuse(split, f"it holds {count:,} examples", f"give 1 to {MOST_EXAMPLES:,}")
-    x, y, others = _example(split, data, 0)
+    x, y, first = _example(split, data, 0)
     form, reason = values.form(x, y), "as asked" if stream else _too_many(count, x)
     values.check_shape(split, (1 if reason else count, *x.shape), x.dtype)
     dtype = np.uint8 if x.dtype == np.uint8 else np.float32
     inputs, targets, hashes, digest = [], [], [], hashlib.sha256()
     for index in range(count):
-        x, y, _ = _example(split, data, index, form) if index else (x, y, others)
+        x, y, _ = _example(split, data, index, form) if index else (x, y, first)
         targets.append(y.copy())  # it may be used again
         if reason:
             digest.update(np.ascontiguousarray(x).data)
@@ -177,10 +177,10 @@ def _stacked(split: str, data: Any, stream: bool) -> _Read:
         else:
             inputs.append(x.copy())
     if not reason:
-        return np.stack(inputs), np.stack(targets), others
+        return np.stack(inputs), np.stack(targets), _others(first)
     kept = Listed(split, data, (count, *x.shape), dtype, reason, form, digest.digest(),
                   np.concatenate(hashes))
-    return kept, np.stack(targets), others
+    return kept, np.stack(targets), _others(first)
 
 
 def _too_many(count: int, x: np.ndarray) -> str:
@@ -192,10 +192,10 @@ def _too_many(count: int, x: np.ndarray) -> str:
         if need > most else ""
 
 
-def _example(split: str, data: Any, index: int, form: str = "") -> _Read:
-    """Input and target of a sequence's example, which is of that `form`, and `_others` of it. A
-    PIL picture is uint8 [H, W, C], C 1 where it is grey and else 3, upright and on white as files
-    are. Raises RequestError."""
+def _example(split: str, data: Any, index: int, form: str = "") -> tuple[Any, Any, Any]:
+    """Input and target of a sequence's example, which is of that `form`, and itself. A PIL picture
+    is uint8 [H, W, C], C 1 where it is grey and else 3, upright and on white as files are. Raises
+    RequestError."""
     with _reading(split, f"example {index}", "mend it, or leave it out"):
         example = data[index]
         pair = [_array(value) for value in _pair(example) or ()]
@@ -207,7 +207,7 @@ def _example(split: str, data: Any, index: int, form: str = "") -> _Read:
     if form and (found := values.form(x, y)) != form:
         raise values.refuse(split, f"example {index} is {found}, example 0 {form}",
                             "bring all to one shape and type")
-    return x, y, _others(example)
+    return x, y, example
 
 
 class Listed(Stored):

@@ -138,8 +138,9 @@ class Checkpoints:
             content = {"record": record._asdict(), "sha256": record.digest()}
             if not self._manager.save(step, _parts(own), content):  # it isn't the newest
                 raise ValueError(f"step {step} was not saved, it holds {self.latest()}")
-        there = {*self._manager.steps()} if held else {*self._ranks}
-        self._ranks = {at: rank for at, rank in self._ranks.items() if at in there}
+        if held:
+            there = self._manager.steps()
+            self._ranks = {at: rank for at, rank in self._ranks.items() if at in there}
 
     @contextlib.contextmanager
     def _naming(self) -> Iterator[None]:

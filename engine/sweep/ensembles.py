@@ -18,6 +18,7 @@ from engine.errors import RequestError, some
 from engine.optim.patience import AVERAGED
 from engine.place import Place
 from engine.report import notebook
+from engine.scores.inverse import restored
 from engine.store import files, folder, record
 from engine.sweep import space
 from engine.task import Judged, Task
@@ -188,7 +189,7 @@ def together(task: Task, found: list[Judged]) -> Judged:
     instead = " Give it outputs(predicted), the inverse of its predict."
     with bring.telling(f"an ensemble of {name} can't be judged", instead):
         back, sums = _judged(task, predicted, first.targets)
-    if back.shape != predicted.shape or not np.allclose(back, predicted, rtol=1e-3, atol=1e-4):
+    if not restored(back, predicted):
         raise RequestError(f"an ensemble of {name} can't be judged, since its "
                            "predict has no inverse: give it outputs(predicted).")
     return Judged(jax.device_get(sums), predicted, first.targets, first.inputs)

@@ -79,15 +79,21 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     groups: dict[Any, list[Trial]] = {}
     for trial in trials:
         part = trial.config.validation_split
-        bring.task(trial.config)  # what names nothing is refused before another has trained
-        for name, word in trial.values.items():
-            if bring.is_file(word):
-                bring.value(name, word)
         key: Any = trial.config, sizes(trial.config, part), part if dataset.is_table else None
         if trees.values_of(trial.config.model):
             key = trial.number
+        if key not in groups:
+            _check_named(trial)
         groups.setdefault(key, []).append(trial)
     return list(groups.values())
+
+
+def _check_named(trial: Trial) -> None:
+    """Raise RequestError for what names nothing, before another program has trained."""
+    bring.task(trial.config)
+    for name, word in trial.values.items():
+        if bring.is_file(word):
+            bring.value(name, word)
 
 
 def told(groups: Sequence[Sequence[Trial]], axes: Sequence[Axis], dataset: Dataset) -> str:

@@ -77,10 +77,12 @@ def halved(
     """The members that go on, and those that a rung after this epoch drops: all of a setting, by
     the mean of its whole ones. A setting that has none of them is the worst."""
     of = {trial.number: tuple(trial.values.values()) for trial in group.trials}
-    count, ready, scores = len({*of.values()}), group.ready, defaultdict[Any, list[float]](list)
+    ready, scores = group.ready, defaultdict[Any, list[float]](list)
+    cuts = rungs(search, len({*of.values()}), ready.config.epochs)
+    if not (keep := cuts.get(ranking[0].row["epoch"])):
+        return ranking, []
     for one in ranking:
         scores[of[one.number]] += [one.row[ready.score]] * one.whole
-    keep = rungs(search, count, ready.config.epochs).get(ranking[0].row["epoch"], count)
     sign = -1 if ready.task.higher else 1
     best = sorted(scores, key=lambda s: sign * np.mean(scores[s]) if scores[s] else math.inf)[:keep]
     return ([one for one in ranking if of[one.number] in best],
