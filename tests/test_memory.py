@@ -1,9 +1,11 @@
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import Tiny, random_split
+from conftest import ROOT, Tiny, random_split
 
 from engine import setup
 from engine.config import Config
@@ -32,10 +34,11 @@ def test_the_plan_is_xlas_and_counts_donated_memory_once():
     assert kept.total - given.total == x.nbytes
 
 
-def test_a_batch_that_fits_is_the_largest_of_the_halves():
+@pytest.mark.parametrize("failure", memory.FAILURES)
+def test_a_batch_that_fits_is_the_largest_of_the_halves(failure):
     def need_of(batch: int) -> Need:
         if batch > 100:
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+            raise failure("RESOURCE_EXHAUSTED: Out of memory")
         return Need(temp=10 * batch, arguments=10**9, outputs=0, alias=0)
 
     assert memory.fitting_batch(512, 400, need_of) == 32
@@ -61,6 +64,28 @@ def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         memory.fitting_batch(8, 1, need_of)
+
+
+def test_memory_that_runs_out_where_a_program_is_called_is_known_by_its_failure():
+    """jax raises a ValueError there, whose words are XLA's."""
+    script = """
+import resource
+import jax
+from engine.programs import memory
+
+call = jax.jit(lambda x: x + jax.numpy.ones(1 << 26, jax.numpy.float32))
+held = [jax.block_until_ready(call(1.0)), jax.block_until_ready(call(2.0))]
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 30),) * 2)
+try:
+    while True:
+        held.append(jax.block_until_ready(call(float(len(held)))))
+except memory.FAILURES as error:
+    print(memory.exhausted(error))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT,
+                          timeout=120)
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.slow

@@ -6,11 +6,13 @@ import sys
 import threading
 import time
 
+import jax
 import pytest
 from conftest import ROOT
 from orbax.checkpoint import multihost
 
-from engine.job import presence
+from engine.errors import RunError
+from engine.job import presence, processes
 
 
 @pytest.fixture
@@ -101,3 +103,21 @@ def test_what_takes_too_long_ends_the_process_even_where_nobody_reads():
     assert read.communicate(timeout=60) == ("unsaid", "flaxmill: too late\n")
     assert (read.wait(30), unread.wait(60)) == (1, 1)
     assert unread.stderr.read().startswith("flaxmill: too late")
+
+
+GLOO = "UNKNOWN: Gloo AllGather failed: Read error [127.0.0.1]:19333: Connection reset by peer"
+
+
+@pytest.mark.parametrize("failure", [jax.errors.JaxRuntimeError, ValueError])
+def test_jaxs_words_for_a_lost_process_become_ours(monkeypatch, failure):
+    """It raises a ValueError where a computation is called; one of the user's own stays it."""
+    monkeypatch.setattr(presence, "stop", lambda: None)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(RunError, match="another process of the job is gone .UNKNOWN: Gloo"), \
+            processes.naming_the_lost():
+        raise failure(GLOO)
+    with pytest.raises(failure, match="of a socket"), processes.naming_the_lost():
+        raise failure("no type of a socket")
+    monkeypatch.setattr(jax, "process_count", lambda: 1)
+    with pytest.raises(failure, match="Gloo"), processes.naming_the_lost():
+        raise failure(GLOO)

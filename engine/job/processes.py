@@ -21,7 +21,9 @@ from engine.place import Place
 TEXT_BYTES = 4096  # of a text that processes tell each other
 SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all
 PATIENCE = 3  # jax's timeouts over ours: where its own fire, it aborts with a core dump
-_LOST = re.compile("gloo|nccl|coordination|heartbeat|barrier|connection|socket", re.IGNORECASE)
+# After a status of XLA's, as it writes it: a ValueError may be of anything.
+_LOST = re.compile("[A-Z_]+: .*(?i:gloo|nccl|coordination|heartbeat|barrier|connection|socket)",
+                   re.DOTALL)
 
 # How a job of many processes tells each its number; jax reads the rest itself.
 _LAUNCHERS = {"SLURM_PROCID": "SLURM_NTASKS", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
@@ -165,8 +167,8 @@ def naming_the_lost() -> Iterator[None]:
     """Turn jax's words for a process that is gone into a RunError."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or not _LOST.search(str(error)):
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # the latter where it is called
+        if jax.process_count() == 1 or not _LOST.match(str(error)):
             raise
         presence.stop()
         raise RunError(f"another process of the job is gone ({one_line(error)}). Start all of "

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from engine.errors import RequestError
@@ -81,7 +80,7 @@ def naming_a_batch_that_fits(ready: Setup) -> Iterator[None]:
     """Turn jax's lack of memory into a RequestError. Never a retry: the state was donated."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except memory.FAILURES as error:
         if not memory.exhausted(error):
             raise
         raise _too_large(ready) from None

@@ -9,6 +9,9 @@ import jax
 from engine.devices.choose import host_memory
 from engine.errors import RequestError
 
+# Of a program: jax's own while it is compiled or waited for, ValueError where it is called.
+FAILURES = (jax.errors.JaxRuntimeError, ValueError)
+
 
 class Need(NamedTuple):
     """A compiled program's memory in bytes. Outputs that alias donated arguments are free."""
@@ -77,7 +80,7 @@ def fitting_batch(batch: int, room: int, need_of: Callable[[int], Need], shares:
         try:
             if extra(need_of(share * shares)) <= room:
                 return share * shares
-        except jax.errors.JaxRuntimeError as error:
+        except FAILURES as error:
             if not exhausted(error):
                 raise
     return 0

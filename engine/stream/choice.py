@@ -88,7 +88,7 @@ def laid(ready: "Setup") -> "Setup":
     if not reason:
         try:
             return ready._replace(data=place(parts, where))
-        except jax.errors.JaxRuntimeError as error:
+        except memory.FAILURES as error:
             if not memory.exhausted(error):
                 raise
             reason = "it doesn't fit the device's memory"

@@ -107,7 +107,7 @@ def compile_programs(group: Group, runs: Population, fed: Feed) -> GroupPrograms
             if room is None or programs.need <= room:
                 break
             needed = memory.mib(programs.need)
-        except jax.errors.JaxRuntimeError as error:
+        except memory.FAILURES as error:
             if not memory.exhausted(error):
                 raise
     else:

@@ -81,7 +81,7 @@ def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: 
                 continue
             except RequestError as error:
                 refusals.append(error)
-            except jax.errors.JaxRuntimeError as error:
+            except memory.FAILURES as error:
                 if not memory.exhausted(error):
                     raise
                 refusals.append(RequestError("the device ran out of memory: sweep fewer runs at "

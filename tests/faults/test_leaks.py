@@ -37,7 +37,7 @@ def its_own_device():
 
 
 def test_a_hundred_epochs_hold_on_to_nothing(tmp_path, monkeypatch):
-    """Each saved and recorded. The allocator's arenas alone move by some 16 MiB."""
+    """Each recorded, some saved. The allocator's arenas alone move by some 16 MiB."""
     monkeypatch.setattr(report, "write", lambda *_: None)
     seen: list[tuple[float, int, int, int]] = []
 
@@ -49,7 +49,8 @@ def test_a_hundred_epochs_hold_on_to_nothing(tmp_path, monkeypatch):
     config = Config(dataset="digits", image_size=18, model=Tiny, batch_size=256, epochs=100)
     fit(config, place=Place(device="cpu", run_dir=str(tmp_path / "run")), quiet=True,
         loggers=[note])
-    early, late = (seen[at] for at in (19, 99))
+    # The least of three: a save may be in flight, with files and objects of its own.
+    early, late = seen[19], [min(values) for values in zip(*seen[79::10], strict=True)]
     assert late[0] - early[0] < 32
     assert late[1] <= early[1] and late[2] < early[2] + 200 and late[3] <= early[3]
 

@@ -29,9 +29,9 @@ HEARTBEAT = 6
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_lost_process_ends_the_others_within_the_heartbeat(tmp_path, which, number, outcome):
     """In a line and with status 1; where the first was killed, jax may speak before us."""
-    folder = tmp_path / "run"
+    folder, env = tmp_path / "run", patched(tmp_path, EACH)
     processes = job(2, *DIGITS, "--epochs", 2000, "--run_dir", folder,
-                    "--heartbeat_seconds", HEARTBEAT)
+                    "--heartbeat_seconds", HEARTBEAT, **env)
     hurt(processes[which], number, folder, after=3)
     began = time.monotonic()
     status, printed = ended(processes[1 - which])
