@@ -46,6 +46,8 @@ class Config:
                          "target, class or y, else the last", traced=False)
     group: str = option("", "the table's column of groups that a held-out part doesn't divide",
                         traced=False)
+    weight: str = option("", "the table's column by which each example's training loss is "
+                         "multiplied", traced=False)
     embed: bool = option(False, "learn an embedding of a column's words where there are many",
                          traced=False)
     leave_out: str = option("", "the table's columns that are not learned from: id,name",
@@ -173,6 +175,7 @@ class Reading(NamedTuple):
     skip_bad: bool = False
     target: str = ""
     group: str = ""
+    weight: str = ""
     embed: bool = False
     pixels: bool = False
     leave_out: str = ""

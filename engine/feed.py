@@ -68,7 +68,8 @@ def batch_at(split: Split, order_N: Array, position: Array | int, size: int) -> 
     held, found = split.inputs, rows_B
     if isinstance(held, Chunk):
         held, found = held.inputs, slots_B - held.first
-    return Split(held[found], split.targets[rows_B]), slots_B < order_N.shape[0]
+    others = jax.tree.map(lambda x: x[rows_B], split[1:])
+    return Split(held[found], *others), slots_B < order_N.shape[0]
 
 
 def after(split: Split, slots: int) -> Split:

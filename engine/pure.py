@@ -57,7 +57,7 @@ def train(
         config = dataclasses.replace(config, task=natural_task(data.train.split.targets))
     learner = learner_of(config, data.num_outputs)
     lengths = learner.lengths(len(data.train.rows))
-    suited.check_form(learner, hyper, data.train.input_shape)
+    suited.check_form(learner, hyper, data.train)
     fitting.traced(learner, hyper, lengths, data)
     effect.check(learner, hyper, lengths, data)
 

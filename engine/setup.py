@@ -136,7 +136,7 @@ def settle(
     if caution := getattr(learner.task, "caution", ""):
         say(f"loss: {learner.task.loss_name}; {caution}")  # type: ignore[attr-defined]
     task = weights.weighted(learner.task, config.class_weights, dataset.classes, cut.train.targets)
-    for line in weights.told(task, dataset.classes):
+    for line in weights.told(task, dataset.classes, cut.train):
         say(line)
     learner = dataclasses.replace(learner, task=task)
     learner = learner.settled(request.hyper, cut, host.device.platform, say)

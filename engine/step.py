@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
 
 
-class Batch(NamedTuple):
-    """inputs float32 [B, ...], targets [B, ...], [B, K] where mixed, valid bool [B]."""
-
-    inputs: Array
-    targets: Array
-    valid: Array
-
-
 class Gradients(NamedTuple):
     """Of a batch: the gradient of the loss summed over its valid examples, their tally, and what
     the network keeps besides its params after it."""
@@ -45,17 +37,19 @@ def forward(learner: "Gradient", variables: Any, inputs: Array) -> Any:
 
 
 def _learned(
-    learner: "Gradient", variables: Any, batch: Batch, hyper: Any, dropout: Array
+    learner: "Gradient", variables: Any, batch: Split, valid_B: Array, hyper: Any, dropout: Array
 ) -> Gradients:
     spread, task = learner.spread, learner.task
 
     def loss_sum(params):
         outputs, kept = learner.apply(
-            variables | {"params": params}, batch.inputs, True, dropout, batch.valid
+            variables | {"params": params}, batch.inputs, True, dropout, valid_B
         )
         outputs = float32(outputs)
-        loss_B = task.loss_of(outputs, batch.targets, hyper, batch.valid)
-        tally = task.tally(loss_B, outputs, batch.targets, batch.valid)
+        loss_B = task.loss_of(outputs, batch.targets, hyper, valid_B)
+        if batch.weights is not None:
+            loss_B *= batch.weights
+        tally = task.tally(loss_B, outputs, batch.targets, valid_B)
         return tally.loss_sum, (tally, kept)
 
     if spread.fsdp:
@@ -65,19 +59,19 @@ def _learned(
 
 
 def _accumulated(
-    learner: "Gradient", state: State, batch: Batch, hyper: Any, dropout: Array
+    learner: "Gradient", state: State, batch: Split, valid_B: Array, hyper: Any, dropout: Array
 ) -> Gradients:
     """`_learned` over microbatches, so many examples a device, that fit the cache; their sums are
     the whole batch's. What a network keeps goes from one to the next, so that each has batch
     statistics of its own, and the running ones follow in turn. A remainder joins the last."""
     spread, microbatch = learner.spread, learner.config.microbatch
-    shares, size = learner.shares, batch.valid.shape[0]
+    shares, size = learner.shares, valid_B.shape[0]
     count, over = divmod(size, shares * (microbatch or size))
     if count < 2:
-        return _learned(learner, state.variables, batch, hyper, dropout)
+        return _learned(learner, state.variables, batch, valid_B, hyper, dropout)
     count -= over > 0
     whole = count * shares * microbatch
-    first, last = (jax.tree.map(lambda x, part=part: x[part], batch)
+    first, last = (jax.tree.map(lambda x, part=part: x[part], (batch, valid_B))
                    for part in (slice(whole), slice(whole, None)))
 
     def dealt(x: Array) -> Array:
@@ -86,9 +80,10 @@ def _accumulated(
         return own.reshape(count, shares * microbatch, *x.shape[1:])
 
     def body(so_far, part):
-        index, batch = part
+        index, (batch, valid_B) = part
         own = jax.random.fold_in(dropout, index)
-        found = _learned(learner, state.variables | so_far.kept, spread.cut(batch), hyper, own)
+        batch, valid_B = spread.cut((batch, valid_B))
+        found = _learned(learner, state.variables | so_far.kept, batch, valid_B, hyper, own)
         gradient, tally = add(so_far[:2], found[:2])
         return Gradients(gradient, tally, found.kept), None
 
@@ -106,9 +101,9 @@ def train_step(
     """One update from a batch as the split holds it. The gradient is the mean over the valid
     examples, on however many devices they lie."""
     key = keys.stream(root, "augment", state.step)
-    ready = Batch(*chain.augmented(learner, hyper, key, batch, valid_B), valid_B)
+    ready = chain.augmented(learner, hyper, key, batch, valid_B)
     dropout = keys.stream(root, "dropout", state.step)
-    learned = _accumulated(learner, state, ready, hyper, dropout)
+    learned = _accumulated(learner, state, ready, valid_B, hyper, dropout)
     tally = learned.tally
     gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), learned.gradient)
     peak = getattr(hyper, "learning_rate", None)

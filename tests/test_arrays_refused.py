@@ -17,7 +17,8 @@ def nan(*places):
     return x
 
 
-GIVE = r"; give two arrays \(x, y\); a sequence of pairs \(input, target\), or of mappings"
+GIVE = (r"; give two arrays \(x, y\), or three with weights; a sequence of pairs "
+        r"\(input, target\), or of mappings")
 REFUSED = {
     "lengths": (r"arrays:train: it has inputs of shape \(4, 3\), but targets of \(3", (X, Y[:3])),
     "one target": (r"it has inputs of shape \(4, 3\), but targets of \(\)", (X, 1)),
@@ -72,7 +73,7 @@ REFUSED = {
     "an int": ("arrays:train: of type int, it is no data" + GIVE, 7),
     "a word": ("of type str, it is no data", "cifar10"),
     "a generator": ("of type generator, it is no data", (one for one in pairs())),
-    "three": ("of type tuple of 3, it is no data", (X, Y, Y)),
+    "four": ("of type tuple of 4, it is no data", (X, Y, Y, Y)),
     "a split": ("arrays:test: of type NoneType, it is no data", {"train": (X, Y), "test": None}),
     "no split": ("arrays holds no examples", {}),
     "a split's name": (r"split 'train\[:5\]' has a name that can't be typed",

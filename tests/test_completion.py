@@ -22,7 +22,7 @@ ASKED = [  # what is typed, and what the shell offers
     ("flaxmill sweep --schedule ", set(SCHEDULES)),
     ("flaxmill list ", set(names.KINDS)),
     ("flaxmill completion z", {"zsh"}),
-    ("flaxmill sweep --wei", {"--weight_decay"}),
+    ("flaxmill sweep --weight_", {"--weight_decay"}),
     ("flaxmill --nocomp", {"--nocompile_cache"}),
     ("flaxmill --model my_n", {"my_net.py"}),
 ]

@@ -363,7 +363,7 @@ def planted(root, things) -> None:
 
 def checked(found) -> None:
     """What every source promises."""
-    for images, labels in found.splits.values():
+    for images, labels, _ in found.splits.values():
         assert images.dtype == np.uint8 and images.ndim == 4 and images.size
         assert labels.dtype == np.int32 and labels.shape == images.shape[:1]
         assert 0 <= labels.min() and labels.max() < len(found.classes)
@@ -404,7 +404,7 @@ def test_a_table_of_labels(place, content):
     if found is not None:
         assert sum(len(split.targets) for split in found.splits.values()) <= 2
     if content == LABELS:
-        assert {split: found.classes[targets[0]] for split, (_, targets) in
+        assert {split: found.classes[targets[0]] for split, (_, targets, _) in
                 found.splits.items()} == {"train": "cat", "test": "dog"}
 
 
@@ -432,7 +432,7 @@ def test_a_table(place, content, size):
         kinds = {column.dtype.name for _, column in found.splits["train"].inputs.items()}
         assert kinds <= {"float64", "datetime64[us]", "category"}
     elif found is not None:
-        inputs, targets = found.splits["train"]
+        inputs, targets = found.splits["train"][:2]
         assert inputs.dtype in (np.uint8, np.float32) and inputs.ndim == 4
         assert targets.shape == inputs.shape[:1]
     if content == TABLE and not size:

@@ -37,7 +37,7 @@ def read(root: Path, table: str = "", name: str = "labels.csv", **how):
     found = sources.load(f"image_folder:{root}", reading=Reading(**how))
     return {split: {int(picture[0, 0, 0]): found.classes[label] if label >= 0 else None
                     for picture, label in zip(images, targets.tolist(), strict=True)}
-            for split, (images, targets) in found.splits.items()}, found.notes
+            for split, (images, targets, _) in found.splits.items()}, found.notes
 
 
 def refused(root: Path, words: str, **how) -> None:
@@ -166,7 +166,7 @@ def test_fractions_are_quantities(root):
     table = "file,age\n" + "\n".join(f"img_{n}.png,{n + 0.5}" for n in range(4)) + "\nimg_4.png,\n"
     (root / "labels.csv").write_text(table)
     found = sources.load(f"image_folder:{root}")
-    images, targets = found.splits["train"]
+    images, targets = found.splits["train"][:2]
     assert found.classes == ("age",) and targets.dtype == np.float32
     numbers = images[:, 0, 0, 0].astype(np.float32)
     expected = np.where(numbers < 4, numbers + np.float32(0.5), np.float32("nan"))
@@ -238,7 +238,7 @@ def test_a_changed_table_is_another_set(root):
 def test_labels_may_have_decimal_commas(root):
     lines = [f"img_{n}.png;{n},5" for n in range(5)]
     (root / "labels.csv").write_text("file;label\n" + "\n".join(lines))
-    images, targets = sources.load(f"image_folder:{root}").splits["train"]
+    images, targets = sources.load(f"image_folder:{root}").splits["train"][:2]
     np.testing.assert_array_equal(targets, images[:, 0, 0, 0] + np.float32(0.5))
 
 
@@ -251,7 +251,7 @@ def test_several_columns_are_several_labels(root):
     for stream in (False, True):
         found = sources.load(f"image_folder:{root}", reading=Reading(target="up,left,half"),
                              stream=stream)
-        images, targets = found.splits["train"]
+        images, targets = found.splits["train"][:2]
         assert found.classes == ("up", "left", "half") and targets.dtype == np.float32
         numbers = np.asarray(images[np.arange(5)])[:, 0, 0, 0]
         np.testing.assert_array_equal(targets, np.float32([bits[n] for n in numbers.tolist()]))

@@ -35,7 +35,7 @@ def read(root: Path) -> tuple[dict[str, dict[str, list[int]]], tuple[str, ...]]:
     found = sources.load(f"image_folder:{root}")
     return {split: {name: sorted(images[labels == number, 0, 0, 0].tolist())
                     for number, name in enumerate(found.classes) if (labels == number).any()}
-            for split, (images, labels) in found.splits.items()}, found.notes
+            for split, (images, labels, _) in found.splits.items()}, found.notes
 
 
 def refused(root: Path, words: str) -> None:

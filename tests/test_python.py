@@ -18,7 +18,7 @@ from engine.pure import data_for
 
 pytestmark = pytest.mark.usefixtures("quickly", "undrawn")
 CONFIG = Config(model=Tiny, epochs=1, batch_size=16)
-X, Y = random_split(60, side=4)
+X, Y = random_split(60, side=4)[:2]
 
 
 def place(path: Path) -> Place:

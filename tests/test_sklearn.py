@@ -33,8 +33,12 @@ def blobs(count: int = 120, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Classifier, Regressor])
 def test_scikit_learns_own_checks(kind):
+    # scikit-learn's own learners by batches are excused from it too.
+    unlike = "check_sample_weight_equivalence_on_dense_data"
     failed = []
-    for estimator, check in estimator_checks_generator(kind("linear", **QUICK), mark="skip"):
+    for estimator, check in estimator_checks_generator(
+            kind("linear", **QUICK), mark="skip", expected_failed_checks={
+                unlike: "a weight of 2 is not an example twice, which falls into batches apart"}):
         try:
             check(estimator)
         except unittest.SkipTest:  # what needs the array API switched on

@@ -100,7 +100,7 @@ def test_digits_are_the_bundled_ones_and_split_by_class():
 
 def test_digits_are_enlarged_and_always_the_same():
     digits, again = sources.load("digits"), sources.load("digits")
-    images, labels = digits.splits["train"]
+    images, labels = digits.splits["train"][:2]
     assert (images.shape, images.dtype, labels.dtype) == ((1437, 32, 32, 1), np.uint8, np.int32)
     assert images.min() == 0 and images.max() == 255
     assert digits.splits["test"].targets[:12].tolist() == [1, 4, 8, 6, 5, 9, 9, 1, 3, 2, 2, 2]
@@ -141,7 +141,7 @@ def test_newest_version_and_config_are_found(tmp_path):
 
 def test_a_prepared_set_is_read(squares):
     found = load(squares)
-    images, labels = found.splits["train"]
+    images, labels = found.splits["train"][:2]
     assert found.classes == ("dark", "light")
     assert (images.shape, images.dtype, labels.dtype) == ((6, 8, 8, 1), np.uint8, np.int32)
     values = images[:, 0, 0, 0]
@@ -326,7 +326,7 @@ def test_real_cifar10():
     if "cifar10" not in sources.prepared(root):
         pytest.skip(f"no prepared cifar10 in {root}: set TFDS_DATA_DIR")
     found = sources.load("cifar10", splits=["test"])
-    images, labels = found.splits["test"]
+    images, labels = found.splits["test"][:2]
     assert (images.shape, images.dtype) == ((10000, 32, 32, 3), np.uint8)
     assert found.classes[:2] == ("airplane", "automobile") and len(found.classes) == 10
     assert np.array_equal(np.bincount(labels), [1000] * 10)

@@ -72,7 +72,7 @@ def test_pictures_order_and_notes_are_those_of_the_table_in_memory(
     whole, stored = both(written(tmp_path, names, change), **reading)
     assert (whole.classes, whole.notes) == (stored.classes, stored.notes)
     assert whole.pixels == stored.pixels == (tuple(names) if names is NAMELESS else ())
-    for split, (inputs, targets) in whole.splits.items():
+    for split, (inputs, targets, _) in whole.splits.items():
         kept = stored.splits[split].inputs
         assert (kept.shape, kept.dtype) == (inputs.shape, inputs.dtype)
         mixed = np.random.default_rng(0).permutation(len(inputs))
@@ -117,7 +117,7 @@ def test_columns_in_another_order_judge_a_run_alike(tmp_path, split):
     found = [other.examples(dataset, Parts(validation=split), ("c", "a", "b"), (4, 4, 1), "uint8",
                             pixels=tuple(sorted(NAMELESS)))
              for dataset in both(written(tmp_path, NAMELESS), pixels=True)]
-    (inputs, targets), (kept, again) = (each.subset.split for each in found)
+    (inputs, targets), (kept, again) = (each.subset.split[:2] for each in found)
     assert kept.scattered and found[0].notes == found[1].notes
     np.testing.assert_array_equal(inputs, kept[:])
     np.testing.assert_array_equal(targets, again)

@@ -83,7 +83,7 @@ def test_rows_targets_groups_and_notes_are_those_of_the_table_in_memory(folder):
     whole, stored = both(folder, group="patient", embed=True)
     assert (whole.classes, whole.notes) == (stored.classes, stored.notes)
     assert whole.splits.keys() == stored.splits.keys() == {"train", "test"}
-    for name, (inputs, targets) in whole.splits.items():
+    for name, (inputs, targets, _) in whole.splits.items():
         kept = stored.splits[name]
         np.testing.assert_array_equal(targets, kept.targets)
         np.testing.assert_array_equal(whole.groups[name], stored.groups[name])
@@ -216,7 +216,7 @@ def test_an_index_of_pandas_is_no_column_unless_it_is_named(tmp_path, name, call
     folder = tmp_path / "set"
     indexed(folder, name)
     for found in both(folder):
-        inputs, targets = found.splits["test"]
+        inputs, targets = found.splits["test"][:2]
         assert list(inputs.columns) == ["a", "word"] and found.classes == ("age",)
         assert sorted(targets * 8 % 7) == sorted(inputs["a"])
         for split in ("train", "test"):

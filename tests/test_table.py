@@ -54,7 +54,7 @@ def export(path, split, names=None):
 
 def rows(split):
     """Its examples as a multiset, whatever their order."""
-    return sorted((int(y), x.tobytes()) for x, y in zip(*split, strict=True))
+    return sorted((int(y), x.tobytes()) for x, y in zip(*split[:2], strict=True))
 
 
 def test_digits_written_as_csv_are_digits(tmp_path):
@@ -81,7 +81,7 @@ def test_digits_written_as_csv_are_digits(tmp_path):
 def test_rows_have_one_order_whatever_the_files(read):
     """In order of the label, as tables often lie, a slice would take whole classes away."""
     digits = sources.load("digits", reading=Reading(8)).splits["train"]
-    lines = [",".join(map(str, (y, *x.ravel()))) for x, y in zip(*digits, strict=True)]
+    lines = [",".join(map(str, (y, *x.ravel()))) for x, y in zip(*digits[:2], strict=True)]
     header = ",".join(["label", *(f"pixel{n}" for n in range(64))])
     by_label = read("\n".join([header, *sorted(lines)]))
     mixed = read("\n".join([header, *np.random.default_rng(1).permutation(lines).tolist()]))
@@ -131,7 +131,7 @@ def test_colour_is_by_row_column_channel(read):
 ])  # fmt: skip
 def test_every_way_to_write_it_is_the_same(content, read):
     sound, found = read(SOUND), read(content)
-    inputs, targets = sound.splits["train"]
+    inputs, targets = sound.splits["train"][:2]
     assert inputs[targets.argsort()].tolist() == [[[[0], [1]], [[2], [3]]],
                                                   [[[255], [254]], [[253], [252]]]]
     assert sound.classes == found.classes == ("cat", "dog")

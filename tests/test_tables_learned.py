@@ -50,9 +50,9 @@ def ours(config: Config, hyper: Hyper) -> tuple[float, data.Data]:
 
 def scikits(model, parts: data.Data) -> float:
     made = make_pipeline(StandardScaler(), model)
-    (x, y), train = parts.train
+    (x, y, _), train = parts.train
     made.fit(x.iloc[train], y[train].ravel() if y.ndim > 1 else y[train])
-    (x, y), held = parts.validation
+    (x, y, _), held = parts.validation
     return made.score(x.iloc[held], y[held].ravel() if y.ndim > 1 else y[held])
 
 

@@ -72,7 +72,7 @@ def test_every_rows_rate_is_that_of_its_last_update(whole):
 
 def test_best_is_the_highest_row_which_is_not_the_last(data, tmp_path):
     """Of test examples with each other's classes, of which training knows less and less."""
-    inputs, targets = data["test"]
+    inputs, targets, _ = data["test"]
     run = fit(CONFIG, HYPER, place(tmp_path / "run"),
               data | {"test": (inputs, (targets + 1) % 4)})
     scores = [row["val_accuracy"] for row in run.history]
@@ -103,7 +103,7 @@ def test_the_best_epoch_is_what_is_scored_and_the_last_stands_beside_it(data, tm
     config = Config(model=Tiny, epochs=6, batch_size=16, optimizer=ruin)
     run = fit(config, None, place(tmp_path / "run"), data)
     written = json.loads((run.path / "metrics.json").read_text())
-    x, y = data["test"]
+    x, y, _ = data["test"]
     best = max(run.history, key=lambda row: (row["val_accuracy"], row["epoch"]))
     for name, epoch in (("best", best["epoch"]), ("last", 6)):
         predicted = trained.load(run.path, config, name).predict(x).argmax(1)

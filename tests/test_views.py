@@ -99,7 +99,7 @@ def test_what_has_no_views_is_refused(words, shape, task, said):
 
 @pytest.mark.slow
 def test_eval_and_predict_take_views_and_the_runs_own_scores_stay(here, capsys):
-    x, y = random_split(120, side=6)
+    x, y = random_split(120, side=6)[:2]
     splits = {"train": (x[:80], y[:80]), "test": (x[80:], y[80:])}
     run = fit(Config(model=Tiny, epochs=2, batch_size=8), data=splits, quiet=True)
     before = (run.path / "metrics.json").read_text()

@@ -32,19 +32,19 @@ OWN, ROTATION, RANDAUGMENT, COLOUR, CUTOUT, ERASING, MIXING = range(2, 9)
 
 def augmented(
     learner: "Gradient", hyper: Any, key: Array, batch: Split, valid_B: Array
-) -> tuple[Array, Array]:
-    """Of a batch as the split holds it: the inputs as a network sees them, float32, and their
-    targets; those of classes are float32 [B, K] where they are mixed."""
+) -> Split:
+    """A batch as the split holds it, as a network sees it: inputs float32, and targets, which of
+    classes are float32 [B, K] where they are mixed."""
     asked = {name: value for name, value in hyper._asdict().items() if value is not None}
     inputs, targets = _moved(learner, asked, key, batch.inputs), batch.targets
     inputs = _coloured(learner, asked, key, inputs)
     if word := learner.config.augment:
         inputs, targets = own(word, jax.random.fold_in(key, OWN), inputs, targets)
     if "mixup" not in asked and "cutmix" not in asked:
-        return inputs, targets
+        return batch._replace(inputs=inputs, targets=targets)
     if learner.task.kind == "classes" and targets.ndim == 1:
         targets = jax.nn.one_hot(targets, learner.num_outputs, dtype=jnp.float32)
-    return _mixed(asked, jax.random.fold_in(key, MIXING), inputs, targets, valid_B)
+    return Split(*_mixed(asked, jax.random.fold_in(key, MIXING), inputs, targets, valid_B))
 
 
 def _moved(learner: "Gradient", asked: dict[str, Array], key: Array, inputs: Array) -> Array:

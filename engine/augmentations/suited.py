@@ -19,20 +19,24 @@ FROM_0_TO_1 = "randaugment", "brightness", "contrast", *OF_COLOURS, "erasing"
 OF_PICTURES = "flip", "crop_padding", "rotation", *FROM_0_TO_1, "cutout", "cutmix"
 
 
-def check_form(learner: "Gradient", hyper: Any, shape: tuple[int, ...]) -> None:
-    """Raise RequestError for what inputs of `shape` have no axes, room, colours or labels for;
+def check_form(learner: "Gradient", hyper: Any, train: Subset) -> None:
+    """Raise RequestError for what training examples have no axes, room, colours or labels for;
     values may be traced."""
     asked = _asked(learner, hyper)
-    for said in _of_shape(asked, shape):
+    for said in _of_shape(asked, train.input_shape):
         raise RequestError(said)
-    if (name := _first(asked, MIXING)) and learner.task.kind == "numbers":
+    name = _first(asked, MIXING)
+    if name and learner.task.kind == "numbers":
         raise RequestError(f"{_typed(name, asked)} mixes labels, and task "
                            f"{short(learner.config.task)} learns numbers: leave it out.")
+    if name and train.split.weights is not None:
+        raise RequestError(f"{_typed(name, asked)} mixes examples, and each has a weight of its "
+                           "own: leave it out, or give no weights.")
 
 
 def check(learner: "Gradient", hyper: Any, train: Subset) -> None:
     """The same, and for training examples that are no pictures where only those are meant."""
-    check_form(learner, hyper, train.input_shape)
+    check_form(learner, hyper, train)
     asked = _asked(learner, hyper)
     if (name := _first(asked, FROM_0_TO_1)) and train.split.inputs.dtype != np.uint8:
         low, high = _range(train)

@@ -57,7 +57,7 @@ def _unused(
     learner: "Gradient", hyper: Any, lengths: Durations, data: Data, names: list[str]
 ) -> list[str]:
     """Those of `names` that no operation of a step reads, but for the network's."""
-    batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split))
+    batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split[:2]))
     state = learner.shapes(hyper, data.train.input_shape, lengths)
     params, outputs = state.params, learner.outputs(
         state.variables, jax.eval_shape(scaled, batch.inputs))
@@ -65,8 +65,9 @@ def _unused(
 
     def step(values: list[Any], batch: Split, params: Any, outputs: Any) -> Any:
         own = others._replace(**dict(zip(names, values, strict=True)))
-        _, targets = chain.augmented(learner, own, jax.random.key(0), batch, jnp.ones(2, bool))
-        loss = learner.task.loss_of(outputs, targets, own, jnp.ones(2, bool))
+        valid = jnp.ones(2, bool)
+        learnt = chain.augmented(learner, own, jax.random.key(0), batch, valid)
+        loss = learner.task.loss_of(outputs, learnt.targets, own, valid)
         if is_named(learner.config.optimizer):
             return loss
         tx = optimizer(learner.config, own, lengths)

@@ -41,14 +41,14 @@ def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Sh
 def traced(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
     """The same whatever the values are: `hyper` and `data` may be tracers."""
     config, hyper = learner.config, jax.tree.map(lambda _: SCALAR, hyper)
-    batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split))
+    batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split[:2]))
     inputs = jax.eval_shape(scaled, batch.inputs)
     if config.augment:
         _augmentation(learner, inputs, batch.targets)
     key, valid = jax.random.key(0), np.ones(2, bool)
-    _, learnt = jax.eval_shape(partial(chain.augmented, learner), hyper, key, batch, valid)
+    learnt = jax.eval_shape(partial(chain.augmented, learner), hyper, key, batch, valid)
     variables, outputs = network(learner, inputs, data.num_outputs)
-    _task(learner, outputs, (learnt, batch.targets), hyper)
+    _task(learner, outputs, (learnt.targets, batch.targets), hyper)
     if not is_named(config.optimizer):
         _optimizer(learner, hyper, lengths, variables["params"])
     return variables

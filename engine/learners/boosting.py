@@ -19,6 +19,7 @@ from engine.errors import RequestError
 from engine.learners.learner import Learner
 from engine.learners.trees import FOREST, WHOLE_NUMBERS
 from engine.optim.lengths import Durations, durations
+from engine.parts.weights import of_examples
 from engine.state import State
 from engine.task import Task
 from engine.tasks.classification import Classification
@@ -48,7 +49,10 @@ class _Kept:
     def matrix(self, subset: Subset, class_weights: tuple[float, ...]) -> xgboost.DMatrix:
         key = id(subset.split.inputs), id(subset.rows)
         if key not in self._matrices:
-            weights = np.array(class_weights, np.float32)[subset.targets] if class_weights else None
+            weights = of_examples(subset)
+            if class_weights:
+                own = np.array(class_weights, np.float32)[subset.targets]
+                weights = own if weights is None else own * weights
             while len(self._matrices) > 1:
                 self._matrices.pop(next(iter(self._matrices)))
             made = xgboost.DMatrix(_flat(subset.split.inputs, np.asarray(subset.rows)),

@@ -1,4 +1,5 @@
-"""How much each class counts in the loss: balanced, or weights by the classes' names."""
+"""How much each example counts in training's loss: by its class, balanced or by weights of the
+classes' names; by a weight of its own. N: examples."""
 
 import csv
 import dataclasses
@@ -6,12 +7,15 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.errors import RequestError, some, unknown, visible
 from engine.store import files
+
+if TYPE_CHECKING:
+    from engine.data import Subset
 
 BALANCED = "balanced"
 
@@ -114,12 +118,33 @@ def weighted(task: Any, words: str, classes: tuple[str, ...], targets: np.ndarra
     return dataclasses.replace(task, class_weights=of(words, classes, targets))
 
 
-def told(task: Any, classes: tuple[str, ...]) -> list[str]:
-    """The classes that count most and least, in a line; none where all count alike."""
+def of_examples(subset: "Subset") -> np.ndarray | None:
+    """Their own, float32 [N], on the host, if they have some."""
+    held = subset.split.weights
+    return None if held is None else np.asarray(held)[np.asarray(subset.rows)]
+
+
+def told(task: Any, classes: tuple[str, ...], train: "Subset") -> list[str]:
+    """What counts most and least, a line for classes and one for examples; none where all count
+    alike. Raises RequestError where no example counts."""
+    return [f"{line}, in training's loss; validation's counts every example alike"
+            for line in (*_of_classes(task, classes), *_of_examples(train))]
+
+
+def _of_examples(train: "Subset") -> list[str]:
+    if (own := of_examples(train)) is None:
+        return []
+    if not own.any():
+        raise RequestError(f"the weights of all {len(own):,} training examples are zero, so that "
+                           "nothing would be learned.")
+    return [f"weights: from {own.min():.4g} to {own.max():.4g}, {own.mean(dtype=float):.4g} on "
+            "average"]
+
+
+def _of_classes(task: Any, classes: tuple[str, ...]) -> list[str]:
     if not (weights := getattr(task, "class_weights", ())):
         return []
     least, most = (min(range(len(weights)), key=lambda at: sign * weights[at])
                    for sign in (1, -1))
     return [f"class weights: from {weights[least]:.4g} ({visible(classes[least])}) to "
-            f"{weights[most]:.4g} ({visible(classes[most])}), in training's loss; validation's "
-            "counts every example alike"]
+            f"{weights[most]:.4g} ({visible(classes[most])})"]

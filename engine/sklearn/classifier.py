@@ -13,15 +13,17 @@ from engine.sklearn.estimator import Estimator
 class Classifier(ClassifierMixin, Estimator):
     """Of classes by any names; `classes_` has them in their order. See Estimator."""
 
-    def fit(self, X: Any, y: Any) -> "Classifier":
-        """X [N, ...], y [N]. Raises ValueError for what can't be learned."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Classifier":
+        """X [N, ...], y [N], sample_weight [N] multiplies each one's loss. Raises ValueError for
+        what can't be learned."""
         X, y = self._checked(X, y=y)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y is of one class, so that there is nothing to tell apart: "
                              "a classifier needs examples of 2 classes or more.")
-        self._learn(X, codes.astype(np.int32), "classification", _names(self.classes_))
+        self._learn(X, codes.astype(np.int32), sample_weight, "classification",
+                    _names(self.classes_))
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:

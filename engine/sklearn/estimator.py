@@ -50,11 +50,13 @@ class Estimator(BaseEstimator):
         return validate_data(self, X, allow_nd=True, **how)
 
     def _learn(
-        self, X: np.ndarray, targets: np.ndarray, task: str, names: tuple[str, ...] | None = None
+        self, X: np.ndarray, targets: np.ndarray, weights: Any, task: str,
+        names: tuple[str, ...] | None = None,
     ) -> None:
         inputs, params = _inputs(X), self.get_params(deep=False)
+        data: Any = (inputs, targets) if weights is None else (inputs, targets, weights)
         with as_values():
-            data = arrays.of((inputs, targets), names=names) if names else (inputs, targets)
+            data = arrays.of(data, names=names) if names else data
             found = learned(parameters.request(params, task, len(X), data))
         self._config, self.variables_, self.history_ = found
         self._shape, self._dtype = inputs.shape[1:], inputs.dtype

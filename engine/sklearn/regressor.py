@@ -13,14 +13,16 @@ class Regressor(RegressorMixin, Estimator):
     """Of a number an example, or of several. They are learned standardised, by their training mean
     and deviation, and told in their own units. See Estimator."""
 
-    def fit(self, X: Any, y: Any) -> "Regressor":
-        """X [N, ...], y [N] or [N, K]. Raises ValueError for what can't be learned."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Regressor":
+        """X [N, ...], y [N] or [N, K], sample_weight [N] multiplies each one's loss. Raises
+        ValueError for what can't be learned."""
         X, y = self._checked(X, y=y, multi_output=True, y_numeric=True)
         numbers = np.asarray(y, np.float64).reshape(len(y), -1)
         self._mean, deviation = numbers.mean(axis=0), numbers.std(axis=0)
         self._scale = np.where(deviation > 0, deviation, 1.0)
         self._one = y.ndim == 1
-        self._learn(X, ((numbers - self._mean) / self._scale).astype(np.float32), "regression")
+        self._learn(X, ((numbers - self._mean) / self._scale).astype(np.float32), sample_weight,
+                    "regression")
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -23,7 +23,8 @@ _PICTURES = "pictures", image_folder.NAME, "table"
 _FOR = {
     "image_size": _PICTURES, "background": _PICTURES, "skip_bad": _PICTURES,
     "labels": (image_folder.NAME,), "target": (image_folder.NAME, "table"),
-    "group": (image_folder.NAME, "table"), "embed": ("table", values.NAME), "pixels": ("table",),
+    "group": (image_folder.NAME, "table"), "weight": ("table",), "embed": ("table", values.NAME),
+    "pixels": ("table",),
 }
 
 

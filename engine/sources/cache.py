@@ -24,7 +24,7 @@ from engine.sources.dataset import Dataset, Split, is_frame
 from engine.store import caches as private
 
 Decoded = tuple[Split, tuple[str, ...]] | tuple[Split, tuple[str, ...], tuple[str, ...]]
-FILES = "images.npy", "labels.npy"  # of a Split's inputs and targets
+FILES = "images.npy", "labels.npy"  # of a Split's inputs and targets; none here has weights
 PARTIAL = ".partial-"  # begins the name of a folder that is being written
 ABANDONED_SECONDS = 3600
 
@@ -57,7 +57,7 @@ def entry(split: Split, classes: tuple[str, ...], notes: tuple[str, ...] = ()) -
         inputs = _hashed(inputs)
     elif stamp := getattr(inputs, "stamp", b""):
         inputs = np.frombuffer(stamp, np.uint8)
-    arrays = inputs, split.targets
+    arrays = [inputs, split.targets, *([] if split.weights is None else [split.weights])]
     shapes = [[array.shape, array.dtype.str] for array in arrays]
     total = hashlib.sha256(json.dumps([shapes, classes]).encode())
     for array in arrays:
@@ -147,7 +147,7 @@ def _write(path: Path, entry: Entry) -> None:
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent) as partial:
         whole = Path(partial) / path.name
         whole.mkdir(mode=0o700)
-        for name, array in zip(FILES, entry.split, strict=True):
+        for name, array in zip(FILES, entry.split[:2], strict=True):
             np.save(whole / name, array, allow_pickle=False)
         described = {"classes": entry.classes, "digest": entry.seal, "notes": entry.notes}
         (whole / "entry.json").write_text(json.dumps(described))

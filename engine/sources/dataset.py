@@ -48,10 +48,12 @@ def has_columns(inputs: Any) -> bool:
 class Split(NamedTuple):
     """inputs [N, ...], uint8 or float32, or a table's columns, a pandas DataFrame of N rows or a
     StoredTable; targets [N, ...], int32 classes, of which UNLABELLED is none, or float32, NaN where
-    there is none: NumPy on the host, jax arrays on a device."""
+    there is none; weights float32 [N], by which training multiplies each one's loss, or None: NumPy
+    on the host, jax arrays on a device."""
 
     inputs: Any
     targets: Any
+    weights: Any = None
 
 
 UNLABELLED = -1

@@ -42,11 +42,12 @@ def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:
     return pd.DataFrame(typed, copy=False)
 
 
-def ordered(hashes: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def ordered(hashes: np.ndarray, *values: np.ndarray) -> np.ndarray:
     """An order of the rows, int64 [N], that is their content's, whatever the file's: by `hashes` of
-    what is learned from, uint64 [N], and by the target, of equal rows by the file's."""
-    for targets_N in targets.reshape(len(targets), -1).T:
-        hashes = _mix(hashes, pd.util.hash_array(np.ascontiguousarray(targets_N)))
+    what is learned from, uint64 [N], and by the target and the weight, of equal rows by the file's.
+    """
+    for values_N in (column for each in values for column in each.reshape(len(each), -1).T):
+        hashes = _mix(hashes, pd.util.hash_array(np.ascontiguousarray(values_N)))
     return np.argsort(hashes, kind="stable")
 
 

@@ -68,18 +68,24 @@ class Joined(Stored):
 
 def joined(parts: list[tuple[Split, np.ndarray]]) -> Split:
     """One split of rows of several: copied, but for what is read as it is needed."""
-    targets = np.concatenate([split.targets[rows] for split, rows in parts])
-    first, inputs = parts[0][0].inputs, [(split.inputs, rows) for split, rows in parts]
+    targets, weights = np.concatenate([split.targets[rows] for split, rows in parts]), None
+    if any(split.weights is not None for split, _ in parts):  # 1 where a split has none
+        weights = np.concatenate([np.ones(len(rows), np.float32) if split.weights is None else
+                                  split.weights[rows] for split, rows in parts])
+    return Split(_joined([(split.inputs, rows) for split, rows in parts]), targets, weights)
+
+
+def _joined(parts: list[tuple[Any, np.ndarray]]) -> Any:
+    first = parts[0][0]
     if isinstance(first, Stored):
-        return Split(Joined(inputs), targets)
+        return Joined(parts)
     if is_stored(first):
-        return Split(first.joined(inputs), targets)
+        return first.joined(parts)
     if not is_frame(first):
-        return Split(np.concatenate([each[rows] for each, rows in inputs]), targets)
+        return np.concatenate([each[rows] for each, rows in parts])
     import pandas
 
-    frames = [frame.iloc[rows] for frame, rows in inputs]
-    return Split(pandas.concat(frames, ignore_index=True), targets)
+    return pandas.concat([frame.iloc[rows] for frame, rows in parts], ignore_index=True)
 
 
 def fill(out: np.ndarray, inputs: Any, rows: np.ndarray) -> None:

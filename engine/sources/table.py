@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.config import Reading
 from engine.errors import RequestError, tell
-from engine.sources import cache, doubts, frames, layout, parquet, pixels, sheet, target
+from engine.sources import cache, doubts, frames, layout, parquet, pixels, sheet, target, values
 from engine.sources.dataset import (
     Dataset,
     Split,
@@ -45,7 +45,7 @@ def load(
     lacks the target's column is unlabelled. Rows have an order that is their content's own. Raises
     RequestError."""
     named = dict.fromkeys(target.listed((), reading.target), "--target")
-    for name, flag in (named | {reading.group: "--group"}).items():
+    for name, flag in (named | {reading.group: "--group", reading.weight: "--weight"}).items():
         if name in reading.left_out:
             raise RequestError(f"--leave_out {reading.leave_out}: {name!r} is what {flag} names: "
                                "leave it out of one of both.")
@@ -53,10 +53,10 @@ def load(
     wanted = asked(NAME, files, splits)
     tell(f"reading {NAME} {path}")
     first = sheet.read(files.pop("train"), reading, lambda names: _learned(names, reading), reason,
-                       text, (*named, reading.target, reading.group))
+                       text, (*named, reading.target, reading.group, reading.weight))
     try:
         learned = _learned(list(first.columns), reading)
-        kinds = sheet.kinds(first, (*learned, reading.group))
+        kinds = sheet.kinds(first, _apart(learned, reading))
         text = {*text, *(name for name, kind in kinds.items() if kind == "words")}
         others = {split: sheet.read(file, reading, lambda _: learned, reason, text,
                                     list(first.columns))
@@ -71,16 +71,19 @@ def _set(
     wanted: list[str],
 ) -> Dataset:
     """Of the files as they were read, the columns of training of these kinds. Raises Unreadable."""
-    first, apart = found["train"], (*learned, reading.group)
+    first, apart = found["train"], _apart(learned, reading)
     how = _how(list(first.columns), learned, reading)
-    if reading.group and reading.group not in first.columns:
-        raise target.lacking(list(first.columns), reading.group)
+    for name in filter(None, (reading.group, reading.weight)):
+        if name not in first.columns:
+            raise target.lacking(list(first.columns), name)
     found = {split: alike(part, first, kinds, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
         learned, {split: part.columns for split, part in found.items()},
         {split: len(part.columns) for split, part in found.items()})  # fmt: skip
     groups = frames.groups({split: part.columns[reading.group] for split, part in found.items()
                            if reading.group in part.columns})  # fmt: skip
+    weights = {split: [_weights(part, reading.weight)] if reading.weight in part.columns else []
+               for split, part in found.items()}
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
     pictured, told = pixels.pictures(features, reading.pixels)
@@ -94,9 +97,10 @@ def _set(
     order, held = {}, {}
     for split in wanted:
         hashes = _hashed(examples[split])
-        order[split] = frames.ordered(hashes, targets[split])
+        beside = targets[split], *weights[split]
+        order[split] = frames.ordered(hashes, *beside)
         inputs = _taken(examples[split], order[split], hashes)
-        held[split] = Split(_resized(inputs, reading.image_size), targets[split][order[split]])
+        held[split] = Split(_resized(inputs, reading.image_size), *(x[order[split]] for x in beside))
     whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
         whole, notes=tuple(notes), left_out=first.left_out,
@@ -109,9 +113,31 @@ def _learned(names: list[str], reading: Reading) -> tuple[str, ...]:
 
 
 def _likely(names: list[str], reading: Reading) -> list[str]:
-    """The columns of which one is learned: no group, unless that is asked for."""
+    """The columns of which one is learned: no group or weight, unless that is asked for."""
     asked = target.listed(names, reading.target)
-    return [name for name in names if name != reading.group or name in asked] or names
+    return [name for name in names
+            if name not in (reading.group, reading.weight) or name in asked] or names
+
+
+def _apart(learned: Sequence[str], reading: Reading) -> tuple[str, ...]:
+    """What is no feature. Raises Unreadable for a weight that is something else too."""
+    if reading.weight and reading.weight in (*learned, reading.group):
+        what = "--group names" if reading.weight == reading.group else "is learned"
+        raise Unreadable(f"--weight names the column {reading.weight!r}, which is what {what}",
+                         "name another column, or leave it out")
+    return (*learned, reading.group, reading.weight)
+
+
+def _weights(part: Sheet, name: str) -> np.ndarray:
+    """Of each row, float32 [N]. Raises Unreadable."""
+    column = part.columns[name]
+    try:
+        if frames.kind(column) != "numbers":
+            raise ValueError(f"are {frames.kind(column)}")
+        return values.weights(column.to_numpy(), len(column))
+    except ValueError as error:
+        raise Unreadable(f"the weights {name!r} of {os.path.basename(part.file)} {error}",
+                         "give every row a finite number of 0 or more") from None
 
 
 def _hashed(inputs: Any) -> np.ndarray:

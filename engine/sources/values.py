@@ -71,6 +71,17 @@ def numbers(split: str, what: str, given: np.ndarray) -> np.ndarray:
     return floats
 
 
+def weights(given: np.ndarray, count: int) -> np.ndarray:
+    """Of so many examples, float32 [N]. Raises ValueError for what can be none, in words."""
+    if given.shape != (count,) or given.dtype.kind not in "biuf":
+        raise ValueError(f"are {given.dtype} {given.shape}, one number for each of {count:,} "
+                         "examples is needed")
+    found = given.astype(np.float32)
+    if wrong := int((~np.isfinite(found) | (found < 0)).sum()):
+        raise ValueError(f"are negative, NaN or infinite in {wrong:,} of {count:,} examples")
+    return found
+
+
 def scale(inputs: Any) -> tuple[str, ...]:
     """What to say of the scale of inputs [N, ...] where it may not be the one that is meant."""
     if not isinstance(inputs, np.ndarray):

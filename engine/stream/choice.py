@@ -45,16 +45,16 @@ class Stream(NamedTuple):
                 f"read by {by}")
 
     def given(self, cut: Data, where: Sharding) -> Data:
-        """What the programs take for `cut`: rows and targets on the device, a chunk's shape."""
-        targets: dict[int, Any] = {}
+        """What the programs take for `cut`: a chunk's shape, all else on the device."""
+        placed: dict[int, Any] = {}
 
         def one(subset: Subset, part: Part) -> Subset:
             split = subset.split
-            if id(split) not in targets:  # a split that both subsets share lies there once
-                targets[id(split)] = mesh.put(split.targets, where)
+            if id(split) not in placed:  # a split that both subsets share lies there once
+                placed[id(split)] = mesh.put(split[1:], where)
             inputs = jax.ShapeDtypeStruct(part.shape, part.inputs.dtype, sharding=where)
             chunk = Chunk(inputs, np.int32(0))
-            return Subset(Split(chunk, targets[id(split)]), mesh.put(subset.rows, where))
+            return Subset(Split(chunk, *placed[id(split)]), mesh.put(subset.rows, where))
 
         return Data(one(cut.train, self.train), one(cut.validation, self.validation),
                     cut.num_outputs)

@@ -1,0 +1,60 @@
+"""What of a user's own objects is an input, a target and a weight."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.errors import one_line
+from engine.sources import values
+
+INPUTS = ("image", "images", "input", "inputs", "x", "pixel_values", "img", "features")
+TARGETS = ("label", "labels", "target", "targets", "y")
+WEIGHTS = ("sample_weight", "sample_weights")
+GIVE = (f"give two arrays (x, y), or three with weights; a sequence of pairs (input, target), or "
+         f"of mappings with one of {', '.join(INPUTS)} and one of {', '.join(TARGETS)}; or one of "
+         'these a split: {"train": (x, y), "test": (x, y)}')
+
+
+class Given(NamedTuple):
+    """A split's arrays [N, ...] as they came, weights None where there are none; the names of what
+    else a mapping holds."""
+
+    inputs: Any
+    targets: np.ndarray
+    weights: np.ndarray | None
+    others: tuple[str, ...]
+
+
+def columns(keys: Any) -> tuple[Any, ...] | None:
+    """Which of a mapping's `keys` are the input's, the target's, if there is one of each, and the
+    weight's, if there is one."""
+    inputs, targets, weights = ([name for name in names if name in keys]
+                                for names in (INPUTS, TARGETS, WEIGHTS))
+    return (inputs[0], targets[0], *weights[:1]) if len(inputs) == len(targets) == 1 else None
+
+
+def fields(given: Any, most: int = 2) -> tuple[Any, ...]:
+    """The input and the target, or the inputs and the targets, if it holds both, and the weights.
+    Without names they are told by their place, up to so many."""
+    if isinstance(given, Mapping):
+        return tuple(given[key] for key in columns(given) or ())
+    ordered = isinstance(given, tuple | list) and 2 <= len(given) <= most
+    return tuple(given) if ordered else ()
+
+
+def others(given: Any) -> tuple[str, ...]:
+    """What a mapping holds besides these."""
+    keys = columns(given) if isinstance(given, Mapping) else None
+    return tuple(str(name) for name in given if name not in keys) if keys else ()
+
+
+@contextlib.contextmanager
+def reading(split: str, what: str, instead: str) -> Iterator[None]:
+    """Around the user's own code, which raises what it likes: its faults as RequestError."""
+    try:
+        yield
+    except Exception as error:
+        told = ": ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])
+        raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
