@@ -97,10 +97,10 @@ def _set(
     order, held = {}, {}
     for split in wanted:
         hashes = _hashed(examples[split])
-        beside = targets[split], *weights[split]
-        order[split] = frames.ordered(hashes, *beside)
+        own = targets[split], *weights[split]
+        order[split] = frames.ordered(hashes, *own)
         inputs = _taken(examples[split], order[split], hashes)
-        held[split] = Split(_resized(inputs, reading.image_size), *(x[order[split]] for x in beside))
+        held[split] = Split(_resized(inputs, reading.image_size), *(x[order[split]] for x in own))
     whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
         whole, notes=tuple(notes), left_out=first.left_out,
