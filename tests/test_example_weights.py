@@ -14,6 +14,7 @@ from test_stream import assert_same_runs, ran
 from engine.config import Config, Hyper, Reading
 from engine.data import Data, named, whole
 from engine.errors import RequestError
+from engine.evaluation import evaluate
 from engine.job.host import begin
 from engine.parts import weights
 from engine.parts.reading import load
@@ -162,8 +163,10 @@ def test_a_tables_column_is_its_weight_and_no_feature(folder, ending):
     assert list(split.inputs) == list("abc") and found.splits["test"].weights is None
     own = dict(zip(X[:, 0].tolist(), W.tolist(), strict=True))
     np.testing.assert_allclose(split.weights, [own[np.float32(a)] for a in split.inputs["a"]])
-    there = settled(Config(dataset=f"table:{folder}", weight="cost", model="linear", batch_size=8))
-    assert there.data.train.input_shape == (3,)
+    config = Config(dataset=f"table:{folder}", weight="cost", model="linear", batch_size=8)
+    assert settled(config).data.train.input_shape == (3,)
+    with pytest.raises(RequestError, match="unknown column of the table 'dear': choose from a"):
+        settled(dataclasses.replace(config, weight="dear", dataset=f"table:{folder}/train.{ending}"))
     assert table.load(str(folder), Reading(leave_out="cost")).fingerprint != found.fingerprint
 
 
@@ -177,7 +180,6 @@ def test_a_tables_fingerprint_is_its_contents_whatever_the_order_of_equal_rows(t
 
 
 @pytest.mark.parametrize("reading, said", [
-    (Reading(weight="dear"), "unknown column of the table 'dear': choose from a"),
     (Reading(weight="label", target="c"), "the weights 'label' of train.csv are words"),
     (Reading(weight="a"), "the weights 'a' of train.csv are negative, NaN or infinite in"),
     (Reading(weight="cost", target="cost"), "names the column 'cost', which is what is learned"),
@@ -188,6 +190,21 @@ def test_a_column_that_is_no_weight_is_refused(folder, reading, said):
     with pytest.raises(RequestError) as told:
         table.load(str(folder / "train.csv"), reading)
     assert said in str(told.value), str(told.value)
+
+
+def test_a_run_with_them_judges_a_table_without(folder, tmp_path):
+    """Or with others: a score counts every example once."""
+    for file in folder.glob("*.parquet"):
+        file.unlink()
+    config = Config(dataset=f"table:{folder / 'train.csv'}", model="linear", batch_size=8, epochs=1,
+                    weight="cost")
+    run = ran(tmp_path / "run", config)
+    other = dataclasses.replace(config, dataset=f"table:{folder / 'test.csv'}",
+                                validation_split="train")
+    again = dataclasses.replace(other, dataset=f"table:{folder / 'again.csv'}")
+    (folder / "again.csv").write_text((folder / "train.csv").read_text().replace("c1", "c2"))
+    assert evaluate(run.path, config=other)["num_examples"] == 24
+    assert evaluate(run.path, config=again)["num_examples"] == 24
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_what_cant_be_left_out_is_told(here, leave_out, said):
 
 
 def test_where_there_are_no_columns_it_has_no_effect(tmp_path):
-    with pytest.raises(RequestError, match="--leave_out id has no effect: digits has no columns"):
+    with pytest.raises(RequestError, match="--leave_out id has no effect: digits has no such"):
         ran(tmp_path / "run", Config(dataset="digits", model=Tiny, leave_out="id"))
 
 

@@ -15,6 +15,7 @@ from engine.config import Reading
 from engine.errors import RequestError
 from engine.parts.reading import suited
 from engine.sources import dataset, dialect, features, frames, table
+from engine.sources.columns import check_named
 
 
 @pytest.fixture
@@ -293,8 +294,11 @@ def test_groups_are_numbered_alike_in_all_splits_and_no_feature(tmp_path):
     assert found.groups["train"].dtype == np.int32
     assert group[1] == group[3] and group[2] == group[5]
     assert len(set(group.values())) == 3 and list(found.splits["train"].inputs) == ["a"]
-    with pytest.raises(RequestError, match="unknown column of the table 'whom': did you mean who"):
-        sources.load(f"table:{tmp_path}", reading=Reading(group="whom"))
+    for reading in (Reading(group="whom"), Reading(weight="whom")):
+        there = sources.load(f"table:{tmp_path}", reading=reading)
+        assert not there.groups  # which another set that only judges may lack
+        with pytest.raises(RequestError, match="unknown column of the table 'whom': did you mean"):
+            check_named(there, reading)
     (tmp_path / "train.csv").write_text("who,a,label\nann,1,x\n,2,y\nann,3,x\n")
     with pytest.raises(RequestError, match="its group 'who' is empty in 1 rows of train"):
         sources.load(f"table:{tmp_path}", reading=Reading(group="who"))

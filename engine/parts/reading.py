@@ -17,7 +17,7 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.request import Request
 from engine.sources import arrays, values
-from engine.sources.columns import Columns, check_left_out
+from engine.sources.columns import Columns, check_named
 from engine.sources.dataset import Dataset, has_columns, without
 
 CLASSIFICATION = "classification"
@@ -65,7 +65,7 @@ def featured(
     cut = partition(dataset, request.config)
     split, rows = cut.train
     if columns is None:
-        check_left_out(dataset, request.config.reading)
+        check_named(dataset, request.config.reading)
     if not has_columns(split.inputs):
         return dataset, cut, columns
     if columns is None:

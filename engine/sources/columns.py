@@ -172,19 +172,24 @@ def _moments(targets: np.ndarray | None) -> tuple[tuple[float, ...], tuple[float
     return tuple(mean.tolist()), tuple(np.where(scale > 0, scale, 1.0).tolist())
 
 
-def check_left_out(dataset: Dataset, reading: Reading) -> None:
-    """Raises RequestError for the name of a column to leave out that the set hasn't."""
+def check_named(dataset: Dataset, reading: Reading) -> None:
+    """Raises RequestError for the name of a column to leave out, or of groups or weights, that the
+    set to learn from hasn't; one that is only judged or predicted may lack them."""
     missing = [name for name in reading.left_out if name not in dataset.left_out]
-    if not missing:
+    inputs, _, weights = next(iter(dataset.splits.values()))
+    missing += [reading.group] * (not dataset.groups) + [reading.weight] * (weights is None)
+    if not any(missing):
         return
-    inputs = next(iter(dataset.splits.values())).inputs
     present = list(map(str, inputs.columns)) if has_columns(inputs) else []
+    name = next(filter(None, missing))
     if not (present or dataset.left_out):
-        raise RequestError(f"--leave_out {reading.leave_out} has no effect: {dataset.name} has no "
-                           "columns, as a table has.")
+        flag = "leave_out" if name in reading.left_out else \
+            "group" if name == reading.group else "weight"
+        raise RequestError(f"--{flag} {getattr(reading, flag)} has no effect: {dataset.name} has "
+                           "no such column.")
     from engine.sources import target  # late: it imports pandas
 
-    raise target.lacking([*present, *dataset.left_out], missing[0])
+    raise target.lacking([*present, *dataset.left_out], name)
 
 
 def _is_finite(value: Any) -> bool:

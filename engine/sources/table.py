@@ -73,9 +73,6 @@ def _set(
     """Of the files as they were read, the columns of training of these kinds. Raises Unreadable."""
     first, apart = found["train"], _apart(learned, reading)
     how = _how(list(first.columns), learned, reading)
-    for name in filter(None, (reading.group, reading.weight)):
-        if name not in first.columns:
-            raise target.lacking(list(first.columns), name)
     found = {split: alike(part, first, kinds, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
         learned, {split: part.columns for split, part in found.items()},
