@@ -166,7 +166,8 @@ def test_a_tables_column_is_its_weight_and_no_feature(folder, ending):
     config = Config(dataset=f"table:{folder}", weight="cost", model="linear", batch_size=8)
     assert settled(config).data.train.input_shape == (3,)
     with pytest.raises(RequestError, match="unknown column of the table 'dear': choose from a"):
-        settled(dataclasses.replace(config, weight="dear", dataset=f"table:{folder}/train.{ending}"))
+        settled(dataclasses.replace(config, weight="dear",
+                                    dataset=f"table:{folder}/train.{ending}"))
     assert table.load(str(folder), Reading(leave_out="cost")).fingerprint != found.fingerprint
 
 
