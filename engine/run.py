@@ -57,10 +57,9 @@ def fit(
     or a dictionary of any by split; without it the set that `config.dataset` names. inputs are
     uint8, scaled to 0..1, or floats as they are, [N, ...] of 2 to 5 dimensions. `resume` is the
     folder of a run to go on with. Each of `loggers` is called with each epoch's row; a true answer
-    is a reason to stop.
-    `show_memory` prints the training program's memory plan before it runs; `profiled` traces some
-    steps into the run's folder first. `importances` shuffles a table's columns one by one after the
-    training, to see what the score rests on.
+    is a reason to stop. `show_memory` prints the training program's memory plan before it runs;
+    `profiled` traces some steps into the run's folder first. `importances` shuffles a table's
+    columns one by one after the training, to see what the score rests on.
     Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
     request = completed(Request(config, hyper, place or Place(), data))

@@ -121,7 +121,14 @@ def test_they_are_read_with_a_sequence_that_is_streamed():
 def test_what_is_no_weight_is_refused(own, said):
     with pytest.raises(RequestError) as told:
         arrays.of((X, Y, own))
-    assert said in str(told.value) and "a finite number of 0 or more" in str(told.value)
+    assert str(told.value).startswith("arrays:train: its weights are") and said in str(told.value)
+    assert str(told.value).endswith("; give each example a finite number of 0 or more.")
+
+
+def test_none_is_no_weight_and_no_target():
+    assert arrays.of((X, Y, None)).splits["train"].weights is None
+    with pytest.raises(RequestError, match="but targets of"):
+        arrays.of((X, None))
 
 
 def settled(config: Config, hyper=None, objects=None):

@@ -71,8 +71,8 @@ def of(
                         values.outputs(kind, given, called))
     entries = {}
     for split in parts:
+        weights = _weights(split, found[split].weights, len(targets[split]))
         with reading(split, "its values", "give numbers, booleans, dates or words"):
-            weights = _weights(split, found[split].weights, len(targets[split]))
             entries[split] = cache.entry(Split(inputs[split], targets[split], weights), classes)
     notes = *values.scale(inputs[first]), *_passed_over(found.values())
     return dataclasses.replace(cache.together(NAME, entries), notes=notes)
@@ -100,12 +100,15 @@ def _read(split: str, data: Any, stream: bool) -> Given:
     if (hasattr(data, "__len__") and hasattr(data, "__getitem__")
             and not isinstance(data, tuple | Mapping | str | bytes)):
         return sequence.read(split, data, stream)
-    if not (given := fields(data, most=3)):
+    given = fields(data, most=3)
+    if not given:
         length = f" of {len(data)}" if isinstance(data, tuple) else ""
         raise values.refuse(split, f"of type {type(data).__name__}{length}, it is no data", GIVE)
+    if given[2:] and given[2] is None:  # as Keras has it
+        given = given[:2]
     with reading(split, "as arrays, it", GIVE):
         # Of jax, and of PyTorch on the CPU, without a copy.
-        x, y, *weights = (x if x is None or is_frame(x) else np.asarray(x) for x in given)
+        x, y, *weights = (x if is_frame(x) else np.asarray(x) for x in given)
     if x.shape[:1] != y.shape[:1]:
         raise values.refuse(split, f"it has inputs of shape {x.shape}, but targets of {y.shape}",
                             "give one of each an example")
