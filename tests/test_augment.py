@@ -413,6 +413,7 @@ def by_hand(key, images_BxHxWxC, padding: int):
     return out
 
 
+@pytest.mark.slow
 def test_steps_are_augmented_with_keys_of_their_own_and_go_down_the_mean_gradient():
     """Steps 0 and 1, in plain jax.grad."""
     data, root, rate = data_of(random_split(16, side=6), random_split(4, side=6)), \

@@ -113,6 +113,7 @@ def test_the_cpu_really_computes(capsys):
     assert all(r["status"] == "ok" and "GFLOP/s" in r["found"] for r in computed)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(diagnosis.nvidia_visible(), reason="this machine has a GPU")
 def test_a_gpu_that_is_missing_is_a_failure_with_what_to_type(capsys):
     assert doctor.run("gpu", False, "") == 1

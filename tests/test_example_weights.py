@@ -58,7 +58,7 @@ def test_an_update_of_softmax_regression_is_that_by_hand():
     assert history["loss"][0] == pytest.approx(loss.mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("model", [Tiny, Normed])
+@pytest.mark.parametrize("model", [Tiny, pytest.param(Normed, marks=pytest.mark.slow)])
 def test_weights_of_one_change_no_bit_and_those_of_zero_hide_an_example(model):
     """Of batches that aren't full, over microbatches."""
     config = Config(model=model, epochs=2, batch_size=16, microbatch=4)
@@ -200,6 +200,7 @@ def test_a_column_that_is_no_weight_is_refused(folder, reading, said):
     assert said in str(told.value), str(told.value)
 
 
+@pytest.mark.slow
 def test_a_run_with_them_judges_a_table_without(folder, tmp_path):
     """Or with others: a score counts every example once."""
     for file in folder.glob("*.parquet"):

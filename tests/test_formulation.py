@@ -264,6 +264,7 @@ def test_transformations_around_and_tracers_from_outside():
     jax.tree.map(partial(close, rtol=1e-5), got, want)
 
 
+@pytest.mark.slow
 def test_over_devices_by_jit_and_by_shard_map():
     mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     x, kernel, bias = normal(0, 4, 7, 7, 3), normal(1, 2, 2, 3, 4), normal(2, 4)

@@ -70,6 +70,7 @@ def test_a_gpu_takes_products_where_there_are_few_patches(asked, how, monkeypatc
     assert [line.startswith("formulation: ") for line in before.told] == [True] * bool(how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked, offered", [
     ({}, True), ({"model": "resnet20"}, True), ({"model": "mlp"}, False), ({"model": "vit"}, False),
     ({"model": "convnext"}, False),

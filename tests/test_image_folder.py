@@ -353,6 +353,7 @@ def test_numbers_of_files_and_of_bytes_are_bounded(pets, monkeypatch):
     refused(pets, "it holds more than 13 files; name a smaller folder")
 
 
+@pytest.mark.slow
 def test_deep_folders_are_walked(tmp_path):
     draw(tmp_path / "set/a/1.png")
     deep = os.fspath(tmp_path / "set/a")

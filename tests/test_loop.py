@@ -162,6 +162,7 @@ def test_a_start_traces_initialising_and_evaluating_once():
     assert traced == [1, loop.EVAL_BATCH]
 
 
+@pytest.mark.slow
 def test_a_loop_of_known_trips_is_the_plain_one_bit_for_bit():
     """One program each for all lengths; for a CPU it is the plain one."""
     data = data_of(random_split(100, side=2), random_split(5, side=2))

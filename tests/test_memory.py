@@ -66,6 +66,7 @@ def test_other_errors_of_jax_are_not_taken_for_a_lack_of_memory():
         memory.fitting_batch(8, 1, need_of)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_where_a_program_is_called_is_known_by_its_failure():
     """jax raises a ValueError there, whose words are XLA's."""
     script = """

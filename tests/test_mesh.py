@@ -113,6 +113,7 @@ def test_the_articles_network_too():
     chex.assert_trees_all_close(jax.device_get(two.params), jax.device_get(one.params), atol=5e-5)
 
 
+@pytest.mark.slow
 def test_devices_speak_once_a_step_and_only_to_add():
     """And so does each microbatch, whose examples every device has already."""
     text, state, _ = trained(2, dataclasses.replace(CONFIG, microbatch=2))

@@ -68,6 +68,7 @@ def run(tmp_path_factory):
                place, data=DATA)
 
 
+@pytest.mark.slow
 def test_scores_and_predictions_are_those_of_the_params(run):
     kernel, bias = (np.asarray(run.state.average["params"]["classes"][name])
                     for name in ("kernel", "bias"))

@@ -133,6 +133,7 @@ def separately() -> population.Separately:
                               count=np.int32(1), order=None, train_FxN=folded(DATA.train))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 2, 4])
 def test_members_computed_at_once_are_each_the_run_alone(at_once, separately, monkeypatch):
     """An odd one is left at the end."""

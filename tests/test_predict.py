@@ -371,6 +371,7 @@ def test_another_sets_pictures_are_brought_to_the_runs_shape(typed, place):
         assert json.loads(streamed) == json.loads(printed) and "stream: as asked" in error
 
 
+@pytest.mark.slow
 def test_another_set_that_outgrows_the_memory_is_streamed(typed, monkeypatch):
     _, printed, _ = typed("eval", "--dataset", "image_folder:shifted", "--json")
     monkeypatch.setattr(memory, "free", lambda _: 1000)

@@ -75,6 +75,7 @@ class Other(Tiny):
         return nn.Dense(self.num_classes)(jnp.tanh(nn.Dense(16)(x.reshape(x.shape[0], -1))))
 
 
+@pytest.mark.slow
 def test_a_run_is_loaded_and_judged_by_its_own_config(tmp_path):
     """Of which only the objects have to be given again, and by the run itself in a path's place."""
     config = dataclasses.replace(CONFIG, validation_split="2/5", seed=np.int64(3))
@@ -142,6 +143,7 @@ def test_parameters_of_bfloat16_are_saved(tmp_path):
             run.predict(holed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["val", "valid", "dev", "validation"])
 def test_a_split_of_a_usual_name_validates(name, tmp_path):
     run = fit(CONFIG, None, place(tmp_path), {"train": (X[:40], Y[:40]), name: (X[40:], Y[40:])},

@@ -213,6 +213,7 @@ def test_each_bad_request_by_its_status_and_words(tmp_path, words, status, said)
     assert "Traceback" not in told and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_real_process_too_ends_with_the_status_and_one_line(launch, tmp_path):
     told = launch(*DIGITS, "--device", "gpu", env=os.environ | {"JAX_PLATFORMS": ""})
     assert told.returncode == 2 and "doctor --device gpu" in told.stderr, told.stderr

@@ -583,6 +583,7 @@ def compiled_in(folder: Path, wanted: bool = True) -> str:
                           check=True, timeout=300).stderr
 
 
+@pytest.mark.slow
 def test_programs_are_neither_written_nor_read_where_others_may_write(tmp_path):
     tmp_path.chmod(0o777)
     assert "compiled programs are not kept: " in compiled_in(tmp_path)

@@ -119,6 +119,7 @@ def test_what_watches_a_validation_has_a_tenth_held_out():
     assert "val_accuracy" not in Classifier("linear", epochs=1).fit(x, y).history_[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("called", [("a", "b"), (3, 7), (False, True), ("", "b")])
 def test_classes_are_weighed_by_their_own_names(called, here):
     """Of inputs that tell nothing the probability is the class's share of the weights."""

@@ -138,6 +138,7 @@ def test_a_segment_ends_with_its_chunk_and_with_its_epoch():
     assert [Streamed.most(feed, step) for step in range(6)] == [2, 1, 2, 1, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_model_is_judged_in_chunks_as_in_one(monkeypatch):
     """Of two batches each, the last of which isn't full; and what is judged keeps its inputs."""
     split = random_split(300, side=6)

@@ -70,6 +70,7 @@ def test_every_rows_rate_is_that_of_its_last_update(whole):
     assert [row["step"] for row in whole.history] == [8, 16, 24]
 
 
+@pytest.mark.slow
 def test_best_is_the_highest_row_which_is_not_the_last(data, tmp_path):
     """Of test examples with each other's classes, of which training knows less and less."""
     inputs, targets, _ = data["test"]
@@ -209,6 +210,7 @@ def test_a_feed_that_fails_after_a_save_says_where_to_go_on(data, tmp_path, monk
     assert (tmp_path / "run" / "checkpoints" / "3").exists()
 
 
+@pytest.mark.slow
 def test_training_and_scoring_are_watched_and_drawing_is_not(data, tmp_path, monkeypatch):
     """Which another process is waited for in, and what takes its time by itself."""
     seen, watching = [], [0.0]
@@ -318,6 +320,7 @@ def test_adamw_without_a_decay_says_that_it_is_adam(data, tmp_path, capsys):
         assert capsys.readouterr().out.count("adamw without --weight_decay is adam") == told
 
 
+@pytest.mark.slow
 def test_an_object_is_gone_on_with_where_it_is_given_again(whole, data):
     asked = json.loads((whole.path / "config.json").read_text())["config"]
     assert asked["model"] == "<Tiny>"

@@ -54,6 +54,7 @@ def test_a_tasks_outputs_are_the_inverse_of_its_predict(task):
     np.testing.assert_allclose(found, each, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["flip,shift"])
 def test_a_learner_predicts_and_is_judged_by_the_mean_of_probabilities(words):
     learner, data = learner_of(Config(model=Tiny), 4), data_of(*[random_split(9, side=6)] * 2)
