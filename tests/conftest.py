@@ -1,7 +1,9 @@
-"""A strict session: two forced CPU devices, strict dtype promotion, and a cache of its own."""
+"""A strict session: two forced CPU devices, strict dtype promotion, and a cache of its own.
+
+Nothing here imports jax: the process that hands tests out to others has no use for it.
+"""
 
 import functools
-import gc
 import os
 import signal
 import subprocess
@@ -37,19 +39,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it, and so share 
     _SHARED_CACHE = tempfile.TemporaryDirectory(prefix="flaxmill-tests-")
     os.environ["XDG_CACHE_HOME"] = _SHARED_CACHE.name
 
-import flax.linen as nn  # noqa: E402
 import forks  # noqa: E402
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-
-from engine.data import Data, whole  # noqa: E402
-from engine.report import pictures  # noqa: E402
-from engine.sources.dataset import Split  # noqa: E402
-
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-gc.freeze()  # what is imported stays: no collection need look at it again
-gc.set_threshold(20_000, 20, 20)  # tracing leaves many objects, of which nearly all live on
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,6 +51,7 @@ def on_devices(count: int, script: str) -> None:
         "import sys; sys.path[:0] = ['tests', '.']; import os\n"
         "os.environ['PYTEST_XDIST_WORKER'] = 'none'\n"
         f"import conftest; os.environ |= conftest.forced({count})\n"
+        "import samples\n"
     )
     with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
         file.write(begin + script)
@@ -69,52 +61,25 @@ def on_devices(count: int, script: str) -> None:
     assert process.returncode == 0, printed
 
 
-def random_split(count: int, classes: int = 4, side: int = 18, seed: int = 0) -> Split:
-    """Images whose brightness tells their class, with noise."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, count).astype(np.int32)
-    noise = rng.integers(0, 60, (count, side, side, 1))
-    return Split((noise + 45 * labels[:, None, None, None]).astype(np.uint8), labels)
-
-
-def data_of(train: Split, validation: Split, num_classes: int = 4) -> Data:
-    """Two whole splits on the device."""
-    return jax.device_put(Data(whole(train), whole(validation), num_classes))
-
-
-class Tiny(nn.Module):
-    """A network that compiles in no time: for tests of what is around it."""
-
-    num_classes: int = 4
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
-        return nn.Dense(self.num_classes)(x)
-
-
-class Normed(nn.Module):
-    """One that keeps batch statistics. A bias before them would have a gradient of rounding only,
-    which Adam enlarges: there is none."""
-
-    num_classes: int = 4
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        x = nn.Dense(16, use_bias=False)(x.reshape(x.shape[0], -1))
-        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
-        return nn.Dense(self.num_classes)(x)
+def pytest_sessionstart(session):
+    """In a process that runs tests."""
+    if hasattr(session.config, "workerinput") or not session.config.option.numprocesses:
+        import samples  # noqa: F401
 
 
 @pytest.fixture
-def data() -> Data:
+def data():
     """37 training and 21 validation images: no batch size divides them."""
+    from samples import data_of, random_split
+
     return data_of(random_split(37), random_split(21, seed=1))
 
 
 @pytest.fixture(scope="module")
 def undrawn():
     """Without pictures; and what a run makes jax's default is the next file's no more."""
+    import jax
+
     from engine.report import run as report
 
     device = jax.config.jax_default_device
@@ -127,6 +92,8 @@ def undrawn():
 @pytest.fixture(scope="module")
 def quickly():
     """All is compiled quickly: where no two programs need agree to the bit."""
+    import jax
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICK))
         yield
@@ -135,6 +102,8 @@ def quickly():
 @pytest.fixture
 def figures(monkeypatch) -> list:
     """The figures that would have been drawn, without the time that drawing takes."""
+    from engine.report import pictures
+
     found: list = []
     monkeypatch.setattr(pictures, "png", lambda figure: found.append(figure) or b"PNG")
     return found

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import QUICK, Normed, Tiny, data_of, on_devices, random_split
+from conftest import QUICK, on_devices
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from samples import Normed, Tiny, data_of, random_split
 from scipy.ndimage import map_coordinates
 
 from engine import keys

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, Normed, Tiny, data_of, random_split
+from conftest import QUICK
+from samples import Normed, Tiny, data_of, random_split
 
 from engine import segments, trained
 from engine.command import scores
@@ -100,7 +101,8 @@ def test_a_tails_average_is_the_mean_of_the_weights_after_it(first, small):
     np.testing.assert_array_equal(flat(state.average["params"]), found[-1])
 
 
-@pytest.mark.parametrize("microbatch", [pytest.param(0, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("microbatch", [0, 4])
 def test_statistics_of_an_average_are_the_mean_over_batches_of_each_ones_own(small, microbatch):
     config = replace(CONFIG, microbatch=microbatch)
     hyper = jax.tree.map(jnp.float32, HYPER)

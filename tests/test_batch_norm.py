@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import QUICK, Normed, data_of, on_devices, random_split
+from conftest import QUICK, on_devices
 from flax import nnx
 from jax.sharding import PartitionSpec
+from samples import Normed, data_of, random_split
 from test_mesh import trained
 
 from engine import keys, training
@@ -127,10 +128,10 @@ def wanted(model):
     return jax.device_get({Plain: in_linen, PlainNNX: in_nnx}[model](split))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model, devices, fsdp", [
-    (Plain, 2, False),
-    *(pytest.param(*one, marks=pytest.mark.slow) for one in (
-        (Plain, 1, False), (Plain, 2, True), (PlainNNX, 1, False), (PlainNNX, 2, False))),
+    (Plain, 2, False), (Plain, 1, False), (Plain, 2, True), (PlainNNX, 1, False),
+    (PlainNNX, 2, False),
 ])
 def test_a_plain_network_learns_as_in_plain_flax(model, devices, fsdp):
     """Of full batches, and of the last one, of five examples."""

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, Tiny, data_of, random_split
+from conftest import QUICK
+from samples import Tiny, data_of, random_split
 
 import launch as program
 from engine.checks import check

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import random_split
+from samples import random_split
 
 from engine.config import Config
 from engine.data import named, partition, place

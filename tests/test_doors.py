@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import Tiny
 from PIL import Image
+from samples import Tiny
 
 import launch
 from engine import (

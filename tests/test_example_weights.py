@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import QUICK, Normed, Tiny, data_of, random_split
+from conftest import QUICK
+from samples import Normed, Tiny, data_of, random_split
 from test_stream import assert_same_runs, ran
 
 from engine.config import Config, Hyper, Reading

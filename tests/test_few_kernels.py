@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, Tiny
+from conftest import QUICK
+from samples import Tiny
 from test_formulation import assert_same, conv, conv_pool, normal
 
 from engine.config import Config, Hyper

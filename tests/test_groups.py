@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import QUICK, Normed, random_split
+from conftest import QUICK
 from flax import nnx
+from samples import Normed, random_split
 
 from engine import RequestError, fit, load
 from engine.checks import check

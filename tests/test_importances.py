@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import random_split
+from samples import random_split
 from sklearn.inspection import permutation_importance
 from test_trees import ready
 

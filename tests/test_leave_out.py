@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Tiny
+from samples import Tiny
 
 import launch as program
 from engine import sources

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import QUICK, Normed, Tiny, data_of, random_split
+from conftest import QUICK
+from samples import Normed, Tiny, data_of, random_split
 
 from engine import loop
 from engine.config import Config, Hyper

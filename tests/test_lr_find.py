@@ -7,8 +7,8 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import Tiny, random_split
 from PIL import Image
+from samples import Tiny, random_split
 
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError

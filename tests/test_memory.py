@@ -5,7 +5,8 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import ROOT, Tiny, random_split
+from conftest import ROOT
+from samples import Tiny, random_split
 
 from engine import setup
 from engine.config import Config

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import QUICK, Tiny, random_split
+from conftest import QUICK
+from samples import Tiny, random_split
 
 from engine import setup
 from engine.config import Config, Hyper

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Tiny
 from flax import nnx
+from samples import Tiny
 
 from engine.config import Config
 from engine.doors import network

@@ -5,7 +5,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import ROOT, Tiny, data_of, random_split
+from conftest import ROOT
+from samples import Tiny, data_of, random_split
 
 import launch as program
 from engine.command import flags

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Tiny, data_of, on_devices, random_split
+from conftest import on_devices
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from samples import Tiny, data_of, random_split
 
 from engine.config import Config, Hyper
 from engine.data import Subset

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, Normed, Tiny, data_of, random_split
+from conftest import QUICK
 from flax import nnx
+from samples import Normed, Tiny, data_of, random_split
 
 from engine.checks import check
 from engine.config import Config, Hyper

@@ -175,6 +175,7 @@ def test_what_is_no_table_of_the_runs_is_told_by_its_words(typed, place, run, wo
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["table:other.csv"], ["table:other.csv", "--stream"],
                                    ["table:other.parquet", "--stream", "--workers", "0"]])
 def test_another_table_is_judged_by_names_of_columns_and_classes(place, typed, words):

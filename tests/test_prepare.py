@@ -48,6 +48,7 @@ def test_the_archives_are_those_that_tfds_pins():
     ]
 
 
+@pytest.mark.slow
 def test_cifar10_is_prepared_and_plain_tfds_reads_it(server, tmp_path):
     found = sources.load("cifar10", data_dir=str(tmp_path / "data"))
     assert in_order(found.splits["train"], COLOURS[:20]) == [row % 10 for row in range(20)]

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT, Normed, data_of, random_split
+from conftest import ROOT
+from samples import Normed, data_of, random_split
 
 from engine.config import Config, Hyper
 from engine.learners.chosen import learner_of

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, Tiny, data_of, random_split
+from conftest import QUICK
 from flax import nnx
+from samples import Tiny, data_of, random_split
 
 from engine.config import Config, Hyper
 from engine.errors import RequestError

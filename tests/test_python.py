@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Tiny, random_split
+from samples import Tiny, random_split
 
 from engine import Config, Hyper, evaluate, fit, load, train
 from engine.errors import RequestError

@@ -229,6 +229,7 @@ def test_many_classes_are_named_and_none_counted(figures):
         assert [label.get_text() for label in labels] == [str(i) for i in range(100)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 12, 40])
 def test_names_of_a_matrix_are_legible(figures, count):
     """They don't overlap, aren't clipped, and are no smaller than a page's small print."""

@@ -68,6 +68,7 @@ def dangers(tree: ast.AST):
             yield node.lineno, ast.unparse(node)
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled_evaluated_or_given_to_a_shell():
     assert len(CODE) > 40
     assert [(path.name, *line) for path in CODE for line in dangers(ast.parse(path.read_text()))] \

@@ -6,7 +6,7 @@ import unittest
 import jax
 import numpy as np
 import pytest
-from conftest import Tiny
+from samples import Tiny
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import random_split
+from samples import random_split
 from tensorflow_datasets.core.splits import SplitInfo
 
 from engine.config import Config, Parts

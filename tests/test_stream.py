@@ -12,9 +12,9 @@ import chex
 import jax
 import numpy as np
 import pytest
-from conftest import Normed, Tiny, random_split
 from PIL import Image
 from rich.console import Console
+from samples import Normed, Tiny, random_split
 
 from engine import evaluation
 from engine.config import Config, Hyper, Reading

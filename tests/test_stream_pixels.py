@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Tiny
+from samples import Tiny
 from test_stream import assert_same_runs, ran
 
 from engine import sources

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import Tiny
 from pyarrow.parquet import write_table
+from samples import Tiny
 from test_stream import assert_same_runs, ran
 
 from engine import sources

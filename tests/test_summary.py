@@ -1,8 +1,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import Normed, Tiny
 from flax import nnx
+from samples import Normed, Tiny
 
 from engine.command import summary
 from engine.doors import network

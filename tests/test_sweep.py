@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from conftest import Tiny, random_split
+from samples import Tiny, random_split
 
 from engine import run, segments
 from engine.command import flags
@@ -104,7 +104,7 @@ def test_the_best_setting_is_a_recipe(finished):
     assert "\nmodel = ...  # <Tiny>\ndata = ...  # as for fit\n" in text
     with pytest.raises(RequestError, match="was Tiny, an object in Python, and now it is Ellip"):
         load(finished / "0", flags._recipe(str(finished / "best.py")).config)
-    for name, given in (("model", "from conftest import Tiny as model"), ("data", "data = 1, 2")):
+    for name, given in (("model", "from samples import Tiny as model"), ("data", "data = 1, 2")):
         text = text.replace(f"{name} = ...", given)
     (finished / "whole.py").write_text(text)
     config, hyper, _, data = flags._recipe(str(finished / "whole.py"))

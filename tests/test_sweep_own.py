@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Tiny, random_split
+from samples import Tiny, random_split
 
 import launch as program
 from engine.command import flags

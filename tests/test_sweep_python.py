@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import Tiny, random_split
+from samples import Tiny, random_split
 
 from engine.sweep import asked
 from engine.sweep.search import Search

@@ -184,6 +184,7 @@ def test_a_grid_too_long_to_be_read_is_not_drawn(tmp_path, figures, count):
     assert names == {"curves.png", "axis.png"} | ({"heatmap.png"} if count < 40 else set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", [{}, {"rate": RATES}, {"rate": RATES, "decay": DECAYS},
                                   {"rate": RATES, "decay": DECAYS, "name": ["a"]}])
 @pytest.mark.parametrize("value", [None, math.nan])

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, Tiny
+from conftest import QUICK
+from samples import Tiny
 from sklearn import metrics as reference
 
 from engine.config import Config, Hyper

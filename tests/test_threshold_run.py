@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import Tiny
+from samples import Tiny
 from sklearn import metrics as reference
 
 from engine import Config, Hyper, Place, evaluate, fit, load

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import data_of, random_split
 from jax.sharding import SingleDeviceSharding
+from samples import data_of, random_split
 
 from engine.config import Config, Hyper
 from engine.devices import mesh

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import Tiny, random_split
+from samples import Tiny, random_split
 
 from engine import evaluation, segments, trained, training
 from engine.config import Config, Hyper

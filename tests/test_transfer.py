@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, Normed, random_split
+from conftest import QUICK
+from samples import Normed, random_split
 
 from engine import fit, load, segments, train
 from engine.checks import check

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import random_split
+from samples import random_split
 
 from engine import data, run, segments
 from engine.checks import check

@@ -6,7 +6,8 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from conftest import QUICK, Tiny, data_of, random_split
+from conftest import QUICK
+from samples import Tiny, data_of, random_split
 
 import launch
 from engine.augmentations import views

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import QUICK, Tiny, random_split
+from conftest import QUICK
+from samples import Tiny, random_split
 from sklearn.utils.class_weight import compute_class_weight
 
 from engine import fit, train

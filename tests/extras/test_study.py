@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Tiny, random_split
+from conftest import ROOT
+from samples import Tiny, random_split
 
 optuna = pytest.importorskip("optuna")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Tiny, random_split
+from samples import Tiny, random_split
 
 from engine import Config, Hyper, Place, fit
 from engine.errors import RequestError

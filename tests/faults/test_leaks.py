@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from conftest import Tiny, random_split
+from samples import Tiny, random_split
 
 from engine.config import Config
 from engine.place import Place
