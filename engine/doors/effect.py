@@ -10,6 +10,7 @@ import numpy as np
 from engine.augmentations import chain
 from engine.config import Hyper
 from engine.data import Data
+from engine.doors import fitting
 from engine.doors.bring import short
 from engine.errors import RequestError
 from engine.feed import scaled
@@ -57,7 +58,7 @@ def _unused(
     learner: "Gradient", hyper: Any, lengths: Durations, data: Data, names: list[str]
 ) -> list[str]:
     """Those of `names` that no operation of a step reads, but for the network's."""
-    batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split[:2]))
+    batch = fitting.two(data.train.split)
     state = learner.shapes(hyper, data.train.input_shape, lengths)
     params, outputs = state.params, learner.outputs(
         state.variables, jax.eval_shape(scaled, batch.inputs))

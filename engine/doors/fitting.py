@@ -38,10 +38,15 @@ def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Sh
     return traced(learner, hyper, lengths, data)
 
 
+def two(split: Split) -> Split:
+    """Two of its examples, as shapes; their weights, if they have some, shape nothing."""
+    return Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in split[:2]))
+
+
 def traced(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
     """The same whatever the values are: `hyper` and `data` may be tracers."""
     config, hyper = learner.config, jax.tree.map(lambda _: SCALAR, hyper)
-    batch = Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in data.train.split[:2]))
+    batch = two(data.train.split)
     inputs = jax.eval_shape(scaled, batch.inputs)
     if config.augment:
         _augmentation(learner, inputs, batch.targets)

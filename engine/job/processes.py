@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from engine.errors import RequestError, RunError, one_line
 from engine.job import presence
 from engine.place import Place
+from engine.programs.memory import FAILURES
 
 TEXT_BYTES = 4096  # of a text that processes tell each other
 SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all
@@ -167,7 +168,7 @@ def naming_the_lost() -> Iterator[None]:
     """Turn jax's words for a process that is gone into a RunError."""
     try:
         yield
-    except (jax.errors.JaxRuntimeError, ValueError) as error:  # the latter where it is called
+    except FAILURES as error:
         if jax.process_count() == 1 or not _LOST.match(str(error)):
             raise
         presence.stop()

@@ -76,7 +76,8 @@ def weights(given: np.ndarray, count: int) -> np.ndarray:
     if given.shape != (count,) or given.dtype.kind not in "biuf":
         raise ValueError(f"are {given.dtype} {given.shape}, one number for each of {count:,} "
                          "examples is needed")
-    found = given.astype(np.float32)
+    with np.errstate(over="ignore"):
+        found = given.astype(np.float32)
     if wrong := int((~np.isfinite(found) | (found < 0)).sum()):
         raise ValueError(f"are negative, NaN or infinite in {wrong:,} of {count:,} examples")
     return found
