@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from engine.task import Task
     from engine.tasks.classification import Classification
     from engine.tasks.multilabel import Multilabel
+    from engine.tasks.positions import Positions
     from engine.tasks.regression import Regression
     from engine.trained import Run, load
 
@@ -29,7 +30,7 @@ _FROM = {
     "RunError": "errors", "evaluate": "evaluation", "predict": "command.predictions",
     "train": "pure", "data_for": "pure", "fit": "run", "Run": "trained", "load": "trained",
     "sweep": "sweep.asked", "Sweep": "sweep.found",
-    "Task": "task", "Classification": "tasks.classification",
+    "Task": "task", "Classification": "tasks.classification", "Positions": "tasks.positions",
     "Regression": "tasks.regression", "Multilabel": "tasks.multilabel",
 }
 __all__ = [*_FROM]

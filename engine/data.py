@@ -64,12 +64,11 @@ def named(dataset: Dataset, text: str) -> Subset:
 
 
 def unlabelled(targets: np.ndarray) -> np.ndarray:
-    """Which of targets [N, ...] are none, bool [N]."""
+    """Which of targets [N, ...] are none, bool [N]: classes of no position, a number of any."""
+    flat = targets.reshape(len(targets), -1)
     if np.issubdtype(targets.dtype, np.integer):
-        missing = targets == UNLABELLED
-    else:
-        missing = np.isnan(targets)
-    return missing.reshape(len(targets), -1).any(axis=1)
+        return (flat == UNLABELLED).all(axis=1)
+    return np.isnan(flat).any(axis=1)
 
 
 def labelled(subset: Subset, what: str, drop: bool) -> Subset:

@@ -98,6 +98,5 @@ def evaluate(
     scores = learner.task.summarise(told, by.names) | by.facts
     if learner is not by.learner:
         scores["threshold_choice"] = metrics["threshold_choice"]
-    scores |= {"checkpoint": checkpoint, "step": int(state.step)}
-    return scores | ({"weights": "averaged"} if state.average else {}) | (
-        {"tta": tta} if tta else {})
+    return scores | {"checkpoint": checkpoint, "step": int(state.step)} | (
+        {"weights": "averaged"} if state.average else {}) | ({"tta": tta} if tta else {})

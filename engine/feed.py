@@ -81,6 +81,5 @@ def after(split: Split, slots: int) -> Split:
 
 def scaled(inputs: Array) -> Array:
     """As a network sees them, float32: uint8 pictures 0..255 → 0..1, floats as they are."""
-    if inputs.dtype == jnp.uint8:
-        return inputs.astype(jnp.float32) / 255.0
-    return inputs.astype(jnp.float32)
+    floats = inputs.astype(jnp.float32)
+    return floats / 255.0 if inputs.dtype == jnp.uint8 else floats

@@ -89,8 +89,8 @@ def data_for(config: Config, data: Any = None) -> Data:
     request, dataset = load(Request(config, data=data), host)
     _, parts, columns = featured(request, dataset)
     if columns:
-        raise RequestError(f"{dataset.name} is a table, whose columns train doesn't know: give "
-                           "arrays (x, y) of its numbers, or let fit learn it.")
+        raise RequestError(f"{dataset.name} has columns or inputs by their names, which train "
+                           "doesn't know: give an array of their numbers, or let fit learn it.")
     host.console.print(f"validation: {validation_of(dataset, request.config.parts)}")
     return place(parts, where)
 

@@ -23,7 +23,7 @@ from engine.parts.reading import featured, load
 from engine.programs import memory
 from engine.request import Request
 from engine.scores import threshold
-from engine.sources.columns import Columns
+from engine.sources.bundle import Encoder
 from engine.sources.dataset import Dataset
 from engine.state import State
 from engine.stream import choice
@@ -44,7 +44,7 @@ class Setup(NamedTuple):
     host: Host
     spread: Spread
     dataset: Dataset
-    columns: Columns | None
+    columns: Encoder | None
     data: Data
     inventory: Inventory
     judges: str
@@ -114,7 +114,7 @@ class Setup(NamedTuple):
 
 def settle(
     request: Request, dataset: Dataset, host: Host, spread: Spread = ALONE,
-    columns: Columns | None = None,
+    columns: Encoder | None = None,
 ) -> Setup:
     """The data cut as asked, on the devices, a table's by the `columns` of a run where there is
     one; the network checked against its inputs."""
@@ -130,7 +130,6 @@ def settle(
     learner = learner_of(config, cut.num_outputs, spread, columns)
     threshold.check_validation(cut.validation, dataset.classes, config.choose_threshold)
     if config.precision == "bf16":
-        precision.check(cut.train.split.inputs)
         on_cpu = precision.ON_CPU if host.device.platform == "cpu" else ""
         say(f"precision: {precision.REASON}{on_cpu}")
     if caution := getattr(learner.task, "caution", ""):

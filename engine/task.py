@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 T = TypeVar("T")
-KINDS = "classes", "numbers", "labels"  # of targets
+KINDS = "classes", "numbers", "labels", "positions"  # of targets
 
 
 class Tally(NamedTuple):
@@ -64,10 +64,11 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
 @dataclass(frozen=True)
 class Task:
     """Frozen and hashable: static under jit. `outputs` [B, K] are the network's, float32; `targets`
-    [B] int32 where `kind` is "classes", [B, K] float32 where it is "numbers" or "labels".
+    by `kind` int32 [B] ("classes") or [B, ...] ("positions", -1 where there is none), or float32
+    [B, K] ("numbers", "labels").
 
     `score` names what ranks checkpoints and runs, of `row` or "loss"; `higher` is whether more of
-    it is better, and of `errors`, other scores, less is. `headline` are the scores on top of the
+    it is better, as it is of `gains`; of `errors` less is. `headline` are the scores on top of the
     report, () all; `unspoken` those that its line leaves to it; `note` explains its table.
 
     Of one's own with `any_outputs` they are what the network gives: an array [B, ...], or a tuple
@@ -77,6 +78,7 @@ class Task:
     kind: ClassVar[str] = "numbers"
     score: ClassVar[str] = "loss"
     higher: ClassVar[bool] = False
+    gains: ClassVar[tuple[str, ...]] = ()
     errors: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[tuple[str, ...]] = ()
     unspoken: ClassVar[tuple[str, ...]] = ()

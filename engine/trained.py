@@ -1,6 +1,6 @@
 """A run that was trained: what it left, and predictions of its model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,13 +11,14 @@ import numpy as np
 
 from engine.augmentations import views
 from engine.config import Config
+from engine.doors import handed
 from engine.errors import RequestError
 from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner, jitted
 from engine.optim.lengths import Durations
 from engine.report import notebook
 from engine.scores import threshold
-from engine.sources.columns import Columns
+from engine.sources.bundle import Encoder
 from engine.sources.dataset import is_frame
 from engine.state import State
 from engine.store import folder, record
@@ -41,7 +42,7 @@ class Run:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     input_dtype: str
-    columns: Columns | None = None
+    columns: Encoder | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "history", notebook.History(self.history))
@@ -52,8 +53,8 @@ class Run:
 
     def predict(self, inputs: Any, tta: str = "") -> np.ndarray:
         """Of each of `inputs` [N, ...], as the run was trained on them: all probabilities float32
-        [N, C] (classes, labels), or the numbers [N, K]. Of a table they are a pandas DataFrame, its
-        columns found by name, or features that `columns.encode` made. `tta` names views of each
+        [N, C] (classes, labels), or the numbers [N, K]. A table's are a pandas DataFrame, several
+        by their names a mapping, or what `columns.encode` made of either. `tta` names views of each
         picture, "flip", "shift" or both, over which predictions are averaged. Raises RequestError
         for other shapes or dtypes, NaN, and columns that are missing."""
         learner = views.seeing(self.learner, tta, self.input_shape)
@@ -70,15 +71,16 @@ class Run:
         if made.dtype != np.uint8 and (unknown := np.count_nonzero(~np.isfinite(made))):
             raise RequestError(f"predict got {unknown:,} numbers that are NaN or infinite as "
                                "float32: fill them in, or leave those rows out.")
+        handed.check(learner, made)
         size = min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
         told = partial(jitted(learner, "predict"), self.state.model)
         return np.concatenate([*in_batches(told, made, size)])
 
     def _encoded(self, inputs: Any) -> Any:
-        if not is_frame(inputs):
+        if not is_frame(inputs) and not isinstance(inputs, Mapping):
             return inputs
         if self.columns is None:
-            raise RequestError(f"predict got a table: the run in {self.path} learned from "
+            raise RequestError(f"predict got a table or a mapping: {self.path} learned from "
                                f"{self.input_dtype} arrays of {self.input_shape}; give those.")
         return self.columns.encode(inputs)
 

@@ -47,7 +47,7 @@ def test_every_choice_is_there():
                         "svm", "vit", "wideresnet")
     assert choices["model"] == MODELS == tuple(sorted((*NETWORKS, "random_forest", "xgboost")))
     assert choices["task"] == ("auto", *TASKS)
-    assert TASKS == ("classification", "multilabel", "regression")
+    assert TASKS == ("classification", "multilabel", "positions", "regression")
     assert all(network.of(name, 3) for name in NETWORKS)
     assert all(bring.task(Config(task=name)).loss for name in TASKS)
     assert set(choices["optimizer"]) == set(OPTIMIZERS)

@@ -92,7 +92,7 @@ def test_a_table_is_not_learned_without_its_columns(tmp_path):
     rows = [f"{n},{'ab'[n % 2]}{n % 3},{n % 2}" for n in range(40)]
     (tmp_path / "t.csv").write_text("\n".join(["size,name,label", *rows]) + "\n")
     config = Config(dataset=f"csv:{tmp_path}/t.csv", batch_size=8)
-    with pytest.raises(RequestError, match="is a table, whose columns train doesn't know"):
+    with pytest.raises(RequestError, match="has columns or inputs by their names"):
         data_for(config)
 
 

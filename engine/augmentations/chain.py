@@ -20,6 +20,7 @@ from engine.augmentations import (
     rotation,
 )
 from engine.doors import bring
+from engine.doors.handed import Unpacked, handing
 from engine.feed import scaled
 from engine.sources.dataset import Split
 
@@ -36,10 +37,11 @@ def augmented(
     """A batch as the split holds it, as a network sees it: inputs float32, and targets, which of
     classes are float32 [B, K] where they are mixed."""
     asked = {name: value for name, value in hyper._asdict().items() if value is not None}
-    inputs, targets = _moved(learner, asked, key, batch.inputs), batch.targets
+    inputs, targets = _moved(learner, asked, key, batch)
     inputs = _coloured(learner, asked, key, inputs)
     if word := learner.config.augment:
-        inputs, targets = own(word, jax.random.fold_in(key, OWN), inputs, targets)
+        of_own = jax.random.fold_in(key, OWN)
+        inputs, targets = own(learner.network, word, of_own, inputs, targets)
     if "mixup" not in asked and "cutmix" not in asked:
         return batch._replace(inputs=inputs, targets=targets)
     if learner.task.kind == "classes" and targets.ndim == 1:
@@ -47,19 +49,29 @@ def augmented(
     return Split(*_mixed(asked, jax.random.fold_in(key, MIXING), inputs, targets, valid_B))
 
 
-def _moved(learner: "Gradient", asked: dict[str, Array], key: Array, inputs: Array) -> Array:
-    """What moves pixels; the rest is computed in float32."""
-    config, count = learner.config, inputs.shape[0]
+def _moved(
+    learner: "Gradient", asked: dict[str, Array], key: Array, batch: Split
+) -> tuple[Array, Array]:
+    """What moves pixels, and with them the classes of positions, where none moves in; the rest is
+    computed in float32."""
+    config, (inputs, targets) = learner.config, batch[:2]
+    count, both = inputs.shape[0], learner.task.kind == "positions"
     flip_key, crop_key = jax.random.split(key)
     if config.flip:
-        inputs = flip.apply(inputs, flip.draw(flip_key, count))
+        drawn = flip.draw(flip_key, count)
+        inputs = flip.apply(inputs, drawn)
+        if both:
+            targets = flip.apply(targets[..., None], drawn)[..., 0]
     if padding := config.crop_padding:
-        inputs = crop.apply(inputs, crop.draw(crop_key, count, padding), padding)
+        drawn = crop.draw(crop_key, count, padding)
+        inputs = crop.apply(inputs, drawn, padding)
+        if both:  # zeros move in, and -1 is no class
+            targets = crop.apply(targets[..., None] + 1, drawn, padding)[..., 0] - 1
     inputs = scaled(inputs)
     if "rotation" in asked:
         drawn = rotation.draw(jax.random.fold_in(key, ROTATION), count, asked["rotation"])
         inputs = rotation.apply(inputs, drawn)
-    return inputs
+    return inputs, targets
 
 
 def _coloured(learner: "Gradient", asked: dict[str, Array], key: Array, inputs: Array) -> Array:
@@ -78,13 +90,16 @@ def _coloured(learner: "Gradient", asked: dict[str, Array], key: Array, inputs: 
     return inputs
 
 
-def own(word: Any, key: Array, inputs: Array, targets: Array) -> tuple[Array, Array]:
+def own(
+    network: Any, word: Any, key: Array, inputs: Array, targets: Array
+) -> tuple[Array, Array]:
     """The user's function of (key, inputs), or of (key, inputs, targets) where it has a parameter
-    of that name."""
-    function = bring.value("augment", word)
-    if "targets" in bring.parameters(function):
-        return function(key, inputs, targets)
-    return function(key, inputs), targets
+    of that name. Inputs by their names are a dictionary there."""
+    function, unpacked = bring.value("augment", word), handing(network, Unpacked)
+    given = unpacked.handed(inputs) if unpacked else inputs
+    found = function(key, given, targets) if "targets" in bring.parameters(function) else \
+        (function(key, given), targets)
+    return (unpacked.packed(found[0]), found[1]) if unpacked else found
 
 
 def _mixed(

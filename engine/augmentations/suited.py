@@ -8,12 +8,14 @@ import numpy as np
 
 from engine.data import Subset
 from engine.doors.bring import short
+from engine.doors.handed import embeds
 from engine.errors import RequestError
 
 if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
 
 MIXING = "mixup", "cutmix"
+MOVING, MOVING_BOTH = ("rotation", "randaugment"), ("flip", "crop_padding")  # with their classes
 OF_COLOURS = "saturation", "hue"  # which grey has none of
 FROM_0_TO_1 = "randaugment", "brightness", "contrast", *OF_COLOURS, "erasing"
 OF_PICTURES = "flip", "crop_padding", "rotation", *FROM_0_TO_1, "cutout", "cutmix"
@@ -26,9 +28,19 @@ def check_form(learner: "Gradient", hyper: Any, train: Subset) -> None:
     for said in _of_shape(asked, train.input_shape):
         raise RequestError(said)
     name = _first(asked, MIXING)
-    if name and learner.task.kind == "numbers":
+    if name and learner.task.kind in ("numbers", "positions"):
         raise RequestError(f"{_typed(name, asked)} mixes labels, and task "
-                           f"{short(learner.config.task)} learns numbers: leave it out.")
+                           f"{short(learner.config.task)} learns {learner.task.kind}: leave it "
+                           "out.")
+    if learner.task.kind == "positions":
+        alike = train.split.targets.shape[1:] == train.input_shape[:2]
+        if name := _first(asked, MOVING if alike else (*MOVING, *MOVING_BOTH)):
+            raise RequestError(f"{_typed(name, asked)} would move pixels, and not their classes: "
+                               "leave it out, or augment by a function of (key, inputs, targets), "
+                               "--augment FILE.py:NAME.")
+    if name and embeds(learner.network, train.input_shape):
+        raise RequestError(f"{_typed(name, asked)} mixes inputs, and model "
+                           f"{short(learner.config.model)} takes whole numbers: leave it out.")
     if name and train.split.weights is not None:
         raise RequestError(f"{_typed(name, asked)} mixes examples, and each has a weight of its "
                            "own: leave it out, or give no weights.")

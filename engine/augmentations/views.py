@@ -73,6 +73,9 @@ def seeing(learner: Any, text: str, shape: tuple[int, ...]) -> Any:
     if not learner.traced:
         raise RequestError(f"--tta {text} is for networks, and the run's model is "
                            f"{short(learner.config.model)}: leave it out.")
+    if learner.task.kind == "positions":
+        raise RequestError(f"--tta {text} would move pixels, and not what is said of each: leave "
+                           "it out.")
     task: Any = type(learner.task)
     if len(shape) != 3:
         raise RequestError(f"--tta {text} is for pictures, [height, width, channels], and the "

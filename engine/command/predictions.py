@@ -17,6 +17,7 @@ from engine.job.host import compute_on
 from engine.request import Request
 from engine.scores import threshold
 from engine.sources import image
+from engine.sources.bundle import Bundle
 from engine.store import folder, record
 from engine.sweep import ensembles
 from engine.trained import BATCH, Run, load
@@ -47,6 +48,9 @@ def tell(
     saved = record.read(first / "config.json", config)
     _, shape, dtype = record.inputs_of(first, saved.content)
     columns = folder.columns(first, saved.content)
+    if isinstance(columns, Bundle):
+        raise RequestError(f"{path} learned from inputs by their names, {columns}, which no file "
+                           "is: predict in Python, load(path).predict({...}).")
     files = inputs.files(words, columns is not None)
     if file:
         output.check(file, files)

@@ -14,10 +14,9 @@ from flax import nnx
 from flax.traverse_util import flatten_dict
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
-from engine.doors import fitting
-from engine.doors.network import Linen
+from engine.doors import fitting, handed
+from engine.doors.network import Linen, unwrapped
 from engine.doors.nnx import NNX
-from engine.doors.precision import Narrow
 from engine.job.host import Host
 from engine.learners.chosen import learner_of
 from engine.parts.reading import featured, load
@@ -57,8 +56,8 @@ def table(network: Any, inputs: jax.ShapeDtypeStruct) -> str:
     paths = [tuple(str(key.key) for key in path[1:-1])
              for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
     owners: dict[Var, Path] = dict(zip(traced.invars, paths, strict=False))
-    made = network.network if isinstance(network, Narrow) else network
-    classes = _classes(made, inputs)
+    made = unwrapped(network)
+    classes = _classes(made, handed.shapes(network, inputs))
     counts: dict[Path, int] = {}
     for path, leaf in flatten_dict(variables["params"]).items():
         counts[path[:-1]] = counts.get(path[:-1], 0) + math.prod(leaf.shape)

@@ -65,7 +65,8 @@ def _augmentation(learner: "Gradient", inputs: Shapes, targets: Shapes) -> None:
     what = f"augment {short(word)}"
     with telling(what, " It is called with (key, inputs), and with targets too where it has a "
                        "parameter of that name."):
-        own, taken = jax.eval_shape(partial(chain.own, word), jax.random.key(0), inputs, targets)
+        own, taken = jax.eval_shape(partial(chain.own, learner.network, word), jax.random.key(0),
+                                    inputs, targets)
     _same(what, "inputs", own, [inputs])
     mixed = jax.ShapeDtypeStruct((2, learner.num_outputs), jnp.float32)
     _same(what, "targets", taken,
@@ -117,6 +118,11 @@ def _outputs(learner: "Gradient", outputs: Any, batch: int, num_outputs: int) ->
             raise RequestError(f"model {model} gives an output of shape {each.shape} for {batch} "
                                "examples: let the first axis of each be the examples.")
     found = getattr(outputs, "shape", f"a {type(outputs).__name__}")
+    if learner.task.kind == "positions" and (
+            isinstance(found, str) or len(found) < 3 or found[-1] < num_outputs):
+        raise RequestError(f"model {model} gives {found} for {batch} examples, and task {word} "
+                           f"needs ({batch}, positions, {num_outputs}): logits of the "
+                           f"{num_outputs} classes for each position.")
     if found != (batch, num_outputs) and not learner.task.any_outputs:
         own = "" if type(learner.task).__module__.startswith(coupled.OURS) else \
             f" Or say any_outputs = True in {word}, which then takes what the network gives."

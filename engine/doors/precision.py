@@ -72,4 +72,5 @@ def check(inputs: Any) -> None:
     if (whole & (most > EXACT)).any():
         raise RequestError(f"--precision bf16 would round the inputs' whole numbers, up to "
                            f"{most[whole].max():,.0f}: it has them up to {EXACT} only. Scale them, "
-                           "or leave it out.")
+                           "leave it out, or, of codes, let the network's nn.Embed take them as "
+                           "they come, without a cast.")

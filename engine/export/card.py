@@ -10,6 +10,7 @@ import numpy as np
 from engine.doors import bring
 from engine.export import program
 from engine.sources import image
+from engine.sources.bundle import Bundle
 from engine.sources.dialect import MISSING
 from engine.store import folder
 from engine.task import numbers
@@ -54,6 +55,9 @@ def inputs(run: Run) -> dict[str, Any]:
     """What the run takes."""
     shape = (program.BATCH, *run.input_shape)
     told: dict[str, Any] = {"name": program.INPUTS, "dtype": run.input_dtype, "shape": shape}
+    if isinstance(run.columns, Bundle):
+        return told | {"kind": "numbers", "fields": [
+            field._asdict() | {"first": place.start} for field, place in run.columns.parts()]}
     if run.columns:
         columns = json.loads(run.columns.text)["columns"]
         return told | {"kind": "columns", "features": run.columns.names, "columns": columns,

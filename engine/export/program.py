@@ -11,8 +11,9 @@ import numpy as np
 from jax import Array
 from jax import export as jax_export
 
-from engine.doors import bring
+from engine.doors import bring, handed
 from engine.feed import scaled
+from engine.sources.bundle import Bundle
 from engine.task import float32
 from engine.trained import Run
 
@@ -49,13 +50,21 @@ def of(run: Run) -> tuple[Callable[[Array], Array], jax.ShapeDtypeStruct]:
 def probe(run: Run) -> np.ndarray:
     """Inputs [N, ...] to compare predictions of: noise as the run's own are, codes to embed among
     those that there are."""
+    learner: Any = run.learner
     rng, shape = np.random.default_rng(0), (_PROBED, *run.input_shape)
     if run.input_dtype == "uint8":
         return rng.integers(0, 256, shape, np.uint8)
     found = rng.standard_normal(shape, np.float32)
-    codes = run.columns.embeddings if run.columns else ()
-    if codes:
-        found[:, -len(codes):] = rng.integers(0, codes, (_PROBED, len(codes)))
+    # How many codes there are, only the network knows.
+    if handed.embeds(learner.network, run.input_shape):
+        return (found > 0).astype(np.float32)
+    if isinstance(run.columns, Bundle):
+        for field, place in run.columns.parts():
+            if field.dtype == "int32":
+                found[:, place] = found[:, place] > 0
+    embedded = run.columns.embeddings if run.columns else ()
+    if embedded:
+        found[:, -len(embedded):] = rng.integers(0, embedded, (_PROBED, len(embedded)))
     return found
 
 

@@ -5,25 +5,29 @@ from typing import Any
 
 import jax
 
-from engine.config import Config
+from engine.config import Config, is_ours
 from engine.devices.mesh import ALONE, Spread
-from engine.doors import bring, network, precision
+from engine.doors import bring, handed, network, precision
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
 from engine.learners.gradient import Gradient
 from engine.request import Request
 from engine.scores import threshold
-from engine.sources.columns import Columns
+from engine.sources.bundle import Bundle, Encoder
 from engine.tasks.regression import Regression
 
 
 def learner_of(
-    config: Config, num_outputs: int, spread: Spread = ALONE, columns: Columns | None = None
+    config: Config, num_outputs: int, spread: Spread = ALONE,
+    columns: Encoder | None = None,
 ) -> Any:
     """What learns, a Learner: the network, or trees, and the task of a config, as a table's
     `columns` want them. Raises RequestError for what is none."""
     task, embeddings = bring.task(config), columns.embeddings if columns else ()
+    if isinstance(columns, Bundle) and is_ours(config.model):
+        raise RequestError(f"model {config.model} takes one array, and the inputs are {columns}: "
+                           "give a network of your own, which gets a dictionary of them.")
     threshold.check(task, num_outputs, config.choose_threshold)
     if trees.values_of(config.model):
         trees.check_library(config.model)
@@ -35,6 +39,10 @@ def learner_of(
     made: Any = network.of(config.model, num_outputs, embeddings)
     if config.precision == "bf16":
         made = precision.narrow(made)
+    if isinstance(columns, Bundle):
+        made = handed.Unpacked(made, columns)
+    elif not is_ours(config.model):
+        made = handed.Coded(made)
     return Gradient(config, made, task, spread, num_outputs)
 
 

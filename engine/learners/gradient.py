@@ -15,8 +15,9 @@ from engine import keys, loop
 from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import ALONE, Spread
-from engine.doors import fitting
+from engine.doors import fitting, handed, precision
 from engine.doors.bring import parameters, short
+from engine.doors.handed import Handed
 from engine.doors.network import Network, Variables, initial, unwrapped
 from engine.doors.precision import Narrow
 from engine.formulation.rewriting import Census, census, rewritten
@@ -42,7 +43,7 @@ class Gradient(Learner):
     """
 
     config: Config
-    network: Network | Narrow
+    network: Network | Narrow | Handed
     task: Task
     spread: Spread = ALONE
     num_outputs: int = 0
@@ -71,6 +72,12 @@ class Gradient(Learner):
         """With the formulation, the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
+        for inputs in (data.train.split.inputs, data.validation.split.inputs):
+            handed.check(self, inputs)
+        if handed.embeds(self.network, shape):
+            say(handed.NOTE.format(short(config.model)))
+        if config.precision == "bf16":
+            precision.check(handed.floats(self.network, data.train.split.inputs))
         if "batch_stats" in variables and not getattr(unwrapped(self.network), "told", True):
             say(f"model {short(config.model)} keeps batch statistics, and is never told that it is "
                 "in training: let its call take `train`, or they stay as they begin")

@@ -45,17 +45,18 @@ def monitor(task: Task, name: str, averaged: bool) -> Monitor:
     RequestError for an unknown one, and where nobody says whether more of it is better."""
     if not name:
         return ranking(task, averaged)
-    row = {"loss": 0, task.score: 0} | dict.fromkeys(task.errors) if task.any_outputs else \
+    plain = task.score, "loss", *task.gains, *task.errors
+    row = dict.fromkeys(plain) if task.any_outputs else \
         jax.eval_shape(lambda: task.row(task.zeros(2)))
     splits = ("", "val_", AVERAGED) if averaged else ("", "val_")
     known = {f"{split}{score}": score for split in splits for score in row}
     if name not in known:
         raise unknown("score to --monitor", name, known)
-    score, plain = known[name], (task.score, "loss", *task.errors)
+    score = known[name]
     if score not in plain:
         raise RequestError(f"--monitor {name}: nobody says whether more of it is better; type one "
                            f"of {', '.join(k for k, v in known.items() if v in plain)}.")
-    return Monitor(name, score == task.score and task.higher)
+    return Monitor(name, score in task.gains or score == task.score and task.higher)
 
 
 def check(watched: Monitor, validated: int) -> None:

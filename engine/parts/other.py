@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image
 
 from engine.config import Parts
-from engine.data import Subset, labelled, named
+from engine.data import Subset, labelled, named, unlabelled
 from engine.errors import RequestError
 from engine.parts.inventory import listed
 from engine.parts.splits import held_out
 from engine.sources import image, layout
-from engine.sources.columns import Columns
+from engine.sources.bundle import Encoder
 from engine.sources.dataset import Dataset, Split, has_columns
 from engine.sources.stored import Joined, Stored
 
@@ -47,7 +47,7 @@ def split_of(dataset: Dataset, asked: str, typed: bool) -> str:
 
 def examples(
     dataset: Dataset, parts: Parts, classes: tuple[str, ...], shape: tuple[int, ...], dtype: str,
-    columns: Columns | None = None, pixels: tuple[str, ...] = (),
+    columns: Encoder | None = None, pixels: tuple[str, ...] = (),
 ) -> Other:
     """Those examples of the validation split whose class is one of a run's `classes`, numbered as
     it numbers them, their inputs of its `shape` and `dtype`, a table's made by its `columns`, or in
@@ -56,9 +56,10 @@ def examples(
     split = parts.validation
     found = labelled(named(dataset, split), split, parts.drop_unlabelled)
     rows, targets = np.asarray(found.rows), found.targets
-    if targets.ndim == 1:
+    if np.issubdtype(targets.dtype, np.integer):
         targets, left_out, notes = _numbered(targets, dataset.classes, classes)
-        rows, targets = rows[targets >= 0], targets[targets >= 0]
+        known = ~unlabelled(targets)
+        rows, targets = rows[known], targets[known]
         if not len(rows):
             raise RequestError(f"none of the {len(found.rows):,} examples of {dataset.name}'s "
                                f"{split} has a class that the run knows, {listed(classes)}: its "
@@ -77,19 +78,20 @@ def examples(
 
 
 def _numbered(
-    targets_N: np.ndarray, theirs: tuple[str, ...], ours: tuple[str, ...]
+    targets: np.ndarray, theirs: tuple[str, ...], ours: tuple[str, ...]
 ) -> tuple[np.ndarray, dict[str, int], list[str]]:
-    """The targets [N] as the run numbers its classes, -1 for one that it doesn't know; how many
-    examples each of those has; sentences on them."""
+    """The targets [N, ...] as the run numbers its classes, -1 for one that it doesn't know; how
+    many examples, or positions, each of those has; sentences on them."""
     classes, spelled = layout.joined({"the run": ours, "the set": theirs})
     numbers = {classes[name]: number for number, name in enumerate(ours)}
-    found = np.array([numbers.get(classes[name], -1) for name in theirs], np.int32)[targets_N]
-    unknown, counts = np.unique(targets_N[found < 0], return_counts=True)
+    own = [numbers.get(classes[name], -1) for name in theirs]
+    found = np.array([*own, -1], np.int32)[targets]  # the last for what has none
+    unknown, counts = np.unique(targets[(found < 0) & (targets >= 0)], return_counts=True)
     left_out = {theirs[number]: int(count) for number, count in zip(unknown, counts, strict=True)}
     notes = list(spelled)
     if left_out:
         each = [f"{name} ({count:,})" for name, count in left_out.items()]
-        notes.append(f"left out: {sum(left_out.values()):,} of {len(targets_N):,}, of classes that "
+        notes.append(f"left out: {sum(left_out.values()):,} of {targets.size:,}, of classes that "
                      f"the run doesn't know: {listed(each)}")
     if absent := [name for number, name in enumerate(ours) if number not in found]:
         notes.append(f"without an example there: {listed(absent)}")

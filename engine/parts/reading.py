@@ -17,6 +17,7 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.request import Request
 from engine.sources import arrays, values
+from engine.sources.bundle import Encoder
 from engine.sources.columns import Columns, check_named
 from engine.sources.dataset import Dataset, has_columns, without
 
@@ -24,7 +25,7 @@ CLASSIFICATION = "classification"
 
 
 def load(
-    request: Request, host: Host, columns: Columns | None = None
+    request: Request, host: Host, columns: Encoder | None = None
 ) -> tuple[Request, Dataset]:
     """The set that is named, or given as objects, its targets as the task wants them, and what are
     words in the `columns` of a run as words; and the request, in which the data's name and the task
@@ -58,17 +59,19 @@ def load(
 
 
 def featured(
-    request: Request, dataset: Dataset, columns: Columns | None = None
-) -> tuple[Dataset, Data, Columns | None]:
+    request: Request, dataset: Dataset, columns: Encoder | None = None
+) -> tuple[Dataset, Data, Encoder | None]:
     """The set and its two subsets. A table becomes features, by the `columns` that a run has kept,
     else as they are fitted to the training examples alone; arrays have become them already."""
     cut = partition(dataset, request.config)
     split, rows = cut.train
+    if dataset.bundle:
+        return dataset, cut, dataset.bundle
     if columns is None:
         check_named(dataset, request.config.reading)
     if not has_columns(split.inputs):
         return dataset, cut, columns
-    if columns is None:
+    if not isinstance(columns, Columns):
         targets = split.targets[rows] if bring.task(request.config).kind == "numbers" else None
         columns = Columns.fit(split.inputs.take(rows), request.config.reading, targets)
     dataset = columns.encoded(dataset)
@@ -84,11 +87,17 @@ def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
     """The set with targets as a task of `kind` takes them, and what was done to them, or "".
 
     "classes" are int32 [N]; "numbers" and "labels" float32 [N, K], which classes turn into: a
-    number an example, which its class is called, or one label of several. Raises RequestError for
-    the other way, and for names that are no numbers.
+    number an example, which its class is called, or one label of several; "positions" int32
+    [N, ...]. Raises RequestError for the other way, and for names that are no numbers.
     """
     first = np.asarray(next(iter(dataset.splits.values())).targets)
     classes = np.issubdtype(first.dtype, np.integer)
+    if kind == "positions":
+        if classes and first.ndim > 1:
+            return dataset, ""
+        raise RequestError(f"{dataset.name} has one target an example, or numbers, and the task "
+                           "wants a class of each position: give targets [N, ...] of whole numbers "
+                           "as arrays, or leave --task out.")
     if kind == "classes":
         if classes and first.ndim == 1:
             return dataset, ""

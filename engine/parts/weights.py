@@ -98,9 +98,10 @@ def _balanced(targets: np.ndarray, count: int) -> np.ndarray:
 
 
 def of(words: str, classes: tuple[str, ...], targets: np.ndarray) -> tuple[float, ...]:
-    """A weight of every class, in their order; `targets` int [N] are those of the training
+    """A weight of every class, in their order; `targets` int [N, ...] are those of the training
     examples. Raises RequestError for a class that is unknown or has none."""
-    weights = _balanced(targets, len(classes)) if words == BALANCED else _by_name(words, classes)
+    weights = _balanced(targets[targets >= 0], len(classes)) if words == BALANCED else \
+        _by_name(words, classes)
     return tuple(weights.tolist())
 
 
@@ -110,8 +111,9 @@ def weighted(task: Any, words: str, classes: tuple[str, ...], targets: np.ndarra
     if not words:
         return task
     from engine.tasks.classification import Classification  # late: flags are read without jax
+    from engine.tasks.positions import Positions
 
-    if getattr(type(task), "loss", None) is not Classification.loss:
+    if getattr(type(task), "loss", None) not in (Classification.loss, Positions.loss):
         raise RequestError(f"--class_weights has no effect with {type(task).__name__}, whose loss "
                            "knows no classes' weights: type --task classification, or leave it "
                            "out.")

@@ -11,7 +11,7 @@ from engine.errors import RequestError
 from engine.learners.learner import Learner, jitted
 from engine.report import charts, pictures
 from engine.report.run import Picture
-from engine.sources.columns import Columns
+from engine.sources.bundle import Encoder
 from engine.sources.dataset import Split
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ def check(ready: "Setup") -> None:
                            f"streamed ({ready.stream.reason}): leave it out.")
 
 
-def grouped(columns: Columns | None, features: int) -> dict[str, list[int]]:
-    """The features that each column became; of arrays each one, by its number."""
+def grouped(columns: Encoder | None, features: int) -> dict[str, list[int]]:
+    """The features that each column became, or the numbers of each input by its name; of an array
+    each one, by its number."""
     if columns is None:
         return {str(at): [at] for at in range(features)}
     found, at = {}, 0

@@ -11,6 +11,7 @@ from engine.augmentations import views
 from engine.config import Config, Parts, Reading
 from engine.data import Data, validation_of
 from engine.devices import mesh
+from engine.doors import handed
 from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import Host, begin
@@ -21,7 +22,7 @@ from engine.parts.reading import load
 from engine.place import Place
 from engine.request import Request
 from engine.setup import settle
-from engine.sources.columns import Columns
+from engine.sources.bundle import Bundle, Encoder
 from engine.sources.dataset import Dataset
 from engine.state import State
 from engine.store import folder, record
@@ -68,6 +69,11 @@ def judge_of(
         if dataset.is_table and columns is None:
             raise RequestError(f"the run in {path} learned from arrays, and {dataset.name} is a "
                                "table: give arrays, such as table.to_numpy().")
+        bundle = columns if isinstance(columns, Bundle) else None
+        if dataset.bundle != bundle:
+            raise RequestError(f"{dataset.name} has {dataset.bundle or 'one array'} as inputs, and "
+                               f"the run in {path} learned from {bundle or 'one array'}: give it "
+                               "those.")
         if own := dataset.fingerprint == saved.content.get("fingerprint"):
             record.same_draw(path, config.validation_split, saved.content)
             _refuse_another_part(path, dataset, config.parts, before.parts)
@@ -101,7 +107,7 @@ def _side(path: Path, saved: Saved) -> int:
 
 
 def _on_own(
-    request: Request, dataset: Dataset, host: Host, columns: Columns | None, tta: str
+    request: Request, dataset: Dataset, host: Host, columns: Encoder | None, tta: str
 ) -> Judge:
     """On what judged the run after its training."""
     # Nothing is trained, so that no batch is too large; and devices need not share one.
@@ -120,7 +126,7 @@ def _on_own(
 
 def _on_other(
     path: Path, saved: Saved, request: Request, dataset: Dataset, host: Host,
-    columns: Columns | None, tta: str,
+    columns: Encoder | None, tta: str,
 ) -> Judge:
     """On another set, or on the run's own where that has changed since."""
     asked, before = request.config, saved.request.config
@@ -147,6 +153,7 @@ def _on_other(
         workers = choice.readers(learner, request.place, found.subset.split.inputs, dataset.name,
                                  reason)
         host.console.print(f"stream: {reason}")
+    handed.check(learner, found.subset.split.inputs)
     subset = found.subset if reason else mesh.put(found.subset, everywhere)
 
     def told(own: Learner, variables: Any) -> Judged:

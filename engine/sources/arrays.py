@@ -9,11 +9,11 @@ import numpy as np
 from engine.errors import RequestError, some, unknown
 from engine.sources import cache, sequence, values
 from engine.sources.dataset import Dataset, Split, asked, is_frame
-from engine.sources.given import GIVE, Given, columns, fields, others, reading
+from engine.sources.given import GIVE, Given, bundle_of, columns, fields, others, reading
 from engine.sources.stored import Stored
 
 NAME = values.NAME
-_KINDS = "", "classes", "numbers", "labels"
+_KINDS = "", "classes", "numbers", "labels", "positions"
 
 
 def of(
@@ -30,13 +30,15 @@ def of(
     tuple is always (x, y), a list never. An x that is a pandas DataFrame is a table, whose columns
     become features once it is cut. A `Dataset` is returned as it is.
 
-    Inputs [N, ...] of 2 to 5 dimensions: uint8 stays (pictures, which the device scales to 0..1);
-    any other number becomes float32 and is never scaled. Targets, by `kind`:
+    An x that is a mapping of arrays by their names is a `Bundle`, packed in float32 [N, F]. Other
+    inputs are [N, ...] of 2 to 5 dimensions: uint8 stays (pictures, which the device scales to
+    0..1); any other number becomes float32 and is never scaled. Targets, by `kind`:
       classes: [N] whole numbers 0..C-1, or strings, numbered in their order as text → int32 [N];
         `Dataset.classes` is `names`, else what the data itself calls them, else the strings or
         "0".."C-1" of all splits.
       numbers: [N] or [N, K] to be predicted → float32; `Dataset.classes` names the K.
       labels: [N, K] of 0 and 1, each label true or not → float32; `Dataset.classes` names the K.
+      positions: [N, ...] whole numbers 0..C-1 of each position, -1 where it has none → int32.
       "": classes, or numbers where any of them has a fraction.
     Weights [N], 0 or more, multiply each example's loss in training.
     Raises RequestError for what is no such data, or would not be learned as it is.
@@ -46,7 +48,10 @@ def of(
     if kind not in _KINDS:
         raise unknown("kind of targets", str(kind), _KINDS)
     parts = data if isinstance(data, Mapping) and not columns(data) else {"train": data}
-    found = {split: _read(split, parts[split], stream) for split in asked(NAME, parts)}
+    found: dict[str, Given] = {}
+    for split in asked(NAME, parts):
+        found[split] = _read(split, parts[split], stream, *list(found.values())[:1])
+    bundle = next(iter(found.values())).bundle
     pairs = {split: one[:2] for split, one in found.items()}
     inputs = {split: x if is_frame(x) or isinstance(x, Stored) else
               values.numbers(split, "inputs", x)
@@ -59,7 +64,7 @@ def of(
                                 "give all splits one type and shape")
         values.same_columns(split, inputs[split], first, inputs[first])
     told = {_class_names(part) for part in parts.values()} - {None}
-    if names is None and kind in ("", "classes") and told:
+    if names is None and kind in ("", "classes", "positions") and told:
         if len(told) > 1:
             raise RequestError(f"{NAME}: its splits call their classes differently; give names, "
                                "which hold for all.")
@@ -67,15 +72,16 @@ def of(
     called = None if names is None else values.checked(names)
     given = {split: y for split, (_, y) in pairs.items()}
     kind = kind or values.kind(given)
-    targets, classes = (values.classes(given, called) if kind == "classes" else
-                        values.outputs(kind, given, called))
+    targets, classes = values.targets(kind, given, called)
     entries = {}
     for split in parts:
         weights = _weights(split, found[split].weights, len(targets[split]))
         with reading(split, "its values", "give numbers, booleans, dates or words"):
             entries[split] = cache.entry(Split(inputs[split], targets[split], weights), classes)
     notes = *values.scale(inputs[first]), *_passed_over(found.values())
-    return dataclasses.replace(cache.together(NAME, entries), notes=notes)
+    if bundle:
+        notes = f"inputs: {bundle}", *notes
+    return dataclasses.replace(cache.together(NAME, entries), notes=notes, bundle=bundle)
 
 
 def _passed_over(found: Iterable[Given]) -> tuple[str, ...]:
@@ -92,28 +98,31 @@ def _weights(split: str, given: np.ndarray | None, count: int) -> np.ndarray | N
                             "give each example a finite number of 0 or more") from None
 
 
-def _read(split: str, data: Any, stream: bool) -> Given:
-    """Raises RequestError."""
+def _read(split: str, data: Any, stream: bool, first: Given | None = None) -> Given:
+    """A split, whose inputs are as those of the `first` one. Raises RequestError."""
     if is_frame(data):
         raise values.refuse(split, "it is a table alone", "give its columns to learn from and that "
                             "to learn: (table.drop(columns='y'), table['y'])")
     if (hasattr(data, "__len__") and hasattr(data, "__getitem__")
             and not isinstance(data, tuple | Mapping | str | bytes)):
-        return sequence.read(split, data, stream)
+        return sequence.read(split, data, stream, first)
     given = fields(data, most=3)
     if not given:
         length = f" of {len(data)}" if isinstance(data, tuple) else ""
         raise values.refuse(split, f"of type {type(data).__name__}{length}, it is no data", GIVE)
     if given[2:] and given[2] is None:  # as Keras has it
         given = given[:2]
+    bundle = bundle_of(split, given[0], first)
     with reading(split, "as arrays, it", GIVE):
+        if bundle:
+            given = bundle.pack(split, given[0]), *given[1:]
         # Of jax, and of PyTorch on the CPU, without a copy.
         x, y, *weights = (x if is_frame(x) else np.asarray(x) for x in given)
     if x.shape[:1] != y.shape[:1]:
         raise values.refuse(split, f"it has inputs of shape {x.shape}, but targets of {y.shape}",
                             "give one of each an example")
     values.check_shape(split, x.shape, np.dtype("f4") if is_frame(x) else x.dtype)
-    return Given(x, y, next(iter(weights), None), others(data))
+    return Given(x, y, next(iter(weights), None), others(data), bundle)
 
 
 def _class_names(data: Any) -> tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from engine.devices.choose import host_memory
 from engine.errors import RequestError, unknown
 
 if TYPE_CHECKING:
+    from engine.sources.bundle import Bundle
     from engine.sources.stored_table import StoredTable
 
 # Above ImageNet's 1,431,167 images, and its 16 GB at 64 × 64: they lie in memory, undivided.
@@ -67,7 +68,8 @@ class Dataset:
     of targets [N, K]. `notes` are sentences for the user: what its source understood, left out and
     why. `groups` are int32 [N] by split, where examples of one group are never parted.
     `left_out` are columns of a table that aren't learned from, as asked; `pixels` those that are a
-    picture's, in its order, where their names don't tell it.
+    picture's, in its order, where their names don't tell it; `bundle` what the inputs are where
+    they are several by their names.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Dataset:
     groups: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     pixels: tuple[str, ...] = ()
+    bundle: "Bundle | None" = None
 
     @property
     def is_table(self) -> bool:

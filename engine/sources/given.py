@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.errors import one_line
+from engine.errors import RequestError, one_line
 from engine.sources import values
+from engine.sources.bundle import Bundle
 
 INPUTS = ("image", "images", "input", "inputs", "x", "pixel_values", "img", "features")
 TARGETS = ("label", "labels", "target", "targets", "y")
@@ -19,12 +20,13 @@ GIVE = (f"give two arrays (x, y), or three with weights; a sequence of pairs (in
 
 class Given(NamedTuple):
     """A split's arrays [N, ...] as they came, weights None where there are none; the names of what
-    else a mapping holds."""
+    else a mapping holds; what the inputs are, where they are several by their names."""
 
     inputs: Any
     targets: np.ndarray
     weights: np.ndarray | None
     others: tuple[str, ...]
+    bundle: Bundle | None = None
 
 
 def columns(keys: Any) -> tuple[Any, ...] | None:
@@ -55,6 +57,20 @@ def reading(split: str, what: str, instead: str) -> Iterator[None]:
     """Around the user's own code, which raises what it likes: its faults as RequestError."""
     try:
         yield
+    except RequestError:  # ours
+        raise
     except Exception as error:
         told = ": ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])
         raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
+
+
+def bundle_of(split: str, inputs: Any, first: Given | None) -> Bundle | None:
+    """What inputs by their names are, as those of the `first` split, if there is one; None of one
+    array. Raises RequestError where only one of the two has names."""
+    several = isinstance(inputs, Mapping)
+    if first is None:
+        return Bundle.of(split, inputs) if several else None
+    if several != (first.bundle is not None):
+        raise values.refuse(split, f"its inputs are {'several' if several else 'one array'}, and "
+                            "another split's are not", "give all splits the same")
+    return first.bundle

@@ -11,26 +11,29 @@ from PIL import Image
 from engine.devices.choose import host_memory
 from engine.errors import one_line
 from engine.sources import image, values
+from engine.sources.bundle import Bundle
 from engine.sources.dataset import MOST_BYTES, MOST_EXAMPLES, content
-from engine.sources.given import GIVE, Given, fields, others, reading
+from engine.sources.given import GIVE, Given, bundle_of, fields, others, reading
 from engine.sources.stored import Stored
 
 
-def read(split: str, data: Any, stream: bool) -> Given:
+def read(split: str, data: Any, stream: bool, first: Given | None = None) -> Given:
     """Of a sequence, of which each example is asked for once: inputs that are kept, or where they
-    are too many, `Listed`. Raises RequestError."""
+    are too many, `Listed`; as those of the `first` split. Raises RequestError."""
     with reading(split, "its length", "give a sequence that knows it"):
         count = len(data)
     if not 0 < count <= MOST_EXAMPLES:
         raise values.refuse(split, f"it holds {count:,} examples", f"give 1 to {MOST_EXAMPLES:,}")
-    x, y, weight, first = _example(split, data, 0)
+    example = _asked(split, data, 0)
+    bundle = bundle_of(split, _inputs(example), first)
+    x, y, weight = _values(split, example, 0, bundle)
     form, reason = values.form(x, y), "as asked" if stream else _too_many(count, x)
     values.check_shape(split, (1 if reason else count, *x.shape), x.dtype)
     dtype = np.uint8 if x.dtype == np.uint8 else np.float32
     inputs, targets, weights, hashes, digest = [], [], [], [], hashlib.sha256()
     for index in range(count):
         if index:
-            x, y, weight, _ = _example(split, data, index, form)
+            x, y, weight = _values(split, _asked(split, data, index), index, bundle, form)
         targets.append(y.copy())  # it may be used again
         weights += weight
         if reason:
@@ -40,8 +43,9 @@ def read(split: str, data: Any, stream: bool) -> Given:
             inputs.append(x.copy())
     kept = np.stack(inputs) if not reason else Listed(
         split, data, (count, *x.shape), dtype, reason, form, digest.digest(),
-        np.concatenate(hashes))
-    return Given(kept, np.stack(targets), np.array(weights) if weights else None, others(first))
+        np.concatenate(hashes), bundle)
+    return Given(kept, np.stack(targets), np.array(weights) if weights else None, others(example),
+                 bundle)
 
 
 def _too_many(count: int, x: np.ndarray) -> str:
@@ -53,25 +57,40 @@ def _too_many(count: int, x: np.ndarray) -> str:
         if need > most else ""
 
 
-def _example(
-    split: str, data: Any, index: int, form: str = ""
-) -> tuple[np.ndarray, np.ndarray, list[float], Any]:
-    """Input and target of a sequence's example, which is of that `form`, its weight if it has one,
-    and itself. A PIL picture is uint8 [H, W, C], C 1 where it is grey and else 3, upright and on
-    white as files are. Raises RequestError."""
+def _asked(split: str, data: Any, index: int) -> Any:
+    """A sequence's example. Raises RequestError for what holds no input and target."""
     with reading(split, f"example {index}", "mend it, or leave it out"):
         example = data[index]
-        found = [_array(value) for value in fields(example)]
-        weight = [float(value) for value in found[2:]]
-    if not found:
-        keys = f" of {[*example]}" if isinstance(example, Mapping) else ""
-        raise values.refuse(
-            split, one_line(f"example {index} is a {type(example).__name__}{keys}"), GIVE)
-    x, y, *_ = found
+        if fields(example):
+            return example
+    keys = f" of {[*example]}" if isinstance(example, Mapping) else ""
+    raise values.refuse(
+        split, one_line(f"example {index} is a {type(example).__name__}{keys}"), GIVE)
+
+
+def _inputs(example: Any) -> Any:
+    """An example's input; of several, arrays [1, ...] by their names."""
+    given = fields(example)[0]
+    if not isinstance(given, Mapping):
+        return given
+    return {name: _array(value)[None] for name, value in given.items()}
+
+
+def _values(
+    split: str, example: Any, index: int, bundle: Bundle | None, form: str = ""
+) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """Input and target of an example, which is of that `form`, its weight if it has one. A PIL
+    picture is uint8 [H, W, C], C 1 where it is grey and else 3, upright and on white as files are;
+    inputs by their names are packed. Raises RequestError."""
+    with reading(split, f"example {index}", "mend it, or leave it out"):
+        given = _inputs(example)
+        x = bundle.pack(f"{split}, example {index}", given)[0] if bundle else _array(given)
+        y, *weight = map(_array, fields(example)[1:])
+        own_weight = [float(value) for value in weight]
     if form and (own := values.form(x, y)) != form:
         raise values.refuse(split, f"example {index} is {own}, example 0 {form}",
                             "bring all to one shape and type")
-    return x, y, weight, example
+    return x, y, own_weight
 
 
 class Listed(Stored):
@@ -79,17 +98,18 @@ class Listed(Stored):
     them as they were at first, `hashes` of each, uint64 [N]."""
 
     def __init__(self, split: str, data: Any, shape: tuple[int, ...], dtype: Any, reason: str,
-                 form: str, stamp: bytes, hashes: np.ndarray):
+                 form: str, stamp: bytes, hashes: np.ndarray, bundle: Bundle | None):
         super().__init__(shape, dtype, reason)
         self.split, self.data, self.form, self.stamp = split, data, form, stamp
-        self.hashes = hashes
+        self.hashes, self.bundle = hashes, bundle
 
     def contents(self) -> np.ndarray:
         return self.hashes
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for at, row in enumerate(rows.tolist()):
-            x, *_ = _example(self.split, self.data, row, self.form)
+            example = _asked(self.split, self.data, row)
+            x, *_ = _values(self.split, example, row, self.bundle, self.form)
             out[at] = _alone(self.split, x, row)[0]
 
 

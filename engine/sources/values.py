@@ -16,6 +16,7 @@ from engine.sources.dataset import UNLABELLED, Dataset, is_frame, refused, room
 
 NAME = "arrays"
 MOST_CLASSES = 1 << 16
+MOST_POSITIONS = (1 << 31) - 1  # which are counted in int32
 _EXACT = 1 << 24  # float32 holds every whole number up to it
 _LOOKED_AT = 256  # examples
 By = Mapping[str, np.ndarray]  # split → an array
@@ -95,6 +96,30 @@ def scale(inputs: Any) -> tuple[str, ...]:
         return ("pictures of whole numbers up to 255 that aren't uint8 are taken as they are: give "
                 "uint8 to have them as 0 to 1",)
     return ()
+
+
+def targets(kind: str, given: By, names: tuple[str, ...] | None) -> Targets:
+    """Those of a task of that kind; the classes or outputs are `names`, or as the data has them."""
+    if kind == "positions":
+        return positions(given, names)
+    return classes(given, names) if kind == "classes" else outputs(kind, given, names)
+
+
+def positions(given: By, names: tuple[str, ...] | None) -> Targets:
+    """int32 [N, ...] of class numbers, UNLABELLED where there is none."""
+    most = len(names) if names else MOST_CLASSES
+    found = {}
+    for split, y in given.items():
+        if y.ndim < 2 or 0 in y.shape or y.dtype.kind not in "biu" or y.size > MOST_POSITIONS:
+            raise refuse(split, f"its targets are {y.dtype} of shape {y.shape}", "give [N, ...]: a "
+                         "whole number for each position, of up to "
+                         f"{MOST_POSITIONS:,}; for one class each, task='classification'")
+        _none(split, "targets", y, (y < UNLABELLED) | (y >= most),
+              f"are no whole numbers of 0 to {most - 1:,}, nor {UNLABELLED}, which is no class",
+              f"give {UNLABELLED} where a position counts for nothing")
+        found[split] = y.astype(np.int32)
+    count = max(1, *(1 + int(y.max()) for y in found.values()))
+    return found, names or tuple(map(str, range(count)))
 
 
 def classes(given: By, names: tuple[str, ...] | None) -> Targets:
@@ -194,8 +219,8 @@ def _numbered(split: str, y: np.ndarray, most: int) -> np.ndarray:
     if y.ndim != 1 or y.dtype.kind not in "biuf":
         raise refuse(split, f"its labels are {y.dtype} of shape {y.shape}", "give one whole number "
                      "or string each: y[:, 0] of a column, y.argmax(1) of one-hot rows; or "
-                     "task='multilabel' where several are true; of one for each pixel, "
-                     "y.reshape(len(y), -1) to a task of your own, of numbers")
+                     "task='multilabel' where several are true; task='positions' where "
+                     "each pixel or token has one")
     if y.dtype.kind == "f":
         y = y.astype(np.float64)  # in which `most` is a number, whatever the size
     whole = (y >= 0) & (y < most) & (y == np.floor(y))  # none for NaN

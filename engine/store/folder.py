@@ -16,8 +16,9 @@ from typing import Any
 from engine.doors import bring
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.request import Request
-from engine.sources import short
-from engine.sources.columns import FILE, Columns, read
+from engine.sources import bundle, short
+from engine.sources.bundle import Encoder
+from engine.sources.columns import FILE, read
 from engine.store import files, record
 from engine.store.files import is_count, is_number
 
@@ -158,14 +159,16 @@ def config(path: Path) -> dict[str, Any]:
     return files.parsed(files.read(path / "config.json"))
 
 
-def write_columns(path: Path, columns: Columns | None) -> None:
-    """What a table's features were made by; before the config.json that has its digest."""
+def write_columns(path: Path, columns: Encoder | None) -> None:
+    """What a table's features were made by, or which inputs there are; before the config.json that
+    has its digest."""
     if columns:
         files.replace(path / FILE, columns.text)
 
 
-def columns(path: Path, content: dict[str, Any]) -> Columns | None:
-    """The columns that the run in `path` made features of; None where it learned from no table.
+def columns(path: Path, content: dict[str, Any]) -> Encoder | None:
+    """The columns that the run in `path` made features of, or its inputs by their names; None where
+    it learned from no table, and from one array.
     Raises RequestError where its columns.json is gone, or not the one that config.json's `content`
     tells of."""
     told, file = content.get("columns"), path / FILE
@@ -175,7 +178,8 @@ def columns(path: Path, content: dict[str, Any]) -> Columns | None:
         written = files.read(file)
         if hashlib.sha256(written).hexdigest() != told:
             raise ValueError("it is not the one that the run wrote")
-        return read(files.parsed(written))
+        parsed = files.parsed(written)
+        return bundle.read(parsed) if "fields" in parsed else read(parsed)
     except OSError as error:
         problem = error.strerror
     except (ValueError, KeyError, TypeError) as error:

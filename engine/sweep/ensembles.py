@@ -37,8 +37,14 @@ class Ensemble(Run):
     runs: tuple[Run, ...] = ()
 
     def predict(self, inputs: Any, tta: str = "") -> np.ndarray:
-        """The mean of the runs' own: see `Run.predict`."""
-        total_NxK = self.runs[0].predict(inputs, tta).astype(np.float64)
+        """The mean of the runs' own: see `Run.predict`. Raises RequestError for a task that
+        predicts whole numbers, such as classes, which have no mean."""
+        first = self.runs[0].predict(inputs, tta)
+        if first.dtype.kind in "bui":
+            raise RequestError(f"{self.path}: its runs predict {first.dtype}, of which a mean says "
+                               "nothing: predict by one of them, or let the task's predict give "
+                               "probabilities.")
+        total_NxK = first.astype(np.float64)
         for run in self.runs[1:]:  # not all at once, which would grow with their number
             total_NxK += run.predict(inputs, tta)
         return (total_NxK / len(self.runs)).astype(np.float32)

@@ -1,0 +1,147 @@
+"""A class of each position of an example, of a picture's pixels or a text's tokens: cross-entropy,
+accuracy, intersection over union. P: positions, of one axis or several; C: classes."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from engine.errors import RequestError, unknown
+from engine.scores import bootstrap
+from engine.task import Judged, Task, masked
+from engine.tasks.classification import Classification
+
+MOST_TOLD = 256  # classes of which the report has a table
+
+
+class Tally(NamedTuple):
+    """Sums over the positions of valid examples that have a class: float32 loss; of each class,
+    int32 [C], how many were hit, predicted, and there; int32 count."""
+
+    loss_sum: Array
+    hits: Array
+    said: Array
+    there: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+
+
+@dataclass(frozen=True)
+class Positions(Task):
+    """Targets int32 [B, P], 0 to C-1, or -1 where a position has no class and counts for nothing;
+    outputs are logits [B, P, C]. The mean of a batch is over its positions, as PyTorch's is,
+    not of the means of its examples. `class_weights` are one a class, or none; they multiply a
+    position's loss in training, and the mean stays over positions.
+
+    The likeliest class of each position is predicted, int32 [B, P]; or with `probabilities` those
+    of all classes, float32 [B, P, C], which an evaluation holds of every example at once.
+    """
+
+    loss_name: str = field(default="", kw_only=True)
+    class_weights: tuple[float, ...] = field(default=(), kw_only=True)
+    probabilities: bool = field(default=False, kw_only=True)
+    kind: ClassVar[str] = "positions"
+    any_outputs: ClassVar[bool] = True
+    gains: ClassVar[tuple[str, ...]] = ("accuracy", "mean_iou")
+    headline: ClassVar[tuple[str, ...]] = ("accuracy", "mean_iou", "loss", "perplexity")
+    note: ClassVar[str] = ("IoU of a class: its positions that were hit, of those that are its own "
+                           "or were said to be. Their mean is over classes that are there or said.")
+    losses: ClassVar[tuple[str, ...]] = ("softmax_cross_entropy", "focal")
+
+    def loss(self, outputs: Array, targets: Array, hyper: Any) -> Array:
+        """`Classification`'s of every position, summed over those of an example, float32 [B].
+        Raises RequestError for an unknown loss, and for outputs of other positions than the
+        targets'."""
+        if self.loss_name not in ("", *self.losses):
+            raise unknown("loss_name of Positions", self.loss_name, self.losses)
+        if outputs.shape[:-1] != targets.shape:
+            raise RequestError(f"outputs of shape {outputs.shape} for targets of {targets.shape}: "
+                               "give logits of every class on a last axis, as many positions as "
+                               "the targets have.")
+        each = Classification(loss_name=self.loss_name, class_weights=self.class_weights)
+        known = jnp.maximum(targets, 0).reshape(-1)
+        loss = each.loss(outputs.reshape(-1, outputs.shape[-1]), known, hyper)
+        loss = jnp.where(targets < 0, 0, loss.reshape(targets.shape))
+        return loss.reshape(len(targets), -1).sum(1)
+
+    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
+        said, counts = outputs.argmax(-1).astype(jnp.int32), jnp.zeros(outputs.shape[-1], jnp.int32)
+        valid = jnp.expand_dims(valid_B, (*range(1, targets.ndim),)) & (targets >= 0)
+        hits = valid & (said == targets)
+
+        def counted(classes: Array, which: Array) -> Array:
+            return counts.at[jnp.where(which, classes, len(counts))].add(1, mode="drop")
+
+        return Tally(masked(loss_B, valid_B), counted(said, hits), counted(said, valid),
+                     counted(targets, valid), valid.sum(dtype=jnp.int32))
+
+    def row(self, tally: Tally) -> dict[str, Array]:
+        count, union = jnp.float32(tally.count), tally.said + tally.there - tally.hits
+        iou = jnp.float32(tally.hits) / jnp.float32(jnp.maximum(union, 1))
+        return {"loss": tally.loss_sum / count,
+                "accuracy": jnp.float32(tally.hits.sum()) / count,
+                "mean_iou": iou.sum() / jnp.float32((union > 0).sum())}
+
+    def zeros(self, num_outputs: int, outputs: Any = None) -> Tally:
+        counts = jnp.zeros(num_outputs if outputs is None else outputs.shape[-1], jnp.int32)
+        return Tally(jnp.zeros(()), counts, counts, counts, jnp.zeros((), jnp.int32))
+
+    def predict(self, outputs: Array) -> Array:
+        if self.probabilities:
+            return jax.nn.softmax(outputs)
+        return outputs.argmax(-1).astype(jnp.int32)
+
+    def outputs(self, predicted: Array) -> Array:
+        """Of probabilities their logarithms. Raises RequestError for classes."""
+        if not self.probabilities:
+            raise RequestError("task positions predicts the classes alone, of which there is no "
+                               "mean: give Config(task=Positions(probabilities=True)).")
+        return jnp.log(jnp.maximum(predicted, jnp.finfo(jnp.float32).tiny))
+
+    def said(self, predicted: np.ndarray) -> np.ndarray:
+        return predicted.argmax(-1) if self.probabilities else predicted
+
+    def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
+        """With perplexity, e to the power of the loss; of up to MOST_TOLD classes precision, recall
+        and IoU, None where a class is never there or said."""
+        tally: Tally = jax.device_get(judged.sums)
+        scores = super().summarise(judged, names)
+        hits, said, there = (np.asarray(x, np.float64) for x in (tally.hits, tally.said,
+                                                                 tally.there))
+        called = [*names, *map(str, range(len(names), len(hits)))]  # a network may have more
+        each = zip(_share(hits, said), _share(hits, there), _share(hits, said + there - hits),
+                   there, strict=True)
+        return scores | {
+            "perplexity": math.exp(min(scores["loss"], 700)),
+            "num_examples": len(judged.targets), "num_positions": int(tally.count),
+            "interval": self._intervals(judged),
+        } | ({"per_class": {
+            name: {"precision": precision, "recall": recall, "iou": iou, "support": int(support)}
+            for name, (precision, recall, iou, support) in zip(called, each, strict=True)
+        }} if len(called) <= MOST_TOLD else {})
+
+    def _intervals(self, judged: Judged) -> dict[str, list[float]]:
+        """A bootstrap's of accuracy, over examples."""
+        targets = judged.targets.reshape(len(judged.targets), -1)
+        said = self.said(judged.predicted).reshape(targets.shape)
+        both_2xN = np.stack([(said == targets).sum(1), (targets >= 0).sum(1)]).astype(np.float64)
+        return bootstrap.intervals(both_2xN, lambda means: {"accuracy": means[:, 0] / means[:, 1]})
+
+    def drawn(self, scores, judged, names):
+        from engine.report import charts, masks, pictures
+        from engine.report.run import Picture
+
+        iou = {name: row["iou"] for name, row in scores.get("per_class", {}).items()
+               if row["iou"] is not None}
+        found = [Picture("classes.png", "IoU of each class",
+                         pictures.labels([*iou], {"IoU": [*iou.values()]}),
+                         charts.bars(dict(sorted(iou.items(), key=lambda pair: -pair[1])),
+                                     [0.0] * len(iou)))] if iou else []
+        return found + masks.drawn(judged, self.said(judged.predicted), names)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> list[float | None]:
+    return [a / b if b else None for a, b in zip(part.tolist(), whole.tolist(), strict=True)]

@@ -1,0 +1,161 @@
+"""Networks that take whole numbers alone are handed these, and lose nothing by it."""
+
+import dataclasses
+import re
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import QUICK
+from flax import nnx
+from samples import Tiny
+
+from engine.command import summary
+from engine.config import Config, Hyper
+from engine.doors import handed
+from engine.errors import RequestError
+from engine.evaluation import evaluate
+from engine.export import program
+from engine.job.host import begin
+from engine.learners.chosen import learner_of
+from engine.place import Place
+from engine.pure import data_for, train
+from engine.request import Request
+from engine.run import fit
+
+quickly = partial(jax.jit, static_argnums=0, compiler_options=QUICK)
+RNG = np.random.default_rng(0)
+MOST, LENGTH = 1000, 6
+X = RNG.integers(0, MOST, (40, LENGTH))
+Y = (X[:, 0] > MOST // 2).astype(int)
+PLACE = Place(device="cpu", report=False)
+
+
+class Words(nn.Module):
+    cast: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        x = x.astype(jnp.int32) if self.cast else x
+        kept = (x != 0).astype(jnp.float32)[..., None]
+        return nn.Dense(2)((nn.Embed(MOST, 8)(x) * kept).mean(1))
+
+
+class WordsNNX(nnx.Module):
+    def __init__(self, *, rngs):
+        self.words, self.head = nnx.Embed(MOST, 8, rngs=rngs), nnx.Linear(8, 2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.head(self.words(x).mean(1))
+
+
+class Table:
+    """No module: two functions, of which the first doesn't look at its inputs."""
+
+    def init(self, key, inputs):
+        return {"table": jax.random.normal(key, (MOST, 2))}
+
+    def apply(self, params, inputs):
+        return params["table"][inputs].mean(1)
+
+
+def config(model, **more) -> Config:
+    return Config(model=model, epochs=2, batch_size=16, **more)
+
+
+def trained(given: Config) -> list[np.ndarray]:
+    made = data_for(given, (X, Y))
+    state, history = quickly(train)(given, Hyper(learning_rate=0.05), jax.random.key(0), made)
+    assert history["loss"][1] < history["loss"][0]
+    return jax.tree.leaves(state.params)
+
+
+def test_it_learns_the_bits_of_one_that_makes_whole_numbers_of_floats():
+    for one, two in zip(trained(config(Words())), trained(config(Words(cast=True))), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("model", [WordsNNX, Table()])
+def test_every_kind_of_network_is_asked(model):
+    trained(config(model))
+
+
+@pytest.mark.parametrize(("model", "shape", "taken"), [
+    (Words(), (LENGTH,), True), (Words(cast=True), (LENGTH,), False), (WordsNNX, (LENGTH,), True),
+    (Table(), (LENGTH,), True), (Tiny, (LENGTH,), False), ("mlp", (LENGTH,), False)])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_whether_it_takes_floats_is_found_by_tracing(model, shape, taken, precision):
+    network = learner_of(Config(model=model, precision=precision), 2).network
+    assert handed.embeds(network, shape) is taken
+
+
+def test_bf16_has_every_code(tmp_path):
+    """Which it would round as inputs: of a network that casts its own it refuses them."""
+    runs = [fit(config(Words(), precision=precision), Hyper(learning_rate=0.05),
+                dataclasses.replace(PLACE, run_dir=str(tmp_path / precision)), data=(X, Y))
+            for precision in ("float32", "bf16")]
+    apart = [np.abs(runs[0].predict(x) - runs[1].predict(x)).max() for x in (X, (X + 1) % MOST)]
+    assert max(apart) < 0.02
+    assert np.abs(runs[0].predict(X) - runs[0].predict((X + 1) % MOST)).max() > 0.05
+    with pytest.raises(RequestError, match=r"up to 99.: .* nn.Embed take them as they come"):
+        fit(config(Words(cast=True), precision="bf16"), place=PLACE, data=(X, Y))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = dataclasses.replace(PLACE, run_dir=str(tmp_path_factory.mktemp("codes") / "run"))
+    return fit(config(Words()), Hyper(learning_rate=0.05), place, data=(X, Y))
+
+
+def test_fractions_are_refused_wherever_they_come_in(run, tmp_path):
+    half, words = X + 0.5, "model Words takes whole numbers, and {} of the inputs' have fractions"
+    place = dataclasses.replace(PLACE, run_dir=str(tmp_path / "none"))
+    for call, count in (
+            (lambda: fit(config(Words()), place=place, data=(half, Y)), 240),
+            (lambda: fit(config(Words()), place=place, data={
+                "train": (X, Y), "validation": (half[:2], Y[:2])}), 12),
+            (lambda: evaluate(run, {"test": (half, Y)}, config=config(Words())), 240),
+            (lambda: run.predict(half[:1]), 6)):
+        with pytest.raises(RequestError, match=re.escape(words.format(count))):
+            call()
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(RequestError, match=r"--mixup 0.2 mixes inputs, and model Words takes"):
+        fit(config(Words()), Hyper(mixup=0.2), place, data=(X, Y))
+
+
+def test_it_is_told(run, capsys, tmp_path):
+    fit(config(Words()), place=dataclasses.replace(PLACE, run_dir=str(tmp_path / "run")),
+        data=(X, Y))
+    assert "inputs: handed to Words as whole numbers, int32" in capsys.readouterr().out
+
+
+def test_an_export_takes_what_predict_takes(run):
+    predicted, shape = program.of(run)
+    assert shape.dtype == np.float32
+    probed = program.probe(run)
+    np.testing.assert_array_equal(probed, np.floor(probed))
+    for inputs in (probed, X.astype("f4")):
+        np.testing.assert_allclose(predicted(inputs), run.predict(inputs), rtol=1e-5)
+
+
+def test_a_summary_has_its_layers():
+    host = begin(Place(device="cpu"), quiet=True)
+    told = summary.summary(Request(config(Words()), Hyper(), data=(X, Y)), host)
+    assert re.search(r"Embed_0 +6 × 8 +8,000 ", told)
+
+
+class Broken(nn.Module):
+    """Wrong whatever it is handed."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(x) + jnp.ones((3, 7, 11))
+
+
+def test_another_fault_is_told_as_it_is():
+    with pytest.raises(RequestError, match="model Broken") as found:
+        fit(config(Broken()), place=PLACE, data=(X, Y))
+    assert "int32" not in str(found.value)
