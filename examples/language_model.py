@@ -11,8 +11,9 @@ import numpy as np
 
 from flaxmill import Config, Hyper, Place, fit
 
-text = Path(__file__).resolve().parents[1].joinpath("LICENSE").read_text()
-length, codes = 64, np.array([*text.encode()], np.int32)  # of uint8 they would be pictures
+pages = sorted(Path(__file__).resolve().parents[1].glob("docs/*.md"))
+text = "".join(page.read_text() for page in pages).encode("ascii", "ignore")
+length, codes = 64, np.array([*text], np.int32)  # of uint8 they would be pictures
 windows = codes[: len(codes) // (length + 1) * (length + 1)].reshape(-1, length + 1)
 x, y = windows[:, :-1], windows[:, 1:]  # [N, 64] both: the class of a position is the next code
 last = len(x) // 10
@@ -30,7 +31,7 @@ class Network(nn.Module):
         return nn.Dense(128)(nn.LayerNorm()(h))
 
 
-run = fit(Config(model=Network(), task="positions", epochs=20, batch_size=16),
+run = fit(Config(model=Network(), task="positions", epochs=3, batch_size=16),
           Hyper(learning_rate=3e-3), Place(device="cpu"),
           data={"train": (x[:-last], y[:-last]), "validation": (x[-last:], y[-last:])})
 

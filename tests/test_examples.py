@@ -23,7 +23,8 @@ LEAST = {
     "task": ("accuracy", 0.9), "regression": ("r2", 0.4), "multilabel": ("f1_macro", 0.9),
     "augmentation": ("accuracy", 0.9), "logger": ("accuracy", 0.8), "recipe": ("accuracy", 0.9),
     "sweep": ("accuracy", 0.9), "outputs": ("error", 0.5), "segmentation": ("mean_iou", 0.6),
-    "language_model": ("accuracy", 0.3),
+    "inputs": ("r2", 0.3),
+    "language_model": ("accuracy", 0.35),
 }
 SEVERAL = "linen_network", "nnx_network", "optimizer", "recipe"  # commands
 
