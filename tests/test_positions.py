@@ -19,6 +19,7 @@ from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.job.host import begin
 from engine.learners.chosen import learner_of
+from engine.optim import patience
 from engine.parts.reading import load as load_set
 from engine.place import Place
 from engine.pure import train
@@ -276,6 +277,18 @@ def test_what_cannot_be_meant_is_refused_in_a_line(case):
     with pytest.raises(RequestError, match=re.escape(words)) as found:
         settled(config, changed.get("x", X), changed.get("y", Y), changed.get("hyper"))
     assert "\n" not in str(found.value)
+
+
+def test_gains_are_waited_for_and_rank_where_they_are_named():
+    """Of a task's own too: a score that is no `score`, and of which more is better."""
+    class ByIoU(Positions):
+        score, higher = "mean_iou", True
+
+    for task in (Positions(), ByIoU()):
+        for name, higher in (("val_mean_iou", True), ("accuracy", True), ("val_loss", False)):
+            assert patience.monitor(task, name, False) == patience.Monitor(name, higher)
+    assert patience.monitor(Positions(), "", False) == patience.Monitor("val_loss", False)
+    assert patience.monitor(ByIoU(), "", False) == patience.Monitor("val_mean_iou", True)
 
 
 def test_views_of_pictures_are_refused(run):
