@@ -44,7 +44,7 @@ def test_flags_override_a_recipe_and_leave_the_rest():
 def test_every_choice_is_there():
     choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(Config)}
     assert NETWORKS == ("cnn", "convnext", "linear", "mlp", "resnet18", "resnet20", "soft_tree",
-                        "svm", "vit", "wideresnet")
+                        "svm", "unet", "vit", "wideresnet")
     assert choices["model"] == MODELS == tuple(sorted((*NETWORKS, "random_forest", "xgboost")))
     assert choices["task"] == ("auto", *TASKS)
     assert TASKS == ("classification", "multilabel", "positions", "regression")

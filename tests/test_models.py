@@ -16,6 +16,7 @@ from engine.learners.chosen import learner_of
 from models import convnext, vit
 from models.convnext import ConvNeXt
 from models.mlp import MLP
+from models.unet import UNet
 from models.vit import ViT
 from models.wideresnet import WideResNet
 
@@ -210,6 +211,7 @@ def test_mlps_kernels_are_he_normal():
 
 @pytest.mark.parametrize("model, outputs, want", [
     ("resnet18", 10, 11_173_962), ("vit", 10, 4_028_170), ("svm", 10, 30_730),
+    ("unet", 10, 1_948_586),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in (
         ("wideresnet", 10, 36_479_194), ("convnext", 10, 3_376_290),
         # The papers': WRN-16-8 has 11.0 million, ConvNeXt-T 28.6, ViT-B/16 86.6 for 224 × 224.
@@ -233,6 +235,7 @@ def test_a_network_has_its_papers_number_of_parameters(model, outputs, want):
     (ConvNeXt(10), (15, 40, 3), "need 16 × 16 pixels, got 15 × 40"),
     (WideResNet(10, depth=27), (32, 32, 3), "depth is 6n \\+ 4, .* got 27"),
     (WideResNet(10, depth=4), (32, 32, 3), "got 4"),
+    (UNet(10), (40, 7, 3), "poolings need 8 × 8 pixels, got 40 × 7"),
 ])
 def test_what_a_network_cant_take_is_a_value_error(model, shape, said):
     with pytest.raises(ValueError, match=said):
@@ -246,6 +249,14 @@ def test_a_table_is_refused_and_the_networks_for_it_are_named(name):
     with pytest.raises(RequestError, match=f"^model {name} does not fit 12 inputs, as it is for "
                        r"images. Type --model mlp or linear, which are for any inputs\.$"):
         fitting.network(learner, jax.ShapeDtypeStruct((2, 12), "f4"), 3)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 15), (33, 20)])
+def test_unet_has_a_class_for_each_pixel_of_any_size(shape):
+    network = UNet(3, widths=(2, 3, 4, 5))
+    variables = initial(network, np.zeros((1, *shape, 3)))
+    x = np.random.default_rng(0).random((2, *shape, 3), "f4")
+    assert network.apply(variables, x, train=False).shape == (2, *shape, 3)
 
 
 def test_attention_is_flaxs():

@@ -10,6 +10,7 @@ import pytest
 
 from engine.doors import network
 from models import convnext
+from models.unet import UNet
 from models.vit import ViT
 
 pytestmark = pytest.mark.slow
@@ -159,3 +160,47 @@ def test_convnexts_block_is_pytorchs():
     np.testing.assert_allclose(y, want.detach().numpy(), atol=1e-4)
     jax.tree.map(lambda got, p: np.testing.assert_allclose(got, p.grad.numpy(), atol=1e-4),
                  gradient, own)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_unet_is_pytorchs(train):
+    """Values, and in training gradients too, of a picture that no pooling cuts."""
+    from torch.nn import functional
+
+    network, x = UNet(5, widths=(4, 6, 8)), np.random.default_rng(1).random((2, 20, 24, 3), "f4")
+    variables = random_variables(network, x)
+    own = jax.tree.map(lambda p: tensor(p).requires_grad_(), variables["params"])
+    moments = jax.tree.map(tensor, variables["batch_stats"])
+
+    def convolved(x, kept, padding=1):
+        return functional.conv2d(x, kept["kernel"].permute(3, 2, 0, 1), kept.get("bias"),
+                                 padding=padding)
+
+    def block(x, name):
+        for at in "01":
+            norm, kept = own[name][f"BatchNorm_{at}"], moments[name][f"BatchNorm_{at}"]
+            x = functional.relu(functional.batch_norm(
+                convolved(x, own[name][f"Conv_{at}"]), kept["mean"].clone(), kept["var"].clone(),
+                norm["scale"], norm["bias"], train))
+        return x
+
+    def theirs(x):
+        first = block(x.permute(0, 3, 1, 2), "Block_0")
+        second = block(functional.max_pool2d(first, 2), "Block_1")
+        third = block(functional.max_pool2d(second, 2), "Block_2")
+        up = functional.interpolate(third, scale_factor=2, mode="nearest")
+        up = block(torch.cat([second, up], 1), "Block_3")
+        up = functional.interpolate(up, scale_factor=2, mode="nearest")
+        last = convolved(block(torch.cat([first, up], 1), "Block_4"), own["Conv_0"], 0)
+        return last.permute(0, 2, 3, 1)
+
+    def loss(params):
+        y = network.apply(variables | {"params": params}, x, train, mutable="batch_stats")[0]
+        return jnp.square(y).mean(), y
+
+    gradient, y = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    want = theirs(tensor(x))
+    want.square().mean().backward()
+    np.testing.assert_allclose(y, want.detach().numpy(), rtol=0, atol=2e-4 * np.abs(y).max())
+    jax.tree.map(lambda got, p: np.testing.assert_allclose(
+        got, p.grad.numpy(), rtol=0, atol=1e-3 * max(np.abs(got).max(), 1e-3)), gradient, own)

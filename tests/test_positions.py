@@ -265,7 +265,8 @@ REFUSED = {
     "sampling": ({"sampling": "balanced"}, "--sampling balanced has no effect"),
     "a loss": ({"loss": "hinge"}, "loss of --task positions"),
     "trees": ({"model": "boosted_trees"}, "boosted_trees"),
-    "one of each, without the task": ({"task": "auto"}, "task='positions' where each pixel"),
+    "one of each, without the task": ({"task": "auto", "y": Y[:, :, 0] + 1},
+                                      "task='positions' where each pixel"),
 }
 
 

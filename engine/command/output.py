@@ -25,7 +25,10 @@ FILE = "file"  # the key of pictures
 
 
 def named(run: Run, predicted: np.ndarray) -> np.ndarray:
-    """Predictions [N, K], as they are. Raises RequestError where the names aren't of the K."""
+    """Predictions [N, K], as they are, or the class of each position [N, ...]. Raises RequestError
+    where the names aren't of the K."""
+    if run.learner.task.kind == "positions":
+        return run.learner.task.said(predicted)
     if predicted.shape[1:] == (len(run.classes),):
         return predicted
     told = " × ".join(map(str, predicted.shape[1:])) or "one number"

@@ -8,9 +8,10 @@ import numpy as np
 from rich.cells import cell_len
 
 from engine.augmentations import views
-from engine.command import inputs, output, printing
+from engine.command import inputs, masks, output, printing
 from engine.command.pictures import Pictures
 from engine.devices import choose
+from engine.doors import bring
 from engine.errors import RequestError, visible
 from engine.errors import tell as say
 from engine.job.host import compute_on
@@ -52,8 +53,9 @@ def tell(
         raise RequestError(f"{path} learned from inputs by their names, {columns}, which no file "
                            "is: predict in Python, load(path).predict({...}).")
     files = inputs.files(words, columns is not None)
+    of_pixels = bring.task(saved.request.config).kind == "positions"
     if file:
-        output.check(file, files)
+        (masks if of_pixels else output).check(file, files)
     tabular = columns is not None or inputs.has_tables(files)
     if not columns:
         _check_pictures(path, shape, dtype, tabular)
@@ -70,8 +72,8 @@ def tell(
         say(ensembles.told(one.path.name for one in run.runs))
     elif run.learner.config.choose_threshold != threshold.OFF and run.metrics:
         say(threshold.told(run.metrics))
-    if top and run.learner.task.kind == "numbers":
-        raise RequestError(f"--top {top}: {path} predicts numbers, of which none is likelier than "
+    if top and (kind := run.learner.task.kind) in ("numbers", "positions"):
+        raise RequestError(f"--top {top}: {path} predicts {kind}, of which none is likelier than "
                            "another: leave it out.")
     if run.state.average:
         say(f"the averaged weights of {path}'s {checkpoint} checkpoint predict")
@@ -87,7 +89,9 @@ def _predict(
     longest = max((cell_len(visible(name, "")) for name in keys), default=0)
     with contextlib.ExitStack() as held:
         tellers = [printing.printer(task, key, longest, names, top)]
-        if file:
+        if file and task.kind == "positions":
+            tellers.append(masks.writer(file, names))
+        elif file:
             tellers.append(held.enter_context(output.writer(file, task, key, names)))
         for some, batch in batches:
             predicted = output.named(run, run.predict(batch, tta))

@@ -47,7 +47,8 @@ class _Table:
         heads = [key, *names]
         widths = [longest, *map(cell_len, names)]
         if task.kind != "numbers":
-            heads = [key, "label" if task.kind == "labels" else "class", _PROBABILITY]
+            heads = [key, "label" if task.kind == "labels" else "class",
+                     "share" if task.kind == "positions" else _PROBABILITY]
             widths = [longest, max(widths[1:]), len(_PROBABILITY)]
         self._columns, self._head = list(zip(heads, widths, strict=True)), True
 

@@ -122,7 +122,8 @@ def _outputs(learner: "Gradient", outputs: Any, batch: int, num_outputs: int) ->
             isinstance(found, str) or len(found) < 3 or found[-1] < num_outputs):
         raise RequestError(f"model {model} gives {found} for {batch} examples, and task {word} "
                            f"needs ({batch}, positions, {num_outputs}): logits of the "
-                           f"{num_outputs} classes for each position.")
+                           f"{num_outputs} classes for each position"
+                           f"{', as --model unet gives' * is_ours(learner.config.model)}.")
     if found != (batch, num_outputs) and not learner.task.any_outputs:
         own = "" if type(learner.task).__module__.startswith(coupled.OURS) else \
             f" Or say any_outputs = True in {word}, which then takes what the network gives."

@@ -56,7 +56,7 @@ def probe(run: Run) -> np.ndarray:
         return rng.integers(0, 256, shape, np.uint8)
     found = rng.standard_normal(shape, np.float32)
     # How many codes there are, only the network knows.
-    if handed.embeds(learner.network, run.input_shape):
+    if learner.traced and handed.embeds(learner.network, run.input_shape):
         return (found > 0).astype(np.float32)
     if isinstance(run.columns, Bundle):
         for field, place in run.columns.parts():

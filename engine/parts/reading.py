@@ -21,7 +21,7 @@ from engine.sources.bundle import Encoder
 from engine.sources.columns import Columns, check_named
 from engine.sources.dataset import Dataset, has_columns, without
 
-CLASSIFICATION = "classification"
+CLASSIFICATION, POSITIONS = "classification", "positions"
 
 
 def load(
@@ -44,7 +44,9 @@ def load(
     if not kind:
         targets = next(iter(found.splits.values())).targets
         task, what = natural_task(targets), "numbers"
-        if np.ndim(targets) > 1 and values.are_labels(targets):
+        if task == POSITIONS:
+            what = "a class of each position"
+        elif np.ndim(targets) > 1 and values.are_labels(targets):
             task, what = "multilabel", "all 0 or 1"
         config = dataclasses.replace(config, task=task)
         kind = bring.task(config).kind
@@ -79,8 +81,10 @@ def featured(
 
 
 def natural_task(targets: Any) -> str:
-    """The task that targets ask for."""
-    return CLASSIFICATION if np.issubdtype(targets.dtype, np.integer) else "regression"
+    """The task that targets [N, ...] ask for."""
+    if not np.issubdtype(targets.dtype, np.integer):
+        return "regression"
+    return CLASSIFICATION if targets.ndim == 1 else POSITIONS
 
 
 def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:

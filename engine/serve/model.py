@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.command.output import named
 from engine.doors import bring
+from engine.errors import RequestError
 from engine.export import card
 from engine.serve.refused import Refused
 from engine.task import numbers
@@ -27,7 +28,11 @@ class Model:
 
     def compile(self) -> None:
         """Before the first request: it waits for nothing but its own. Raises RequestError for a run
-        whose predictions have no names."""
+        whose predictions have no names, or are of positions."""
+        if self.task.kind == "positions":
+            raise RequestError(f"{self.run.path} predicts a class of each position, which isn't "
+                               "served: predict in Python, or python launch.py predict --output "
+                               "FOLDER.")
         for size in SIZES:
             one = np.zeros((size, *self.run.input_shape), self.run.input_dtype)
             named(self.run, self.run.predict(one))

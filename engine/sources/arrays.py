@@ -39,7 +39,8 @@ def of(
       numbers: [N] or [N, K] to be predicted → float32; `Dataset.classes` names the K.
       labels: [N, K] of 0 and 1, each label true or not → float32; `Dataset.classes` names the K.
       positions: [N, ...] whole numbers 0..C-1 of each position, -1 where it has none → int32.
-      "": classes, or numbers where any of them has a fraction.
+      "": classes, or numbers where any of them has a fraction, or positions where they are whole
+        numbers [N, H, W] or of more axes.
     Weights [N], 0 or more, multiply each example's loss in training.
     Raises RequestError for what is no such data, or would not be learned as it is.
     """

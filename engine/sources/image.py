@@ -164,6 +164,19 @@ def read(path: str, image_HxWxC: tuple[int, ...], background: str = WHITE) -> np
 
 
 @contextlib.contextmanager
+def opened(path: str) -> Iterator[Image.Image]:
+    """An image file, upright, its header accepted and not yet decoded. Raises Unusable."""
+    with _file(path) as file, _judged(file) as picture:
+        turn = _TURNS.get(_orientation(picture))
+        if turn is None:
+            yield picture
+        else:
+            turned = picture.transpose(turn)
+            turned.format = picture.format
+            yield turned
+
+
+@contextlib.contextmanager
 def _judged(file: BinaryIO) -> Iterator[Image.Image]:
     """The image, its header accepted and not yet decoded; its faults as Undecodable."""
     try:

@@ -15,9 +15,10 @@ from engine.config import Reading
 from engine.devices import choose as devices
 from engine.errors import some
 from engine.loggers.bar import bar
-from engine.sources import cache, image, listing
+from engine.sources import cache, image, listing, masks
 from engine.sources.dataset import Dataset, Split, asked, fits, varying
 from engine.sources.listing import Listing, Notes
+from engine.sources.masks import Masks
 from engine.sources.tree import NAME, refuse
 
 __all__ = ["NAME", "Listing", "listed", "load"]
@@ -39,25 +40,44 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
     @functools.cache
     def checked() -> tuple[Listing, Faults]:
         sound, bad = _checked(named, reading)
-        fits(f"{NAME}:{named.root}", sum(len(own) for own, _ in sound.splits.values()), sound.shape)
+        *sides, depth = sound.shape
+        each = *sides, depth + 4 * bool(named.masks)  # bytes, of a mask's int32 too
+        fits(f"{NAME}:{named.root}", sum(len(own) for own, _ in sound.splits.values()), each)
         return sound, bad
+
+    @functools.cache
+    def masked() -> Masks:
+        sound, _ = checked()
+        names = [name for own, _ in sound.splits.values() for name in own]
+        return masks.read(named.root, {name: named.masks[name] for name in names},
+                          reading.image_size)
 
     def decode(split: str) -> tuple[Split, tuple[str, ...], Notes]:
         sound, bad = checked()
         found, worse = _decoded(sound, split, reading, f"decoding {NAME} {split} from {path}")
         own = {name: bad[name] for name in named.splits[split][0] if name in bad}
-        return found, named.classes, (*sound.notes, *_left_out(split, own | worse))
+        notes = *sound.notes, *_left_out(split, own | worse)
+        if not named.masks:
+            return found, named.classes, notes
+        told, names = masked(), named.splits[split][0]
+        targets = np.stack([told.found[named.masks[names[row]]] for row in found.targets])
+        return found._replace(targets=targets), told.classes, (*told.notes, *notes)
 
     how = reading.image_size, reading.background, reading.skip_bad, reading.target, reading.labels
-    found = cache.dataset(NAME, cache.key(NAME, named.seen, DECODER, *how), wanted, decode)
+    masked_too = ("masks",) if named.masks else ()
+    found = cache.dataset(
+        NAME, cache.key(NAME, named.seen, DECODER, *how, *masked_too), wanted, decode)
     groups = {split: named.groups[split] for split in wanted if split in named.groups}
     return dataclasses.replace(found, notes=(*named.notes, *found.notes), groups=groups)
 
 
 def listed(path: str, reading: Reading) -> Listing:
     """The set's files, every header checked, without those that `skip_bad` leaves out for it.
-    Raises RequestError."""
+    Raises RequestError, as for masks, which are held in memory."""
     named = listing.of(path, reading)
+    if named.masks:
+        raise refuse(path, "pictures with masks are held in memory, not streamed",
+                     "type a smaller --image_size, or leave --stream out")
     sound, bad = _checked(named, reading)
     notes = *named.notes, *sound.notes, *_left_out("the folder", bad)
     return sound._replace(notes=notes)

@@ -42,6 +42,18 @@ def split_of(name: str) -> str:
     return _SPLITS.get(name.casefold(), "")
 
 
+def splits_within(words: set[str]) -> tuple[str, set[str]]:
+    """The split that one of `words` names, also where it begins one, as in trainannot, or "";
+    and what is left of them. Several splits are none."""
+    found, left = set(), set()
+    for word in words:
+        begins = max((usual for usual in _SPLITS if word.startswith(usual)), key=len, default="")
+        if begins:
+            found.add(_SPLITS[begins])
+        left |= {word.removeprefix(begins)} - {""}
+    return (found.pop(), left) if len(found) == 1 else ("", words)
+
+
 def word_of(name: str) -> str:
     """The split of which one word of `name` speaks, as in seg_train; "" for none or several."""
     found = {split_of(word) for word in re.split(r"[^a-z]+", name.casefold())} - {""}

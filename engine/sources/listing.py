@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.config import Reading
-from engine.sources import image, layout, tree
+from engine.sources import image, layout, masks, tree
 from engine.sources.tree import refuse
 
 Notes = tuple[str, ...]
@@ -26,7 +26,8 @@ class Listing(NamedTuple):
     `splits`: names relative to `root` in the set's fixed order, with targets as a Dataset has them.
     `seen` is what the system said of each file; `groups` are a Dataset's. `shape` [H, W, C] is what
     all decode to, `largest` the pixels of the largest as it lies there: 0 until headers are
-    checked."""
+    checked. `masks` has the file that says the classes of a picture's pixels, whose target here is
+    its place among these."""
 
     root: str
     classes: tuple[str, ...]
@@ -36,6 +37,7 @@ class Listing(NamedTuple):
     groups: dict[str, np.ndarray]
     shape: tuple[int, int, int] = (0, 0, 0)
     largest: int = 0
+    masks: Mapping[str, str] = {}
 
     def path(self, name: str) -> str:
         return os.path.join(self.root, name)
@@ -54,6 +56,8 @@ def of(path: str, reading: Reading) -> Listing:
     for name in found.pictures:
         if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
             raise refuse(path, f"the name {ascii(name)} can't be printed", "rename it")
+    if pairs := masks.paired(path, sorted(found.pictures)):
+        return _of_masks(found, pairs, reading)
     laid = layout.understood(path, sorted(found.pictures))
     names = tree.ordered(found.pictures, laid.inside)
     table = _table(found, laid, reading.labels)
@@ -65,6 +69,25 @@ def of(path: str, reading: Reading) -> Listing:
         seen[table] = os.stat(found.path(table))
     notes = (*laid.notes, *notes, *_passed_by(found, table))
     return Listing(found.root, classes, splits, seen, notes, groups)
+
+
+def _of_masks(found: tree.Tree, pairs: dict[str, tuple[str, str]], reading: Reading) -> Listing:
+    for flag in ("labels", "target", "group"):
+        if word := getattr(reading, flag):
+            raise refuse(found.root, f"masks tell its pixels' classes, and --{flag} {word} a "
+                         "table's", "leave it out")
+    names = tree.ordered(pairs, "")
+    splits = _by_split({name: pairs[name][0] for name in names})
+    used = {name: mask for name, (_, mask) in pairs.items()}
+    notes = [f"{len(pairs):,} pictures have a mask each, which says the classes of their pixels"]
+    if others := found.pictures.keys() - {*used, *used.values()}:
+        notes.append(f"{len(others):,} masks have no picture, and are left out: {min(others)!r} is "
+                     "one")
+    return Listing(
+        found.root, (), {split: (own, np.arange(len(own), dtype=np.int32))
+                         for split, own in splits.items()},
+        {name: found.pictures[name] for name in (*used, *used.values())},
+        (*notes, *_passed_by(found, "")), {}, masks=used)
 
 
 def _of_folders(

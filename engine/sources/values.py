@@ -144,7 +144,10 @@ def classes(given: By, names: tuple[str, ...] | None) -> Targets:
 
 
 def kind(given: By) -> str:
-    """What targets are when nobody says: "numbers" where any has a fraction, else "classes"."""
+    """What targets are when nobody says: "numbers" where any has a fraction, else "positions" where
+    an example's have two axes or more, else "classes"."""
+    if all(y.ndim > 2 and y.dtype.kind in "iu" for y in given.values()):
+        return "positions"
     fractions = [y for y in given.values() if y.dtype.kind == "f"
                  and (np.isfinite(y) & (y != np.floor(y))).any()]
     return "numbers" if fractions else "classes"

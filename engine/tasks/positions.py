@@ -104,6 +104,12 @@ class Positions(Task):
     def said(self, predicted: np.ndarray) -> np.ndarray:
         return predicted.argmax(-1) if self.probabilities else predicted
 
+    def told(self, predicted: np.ndarray, names: tuple[str, ...]) -> str:
+        """Which share of the positions each class has that is said, the largest first."""
+        said, counts = np.unique(self.said(predicted), return_counts=True)
+        shares = sorted(zip((-counts / counts.sum()).tolist(), said.tolist(), strict=True))
+        return "\t".join(f"{_called(names, at)}\t{-share:.4f}" for share, at in shares)
+
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
         """With perplexity, e to the power of the loss; of up to MOST_TOLD classes precision, recall
         and IoU, None where a class is never there or said."""
@@ -111,7 +117,7 @@ class Positions(Task):
         scores = super().summarise(judged, names)
         hits, said, there = (np.asarray(x, np.float64) for x in (tally.hits, tally.said,
                                                                  tally.there))
-        called = [*names, *map(str, range(len(names), len(hits)))]  # a network may have more
+        called = [_called(names, at) for at in range(len(hits))]
         each = zip(_share(hits, said), _share(hits, there), _share(hits, said + there - hits),
                    there, strict=True)
         return scores | {
@@ -141,6 +147,11 @@ class Positions(Task):
                          charts.bars(dict(sorted(iou.items(), key=lambda pair: -pair[1])),
                                      [0.0] * len(iou)))] if iou else []
         return found + masks.drawn(judged, self.said(judged.predicted), names)
+
+
+def _called(names: tuple[str, ...], at: int) -> str:
+    """A network may have more classes than the data."""
+    return names[at] if at < len(names) else str(at)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> list[float | None]:

@@ -16,8 +16,10 @@ from engine.config import Reading
 from engine.learners.chosen import learner_of
 from engine.sources.columns import Columns
 from engine.state import State, sorted_out
+from engine.tasks.positions import Positions
 from engine.trained import Run
 from models.convnext import ConvNeXt
+from models.unet import UNet
 from models.vit import ViT
 from models.wideresnet import WideResNet
 
@@ -50,7 +52,7 @@ PICTURES = {
     "wideresnet": functools.partial(WideResNet, depth=10, width=1),
     "vit": functools.partial(ViT, width=24, depth=2),
     "convnext": functools.partial(ConvNeXt, depths=(1, 1), widths=(8, 16)),
-    "linen": ByLength, "nnx": Nnx,
+    "unet": functools.partial(UNet, widths=(4, 6)), "linen": ByLength, "nnx": Nnx,
 }
 TABLES = {"classes": ("mlp", "classification"), "numbers": ("mlp", "regression"),
           "labels": ("mlp", "multilabel")}
@@ -96,7 +98,8 @@ def made(name: str, folder: Path = Path("nowhere")) -> Run:
                               targets if task == "regression" else None)
         shape, dtype = (len(columns.names),), "float32"
     else:
-        model, task = PICTURES[name] or name, "classification"
+        model = PICTURES[name] or name
+        task = Positions(probabilities=True) if name == "unet" else "classification"
         shape, dtype = SHAPE, "uint8"
     convolution = "direct" if name in ("resnet18", "wideresnet") else "auto"  # compiles sooner
     learner = learner_of(Config(model=model, task=task, convolution=convolution), len(classes),
