@@ -54,7 +54,7 @@ def paired(root: str, names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Of each picture its split and its mask; {} where the folders' names tell of no masks, or of
     others besides. Raises RequestError where a picture has none, or two are alike."""
     places = {name: _place(name) for name in names}
-    if None in places.values():
+    if None in places.values() or len({place.mask for place in places.values() if place}) < 2:
         return {}
     pictures, masks = (_keyed(root, places, which) for which in (False, True))
     for key in [key for key in masks if key not in pictures]:  # cat_mask.png of cat.jpg
