@@ -125,6 +125,10 @@ def _outputs(learner: "Gradient", outputs: Any, batch: int, num_outputs: int) ->
                            f"{num_outputs} classes for each position"
                            f"{', as --model unet gives' * is_ours(learner.config.model)}.")
     if found != (batch, num_outputs) and not learner.task.any_outputs:
+        if is_ours(learner.config.model):
+            raise RequestError(f"model {model} gives a class for each pixel, and task {word} needs "
+                               "one answer an example: type --model cnn, or --task positions with "
+                               "masks.")
         own = "" if type(learner.task).__module__.startswith(coupled.OURS) else \
             f" Or say any_outputs = True in {word}, which then takes what the network gives."
         raise RequestError(
