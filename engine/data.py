@@ -175,16 +175,6 @@ def judging(dataset: Dataset, parts: Parts) -> tuple[str, Subset | None]:
     return named_validation(dataset, parts), None
 
 
-def told(dataset: Dataset, parts: Parts, judges: str) -> str:
-    """What validates, and what it means for the score, in words."""
-    text = validation_of(dataset, parts)
-    if splits.held_out(text) is not None:
-        text = f"{text} of {parts.train}, held out"
-    if judges == "test" and text != "test":
-        return f"{text}; the best epoch is scored on test, once, at the end"
-    return f"{text}; the best epoch is chosen and scored on it, which flatters the score"
-
-
 def place(data: Data, where: Sharding) -> Data:
     """On the device or devices, a split that both subsets share only once."""
     train, shared = put(data.train, where), data.validation.split is data.train.split

@@ -121,7 +121,7 @@ def settle(
     config, say = request.config, host.console.print
     dataset, cut, columns = featured(request, dataset, columns)
     judges, judged = data.judging(dataset, config.parts)
-    told = data.told(dataset, config.parts, judges)
+    told = inventory.judged_by(dataset, config.parts, judges)
     found = inventory.taken(dataset, cut, f"validation: {told}")
     for line in found.lines():
         say(line)

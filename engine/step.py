@@ -105,7 +105,8 @@ def train_step(
     dropout = keys.stream(root, "dropout", state.step)
     learned = _accumulated(learner, state, ready, valid_B, hyper, dropout)
     tally = learned.tally
-    gradient = jax.tree.map(lambda g: g / tally.count.astype(g.dtype), learned.gradient)
+    gradient = jax.tree.map(lambda g: g / jnp.maximum(tally.count, 1).astype(g.dtype),
+                            learned.gradient)
     peak = getattr(hyper, "learning_rate", None)
     tx = optimizer(learner.config, patience.scaled(hyper, state.plateau), durations, peak)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)

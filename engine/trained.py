@@ -12,12 +12,13 @@ import numpy as np
 from engine.augmentations import views
 from engine.config import Config
 from engine.doors import handed
-from engine.errors import RequestError
+from engine.errors import RequestError, tell
 from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner, jitted
 from engine.optim.lengths import Durations
 from engine.report import notebook
 from engine.scores import threshold
+from engine.sources import asking
 from engine.sources.bundle import Encoder
 from engine.sources.dataset import is_frame
 from engine.state import State
@@ -58,7 +59,7 @@ class Run:
         picture, "flip", "shift" or both, over which predictions are averaged. Raises RequestError
         for other shapes or dtypes, NaN, and columns that are missing."""
         learner = views.seeing(self.learner, tta, self.input_shape)
-        inputs = np.asarray(self._encoded(inputs))
+        inputs = asking.array("predict", self._encoded(inputs))
         if inputs.shape[1:] != self.input_shape:
             wanted = ", ".join(map(str, ("N", *self.input_shape)))
             raise RequestError(f"predict got inputs of shape {inputs.shape}: the run in "
@@ -74,7 +75,11 @@ class Run:
         handed.check(learner, made)
         size = min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
         told = partial(jitted(learner, "predict"), self.state.model)
-        return np.concatenate([*in_batches(told, made, size)])
+        found = np.concatenate([*in_batches(told, made, size)])
+        if lost := int(np.isnan(found).any((*range(1, found.ndim),)).sum()):
+            tell(f"{lost:,} of {len(found):,} predictions are no numbers: are the inputs of the "
+                 "size of what was trained on, and codes among those that the network embeds?")
+        return found
 
     def _encoded(self, inputs: Any) -> Any:
         if not is_frame(inputs) and not isinstance(inputs, Mapping):

@@ -207,10 +207,13 @@ class Training:
             if self.checkpoints.latest() >= 0 else "nothing was saved before it"
         instead = "Lower your optimizer's rate, or clip its gradient" if rate is None else \
             f"Lower --learning_rate ({rate:.3g} there), or clip the gradient with --clip_norm 1"
-        raise RunError(
-            f"the loss was not finite at step {step} (epoch {step // self.ready.lengths.epoch + 1})"
-            f": the run stops. {kept}. {instead}.", status=3, shared=True,
-        )
+        if bad == 0 or bad < 0 and bool(finite(state)):
+            instead = "Look at the examples, such as codes that the network doesn't embed; else " \
+                + instead[0].lower() + instead[1:]
+        what = "loss" if bad >= 0 else "validation loss, or a parameter,"
+        epoch = step // self.ready.lengths.epoch + 1
+        raise RunError(f"the {what} was not finite at step {step} (epoch {epoch}): the run stops. "
+                       f"{kept}. {instead}.", status=3, shared=True)
 
     def _record(self, row: dict[str, Any]) -> str:
         """Write and tell a whole epoch; why a logger wants to stop, or ''."""

@@ -68,17 +68,19 @@ DATA = {"train": (GIVEN, Y), "test": (GIVEN, Y)}
 
 def test_what_is_packed_comes_back():
     found = Bundle.of("train", GIVEN)
-    assert str(found) == "words (6 × int32), picture (4 × 4 × 1 × uint8), age (float32)"
+    assert str(found) == "age (float32), picture (4 × 4 × 1 × uint8), words (6 × int32)"
     packed = found.pack("train", GIVEN)
     assert packed.shape == (N, found.width) == (N, 6 + 16 + 1) and packed.dtype == np.float32
     for one in (packed, jnp.asarray(packed)):
         got = found.unpacked(one)
-        assert [x.dtype for x in got.values()] == [np.int32, np.float32, np.float32]
+        assert [x.dtype for x in got.values()] == [np.float32, np.float32, np.int32]
         np.testing.assert_array_equal(got["words"], GIVEN["words"])
         np.testing.assert_allclose(got["picture"], GIVEN["picture"] / 255, rtol=1e-6)
         np.testing.assert_array_equal(got["age"], GIVEN["age"].astype("f4"))
-    network = handed.Unpacked(None, found)
-    np.testing.assert_array_equal(network.packed(network.handed(jnp.asarray(packed))), packed)
+    network, whole = handed.Unpacked(None, found), jnp.asarray(packed)
+    np.testing.assert_array_equal(network.taken_back(network.handed(whole), whole), packed)
+    np.testing.assert_array_equal(network.codes(packed), GIVEN["words"])
+    np.testing.assert_array_equal(network.floats(packed)[:, 0], GIVEN["age"].astype("f4"))
     assert bundle.read(json.loads(found.text)) == found
     assert len(found.names) == len({*found.names}) == found.width
     backwards = dict(reversed([*GIVEN.items(), ("more", np.zeros(N))]))
@@ -177,12 +179,20 @@ def missing(key, inputs):
     return {"age": inputs["age"]}
 
 
+def halved(key, inputs):
+    return inputs | {"words": inputs["words"] / 2}
+
+
 def test_an_augmentation_of_ones_own_gets_a_dictionary(tmp_path):
     place = dataclasses.replace(PLACE, run_dir=str(tmp_path / "run"))
     run = fit(dataclasses.replace(CONFIG, augment=jitter), Hyper(), place, data=DATA)
     assert np.isfinite(run.history[-1]["loss"])
-    with pytest.raises(RequestError, match="augment missing: KeyError: 'words'"):
+    with pytest.raises(RequestError, match="it gives 'age', not a dictionary of age"):
         fit(dataclasses.replace(CONFIG, augment=missing), place=PLACE, data=DATA)
+    with pytest.raises(RequestError, match=r"it gives float32 .* for words \(6 × int32\)"):
+        fit(dataclasses.replace(CONFIG, augment=halved), place=PLACE, data=DATA)
+    with pytest.raises(RequestError, match="--mixup 0.2 makes other numbers of inputs"):
+        fit(CONFIG, Hyper(mixup=0.2), place=PLACE, data=DATA)
 
 
 def test_a_sweep_and_its_mean_take_them(tmp_path):
@@ -195,20 +205,21 @@ def test_a_sweep_and_its_mean_take_them(tmp_path):
 def test_an_export_a_summary_and_importances_have_their_names(run):
     predicted, shape = program.of(run)
     probed = program.probe(run)
-    np.testing.assert_array_equal(probed[:, :6], np.floor(probed[:, :6]))
+    np.testing.assert_array_equal(probed[:, 17:], np.floor(probed[:, 17:]))
     packed = run.columns.encode(GIVEN)
     assert shape.shape[1:] == packed.shape[1:] == probed.shape[1:]
     np.testing.assert_allclose(predicted(packed), run.predict(GIVEN), rtol=1e-4, atol=1e-6)
     told = card.inputs(run)
-    assert [field["first"] for field in told["fields"]] == [0, 6, 22] and json.dumps(told)
+    assert [field["first"] for field in told["fields"]] == [0, 1, 17] and json.dumps(told)
     host = begin(Place(device="cpu"), quiet=True)
     assert "Embed_0" in summary.summary(Request(CONFIG, Hyper(), data=(GIVEN, Y)), host)
     assert importance.grouped(run.columns, 23) == {
-        "words": [*range(6)], "picture": [*range(6, 22)], "age": [22]}
+        "age": [0], "picture": [*range(1, 17)], "words": [*range(17, 23)]}
 
 
 REFUSED = {
-    "another length": ({"age": GIVEN["age"][:9]}, "age (float32) of 9 examples is not age"),
+    "another length": ({"words": GIVEN["words"][:9]},
+                       "words (6 × int32) of 9 examples is not words (6 × int32) of 48"),
     "NaN": ({"age": np.full(N, np.nan)}, "the inputs 'age' of 48 of its 48 examples are NaN"),
     "words of text": ({"age": np.full(N, "x")}, "its inputs 'age' are of type"),
     "one number for all": ({"age": np.float32(1)}, "its input 'age' has the shape ()"),
@@ -229,15 +240,15 @@ def test_other_inputs_than_the_runs_are_refused(run, tmp_path):
     half = GIVEN | {"words": GIVEN["words"] + 0.5}
     lacking = {name: value for name, value in GIVEN.items() if name != "age"}
     for given, words in (
-            (lacking, "its inputs lack 'age'; give a mapping of words (6 × int32), picture"),
+            (lacking, "its inputs lack 'age'; give a mapping of age (float32), picture"),
             (half, "words (6 × float32) of 48 examples is not words (6 × int32)"),
             (GIVEN | {"picture": GIVEN["picture"] / 255}, "is not picture (4 × 4 × 1 × uint8)"),
             (pd.DataFrame({"age": [1.0]}), "are of type DataFrame")):
         with pytest.raises(RequestError, match=re.escape(words)):
             run.predict(given)
-    with pytest.raises(RequestError, match=re.escape("lack 'age'") + "|has words"):
+    with pytest.raises(RequestError, match="its inputs lack 'age'"):
         evaluate(run, {"test": (lacking, Y)}, config=CONFIG)
-    with pytest.raises(RequestError, match="has one array as inputs, and the run .* from words"):
+    with pytest.raises(RequestError, match="has one array as inputs, and the run .* from age"):
         evaluate(run, {"test": (np.zeros((4, 23)), Y[:4])}, config=CONFIG)
     with pytest.raises(RequestError, match="its inputs are one array, and another split's"):
         arrays.of({"train": (GIVEN, Y), "test": (np.zeros((4, 23)), Y[:4])})
@@ -252,7 +263,7 @@ def test_other_inputs_than_the_runs_are_refused(run, tmp_path):
         PLACE, run_dir=str(tmp_path / "plain")), data=(np.zeros((64, 3)), np.arange(64) % 2))
     with pytest.raises(RequestError, match="predict got a table or a mapping"):
         plain.predict({"a": np.zeros(3)})
-    with pytest.raises(RequestError, match="has words .* the run in .* learned from one array"):
+    with pytest.raises(RequestError, match="has age .* the run in .* learned from one array"):
         evaluate(plain, {"test": (GIVEN, Y)}, config=Config(model=Tiny))
 
 
@@ -260,10 +271,34 @@ def test_a_file_of_them_that_was_changed_is_refused(run, tmp_path):
     (tmp_path / "columns.json").write_text(run.columns.text)
     told = {"columns": run.columns.digest}
     assert folder.columns(tmp_path, told) == run.columns
+    (tmp_path / "columns.json").write_text(run.columns.text.replace("words", "world"))
+    with pytest.raises(RequestError, match="it is not the one that the run wrote"):
+        folder.columns(tmp_path, told)
+    one = {"name": "a", "shape": [1], "dtype": "int32"}
+    for twice in ([one, one], [one | {"shape": [1 << 40]}], [one | {"name": 3}]):
+        with pytest.raises((ValueError, TypeError), match="its inputs are none|can't be"):
+            bundle.read({"fields": twice})
     for wrong in ({"fields": []}, {"fields": [{"name": "a", "shape": [-1], "dtype": "int32"}]},
                   {"fields": [{"name": "a", "shape": [1], "dtype": "object"}]}, {"fields": 3}):
         with pytest.raises((ValueError, TypeError)):
             bundle.read(wrong)
+
+
+def test_the_order_of_keys_ints_for_floats_and_other_keys_change_nothing(run):
+    other = {name: GIVEN[name] for name in reversed(GIVEN)} | {"more": np.zeros(N)}
+    floats = other | {"words": GIVEN["words"].astype("f4")}
+    own = evaluate(run, {"test": (GIVEN, Y)}, config=CONFIG)["loss"]
+    for given in (other, floats):
+        np.testing.assert_array_equal(run.predict(given), run.predict(GIVEN))
+        assert evaluate(run, {"test": (given, Y)}, config=CONFIG)["loss"] == own
+    assert run.predict({name: value[:0] for name, value in GIVEN.items()}).shape == (0, 2)
+    assert arrays.of((other, Y), bundle=run.columns).fingerprint == \
+        arrays.of((GIVEN, Y)).fingerprint
+    for ragged in ({"words": [[1, 2], [3]]}, {"words": [["a"] * 6] * N}):
+        with pytest.raises(RequestError):
+            run.predict(GIVEN | ragged)
+        with pytest.raises(RequestError):
+            arrays.of((GIVEN | ragged, Y))
 
 
 def test_equal_sets_have_equal_learners():

@@ -122,7 +122,7 @@ def test_fractions_are_refused_wherever_they_come_in(run, tmp_path):
         with pytest.raises(RequestError, match=re.escape(words.format(count))):
             call()
     assert not (tmp_path / "none").exists()
-    with pytest.raises(RequestError, match=r"--mixup 0.2 mixes inputs, and model Words takes"):
+    with pytest.raises(RequestError, match="--mixup 0.2 makes other numbers of inputs, and model"):
         fit(config(Words()), Hyper(mixup=0.2), place, data=(X, Y))
 
 
@@ -148,14 +148,59 @@ def test_a_summary_has_its_layers():
 
 
 class Broken(nn.Module):
-    """Wrong whatever it is handed."""
+    """Wrong whatever it is handed; with `embeds` at a place where codes alone come to."""
+
+    embeds: bool = False
 
     @nn.compact
     def __call__(self, x):
-        return nn.Dense(2)(x) + jnp.ones((3, 7, 11))
+        h = nn.Embed(MOST, 8)(x) if self.embeds else nn.Dense(8)(x)
+        return out_of(h)
 
 
-def test_another_fault_is_told_as_it_is():
-    with pytest.raises(RequestError, match="model Broken") as found:
-        fit(config(Broken()), place=PLACE, data=(X, Y))
-    assert "int32" not in str(found.value)
+def out_of(h):
+    raise KeyError("a slip")
+
+
+@pytest.mark.parametrize("embeds", [False, True])
+def test_another_fault_is_told_as_it_is_and_forgotten_once_it_is_mended(embeds, monkeypatch):
+    """And not that the network takes no floats."""
+    given = config(Broken(embeds))
+    with jax.numpy_dtype_promotion("standard"), \
+            pytest.raises(RequestError, match="model Broken .*KeyError: 'a slip'"):
+        fit(given, place=PLACE, data=(X, Y))
+    monkeypatch.setitem(globals(), "out_of", lambda h: nn.Dense(2)(h.reshape(len(h), -1)))
+    if embeds:
+        trained(given)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_bytes_and_late_fractions_are_refused(stream, tmp_path):
+    """Of a stream too, whose first examples are whole."""
+    place = dataclasses.replace(PLACE, stream=stream, workers=0, run_dir=str(tmp_path / "run"))
+    with pytest.raises(RequestError, match="inputs of uint8 become 0 to 1, .* give codes as int32"):
+        fit(config(Words()), place=place, data=(X.astype("u1"), Y))
+    many = [(X[at % 40] + (0.5 if at == 290 else 0.0), Y[at % 40]) for at in range(300)]
+    with pytest.raises(RequestError, match="have fractions"):
+        fit(config(Words()), place=place, data=many)
+
+
+def shifted(key, inputs):
+    return inputs.astype(jnp.float32) + 0.5
+
+
+def masked(key, inputs):
+    assert inputs.dtype == jnp.int32
+    return jnp.where(jax.random.bernoulli(key, 0.1, inputs.shape), 0, inputs)
+
+
+def test_an_augmentation_gets_whole_numbers_and_gives_these(tmp_path):
+    place = dataclasses.replace(PLACE, run_dir=str(tmp_path / "run"))
+    fit(config(Words(), augment=masked), place=place, data=(X, Y))
+    with pytest.raises(RequestError, match="gives float32 for whole numbers, int32"):
+        fit(config(Words(), augment=shifted), place=PLACE, data=(X, Y))
+
+
+def test_codes_that_are_not_embedded_are_told(run, capsys):
+    assert np.isnan(run.predict(X[:2] + 10 * MOST)).all()
+    assert "2 of 2 predictions are no numbers: are the inputs" in capsys.readouterr().err

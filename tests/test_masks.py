@@ -126,7 +126,8 @@ def test_a_size_takes_the_nearest_class_and_a_turned_picture_its_own_mask(tmp_pa
 
 @pytest.mark.parametrize("names", [
     ["mask/1.png", "nomask/1.png"], ["with_mask/1.png", "without_mask/1.png"],
-    ["images/1.png", "masks/2.png"], ["images/1.png", "with_mask/1.png"], ["cat/1.png", "dog/1.png"],
+    ["images/1.png", "masks/2.png"], ["images/1.png", "with_mask/1.png"],
+    ["cat/1.png", "dog/1.png"],
     ["images/cat/1.png", "images/dog/1.png"], ["train/mask/1.png", "train/face/1.png"]])
 def test_classes_that_are_called_so_are_classes(names):
     assert masks.paired("set", names) == {}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import QUICK
+from PIL import Image
 from sklearn import metrics
 
 from engine.augmentations import chain
@@ -23,6 +24,7 @@ from engine.optim import patience
 from engine.parts.reading import load as load_set
 from engine.place import Place
 from engine.pure import train
+from engine.report import masks
 from engine.request import Request
 from engine.run import fit
 from engine.setup import settle
@@ -254,7 +256,7 @@ class Wide(nn.Module):
 REFUSED = {
     "one class an example": ({"y": Y[:, 0, 0]}, "its targets are int32 of shape (22,)"),
     "fractions": ({"y": Y + 0.5}, "its targets are float64"),
-    "less than -1": ({"y": Y - 1}, "nor -1, which is no class"),
+    "less than -1": ({"y": Y - 1}, "nor -1, which is none"),
     "too few outputs": ({"model": Pixels(2)}, "needs (2, positions, 3): logits of the 3 classes"),
     "no axis for classes": ({"model": lambda: nn.Dense(1)}, "gives (2, 4, 4, 1) for 2 examples"),
     "other positions": ({"model": Wide()}, "of shape (2, 2, 4, 3) for targets of (2, 4, 4)"),
@@ -290,6 +292,73 @@ def test_gains_are_waited_for_and_rank_where_they_are_named():
             assert patience.monitor(task, name, False) == patience.Monitor(name, higher)
     assert patience.monitor(Positions(), "", False) == patience.Monitor("val_loss", False)
     assert patience.monitor(ByIoU(), "", False) == patience.Monitor("val_mean_iou", True)
+
+
+def test_a_score_of_gains_has_to_be_higher():
+    class ByIoU(Positions):
+        score = "mean_iou"
+
+    with pytest.raises(RequestError, match="ranked by mean_iou, .* let it have higher = True"):
+        settled(dataclasses.replace(CONFIG, task=ByIoU()))
+
+
+class Dice(Positions):
+    def loss(self, outputs, targets, hyper):
+        return super().loss(outputs, targets, hyper) * 0 + 3.0
+
+
+def test_a_loss_of_ones_own_has_no_perplexity_and_an_empty_batch_no_gradient():
+    sums = Dice().judge(np.zeros((2, 5, 3), "f4"), np.zeros((2, 5), "i4"), np.ones(2, bool))
+    told = Judged(sums, np.zeros((2, 5), "i4"), np.zeros((2, 5), "i4"), None)
+    assert "perplexity" not in Dice().summarise(told, ("a", "b", "c"))
+    y = np.full_like(Y, -1)
+    y[:, 0, 0] = Y[:, 0, 0].clip(0)
+    split = Split(X, y)
+    given = jax.device_put(Data(whole(split), whole(split), CLASSES))
+    config = dataclasses.replace(CONFIG, batch_size=1, augment=nothing, epochs=1)
+    before = params(config, given, learning_rate=0.0)
+    for got, want in zip(params(config, given, learning_rate=0.5), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def nothing(key, inputs, targets):
+    return inputs, jnp.full_like(targets, -1)
+
+
+def test_weights_of_classes_leave_others_of_a_wider_network_alone():
+    outputs, targets = RNG.normal(size=(2, 6, 5)).astype("f4"), np.zeros((2, 6), "i4")
+    plain = Positions().loss(outputs, targets, Hyper())
+    np.testing.assert_allclose(Positions(class_weights=(2.0, 1.0)).loss(outputs, targets, Hyper()),
+                               2 * plain, rtol=1e-6)
+
+
+def test_pictures_of_another_size_are_no_other_set(run):
+    with pytest.raises(RequestError, match="inputs of 6 × 6 × 3 with classes .* on 4 × 4 × 3"):
+        evaluate(run, {"test": (np.zeros((3, 6, 6, 3), "f4"), np.zeros((3, 6, 6), int))},
+                 config=CONFIG)
+
+
+def test_classes_of_no_position_are_named(capsys):
+    host = begin(Place(device="cpu"))
+    y = np.where(Y < 0, 255, Y)
+    settle(*load_set(Request(dataclasses.replace(CONFIG, model=Pixels(256)), Hyper(),
+                             data=(X, y)), host), host)
+    assert "252 of 256 classes are of no position in training: 3, 4" in capsys.readouterr().out
+
+
+def test_a_mask_of_pils_is_its_numbers():
+    made = [(Image.fromarray(np.uint8(x[..., 0] > 0)), Image.fromarray(np.uint8(y + 1), mode))
+            for mode in ("L", "P") for x, y in zip(X, Y, strict=True)]
+    found = arrays.of(made, "positions").splits["train"]
+    np.testing.assert_array_equal(found.targets, np.concatenate([Y + 1, Y + 1]))
+
+
+def test_what_is_drawn_first_is_the_worst():
+    said = Y.copy()
+    said[7] = (Y[7] + 1) % CLASSES
+    assert masks._worst(Y, said)[0] == 7
+    colours = masks.palette(["#0a0b0c", *map(str, range(1, 60))])
+    assert colours[0].tolist() == [10, 11, 12] and len({*map(tuple, colours.tolist())}) == 60
 
 
 def test_views_of_pictures_are_refused(run):

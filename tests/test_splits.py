@@ -9,7 +9,7 @@ from samples import random_split
 from tensorflow_datasets.core.splits import SplitInfo
 
 from engine.config import Config, Parts
-from engine.data import judging, named, partition, told, unlabelled
+from engine.data import judging, named, partition, unlabelled
 from engine.errors import RequestError
 from engine.parts import inventory
 from engine.parts.reading import suited
@@ -114,13 +114,13 @@ def test_what_validates_and_judges_by_default():
     for found in (own, plain):
         name, judged = judging(found, Parts())
         assert name == "test" and judged.split is found.splits["test"]
-        assert "scored on test, once" in told(found, Parts(), name)
+        assert "scored on test, once" in inventory.judged_by(found, Parts(), name)
     name, judged = judging(alone, Parts())
     assert name == "validation (0.1 of train)" and judged is None
     named_test = Parts(validation="test")
     name, judged = judging(plain, named_test)
     assert name == "test" and judged is None
-    assert "flatters the score" in told(plain, named_test, name)
+    assert "flatters the score" in inventory.judged_by(plain, named_test, name)
     blank = dataset(train=MIXED, test=[-1, -1])  # Kaggle's, to be predicted
     assert judging(blank, Parts())[0] == "validation (0.1 of train)"
 

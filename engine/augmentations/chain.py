@@ -20,7 +20,7 @@ from engine.augmentations import (
     rotation,
 )
 from engine.doors import bring
-from engine.doors.handed import Unpacked, handing
+from engine.doors.handed import handing
 from engine.feed import scaled
 from engine.sources.dataset import Split
 
@@ -94,12 +94,12 @@ def own(
     network: Any, word: Any, key: Array, inputs: Array, targets: Array
 ) -> tuple[Array, Array]:
     """The user's function of (key, inputs), or of (key, inputs, targets) where it has a parameter
-    of that name. Inputs by their names are a dictionary there."""
-    function, unpacked = bring.value("augment", word), handing(network, Unpacked)
-    given = unpacked.handed(inputs) if unpacked else inputs
-    found = function(key, given, targets) if "targets" in bring.parameters(function) else \
+    of that name. Inputs are what the network is handed: whole numbers, or a dictionary."""
+    function, outer = bring.value("augment", word), handing(network)
+    given = outer.handed(inputs) if outer else inputs
+    made, targets = function(key, given, targets) if "targets" in bring.parameters(function) else \
         (function(key, given), targets)
-    return (unpacked.packed(found[0]), found[1]) if unpacked else found
+    return outer.taken_back(made, inputs) if outer else made, targets
 
 
 def _mixed(

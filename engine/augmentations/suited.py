@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.data import Subset
 from engine.doors.bring import short
-from engine.doors.handed import embeds
+from engine.doors.handed import has_codes
 from engine.errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ MIXING = "mixup", "cutmix"
 MOVING, MOVING_BOTH = ("rotation", "randaugment"), ("flip", "crop_padding")  # with their classes
 OF_COLOURS = "saturation", "hue"  # which grey has none of
 FROM_0_TO_1 = "randaugment", "brightness", "contrast", *OF_COLOURS, "erasing"
+BLENDING = *MIXING, "rotation", *FROM_0_TO_1
 OF_PICTURES = "flip", "crop_padding", "rotation", *FROM_0_TO_1, "cutout", "cutmix"
 
 
@@ -32,15 +33,16 @@ def check_form(learner: "Gradient", hyper: Any, train: Subset) -> None:
         raise RequestError(f"{_typed(name, asked)} mixes labels, and task "
                            f"{short(learner.config.task)} learns {learner.task.kind}: leave it "
                            "out.")
-    if learner.task.kind == "positions":
-        alike = train.split.targets.shape[1:] == train.input_shape[:2]
-        if name := _first(asked, MOVING if alike else (*MOVING, *MOVING_BOTH)):
-            raise RequestError(f"{_typed(name, asked)} would move pixels, and not their classes: "
-                               "leave it out, or augment by a function of (key, inputs, targets), "
-                               "--augment FILE.py:NAME.")
-    if name and embeds(learner.network, train.input_shape):
-        raise RequestError(f"{_typed(name, asked)} mixes inputs, and model "
-                           f"{short(learner.config.model)} takes whole numbers: leave it out.")
+    alike = train.split.targets.shape[1:] == train.input_shape[:2]
+    moved = _first(asked, MOVING if alike else (*MOVING, *MOVING_BOTH))
+    if moved and learner.task.kind == "positions":
+        raise RequestError(f"{_typed(moved, asked)} would move pixels, and not their classes: "
+                           "leave it out, or augment by a function of (key, inputs, targets), "
+                           "--augment FILE.py:NAME.")
+    of_codes = _first(asked, BLENDING)
+    if of_codes and has_codes(learner.network, train.input_shape):
+        raise RequestError(f"{_typed(of_codes, asked)} makes other numbers of inputs, and model "
+                           f"{short(learner.config.model)} takes whole ones: leave it out.")
     if name and train.split.weights is not None:
         raise RequestError(f"{_typed(name, asked)} mixes examples, and each has a weight of its "
                            "own: leave it out, or give no weights.")

@@ -1,8 +1,6 @@
 """Predicted classes of pixels as PNG files, one a picture: numbers of classes, with a palette."""
 
-import colorsys
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import RequestError, visible
+from engine.report.masks import palette
 from engine.sources import image
 from engine.store import files
 
 MOST = 256  # classes that a palette has
-_COLOUR = re.compile(r"#([0-9a-f]{6})")
 
 
 def check(folder: str, pictures: Sequence[str]) -> None:
@@ -34,7 +32,7 @@ def check(folder: str, pictures: Sequence[str]) -> None:
 
 def writer(folder: str, names: Sequence[str]) -> Callable[[Sequence[str], np.ndarray], None]:
     """What writes the masks, int [B, H, W], of pictures' files, each of its picture's own size."""
-    palette = [channel for name in names[:MOST] for channel in _rgb(name, names)]
+    colours = palette(names[:MOST]).ravel().tolist()
     os.makedirs(folder, exist_ok=True)
 
     def add(pictures: Sequence[str], said_BxHxW: np.ndarray) -> None:
@@ -44,7 +42,7 @@ def writer(folder: str, names: Sequence[str]) -> Callable[[Sequence[str], np.nda
                 made = Image.fromarray(mask.astype(np.uint16))
             else:
                 made = Image.fromarray(mask.astype(np.uint8)).convert("P")
-                made.putpalette(palette)
+                made.putpalette(colours)
             with files.replacing(Path(folder, _name(file))) as out:
                 made.resize((width, height), Image.Resampling.NEAREST).save(out, "PNG")
 
@@ -53,12 +51,3 @@ def writer(folder: str, names: Sequence[str]) -> Callable[[Sequence[str], np.nda
 
 def _name(file: str) -> str:
     return f"{os.path.splitext(os.path.basename(file))[0]}.png"
-
-
-def _rgb(name: str, names: Sequence[str]) -> tuple[int, ...]:
-    """The colour that a class is called by; else black for the first, and hues for the others."""
-    if found := _COLOUR.fullmatch(name):
-        return tuple(bytes.fromhex(found[1]))
-    at = names.index(name)
-    turns = at * 0.618034  # of the circle, by the golden ratio: neighbours differ
-    return tuple(round(255 * x) for x in colorsys.hsv_to_rgb(turns % 1, 0.75, 0.9 * (at > 0)))

@@ -23,6 +23,7 @@ from engine.optim.optimizers import is_named
 from engine.sources import arrays
 from engine.sources.dataset import Split
 from engine.task import float32
+from engine.tasks.positions import Positions
 
 if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
@@ -118,7 +119,7 @@ def _outputs(learner: "Gradient", outputs: Any, batch: int, num_outputs: int) ->
             raise RequestError(f"model {model} gives an output of shape {each.shape} for {batch} "
                                "examples: let the first axis of each be the examples.")
     found = getattr(outputs, "shape", f"a {type(outputs).__name__}")
-    if learner.task.kind == "positions" and (
+    if type(learner.task).loss is Positions.loss and (
             isinstance(found, str) or len(found) < 3 or found[-1] < num_outputs):
         raise RequestError(f"model {model} gives {found} for {batch} examples, and task {word} "
                            f"needs ({batch}, positions, {num_outputs}): logits of the "
@@ -179,6 +180,9 @@ def _task(
         raise RequestError(f"{what}'s predict gives a {type(predicted).__name__} of "
                            f"{getattr(predicted, 'shape', 'several')} for 2 examples: return one "
                            "array, whose first axis is the examples, of what is to be told.")
+    if task.score in task.gains and not task.higher:
+        raise RequestError(f"{what} is ranked by {task.score}, which is one of its gains, and says "
+                           "that less of it is better: let it have higher = True.")
     if task.score not in row:
         raise unknown(f"score of {what}, which ranks checkpoints,", task.score, row)
 
@@ -187,7 +191,8 @@ def _of_each(what: str, value: Any) -> None:
     shape = getattr(value, "shape", f"a {type(value).__name__}")
     if shape != (2,):
         raise RequestError(f"{what} has the shape {shape} for 2 examples, not (2,): give one "
-                           "number an example, such as a mean over the other axes, x.mean(-1).")
+                           "number an example, such as a mean over the other axes, x.mean(-1); of "
+                           "a task of positions, their sum.")
 
 
 def _optimizer(learner: "Gradient", hyper: Any, lengths: Durations, params: Shapes) -> None:

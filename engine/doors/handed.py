@@ -6,8 +6,10 @@ precision of the network. B: batch, F: numbers of an example.
 """
 
 import functools
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +19,8 @@ from jax import Array
 from engine.doors.bring import short
 from engine.doors.network import Linen, Network, Variables, initial, unwrapped
 from engine.doors.precision import Narrow
-from engine.errors import RequestError
+from engine.errors import RequestError, some
 from engine.sources.bundle import Bundle
-
-if TYPE_CHECKING:
-    from engine.learners.gradient import Gradient
 
 LOOKED_AT = 256  # examples of what is read when it is needed
 NOTE = "inputs: handed to {} as whole numbers, int32, since it takes no floats"
@@ -34,7 +33,20 @@ class Handed:
     network: Network | Narrow
 
     def handed(self, inputs: Any) -> Any:
-        """What it is handed of [B, ...]."""
+        """What it is handed of float32 [B, ...]."""
+        raise NotImplementedError
+
+    def taken_back(self, made: Any, inputs: Array) -> Any:
+        """The inverse, of what a function has made of what it was handed. Raises ValueError for
+        other names, shapes or dtypes, where those of one array wouldn't tell."""
+        raise NotImplementedError
+
+    def codes(self, inputs: Any) -> Any:
+        """Those of [N, ...] that are handed over as whole numbers, [N, 0] for none."""
+        raise NotImplementedError
+
+    def floats(self, inputs: Any) -> Any:
+        """The others."""
         raise NotImplementedError
 
     def init(self, key: Array, inputs: Array) -> Variables:
@@ -49,7 +61,23 @@ class Coded(Handed):
     """Whole numbers, int32, where they have to be."""
 
     def handed(self, inputs: Any) -> Any:
-        return inputs.astype(jnp.int32) if _embeds(self.network, inputs.shape[1:]) else inputs
+        return inputs.astype(jnp.int32) if self.embeds(inputs) else inputs
+
+    def taken_back(self, made: Any, inputs: Array) -> Any:
+        if not self.embeds(inputs):
+            return made
+        if not _are_codes(made):
+            raise ValueError(f"it gives {getattr(made, 'dtype', made)} for whole numbers, int32")
+        return made.astype(jnp.float32)
+
+    def embeds(self, inputs: Any) -> bool:
+        return _embeds(self.network, inputs.shape[1:])
+
+    def codes(self, inputs: Any) -> Any:
+        return inputs if self.embeds(inputs) else _none_of(inputs)
+
+    def floats(self, inputs: Any) -> Any:
+        return _none_of(inputs) if self.embeds(inputs) else inputs
 
 
 @dataclass(frozen=True)
@@ -61,32 +89,77 @@ class Unpacked(Handed):
     def handed(self, inputs: Any) -> Any:
         return self.bundle.unpacked(inputs)
 
-    def packed(self, arrays: Any) -> Array:
-        """The inverse, float32 [B, F], of a mapping of all of them."""
-        return jnp.concatenate([arrays[field.name].reshape(-1, field.size).astype(jnp.float32)
+    def taken_back(self, made: Any, inputs: Array) -> Any:
+        wanted = [field.name for field in self.bundle.columns]
+        if not isinstance(made, Mapping) or sorted(made) != wanted:
+            seen = some(sorted(map(repr, made))) if isinstance(made, Mapping) else \
+                f"a {type(made).__name__}"
+            raise ValueError(f"it gives {seen}, not a dictionary of {self.bundle}")
+        for field in self.bundle.columns:
+            one = made[field.name]
+            if one.shape[1:] != field.shape or (field.dtype == "int32") != _are_codes(one):
+                raise ValueError(f"it gives {one.dtype} {one.shape} for {field}")
+        return jnp.concatenate([made[field.name].reshape(-1, field.size).astype(jnp.float32)
                                 for field in self.bundle.columns], axis=1)
+
+    def codes(self, inputs: Any) -> Any:
+        return self._some(inputs, True)
+
+    def floats(self, inputs: Any) -> Any:
+        return self._some(inputs, False)
+
+    def _some(self, inputs: Any, codes: bool) -> Any:
+        return np.concatenate([_none_of(inputs), *(
+            inputs[:, place] for field, place in self.bundle.parts()
+            if (field.dtype == "int32") == codes and field.dtype != "uint8")], axis=1)
+
+
+def _are_codes(made: Any) -> bool:
+    return hasattr(made, "dtype") and jnp.issubdtype(made.dtype, jnp.integer)
+
+
+def _none_of(inputs: Any) -> Any:
+    return np.zeros((len(inputs), 0), np.float32)
+
+
+class _Neither(Exception):
+    """A network that takes no floats and no whole numbers, and whether by different faults: it is
+    asked again, as its code may have been mended."""
+
+
+def _embeds(network: Any, shape: tuple[int, ...]) -> bool:
+    """Whether inputs [B, *shape] have to be whole numbers; where neither will do, whether a
+    network comes further with these, whose fault is then told."""
+    try:
+        return _decided(network, shape)
+    except _Neither as found:
+        return found.args[0]
 
 
 @functools.lru_cache(maxsize=64)
-def _embeds(network: Any, shape: tuple[int, ...]) -> bool:
-    """Whether inputs [B, *shape] have to be whole numbers."""
-    return not _takes(network, shape, jnp.float32) and _takes(network, shape, jnp.int32)
+def _decided(network: Any, shape: tuple[int, ...]) -> bool:
+    if not (of_floats := _fault(network, shape, jnp.float32)):
+        return False
+    if of_codes := _fault(network, shape, jnp.int32):
+        raise _Neither(of_floats != of_codes)
+    return True
 
 
-def _takes(network: Any, shape: tuple[int, ...], dtype: Any) -> bool:
+def _fault(network: Any, shape: tuple[int, ...], dtype: Any) -> str:
+    """What tracing the network raises, without the dtypes that it names; "" for nothing."""
     inputs, key = jax.ShapeDtypeStruct((1, *shape), dtype), jax.random.key(0)
     try:
         variables = jax.eval_shape(functools.partial(initial, network), key, inputs)
         if not isinstance(unwrapped(network), Linen):  # which was called to begin
             jax.eval_shape(lambda v, x: network.apply(v, x, False)[0], variables, inputs)
-    except Exception:  # whatever a user's code raises: asked in earnest, it is told
-        return False
-    return True
+    except Exception as error:  # whatever a user's code raises: asked in earnest, it is told
+        return re.sub(r"\b(float|int|f|i|bfloat|bf)(16|32)\b", "", f"{type(error)} {error}")
+    return ""
 
 
-def handing(network: Any, kind: type[Handed]) -> Any:
-    """The wrapper of that kind around a learner's network, or None."""
-    while not isinstance(network, kind):
+def handing(network: Any) -> Any:
+    """The `Handed` around a learner's network, or None."""
+    while not isinstance(network, Handed):
         if not hasattr(network, "network"):
             return None
         network = network.network
@@ -94,35 +167,48 @@ def handing(network: Any, kind: type[Handed]) -> Any:
 
 
 def embeds(network: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a learner's network is handed inputs [B, *shape] as whole numbers."""
-    coded = handing(network, Coded)
-    return coded is not None and _embeds(coded.network, shape)
+    """Whether a learner's network is handed all of its inputs [B, *shape] as whole numbers."""
+    outer = handing(network)
+    return isinstance(outer, Coded) and _embeds(outer.network, shape)
+
+
+def has_codes(network: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is handed any of them so."""
+    outer = handing(network)
+    return outer is not None and outer.codes(np.zeros((1, *shape), np.float32)).size > 0
 
 
 def shapes(network: Any, inputs: Any) -> Any:
     """Of what the user's own is handed of `inputs`, which are shapes too."""
-    outer = handing(network, Handed)
+    outer = handing(network)
     return inputs if outer is None else jax.eval_shape(outer.handed, inputs)
 
 
-def check(learner: "Gradient", inputs: Any) -> None:
-    """Raise RequestError for fractions among inputs [N, ...] on the host that a network is handed
-    as whole numbers."""
-    if not learner.traced or not embeds(learner.network, inputs.shape[1:]):
+def check(learner: Any, inputs: Any) -> None:
+    """Raise RequestError for uint8 and for fractions of inputs [N, ...] on the host that a
+    Learner's network is handed as whole numbers."""
+    outer = handing(learner.network) if learner.traced else None
+    if outer is None or not has_codes(learner.network, inputs.shape[1:]):
         return
-    looked = inputs if isinstance(inputs, np.ndarray) else inputs[:LOOKED_AT]
+    what = f"model {short(learner.config.model)} takes whole numbers, and"
+    if inputs.dtype == np.uint8:
+        raise RequestError(f"{what} inputs of uint8 become 0 to 1, as pictures' do: give codes as "
+                           "int32.")
+    looked = outer.codes(_looked_at(inputs))
     if (found := looked[looked != np.floor(looked)]).size:
-        raise RequestError(f"model {short(learner.config.model)} takes whole numbers, and "
-                           f"{found.size:,} of the inputs' have fractions, such as {found[0]:g}: "
-                           "give codes, or let it take floats.")
+        raise RequestError(f"{what} {found.size:,} of the inputs' have fractions, such as "
+                           f"{found[0]:g}: give codes; cast in it those that are, such as "
+                           "x[:, 0].astype(jnp.int32); or give several inputs by their names.")
+    if isinstance(outer, Coded) and not getattr(inputs, "whole", True):
+        raise RequestError(f"{what} some of the inputs have fractions: give codes.")
 
 
-def floats(network: Any, inputs: np.ndarray) -> np.ndarray:
-    """Those of inputs [N, ...] that a network is handed as floats."""
-    if embeds(network, inputs.shape[1:]):
-        return inputs[:0]
-    unpacked = handing(network, Unpacked)
-    if unpacked is None:
-        return inputs
-    return np.concatenate([inputs[:, place] for field, place in unpacked.bundle.parts()
-                           if field.dtype == "float32"] or [inputs[:, :0]], axis=1)
+def _looked_at(inputs: Any) -> np.ndarray:
+    """All of an array's examples, and of what is read when it is needed the first."""
+    return inputs if isinstance(inputs, np.ndarray) else inputs[:LOOKED_AT]
+
+
+def floats(network: Any, inputs: Any) -> np.ndarray:
+    """Those of inputs [N, ...] on the host that a network is handed as floats."""
+    looked, outer = _looked_at(inputs), handing(network)
+    return looked if outer is None else outer.floats(looked)

@@ -56,7 +56,7 @@ def inputs(run: Run) -> dict[str, Any]:
     shape = (program.BATCH, *run.input_shape)
     told: dict[str, Any] = {"name": program.INPUTS, "dtype": run.input_dtype, "shape": shape}
     if isinstance(run.columns, Bundle):
-        return told | {"kind": "numbers", "fields": [
+        return told | {"kind": "named", "fields": [
             field._asdict() | {"first": place.start} for field, place in run.columns.parts()]}
     if run.columns:
         columns = json.loads(run.columns.text)["columns"]
@@ -78,7 +78,9 @@ def outputs(run: Run) -> dict[str, Any]:
     if task.any_outputs:
         one = run.predict(np.zeros((1, *run.input_shape), run.input_dtype))
         told |= {"dtype": str(one.dtype), "shape": (program.BATCH, *one.shape[1:])}
-        if one.shape[1:] != (len(run.classes),):
+        if task.kind == "positions":
+            told["meaning"] = "probabilities" if one.dtype == np.float32 else "numbers of classes"
+        elif one.shape[1:] != (len(run.classes),):
             told |= {"names": (), "meaning": "numbers"}
     if getattr(task, "by_threshold", task.kind == "labels"):
         told["threshold"] = float(task.threshold)
@@ -97,7 +99,9 @@ def page(told: dict[str, Any]) -> str:
         f"model {told['model']}, exported by flaxmill as {told['format']}; [model.json](model.json)"
         " says the same for machines.",
         f"## Inputs\n\n`{given['name']}`: {given['dtype']} {_sides(given['shape'])}.\n\n"
-        + _MADE[given["kind"]].format(**given),
+        + _MADE[given["kind"]].format(**given, listed=", ".join(
+            f"`{field['name']}` {field['dtype']} {_sides(field['shape'])} from number "
+            f"{field['first']} on" for field in given.get("fields", ()))),
         f"## Outputs\n\n`{out['name']}`: {out['dtype']} {_sides(out['shape'])}, {out['meaning']}"
         + f" of, in this order: {names}" * bool(names) + "." + _said(told["kind"], out),
         "## Loading\n\n```python\n" + _LOADED[told["format"]].format(file=told["file"]) + "\n```",
@@ -134,7 +138,9 @@ import inputs
 x = inputs.rows([{{"column": "value", ...}}])
 ```"""
 _NUMBERS = "Arrays as the run was given them; uint8 is divided by 255 in the model."
-_MADE = {"pictures": _PICTURES, "columns": _COLUMNS, "numbers": _NUMBERS}
+_NAMED = """Several arrays of an example, one behind the other, each flattened in row-major order;
+numbers of uint8 divided by 255 before, whole numbers as they are: {listed}."""
+_MADE = {"pictures": _PICTURES, "columns": _COLUMNS, "numbers": _NUMBERS, "named": _NAMED}
 
 
 def _said(kind: str, out: dict[str, Any]) -> str:

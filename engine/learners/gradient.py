@@ -74,10 +74,10 @@ class Gradient(Learner):
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
         for inputs in (data.train.split.inputs, data.validation.split.inputs):
             handed.check(self, inputs)
+            if config.precision == "bf16":
+                precision.check(handed.floats(self.network, inputs))
         if handed.embeds(self.network, shape):
             say(handed.NOTE.format(short(config.model)))
-        if config.precision == "bf16":
-            precision.check(handed.floats(self.network, data.train.split.inputs))
         if "batch_stats" in variables and not getattr(unwrapped(self.network), "told", True):
             say(f"model {short(config.model)} keeps batch statistics, and is never told that it is "
                 "in training: let its call take `train`, or they stay as they begin")

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.data import Data, Subset, unlabelled
+from engine.config import Parts
+from engine.data import Data, Subset, unlabelled, validation_of
+from engine.parts import splits
 from engine.sources.dataset import MOST_COMPARED, Dataset, content
 from engine.sources.stored import Stored
 
@@ -63,8 +65,18 @@ def taken(dataset: Dataset, data: Data, note: str) -> Inventory:
         f"{dataset.name}, {len(data.train.rows):,} training and {len(data.validation.rows):,} "
         f"validation {'images' if len(shape) == 3 else 'examples'} of {' × '.join(map(str, shape))}"
     )
-    doubts = (*_absent(train, validation), *_alike(data))
+    doubts = (*_absent(train, validation), *_unseen(dataset, data.train), *_alike(data))
     return Inventory(examples, train, validation, (*dataset.notes, *dropped, note), doubts)
+
+
+def judged_by(dataset: Dataset, parts: Parts, judges: str) -> str:
+    """What validates, and what it means for the score, in words."""
+    text = validation_of(dataset, parts)
+    if splits.held_out(text) is not None:
+        text = f"{text} of {parts.train}, held out"
+    if judges == "test" and text != "test":
+        return f"{text}; the best epoch is scored on test, once, at the end"
+    return f"{text}; the best epoch is chosen and scored on it, which flatters the score"
 
 
 def _counts(dataset: Dataset, subset: Subset) -> dict[str, int]:
@@ -84,6 +96,18 @@ def _absent(train: dict[str, int], validation: dict[str, int]) -> list[str]:
             said.append(f"{len(none):,} of {len(counts):,} classes have no {what} examples: "
                         f"{listed(none)}")
     return said
+
+
+def _unseen(dataset: Dataset, train: Subset) -> list[str]:
+    """Classes that no position has, such as 1 to 254 where 255 is meant for none."""
+    targets = train.targets
+    if targets.ndim == 1 or not np.issubdtype(targets.dtype, np.integer):
+        return []
+    found = {*np.unique(targets).tolist()}
+    if not (none := [name for at, name in enumerate(dataset.classes) if at not in found]):
+        return []
+    return [f"{len(none):,} of {len(dataset.classes):,} classes are of no position in training: "
+            f"{listed(none)}; -1 is no class, to be neither learned nor scored"]
 
 
 def _alike(data: Data) -> list[str]:

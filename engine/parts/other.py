@@ -67,6 +67,11 @@ def examples(
     else:
         targets, left_out, notes = _reordered(targets, dataset, classes)
     inputs = _in_order(dataset, found.split.inputs, pixels)
+    if targets.ndim > 1 and np.issubdtype(targets.dtype, np.integer) and \
+            not has_columns(inputs) and tuple(inputs.shape[1:]) != shape:
+        raise RequestError(f"{dataset.name} has inputs of {_sides(inputs.shape[1:])} with classes "
+                           f"of their positions, and the run was trained on {_sides(shape)}: bring "
+                           "both to that.")
     if columns and has_columns(inputs):
         inputs, rows = columns.encode(inputs.take(rows)), np.arange(len(rows))
     inputs, brought = _inputs(dataset.name, inputs, rows, shape, dtype)

@@ -17,7 +17,7 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.request import Request
 from engine.sources import arrays, values
-from engine.sources.bundle import Encoder
+from engine.sources.bundle import Bundle, Encoder
 from engine.sources.columns import Columns, check_named
 from engine.sources.dataset import Dataset, has_columns, without
 
@@ -33,7 +33,8 @@ def load(
     config = request.config
     kind = "" if config.task == AUTO else bring.task(config).kind
     if request.data is not None:
-        found = arrays.of(request.data, kind, stream=request.place.stream)
+        found = arrays.of(request.data, kind, stream=request.place.stream,
+                          bundle=columns if isinstance(columns, Bundle) else None)
     elif config.dataset != arrays.NAME:
         found = sources.load(config.dataset, request.place.data_dir, config.reading,
                              stream=request.place.stream, text=columns.words if columns else ())

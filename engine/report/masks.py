@@ -1,5 +1,7 @@
 """Pictures beside the classes of their pixels, as they are and as they were predicted."""
 
+import colorsys
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +12,22 @@ from engine.report.run import Picture
 from engine.task import Judged
 
 SHOWN, LEGEND, SIDE = 4, 20, 1.7  # pictures; classes with a name; inches
+_COLOUR = re.compile(r"#([0-9a-f]{6})")
+
+
+def palette(names: Sequence[str]) -> np.ndarray:
+    """A colour of each class, uint8 [C, 3]: the one that it is called by, as masks of colours are;
+    else black for the first, and hues by the golden ratio, so that neighbours differ."""
+    made = np.array([(0, 0, 0), *(_hue(at) for at in range(1, len(names)))], np.uint8)
+    for at, name in enumerate(names):
+        if found := _COLOUR.fullmatch(name):
+            made[at] = [*bytes.fromhex(found[1])]
+    return made
+
+
+def _hue(at: int) -> tuple[int, ...]:
+    turn, bright = at * 0.618034 % 1, (0.95, 0.7, 0.45)[at % 3]
+    return tuple(round(255 * x) for x in colorsys.hsv_to_rgb(turn, 0.75, bright))
 
 
 def drawn(judged: Judged, said: np.ndarray, names: Sequence[str]) -> list[Picture]:
@@ -33,25 +51,26 @@ def _grid(
     images: np.ndarray, true: np.ndarray, said: np.ndarray, names: Sequence[str]
 ) -> bytes:
     """A picture a column; white is what has no class."""
-    from matplotlib import colormaps
     from matplotlib.patches import Patch
 
-    palette = colormaps["tab20"](np.arange(20))
+    most = 1 + max(int(true.max()), int(said.max()), len(names) - 1)
+    called = [*fonts.named(names), *map(str, range(len(names), most))]
+    colours = np.concatenate([palette([*names, *called[len(names):]]) / 255, [(1, 1, 1)]])
     figured = figure(SIDE * len(images) + 1.6, 3 * SIDE + 0.3)
     panels = figured.subplots(3, len(images), squeeze=False)
     for column, (image, *masks) in zip(panels.T, zip(images, true, said, strict=True), strict=True):
         column[0].imshow(visible(image), cmap="gray")
         for panel, mask in zip(column[1:], masks, strict=True):
-            shown = palette[mask % len(palette)]
-            shown[mask < 0] = 1
-            panel.imshow(shown)
+            panel.imshow(colours[mask])  # -1 is the last, white
     for panel in panels.ravel():
         panel.set(xticks=[], yticks=[])
     for panel, text in zip(panels[:, 0], ("picture", "true", "predicted"), strict=True):
         panel.set_ylabel(text)
-    there = np.union1d(true[true >= 0], said)[:LEGEND].tolist()
-    called = [*fonts.named(names), *map(str, range(len(names), max(there) + 1))]
-    figured.legend(handles=[Patch(color=palette[at % len(palette)],
-                                  label=plain(shortened(called[at], 16))) for at in there],
-                   loc="outside right upper", frameon=False, fontsize=9)
+    both = np.concatenate([true, said])
+    there, counts = np.unique(both[both >= 0], return_counts=True)
+    shown = sorted(there[np.argsort(-counts, kind="stable")[:LEGEND]].tolist())
+    handles = [Patch(color=colours[at], label=plain(shortened(called[at], 16))) for at in shown]
+    if more := len(there) - len(shown):
+        handles.append(Patch(alpha=0, label=f"and {more:,} more"))
+    figured.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
     return png(figured)

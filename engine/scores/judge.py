@@ -71,9 +71,9 @@ def judge_of(
                                "table: give arrays, such as table.to_numpy().")
         bundle = columns if isinstance(columns, Bundle) else None
         if dataset.bundle != bundle:
+            learned = bundle or ("a table" if columns else "one array")
             raise RequestError(f"{dataset.name} has {dataset.bundle or 'one array'} as inputs, and "
-                               f"the run in {path} learned from {bundle or 'one array'}: give it "
-                               "those.")
+                               f"the run in {path} learned from {learned}: give it that.")
         if own := dataset.fingerprint == saved.content.get("fingerprint"):
             record.same_draw(path, config.validation_split, saved.content)
             _refuse_another_part(path, dataset, config.parts, before.parts)

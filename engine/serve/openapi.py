@@ -44,20 +44,34 @@ def _taken(model: Model) -> dict[str, Any]:
         return {kind: {"schema": {"type": "string", "format": "binary"}}
                 for kind in ("image/*", "application/octet-stream")}
     if model.kind == "numbers":
-        inner: dict[str, Any] = {"type": "number"}
-        for side in reversed(model.run.input_shape):
-            inner = {"type": "array", "minItems": side, "maxItems": side, "items": inner}
-        return _json("inputs", inner)
-    columns = model.run.columns.columns if model.run.columns else ()
+        return _json("inputs", _nested(model.run.input_shape))
+    columns: Any = model.run.columns.columns if model.run.columns else ()
+    if model.kind == "named":
+        arrays = {field.name: _nested(field.shape) for field in columns}
+        return {"application/json": {"schema": {
+            "type": "object", "required": ["inputs"], "properties": {"inputs": {
+                "type": "object", "required": [*arrays], "properties": {
+                    name: _several(each) for name, each in arrays.items()}}}}}}
     row = {"type": "object", "required": [column.name for column in columns],
            "properties": {column.name: _column(column) for column in columns}}
     return _json("rows", row) | {"text/csv": {"schema": {"type": "string"}}}
 
 
 def _json(name: str, each: dict[str, Any]) -> dict[str, Any]:
-    several = {"type": "array", "minItems": 1, "maxItems": reading.MOST_ROWS, "items": each}
     return {"application/json": {"schema": {
-        "type": "object", "required": [name], "properties": {name: several}}}}
+        "type": "object", "required": [name], "properties": {name: _several(each)}}}}
+
+
+def _several(each: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "maxItems": reading.MOST_ROWS, "items": each}
+
+
+def _nested(shape: tuple[int, ...]) -> dict[str, Any]:
+    """Numbers of a shape."""
+    inner: dict[str, Any] = {"type": "number"}
+    for side in reversed(shape):
+        inner = {"type": "array", "minItems": side, "maxItems": side, "items": inner}
+    return inner
 
 
 def _column(column: Any) -> dict[str, Any]:

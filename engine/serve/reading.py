@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.doors import handed
 from engine.errors import RequestError, one_line
 from engine.serve.model import Model
 from engine.serve.refused import Refused
@@ -25,6 +26,7 @@ MOST_ROWS = 1024
 _TAKEN = {  # by kind of inputs, what content types say so
     "pictures": ("image/*", "application/octet-stream"),
     "columns": ("application/json", "text/csv"), "numbers": ("application/json",),
+    "named": ("application/json",),
 }
 _SHOWN = 40  # characters of a value
 
@@ -42,8 +44,13 @@ def read(model: Model, kind: str, body: bytes) -> tuple[np.ndarray, list[str]]:
         content = json.loads(text) if word == "application/json" else None
     except (ValueError, RecursionError) as error:
         raise Refused(422, f"the body can't be read: {one_line(error)}.") from None
-    if model.kind == "numbers":
-        return _numbers(model, content), []
+    if model.kind in ("numbers", "named"):
+        made = (_numbers if model.kind == "numbers" else _named)(model, content)
+        try:
+            handed.check(model.run.learner, made)
+        except RequestError as error:
+            raise Refused(422, str(error)) from None
+        return made, []
     return _rows(model, *(_table(text) if content is None else (content, ".")))
 
 
@@ -81,6 +88,29 @@ def _numbers(model: Model, content: Any) -> np.ndarray:
     if not np.isfinite(made).all() or made.dtype == np.uint8 and (made != found).any():
         raise Refused(422, f"the inputs aren't all {model.run.input_dtype}.")
     return made
+
+
+def _named(model: Model, content: Any) -> np.ndarray:
+    """Of {"inputs": {"text": [...], "image": [...]}}, arrays [N, ...] by the names of the run's."""
+    bundle: Any = model.run.columns
+    try:
+        given = {field.name: np.array(content["inputs"][field.name], np.float64)
+                 for field in bundle.columns}
+        made = {field.name: given[field.name].astype(field.dtype) for field in bundle.columns}
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise Refused(422, f'send {{"inputs": {{...}}}}, arrays of {bundle}: '
+                           f"{one_line(error)}.") from None
+    for field in bundle.columns:
+        if field.dtype != "float32" and (made[field.name] != given[field.name]).any():
+            raise Refused(422, f"the inputs {field.name} aren't all {field.dtype}.")
+    try:
+        packed = bundle.encode(made)
+    except RequestError as error:
+        raise Refused(422, str(error)) from None
+    if not len(packed):
+        raise Refused(422, "the inputs are of no example: send some.")
+    _check_count(len(packed))
+    return packed
 
 
 def _check_count(count: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
+from engine.doors import handed
 from engine.errors import RequestError, RunError
 from engine.learners.chosen import learner_of
 from engine.learners.learner import jitted
@@ -70,6 +71,7 @@ class Estimator(BaseEstimator):
                              f"fitted on {self._dtype} [N, {self._shape}].")
         with as_values():
             learner = learner_of(self._config, outputs)
+            handed.check(learner, inputs)
         told = partial(jitted(learner, "predict"), self.variables_)
         found = np.concatenate([*in_batches(told, inputs, BATCH)])
         return found.reshape(len(inputs), -1).astype(np.float64)

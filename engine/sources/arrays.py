@@ -8,8 +8,10 @@ import numpy as np
 
 from engine.errors import RequestError, some, unknown
 from engine.sources import cache, sequence, values
+from engine.sources.asking import reading
+from engine.sources.bundle import Bundle
 from engine.sources.dataset import Dataset, Split, asked, is_frame
-from engine.sources.given import GIVE, Given, bundle_of, columns, fields, others, reading
+from engine.sources.given import GIVE, Given, bundle_of, columns, fields, others
 from engine.sources.stored import Stored
 
 NAME = values.NAME
@@ -17,7 +19,8 @@ _KINDS = "", "classes", "numbers", "labels", "positions"
 
 
 def of(
-    data: Any, kind: str = "classes", names: Sequence[str] | None = None, stream: bool = False
+    data: Any, kind: str = "classes", names: Sequence[str] | None = None, stream: bool = False,
+    bundle: Bundle | None = None,
 ) -> Dataset:
     """The set that `data` holds, all of it in memory; its fingerprint is its content's. With
     `stream`, and where the memory can't hold it, a sequence's inputs are read again as they are
@@ -30,7 +33,8 @@ def of(
     tuple is always (x, y), a list never. An x that is a pandas DataFrame is a table, whose columns
     become features once it is cut. A `Dataset` is returned as it is.
 
-    An x that is a mapping of arrays by their names is a `Bundle`, packed in float32 [N, F]. Other
+    An x that is a mapping of arrays by their names is a `Bundle`, packed in float32 [N, F]; given
+    one, the `bundle` says which, of which shape and dtype. Other
     inputs are [N, ...] of 2 to 5 dimensions: uint8 stays (pictures, which the device scales to
     0..1); any other number becomes float32 and is never scaled. Targets, by `kind`:
       classes: [N] whole numbers 0..C-1, or strings, numbered in their order as text → int32 [N];
@@ -51,7 +55,8 @@ def of(
     parts = data if isinstance(data, Mapping) and not columns(data) else {"train": data}
     found: dict[str, Given] = {}
     for split in asked(NAME, parts):
-        found[split] = _read(split, parts[split], stream, *list(found.values())[:1])
+        known = next(iter(found.values())).bundle if found else bundle
+        found[split] = _read(split, parts[split], stream, known, bool(found))
     bundle = next(iter(found.values())).bundle
     pairs = {split: one[:2] for split, one in found.items()}
     inputs = {split: x if is_frame(x) or isinstance(x, Stored) else
@@ -99,31 +104,39 @@ def _weights(split: str, given: np.ndarray | None, count: int) -> np.ndarray | N
                             "give each example a finite number of 0 or more") from None
 
 
-def _read(split: str, data: Any, stream: bool, first: Given | None = None) -> Given:
-    """A split, whose inputs are as those of the `first` one. Raises RequestError."""
+def _read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool) -> Given:
+    """A split, whose inputs by their names are the `known` ones; if it has to be `alike`, they are
+    one array where none is known. Raises RequestError."""
     if is_frame(data):
         raise values.refuse(split, "it is a table alone", "give its columns to learn from and that "
                             "to learn: (table.drop(columns='y'), table['y'])")
     if (hasattr(data, "__len__") and hasattr(data, "__getitem__")
             and not isinstance(data, tuple | Mapping | str | bytes)):
-        return sequence.read(split, data, stream, first)
+        return sequence.read(split, data, stream, known, alike)
     given = fields(data, most=3)
     if not given:
         length = f" of {len(data)}" if isinstance(data, tuple) else ""
         raise values.refuse(split, f"of type {type(data).__name__}{length}, it is no data", GIVE)
     if given[2:] and given[2] is None:  # as Keras has it
         given = given[:2]
-    bundle = bundle_of(split, given[0], first)
+    bundle = bundle_of(split, given[0], known, alike)
     with reading(split, "as arrays, it", GIVE):
         if bundle:
             given = bundle.pack(split, given[0]), *given[1:]
         # Of jax, and of PyTorch on the CPU, without a copy.
-        x, y, *weights = (x if is_frame(x) else np.asarray(x) for x in given)
+        x, y, *weights = (x if is_frame(x) and not at else _array(x)
+                          for at, x in enumerate(given))
     if x.shape[:1] != y.shape[:1]:
         raise values.refuse(split, f"it has inputs of shape {x.shape}, but targets of {y.shape}",
                             "give one of each an example")
     values.check_shape(split, x.shape, np.dtype("f4") if is_frame(x) else x.dtype)
     return Given(x, y, next(iter(weights), None), others(data), bundle)
+
+
+def _array(given: Any) -> np.ndarray:
+    """Of a table of one column that [N]."""
+    found = np.asarray(given)
+    return found[:, 0] if is_frame(given) and found.shape[1] == 1 else found
 
 
 def _class_names(data: Any) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.errors import some
 from engine.sources import values
+from engine.sources.asking import reading
 from engine.sources.columns import Columns
 from engine.store.files import is_count, is_text
 
@@ -44,8 +45,8 @@ class Field(NamedTuple):
 
 @dataclass(frozen=True)
 class Bundle:
-    """Its `fields` lie in their order in float32 [N, F], whole numbers up to 2²⁴ exact. It stands
-    where a table's Columns do."""
+    """Its fields lie in the order of their names in float32 [N, F], whole numbers up to 2²⁴ exact.
+    It stands where a table's Columns do, and so they are its `columns`."""
 
     columns: tuple[Field, ...]
     embeddings: ClassVar[tuple[int, ...]] = ()
@@ -56,8 +57,8 @@ class Bundle:
     @classmethod
     def of(cls, split: str, given: Mapping[Any, Any]) -> "Bundle":
         """What arrays [N, ...] are. Raises RequestError for what are none."""
-        fields = tuple(Field(name, array.shape[1:], array.dtype.name)
-                       for name, array in _arrays(split, given))
+        fields = tuple(sorted(Field(name, array.shape[1:], array.dtype.name)
+                              for name, array in _arrays(split, given)))
         if not 0 < len(fields) <= MOST_FIELDS:
             raise values.refuse(split, f"its inputs are a mapping of {len(fields):,}",
                                 f"give 1 to {MOST_FIELDS:,} arrays by their names")
@@ -105,7 +106,7 @@ class Bundle:
         for field, place in self.parts():
             array = found[field.name]
             _check(split, field, array, count)
-            packed[:, place] = array.reshape(count, -1)
+            packed[:, place] = array.reshape(count, field.size)
             if field.dtype == "uint8":
                 packed[:, place] /= 255
         return packed
@@ -116,7 +117,7 @@ class Bundle:
 
     def unpacked(self, inputs: Any) -> dict[str, Any]:
         """Of [B, F], NumPy's or jax's, the arrays [B, ...] as a network is handed them."""
-        return {field.name: inputs[:, place].reshape(len(inputs), *field.shape).astype(
+        return {field.name: inputs[:, place].reshape(inputs.shape[0], *field.shape).astype(
             "int32" if field.dtype == "int32" else inputs.dtype) for field, place in self.parts()}
 
     def __str__(self) -> str:
@@ -145,7 +146,8 @@ def _arrays(split: str, given: Mapping[Any, Any]) -> Iterator[tuple[str, np.ndar
     for name, value in given.items():
         if not isinstance(name, str) or not name.isprintable() or not name.strip():
             raise values.refuse(split, f"an input is named {name!r:.40}", "name it by a text")
-        array = np.asarray(value)
+        with reading(split, f"its input {name!r}", "give an array of numbers"):
+            array = np.asarray(value)
         if not array.ndim or 0 in array.shape[1:] or array.ndim > 5:
             raise values.refuse(split, f"its input {name!r} has the shape {array.shape}",
                                 "give arrays of 1 to 5 dimensions, the first of them the examples")
@@ -162,4 +164,5 @@ def _check(split: str, field: Field, array: np.ndarray, count: int) -> None:
     if len(array) != count or array.shape[1:] != field.shape or other:
         own = Field(field.name, array.shape[1:], array.dtype.name)
         raise values.refuse(split, f"its input {own} of {len(array):,} examples is not {field} of "
-                            f"{count:,}", "give all one length, and each split the same")
+                            f"{count:,}", "give all one length, and every split and example one "
+                            "shape and type, 0.0 where there are fractions")

@@ -14,6 +14,7 @@ import numpy as np
 from engine.config import Reading
 from engine.errors import RequestError, some
 from engine.sources import features
+from engine.sources.asking import reading
 from engine.sources.dataset import Dataset, has_columns, is_stored, room
 from engine.sources.features import MOST_ONE_HOT, MOST_WORDS, Number, Words
 from engine.sources.stored import Stored
@@ -67,9 +68,14 @@ class Columns:
         return tuple(c.name for c in self.columns if isinstance(c, Words))
 
     def encode(self, table: Any) -> Any:
-        """float32 [N, F] of a pandas DataFrame, whose columns are found by their names; others are
-        left alone. Of a StoredTable they are made as they are needed. Raises RequestError for those
-        that are missing, or of another type."""
+        """float32 [N, F] of a pandas DataFrame, or of a mapping of columns, which are found by
+        their names; others are left alone. Of a StoredTable they are made as they are needed.
+        Raises RequestError for those that are missing, or of another type."""
+        if isinstance(table, Mapping):
+            import pandas
+
+            with reading("predict", "as a table, it", "give columns of one length"):
+                table = pandas.DataFrame(table)
         given = list(map(str, table.columns))
         if missing := [repr(c.name) for c in self.columns if c.name not in given]:
             raise RequestError(f"the table lacks {len(missing)} of the {len(self.columns)} columns "

@@ -1,12 +1,10 @@
 """What of a user's own objects is an input, a target and a weight."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.errors import RequestError, one_line
 from engine.sources import values
 from engine.sources.bundle import Bundle
 
@@ -52,25 +50,11 @@ def others(given: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in given if name not in keys) if keys else ()
 
 
-@contextlib.contextmanager
-def reading(split: str, what: str, instead: str) -> Iterator[None]:
-    """Around the user's own code, which raises what it likes: its faults as RequestError."""
-    try:
-        yield
-    except RequestError:  # ours
-        raise
-    except Exception as error:
-        told = ": ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])
-        raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
-
-
-def bundle_of(split: str, inputs: Any, first: Given | None) -> Bundle | None:
-    """What inputs by their names are, as those of the `first` split, if there is one; None of one
-    array. Raises RequestError where only one of the two has names."""
+def bundle_of(split: str, inputs: Any, known: Bundle | None, alike: bool) -> Bundle | None:
+    """What inputs by their names are, the `known` ones if some are; None of one array. Raises
+    RequestError where it has to be `alike`, and only one of the two has names."""
     several = isinstance(inputs, Mapping)
-    if first is None:
-        return Bundle.of(split, inputs) if several else None
-    if several != (first.bundle is not None):
+    if alike and several != (known is not None):
         raise values.refuse(split, f"its inputs are {'several' if several else 'one array'}, and "
                             "another split's are not", "give all splits the same")
-    return first.bundle
+    return (known or Bundle.of(split, inputs)) if several else None

@@ -11,26 +11,29 @@ from PIL import Image
 from engine.devices.choose import host_memory
 from engine.errors import one_line
 from engine.sources import image, values
+from engine.sources.asking import reading
 from engine.sources.bundle import Bundle
 from engine.sources.dataset import MOST_BYTES, MOST_EXAMPLES, content
-from engine.sources.given import GIVE, Given, bundle_of, fields, others, reading
+from engine.sources.given import GIVE, Given, bundle_of, fields, others
 from engine.sources.stored import Stored
 
 
-def read(split: str, data: Any, stream: bool, first: Given | None = None) -> Given:
+def read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool) -> Given:
     """Of a sequence, of which each example is asked for once: inputs that are kept, or where they
-    are too many, `Listed`; as those of the `first` split. Raises RequestError."""
+    are too many, `Listed`; for the rest see `given.bundle_of`. Raises RequestError."""
     with reading(split, "its length", "give a sequence that knows it"):
         count = len(data)
     if not 0 < count <= MOST_EXAMPLES:
         raise values.refuse(split, f"it holds {count:,} examples", f"give 1 to {MOST_EXAMPLES:,}")
     example = _asked(split, data, 0)
-    bundle = bundle_of(split, _inputs(example), first)
+    with reading(split, "example 0", "mend it, or leave it out"):
+        bundle = bundle_of(split, _inputs(example), known, alike)
     x, y, weight = _values(split, example, 0, bundle)
     form, reason = values.form(x, y), "as asked" if stream else _too_many(count, x)
     values.check_shape(split, (1 if reason else count, *x.shape), x.dtype)
     dtype = np.uint8 if x.dtype == np.uint8 else np.float32
     inputs, targets, weights, hashes, digest = [], [], [], [], hashlib.sha256()
+    whole = True
     for index in range(count):
         if index:
             x, y, weight = _values(split, _asked(split, data, index), index, bundle, form)
@@ -38,12 +41,13 @@ def read(split: str, data: Any, stream: bool, first: Given | None = None) -> Giv
         weights += weight
         if reason:
             digest.update(np.ascontiguousarray(x).data)
+            whole = whole and bool((x == np.floor(x)).all())
             hashes.append(content(_alone(split, x, index)))
         else:
             inputs.append(x.copy())
     kept = np.stack(inputs) if not reason else Listed(
         split, data, (count, *x.shape), dtype, reason, form, digest.digest(),
-        np.concatenate(hashes), bundle)
+        np.concatenate(hashes), bundle, whole)
     return Given(kept, np.stack(targets), np.array(weights) if weights else None, others(example),
                  bundle)
 
@@ -85,7 +89,7 @@ def _values(
     with reading(split, f"example {index}", "mend it, or leave it out"):
         given = _inputs(example)
         x = bundle.pack(f"{split}, example {index}", given)[0] if bundle else _array(given)
-        y, *weight = map(_array, fields(example)[1:])
+        y, *weight = map(np.asarray, fields(example)[1:])  # of a mask that is PIL's its numbers
         own_weight = [float(value) for value in weight]
     if form and (own := values.form(x, y)) != form:
         raise values.refuse(split, f"example {index} is {own}, example 0 {form}",
@@ -95,13 +99,14 @@ def _values(
 
 class Listed(Stored):
     """Inputs of a user's sequence, each asked for when it is needed; `stamp` is a digest of all of
-    them as they were at first, `hashes` of each, uint64 [N]."""
+    them as they were at first, `hashes` of each, uint64 [N]; `whole` whether none has fractions."""
 
     def __init__(self, split: str, data: Any, shape: tuple[int, ...], dtype: Any, reason: str,
-                 form: str, stamp: bytes, hashes: np.ndarray, bundle: Bundle | None):
+                 form: str, stamp: bytes, hashes: np.ndarray, bundle: Bundle | None,
+                 whole: bool):
         super().__init__(shape, dtype, reason)
         self.split, self.data, self.form, self.stamp = split, data, form, stamp
-        self.hashes, self.bundle = hashes, bundle
+        self.hashes, self.bundle, self.whole = hashes, bundle, whole
 
     def contents(self) -> np.ndarray:
         return self.hashes

@@ -16,6 +16,7 @@ from engine.sources.dataset import UNLABELLED, Dataset, is_frame, refused, room
 
 NAME = "arrays"
 MOST_CLASSES = 1 << 16
+MOST_CODES = 1 << 18  # the classes of positions, such as a vocabulary
 MOST_POSITIONS = (1 << 31) - 1  # which are counted in int32
 _EXACT = 1 << 24  # float32 holds every whole number up to it
 _LOOKED_AT = 256  # examples
@@ -107,16 +108,17 @@ def targets(kind: str, given: By, names: tuple[str, ...] | None) -> Targets:
 
 def positions(given: By, names: tuple[str, ...] | None) -> Targets:
     """int32 [N, ...] of class numbers, UNLABELLED where there is none."""
-    most = len(names) if names else MOST_CLASSES
+    most = len(names) if names else MOST_CODES
     found = {}
     for split, y in given.items():
         if y.ndim < 2 or 0 in y.shape or y.dtype.kind not in "biu" or y.size > MOST_POSITIONS:
             raise refuse(split, f"its targets are {y.dtype} of shape {y.shape}", "give [N, ...]: a "
-                         "whole number for each position, of up to "
-                         f"{MOST_POSITIONS:,}; for one class each, task='classification'")
+                         "whole number for each position, y.astype(int), or y.argmax(-1) of "
+                         "one-hot; for one class each, task='classification'")
         _none(split, "targets", y, (y < UNLABELLED) | (y >= most),
-              f"are no whole numbers of 0 to {most - 1:,}, nor {UNLABELLED}, which is no class",
-              f"give {UNLABELLED} where a position counts for nothing")
+              f"are no whole numbers of 0 to {most - 1:,}, the classes that can be, nor "
+              f"{UNLABELLED}, which is none", f"number the classes from 0, and give {UNLABELLED} "
+              "where a position counts for nothing")
         found[split] = y.astype(np.int32)
     count = max(1, *(1 + int(y.max()) for y in found.values()))
     return found, names or tuple(map(str, range(count)))
@@ -235,7 +237,7 @@ def _numbered(split: str, y: np.ndarray, most: int) -> np.ndarray:
 
 def _none(split: str, what: str, given_Nx: Any, wrong_Nx: Any, why: str, instead: str) -> None:
     """Refuses examples of which any number is `wrong`: how many they are, and the first."""
-    wrong_N = wrong_Nx.reshape(len(given_Nx), -1).any(1)
+    wrong_N = wrong_Nx.any((*range(1, wrong_Nx.ndim),))
     if wrong_N.any():
         first = int(wrong_N.argmax())
         value = given_Nx[first][wrong_Nx[first]].flat[0]

@@ -12,6 +12,7 @@ from jax import Array
 
 from engine.errors import RequestError, unknown
 from engine.scores import bootstrap
+from engine.sources.dataset import UNLABELLED
 from engine.task import Judged, Task, masked
 from engine.tasks.classification import Classification
 
@@ -36,7 +37,8 @@ class Positions(Task):
     not of the means of its examples. `class_weights` are one a class, or none; they multiply a
     position's loss in training, and the mean stays over positions.
 
-    The likeliest class of each position is predicted, int32 [B, P]; or with `probabilities` those
+    The likeliest class of each position is predicted, int32 [B, P], -1 where the network's answer
+    is no number; or with `probabilities` those
     of all classes, float32 [B, P, C], which an evaluation holds of every example at once.
     """
 
@@ -60,8 +62,11 @@ class Positions(Task):
         if outputs.shape[:-1] != targets.shape:
             raise RequestError(f"outputs of shape {outputs.shape} for targets of {targets.shape}: "
                                "give logits of every class on a last axis, as many positions as "
-                               "the targets have.")
-        each = Classification(loss_name=self.loss_name, class_weights=self.class_weights)
+                               "the targets have; of one-hot targets y.argmax(-1), of one channel "
+                               "y[..., 0]; pictures are [N, H, W, C].")
+        own = self.class_weights  # a network may have more classes
+        more = (1.0,) * (outputs.shape[-1] - len(own)) if own else ()
+        each = Classification(loss_name=self.loss_name, class_weights=(*own, *more))
         known = jnp.maximum(targets, 0).reshape(-1)
         loss = each.loss(outputs.reshape(-1, outputs.shape[-1]), known, hyper)
         loss = jnp.where(targets < 0, 0, loss.reshape(targets.shape))
@@ -92,13 +97,15 @@ class Positions(Task):
     def predict(self, outputs: Array) -> Array:
         if self.probabilities:
             return jax.nn.softmax(outputs)
-        return outputs.argmax(-1).astype(jnp.int32)
+        known = ~jnp.isnan(outputs).any(-1)
+        return jnp.where(known, outputs.argmax(-1).astype(jnp.int32), UNLABELLED)
 
     def outputs(self, predicted: Array) -> Array:
         """Of probabilities their logarithms. Raises RequestError for classes."""
         if not self.probabilities:
             raise RequestError("task positions predicts the classes alone, of which there is no "
-                               "mean: give Config(task=Positions(probabilities=True)).")
+                               "mean: train the sweep with Config(task=Positions("
+                               "probabilities=True)).")
         return jnp.log(jnp.maximum(predicted, jnp.finfo(jnp.float32).tiny))
 
     def said(self, predicted: np.ndarray) -> np.ndarray:
@@ -120,8 +127,9 @@ class Positions(Task):
         called = [_called(names, at) for at in range(len(hits))]
         each = zip(_share(hits, said), _share(hits, there), _share(hits, said + there - hits),
                    there, strict=True)
+        if type(self).loss is Positions.loss:
+            scores["perplexity"] = math.exp(min(scores["loss"], 700))
         return scores | {
-            "perplexity": math.exp(min(scores["loss"], 700)),
             "num_examples": len(judged.targets), "num_positions": int(tally.count),
             "interval": self._intervals(judged),
         } | ({"per_class": {

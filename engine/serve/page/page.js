@@ -173,6 +173,18 @@ function numbers(shape) {
   });
 }
 
+function named(arrays) {
+  at("row").hidden = false;
+  at("pasted").placeholder = `{${arrays.map((array) =>
+    `"${array.name}": [${array.shape.join(" × ")} numbers]`).join(", ")}}`;
+  at("row").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const one = JSON.parse(at("pasted").value);
+    const inputs = Object.fromEntries(Object.entries(one).map(([name, x]) => [name, [x]]));
+    predict("application/json", JSON.stringify({ inputs }));
+  });
+}
+
 async function begin() {
   model = await (await fetch("/model")).json();
   document.title = `${model.run} · flaxmill`;
@@ -185,6 +197,7 @@ async function begin() {
   const [kind, shape] = [model.inputs.kind, model.inputs.shape.slice(1)];
   if (kind === "pictures") pictures();
   else if (kind === "columns") rows(model.inputs.columns);
+  else if (kind === "named") named(model.inputs.fields);
   else numbers(shape);
 }
 

@@ -1,0 +1,31 @@
+"""What a user's own objects are asked for: they raise what they like."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from engine.errors import RequestError, one_line
+from engine.sources import values
+
+
+@contextlib.contextmanager
+def reading(split: str, what: str, instead: str) -> Iterator[None]:
+    """Around the user's own code, which raises what it likes: its faults as RequestError."""
+    try:
+        yield
+    except RequestError:  # ours
+        raise
+    except Exception as error:
+        told = ": ".join([type(error).__name__, *str(error).strip().splitlines()[-1:]])
+        raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
+
+
+def array(what: str, given: Any) -> np.ndarray:
+    """Of whatever NumPy makes an array of numbers of. Raises RequestError."""
+    with reading(what, "as an array, it", "give numbers, as many for each example"):
+        found = np.asarray(given)
+    if found.dtype.kind not in "biuf" and found.dtype.name != "bfloat16":
+        raise values.refuse(what, f"it is of type {found.dtype}", "give numbers")
+    return found
