@@ -14,7 +14,9 @@ import threading
 import types
 from pathlib import Path
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,7 +27,11 @@ from chromium import CHROMIUM, Browser  # noqa: E402
 from exported import SHAPE, made, photographs, table  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from engine.config import Config  # noqa: E402
 from engine.errors import RequestError  # noqa: E402
+from engine.export import card  # noqa: E402
+from engine.place import Place  # noqa: E402
+from engine.run import fit  # noqa: E402
 from engine.serve import app, limits, reading, server  # noqa: E402
 from engine.serve.batches import MOST_WAITING, Batches  # noqa: E402
 from engine.serve.limits import Rate  # noqa: E402
@@ -286,7 +292,8 @@ def test_a_label_is_said_from_the_threshold_on_and_what_is_no_number_never():
 
 
 def test_numbers_of_a_byte_are_whole():
-    taken = types.SimpleNamespace(input_shape=(2,), input_dtype="uint8")
+    taken = types.SimpleNamespace(input_shape=(2,), input_dtype="uint8",
+                                  learner=types.SimpleNamespace(traced=False))
     model = types.SimpleNamespace(kind="numbers", run=taken)
 
     def read(content):
@@ -297,6 +304,63 @@ def test_numbers_of_a_byte_are_whole():
         with pytest.raises(Refused) as refused:
             read(wrong)
         assert refused.value.status == 422
+
+
+class Both(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        words = nn.Embed(50, 4)(x["words"]).mean(1)
+        return nn.Dense(2)(jnp.concatenate([words, x["picture"].reshape(len(words), -1)], -1))
+
+
+class Words(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(nn.Embed(50, 4)(x).mean(1))
+
+
+def test_inputs_by_their_names_and_codes_are_taken_as_predict_takes_them(tmp_path):
+    rng = np.random.default_rng(0)
+    given = {"words": rng.integers(0, 50, (40, 3)),
+             "picture": rng.integers(0, 256, (40, 2, 2)).astype(np.uint8)}
+    y = given["words"][:, 0] % 2
+
+    def run(model, x):
+        place = Place(device="cpu", report=False, run_dir=str(tmp_path / type(model).__name__))
+        return fit(Config(model=model, epochs=1), place=place, data=(x, y), quiet=True)
+
+    named, codes = run(Both(), given), run(Words(), given["words"])
+    with serving(Model(named)) as port:
+        some = {name: x[:3].tolist() for name, x in given.items()}
+        status, _, told = sent(port, json.dumps({"inputs": some}).encode(), "application/json")
+        assert status == 200
+        np.testing.assert_allclose([each["probabilities"]["1"] for each in told["predictions"]],
+                                   named.predict(given)[:3, 1], rtol=1e-5)
+        for wrong, said in ((some | {"words": [[0.5, 1, 2]] * 3}, "words aren't all int32"),
+                            (some | {"picture": [[[256, 0], [0, 0]]] * 3}, "picture aren't all"),
+                            ({"words": some["words"]}, "arrays of picture"),
+                            (some | {"words": some["words"][:1]}, "of 1 examples"),
+                            ([[1.0] * 7], "arrays of picture")):
+            status, _, told = sent(port, json.dumps({"inputs": wrong}).encode(), "application/json")
+            assert status == 422 and said in told["error"], told
+        api = sent(port, b"", "", "/openapi.json", "GET")[2]
+        schema = api["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+        assert [*schema["schema"]["properties"]["inputs"]["properties"]] == ["picture", "words"]
+        fields = sent(port, b"", "", "/model", "GET")[2]["inputs"]["fields"]
+        assert [field["name"] for field in fields] == ["picture", "words"]
+    with serving(Model(codes)) as port:
+        for wrong in ([[1, 2, 1.5]], [["a", 1, 2]]):
+            status, _, told = sent(port, json.dumps({"inputs": wrong}).encode(), "application/json")
+            assert status == 422
+        status, _, told = sent(port, b'{"inputs": [[1, 2, 3]]}', "application/json")
+        assert status == 200
+    told = card.page(card.content(named, "stablehlo", "model.bin", "best"))
+    assert "`picture` uint8 [2, 2] from number 0 on, `words` int32 [3] from number 4 on" in told
+
+
+def test_a_class_of_each_position_is_not_served():
+    with pytest.raises(RequestError, match="a class of each position, which isn't served"):
+        Model(made("unet")).compile()
 
 
 def test_a_thousand_requests_of_eight_clients(pictures):
