@@ -99,12 +99,13 @@ def _absent(train: dict[str, int], validation: dict[str, int]) -> list[str]:
 
 
 def _unseen(dataset: Dataset, train: Subset) -> list[str]:
-    """Classes that no position has, such as 1 to 254 where 255 is meant for none."""
+    """Classes that no position has, if these are most: 1 to 254 where 255 is meant for none."""
     targets = train.targets
     if targets.ndim == 1 or not np.issubdtype(targets.dtype, np.integer):
         return []
     found = {*np.unique(targets).tolist()}
-    if not (none := [name for at, name in enumerate(dataset.classes) if at not in found]):
+    none = [name for at, name in enumerate(dataset.classes) if at not in found]
+    if 2 * len(none) <= len(dataset.classes):
         return []
     return [f"{len(none):,} of {len(dataset.classes):,} classes are of no position in training: "
             f"{listed(none)}; -1 is no class, to be neither learned nor scored"]

@@ -179,9 +179,14 @@ function named(arrays) {
     `"${array.name}": [${array.shape.join(" × ")} numbers]`).join(", ")}}`;
   at("row").addEventListener("submit", (event) => {
     event.preventDefault();
-    const one = JSON.parse(at("pasted").value);
-    const inputs = Object.fromEntries(Object.entries(one).map(([name, x]) => [name, [x]]));
-    predict("application/json", JSON.stringify({ inputs }));
+    try {
+      const one = Object.entries(JSON.parse(at("pasted").value));
+      const inputs = Object.fromEntries(one.map(([name, x]) => [name, [x]]));
+      predict("application/json", JSON.stringify({ inputs }));
+    } catch (error) {
+      asked++;
+      fail(error.message);
+    }
   });
 }
 
