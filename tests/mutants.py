@@ -416,6 +416,8 @@ MUTANTS = (
            "test_handed.py -kfractions"),
     Mutant("doors/handed", "return _none_of(inputs) if self.embeds(inputs) else inputs",
            "return inputs", "test_handed.py -kbf16"),
+    Mutant("doors/nnx", "return cls(graph, state, found.hexdigest())",
+           "return cls(graph, state, '')", "test_network.py -kchanged_in_place"),
     Mutant("doors/handed", 'not getattr(inputs, "whole", True)', "False",
            "test_handed.py -kfractions"),
     Mutant("doors/handed", "raise _Neither(of_floats != of_codes)", "return False",

@@ -271,3 +271,28 @@ def test_a_network_that_embeds_nothing_is_refused_where_there_are_codes(model):
     network.of(model, 3)
     with pytest.raises(RequestError, match="embeds nothing, .*: type --model mlp, or let"):
         network.of(model, 3, (7,))
+
+
+class LinearNNX(nnx.Module):
+    def __init__(self, rngs):
+        self.layer, self.drop = nnx.Linear(5, 3, rngs=rngs), nnx.Dropout(0.1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.drop(self.layer(x))
+
+
+def test_a_module_that_was_changed_in_place_begins_with_its_new_values():
+    """Though its first ones have been traced, and is the same until then."""
+    module = LinearNNX(nnx.Rngs(0))
+    first, again = (network.of(module, 3) for _ in range(2))
+    assert first == again and hash(first) == hash(again)
+    begun = network.initial(first, KEY, X)["params"]["layer"]["bias"]
+    np.testing.assert_array_equal(begun, np.zeros(3))
+    module.layer.bias.value = jnp.array([9.0, 0.0, 1.0])
+    second = network.of(module, 3)
+    assert second != first
+    for made, wanted in ((second, [9, 0, 1]), (first, [0, 0, 0])):
+        found = network.initial(made, KEY, X)["params"]["layer"]["bias"]
+        np.testing.assert_array_equal(found, wanted)
+    module.layer = nnx.Linear(5, 3, use_bias=False, rngs=nnx.Rngs(1))
+    assert "bias" not in network.initial(network.of(module, 3), KEY, X)["params"]["layer"]

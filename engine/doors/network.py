@@ -148,9 +148,9 @@ def _is_nnx(made: Any) -> bool:
 
 
 def _of_nnx(made: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> "NNX":
-    from engine.doors.nnx import NNX  # late: it imports flax.nnx, which few networks are of
+    from engine.doors.nnx import NNX, Given  # late: it imports flax.nnx, which few networks are of
 
-    return NNX(made, num_outputs, embeddings)
+    return NNX(Given.of(made) if _is_nnx(made) else made, num_outputs, embeddings)
 
 
 def of(model: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> Network:

@@ -1,12 +1,14 @@
 """A flax.nnx module as two pure functions."""
 
 import functools
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
@@ -17,9 +19,35 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Given:
+    """A module as it was when it was given: its structure, its values, and their digest. One that
+    is changed in place is another, and equal ones are equal."""
+
+    graph: Any
+    state: Any = field(compare=False, repr=False)
+    digest: str
+
+    @classmethod
+    def of(cls, module: nnx.Module) -> "Given":
+        own = nnx.clone(module)
+        nnx.pop(own, nnx.Intermediate)  # what its calls have sown
+        graph, state = nnx.split(own)
+        found = hashlib.sha256()
+        for leaf in jax.tree.leaves(state):
+            key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            values = np.asarray(jax.random.key_data(leaf) if key else leaf)
+            found.update(f"{values.dtype} {values.shape}".encode())
+            found.update(np.ascontiguousarray(values).tobytes())
+        return cls(graph, state, found.hexdigest())
+
+    def module(self) -> nnx.Module:
+        return nnx.merge(self.graph, self.state, copy=True)
+
+
+@dataclass(frozen=True)
 class NNX:
-    """What makes a flax.nnx module of random keys; or a module, which begins, whatever the seed,
-    with its own values. A `narrow` one is called with bfloat16."""
+    """What makes a flax.nnx module of random keys; or one that is `Given`, which begins, whatever
+    the seed, with its own values. A `narrow` one is called with bfloat16."""
 
     source: Any
     num_outputs: int
@@ -37,10 +65,8 @@ class NNX:
         return module
 
     def _own(self, rngs: nnx.Rngs) -> nnx.Module:
-        if isinstance(self.source, nnx.Module):
-            own = nnx.clone(self.source)
-            nnx.pop(own, nnx.Intermediate)  # what its calls have sown
-            return own
+        if isinstance(self.source, Given):
+            return self.source.module()
         return made_by(self.source, self.num_outputs, self.embeddings, rngs=rngs)
 
     @functools.cached_property
