@@ -26,7 +26,7 @@ def palette(names: Sequence[str]) -> np.ndarray:
 
 
 def _hue(at: int) -> tuple[int, ...]:
-    turn, bright = at * 0.618034 % 1, (0.95, 0.7, 0.45)[at % 3]
+    turn, bright = at * 0.618034 % 1, (0.65, 0.95, 0.85)[at % 3]
     return tuple(round(255 * x) for x in colorsys.hsv_to_rgb(turn, 0.75, bright))
 
 
