@@ -131,7 +131,7 @@ def test_a_run_of_arrays_takes_no_table(tmp_path):
               place=Place(run_dir=str(tmp_path / "run"), report=False))
     assert run.columns is None and not (run.path / "columns.json").exists()
     assert "columns" not in json.loads((run.path / "config.json").read_text())
-    with pytest.raises(RequestError, match=r"predict got a table or a mapping: .*float32 arrays of \(2,\)"):
+    with pytest.raises(RequestError, match=r"a table or a mapping: .*float32 arrays of \(2,\)"):
         load(run.path).predict(pd.DataFrame(x))
     with pytest.raises(RequestError, match="learned from arrays, and arrays is a table: give arr"):
         evaluate(run.path, (pd.DataFrame(x), y))
