@@ -4,7 +4,7 @@
 from functools import partial
 
 import flax.linen as nn
-import jax
+import jax.numpy as jnp
 from jax import Array
 
 Conv = partial(nn.Conv, kernel_size=(3, 3), kernel_init=nn.initializers.he_normal())
@@ -23,6 +23,13 @@ class Block(nn.Module):
             x = Conv(self.features, use_bias=False)(x)
             x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
         return x
+
+
+def _wider(x_BxHxWxC: Array, height: int, width: int) -> Array:
+    """Every pixel four times, and where a pooling has left an odd one out, the last ones again."""
+    x = x_BxHxWxC.repeat(2, axis=1).repeat(2, axis=2)
+    more = height - x.shape[1], width - x.shape[2]
+    return jnp.pad(x, ((0, 0), (0, more[0]), (0, more[1]), (0, 0)), "edge") if any(more) else x
 
 
 class UNet(nn.Module):
@@ -46,9 +53,9 @@ class UNet(nn.Module):
         for features in outer:
             x = Block(features)(x, train)
             fine.append(x)
-            x = nn.max_pool(x, (2, 2), (2, 2))
+            x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
         x = Block(deepest)(x, train)
         for features, skipped in zip(reversed(outer), reversed(fine), strict=True):
-            wide = jax.image.resize(x, (*skipped.shape[:3], x.shape[-1]), "nearest")
-            x = Block(features)(jax.numpy.concatenate([skipped, wide], axis=-1), train)
+            both = jnp.concatenate([skipped, _wider(x, *skipped.shape[1:3])], axis=-1)
+            x = Block(features)(both, train)
         return nn.Conv(self.num_classes, (1, 1))(x)
