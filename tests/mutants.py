@@ -427,7 +427,7 @@ MUTANTS = (
     Mutant("doors/fitting", "if task.score in task.gains and not task.higher:", "if False:",
            "test_positions.py -kgains"),
     Mutant("sources/bundle", "packed[:, place] /= 255", "pass", "test_bundle.py"),
-    Mutant("sources/bundle", '"int32" if field.dtype == "int32" else inputs.dtype', "inputs.dtype",
+    Mutant("sources/bundle", '"int32" if field.whole else inputs.dtype', "inputs.dtype",
            "test_bundle.py"),
     Mutant("sources/bundle", "whole and bool((array != np.floor(array)).any())", "False",
            "test_bundle.py -kother_inputs"),

@@ -166,6 +166,18 @@ def test_what_is_no_mask_is_refused_by_its_name(case, tmp_path):
     assert "\n" not in str(found.value)
 
 
+def test_masks_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch):
+    written(tmp_path)
+
+    def read(*of, own=masks.read):
+        (tmp_path / "masks/val/tree.png").touch()
+        return own(*of)
+
+    monkeypatch.setattr(masks, "read", read)
+    with pytest.raises(RequestError, match=r"1 of 12 files changed .*'masks/val/tree.png'"):
+        image_folder.load(str(tmp_path), Reading())
+
+
 def test_flags_of_tables_and_too_many_colours_are_refused(tmp_path):
     written(tmp_path)
     with pytest.raises(RequestError, match="--target kind a table's"):

@@ -97,7 +97,7 @@ class Unpacked(Handed):
             raise ValueError(f"it gives {seen}, not a dictionary of {self.bundle}")
         for field in self.bundle.columns:
             one = made[field.name]
-            if one.shape[1:] != field.shape or (field.dtype == "int32") != _are_codes(one):
+            if one.shape[1:] != field.shape or field.whole != _are_codes(one):
                 raise ValueError(f"it gives {one.dtype} {one.shape} for {field}")
         return jnp.concatenate([made[field.name].reshape(-1, field.size).astype(jnp.float32)
                                 for field in self.bundle.columns], axis=1)
@@ -111,7 +111,7 @@ class Unpacked(Handed):
     def _some(self, inputs: Any, codes: bool) -> Any:
         return np.concatenate([_none_of(inputs), *(
             inputs[:, place] for field, place in self.bundle.parts()
-            if (field.dtype == "int32") == codes and field.dtype != "uint8")], axis=1)
+            if field.whole == codes and field.dtype != "uint8")], axis=1)
 
 
 def _are_codes(made: Any) -> bool:

@@ -60,7 +60,7 @@ def probe(run: Run) -> np.ndarray:
         return (found > 0).astype(np.float32)
     if isinstance(run.columns, Bundle):
         for field, place in run.columns.parts():
-            if field.dtype == "int32":
+            if field.whole:
                 found[:, place] = found[:, place] > 0
     embedded = run.columns.embeddings if run.columns else ()
     if embedded:

@@ -72,7 +72,8 @@ class Gradient(Learner):
         """With the formulation, the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
-        for inputs in (data.train.split.inputs, data.validation.split.inputs):
+        subsets = data.train, data.validation  # parts of one split, mostly
+        for inputs in {id(x.split): x.split.inputs for x in subsets}.values():
             handed.check(self, inputs)
             if config.precision == "bf16":
                 precision.check(handed.floats(self.network, inputs))

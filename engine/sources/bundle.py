@@ -35,6 +35,11 @@ class Field(NamedTuple):
         return math.prod(self.shape)
 
     @property
+    def whole(self) -> bool:
+        """Whether its numbers are whole ones, such as codes."""
+        return self.dtype == "int32"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of its numbers."""
         return tuple(",".join([self.name, *map(str, at)]) for at in np.ndindex(*self.shape))
@@ -118,7 +123,7 @@ class Bundle:
     def unpacked(self, inputs: Any) -> dict[str, Any]:
         """Of [B, F], NumPy's or jax's, the arrays [B, ...] as a network is handed them."""
         return {field.name: inputs[:, place].reshape(inputs.shape[0], *field.shape).astype(
-            "int32" if field.dtype == "int32" else inputs.dtype) for field, place in self.parts()}
+            "int32" if field.whole else inputs.dtype) for field, place in self.parts()}
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.columns))
@@ -158,7 +163,7 @@ def _arrays(split: str, given: Mapping[Any, Any]) -> Iterator[tuple[str, np.ndar
 
 def _check(split: str, field: Field, array: np.ndarray, count: int) -> None:
     """Raise RequestError where an array isn't of the field's form: floats may be whole numbers."""
-    whole = field.dtype == "int32" and array.dtype == np.float32
+    whole = field.whole and array.dtype == np.float32
     other = (array.dtype == np.uint8) != (field.dtype == "uint8") or \
         whole and bool((array != np.floor(array)).any())
     if len(array) != count or array.shape[1:] != field.shape or other:

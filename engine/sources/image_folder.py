@@ -48,9 +48,14 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
     @functools.cache
     def masked() -> Masks:
         sound, _ = checked()
-        names = [name for own, _ in sound.splits.values() for name in own]
-        return masks.read(named.root, {name: named.masks[name] for name in names},
-                          reading.image_size)
+        pictures = {named.masks[name]: name for own, _ in sound.splits.values() for name in own}
+        read, bad = _each(
+            sound, lambda mask: masks.read(named.root, pictures[mask], mask, reading.image_size),
+            [*pictures], _threads(sound.largest), f"reading masks of {named.root}")
+        if bad:
+            raise refuse(named.root, f"{len(bad):,} of its {len(pictures):,} masks can't be used: "
+                         f"{_some(bad)}", "mend them, or take them out with their pictures")
+        return masks.understood(named.root, read)
 
     def decode(split: str) -> tuple[Split, tuple[str, ...], Notes]:
         sound, bad = checked()
@@ -114,14 +119,18 @@ def _decoded(files: Listing, split: str, reading: Reading, told: str) -> tuple[S
     def fill(name: str) -> None:
         images[rows[name]] = image.read(files.path(name), files.shape, reading.background)
 
-    threads = min(devices.cores(), _AT_ONCE // files.largest)
-    _, bad = _each(files, fill, names, threads, told)
+    _, bad = _each(files, fill, names, _threads(files.largest), told)
     _judge(files, bad, reading)
     kept = [row for name, row in rows.items() if name not in bad]
     for to, row in enumerate(kept):
         if to < row:
             images[to] = images[row]
     return Split(images[: len(kept)], targets[kept]), bad
+
+
+def _threads(pixels: int) -> int:
+    """How many may decode pictures of so many at the same time."""
+    return min(devices.cores(), _AT_ONCE // pixels)
 
 
 def _each(
@@ -167,8 +176,8 @@ def _judge(files: Listing, bad: Faults, reading: Reading) -> None:
         path = files.path(name)
         image.read(path, image.check(path).shape)
 
-    threads = min(devices.cores(), _AT_ONCE // image.MOST_PIXELS)
-    _, bad = _each(files, whole, names, threads, "looking for all that are damaged")
+    _, bad = _each(files, whole, names, _threads(image.MOST_PIXELS),
+                   "looking for all that are damaged")
     raise refuse(files.root, f"{len(bad):,} of its {len(names):,} pictures can't be read: "
                  f"{_some(bad)}", "mend them, take them out, or leave them out by --skip_bad")
 

@@ -4,15 +4,12 @@ names, and what masks say."""
 import os
 import re
 from collections.abc import Iterable
-from multiprocessing.pool import ThreadPool
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from engine.devices import choose as devices
 from engine.errors import some
-from engine.loggers.bar import bar
 from engine.sources import image
 from engine.sources.dataset import UNLABELLED
 from engine.sources.layout import splits_within
@@ -27,7 +24,6 @@ _SUFFIX = re.compile(r"[_-](masks?|labels?|l|gt|seg|segmentation|annotations?)$"
 LOSSLESS = "PNG", "BMP", "GIF", "TIFF", "PPM"
 VOID = 255  # of numbers up to it, what has no class; of 0 and 255 alone, a class
 MOST_COLOURS = 256
-_BLOCK = 64
 INSTEAD = ("put pictures in images/ and their masks in masks/, or in train/images and train/masks, "
            "each mask by its picture's name")
 
@@ -99,32 +95,10 @@ def _place(name: str) -> _Place | None:
     return _Place(mask, split, "/".join([*left, os.path.splitext(file)[0]]))
 
 
-def read(root: str, pairs: dict[str, str], size: int) -> Masks:
-    """The masks of pictures, by these, brought to `size` pixels a side, or where that is 0 as they
-    are. Raises RequestError for what is none, or is not of its picture's size."""
-    raw, bad = {}, []
-
-    def tried(names: tuple[str, str]) -> tuple[str, np.ndarray | None, str]:
-        try:
-            return names[1], _read(root, *names, size), ""
-        except (image.Unusable, image.Undecodable) as error:
-            return names[1], None, getattr(error, "reason", str(error))
-
-    with ThreadPool(devices.cores()) as pool, bar(f"reading masks of {root}", len(pairs)) as moved:
-        for name, array, fault in pool.imap(tried, pairs.items(), _BLOCK):
-            moved(1)
-            if array is None:
-                bad.append(f"{name} ({fault})")
-            else:
-                raw[name] = array
-    if bad:
-        raise refuse(root, f"{len(bad):,} of its {len(pairs):,} masks can't be used: "
-                     f"{some(sorted(bad))}", "mend them, or take them out with their pictures")
-    return _understood(root, raw)
-
-
-def _read(root: str, picture: str, mask: str, size: int) -> np.ndarray:
-    """The numbers of a mask's pixels, or their colours, uint32 of red, green and blue."""
+def read(root: str, picture: str, mask: str, size: int) -> np.ndarray:
+    """The numbers of a mask's pixels, or their colours, uint32 of red, green and blue, brought to
+    `size` pixels a side, or where that is 0 as they are. Raises Unusable for what is no mask, or
+    not of its picture's size."""
     path = os.path.join(root, mask)
     with image.opened(path) as found:
         if found.format not in LOSSLESS:
@@ -143,7 +117,9 @@ def _read(root: str, picture: str, mask: str, size: int) -> np.ndarray:
     return np.asarray(pixels, np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
 
 
-def _understood(root: str, raw: dict[str, np.ndarray]) -> Masks:
+def understood(root: str, raw: dict[str, np.ndarray]) -> Masks:
+    """What masks say that `read` has read, by their names. Raises RequestError for numbers or
+    colours that are no classes."""
     colours = {name for name, array in raw.items() if array.dtype == np.uint32}
     if colours and len(colours) < len(raw):
         raise refuse(root, f"{min(colours)!r} has colours, and other masks numbers",

@@ -106,7 +106,7 @@ class Positions(Task):
             raise RequestError("task positions predicts the classes alone, of which there is no "
                                "mean: train the sweep with Config(task=Positions("
                                "probabilities=True)).")
-        return jnp.log(jnp.maximum(predicted, jnp.finfo(jnp.float32).tiny))
+        return Classification().outputs(predicted)
 
     def said(self, predicted: np.ndarray) -> np.ndarray:
         return predicted.argmax(-1) if self.probabilities else predicted
