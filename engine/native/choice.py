@@ -32,7 +32,7 @@ def checked(ready: "Setup") -> "Setup":
         found = learner.census(ready.state_shapes.variables, shape)
         if not found.kernels:
             why = ("has no effect on a network without a float32 convolution over two axes, "
-                   "neither dilated nor grouped, of a kernel below a MiB")
+                   "neither dilated nor grouped, of a kernel that isn't large")
     if why:
         raise RequestError(f"--convolution native {why}: leave it out.")
     library.target(library.TARGETS[0])

@@ -12,7 +12,8 @@
 #include <vector>
 
 #include "product.h"
-#include "xla/ffi/api/ffi.h"
+#include "shape.h"
+#include "winograd.h"
 
 namespace {
 
@@ -20,46 +21,6 @@ constexpr int64_t kParts = 16;              // of a batch, whose gradients are a
 constexpr int64_t kPartsOfMany = 4;         // of a batch, where panels are shared too
 constexpr int64_t kManyPanels = 8;          // of features, which are shared among threads then
 constexpr int64_t kBytesAtOnce = 16 << 10;  // of an image, so that it stays in the first cache
-
-// One axis: the image's pixels, the kernel's side, the windows, their stride, the padding before.
-struct Axis {
-  int64_t pixels, side, windows, stride, low;
-  int64_t reach() const { return (windows - 1) * stride + side; }
-};
-
-struct Shape {
-  int64_t batch, channels, features;
-  Axis h, w;
-  int64_t image() const { return h.pixels * w.pixels * channels; }
-  int64_t out() const { return h.windows * w.windows * features; }
-  int64_t kernel() const { return h.side * w.side * channels * features; }
-  int64_t row() const { return w.side * channels; }  // of the kernel
-};
-
-Shape shape_of(ffi::Span<const int64_t> x, ffi::Span<const int64_t> k, ffi::Span<const int64_t> y,
-               ffi::Span<const int64_t> strides, ffi::Span<const int64_t> low) {
-  return {x[0], k[2], k[3], {x[1], k[0], y[1], strides[0], low[0]},
-          {x[2], k[1], y[2], strides[1], low[1]}};
-}
-
-// Rows `first` to `first + rows` and columns likewise of an image, zeros where it has none; the
-// image itself where that is all of it.
-const float* window(const float* image, int64_t height, int64_t width, int64_t channels,
-                    int64_t top, int64_t left, int64_t rows, int64_t columns, float* to) {
-  if (!top && !left && rows == height && columns == width) return image;
-  int64_t begin = std::clamp<int64_t>(-left, 0, columns);
-  int64_t end = std::clamp<int64_t>(width - left, begin, columns);
-  for (int64_t r = 0; r < rows; ++r) {
-    float* line = to + r * columns * channels;
-    const float* from = image + ((r + top) * width + left) * channels;
-    bool inside = 0 <= r + top && r + top < height;
-    int64_t first = inside ? begin * channels : 0, last = inside ? end * channels : 0;
-    std::fill(line, line + first, 0.f);
-    std::copy(from + first, from + last, line + first);
-    std::fill(line + last, line + columns * channels, 0.f);
-  }
-  return to;
-}
 
 // How work is cut: parts of a batch, and groups of panels. A large kernel stays in the cache if a
 // thread goes through several images with one panel of it.
@@ -79,8 +40,12 @@ ffi::Error Value(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi:
   Shape s = shape_of(x.dimensions(), k.dimensions(), y->dimensions(), strides, low);
   int64_t vectors = vectors_for(s.features), panel = vectors * kLanes;
   int64_t sums = s.h.side * s.row(), panels = ceiling(s.features, panel);
-  std::unique_ptr<float[]> packed(new float[panels * panel * sums]);
   const float* weights = k.typed_data();
+  if (by_winograd(s)) {
+    winograd(pool, s, x.typed_data(), weights, y->typed_data());
+    return ffi::Error::Success();
+  }
+  std::unique_ptr<float[]> packed(new float[panels * panel * sums]);
   pack(sums, s.features, 1, panel, packed.get(),
        [&](int64_t row) { return weights + row * s.features; });
   int64_t pitch = s.w.reach() * s.channels;
@@ -123,6 +88,10 @@ ffi::Error ByImage(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> dy, ffi::Buffer<f
   int64_t vectors = vectors_for(s.channels), panel = vectors * kLanes;
   int64_t panels = ceiling(s.channels, panel);
   const float* weights = k.typed_data();
+  if (by_winograd(s)) {
+    winograd_by_image(pool, s, dy.typed_data(), weights, dx->typed_data());
+    return ffi::Error::Success();
+  }
   struct Part {
     Phase h, w;
     std::unique_ptr<float[]> packed;
@@ -177,6 +146,10 @@ ffi::Error ByKernel(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
                     ffi::Span<const int64_t> strides, ffi::Span<const int64_t> low,
                     ffi::ResultBuffer<ffi::F32> dk) {
   Shape s = shape_of(x.dimensions(), dk->dimensions(), dy.dimensions(), strides, low);
+  if (by_winograd(s)) {
+    winograd_by_kernel(pool, s, x.typed_data(), dy.typed_data(), dk->typed_data());
+    return ffi::Error::Success();
+  }
   int64_t vectors = vectors_for(s.features), panel = vectors * kLanes;
   int64_t panels = ceiling(s.features, panel), positions = s.h.windows * s.w.windows;
   int64_t pitch = s.w.reach() * s.channels;

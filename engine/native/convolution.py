@@ -19,6 +19,7 @@ from engine.native import library
 
 Numbers = tuple[int, ...]
 LARGE = 2**20  # bytes of a kernel, which leave the cache and are read again for every image
+LARGE_IN_TILES = 2**22  # of those by Winograd's transform, which gains more than it reads
 
 
 def refusal(convolution: JaxprEqn) -> str:
@@ -36,7 +37,16 @@ def refusal(convolution: JaxprEqn) -> str:
     kernel, (_, _, height, width) = avals[1], given["dimension_numbers"].rhs_spec
     if kernel.shape[height] == kernel.shape[width] == 1 and max(given["window_strides"]) > 1:
         return "of single pixels apart"
-    return "of a large kernel" if kernel.size * kernel.dtype.itemsize > LARGE else ""
+    most = LARGE_IN_TILES if _in_tiles(convolution) else LARGE
+    return "of a large kernel" if kernel.size * kernel.dtype.itemsize > most else ""
+
+
+def _in_tiles(convolution: JaxprEqn) -> bool:
+    """Whether Winograd's transform computes it, as by_winograd of winograd.h decides."""
+    spec, kernel = convolution.params["dimension_numbers"].rhs_spec, convolution.invars[1].aval
+    features, channels, *sides = (kernel.shape[axis] for axis in spec)
+    return (sides == [3, 3] and max(convolution.params["window_strides"]) == 1
+            and features % 16 == channels % 16 == 0)
 
 
 def convolved(given: Mapping[str, Any], x: Array, kernel: Array) -> Array:

@@ -16,7 +16,8 @@ import jaxlib
 from engine.errors import RequestError, one_line
 from engine.store import caches
 
-SOURCE, HEADER = map(Path(__file__).with_name, ("convolution.cc", "product.h"))
+SOURCE, *HEADERS = map(Path(__file__).with_name,
+                       ("convolution.cc", "product.h", "shape.h", "winograd.h"))
 TARGETS = "Convolution", "ConvolutionByImage", "ConvolutionByKernel"
 COMPILERS = "c++", "g++", "clang++"
 OPTIONS = "-std=c++20", "-O3", "-march=native", "-fPIC", "-shared"
@@ -45,7 +46,7 @@ def _library() -> tuple[str, ctypes.CDLL]:
                            f"compiler ({', '.join(COMPILERS)}): install g++, name one by CXX, or "
                            f"{INSTEAD}.")
     command = [found, *OPTIONS, "-isystem", jax.ffi.include_dir(), str(SOURCE)]
-    sources = [path.read_text() for path in (SOURCE, HEADER)]
+    sources = [path.read_text() for path in (SOURCE, *HEADERS)]
     about = (*command, jaxlib.__version__, _processor(), *sources)
     digest = hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
     folder = caches.cache_home() / "native"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -39,24 +40,32 @@ struct Left {
 // c[m, :width] = (c[m, :width] +) left[m, :] · b, whose rows are V vectors, one after the other.
 template <int M, int V>
 void tile(Left left, const float* b, float* c, int64_t c_row, int64_t width, bool add) {
+  constexpr int kRowsOfBase = 5, kBases = (M + kRowsOfBase - 1) / kRowsOfBase;
   Vector sums[M][V] = {};
   for (int64_t outer = 0; outer < left.outer; ++outer) {
-    const float* a = left.at + outer * left.outer_step;
-    for (int64_t inner = 0; inner < left.inner; ++inner, a += left.inner_step) {
+    const float* a[kBases];
+    for (int i = 0; i < kBases; ++i) {
+      a[i] = left.at + outer * left.outer_step + i * kRowsOfBase * left.row;
+      asm("" : "+r"(a[i]));  // or it is reckoned from the first again
+    }
+    for (int64_t inner = 0; inner < left.inner; ++inner) {
       Vector weights[V];
       for (int v = 0; v < V; ++v, b += kLanes) weights[v] = *(const Unaligned*)b;
       for (int m = 0; m < M; ++m)
-        for (int v = 0; v < V; ++v) sums[m][v] += a[m * left.row] * weights[v];
+        for (int v = 0; v < V; ++v)
+          sums[m][v] += a[m / kRowsOfBase][m % kRowsOfBase * left.row] * weights[v];
+      for (int i = 0; i < kBases; ++i) a[i] += left.inner_step;
     }
   }
   for (int m = 0; m < M; ++m, c += c_row) {
-    const float* found = (const float*)sums[m];
     if (width == V * kLanes) {
       for (int v = 0; v < V; ++v) {
         Unaligned* to = (Unaligned*)(c + v * kLanes);
         *to = add ? *to + sums[m][v] : sums[m][v];
       }
     } else {
+      float found[V * kLanes];
+      std::memcpy(found, sums[m], sizeof found);
       for (int64_t f = 0; f < width; ++f) c[f] = add ? c[f] + found[f] : found[f];
     }
   }
@@ -66,7 +75,7 @@ using Tile = void (*)(Left, const float*, float*, int64_t, int64_t, bool);
 
 template <int V, size_t... M>
 Tile tile_of(int64_t rows, std::index_sequence<M...>) {
-  static const Tile tiles[] = {tile<M + 1, V>...};
+  static constexpr Tile tiles[] = {tile<M + 1, V>...};
   return tiles[rows - 1];
 }
 
@@ -78,13 +87,12 @@ Tile tile_of(int64_t rows, int64_t vectors) {
 // c = left · b for any number of rows, in tiles as equal as can be.
 void product(Left left, int64_t rows, int64_t vectors, const float* b, float* c, int64_t c_row,
              int64_t width, bool add) {
-  int64_t count = ceiling(rows, kRowsOfTile[vectors]);
-  for (int64_t i = 0, begin = 0; i < count; ++i) {
-    int64_t end = rows * (i + 1) / count;
-    Left part = left;
-    part.at += begin * left.row;
-    tile_of(end - begin, vectors)(part, b, c + begin * c_row, c_row, width, add);
-    begin = end;
+  int64_t count = ceiling(rows, kRowsOfTile[vectors]), each = rows / count, more = rows % count;
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t some = each + (i < more);
+    tile_of(some, vectors)(left, b, c, c_row, width, add);
+    left.at += some * left.row;
+    c += some * c_row;
   }
 }
 

@@ -54,12 +54,17 @@ CASES = [  # inputs, kernel, strides, padding
     ((2, 11, 10, 6), (2, 3, 6, 40), (3, 4), ((5, 4), (0, 7))),
     ((35, 8, 40, 3), (3, 3, 3, 16), (1, 1), "SAME"),
     ((5, 6, 5, 130), (3, 2, 130, 140), (2, 1), "SAME"),
+    ((3, 8, 8, 16), (3, 3, 16, 16), (1, 1), "SAME"),
+    ((33, 9, 7, 48), (3, 3, 48, 16), (1, 1), ((0, 3), (-1, 2))),
+    ((7, 4, 50, 16), (3, 3, 16, 80), (1, 1), "VALID"),
+    ((2, 1, 1, 32), (3, 3, 32, 32), (1, 1), "SAME"),
+    ((20, 8, 7, 128), (3, 3, 128, 144), (1, 1), "SAME"),
 ]
 
 
 def test_a_convolution_and_its_gradients_are_laxs():
     """Strides, paddings, odd sizes, one channel, fewer features than a vector has, many panels of
-    them."""
+    them; by Winograd's transform with one tile, halves of tiles, and several blocks of a part."""
     operands = [(normal(0, *x), normal(1, *kernel)) for x, kernel, _, _ in CASES]
 
     def all_of(change):
@@ -127,7 +132,9 @@ def test_what_it_cannot_is_a_product_and_counted():
     (of_batches,) = jax.make_jaxpr(partial(conv, batch_group_count=2))(x, kernel).eqns
     assert refusal(of_batches) == "grouped"
     for asked, why in (((4, 1, 2), "of single pixels apart"), ((4, 1, 1), ""), ((4, 3, 1), ""),
-                       ((171, 3, 1), "of a large kernel"), ((170, 3, 1), "")):
+                       ((171, 3, 1), "of a large kernel"), ((170, 3, 1), ""),
+                       ((320, 3, 1), ""), ((321, 3, 1), "of a large kernel"),
+                       ((320, 3, 2), "of a large kernel"), ((352, 3, 1), "of a large kernel")):
         channels, side, stride = asked
         operands = normal(0, 1, 6, 6, channels), normal(1, side, side, channels, channels)
         (eqn,) = jax.make_jaxpr(partial(conv, strides=(stride, stride)))(*operands).eqns
@@ -136,14 +143,15 @@ def test_what_it_cannot_is_a_product_and_counted():
 
 
 PROGRAM = """
-import hashlib, jax, numpy as np
+import hashlib, jax, sys, numpy as np
 from engine.native.convolution import by_image_p, by_kernel_p, value_p
+CHANNELS, FEATURES = map(int, sys.argv[1:])
 x, kernel = (np.random.default_rng(0).normal(size=shape).astype("f4")
-             for shape in ((37, 9, 9, 5), (3, 3, 5, 20)))
+             for shape in ((37, 9, 9, CHANNELS), (3, 3, CHANNELS, FEATURES)))
 @jax.jit
 def step(x, k):
     given = {"strides": (1, 1), "low": (0, 0)}
-    y = value_p.bind(x, k, shape=(37, 7, 7, 20), **given)
+    y = value_p.bind(x, k, shape=(37, 7, 7, FEATURES), **given)
     return (y, by_image_p.bind(y, k, shape=x.shape, **given),
             by_kernel_p.bind(x, y, shape=k.shape, **given))
 for _ in range(3):
@@ -151,18 +159,20 @@ for _ in range(3):
 """
 
 
-def test_bits_do_not_depend_on_threads(cache):
+@pytest.mark.parametrize("sizes", [("5", "20"), ("16", "48")])
+def test_bits_do_not_depend_on_threads(sizes, cache):
     found = set()
     for threads in ("1", "3"):
         there = os.environ | {"PJRT_NPROC": threads, "XLA_FLAGS": "", "XDG_CACHE_HOME": str(cache),
                               "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        done = subprocess.run([sys.executable, "-c", PROGRAM], env=there, timeout=300, check=True,
-                              capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", PROGRAM, *sizes], env=there, timeout=300,
+                              check=True, capture_output=True, text=True)
         found.update(done.stdout.splitlines())
     assert len(found) == 1
 
 
 def test_the_library_is_kept_for_its_user_alone_and_not_taken_from_others(cache, monkeypatch):
+    library.target("Convolution")
     folder = cache / "flaxmill" / "native"
     (made,) = folder.iterdir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
