@@ -37,15 +37,14 @@ def refusal(convolution: JaxprEqn) -> str:
     kernel, (_, _, height, width) = avals[1], given["dimension_numbers"].rhs_spec
     if kernel.shape[height] == kernel.shape[width] == 1 and max(given["window_strides"]) > 1:
         return "of single pixels apart"
-    most = LARGE_IN_TILES if _in_tiles(convolution) else LARGE
+    most = LARGE_IN_TILES if _in_tiles(given, kernel.shape) else LARGE
     return "of a large kernel" if kernel.size * kernel.dtype.itemsize > most else ""
 
 
-def _in_tiles(convolution: JaxprEqn) -> bool:
+def _in_tiles(given: Mapping[str, Any], kernel: Numbers) -> bool:
     """Whether Winograd's transform computes it, as by_winograd of winograd.h decides."""
-    spec, kernel = convolution.params["dimension_numbers"].rhs_spec, convolution.invars[1].aval
-    features, channels, *sides = (kernel.shape[axis] for axis in spec)
-    return (sides == [3, 3] and max(convolution.params["window_strides"]) == 1
+    features, channels, *sides = (kernel[axis] for axis in given["dimension_numbers"].rhs_spec)
+    return (sides == [3, 3] and max(given["window_strides"]) == 1
             and features % 16 == channels % 16 == 0)
 
 
