@@ -1,6 +1,7 @@
 """How a run's set is streamed, why, and what its programs are given of it."""
 
 import math
+import multiprocessing
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +114,8 @@ def stream_of(ready: "Setup", reason: str) -> Stream:
 
 def readers(learner: Any, place: Place, inputs: Any, name: str, reason: str) -> int:
     """How many workers are to read the inputs of the set `name`: none what lies in memory. Raises
-    RequestError among several processes, and for a learner that asks for all examples at once."""
+    RequestError among several processes, for a learner that asks for all examples at once, and in a
+    worker that imports a script which calls `fit` as it is imported."""
     if jax.process_count() > 1:
         raise RequestError(f"{name} would be streamed ({reason}), which one process alone can do, "
                            "on all of its devices: start one.", shared=True)
@@ -123,7 +125,13 @@ def readers(learner: Any, place: Place, inputs: Any, name: str, reason: str) -> 
                            "learn from a part, such as --train_split 'train[:50%]'.")
     if not isinstance(inputs, Stored):
         return 0
-    return min(choose.cores() - 1 or 1, WORKERS) if place.workers < 0 else place.workers
+    workers = min(choose.cores() - 1 or 1, WORKERS) if place.workers < 0 else place.workers
+    # As multiprocessing itself asks whether the main module is only being imported.
+    if workers and getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RequestError("a worker process, which imports the script it reads for, met fit in "
+                           'it: call fit under if __name__ == "__main__":, or give '
+                           "Place(workers=0).")
+    return workers
 
 
 def size_of(inputs: Any, workers: int, device: jax.Device) -> int:

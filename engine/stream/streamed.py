@@ -26,6 +26,11 @@ def holding(subset: Subset, inputs: Any, first: int) -> Subset:
     return subset._replace(split=subset.split._replace(inputs=chunk))
 
 
+ENDS = {"1": " (its own words stand above)",
+        "-7": " (/dev/shm is full): fewer --workers need less",
+        "-9": " (killed, as where memory is short): fewer --workers need less"}
+
+
 class Unfed(RunError):
     """The examples that come next can't be had."""
 
@@ -39,9 +44,8 @@ def telling(what: str) -> Iterator[None]:
         raise Unfed(f"{what} stopped: {error}") from None
     except Exception as error:  # a worker's, Grain's, the user's own
         if ended := re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error)):
-            raise Unfed(f"{what} stopped: a worker process was ended, with status {ended[1]} "
-                        "(-9: killed, as where memory is short; -7: /dev/shm is full); fewer "
-                        "--workers need less.") from None
+            raise Unfed(f"{what} stopped: a worker process was ended, with status {ended[1]}"
+                        f"{ENDS.get(ended[1], '')}.") from None
         raise Unfed(f"{what} stopped: {type(error).__name__}: {one_line(error)}.") from error
 
 

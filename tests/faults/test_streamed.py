@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from harness import ended, epochs, finished, patched, run, until
 from PIL import Image
 from test_stream import rows
@@ -129,6 +131,29 @@ def test_killed_within_an_epoch_it_goes_on_to_the_resident_runs_bits(
     for x, y in zip(*states, strict=True):
         np.testing.assert_array_equal(x, y)
     assert rows(folder) == rows(resident)
+
+
+SCRIPT = """
+import numpy as np
+from flaxmill import Config, Place, fit
+
+class Pairs:
+    def __len__(self):
+        return 64
+    def __getitem__(self, i):
+        return np.full((4, 4, 1), i, np.float32), i % 2
+
+fit(Config(model="linear", epochs=1), data=Pairs(), place=Place(stream=True))
+"""
+
+
+def test_a_script_that_its_own_workers_would_run_again_is_told(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, text=True, timeout=300,
+                          capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1 and 'call fit under if __name__ == "__main__":' in done.stderr
+    assert "ended, with status 1 (its own words stand above)" in done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()  # the worker's own fit made none
 
 
 def test_a_killed_worker_ends_the_run_in_one_line(tmp_path, words):
