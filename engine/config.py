@@ -68,8 +68,8 @@ class Config:
     task: Any = option(AUTO, "what is learned; auto is regression where targets are numbers, else "
                        "classification", (AUTO, *TASKS), brought=True)
     loss: str = option("", "the loss; by default the task's first")
-    class_weights: Any = option("", "weigh the classes' losses: balanced, or a file of class and "
-                                "weight (JSON, CSV); a dictionary in Python")
+    class_weights: Any = option("", "weigh the classes' losses: balanced, a number for each, or a "
+                                "file of class and weight (JSON, CSV); a dictionary in Python")
     sampling: str = option("shuffled", "the examples of an epoch: each once, or balanced, drawn "
                            "with replacement, every class as often", ("shuffled", "balanced"))
     threshold: float = option(0.5, "the probability from which a label counts, for multilabel, or "

@@ -118,16 +118,30 @@ def test_a_files_weights_stand_for_the_file(here, name, text):
     assert weights.of(config.class_weights, ("a", "b", "c"), TARGETS) == want == (0.5, 2.0, 1.0)
 
 
+@pytest.mark.parametrize("given", [
+    [0.5, 2, 1.0], (0.5, 2, 1), np.array([0.5, 2, 1], np.float32), jnp.array([0.5, 2, 1]),
+    "0.5,2,1", "[0.5, 2, 1]", "list.json",
+])
+def test_numbers_are_the_classes_in_their_order(here, given):
+    (here / "list.json").write_text("[0.5, 2, 1]")
+    config = bring.absolute(Config(class_weights=given))
+    assert bring.absolute(config) == config and hash(config)
+    assert weights.of(config.class_weights, ("a", "b", "c"), TARGETS) == (0.5, 2.0, 1.0)
+
+
 @pytest.mark.parametrize("text, said", [
     ('{"a": 1, "b": 1, "sea": 1}', "'sea': choose from a, b"), ('{"a": 1}', "b has no weight"),
     ('{"a": 1, "b": -1}', "b has -1: give a finite"), ('{"a": 1, "b": null}', "b has None"),
     ('{"a": 1, "b": NaN}', "b has nan"), ('{"a": 0, "b": 0}', "all are 0"),
-    ("[1, 2]", "is a list and no mapping"), ("{a", "it is no JSON"),
-    ("nothing.json", "no such file; type balanced"), ("bad.json", "is a list and no mapping"),
+    ("[1, 2, 3]", "has 3 numbers, and there are 2 classes: .* order of a, b"),
+    ("1,2,3", "3 numbers"), ("1,-2", "b has -2: give"), ("1,b", "no such file"),
+    ("three.json", "is a int"), ("{a", "it is no JSON"),
+    ("nothing.json", "no such file; type balanced"), ("bad.json", "has 1 numbers"),
     ("bad.csv", "other than two columns"), ("twice.csv", "a stands there twice"),
 ])
 def test_weights_that_cant_be_meant_are_refused(here, text, said):
-    (here / "bad.json").write_text("[1, 2]")
+    (here / "bad.json").write_text("[1]")
+    (here / "three.json").write_text("3")
     (here / "bad.csv").write_text("a,1,2\n")
     (here / "twice.csv").write_text("a,1\nb,1\na,2\n")
     with pytest.raises(RequestError, match=said):

@@ -29,11 +29,13 @@ def fits(value: Any, default: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Of one of NumPy's or jax's numbers, Python's; a path as text; all else as it is."""
+    """Of one of NumPy's or jax's numbers, Python's; a row of them as a list; a path as text; all
+    else as it is."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    number = hasattr(value, "dtype") and getattr(value, "ndim", None) == 0
-    return value.item() if number and hasattr(value, "item") else value
+    if hasattr(value, "dtype") and getattr(value, "ndim", 2) < 2 and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
 
 
 def made_plain(asked: Any) -> None:

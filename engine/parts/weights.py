@@ -1,5 +1,5 @@
 """How much each example counts in training's loss: by its class, balanced or by weights of the
-classes' names; by a weight of its own. N: examples."""
+classes' names or in their order; by a weight of its own. N: examples."""
 
 import csv
 import dataclasses
@@ -25,12 +25,15 @@ def written(words: str) -> str:
     Raises RequestError for a file that has none."""
     if words in ("", BALANCED) or words.lstrip().startswith(("{", "[")):
         return words
+    if "," in words and all(map(_is_number, words.split(","))):
+        return f"[{words}]"
     file = Path(words).expanduser()
     try:
         text = files.read(file).decode()
     except FileNotFoundError:
-        raise RequestError(f"--class_weights {words}: no such file; type balanced, or a file of "
-                           "class and weight, such as weights.json or weights.csv.") from None
+        raise RequestError(f"--class_weights {words}: no such file; type balanced, a number for "
+                           "each class, such as 1,2.5, or a file of class and weight, such as "
+                           "weights.json or weights.csv.") from None
     except (OSError, ValueError) as error:
         raise _refused(words, getattr(error, "strerror", None) or error) from None
     return json.dumps(_of_table(words, text) if file.suffix == ".csv" else _of_json(words, text))
@@ -41,12 +44,12 @@ def _refused(words: str, reason: object) -> RequestError:
                         '{"cat": 2.0, "dog": 0.5}, or in two columns of a .csv.')
 
 
-def _of_json(words: str, text: str) -> dict[str, Any]:
+def _of_json(words: str, text: str) -> dict[str, Any] | list[Any]:
     try:
         found = files.parsed(text.encode())
     except ValueError as error:
         raise _refused(words, f"it is no JSON ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict | list):
         raise _refused(words, f"it is a {type(found).__name__} and no mapping")
     return found
 
@@ -71,8 +74,14 @@ def _is_number(text: Any) -> bool:
         return False
 
 
-def _by_name(words: str, classes: tuple[str, ...]) -> np.ndarray:
+def _by_class(words: str, classes: tuple[str, ...]) -> np.ndarray:
     found = _of_json(words, words)
+    if isinstance(found, list):
+        if len(found) != len(classes):
+            raise RequestError(f"--class_weights has {len(found)} numbers, and there are "
+                               f"{len(classes)} classes: give one for each, in the order of "
+                               f"{some(classes)}.")
+        found = dict(zip(classes, found, strict=True))
     for name, value in found.items():
         if name not in classes:
             raise unknown("class of --class_weights", name, classes)
@@ -101,7 +110,7 @@ def of(words: str, classes: tuple[str, ...], targets: np.ndarray) -> tuple[float
     """A weight of every class, in their order; `targets` int [N, ...] are those of the training
     examples. Raises RequestError for a class that is unknown or has none."""
     weights = _balanced(targets[targets >= 0], len(classes)) if words == BALANCED else \
-        _by_name(words, classes)
+        _by_class(words, classes)
     return tuple(weights.tolist())
 
 
