@@ -46,8 +46,7 @@ class Config:
                          "target, class or y, else the last", traced=False)
     group: str = option("", "the table's column of groups that a held-out part doesn't divide",
                         traced=False)
-    weight: str = option("", "the table's column by which each example's training loss is "
-                         "multiplied", traced=False)
+    weight: str = option("", "the table's column that multiplies training losses", traced=False)
     embed: bool = option(False, "learn an embedding of a column's words where there are many",
                          traced=False)
     leave_out: str = option("", "the table's columns that are not learned from: id,name",
@@ -77,6 +76,7 @@ class Config:
     choose_threshold: str = option("off", "of two classes, choose on the validation from which "
                                    "probability the second is said, for the best of this score",
                                    ("off", "f1", "balanced_accuracy", "youden"), traced=False)
+    rank_by: str = option("", "the score that ranks checkpoints and runs, such as f1_macro")
     optimizer: Any = option("adam", "the optimizer", tuple(OPTIMIZERS), brought=True)
     freeze: str = option("", "parameters that stay as they are, by path: 'Conv_*,Dense_0/bias'")
     unfreeze: str = option("", "parameters that begin to learn later: 'Conv_1=2ep,Conv_0=300st'")

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from engine.tasks.ranked import Ranked
+
 T = TypeVar("T")
 KINDS = "classes", "numbers", "labels", "positions"  # of targets
 
@@ -62,24 +64,19 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Ranked):
     """Frozen and hashable: static under jit. `outputs` [B, K] are the network's, float32; `targets`
     by `kind` int32 [B] ("classes") or [B, ...] ("positions", -1 where there is none), or float32
     [B, K] ("numbers", "labels").
 
-    `score` names what ranks checkpoints and runs, of `row` or "loss"; `higher` is whether more of
-    it is better, as it is of `gains`; of `errors` less is. `headline` are the scores on top of the
-    report, () all; `unspoken` those that its line leaves to it; `note` explains its table.
+    `headline` are the scores on top of the report, () all; `unspoken` those that its line leaves to
+    it; `note` explains its table.
 
     Of one's own with `any_outputs` they are what the network gives: an array [B, ...], or a tuple
     or dictionary of such; its `predict` gives one array.
     """
 
     kind: ClassVar[str] = "numbers"
-    score: ClassVar[str] = "loss"
-    higher: ClassVar[bool] = False
-    gains: ClassVar[tuple[str, ...]] = ()
-    errors: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[tuple[str, ...]] = ()
     unspoken: ClassVar[tuple[str, ...]] = ()
     note: ClassVar[str] = ""

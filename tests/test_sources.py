@@ -204,7 +204,9 @@ def test_a_flipped_bit_in_the_records_is_told_or_harms_nothing(squares, tmp_path
         ("cifar11", "unknown data set 'cifar11': did you mean .*cifar10"),
         ("MNIST", "unknown data set 'MNIST': choose from .*mnist"),
         ("qqq", "choose from cifar10, cifar100, digits, fashion_mnist, mnist"),
-        ("../cifar10", "'../cifar10' is no name"),
+        ("../cifar10", "'../cifar10' is no name: type digits"),
+        (__file__, "is no name: to learn from what lies there, type table:/"),
+        (str(Path(__file__).parent), "type image_folder:/"),
     ],
 )
 def test_unknown_names_get_the_nearest(name, words, tmp_path):

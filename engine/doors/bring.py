@@ -139,7 +139,7 @@ def losses_of(model: Any) -> tuple[str, ...]:
 def task(config: Config) -> Any:
     """The task of a Config, classification where no data has decided, with the loss that a network
     is learned by. Raises RequestError for a loss that it doesn't have."""
-    from engine.task import KINDS, Task
+    from engine.task import KINDS, Task  # late: flags are read without jax
 
     word = "classification" if config.task == AUTO else config.task
     name, made = short(word), value("task", word)
@@ -156,8 +156,8 @@ def task(config: Config) -> Any:
         raise unknown(f"kind of task {name}", str(made.kind), KINDS)
     losses = getattr(made, "losses", ()) if of_class else ()
     if config.loss and not losses:
-        raise RequestError(f"--loss {config.loss} has no effect with a task of your own, which "
-                           "has its own: leave it out.")
+        raise RequestError(f"--loss {config.loss} has no effect with a task of your own: leave it "
+                           "out.")
     if config.loss and config.loss not in losses:
         raise unknown(f"loss of --task {name}", config.loss, losses)
     if own and not {*own} & {*losses}:
@@ -172,7 +172,7 @@ def task(config: Config) -> Any:
     if config.sampling == "balanced" and made.kind != "classes":
         raise RequestError(f"--sampling balanced has no effect with --task {name}, whose targets "
                            "are no classes: leave it out.")
-    return made
+    return made.ranked(config.rank_by)
 
 
 def first_type(word: Any, default: Any) -> Any:

@@ -54,7 +54,7 @@ TREES: dict[str, type] = {"xgboost": XGBoost, FOREST: RandomForest}
 WHOLE_NUMBERS = "max_depth", "max_leaves", "max_bin", "num_parallel_tree"
 # Of the fields that a network's program is compiled for, those that say what trees learn.
 _FOLLOWED = ("model", "task", "loss", "threshold", "epochs", "patience", "min_delta", "monitor",
-             "class_weights")
+             "rank_by", "class_weights")
 _OF_NETWORKS = "order_seed", "init_from", "init_map"
 
 

@@ -50,6 +50,9 @@ def monitor(task: Task, name: str, averaged: bool) -> Monitor:
         jax.eval_shape(lambda: task.row(task.zeros(2)))
     splits = ("", "val_", AVERAGED) if averaged else ("", "val_")
     known = {f"{split}{score}": score for split in splits for score in row}
+    if name.removeprefix("val_") in task.ranks and name not in known:
+        raise RequestError(f"--monitor {name}: it is counted where it ranks; type --rank_by "
+                           f"{name.removeprefix('val_')}, which is watched then too.")
     if name not in known:
         raise unknown("score to --monitor", name, known)
     score = known[name]

@@ -55,8 +55,12 @@ def find(name: str, root: Path) -> Path | None:
     """The prepared folder of `name` in `root` (the newest version unless one is named), or None.
     Raises RequestError where several configs are prepared and none is named."""
     if not (match := _NAME.fullmatch(name)):
-        raise RequestError(f"data set {name!r} is no name: type digits, cifar10, image_folder:PATH,"
-                           " table:PATH, or a tfds set as name, name/config or name:1.0.0")
+        here = Path(name).expanduser()
+        meant = "table" if here.is_file() else "image_folder" if here.is_dir() else ""
+        raise RequestError(f"data set {name!r} is no name: " + (
+            f"to learn from what lies there, type {meant}:{name}" if meant else
+            "type digits, cifar10, image_folder:PATH, table:PATH, or a tfds set as name, "
+            "name/config or name:1.0.0"))
     base, config, version = match.groups()
     direct = _newest(root / base / (config or ""), version)
     if direct or config:

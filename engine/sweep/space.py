@@ -18,8 +18,8 @@ from engine.sweep.search import Search
 
 # Fields that have a flag of their own, or that would make runs of different data compare.
 UNSWEPT = {
-    **dict.fromkeys(("class_weights", "freeze", "unfreeze", "rate", "init_from", "init_map"),
-                     "start a sweep for each"),
+    **dict.fromkeys(("class_weights", "freeze", "unfreeze", "rate", "init_from", "init_map",
+                      "rank_by"), "start a sweep for each"),
     "seed": "type --seeds 16 instead",
     "order_seed": "type --same_data_order instead",
     "choose_threshold": "type it with --config best.py, after the sweep",

@@ -14,6 +14,7 @@ from jax import Array
 from engine.errors import RequestError, unknown
 from engine.scores import answers, classes
 from engine.task import Judged, Task, masked
+from engine.tasks.counts import SCORES, Counts, counts, ranking
 
 FOCAL_GAMMA = 2.0  # the paper's
 LEAST = 1e-7  # of what a focal loss raises to a power, whose slope at 0 may be infinite
@@ -22,11 +23,12 @@ MARGINS = ("its scores are margins: what is told as a probability is their softm
 
 
 class Tally(NamedTuple):
-    """Sums over valid examples: float32 loss, int32 correct and count; scalars."""
+    """Sums over valid examples: float32 loss, int32 correct and count; Counts, where they rank."""
 
     loss_sum: Array
     correct: Array
     count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+    each: Counts | tuple[()] = ()
 
 
 class Evaluation(NamedTuple):
@@ -52,6 +54,7 @@ class Classification(Task):
     kind: ClassVar[str] = "classes"
     score: ClassVar[str] = "accuracy"
     higher: ClassVar[bool] = True
+    ranks: ClassVar[tuple[str, ...]] = (*SCORES,)
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "top5_accuracy", "loss", "precision_macro",
                                            "recall_macro", "f1_macro")
     note: ClassVar[str] = "A class never predicted has precision 0."
@@ -134,23 +137,22 @@ class Classification(Task):
         if _mixed(targets):
             targets = jnp.argmax(targets, axis=-1).astype(jnp.int32)
         predicted_B = self._answers(outputs).astype(targets.dtype)
-        return Tally(
-            masked(loss_B, valid_B),
-            ((predicted_B == targets) & valid_B).sum(dtype=jnp.int32),
-            valid_B.sum(dtype=jnp.int32),
-        )
+        each = counts(predicted_B, targets, valid_B, outputs.shape[-1]) \
+            if self.score in SCORES else ()
+        correct = ((predicted_B == targets) & valid_B).sum(dtype=jnp.int32)
+        return Tally(masked(loss_B, valid_B), correct, valid_B.sum(dtype=jnp.int32), each)
 
     def _answers(self, outputs: Array) -> Array:
         return self.said(self.predict(outputs) if self.by_threshold else outputs)
 
     def row(self, tally: Tally) -> dict[str, Array]:
         count = jnp.float32(tally.count)
-        return {"loss": tally.loss_sum / count, "accuracy": jnp.float32(tally.correct) / count}
+        return {"loss": tally.loss_sum / count, "accuracy": jnp.float32(tally.correct) / count
+                } | ranking(self.score, tally.each)
 
     def measure(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Evaluation:
-        classes = outputs.shape[-1]
         predicted_B = self._answers(outputs)
-        cells = jnp.zeros((classes, classes), jnp.int32)
+        cells = jnp.zeros((outputs.shape[-1],) * 2, jnp.int32)
         own_Bx1 = jnp.take_along_axis(outputs, targets[:, None], axis=-1)
         rank_B = (outputs > own_Bx1).sum(axis=-1)
         return Evaluation(

@@ -32,6 +32,7 @@ class Multilabel(Task):
     threshold: float = 0.5
     kind: ClassVar[str] = "labels"
     score: ClassVar[str] = "f1_micro"
+    ranks: ClassVar[tuple[str, ...]] = ("f1_macro",)
     headline: ClassVar[tuple[str, ...]] = ("f1_micro", "f1_macro", "average_precision_macro",
                                            "loss", "threshold")
     note: ClassVar[str] = "A label counts as predicted from the threshold on."
@@ -53,8 +54,10 @@ class Multilabel(Task):
     def row(self, tally: Tally) -> dict[str, Array]:
         hits = tally.true_positives.sum()
         wrong = (tally.false_positives + tally.false_negatives).sum()
-        return {"loss": tally.loss_sum / jnp.float32(tally.count),
-                "f1_micro": jnp.float32(2 * hits) / jnp.float32(jnp.maximum(2 * hits + wrong, 1))}
+        each = _f1(tally.true_positives, tally.false_positives + tally.false_negatives)
+        macro = {"f1_macro": each.mean()} if self.score == "f1_macro" else {}
+        return {"loss": tally.loss_sum / jnp.float32(tally.count), "f1_micro": _f1(hits, wrong)
+                } | macro
 
     def predict(self, outputs: Array) -> Array:
         """The probability of each label [B, L]."""
@@ -108,3 +111,8 @@ class Multilabel(Task):
         f1 = {name: row["f1"] for name, row in best}
         return [Picture("labels.png", "F1 of each label", drawn,
                         charts.bars(f1, [0.0] * len(f1)))]
+
+
+def _f1(hits: Array, wrong: Array) -> Array:
+    """0 where nothing is there and nothing said."""
+    return jnp.float32(2 * hits) / jnp.float32(jnp.maximum(2 * hits + wrong, 1))

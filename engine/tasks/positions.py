@@ -15,6 +15,7 @@ from engine.scores import bootstrap
 from engine.sources.dataset import UNLABELLED
 from engine.task import Judged, Task, masked
 from engine.tasks.classification import Classification
+from engine.tasks.counts import SCORES, Counts, counts, ranking
 
 MOST_TOLD = 256  # classes of which the report has a table
 
@@ -48,6 +49,7 @@ class Positions(Task):
     kind: ClassVar[str] = "positions"
     any_outputs: ClassVar[bool] = True
     gains: ClassVar[tuple[str, ...]] = ("accuracy", "mean_iou")
+    ranks: ClassVar[tuple[str, ...]] = (*SCORES,)
     headline: ClassVar[tuple[str, ...]] = ("accuracy", "mean_iou", "loss", "perplexity")
     note: ClassVar[str] = ("IoU of a class: its positions that were hit, of those that are its own "
                            "or were said to be. Their mean is over classes that are there or said.")
@@ -73,26 +75,22 @@ class Positions(Task):
         return loss.reshape(len(targets), -1).sum(1)
 
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
-        said, counts = outputs.argmax(-1).astype(jnp.int32), jnp.zeros(outputs.shape[-1], jnp.int32)
         valid = jnp.expand_dims(valid_B, (*range(1, targets.ndim),)) & (targets >= 0)
-        hits = valid & (said == targets)
-
-        def counted(classes: Array, which: Array) -> Array:
-            return counts.at[jnp.where(which, classes, len(counts))].add(1, mode="drop")
-
-        return Tally(masked(loss_B, valid_B), counted(said, hits), counted(said, valid),
-                     counted(targets, valid), valid.sum(dtype=jnp.int32))
+        said = outputs.argmax(-1).astype(jnp.int32)
+        return Tally(masked(loss_B, valid_B), *counts(said, targets, valid, outputs.shape[-1]),
+                     valid.sum(dtype=jnp.int32))
 
     def row(self, tally: Tally) -> dict[str, Array]:
         count, union = jnp.float32(tally.count), tally.said + tally.there - tally.hits
         iou = jnp.float32(tally.hits) / jnp.float32(jnp.maximum(union, 1))
         return {"loss": tally.loss_sum / count,
                 "accuracy": jnp.float32(tally.hits.sum()) / count,
-                "mean_iou": iou.sum() / jnp.float32((union > 0).sum())}
+                "mean_iou": iou.sum() / jnp.float32((union > 0).sum())
+                } | ranking(self.score, Counts(tally.hits, tally.said, tally.there))
 
     def zeros(self, num_outputs: int, outputs: Any = None) -> Tally:
-        counts = jnp.zeros(num_outputs if outputs is None else outputs.shape[-1], jnp.int32)
-        return Tally(jnp.zeros(()), counts, counts, counts, jnp.zeros((), jnp.int32))
+        none = jnp.zeros(num_outputs if outputs is None else outputs.shape[-1], jnp.int32)
+        return Tally(jnp.zeros(()), none, none, none, jnp.zeros((), jnp.int32))
 
     def predict(self, outputs: Array) -> Array:
         if self.probabilities:

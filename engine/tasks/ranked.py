@@ -1,0 +1,47 @@
+"""Which score of a task ranks checkpoints and runs."""
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
+
+from engine.errors import RequestError, unknown
+
+T = TypeVar("T", bound="Ranked")
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """`score` names what ranks checkpoints and runs, of the task's row or "loss"; `higher` is
+    whether more of it is better, as it is of `gains` and `ranks`; of `errors` less is. Those of
+    `ranks` are in the row where they rank. `ranked_by` is another of them all in `score`'s place.
+    """
+
+    ranked_by: str = field(default="", kw_only=True)
+    score: ClassVar[str] = "loss"
+    higher: ClassVar[bool] = False
+    gains: ClassVar[tuple[str, ...]] = ()
+    ranks: ClassVar[tuple[str, ...]] = ()
+    errors: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        if not (name := self.ranked_by) or name == self.score:
+            return
+        more, less = (*self.gains, *self.ranks), ("loss", *self.errors)
+        if name not in (*more, *less):
+            raise unknown(f"score of {type(self).__name__} to --rank_by", name,
+                          (self.score, *more, *less))
+        object.__setattr__(self, "score", name)  # of this one; the class keeps its own
+        object.__setattr__(self, "higher", name in more)
+
+    def ranked(self: T, score: str) -> T:
+        """The same task, ranked by `score`, if that names one. Raises RequestError for one that it
+        doesn't have, and where a task of one's own can't be made again."""
+        if not score:
+            return self
+        with contextlib.suppress(TypeError):
+            made = dataclasses.replace(self, ranked_by=score)
+            if made.score == score:
+                return made
+        raise RequestError(f"--rank_by {score} can't be told to {type(self).__name__}: give its "
+                           "class a score and higher of its own instead.")
