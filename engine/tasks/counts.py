@@ -46,7 +46,7 @@ def matthews_correlation(of: Counts) -> Array:
     spread = (1 - (said * said).sum()) * (1 - (there * there).sum())
     agreed = jnp.float32(of.hits.sum()) / count - (said * there).sum()
     single = (of.said.max() == of.there.sum()) | (of.there.max() == of.there.sum())
-    return jnp.where(single, 0, agreed / jnp.sqrt(jnp.where(single, 1, spread)))
+    return agreed / jnp.sqrt(jnp.where(single, 1, spread))
 
 
 SCORES = {score.__name__: score for score in (f1_macro, balanced_accuracy, matthews_correlation)}
