@@ -26,7 +26,7 @@ def check_fields(asked: Any) -> None:
         if f.metadata["brought"] and not is_ours(value):
             continue
         if not (fits(value, f.default) or f.metadata["duration"] and isinstance(value, str)):
-            raise RequestError(f"{f.name}: {value!r} is a {type(value).__name__}; give "
+            raise RequestError(f"{f.name}: {value!r:.80} is a {type(value).__name__}; give "
                                f"{_WANTED[type(f.default)]}.")
         if choices and value not in choices:
             raise unknown(f.name, value, choices)

@@ -163,11 +163,12 @@ def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     spread, count = learner.spread, inputs.shape[0]
     turns = -(-count // eval_batch(learner))  # as even as may be
     size = learner.shares * -(-count // (turns * learner.shares))
-    rows_N = jnp.arange(turns * size, dtype=jnp.int32) % count
+    slots_N = jnp.arange(turns * size, dtype=jnp.int32)
 
-    def some(rows_B: Array) -> Array:
+    def some(slots_B: Array) -> Array:
+        own_B, variables_ = spread.cut(slots_B), spread.whole(variables)
         return learner.task.predict(
-            forward(learner, spread.whole(variables), inputs[spread.cut(rows_B)]))
+            forward(learner, variables_, inputs[own_B % count], own_B < count))
 
-    found = jax.lax.map(some, rows_N.reshape(turns, size))
+    found = jax.lax.map(some, slots_N.reshape(turns, size))
     return spread.whole(found.reshape(-1, *found.shape[2:])[:count])

@@ -62,7 +62,7 @@ def fit(
     columns one by one after the training, to see what the score rests on.
     Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
-    request = completed(Request(config, hyper, place or Place(), data))
+    request = completed(Request(config, hyper, Place() if place is None else place, data), loggers)
     resume = os.fspath(resume)  # str of a Run is how it shows itself
     if show_memory or profiled:
         trees.refuse(config.model, "--memory" if show_memory else "--profile")

@@ -31,9 +31,9 @@ class Gradients(NamedTuple):
 
 
 @jax.jit(static_argnums=0, inline=True)  # traced once, however many ask for it
-def forward(learner: "Gradient", variables: Any, inputs: Array) -> Any:
+def forward(learner: "Gradient", variables: Any, inputs: Array, valid_B: Array) -> Any:
     """Outputs of inputs as the split holds them, float32 [B, K], or what any_outputs allows."""
-    return float32(learner.apply(variables, scaled(inputs), False)[0])
+    return float32(learner.apply(variables, scaled(inputs), False, None, valid_B)[0])
 
 
 def _learned(
@@ -129,5 +129,5 @@ def eval_step(
 ) -> tuple[Any, Array]:
     """The task's sums of the batch, masked, without what only training's loss has; and what it
     tells of each example [B, ...]."""
-    outputs, task = forward(learner, variables, batch.inputs), learner.task
+    outputs, task = forward(learner, variables, batch.inputs, valid_B), learner.task
     return task.judge(outputs, batch.targets, valid_B), task.predict(outputs)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from engine.tasks.ranked import Ranked
+from engine.scores.ranked import Ranked
 
 T = TypeVar("T")
 KINDS = "classes", "numbers", "labels", "positions"  # of targets
@@ -45,8 +45,9 @@ def add(a: T, b: T) -> T:
 
 
 def float32(outputs: Any) -> Any:
-    """A network's outputs, of any tree, as tasks take them."""
-    return jax.tree.map(lambda x: x.astype(jnp.float32), outputs)
+    """A network's outputs, of any tree, as tasks take them; complex ones as complex64."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.complex64 if jnp.iscomplexobj(x) else jnp.float32), outputs)
 
 
 def masked(values: Array, valid_B: Array) -> Array:

@@ -73,7 +73,9 @@ class Run:
             raise RequestError(f"predict got {unknown:,} numbers that are NaN or infinite as "
                                "float32: fill them in, or leave those rows out.")
         handed.check(learner, made)
-        size = min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
+        # Of a network that is told which examples count, none but those.
+        size = max(1, len(inputs)) if getattr(learner, "coupled", False) else \
+            min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
         told = partial(jitted(learner, "predict"), self.state.model)
         found = np.concatenate([*in_batches(told, made, size)])
         if lost := int(np.isnan(found).any((*range(1, found.ndim),)).sum()):

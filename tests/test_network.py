@@ -1,5 +1,6 @@
 """Networks of every kind as two pure functions, against what their own libraries compute."""
 
+import zlib
 from functools import partial
 
 import flax.linen as nn
@@ -60,10 +61,44 @@ def test_a_call_is_handed_what_it_asks_for_by_name(model):
     told, _ = made.apply(variables, X, True, OTHER, VALID)
     np.testing.assert_array_equal(told, [[True] * 6, [False] * 6, VALID])
     told, kept = made.apply(variables, X, False)
-    np.testing.assert_array_equal(told, [[False] * 6, [True] * 6, [False] * 6])
+    np.testing.assert_array_equal(told, [[False] * 6, [True] * 6, [True] * 6])
     assert kept == {}
+    told, _ = made.apply(variables, X, False, None, VALID)
+    np.testing.assert_array_equal(told[2], VALID)
     learner = learner_of(Config(model=model), 3)
     np.testing.assert_array_equal(learner.apply(variables, X, True, OTHER, VALID)[0][2], VALID)
+
+
+class Draws(nn.Module):
+    """From streams of its own, in a scan of one set of params too, and where it has one."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        if not train:
+            return jnp.zeros((4, 6))
+        drawn = [jax.random.normal(self.make_rng(name), (6,)) for name in ("dropout", "noise")]
+
+        class Step(nn.Module):
+            @nn.compact
+            def __call__(self, carry, _):
+                return carry, jax.random.normal(self.make_rng("time"), (6,))
+
+        steps = nn.scan(Step, variable_broadcast="params", length=2,
+                        split_rngs={"params": False, "time": True})
+        there = jax.random.normal(self.make_rng("more"), (6,)) if self.has_rng("more") else 0
+        return jnp.stack([*drawn, *steps()(x, None)[1]]) + jnp.zeros(6).at[0].set(1) * there
+
+
+def test_streams_of_other_names_are_their_own():
+    drawn, again = (network.of(Draws(), 1).apply({}, X, True, key)[0] for key in (OTHER, OTHER))
+    np.testing.assert_array_equal(drawn, again)
+    assert len({*np.asarray(drawn).ravel().tolist()}) == 24  # all four, and none twice
+    want = Draws().apply({}, X, train=True, rngs={"dropout": OTHER, **{
+        name: jax.random.fold_in(OTHER, zlib.crc32(name.encode()))
+        for name in ("noise", "time", "more")}})
+    np.testing.assert_array_equal(drawn, want)
+    other = network.of(Draws(), 1).apply({}, X, True, KEY)[0]
+    assert not np.isin(other, drawn).any()
 
 
 class Flaxs(nn.Module):

@@ -16,10 +16,10 @@ from engine.errors import RequestError
 from engine.optim import patience
 from engine.place import Place
 from engine.run import fit
+from engine.scores.counts import SCORES
 from engine.sweep.space import axis
 from engine.task import Task, add
 from engine.tasks.classification import Classification
-from engine.tasks.counts import SCORES
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.positions import Positions
 from engine.tasks.regression import Regression

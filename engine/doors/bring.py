@@ -96,7 +96,8 @@ def telling(what: str, instead: str = "") -> Iterator[None]:
     except RequestError:
         raise
     except (Exception, SystemExit) as error:  # it raises what it likes
-        said = one_line(str(error).strip().partition("\n")[0] or error).rstrip(".")
+        said = one_line(str(error).strip().partition("\n")[0] or error)
+        said = said.partition(" (https://flax")[0].rstrip(".")
         own = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)
                if _is_a_users(f.filename)]
         if isinstance(error, SyntaxError):
@@ -147,8 +148,7 @@ def task(config: Config) -> Any:
     own = losses_of(config.model)
     if of_class:
         loss = config.loss or next(iter(own), "")
-        handed = {"loss_name": loss, "threshold": config.threshold}
-        made = called(f"task {name}", made, handed)
+        made = called(f"task {name}", made, {"loss_name": loss, "threshold": config.threshold})
     if not isinstance(made, Task):
         raise RequestError(f"task {name} is a {type(made).__name__}: give a subclass of "
                            "flaxmill.Task.")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
 SCALAR = jax.ShapeDtypeStruct((), jnp.float32)
+TAKEN = "loss", "epoch", "step", "seconds", "learning_rate"
 
 
 def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
@@ -83,15 +84,18 @@ def _same(what: str, name: str, out: Any, allowed: list[Shapes]) -> None:
                            f"shape and dtype{instead}.")
 
 
-def network(learner: "Gradient", inputs: Shapes, num_outputs: int) -> tuple[Shapes, Shapes]:
-    """Its variables and outputs, in training and out of it."""
+def network(
+    learner: "Gradient", inputs: Shapes, num_outputs: int
+) -> tuple[Shapes, tuple[Shapes, Shapes]]:
+    """Its variables, and its outputs in training and out of it."""
     model, (batch, *shape) = learner.config.model, inputs.shape
 
     def forward(inputs, key):
         variables = initial(learner.network, key, inputs[:1])
         valid = jnp.ones(batch, bool)
         trained, left = learner.network.apply(variables, inputs, True, key, valid)
-        return variables, left, learner.network.apply(variables, inputs, False)[0], trained
+        judged, _ = learner.network.apply(variables, inputs, False, None, valid)
+        return variables, left, trained, judged
 
     ours, pictures = is_ours(model), len(shape) == 3
     what = (f"model {short(model)} does not fit {' × '.join(map(str, shape))} "
@@ -108,7 +112,8 @@ def network(learner: "Gradient", inputs: Shapes, num_outputs: int) -> tuple[Shap
     for outputs in both:
         _outputs(learner, outputs, batch, num_outputs)
     _kept(model, variables, left)
-    return variables, jax.eval_shape(float32, both[0])
+    trained, judged = (jax.eval_shape(float32, outputs) for outputs in both)
+    return variables, (trained, judged)
 
 
 def _outputs(learner: "Gradient", outputs: Any, batch: int, num_outputs: int) -> None:
@@ -154,22 +159,29 @@ def _kept(model: Any, variables: Shapes, left: Shapes) -> None:
 
 
 def _task(
-    learner: "Gradient", outputs: Shapes, targets: tuple[Shapes, Shapes], hyper: Any
+    learner: "Gradient", both: tuple[Shapes, Shapes], targets: tuple[Shapes, Shapes], hyper: Any
 ) -> None:
-    """`targets` are training's, which may be mixed, and a set's."""
+    """`both` are outputs in training and out of it; `targets` are training's, which may be mixed,
+    and a set's."""
     task, what = learner.task, f"task {short(learner.config.task)}"
     cases = ("", hyper), (" where it is judged, of hyper None,", None)
-    for (told, values), given in zip(cases, targets, strict=True):
+    for (told, values), outputs, given in zip(cases, both, targets, strict=True):
         shares = f", targets being mixed: {given.dtype} [B, {given.shape[-1]}]" \
             if given.shape != targets[1].shape else ""
         instead = f" It is called with (outputs, targets, hyper){shares}."
         with telling(f"{what}'s loss{told}", instead):
             loss = jax.eval_shape(task.loss_of, outputs, given, values, np.ones(2, bool))
         _of_each(f"{what}'s loss{told}", loss)
+        if not jnp.issubdtype(loss.dtype, jnp.floating):
+            raise RequestError(f"{what}'s loss{told} is of {loss.dtype}, which has no gradient: "
+                               "give real numbers.")
         with telling(f"{what}'s scores"):
             scores = dict(jax.eval_shape(task.scores, outputs, given))
         for name, score in scores.items():
             _of_each(f"{what}'s score {name}", score)
+            if name in TAKEN or name.startswith("val_"):
+                raise RequestError(f"{what}'s score {name} has the name of another column of "
+                                   "history.jsonl: give it one of its own.")
     with telling(what):
         coupled.check(task, learner.config.task, outputs, targets[1])
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), outputs)

@@ -4,6 +4,7 @@ from typing import Any
 
 from engine.config import Config, Hyper
 from engine.doors import bring
+from engine.errors import RequestError, some
 from engine.learners import trees
 
 
@@ -11,6 +12,16 @@ def kind_of(config: Config) -> Any:
     """The class of the run's values: Hyper, what trees follow, or a NamedTuple that the user's own
     optimizer names as the type of its first parameter."""
     return trees.values_of(config.model) or bring.first_type(config.optimizer, Hyper)
+
+
+def check(hyper: Any, kind: Any, optimizer: Any) -> None:
+    """Raise RequestError for values without those of the `kind` that an optimizer of ours needs."""
+    missing = [name for name in kind._fields if name not in hyper._fields]
+    if missing and kind is Hyper and isinstance(optimizer, str):
+        raise RequestError(f"hyper is a {type(hyper).__name__}, without {some(missing)}, which "
+                           f"--optimizer {optimizer} needs: values of your own come with an "
+                           "optimizer of your own, a function of (hyper, durations), or as further "
+                           "fields beside those of Hyper.")
 
 
 def carried(hyper: Any, kind: Any) -> tuple[Any, list[str]]:

@@ -11,16 +11,21 @@ the outputs [B, ...], and what a training call leaves of all but the params. Eac
 hashable: static under jit.
 """
 
+import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+import threading
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
+from unittest import mock
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.errors import InvalidRngError, ScopeParamNotFoundError
 from jax import Array
 from jax.tree_util import keystr
 
@@ -33,12 +38,37 @@ if TYPE_CHECKING:
 Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
 
 
-def wanted(call: Callable, train: bool, valid: Array | None, **more: Any) -> dict[str, Any]:
-    """Of what a call may ask for, what this one does."""
+def wanted(
+    call: Callable, train: bool, inputs: Any, valid: Array | None = None, **more: Any
+) -> dict[str, Any]:
+    """Of what a call of `inputs` may ask for, what this one does."""
     on = dict.fromkeys(("train", "training", "is_train", "is_training"), train)
     off = dict.fromkeys(("deterministic", "use_running_average"), not train)
     asked = inspect.signature(call).parameters
+    if "valid" in asked and valid is None:
+        valid = jnp.ones(len(jax.tree.leaves(inputs)[0]), bool)
     return {k: v for k, v in (on | off | {"valid": valid} | more).items() if k in asked}
+
+
+@contextlib.contextmanager
+def streams_asked() -> Iterator[set[str]]:
+    """The names of the random streams that Linen modules ask for in its course, of this thread."""
+    names, here, stand_in = set[str](), threading.get_ident(), contextlib.ExitStack()
+
+    def noting(asked: Callable) -> Callable:
+        @functools.wraps(asked)
+        def ask(module: nn.Module, name: str = "params") -> Any:
+            if threading.get_ident() == here:
+                names.add(name)
+            return asked(module, name)
+
+        return ask
+
+    with stand_in:
+        for method in ("make_rng", "has_rng"):
+            noted = noting(getattr(nn.Module, method))
+            stand_in.enter_context(mock.patch.object(nn.Module, method, noted))
+        yield names
 
 
 @dataclass(frozen=True)
@@ -54,10 +84,10 @@ class Linen:
     @property
     def told(self) -> bool:
         """Whether its call asks for whether it is in training."""
-        return bool(wanted(self.call, True, None).keys() - {"valid"})
+        return bool(wanted(self.call, True, jnp.zeros(1)).keys() - {"valid"})
 
     def init(self, key, inputs):
-        how = wanted(self.module.__call__, False, None)
+        how = wanted(self.call, False, inputs)
         variables = dict(self.module.init(key, inputs, **how))
         variables.pop("perturbations", None)  # zeros of this batch, for a gradient to be seen
         others = [name for name in variables if name not in ("params", "batch_stats")]
@@ -70,16 +100,35 @@ class Linen:
         return {name: tree for name, tree in variables.items() if form(left[name]) == form(tree)}
 
     def apply(self, variables, inputs, train, key=None, valid=None):
-        how = wanted(self.module.__call__, train, valid)
+        how = wanted(self.call, train, inputs, valid)
         if not train:
-            return self.module.apply(variables, inputs, **how), {}
+            with self._telling():
+                return self.module.apply(variables, inputs, **how), {}
         kept = [name for name, tree in variables.items() if name != "params" and tree]
-        # Streams of other names fall back to that of the params.
-        rngs = {"params": key, "dropout": key}
-        if not kept:
-            return self.module.apply(variables, inputs, rngs=rngs, **how), {}
-        outputs, changed = self.module.apply(variables, inputs, rngs=rngs, mutable=kept, **how)
-        return outputs, dict(changed)
+        rngs = dict.fromkeys(("params", "dropout"), key)
+        while True:  # until it asks for no stream that it isn't given
+            with self._telling(), streams_asked() as names:
+                outputs, changed = self.module.apply(
+                    variables, inputs, rngs=rngs, mutable=kept, **how)
+            if names <= rngs.keys():
+                return outputs, dict(changed)
+            rngs |= {name: jax.random.fold_in(key, zlib.crc32(name.encode()))
+                     for name in names - rngs.keys()}
+
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Of what differs in training what is to be minded."""
+        what = f"model {short(self.module)}"
+        try:
+            yield
+        except InvalidRngError:
+            raise RequestError(f"{what} draws random numbers out of training, where there are none:"
+                               " let its call take `train`, and draw where that is true.") from None
+        except ScopeParamNotFoundError as error:
+            said = str(error).partition(" (http")[0].rstrip(".")
+            raise RequestError(f"{what}: {said}: parameters are made by a call out of training, so "
+                               "make them whether `train` is true or not.") from None
 
 
 @dataclass(frozen=True)
@@ -96,7 +145,7 @@ class Functions:
         return {"params": self.pair.init(key, inputs)}
 
     def apply(self, variables, inputs, train, key=None, valid=None):
-        how = wanted(self.pair.apply, train, valid, key=key)
+        how = wanted(self.call, train, inputs, valid, key=key)
         return self.pair.apply(variables["params"], inputs, **how), {}
 
 

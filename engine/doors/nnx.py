@@ -94,7 +94,7 @@ class NNX:
                   _filled(state, variables.get(name, {})) for name, state in templates.items()]
         module = nnx.merge(graph, *states, copy=True)  # without copy a tracer leaks under vmap
         module.train() if train else module.eval()
-        outputs = module(inputs, **wanted(call, train, valid))
+        outputs = module(inputs, **wanted(call, train, inputs, valid))
         if not train:
             return outputs, {}
         known = flatten_dict(variables).keys()  # a call may sow others, which are no state

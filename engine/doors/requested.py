@@ -4,6 +4,7 @@ from typing import Any
 
 from engine import sources
 from engine.checks import check, check_fields
+from engine.config import Config
 from engine.doors import bring, hypers
 from engine.doors.fields import plain
 from engine.errors import RequestError
@@ -13,13 +14,16 @@ from engine.request import Request
 from engine.sources import values
 
 
-def completed(request: Request) -> Request:
+def completed(request: Request, loggers: Any = ()) -> Request:
     """The same with the user's files named from the root, plain numbers, and where its hyper is
     None, the values that its optimizer or its trees begin with. Raises RequestError for what can't
-    be meant."""
+    be meant, and for `loggers` that are no functions."""
+    _check_kinds(request, loggers)
+    check_fields(request.config)
     config, place = bring.absolute(request.config), request.place
-    hyper = hypers.kind_of(config)() if request.hyper is None else request.hyper
-    _check_kinds(hyper, place)
+    kind = hypers.kind_of(config)
+    hyper = kind() if request.hyper is None else request.hyper
+    hypers.check(hyper, kind, config.optimizer)
     found = request._replace(config=config, hyper=type(hyper)(*map(plain, hyper)))
     check(found.config, found.hyper)
     check_fields(place)
@@ -29,11 +33,17 @@ def completed(request: Request) -> Request:
     return found
 
 
-def _check_kinds(hyper: Any, place: Any) -> None:
-    """Raise RequestError for what is no set of values, and no place."""
-    if not hasattr(hyper, "_asdict"):
+def _check_kinds(request: Request, loggers: Any) -> None:
+    """Raise RequestError for what is no Config, no set of values and no place."""
+    config, hyper, place = request[:3]
+    if not isinstance(config, Config):
+        raise RequestError(f"config is a {type(config).__name__}: give Config(model=...).")
+    if not (hyper is None or hasattr(hyper, "_asdict")):
         raise RequestError(f"hyper is a {type(hyper).__name__}: give Hyper(learning_rate=...), and "
                            "data by its name, data=...")
     if not isinstance(place, Place):
         raise RequestError(f"place is a {type(place).__name__}: give Place(run_dir=...), and data "
                            "by its name, data=...")
+    if not (isinstance(loggers, list | tuple) and all(map(callable, loggers))):
+        raise RequestError(f"loggers are {loggers!r}: give a list of functions of a row; trackers "
+                           "have names, Place(log='tensorboard').")

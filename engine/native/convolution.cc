@@ -1,9 +1,9 @@
 // Convolutions of two axes in float32, NHWC by HWIO: the value and both gradients.
 //
-// A row of the kernel lies under a row of the image as consecutive numbers, kernel's columns times
-// channels, so each is a matrix product whose rows overlap: no patches are copied. Which sums are
-// made, and in which order, depends on shapes alone, never on the threads: equal input has equal
-// bits.
+// Where winograd.h doesn't compute it: a row of the kernel lies under a row of the image as
+// consecutive numbers, kernel's columns times channels, so each is a matrix product whose rows
+// overlap, and no patches are copied. Which sums are made, and in which order, depends on shapes
+// alone, never on the threads: equal input has equal bits.
 
 #include <algorithm>
 #include <cstdint>

@@ -19,6 +19,7 @@ from engine.native import library
 
 Numbers = tuple[int, ...]
 LARGE = 2**20  # bytes of a kernel, which leave the cache and are read again for every image
+FEW_TILES, WIDE_ROW = 64, 2**15  # as in winograd.h
 LARGE_IN_TILES = 2**22  # of those by Winograd's transform, which gains more than it reads
 
 
@@ -37,15 +38,19 @@ def refusal(convolution: JaxprEqn) -> str:
     kernel, (_, _, height, width) = avals[1], given["dimension_numbers"].rhs_spec
     if kernel.shape[height] == kernel.shape[width] == 1 and max(given["window_strides"]) > 1:
         return "of single pixels apart"
-    most = LARGE_IN_TILES if _in_tiles(given, kernel.shape) else LARGE
+    most = LARGE_IN_TILES if _in_tiles(given, kernel.shape, avals[2].shape) else LARGE
     return "of a large kernel" if kernel.size * kernel.dtype.itemsize > most else ""
 
 
-def _in_tiles(given: Mapping[str, Any], kernel: Numbers) -> bool:
+def _in_tiles(given: Mapping[str, Any], kernel: Numbers, out: Numbers) -> bool:
     """Whether Winograd's transform computes it, as by_winograd of winograd.h decides."""
-    features, channels, *sides = (kernel[axis] for axis in given["dimension_numbers"].rhs_spec)
-    return (sides == [3, 3] and max(given["window_strides"]) == 1
-            and features % 16 == channels % 16 == 0)
+    _, weights, results = given["dimension_numbers"]
+    features, channels, *sides = (kernel[axis] for axis in weights)
+    batch, _, height, width = (out[axis] for axis in results)
+    wide = -(-width // 2)
+    return (sides == [3, 3] and max(given["window_strides"]) == 1 < min(height, width)
+            and features % 16 == channels % 16 == 0 and batch * -(-height // 2) * wide >= FEW_TILES
+            and wide * (channels + features) <= WIDE_ROW)
 
 
 def convolved(given: Mapping[str, Any], x: Array, kernel: Array) -> Array:

@@ -22,12 +22,16 @@ constexpr int64_t kPlaces = 16;
 constexpr int64_t kApart = 16;              // numbers between places, so that caches hold them all
 constexpr int64_t kAtOnce = 1 << 13;        // tiles at once, times channels and features
 constexpr int64_t kTiles = 32;              // at once, at the least
-constexpr int64_t kTilesByKernel = 96;      // whose sums are read and written again for each such
+constexpr int64_t kTilesByKernel = 96;      // likewise, as all sums are read and written each time
+constexpr int64_t kFewTiles = 64;           // for which spreading the kernel doesn't pay
+constexpr int64_t kWideRow = 1 << 15;       // numbers of a row of tiles: 16 times that is 2 MiB
 constexpr int64_t kBytesOfParts = 2 << 20;  // of kernels' gradients that are added up
 
 bool by_winograd(const Shape& s) {
-  auto suits = [](const Axis& a) { return a.side == 3 && a.stride == 1; };
-  return suits(s.h) && suits(s.w) && s.channels % 16 == 0 && s.features % 16 == 0;
+  auto suits = [](const Axis& a) { return a.side == 3 && a.stride == 1 && a.windows > 1; };
+  int64_t wide = ceiling(s.w.windows, 2), tiles = s.batch * ceiling(s.h.windows, 2) * wide;
+  return suits(s.h) && suits(s.w) && s.channels % 16 == 0 && s.features % 16 == 0 &&
+         tiles >= kFewTiles && wide * (s.channels + s.features) <= kWideRow;
 }
 
 template <size_t N>

@@ -13,8 +13,8 @@ from jax import Array
 
 from engine.errors import RequestError, unknown
 from engine.scores import answers, classes
+from engine.scores.counts import SCORES, Counts, counts, ranking
 from engine.task import Judged, Task, masked
-from engine.tasks.counts import SCORES, Counts, counts, ranking
 
 FOCAL_GAMMA = 2.0  # the paper's
 LEAST = 1e-7  # of what a focal loss raises to a power, whose slope at 0 may be infinite

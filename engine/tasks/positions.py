@@ -12,10 +12,10 @@ from jax import Array
 
 from engine.errors import RequestError, unknown
 from engine.scores import bootstrap
+from engine.scores.counts import SCORES, Counts, counts, ranking
 from engine.sources.dataset import UNLABELLED
 from engine.task import Judged, Task, masked
 from engine.tasks.classification import Classification
-from engine.tasks.counts import SCORES, Counts, counts, ranking
 
 MOST_TOLD = 256  # classes of which the report has a table
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.doors import bring
 from engine.errors import RequestError, one_line
-from engine.store import record
+from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.store.digests import leaf, read_record
 from engine.transfer.names import place_of
@@ -78,6 +78,8 @@ def source_of(word: str) -> Source:
 def _of_run(word: str) -> Source:
     path, step = place_of(word)
     saved = record.read(path / "config.json")
+    if step is None and "task" in record.objects(saved.request.config):
+        step = _best(path)
     higher = step is None and bring.task(saved.request.config).higher
     kept = Variables(path / "checkpoints", higher, read_only=True)
     with kept:
@@ -88,6 +90,17 @@ def _of_run(word: str) -> Source:
     which = "" if step is not None else ", the best of its checkpoints"
     facts = {name: saved.content[name] for name in MEANT if name in saved.content}
     return Source(f"{path}, step {found}{which}", digest, facts, arrays)
+
+
+def _best(path: Path) -> int:
+    """The step of the best checkpoint of a run whose task, an object in Python, would say which one
+    it is. Raises RequestError where nobody says."""
+    scored = folder.metrics(path)
+    if scored.get("checkpoint") == "best":
+        return scored["step"]
+    raise RequestError(f"--init_from {path}: its task was an object in Python, and it isn't "
+                       f"finished, so that nobody says which checkpoint is the best: name one, "
+                       f"{path}/checkpoints/STEP.")
 
 
 def _of_file(path: Path) -> Source:

@@ -54,10 +54,11 @@ CASES = [  # inputs, kernel, strides, padding
     ((2, 11, 10, 6), (2, 3, 6, 40), (3, 4), ((5, 4), (0, 7))),
     ((35, 8, 40, 3), (3, 3, 3, 16), (1, 1), "SAME"),
     ((5, 6, 5, 130), (3, 2, 130, 140), (2, 1), "SAME"),
-    ((3, 8, 8, 16), (3, 3, 16, 16), (1, 1), "SAME"),
+    ((4, 8, 8, 16), (3, 3, 16, 16), (1, 1), "SAME"),
     ((33, 9, 7, 48), (3, 3, 48, 16), (1, 1), ((0, 3), (-1, 2))),
     ((7, 4, 50, 16), (3, 3, 16, 80), (1, 1), "VALID"),
-    ((2, 1, 1, 32), (3, 3, 32, 32), (1, 1), "SAME"),
+    ((64, 2, 2, 32), (3, 3, 32, 32), (1, 1), "SAME"),
+    ((2, 1, 700, 16), (3, 3, 16, 32), (1, 1), "SAME"),
     ((20, 8, 7, 128), (3, 3, 128, 144), (1, 1), "SAME"),
 ]
 
@@ -133,10 +134,12 @@ def test_what_it_cannot_is_a_product_and_counted():
     assert refusal(of_batches) == "grouped"
     for asked, why in (((4, 1, 2), "of single pixels apart"), ((4, 1, 1), ""), ((4, 3, 1), ""),
                        ((171, 3, 1), "of a large kernel"), ((170, 3, 1), ""),
-                       ((320, 3, 1), ""), ((321, 3, 1), "of a large kernel"),
-                       ((320, 3, 2), "of a large kernel"), ((352, 3, 1), "of a large kernel")):
-        channels, side, stride = asked
-        operands = normal(0, 1, 6, 6, channels), normal(1, side, side, channels, channels)
+                       ((320, 3, 1, 8), ""), ((321, 3, 1, 8), "of a large kernel"),
+                       ((320, 3, 1, 7), "of a large kernel"),
+                       ((320, 3, 2, 80), "of a large kernel"),
+                       ((352, 3, 1, 8), "of a large kernel")):
+        channels, side, stride, batch = (*asked, 1)[:4]
+        operands = normal(0, batch, 6, 6, channels), normal(1, side, side, channels, channels)
         (eqn,) = jax.make_jaxpr(partial(conv, strides=(stride, stride)))(*operands).eqns
         assert refusal(eqn) == why, asked
     assert [choice.usable("native", shares) for shares in (1, 2)] == ["native", "auto"]
