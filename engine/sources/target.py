@@ -16,6 +16,7 @@ from engine.sources import pixels
 from engine.sources.dataset import UNLABELLED
 from engine.sources.dialect import WORDS, Unreadable
 from engine.sources.frames import kind
+from engine.sources.rounding import unheld
 from engine.sources.values import MOST_CLASSES
 
 _MOST_COUNTED = 100  # whole numbers of more values than that are no classes
@@ -142,6 +143,9 @@ def _numbers(
         values = np.array([*(float(_TRUTHS.get(one.casefold(), one)) for one in labels), np.nan])
         if np.abs(values[:-1]).max(initial=0) > np.finfo(np.float32).max:
             raise Unreadable(f"its target {name!r} is beyond float32", "scale it")
+        why, instead = unheld(values[codes])
+        if why:
+            raise Unreadable(f"the numbers of its target {name!r} {why}", instead)
         targets[split] = values[codes].astype(np.float32)
     return targets
 

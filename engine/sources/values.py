@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.errors import RequestError, some
 from engine.sources.dataset import UNLABELLED, Dataset, is_frame, refused, room
+from engine.sources.rounding import unheld
 
 NAME = "arrays"
 MOST_CLASSES = 1 << 16
@@ -163,7 +164,10 @@ def outputs(kind: str, given: By, names: tuple[str, ...] | None) -> Targets:
             raise refuse(split, f"its targets have the shape {y.shape}", "give [N, K]: K numbers "
                          "an example, or 0 or 1 for each of K labels, y.reshape(len(y), -1) where "
                          "they have a form; for one class each, task='classification'")
+        exact = y
         found[split] = y = numbers(split, "targets", y).astype(np.float32, copy=False)
+        for why, instead in filter(any, map(unheld, exact.reshape(len(y), -1).T)):
+            raise refuse(split, f"its targets {why}", instead)
         if kind == "labels":
             _none(split, "targets", y, (y != 0) & (y != 1), "are neither 0 nor 1",
                   "give 0 or 1, or task='regression'")
