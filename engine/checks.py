@@ -26,8 +26,8 @@ def check_fields(asked: Any) -> None:
         if f.metadata["brought"] and not is_ours(value):
             continue
         if not (fits(value, f.default) or f.metadata["duration"] and isinstance(value, str)):
-            raise RequestError(f"{f.name}: {value!r:.80} is a {type(value).__name__}; give "
-                               f"{_WANTED[type(f.default)]}.")
+            raise RequestError(f"{f.name}: {one_line(repr(value)):.80} is a {type(value).__name__};"
+                               f" give {_WANTED[type(f.default)]}.")
         if choices and value not in choices:
             raise unknown(f.name, value, choices)
         if f.metadata["duration"] and isinstance(value, str) and not lengths.is_steps(value):

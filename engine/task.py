@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from engine.report.page import number
 from engine.scores.ranked import Ranked
 
 T = TypeVar("T")
@@ -173,13 +174,12 @@ class Task(Ranked):
     def spoken(self, name: str, scores: dict[str, Any]) -> str:
         """One of them; the one that ranks runs with its interval."""
         found = scores.get("interval", {}).get(name) if name == self.score else None
-        return f"{name} {scores[name]:.4f}" + (
-            f" [{found[0]:.4f}, {found[1]:.4f}]" if found else "")
+        return f"{name} {number(scores[name])}" + (
+            f" [{', '.join(map(number, found))}]" if found else "")
 
     def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
         """What the report shows, a report.run.Shown: `headline`, or every score that is a number;
         the row's curves; a table of what the scores have as per_class or the like; `drawn`."""
-        from engine.report.page import number
         from engine.report.run import Card, Shown
 
         found = {name: scores.get(name) for name in self.headline} or numbers(scores)

@@ -113,7 +113,42 @@ class Narrow(Segmentation):
     any_outputs = False
 
 
+class Truths(Segmentation):
+    def loss(self, outputs, targets, hyper):
+        return super().loss(outputs, targets, hyper) > 0
+
+
+class Epochs(Segmentation):
+    def scores(self, outputs, targets):
+        return super().scores(outputs, targets) | {"epoch": outputs["bright"].mean((1, 2))}
+
+
+class Drawing(Pixels):
+    def __call__(self, x):
+        return jax.tree.map(lambda y: y + jax.random.normal(self.make_rng("noise"), y.shape),
+                            super().__call__(x))
+
+
+class Later(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool):
+        found = Pixels()(x)
+        return found | {"bright": nn.Dense(1)(x)[..., 0]} if train else found
+
+
+class Otherwise(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool):
+        found = Pixels()(x)
+        return (found, found) if train else found
+
+
 @pytest.mark.parametrize("changed, said", [
+    ({"task": Truths()}, "loss is of bool, which has no gradient: give real numbers"),
+    ({"task": Epochs()}, "score epoch has the name of another column of history.jsonl"),
+    ({"model": Drawing()}, "Drawing.* draws random numbers out of training, where there are none"),
+    ({"model": Later()}, "make them whether `train` is true or not"),
+    ({"model": Otherwise()}, "task .*Segmentation.*'s loss: .*TypeError: tuple indices"),
     ({"task": Bare()}, "predict gives a dict of several for 2 examples: return one array"),
     ({"task": Narrow()}, "of shape a dict .* Or say any_outputs = True in Narrow"),
     ({"task": "regression"}, r"needs \(2, 9\): let it take num_outputs, or end in a layer of 9.$"),
@@ -123,6 +158,44 @@ def test_what_does_not_fit_is_told(changed, said):
     with pytest.raises(RequestError, match=said):
         train(dataclasses.replace(CONFIG, **changed), Hyper(), jax.random.key(0),
               data_for(CONFIG, DATA))
+
+
+class Aided(nn.Module):
+    """With a head that only training's loss has; and complex numbers, and a mean over the batch."""
+
+    @nn.compact
+    def __call__(self, x, train: bool, valid):
+        y = nn.Dense(4)(x)
+        counted = valid.astype(jnp.float32)
+        mean = (y[:, 0] * counted).sum() / counted.sum()
+        found = {"waves": jnp.fft.rfft(y), "mean": jnp.full(len(x), mean)}
+        return found | {"aid": nn.Dense(1)(y)[:, 0] * 0 + 3} if train else \
+            found | {"made": nn.Dense(1)(y) * 0}
+
+
+class Aid(Task):
+    any_outputs = True
+
+    def loss(self, outputs, targets, hyper):
+        apart = jnp.square(jnp.abs(outputs["waves"] - jnp.fft.rfft(targets))).mean(-1)
+        return apart + outputs["mean"] + (0 if hyper is None else outputs["aid"])
+
+    def predict(self, outputs):
+        return outputs["mean"]
+
+
+def test_training_may_give_others_complex_ones_and_a_mean_over_the_examples_that_count(tmp_path):
+    """The last batches, of 5 and of 3 examples, are filled up."""
+    x, place = RNG.normal(size=(21, 4)).astype("f4"), Place(device="cpu", report=False,
+                                                            run_dir=str(tmp_path / "run"))
+    run = fit(Config(model=Aided(), task=Aid(), epochs=1, batch_size=16), Hyper(learning_rate=0.0),
+              place, data={"train": (x, x), "validation": (x[:3], x[:3])}, quiet=True)
+    y = x @ np.asarray(run.state.params["Dense_0"]["kernel"])
+    waves = np.square(np.abs(np.fft.rfft(y) - np.fft.rfft(x))).mean(-1)
+    (row,) = run.history
+    assert row["val_loss"] == pytest.approx((waves[:3] + y[:3, 0].mean()).mean(), rel=1e-5)
+    assert row["loss"] == pytest.approx((waves + y[:, 0].mean()).mean() + 3, rel=0.2)
+    np.testing.assert_allclose(run.predict(x[:3]), np.full(3, y[:3, 0].mean()), rtol=1e-5)
 
 
 @pytest.mark.slow

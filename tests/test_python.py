@@ -3,6 +3,7 @@ what they refuse in words."""
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -55,16 +56,34 @@ def test_a_field_of_another_type_is_refused(given, said, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Rate(NamedTuple):
+    learning_rate: float = 1e-3
+
+
 @pytest.mark.parametrize("words, said", [
     (((X, Y),), r"hyper is a tuple: give Hyper\(learning_rate=...\), and data by its name"),
     (({"learning_rate": 1e-3},), "hyper is a dict"),
     ((Hyper(), (X, Y)), r"place is a tuple: give Place\(run_dir=...\), and data by its name"),
     ((Hyper(), "runs/mine"), "place is a str"),
+    ((X, Y), "hyper is a ndarray"), ((Hyper(), Y), "place is a ndarray"),
+    ((Rate(),), "hyper is a Rate, without weight_decay, .* which --optimizer adam needs: values"),
     ((Hyper(learning_rate="1e-3"), Place(device="cpu"), (X, Y)), "learning_rate: '1e-3' is text"),
 ])
-def test_what_stands_in_anothers_place_is_refused(words, said):
+def test_what_stands_in_anothers_place_is_refused(words, said, here):
     with pytest.raises(RequestError, match=said):
         fit(CONFIG, *words)
+
+
+@pytest.mark.parametrize("words, said", [
+    ({"config": {"model": "mlp"}}, r"config is a dict: give Config\(model=...\)"),
+    ({"loggers": print}, "loggers are .*: give a list of functions of a row"),
+    ({"loggers": ["csv"]}, r"loggers are \['csv'\]: .* Place\(log='tensorboard'\)"),
+    ({"config": Config(init_from={"Dense_0": X})}, "init_from: .* is a dict; give"),
+])
+def test_what_is_no_config_and_no_logger_is_refused_and_leaves_nothing(words, said, here):
+    with pytest.raises(RequestError, match=said):
+        fit(**{"config": CONFIG, "data": (X, Y)} | words)
+    assert not list(here.iterdir())
 
 
 class Other(Tiny):

@@ -31,7 +31,7 @@ def _depends(task: Any, outputs: Any, targets: Any) -> bool:
     draw = np.random.default_rng(0)
 
     def drawn(shape: Any) -> np.ndarray:
-        return draw.normal(size=(EXAMPLES, *shape.shape[1:])).astype(np.float32)
+        return draw.normal(size=(EXAMPLES, *shape.shape[1:])).astype(shape.dtype)
 
     def beside(others: np.ndarray, last: np.ndarray) -> np.ndarray:
         return np.concatenate([others[:-1], last[-1:]])

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from engine.errors import visible
 from engine.loggers.width import wrapped
+from engine.report.page import number
 
 BAR = 20
 LEAST = 5  # of a terminal's bar: below that, a shorter line is taken
@@ -54,7 +55,7 @@ class Progress:
         head, took = f"Epoch {epoch}/{self._epochs} ", f" {seconds:.0f}s"
         counted = f"{head}{step:{len(str(self._steps))}}/{self._steps} "
         paced = f"{took} {1000 * seconds / step:.1f}ms/step"
-        full = paced + "".join(f" - {name} {value:.4f}" for name, value in values.items())
+        full = paced + "".join(f" - {name} {number(value)}" for name, value in values.items())
         if not self.interactive:
             return counted + self._bar(step, BAR) + full
         short = took + _paired(values)
@@ -96,5 +97,6 @@ def _paired(values: dict[str, float]) -> str:
         beside = values.get(f"val_{name}")
         if name.startswith("val_") and name.removeprefix("val_") in values:
             continue
-        told += f" - {name} {value:.4f}" + (f", val {beside:.4f}" if beside is not None else "")
+        told += f" - {name} {number(value)}" + (
+            f", val {number(beside)}" if beside is not None else "")
     return told

@@ -208,4 +208,5 @@ def _series(column: Number | Words, cells: list[Any], decimal: str) -> Any:
                          dtype=object).astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         what = "dates such as 2024-05-31" if column.kind == "date" else "numbers"
-        raise Refused(422, f"column {column.name!r} is of {what}: {one_line(error)}.") from None
+        said = one_line(error).partition(". You might")[0]  # want other arguments of pandas'
+        raise Refused(422, f"column {column.name!r} is of {what}: {said.rstrip('.')}.") from None

@@ -34,6 +34,9 @@ def prepare(name: str, root: Path) -> None:
     known = tfds.list_builders(with_community_datasets=False)
     if name.split("/")[0].split(":")[0] not in known:
         near = difflib.get_close_matches(name.lower(), [*known, "digits"], cutoff=0.5)
+        if os.path.isdir(name):
+            raise RequestError(f"unknown data set {name!r}: to learn from the folder of that name, "
+                               f"type image_folder:{name}, or table:{name}")
         raise unknown("data set", name, near or [*PLAIN, "digits"])
     if importlib.util.find_spec("tensorflow") is None:
         raise RequestError(f"data set {name} isn't in {root}, and needs TensorFlow to be prepared: "
