@@ -20,7 +20,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
-from unittest import mock
 
 import flax.linen as nn
 import jax
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from engine.doors.nnx import NNX
 
 Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
+_ONE_AT_A_TIME = threading.RLock()  # of the threads that trace
 
 
 def wanted(
@@ -52,23 +52,25 @@ def wanted(
 
 @contextlib.contextmanager
 def streams_asked() -> Iterator[set[str]]:
-    """The names of the random streams that Linen modules ask for in its course, of this thread."""
-    names, here, stand_in = set[str](), threading.get_ident(), contextlib.ExitStack()
+    """The names of the random streams that Linen modules ask for in its course."""
+    names: set[str] = set()
 
     def noting(asked: Callable) -> Callable:
-        @functools.wraps(asked)
         def ask(module: nn.Module, name: str = "params") -> Any:
-            if threading.get_ident() == here:
-                names.add(name)
+            names.add(name)
             return asked(module, name)
 
         return ask
 
-    with stand_in:
-        for method in ("make_rng", "has_rng"):
-            noted = noting(getattr(nn.Module, method))
-            stand_in.enter_context(mock.patch.object(nn.Module, method, noted))
-        yield names
+    with _ONE_AT_A_TIME:
+        flaxs = {name: getattr(nn.Module, name) for name in ("make_rng", "has_rng")}
+        try:
+            for name, asked in flaxs.items():
+                setattr(nn.Module, name, noting(asked))
+            yield names
+        finally:
+            for name, asked in flaxs.items():
+                setattr(nn.Module, name, asked)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,6 @@ class Linen:
                 return outputs, dict(changed)
             rngs |= {name: jax.random.fold_in(key, zlib.crc32(name.encode()))
                      for name in names - rngs.keys()}
-
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
