@@ -15,15 +15,17 @@ RNG = np.random.default_rng(0)
 Z = RNG.normal(size=400)
 SECONDS, MASSES, DISTANCES = 1.7e9 + 20 * Z, 1e-27 * Z, 1e24 * Z
 HELD = [Z, 1e-9 * Z, 1e9 * Z, 1.7e9 + 1e7 * Z, np.full(9, 1.7e9), np.array([1.0]), np.zeros(5),
-        np.array([np.nan, 1.0, 2.0]), 273.15 + 0.1 * Z, RNG.integers(0, 2, 40) * 1.0]
+        np.array([np.nan, *range(20)]), SECONDS[:9], 273.15 + 0.1 * Z, RNG.integers(0, 2, 40) * 1.0]
 
 
 @pytest.mark.parametrize("numbers", HELD)
 def test_what_rounding_costs_less_than_a_ten_thousandth_of_r2_is_held(numbers):
+    """And of a few nobody asks."""
     assert unheld(numbers) == ("", "")
     known = numbers[~np.isnan(numbers)]
     lost = np.square(known - np.float32(known)).sum()
-    assert lost <= 1e-4 * np.square(known - known.mean()).sum() or known.min() == known.max()
+    spread = np.square(known - known.mean()).sum()
+    assert lost <= 1e-4 * spread or spread == 0 or len(known) < 10
 
 
 @pytest.mark.parametrize("numbers, said", [

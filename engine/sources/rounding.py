@@ -3,6 +3,7 @@
 import numpy as np
 
 _STEPS = 30  # of float32 in a standard deviation: rounding costs a ten-thousandth of R² then
+_FEW = 10  # whose spread says little of where they come from
 _LEAST = 1e-15  # whose square, and that of one by it, float32 holds with room
 
 
@@ -11,7 +12,7 @@ def unheld(given: np.ndarray) -> tuple[str, str]:
     coarsely, and what to do; "" where it does. NaN are none."""
     numbers = given.astype(np.float64)
     known = numbers[np.isfinite(numbers)]
-    if not known.size or known.min() == known.max():
+    if known.size < _FEW or known.min() == known.max():
         return "", ""
     spread, largest = float(known.std()), float(np.abs(known).max())
     if not _LEAST < spread <= largest < 1 / _LEAST:
