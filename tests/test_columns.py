@@ -175,13 +175,20 @@ def test_a_table_of_other_columns_is_refused_by_name():
         found.encode(titanic().drop(columns=["sex", "fare"]))
     for name, values, words in (
         ("age", "old", "'age' holds words, and numbers where it was fitted"),
-        ("boarded", "tomorrow", "holds words, and dates"),
+        ("boarded", "tomorrow", "holds 'tomorrow', which is no date such as 2024-05-31"),
         ("boarded", 3, "holds numbers, and dates"),
         ("sex", pd.Timestamp(0), "holds dates, and words"),
         ("fare", 1e60, "too far"),
     ):
         with refused(words):
             found.encode(titanic().assign(**{name: values}))
+
+
+def test_dates_as_pandas_reads_them_from_a_csv_are_dates():
+    frame = titanic()
+    found, written = Columns.fit(frame, Reading()), frame["boarded"].astype(str)
+    as_words = frame.assign(boarded=written.where(frame["boarded"].notna(), None))
+    np.testing.assert_array_equal(found.encode(as_words), found.encode(frame))
 
 
 def test_columns_are_the_same_once_they_are_read_again():

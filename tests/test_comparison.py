@@ -193,6 +193,10 @@ def test_what_cant_be_compared_is_refused_before_anything_is_computed(tmp_path):
     for file in ("page.csv", str(tmp_path / "nowhere/page.html")):
         with pytest.raises(RequestError, match="in a folder that is there"):
             command.tell(Place(), [a, b], file)
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(RequestError, match="can't be written there"):
+        command.tell(Place(), [a, b], str(tmp_path / "folder.html"))
+    (tmp_path / "folder.html").rmdir()
     assert not list(tmp_path.glob("*.html"))
 
 

@@ -1,5 +1,6 @@
 """A run's folder that comes from elsewhere: links, pipes, sizes and values that nobody wrote."""
 
+import errno
 import json
 import os
 
@@ -64,6 +65,10 @@ def test_what_is_replaced_is_whole_and_leaves_no_draft(tmp_path):
     for content in ("a", "b" * 100, b"\xff"):
         files.replace(tmp_path / "x", content)
     assert (tmp_path / "x").read_bytes() == b"\xff" and os.listdir(tmp_path) == ["x"]
+    with pytest.raises(OSError, match="No space left on device: '.*/y'"), \
+            files.replacing(tmp_path / "y"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # which names no file
+    assert os.listdir(tmp_path) == ["x"]
 
 
 @pytest.mark.parametrize("holder, said", [

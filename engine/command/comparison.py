@@ -24,6 +24,8 @@ def tell(place: Place, words: Sequence[str], output: str) -> None:
     file = Path(output or FILE)
     if file.suffix != ".html" or not file.parent.is_dir():
         raise RequestError(f"--output {file}: type a file.html, in a folder that is there.")
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise RequestError(f"--output {file} can't be written there: name another file.")
     runs = [_judged(saved, run, place) for saved, run in _read(words)]
     best, *others = comparison.ranked(runs)
     differences = [comparison.difference(best, other) for other in others]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.errors import RequestError, one_line, tell
+from engine.errors import RequestError, one_line, tell, visible
 
 MOST_ONE_HOT = 32
 MOST_WORDS = 1 << 16
@@ -149,6 +149,12 @@ def _numbers(name: str, kind: str, column: Any) -> np.ndarray:
     if column.isna().all():
         return np.full(len(column), np.nan)
     found = _kind(name, column)
+    if (found, kind) == ("word", "date"):  # which is how pandas reads a CSV's
+        dates = pandas.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
+        if len(strange := column[dates.isna() & column.notna()]):
+            raise RequestError(f"column {name!r} holds {visible(str(strange.iloc[0]))!r}, which is "
+                               "no date such as 2024-05-31: mend it, or leave the cell empty.")
+        column, found = dates, kind
     if found != kind:
         raise RequestError(f"column {name!r} holds {found}s, and {kind}s where it was fitted: "
                            "bring both to one type.")

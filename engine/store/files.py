@@ -57,8 +57,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         try:
             yield file
             file.flush()
-        except BaseException:
+        except BaseException as error:
             draft.unlink()
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(path)  # as of a full disk, which tells none
             raise
     os.replace(draft, path)
 
