@@ -207,9 +207,12 @@ def test_a_flipped_bit_in_the_records_is_told_or_harms_nothing(squares, tmp_path
         ("../cifar10", "'../cifar10' is no name: type digits"),
         (__file__, "is no name: to learn from what lies there, type table:/"),
         (str(Path(__file__).parent), "type image_folder:/"),
+        ("flat", "'flat': to learn from the folder of that name, type image_folder:flat, or table"),
     ],
 )
-def test_unknown_names_get_the_nearest(name, words, tmp_path):
+def test_unknown_names_get_the_nearest(name, words, tmp_path, monkeypatch):
+    (tmp_path / "flat").mkdir()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(errors.RequestError, match=words):
         sources.load(name, data_dir=str(tmp_path))
 
