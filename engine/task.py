@@ -72,7 +72,7 @@ class Task(Ranked):
     [B, K] ("numbers", "labels").
 
     `headline` are the scores on top of the report, () all; `unspoken` those that its line leaves to
-    it; `note` explains its table.
+    it; `note` explains its table. What ranks is as `Ranked` has it: `score`, `higher`, `gains`.
 
     Of one's own with `any_outputs` they are what the network gives: an array [B, ...], or a tuple
     or dictionary of such; its `predict` gives one array.
