@@ -552,7 +552,7 @@ MUTANTS = (
            "extras/test_native.py -mextras -kare_laxs"),
     Mutant("native/winograd.h", "begin > first", "false",
            "extras/test_native.py -mextras -kare_laxs"),
-    Mutant("native/winograd.h", " && x + side <= width", "",
+    Mutant("native/winograd.h", " && x + side <= image.width", "",
            "extras/test_native.py -mextras -kare_laxs"),
     Mutant("native/winograd.h", "2 - a.low", "a.low",
            "extras/test_native.py -mextras -kare_laxs"),

@@ -38,13 +38,14 @@ ffi::Error Value(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi:
                  ffi::Span<const int64_t> strides, ffi::Span<const int64_t> low,
                  ffi::ResultBuffer<ffi::F32> y) {
   Shape s = shape_of(x.dimensions(), k.dimensions(), y->dimensions(), strides, low);
-  int64_t vectors = vectors_for(s.features), panel = vectors * kLanes;
-  int64_t sums = s.h.side * s.row(), panels = ceiling(s.features, panel);
   const float* weights = k.typed_data();
   if (by_winograd(s)) {
     winograd(pool, s, x.typed_data(), weights, y->typed_data());
     return ffi::Error::Success();
   }
+  Image images = s.inputs(x.typed_data());
+  int64_t vectors = vectors_for(s.features), panel = vectors * kLanes;
+  int64_t sums = s.h.side * s.row(), panels = ceiling(s.features, panel);
   std::unique_ptr<float[]> packed(new float[panels * panel * sums]);
   pack(sums, s.features, 1, panel, packed.get(),
        [&](int64_t row) { return weights + row * s.features; });
@@ -54,8 +55,7 @@ ffi::Error Value(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi:
     thread_local std::vector<float> kept;
     int64_t part = task / cut.groups, group = task % cut.groups;
     for (int64_t n = cut.image(part); n < cut.image(part + 1); ++n) {
-      const float* image = window(x.typed_data() + n * s.image(), s.h.pixels, s.w.pixels,
-                                  s.channels, -s.h.low, -s.w.low, s.h.reach(), s.w.reach(),
+      const float* image = window(images.number(n), -s.h.low, -s.w.low, s.h.reach(), s.w.reach(),
                                   scratch(kept, s.h.reach() * pitch));
       for (int64_t p = cut.panel(group); p < cut.panel(group + 1); ++p)
         for (int64_t row = 0; row < s.h.windows; ++row)
@@ -85,13 +85,14 @@ ffi::Error ByImage(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> dy, ffi::Buffer<f
                    ffi::Span<const int64_t> strides, ffi::Span<const int64_t> low,
                    ffi::ResultBuffer<ffi::F32> dx) {
   Shape s = shape_of(dx->dimensions(), k.dimensions(), dy.dimensions(), strides, low);
-  int64_t vectors = vectors_for(s.channels), panel = vectors * kLanes;
-  int64_t panels = ceiling(s.channels, panel);
   const float* weights = k.typed_data();
   if (by_winograd(s)) {
     winograd_by_image(pool, s, dy.typed_data(), weights, dx->typed_data());
     return ffi::Error::Success();
   }
+  Image images = s.outputs(dy.typed_data());
+  int64_t vectors = vectors_for(s.channels), panel = vectors * kLanes;
+  int64_t panels = ceiling(s.channels, panel);
   struct Part {
     Phase h, w;
     std::unique_ptr<float[]> packed;
@@ -122,8 +123,7 @@ ffi::Error ByImage(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> dy, ffi::Buffer<f
     thread_local std::vector<float> kept;
     int64_t group = task % cut.groups, some = task / cut.groups;
     for (int64_t n = cut.image(some); n < cut.image(some + 1); ++n) {
-      const float* image = window(dy.typed_data() + n * s.out(), s.h.windows, s.w.windows,
-                                  s.features, top, left, bottom - top, right - left,
+      const float* image = window(images.number(n), top, left, bottom - top, right - left,
                                   scratch(kept, (bottom - top) * pitch));
       for (const Part& part : parts)
         for (int64_t p = cut.panel(group); p < cut.panel(group + 1); ++p)
@@ -150,6 +150,7 @@ ffi::Error ByKernel(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
     winograd_by_kernel(pool, s, x.typed_data(), dy.typed_data(), dk->typed_data());
     return ffi::Error::Success();
   }
+  Image images = s.inputs(x.typed_data());
   int64_t vectors = vectors_for(s.features), panel = vectors * kLanes;
   int64_t panels = ceiling(s.features, panel), positions = s.h.windows * s.w.windows;
   int64_t pitch = s.w.reach() * s.channels;
@@ -162,8 +163,7 @@ ffi::Error ByKernel(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<f
     int64_t begin = cut.panel(group), end = cut.panel(group + 1);
     float* packed = scratch(kept_dy, (end - begin) * panel * positions);
     for (int64_t n = cut.image(part); n < cut.image(part + 1); ++n) {
-      const float* image = window(x.typed_data() + n * s.image(), s.h.pixels, s.w.pixels,
-                                  s.channels, -s.h.low, -s.w.low, s.h.reach(), s.w.reach(),
+      const float* image = window(images.number(n), -s.h.low, -s.w.low, s.h.reach(), s.w.reach(),
                                   scratch(kept, s.h.reach() * pitch));
       const float* outs = dy.typed_data() + n * s.out() + begin * panel;
       pack(positions, std::min(s.features, end * panel) - begin * panel, 1, panel, packed,

@@ -79,17 +79,16 @@ struct Rows {
 // The tiles of rows `begin` to `end`, patches of N by N pixels from (top, left) on: the numbers of a
 // place, tile after tile.
 template <size_t N>
-void spread_tiles(const Rows& rows, int64_t begin, int64_t end, const float* images, int64_t height,
-                  int64_t width, int64_t channels, int64_t top, int64_t left, float* spare,
-                  float* places, int64_t apart) {
+void spread_tiles(const Rows& rows, int64_t begin, int64_t end, const Image& images, int64_t top,
+                  int64_t left, float* spare, float* places, int64_t apart) {
+  int64_t side = N, channels = images.channels;
   for (int64_t row = begin; row < end; ++row) {
-    const float* image = images + row / rows.high * height * width * channels;
-    int64_t y = row % rows.high * 2 + top, side = N;
+    Image image = images.number(row / rows.high);
+    int64_t y = row % rows.high * 2 + top;
     for (int64_t x = left; x < 2 * rows.wide + left; x += 2, places += channels) {
-      bool inside = y >= 0 && x >= 0 && y + side <= height && x + side <= width;
-      const float* patch = inside ? image + (y * width + x) * channels
-                                  : window(image, height, width, channels, y, x, N, N, spare);
-      int64_t pitch = (inside ? width : side) * channels;
+      bool inside = y >= 0 && x >= 0 && y + side <= image.height && x + side <= image.width;
+      const float* patch = inside ? image.at(y, x) : window(image, y, x, side, side, spare);
+      int64_t pitch = (inside ? image.width : side) * channels;
       for (int64_t c = 0; c < channels; c += kLanes)
         along_both<N>([](const Line<N>& line) { return spread(line); },
                       [&](int64_t i, int64_t j) { return patch + i * pitch + j * channels + c; },
@@ -102,7 +101,8 @@ void spread_tiles(const Rows& rows, int64_t begin, int64_t end, const float* ima
 std::unique_ptr<float[]> spread_kernel(ffi::ThreadPool& pool, const float* kernel, int64_t rows,
                                        int64_t columns, int64_t panel) {
   int64_t apart = ceiling(columns, panel) * panel * rows, size = rows * columns;
-  std::unique_ptr<float[]> places(new float[kPlaces * apart]());
+  std::unique_ptr<float[]> places(new float[kPlaces * apart]);
+  if (columns % panel) std::fill(places.get(), places.get() + kPlaces * apart, 0.f);
   parallel(pool, rows, [&](int64_t row) {
     for (int64_t column = 0; column < columns; column += kLanes) {
       const float* from = kernel + row * columns + column;
@@ -128,8 +128,7 @@ void winograd(ffi::ThreadPool& pool, const Shape& s, const float* x, const float
     float* spare = scratch(kept, 16 * std::max(s.channels, s.features));
     float* patches = scratch(kept_x, kPlaces * apart_x);
     float* products = scratch(kept_y, kPlaces * apart_y);
-    spread_tiles<4>(rows, begin, end, x, s.h.pixels, s.w.pixels, s.channels, -s.h.low, -s.w.low,
-                    spare, patches, apart_x);
+    spread_tiles<4>(rows, begin, end, s.inputs(x), -s.h.low, -s.w.low, spare, patches, apart_x);
     for (int64_t place = 0; place < kPlaces; ++place)
       for (int64_t p = 0; p < panels; ++p)
         product({patches + place * apart_x, s.channels, 0, 1, 1, s.channels}, tiles, vectors,
@@ -183,10 +182,8 @@ void winograd_by_kernel(ffi::ThreadPool& pool, const Shape& s, const float* x, c
     int64_t first = rows.count * part / parts, last = rows.count * (part + 1) / parts;
     for (int64_t begin = first; begin < last; begin += rows.at_once) {
       int64_t end = std::min(last, begin + rows.at_once), tiles = (end - begin) * rows.wide;
-      spread_tiles<4>(rows, begin, end, x, s.h.pixels, s.w.pixels, s.channels, -s.h.low, -s.w.low,
-                      spare, patches, apart_x);
-      spread_tiles<2>(rows, begin, end, dy, s.h.windows, s.w.windows, s.features, 0, 0, spare, outs,
-                      apart_y);
+      spread_tiles<4>(rows, begin, end, s.inputs(x), -s.h.low, -s.w.low, spare, patches, apart_x);
+      spread_tiles<2>(rows, begin, end, s.outputs(dy), 0, 0, spare, outs, apart_y);
       for (int64_t place = 0; place < kPlaces; ++place)
         for (int64_t f = 0; f < s.features; f += panel) {
           int64_t width = std::min(panel, s.features - f);
