@@ -49,6 +49,16 @@ def test_networks_that_are_objects_are_swept(tmp_path):
         sweep(CONFIG, {"learning_rate": [1.0]}, data=DATA, resume=found, quiet=True)
 
 
+@pytest.mark.slow
+def test_a_disk_without_room_refuses_a_sweep_before_it_trains(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("", (), {"free": 1000}))
+    with pytest.raises(RequestError, match="a run's checkpoints need .*: make room"):
+        sweep(CONFIG, {"learning_rate": [0.1, 0.2]}, place=place(tmp_path / "s"), data=DATA,
+              quiet=True)
+    assert not list(tmp_path.glob("s/checkpoints/0/[0-9]*"))
+    assert not any(file.read_text() for file in tmp_path.glob("s/*/history.jsonl"))
+
+
 @pytest.mark.parametrize("axes, search, words", [
     ({"learning_rate": "log:1e-4:1e-1:4"}, {}, Search(("learning_rate=log:1e-4:1e-1:4",))),
     ({"batch_size": (8, np.int64(16)), "nesterov": [True, False]}, {"seeds": np.int32(3)},

@@ -102,9 +102,8 @@ class Lockstep:
     """The epochs of one group after another: train, judge, record, save, let go on who may."""
 
     def __init__(self, study: Study, interruption: Interruption, progress: Progress, log: Tracked):
-        self.study, self.interruption, self.progress = study, interruption, progress
+        self.study, self.interruption, self.progress, self._log = study, interruption, progress, log
         self.events, self._pace, self.compiled = Events(study.path), Pace(), compile_programs
-        self._log = log
 
     def _folder(self, number: int) -> Path:
         return self.study.path / str(number)
@@ -117,6 +116,7 @@ class Lockstep:
         """
         with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
             runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
+            saved.check_room(runs)
             self.events.forget(group.number, int(runs.step))
             last = self.events.last()
             for trial in group.trials:
