@@ -14,6 +14,15 @@ class Counts(NamedTuple):
     there: Array
 
 
+class Counted(NamedTuple):
+    """A tally of classes, see tasks/classification.py, with those Counts."""
+
+    loss_sum: Array
+    correct: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+    each: Counts
+
+
 def counts(said: Array, true: Array, valid: Array, classes: int) -> Counts:
     """Of int32 and bool arrays of one shape."""
     def counted(each: Array, which: Array) -> Array:
@@ -52,6 +61,6 @@ def matthews_correlation(of: Counts) -> Array:
 SCORES = {score.__name__: score for score in (f1_macro, balanced_accuracy, matthews_correlation)}
 
 
-def ranking(score: str, of: Counts | tuple[()]) -> dict[str, Array]:
-    """By its name, where it is one of SCORES."""
-    return {score: SCORES[score](of)} if score in SCORES and isinstance(of, Counts) else {}
+def ranking(score: str, of: Counts | None) -> dict[str, Array]:
+    """By its name, where it is one of SCORES and there is something to count."""
+    return {score: SCORES[score](of)} if score in SCORES and of else {}

@@ -13,7 +13,7 @@ from jax import Array
 
 from engine.errors import RequestError, unknown
 from engine.scores import answers, classes
-from engine.scores.counts import SCORES, Counts, counts, ranking
+from engine.scores.counts import SCORES, Counted, counts, ranking
 from engine.task import Judged, Task, masked
 
 FOCAL_GAMMA = 2.0  # the paper's
@@ -23,18 +23,17 @@ MARGINS = ("its scores are margins: what is told as a probability is their softm
 
 
 class Tally(NamedTuple):
-    """Sums over valid examples: float32 loss, int32 correct and count; Counts, where they rank."""
+    """Sums over valid examples: float32 loss, int32 correct and count; scalars."""
 
     loss_sum: Array
     correct: Array
     count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
-    each: Counts | tuple[()] = ()
 
 
 class Evaluation(NamedTuple):
     """A Tally, int32 top-5 hits, and confusion int32 [C, C]: rows true, columns predicted."""
 
-    tally: Tally
+    tally: Tally | Counted
     top5: Array
     confusion: Array
 
@@ -133,22 +132,23 @@ class Classification(Task):
                                f" and there are {classes} classes: give one a class.")
         return jnp.float32(self.class_weights)
 
-    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
+    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
         if _mixed(targets):
             targets = jnp.argmax(targets, axis=-1).astype(jnp.int32)
         predicted_B = self._answers(outputs).astype(targets.dtype)
-        each = counts(predicted_B, targets, valid_B, outputs.shape[-1]) \
-            if self.score in SCORES else ()
         correct = ((predicted_B == targets) & valid_B).sum(dtype=jnp.int32)
-        return Tally(masked(loss_B, valid_B), correct, valid_B.sum(dtype=jnp.int32), each)
+        sums = masked(loss_B, valid_B), correct, valid_B.sum(dtype=jnp.int32)
+        if self.score not in SCORES:
+            return Tally(*sums)
+        return Counted(*sums, counts(predicted_B, targets, valid_B, outputs.shape[-1]))
 
     def _answers(self, outputs: Array) -> Array:
         return self.said(self.predict(outputs) if self.by_threshold else outputs)
 
-    def row(self, tally: Tally) -> dict[str, Array]:
+    def row(self, tally: Tally | Counted) -> dict[str, Array]:
         count = jnp.float32(tally.count)
         return {"loss": tally.loss_sum / count, "accuracy": jnp.float32(tally.correct) / count
-                } | ranking(self.score, tally.each)
+                } | ranking(self.score, getattr(tally, "each", None))
 
     def measure(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Evaluation:
         predicted_B = self._answers(outputs)
@@ -161,7 +161,7 @@ class Classification(Task):
             cells.at[targets, predicted_B].add(valid_B.astype(jnp.int32)),
         )
 
-    def judged_tally(self, sums: Evaluation) -> Tally:
+    def judged_tally(self, sums: Evaluation) -> Tally | Counted:
         return sums.tally
 
     def predict(self, outputs: Array) -> Array:
