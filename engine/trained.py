@@ -74,7 +74,7 @@ class Run:
                                "float32: fill them in, or leave those rows out.")
         handed.check(learner, made)
         # Of a network that is told which examples count, none but those.
-        size = max(1, len(inputs)) if getattr(learner, "coupled", False) else \
+        size = max(1, len(inputs)) if learner.coupled else \
             min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
         told = partial(jitted(learner, "predict"), self.state.model)
         found = np.concatenate([*in_batches(told, made, size)])

@@ -12,7 +12,7 @@ from engine.augmentations import VIEWS
 from engine.doors.bring import short
 from engine.doors.network import Network, Variables
 from engine.errors import RequestError, unknown
-from engine.task import Task
+from engine.task import Task, float32
 
 SHIFTS = (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)  # pixels down and right
 
@@ -34,7 +34,7 @@ class Seeing:
     ) -> tuple[Array, Variables]:
         def predicted(view: Array) -> Array:
             outputs, _ = self.network.apply(variables, view, False, key, valid)
-            return self.task.predict(outputs.astype(jnp.float32))
+            return self.task.predict(float32(outputs))
 
         each = jax.lax.map(predicted, views(inputs, self.words))
         return self.task.outputs(each.mean(0)), {}

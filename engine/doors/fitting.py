@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
 SCALAR = jax.ShapeDtypeStruct((), jnp.float32)
-TAKEN = "loss", "epoch", "step", "seconds", "learning_rate"
+TAKEN = "loss", "epoch", "step", "seconds", "learning_rate"  # columns of history.jsonl
 
 
 def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:

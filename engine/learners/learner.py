@@ -30,6 +30,11 @@ class Learner(Protocol):
     def shares(self) -> int:
         """Into how many parts a batch is cut."""
 
+    @property
+    def coupled(self) -> bool:
+        """Whether an example's loss or prediction depends on the others of its batch."""
+        return False
+
     def lengths(self, examples: int) -> Durations:
         """Of a run on so many training examples, in updates."""
 

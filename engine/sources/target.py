@@ -143,10 +143,11 @@ def _numbers(
         values = np.array([*(float(_TRUTHS.get(one.casefold(), one)) for one in labels), np.nan])
         if np.abs(values[:-1]).max(initial=0) > np.finfo(np.float32).max:
             raise Unreadable(f"its target {name!r} is beyond float32", "scale it")
-        why, instead = unheld(values[codes])
+        numbers = values[codes]
+        why, instead = unheld(numbers)
         if why:
             raise Unreadable(f"the numbers of its target {name!r} {why}", instead)
-        targets[split] = values[codes].astype(np.float32)
+        targets[split] = numbers.astype(np.float32)
     return targets
 
 
