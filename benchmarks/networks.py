@@ -34,10 +34,9 @@ def peers(network: str, precision: str, convolution: str) -> dict[str, Peer]:
     } | {
         "PyTorch, eager": Peer("pytorch.py", {"MODEL": network}),
         "PyTorch, compiled": Peer("pytorch.py", {"MODEL": network, "COMPILE": "1"}),
-    } | ({} if network == "vit" else {
         "Keras, TensorFlow": Peer("keras_fit.py", {"MODEL": network,
                                                    "KERAS_BACKEND": "tensorflow"}),
-    })
+    }
 
 
 def spread(values: list[float], digits: int) -> str:

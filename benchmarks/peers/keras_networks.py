@@ -1,5 +1,5 @@
-"""models/resnet18.py and resnet20.py in Keras 3: the same layers, initialised alike, for images
-[B, 32, 32, 3]. Keras pads a convolution of stride 2 on one side where the others pad on both, to as
+"""models/resnet18.py, resnet20.py and vit.py in Keras 3: the same layers, initialised alike, for
+images [B, 32, 32, 3]. Keras pads a convolution of stride 2 on one side where the others pad on both, to as
 many multiplications."""
 
 import keras
@@ -42,4 +42,40 @@ def resnet20() -> keras.Model:
     return resnet((16, 32, 64), 3, padded)
 
 
-NETWORKS = {"resnet18": resnet18, "resnet20": resnet20}
+class Begun(layers.Layer):
+    """A token of its own before the others, and learned positions."""
+
+    def build(self, shape):
+        _, tokens, width = shape
+        self.token = self.add_weight(shape=(1, 1, width), initializer="zeros")
+        self.positions = self.add_weight(shape=(1, tokens + 1, width),
+                                         initializer=keras.initializers.RandomNormal(stddev=0.02))
+
+    def call(self, x):
+        token = keras.ops.broadcast_to(self.token, (keras.ops.shape(x)[0], 1, x.shape[-1]))
+        return keras.ops.concatenate([token, x], axis=1) + self.positions
+
+
+def layer(x, heads: int, drop_path: float):
+    """Self-attention, then two dense layers, each after normalisation and beside a shortcut."""
+    def drop(branch):
+        return layers.Dropout(drop_path, noise_shape=(None, 1, 1))(branch)
+
+    width, norm = x.shape[-1], layers.LayerNormalization(epsilon=1e-6)(x)
+    x = x + drop(layers.MultiHeadAttention(heads, width // heads)(norm, norm))
+    y = layers.Dense(4 * width, activation="gelu")(layers.LayerNormalization(epsilon=1e-6)(x))
+    return x + drop(layers.Dense(width)(y))
+
+
+def vit(patch=4, width=192, depth=9, heads=3, drop_path=0.1) -> keras.Model:
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(width, patch, patch, kernel_initializer="lecun_normal")(inputs)
+    x = Begun()(layers.Reshape((-1, width))(x))
+    for number in range(depth):
+        x = layer(x, heads, drop_path * number / max(1, depth - 1))
+    x = layers.LayerNormalization(epsilon=1e-6)(x)[:, 0]
+    normal = keras.initializers.RandomNormal(stddev=0.02)
+    return keras.Model(inputs, layers.Dense(10, kernel_initializer=normal)(x))
+
+
+NETWORKS = {"resnet18": resnet18, "resnet20": resnet20, "vit": vit}
