@@ -1,5 +1,5 @@
 """A loss of an example that depends on the others of its batch: refused where it isn't told which
-of them count, and else of exactly a batch's."""
+of them count, and else of exactly a batch's; and a network whose examples see each other."""
 
 import dataclasses
 
@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from engine.config import Config, Hyper
+from engine.doors import coupled
 from engine.doors.network import of, unwrapped
 from engine.doors.precision import narrow
 from engine.errors import RequestError
@@ -101,16 +102,69 @@ class Mixing(nn.Module):
         return nn.Dense(CLASSES)(x)
 
 
-@pytest.mark.parametrize("model, task, coupled", [
+@pytest.mark.parametrize("model, task, sees", [
     (nn.Dense(CLASSES), Pull(), True), (Mixing(), Alone(), True),
     (nn.Dense(CLASSES), Alone(), False)])
-def test_no_microbatch_is_chosen_where_examples_see_each_other(model, task, coupled):
+def test_no_microbatch_is_chosen_where_examples_see_each_other(model, task, sees):
     learner = learner_of(dataclasses.replace(config(task), model=model), CLASSES)
-    assert learner.coupled is coupled
+    assert learner.coupled is sees
     size, reason = microbatch_for(learner.config, "cpu", 1, {}, learner.coupled)
-    assert (size == 0 and "see each other" in reason) if coupled else size == 32
-    size, reason = microbatch_for(config(task, microbatch=16), "cpu", 1, {}, coupled)
-    assert size == 16 and ("alone" in reason) is coupled
+    assert (size == 0 and "see each other" in reason) if sees else size == 32
+    size, reason = microbatch_for(config(task, microbatch=16), "cpu", 1, {}, sees)
+    assert size == 16 and ("alone" in reason) is sees
+
+
+SEEN = {
+    "mean": lambda x, key: x - x.mean(0),
+    "attention": lambda x, key: jax.nn.softmax(x @ x.T) @ x,
+    "roll": lambda x, key: x + jnp.roll(x, 1, 0),
+    "reversed": lambda x, key: x + x[::-1],
+    "sorted": lambda x, key: jnp.sort(x, 0),
+    "norm": lambda x, key: x / jnp.linalg.norm(x),
+    "cumulative": lambda x, key: jnp.cumsum(x, 0),
+    "permuted": lambda x, key: x + jax.random.permutation(key, x),
+    "within a loop": lambda x, key: jax.lax.fori_loop(0, 3, lambda i, x: x - x.mean(0), x),
+}
+UNSEEN = {
+    "layer norm": lambda x, key: (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True),
+    "dropout": lambda x, key: jnp.where(jax.random.bernoulli(key, .5, x.shape), x, 0),
+    "two views": lambda x, key: jnp.split(jnp.tanh(jnp.concatenate([x, x + 1])), 2)[0],
+    "nearest": lambda x, key: jnp.eye(5)[jnp.square(x[:, None] - jnp.eye(5)).sum(-1).argmin(-1)],
+    "outer": lambda x, key: jnp.einsum("bi,bj->bij", x, x).sum(1),
+}
+
+
+@pytest.mark.parametrize("kind", [*SEEN, *UNSEEN])
+def test_a_network_is_seen_to_mix_the_examples(kind):
+    function = (SEEN | UNSEEN)[kind]
+
+    def apply(variables, x, train, key, valid):
+        return jnp.sin(function(x @ variables, key))
+
+    found = coupled.mixes(apply, np.eye(5, dtype=np.float32), X)
+    assert found is (kind in SEEN)
+    ahead, rng = X[:40], jax.random.key(1)  # what is found by reading is so where it is tried
+    alone = apply(jnp.eye(5), ahead, True, rng, None)
+    beside = apply(jnp.eye(5), np.concatenate([X[60:80], ahead[20:]]), True, rng, None)
+    assert np.allclose(alone[20:], beside[20:], atol=1e-6) is not found
+
+
+class Centred(nn.Module):
+    mean: bool
+
+    @nn.compact
+    def __call__(self, x):
+        y = nn.Conv(4, (2, 2))(x).mean((1, 2))
+        return nn.Dense(CLASSES)(y - y.mean(0) if self.mean else y)
+
+
+@pytest.mark.parametrize("mean", [True, False])
+def test_such_a_network_is_told_and_has_its_batch_whole(mean):
+    own, said = dataclasses.replace(config(Alone()), model=Centred(mean)), []
+    data = data_for(own, (RNG.normal(size=(COUNT, 4, 4, 1)).astype(np.float32), Y))
+    settled = learner_of(own, CLASSES).settled(Hyper(), data, "cpu", said.append)
+    assert settled.config.microbatch == (0 if mean else 32)
+    assert any("let its call take `valid`" in line for line in said) is mean
 
 
 def test_a_network_within_another_is_asked():

@@ -1,6 +1,6 @@
 """models/resnet18.py, resnet20.py and vit.py in Keras 3: the same layers, initialised alike, for
-images [B, 32, 32, 3]. Keras pads a convolution of stride 2 on one side where the others pad on both, to as
-many multiplications."""
+images [B, 32, 32, 3]. Keras pads a convolution of stride 2 on one side where the others pad on
+both, to as many multiplications."""
 
 import keras
 from keras import layers

@@ -156,8 +156,7 @@ def task(config: Config) -> Any:
         raise unknown(f"kind of task {name}", str(made.kind), KINDS)
     losses = getattr(made, "losses", ()) if of_class else ()
     if config.loss and not losses:
-        raise RequestError(f"--loss {config.loss} has no effect with a task of your own: leave it "
-                           "out.")
+        raise RequestError(f"--loss {config.loss} has no effect with your own task: leave it out.")
     if config.loss and config.loss not in losses:
         raise unknown(f"loss of --task {name}", config.loss, losses)
     if own and not {*own} & {*losses}:
@@ -191,7 +190,8 @@ def first_type(word: Any, default: Any) -> Any:
 
 
 def short(word: Any) -> str:
-    """What to call a word or value: MyNet for my_net.py:MyNet."""
+    """What to call a word or value: MyNet for my_net.py:MyNet, and for a partial of it."""
+    word = word.func if isinstance(word, functools.partial) else word
     if isinstance(word, str):  # a value is written as <MyNet(features = 3)>
         return word.strip("<>").partition("(")[0].rpartition(":")[2]
     return getattr(word, "__name__", type(word).__name__)

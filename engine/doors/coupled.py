@@ -1,15 +1,19 @@
-"""Whether the loss of an example depends on the others of its batch, found out by trying."""
+"""Whether what comes of an example depends on the others of its batch: its loss, by trying; the
+network's outputs, by its equations."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 
 from engine.doors.bring import short
 from engine.errors import RequestError
 
 EXAMPLES, TRIES = 4, 4
+MANY = 1009  # a prime: an axis of some multiple of it has the examples in it
 OURS = "engine."
 
 
@@ -50,3 +54,35 @@ def _depends(task: Any, outputs: Any, targets: Any) -> bool:
 
 def _last(task: Any, outputs: Any, targets: Any) -> Any:
     return task.loss(outputs, targets, None)[-1]
+
+
+def mixes(apply: Callable, variables: Any, inputs: Any) -> bool:
+    """Whether a network's `apply` of `inputs`, a shape [B, ...], sums, sorts or turns around over
+    the examples in training."""
+    many = jax.ShapeDtypeStruct((MANY, *inputs.shape[1:]), inputs.dtype)
+    valid = jax.ShapeDtypeStruct((MANY,), bool)
+    traced = jax.make_jaxpr(lambda v, x, key, valid: apply(v, x, True, key, valid))(
+        variables, many, jax.eval_shape(jax.random.key, 0), valid)
+    return _mixes(traced.jaxpr)
+
+
+def _mixes(jaxpr: Jaxpr) -> bool:
+    return any(any(length % MANY == 0 for length in _over(eqn)) or
+               any(map(_mixes, jaxprs_in_params(eqn.params))) for eqn in jaxpr.eqns)
+
+
+def _over(eqn: JaxprEqn) -> list[int]:
+    """The lengths of the axes along which it makes one number of several, or moves them."""
+    name, given = eqn.primitive.name, eqn.params
+    shape = getattr(eqn.invars[0].aval, "shape", ()) if eqn.invars else ()
+    if name == "slice":  # not of two batches after each other one
+        bounds = zip(shape, given["start_indices"], given["limit_indices"], strict=True)
+        return [length for length, *ends in bounds if any(end % MANY for end in ends)]
+    if name == "dot_general":
+        axes = given["dimension_numbers"][0][0]
+    elif name.startswith(("reduce_", "arg", "cum", "sort", "rev")):
+        axes = next((given[x] for x in ("axes", "axis", "dimension", "dimensions") if x in given),
+                    ())
+    else:
+        return []
+    return [shape[axis] for axis in np.atleast_1d(axes).astype(int)]

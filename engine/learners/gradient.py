@@ -15,7 +15,7 @@ from engine import keys, loop
 from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import ALONE, Spread
-from engine.doors import fitting, handed, precision
+from engine.doors import coupled, fitting, handed, precision
 from engine.doors.bring import parameters, short
 from engine.doors.handed import Handed
 from engine.doors.network import Network, Variables, initial, unwrapped
@@ -31,6 +31,8 @@ from engine.state import State, sorted_out
 from engine.task import Task, float32
 from engine.tasks.classification import Classification
 
+MIXES = ("model {} lets the examples of a batch see each other: let its call take `valid` too, "
+         "bool [B], false of what only fills a batch up, and leave that out")
 GATHERED = {"product": "gathered"}  # formulations as a GPU wants them
 
 
@@ -89,7 +91,12 @@ class Gradient(Learner):
         asked = groups.asked(config.freeze, config.unfreeze, config.rate)
         for line in groups.told(asked, variables["params"]):
             say(line)
-        size, reason = microbatch_for(config, platform, self.shares, variables, self.coupled)
+        mixes = not is_ours(config.model) and variables.keys() == {"params"} and coupled.mixes(
+            self.network.apply, variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+        if mixes and not self.coupled:
+            say(MIXES.format(short(config.model)))
+        size, reason = microbatch_for(config, platform, self.shares, variables,
+                                      self.coupled or mixes)
         if reason != WHOLE_BATCH:
             say(f"microbatch: {size or config.batch_size // self.shares} ({reason})")
         how = config.convolution
