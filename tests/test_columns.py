@@ -120,6 +120,15 @@ def test_whole_numbers_are_the_words_they_were():
         np.testing.assert_array_equal(got, [[0, 1, 0], [1, 0, 0]])
 
 
+def test_a_number_and_a_text_of_one_word_are_one():
+    """As a spreadsheet leaves them, in one column of objects."""
+    frame = pd.DataFrame({"class": [1, "1", "x", None, 1.0]})
+    found = Columns.fit(frame, Reading())
+    np.testing.assert_array_equal(
+        found.encode(frame), [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    assert columns.read(json.loads(found.text)).text == found.text
+
+
 def test_many_words_are_codes_at_the_end():
     frame = pd.DataFrame({"name": [f"n{i:02}" for i in range(33)], "a": range(33),
                           "port": [f"p{i % 32:02}" for i in range(33)]})

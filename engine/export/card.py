@@ -35,17 +35,22 @@ predictions = model.predict(xgboost.DMatrix(x.reshape(len(x), -1)))""",
 }
 
 
-def content(run: Run, word: str, file: str, checkpoint: str) -> dict[str, Any]:
-    """Of model.json, for a run exported as `word` into a file of that name."""
+def about(run: Run) -> dict[str, Any]:
+    """What a page or a program has to know of it, for JSON."""
     task, config = run.learner.task, run.learner.config
-    arrays = program.named(run.state.model) if word == "safetensors" else {}
     return {
-        "format": word, "file": file, "run": run.path.name, "checkpoint": checkpoint,
-        "step": int(run.state.step), "model": bring.short(config.model),
-        "task": bring.short(config.task), "kind": task.kind,
-        "inputs": inputs(run), "outputs": outputs(run),
+        "run": run.path.name, "model": bring.short(config.model), "task": bring.short(config.task),
+        "kind": task.kind, "inputs": inputs(run), "outputs": outputs(run),
         "scores": {name: value for name, value in numbers(run.metrics).items()
                    if math.isfinite(value)},
+    }
+
+
+def content(run: Run, word: str, file: str, checkpoint: str) -> dict[str, Any]:
+    """Of model.json, for a run exported as `word` into a file of that name."""
+    arrays = program.named(run.state.model) if word == "safetensors" else {}
+    return about(run) | {
+        "format": word, "file": file, "checkpoint": checkpoint, "step": int(run.state.step),
         "arrays": {name: {"shape": x.shape, "dtype": str(x.dtype)} for name, x in arrays.items()},
         "versions": {name: version for name, version in folder.versions().items() if version},
     }

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from engine.export import card
 from engine.serve import openapi, reading
 from engine.serve.batches import Batches
 from engine.serve.limits import Rate
@@ -47,7 +48,7 @@ def of(model: Model, rate: int, hosts: list[str]) -> Starlette:
         return JSONResponse({"predictions": model.told(predicted), "notes": notes})
 
     async def described(_: Request) -> Response:
-        return JSONResponse(model.described())
+        return JSONResponse(card.about(model.run))
 
     async def api(_: Request) -> Response:
         return JSONResponse(openapi.of(model))

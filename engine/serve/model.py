@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from engine.command.output import named
-from engine.doors import bring
 from engine.errors import RequestError
 from engine.export import card
 from engine.serve.refused import Refused
-from engine.task import numbers
 from engine.trained import Run, in_batches
 
 SIZES = 1, 8, 32  # of the batches that are computed
@@ -61,11 +59,3 @@ class Model:
             else:
                 found.append({"values": each})
         return found
-
-    def described(self) -> dict[str, Any]:
-        """What a page or a program has to know of it."""
-        config = self.run.learner.config
-        return {"run": self.run.path.name, "model": bring.short(config.model),
-                "task": bring.short(config.task), "kind": self.task.kind, "names": self.names,
-                "inputs": card.inputs(self.run), "outputs": card.outputs(self.run),
-                "scores": numbers(self.run.metrics)}

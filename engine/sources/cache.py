@@ -6,6 +6,7 @@ and may be deleted at any time. A checksum tells of damage, not of malice: where
 nothing is read or kept.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -107,8 +108,9 @@ def usable() -> Path | None:
         tell(f"decoded cache is not used: {problem}")
         return None
     for left in folder().glob(f"{PARTIAL}*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another start has ended with it
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     return folder()
 
 

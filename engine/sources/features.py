@@ -178,7 +178,9 @@ def _words(name: str, column: Any) -> tuple[np.ndarray, list[str]]:
         raise RequestError(f"column {name!r} holds dates, and words where it was fitted: bring "
                            "both to one type.")
     code_N, values = pandas.factorize(column)
-    return code_N, list(map(as_word, values))
+    # Of objects the number 1 and the text 1 are one word.
+    number_W, words = pandas.factorize(np.array([*map(as_word, values)], object))
+    return np.append(number_W, -1)[code_N], list(words)
 
 
 def as_word(value: Any) -> str:

@@ -45,7 +45,10 @@ def doubt(path: Path) -> str:
     closed = not seen.st_mode & (stat.S_IXGRP | stat.S_IXOTH)  # what others can't reach
     for folder, names, files in os.walk(path):
         for name in (*names, *files):
-            seen = os.lstat(inside := os.path.join(folder, name))
+            try:
+                seen = os.lstat(inside := os.path.join(folder, name))
+            except FileNotFoundError:  # another start has deleted it
+                continue
             link = "is a link" if stat.S_ISLNK(seen.st_mode) else ""
             if why := link or _others(seen, 0 if closed else seen.st_mode):
                 return f"{inside}: {why}; delete {path}, whose content may be another's"

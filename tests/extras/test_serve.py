@@ -409,7 +409,8 @@ def test_what_is_described_is_what_is_answered(request, name):
     schema = post["responses"]["200"]["content"]["application/json"]["schema"]
     one = schema["properties"]["predictions"]["items"]
     assert {*told} == {*schema["required"]} and {*told["predictions"][0]} == {*one["required"]}
-    assert described["names"] == [*model.names]
+    assert described["outputs"]["names"] == [*model.names]
+    assert {*described} >= {"run", "model", "task", "kind", "inputs", "scores"}
     taken = post["requestBody"]["content"]
     if name == "pictures":
         assert "image/*" in taken
@@ -529,3 +530,11 @@ def test_the_page_in_a_browser(browser, pictures, rows, tmp_path):
         assert browser.said == []
     assert all(re.match(r"http://127\.0\.0\.1:|blob:http://127\.0\.0\.1:|data:", address)
                for address in browser.asked), browser.asked
+
+
+def test_a_score_that_is_no_number_is_left_out(rows):
+    model, _ = rows
+    run = dataclasses.replace(model.run, metrics={"accuracy": 0.5, "ratio": float("inf")})
+    with serving(Model(run)) as port:
+        status, _, described = sent(port, b"", "", "/model", "GET")
+    assert (status, described["scores"]) == (200, {"accuracy": 0.5})

@@ -196,7 +196,7 @@ async function begin() {
   at("run").textContent = model.run;
   const score = Object.entries(model.scores)[0];
   at("about").textContent = [`${model.model}, ${model.task}`,
-    model.kind === "numbers" ? "" : `${model.names.length} ${model.kind}`,
+    model.kind === "numbers" ? "" : `${model.outputs.names.length} ${model.kind}`,
     score ? `${score[0].replaceAll("_", " ")} ${score[1].toFixed(4)}` : ""]
     .filter(Boolean).join(" · ");
   const [kind, shape] = [model.inputs.kind, model.inputs.shape.slice(1)];
