@@ -100,6 +100,6 @@ def history_row(task: Task, tally: Any, sums: Any) -> dict[str, Array]:
     them where there are averaged weights too."""
     row, pair = task.row(tally), type(sums) is tuple
     for prefix, found in zip(("val_", patience.AVERAGED), sums if pair else (sums,), strict=False):
-        scores = task.row(task.judged_tally(found))
+        scores = task.row(found)
         row |= {f"{prefix}{name}": jnp.float32(value) for name, value in scores.items()}
     return row

@@ -31,8 +31,8 @@ class Tally(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Examples that a model was judged on, on the host: the sums of `Task.measure`, what
-    `Task.predict` made of each [N, ...], the targets [N, ...], and the inputs by row."""
+    """Examples that a model was judged on, on the host: their tally, what `Task.predict` made of
+    each [N, ...], the targets [N, ...], and the inputs by row."""
 
     sums: Any
     predicted: np.ndarray
@@ -105,7 +105,7 @@ class Task(Ranked):
         return {}
 
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
-        """A batch's sums, of every training step: a NamedTuple with `loss_sum` and `count`."""
+        """A batch's sums: a NamedTuple with `loss_sum` and `count`."""
         scores = self.scores(outputs, targets)
         return Tally(
             masked(loss_B, valid_B),
@@ -129,18 +129,10 @@ class Task(Ranked):
         sums = jax.eval_shape(self.tally, loss, outputs, targets, valid)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
 
-    def measure(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
-        """A batch's sums, of an evaluation; `judged_tally` finds the tally in them."""
-        return self.tally(loss_B, outputs, targets, valid_B)
-
     def judge(self, outputs: Array, targets: Array, valid_B: Array) -> Any:
-        """`measure` by the loss that judges, which knows nothing that only training's has."""
+        """`tally` by the loss that judges, which knows nothing that only training's has."""
         loss_B = self.loss_of(outputs, targets, None, valid_B)
-        return self.measure(loss_B, outputs, targets, valid_B)
-
-    def judged_tally(self, sums: Any) -> Any:
-        """The tally within the sums of an evaluation."""
-        return sums
+        return self.tally(loss_B, outputs, targets, valid_B)
 
     def predict(self, outputs: Array) -> Array:
         """What a user is told of each example: probabilities, or the outputs themselves."""
@@ -161,9 +153,8 @@ class Task(Ranked):
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
         """Scores as plain Python values, ready for JSON; `names` are the classes or outputs.
         `interval` has of some the [low, high] of a bootstrap, see scores/bootstrap.py."""
-        row = self.row(self.judged_tally(judged.sums))
-        return {name: float(value) for name, value in row.items()} | {
-            "num_examples": int(self.judged_tally(judged.sums).count)
+        return {name: float(value) for name, value in self.row(judged.sums).items()} | {
+            "num_examples": int(judged.sums.count)
         }
 
     def line(self, scores: dict[str, Any]) -> str:
@@ -192,9 +183,8 @@ class Task(Ranked):
         tables = [([key.removeprefix("per_"), *next(iter(rows.values()))],
                    [[name, *row.values()] for name, row in rows.items()])
                   for key, rows in scores.items() if key.startswith("per_")]
-        return Shown(cards, tuple(self.row(self.judged_tally(judged.sums))),
-                     next(iter(tables), None), self.note, self.drawn(scores, judged, names),
-                     every)
+        return Shown(cards, tuple(self.row(judged.sums)), next(iter(tables), None), self.note,
+                     self.drawn(scores, judged, names), every)
 
     def drawn(
         self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]

@@ -101,7 +101,8 @@ def test_two_devices_train_as_one_does(changes, fsdp):
     assert int(two.tally.correct) == int(one.tally.correct)
     if not config.microbatch:
         (sums, told), (sums_of_two, told_by_two) = judged(), judged_by_two()
-        np.testing.assert_array_equal(sums_of_two.confusion, sums.confusion)
+        assert int(sums_of_two.correct) == int(sums.correct)
+        np.testing.assert_array_equal(told_by_two.argmax(1), told.argmax(1))
         np.testing.assert_allclose(told_by_two, told, atol=1e-4)
         assert told.shape == (21, 4)
 

@@ -20,15 +20,13 @@ from engine.scores import answers, bootstrap, classes, threshold, values
 from engine.scores import labels as of_labels
 from engine.scores.calibration import calibration
 from engine.task import Judged
-from engine.tasks.classification import Classification, Evaluation, Tally
+from engine.tasks.classification import Classification, Tally
 
 
 def of(probability: np.ndarray, targets: np.ndarray) -> Judged:
     """What a classification was judged on; its sums say that all was right, at no loss."""
     count = np.int32(len(targets))
-    sums = Evaluation(Tally(np.float32(0), count, count), count, reference.confusion_matrix(
-        targets, probability.argmax(1), labels=np.arange(probability.shape[1])))
-    return Judged(sums, probability, targets, None)
+    return Judged(Tally(np.float32(0), count, count), probability, targets, None)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -275,7 +273,7 @@ def test_a_given_threshold_counts_in_an_epochs_row_too():
     task = Classification(threshold=0.3)
     found = judged(task, np.log(probability), targets)
     want = ((probability[:, 1] >= 0.3) == targets).mean()
-    assert float(task.row(found.sums.tally)["accuracy"]) == pytest.approx(want)
+    assert float(task.row(found.sums)["accuracy"]) == pytest.approx(want)
     assert task.summarise(found, ("a", "b"))["accuracy"] == pytest.approx(want)
 
 

@@ -60,7 +60,7 @@ CASES = [(Classification(), partial(random_case, 0, classes=4, present=4)),
 def measured(task, outputs, targets, valid):
     """A batch's sums, as an evaluation has them."""
     loss = task.loss(outputs, targets, None)
-    return task.measure(loss, outputs, targets, valid)
+    return task.tally(loss, outputs, targets, valid)
 
 
 def judged(task, outputs, targets) -> Judged:
@@ -76,7 +76,7 @@ def test_a_masked_row_counts_nothing_even_if_it_is_not_finite(task, case):
     whole = sums(outputs[:9], targets[:9], valid[:9])
     outputs[9:] = np.nan
     chex.assert_trees_all_close(sums(outputs, targets, valid), whole, rtol=1e-6)
-    assert int(task.judged_tally(whole).count) == 9
+    assert int(whole.count) == 9
 
 
 @pytest.mark.parametrize("task, case", CASES)
@@ -88,8 +88,8 @@ def test_parts_of_a_batch_add_up_to_it(task, case):
     whole = sums(outputs, targets, np.ones(12, bool))
     chex.assert_trees_all_close(add(*parts), whole, rtol=1e-6)
     nothing = task.zeros(outputs.shape[1])
-    chex.assert_trees_all_equal(add(nothing, task.judged_tally(whole)), task.judged_tally(whole))
-    chex.assert_trees_all_equal_shapes_and_dtypes(nothing, task.judged_tally(whole))
+    chex.assert_trees_all_equal(add(nothing, whole), whole)
+    chex.assert_trees_all_equal_shapes_and_dtypes(nothing, whole)
 
 
 @pytest.mark.parametrize("smoothing", [None, 0.0, 0.3])
@@ -132,9 +132,17 @@ def test_classifications_scores_equal_scikit_learns(seed, classes, present):
         assert ours["top5_accuracy"] == pytest.approx(want)
     else:
         assert "top5_accuracy" not in ours
-    row = Classification().row(found.sums.tally)
+    row = Classification().row(found.sums)
     assert [float(row[name]) for name in ("loss", "accuracy")] == pytest.approx(
         [ours["loss"], ours["accuracy"]])
+
+
+def test_of_seven_even_ones_none_is_among_the_five_likeliest():
+    """Logits so far below the best that float32 has no probability for them."""
+    logits = np.float32([[200, 0, -1, -2, -3, -4, -5]] * 2)
+    ours = Classification().summarise(judged(Classification(), logits, np.int32([6, 0])),
+                                      tuple("abcdefg"))
+    assert ours["top5_accuracy"] == 0.5 and ours["interval"]["top5_accuracy"] == [0, 1]
 
 
 def test_mistakes_are_the_most_confident_first():
@@ -146,7 +154,7 @@ def test_mistakes_are_the_most_confident_first():
 
 
 def test_no_examples_is_an_error_not_a_nan():
-    empty = Classification().measure(*(jnp.zeros(shape, dtype) for shape, dtype in (
+    empty = Classification().tally(*(jnp.zeros(shape, dtype) for shape, dtype in (
         (0, "f4"), ((0, 3), "f4"), (0, "i4"), (0, bool))))
     with pytest.raises(ValueError, match="no examples"):
         Classification().summarise(Judged(empty, None, None, None), ("a", "b", "c"))

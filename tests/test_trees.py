@@ -94,8 +94,8 @@ def test_class_weights_weigh_the_examples_that_are_learnt_from_alone():
     probability = own.predict(xgboost.DMatrix(held_x))[np.arange(len(held_y)), held_y]
     train, held = (there.learner.evaluate(state.variables, subset)
                    for subset in (there.data.train, there.data.validation))  # of one split
-    row = there.task.row(held.tally)
-    assert int(train.tally.count) == len(train_y)
+    row = there.task.row(held)
+    assert int(train.count) == len(train_y)
     assert float(row["loss"]) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
 
 

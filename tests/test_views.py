@@ -74,8 +74,8 @@ def test_a_learner_predicts_and_is_judged_by_the_mean_of_probabilities(words):
     np.testing.assert_allclose(predicted, wanted, atol=1e-6)
     sums = quickly(seeing.evaluate)(state.variables, data.validation)
     loss = -np.log(wanted[np.arange(9), labels]).sum()
-    np.testing.assert_allclose(sums.tally.loss_sum, loss, rtol=1e-5)
-    assert int(sums.tally.correct) == (wanted.argmax(1) == labels).sum()
+    np.testing.assert_allclose(sums.loss_sum, loss, rtol=1e-5)
+    assert int(sums.correct) == (wanted.argmax(1) == labels).sum()
 
 
 class Own(Task):

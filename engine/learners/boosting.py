@@ -162,7 +162,7 @@ class Boosting(Learner):
         content = bytes(booster.save_raw("ubj"))
         self.kept.keep(content, booster)
         outputs = self._outputs(booster, matrix)
-        tally = self.task.judged_tally(_judged(self.task, outputs, jnp.asarray(train.targets)))
+        tally = _judged(self.task, outputs, jnp.asarray(train.targets))
         return _state(done + int(count), content, jax.device_get(tally))
 
     def _matrix(self, subset: Subset) -> xgboost.DMatrix:

@@ -60,7 +60,7 @@ def permuted(
         if where is not None:
             examples = mesh.put(examples, where)
         sums = evaluate(variables=variables, subset=examples)
-        value = float(task.row(task.judged_tally(sums))[task.score])
+        value = float(task.row(sums)[task.score])
         return value if task.higher else -value
 
     baseline, found = score(inputs_NxF), {}

@@ -26,8 +26,9 @@ def are_probabilities(predicted: np.ndarray, classes: int) -> bool:
 def scores(
     probability_NxC: np.ndarray, targets_N: np.ndarray, said_N: np.ndarray
 ) -> dict[str, Any]:
-    """Log loss, Brier score, calibration error with its curve; ROC-AUC and average precision of a
-    class against the rest, their means, None where only one class is there; and the intervals."""
+    """How often the own class is among the likeliest TOP, where there are more; log loss, Brier
+    score, calibration error with its curve; ROC-AUC and average precision of a class against the
+    rest, their means, None where only one class is there; and the intervals."""
     from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
     classes, there = np.arange(probability_NxC.shape[1]), np.unique(targets_N)
@@ -35,7 +36,8 @@ def scores(
     aucs = [roc_auc_score(own, p) for own, p in each]
     precisions = [average_precision_score(own, p) for own, p in each]
     found = calibration(probability_NxC, targets_N)
-    return {
+    top = {"top5_accuracy": float(_is_top(probability_NxC, targets_N).mean())}
+    return (top if len(classes) > TOP else {}) | {
         "log_loss": float(log_loss(targets_N, _summed_to_one(probability_NxC), labels=classes)),
         "brier": float(_brier(probability_NxC, targets_N).mean()),
         "ece": found.error,
@@ -60,6 +62,13 @@ def _brier(probability_NxC: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
     return np.square(off_NxC).sum(axis=1) / (2 if off_NxC.shape[1] == 2 else 1)
 
 
+def _is_top(probability_NxC: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
+    """Whether the own class is among the TOP likeliest, bool [N]; of those that are even with it,
+    as where all have underflowed to 0, none comes behind it."""
+    own_N = probability_NxC[np.arange(len(targets_N)), targets_N]
+    return (probability_NxC >= own_N[:, None]).sum(axis=1) <= TOP
+
+
 def intervals(
     probability_NxC: np.ndarray, targets_N: np.ndarray, said_N: np.ndarray
 ) -> dict[str, list[float]]:
@@ -68,10 +77,8 @@ def intervals(
 
     count, classes = probability_NxC.shape
     every_N, one_N = np.arange(count), np.ones(count)
-    own_N = probability_NxC[every_N, targets_N]
     log_N = -np.log(np.maximum(_summed_to_one(probability_NxC)[every_N, targets_N],
                                np.finfo(np.float64).eps))
-    top_N = (probability_NxC > own_N[:, None]).sum(axis=1) < TOP
     hit_N = said_N == targets_N
 
     def onehot(of_N: np.ndarray, value_N: np.ndarray) -> Any:
@@ -84,7 +91,8 @@ def intervals(
             del found["top5_accuracy"]
         return _of_shares(*np.split(means_RxK[:, 3:], 3, axis=1)) | found
 
-    plain = np.stack([log_N, _brier(probability_NxC, targets_N), top_N])
+    plain = np.stack([log_N, _brier(probability_NxC, targets_N),
+                      _is_top(probability_NxC, targets_N)])
     return bootstrap.intervals(sparse.vstack([
         sparse.csr_array(plain), onehot(targets_N, hit_N.astype(np.float64)),
         onehot(targets_N, one_N), onehot(said_N, one_N),

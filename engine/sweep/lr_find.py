@@ -143,7 +143,7 @@ def _uniform(request: Request) -> Request:
 
 
 def _losses(group: Group, programs: GroupPrograms, runs: Population) -> list[float]:
-    tally = jax.device_get(group.ready.task.judged_tally(programs.evaluate(runs)))
+    tally = jax.device_get(programs.evaluate(runs))
     return (np.asarray(tally.loss_sum, np.float64) / tally.count)[: len(group.trials)].tolist()
 
 

@@ -30,14 +30,6 @@ class Tally(NamedTuple):
     count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
 
 
-class Evaluation(NamedTuple):
-    """A Tally, int32 top-5 hits, and confusion int32 [C, C]: rows true, columns predicted."""
-
-    tally: Tally | Counted
-    top5: Array
-    confusion: Array
-
-
 @dataclass(frozen=True)
 class Classification(Task):
     """Targets int32 [B], 0 to C-1, or of mixed examples float32 [B, C], shares of each class that
@@ -135,34 +127,18 @@ class Classification(Task):
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
         if _mixed(targets):
             targets = jnp.argmax(targets, axis=-1).astype(jnp.int32)
-        predicted_B = self._answers(outputs).astype(targets.dtype)
+        predicted_B = self.said(self.predict(outputs) if self.by_threshold else outputs)
+        predicted_B = predicted_B.astype(targets.dtype)
         correct = ((predicted_B == targets) & valid_B).sum(dtype=jnp.int32)
         sums = masked(loss_B, valid_B), correct, valid_B.sum(dtype=jnp.int32)
         if self.score not in SCORES:
             return Tally(*sums)
         return Counted(*sums, counts(predicted_B, targets, valid_B, outputs.shape[-1]))
 
-    def _answers(self, outputs: Array) -> Array:
-        return self.said(self.predict(outputs) if self.by_threshold else outputs)
-
     def row(self, tally: Tally | Counted) -> dict[str, Array]:
         count = jnp.float32(tally.count)
         return {"loss": tally.loss_sum / count, "accuracy": jnp.float32(tally.correct) / count
                 } | ranking(self.score, getattr(tally, "each", None))
-
-    def measure(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Evaluation:
-        predicted_B = self._answers(outputs)
-        cells = jnp.zeros((outputs.shape[-1],) * 2, jnp.int32)
-        own_Bx1 = jnp.take_along_axis(outputs, targets[:, None], axis=-1)
-        rank_B = (outputs > own_Bx1).sum(axis=-1)
-        return Evaluation(
-            self.tally(loss_B, outputs, targets, valid_B),
-            ((rank_B < 5) & valid_B).sum(dtype=jnp.int32),
-            cells.at[targets, predicted_B].add(valid_B.astype(jnp.int32)),
-        )
-
-    def judged_tally(self, sums: Evaluation) -> Tally | Counted:
-        return sums.tally
 
     def predict(self, outputs: Array) -> Array:
         """Probabilities [B, C]."""
@@ -184,20 +160,17 @@ class Classification(Task):
 
     def summarise(self, judged: Judged, names: tuple[str, ...]) -> dict[str, Any]:
         """See scores/answers.py and scores/classes.py. Raises ValueError for no examples."""
-        evaluation = jax.device_get(judged.sums)
-        confusion, count = np.asarray(evaluation.confusion), int(evaluation.tally.count)
-        if not count:
+        if not (count := int(judged.sums.count)):
             raise ValueError("no examples to evaluate")
-        if self.by_threshold:  # chosen since, maybe: the sums are of the likelier class
-            confusion = answers.confusion(judged.targets, self.said(judged.predicted), len(names))
+        said_N = self.said(judged.predicted)  # by a threshold that was chosen since, maybe
+        confusion = answers.confusion(judged.targets, said_N, len(names))
         scores: dict[str, Any] = {
             "accuracy": float(np.trace(confusion) / count),
-            "loss": float(evaluation.tally.loss_sum) / count,
-            **({"top5_accuracy": int(evaluation.top5) / count} if len(names) > 5 else {}),
+            "loss": float(judged.sums.loss_sum) / count,
             **answers.scores(confusion, names),
         }
-        if classes.are_probabilities(judged.predicted, len(confusion)):
-            scores |= classes.scores(judged.predicted, judged.targets, self.said(judged.predicted))
+        if classes.are_probabilities(judged.predicted, len(names)):
+            scores |= classes.scores(judged.predicted, judged.targets, said_N)
         return scores | {"num_examples": count} | (
             {"threshold": float(self.threshold)} if self.by_threshold else {})
 
