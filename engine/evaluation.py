@@ -1,5 +1,6 @@
 """Scores of a trained model: after its training, and again from a checkpoint."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,6 @@ def held_for_evaluation(ready: Setup) -> tuple[str, Subset]:
         subset = ready.data.validation
         return ready.judges, ready.stream.on_host(subset) if ready.stream else subset
     return ready.judges, ready.judged if ready.stream else mesh.put(ready.judged, ready.everywhere)
-
-
-def judged(ready: Setup, variables: Any) -> tuple[dict[str, Any], Judged]:
-    """metrics.json's scores, and what they are of."""
-    name, subset = held_for_evaluation(ready)
-    told = found(ready, variables, subset)
-    return ready.task.summarise(told, ready.dataset.classes) | {"split": name}, told
 
 
 def found(ready: Setup, variables: Any, subset: Subset) -> Judged:
@@ -73,8 +67,8 @@ def found_by(
 
 
 def evaluate(
-    run: str | Path, data: Any = None, checkpoint: str = "best", config: Config | None = None,
-    place: Place | None = None, tta: str = "", best_of: int = 0,
+    run: str | os.PathLike[str], data: Any = None, checkpoint: str = "best",
+    config: Config | None = None, place: Place | None = None, tta: str = "", best_of: int = 0,
 ) -> dict[str, Any]:
     """Scores of the `best` checkpoint by validation, or the `last`, of the run in the folder `run`,
     as metrics.json has them. `data` as `fit` takes it, where the run had objects; `config` where

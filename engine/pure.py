@@ -58,7 +58,7 @@ def train(
     learner = learner_of(config, data.num_outputs)
     lengths = learner.lengths(len(data.train.rows))
     suited.check_form(learner, hyper, data.train)
-    fitting.traced(learner, hyper, lengths, data)
+    fitting.check(learner, hyper, lengths, data)
     effect.check(learner, hyper, lengths, data)
 
     def epoch(state: Any, _):
@@ -66,7 +66,7 @@ def train(
         state = learner.restated(key, order, data.train, state)
         sums = learner.evaluate(state.models, data.validation)
         row = history_row(learner.task, state.tally, sums)
-        return learner.heard(hyper, lengths, state, row), row
+        return patience.heard(learner, hyper, lengths, state, row), row
 
     state, watched = learner.create(hyper, key, data), learner.monitor(hyper)
     if config.patience or state.plateau:

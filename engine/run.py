@@ -14,7 +14,7 @@ from engine.devices import mesh
 from engine.doors import effect
 from engine.doors.requested import completed
 from engine.errors import RequestError
-from engine.evaluation import judged, with_threshold
+from engine.evaluation import found, held_for_evaluation, with_threshold
 from engine.formulation import size
 from engine.job import processes
 from engine.job.host import begin
@@ -40,7 +40,7 @@ from engine.state import State
 from engine.store import files, folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.stream.streamed import feed_of
-from engine.task import numbers
+from engine.task import Judged, Task, numbers
 from engine.trained import Run
 from engine.training import MUCH, Logger, Training
 from engine.transfer.begun import begun
@@ -68,7 +68,9 @@ def fit(
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
-        ready = graphs.checked(native.checked(setup(request, host)))
+        ready = setup(request, host)
+        native.check(ready)
+        graphs.check(ready)
         if not resume:  # runs of before were free to name what is idle
             effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
         ready = begun(size.chosen(ready), resume)
@@ -169,27 +171,35 @@ def _start(ready: Setup, checkpoints: Checkpoints, resume: bool) -> tuple[State,
     return mesh.put(state, where), seconds
 
 
+def _scored(
+    ready: Setup, checkpoints: Checkpoints, state: State
+) -> tuple[State, Task, Judged, dict[str, Any]]:
+    """The best state, the task that judges it, what that was told, and the scores; of those of the
+    last state, `last`, what is one number each."""
+    names, (name, subset) = ready.dataset.classes, held_for_evaluation(ready)
+    best, examples = state, (final := found(ready, state.model, subset))
+    if checkpoints.best() != int(state.step):
+        kept, _ = checkpoints.restore(ready.state_shapes, "best")
+        best = mesh.put(kept, ready.where(kept))
+        examples = found(ready, best.model, subset)
+    task, choice = with_threshold(ready, best.model)
+    scores = task.summarise(examples, names)
+    ended = scores if final is examples else task.summarise(final, names)
+    last = {"epoch": int(state.step) // ready.lengths.epoch} | numbers(ended)
+    scores |= {"split": name, "last": last} | choice
+    if best.average:
+        raw = task.summarise(found(ready, best.variables, subset), names)
+        scores |= {"weights": "averaged", "raw": numbers(raw)}
+    return best, task, examples, scores
+
+
 def _conclude(
     training: Training, state: State, saved: dict[str, Any], importances: bool
 ) -> tuple[State, dict[str, Any]]:
     """The best state and metrics.json's content; it, importances.json, the plots and report.html
     written."""
     ready, compiled, path = training.ready, training.programs, training.path
-    scores, examples = judged(ready, state.model)
-    last = {"epoch": int(state.step) // ready.lengths.epoch} | numbers(scores)
-    best, final = state, examples
-    if training.checkpoints.best() != int(state.step):
-        found, _ = training.checkpoints.restore(ready.state_shapes, "best")
-        best = mesh.put(found, ready.where(found))
-        scores, examples = judged(ready, best.model)
-    task, choice = with_threshold(ready, best.model)
-    names = ready.dataset.classes
-    if choice:
-        scores = task.summarise(examples, names) | {"split": scores["split"]} | choice
-        last |= numbers(task.summarise(final, names))
-    if best.average:
-        raw = numbers(task.summarise(judged(ready, best.variables)[1], names))
-        scores |= {"weights": "averaged", "raw": raw}
+    best, task, examples, scores = _scored(ready, training.checkpoints, state)
     rests_on = importance.found(ready, best.model, importances)
     if not processes.first_process():
         return best, scores
@@ -200,7 +210,7 @@ def _conclude(
     validated = {ready.score: history[epoch - 1][ready.score]}
     scores |= {
         "checkpoint": "best", "epoch": epoch, "step": int(best.step),
-        "best": {"epoch": epoch} | validated | numbers(scores), "last": last,
+        "best": {"epoch": epoch} | validated | numbers(scores), "last": scores.pop("last"),
         "seconds_compile": compiled.seconds, "examples_per_second": speed,
         "peak_device_bytes": (ready.device.memory_stats() or {}).get("peak_bytes_in_use"),
         "seconds_train": seconds, "device": saved["device"],
@@ -213,10 +223,11 @@ def _conclude(
     kind = "images" if len(train.input_shape) == 3 else "examples"
     say(f"{scores['split']}: {task.line(scores)}; epoch {epoch} of {len(history)}, the best"
         + (f"; {speed:,.0f} {kind}/s" if speed else ""))
-    if choice:
-        say(threshold.told(scores))
+    if told := threshold.told(scores):
+        say(told)
     if best.average:
-        say(f"the averaged weights are what is scored and kept; the raw ones: {task.line(raw)}")
+        say(f"the averaged weights are what is scored and kept; the raw ones: "
+            f"{task.line(scores['raw'])}")
     if ready.stream and training.seconds:
         share = training.waited / training.seconds
         say(f"input: the device waited {share:.0%} of the training time for examples"

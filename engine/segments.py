@@ -61,8 +61,11 @@ def due(saved_at: float, whole: bool, place: Place) -> bool:
 def watched(place: Place) -> Iterator[None]:
     """Where the block takes longer than --stuck_seconds, print every thread's stack and leave at
     once, status 1: for a process that is alive and stuck, whose heartbeats go on."""
-    if seconds := place.stuck_seconds or STUCK_SECONDS * (jax.process_count() > 1):
-        faulthandler.dump_traceback_later(seconds, exit=True)
+    seconds = place.stuck_seconds or STUCK_SECONDS * (jax.process_count() > 1)
+    if not seconds:  # a timer that another has set goes on
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """A run that was trained: what it left, and predictions of its model."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -118,7 +119,8 @@ def shapes_of(learner: Learner, hyper: Any, input_shape: tuple[int, ...]) -> Sta
 
 
 def load(
-    run: str | Path, config: Config | None = None, checkpoint: str = "best", best_of: int = 0
+    run: str | os.PathLike[str], config: Config | None = None, checkpoint: str = "best",
+    best_of: int = 0,
 ) -> Run:
     """The run in the folder `run`, in any process; its `best` checkpoint by validation, or its
     `last`, which a resumed run goes on from. Of a sweep's folder an Ensemble of its finished runs,

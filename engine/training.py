@@ -118,10 +118,13 @@ class Training:
         ) if ready.lengths.patience and step % ready.lengths.epoch == 0 else ""
 
     def _restated(self, state: State) -> State:
-        """The state with batch statistics of its averaged weights."""
+        """The state with batch statistics of its averaged weights: at an epoch's end by one more
+        pass over the examples; within one, where nobody ranks it, the trained weights'."""
         ready = self.ready
         if "batch_stats" not in state.average:
             return state
+        if int(state.step) % ready.lengths.epoch:
+            return state._replace(average=state.average | {"batch_stats": state.batch_stats})
         return restated(ready, state) if ready.stream else self._restate(
             ready.root, ready.order, ready.data.train, state)
 

@@ -132,7 +132,7 @@ MUTANTS = (
            "test_course.py -kcounted"),
     Mutant("optim/patience", "watch.since >= patience", "watch.since > patience",
            "test_course.py -kcounted"),
-    Mutant("optim/patience", ">= durations.plateau_patience", "> durations.plateau_patience",
+    Mutant("optim/patience", ">= lengths.plateau_patience", "> lengths.plateau_patience",
            "test_course.py -kplateau"),
     Mutant("step", "state.variables | so_far.kept", "state.variables",
            "test_loop.py -kpytorch"),

@@ -35,6 +35,7 @@ from engine.stream.pieces import Part
 from engine.sweep import group, sweep
 from engine.sweep.ensembles import members
 from engine.sweep.search import Search
+from engine.training import Training
 
 KEY = jax.random.key(5)
 CONFIG = Config(model=Normed, batch_size=8, epochs=3, optimizer="sgd", validation_split="test")
@@ -292,12 +293,12 @@ def test_streamed_examples_are_read_once_more_for_statistics(tmp_path, monkeypat
         [(60, 6, 4)] * 2  # of two devices three each
 
 
-def test_within_an_epoch_a_streamed_average_has_the_trained_weights_statistics(small):
+def test_within_an_epoch_an_average_has_the_trained_weights_statistics(small):
     state = learner(CONFIG).create(jax.tree.map(jnp.float32, HYPER), KEY, small)
     state = state._replace(step=np.int32(3), batch_stats=jax.tree.map(lambda x: x + 5,
                                                                       state.batch_stats))
-    ready = SimpleNamespace(lengths=SimpleNamespace(epoch=8))
-    same(restated.restated(ready, state).average,
+    within = SimpleNamespace(ready=SimpleNamespace(lengths=SimpleNamespace(epoch=8)))
+    same(Training._restated(within, state).average,
          {"params": state.average["params"], "batch_stats": state.batch_stats})
 
 

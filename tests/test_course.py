@@ -4,7 +4,8 @@ by the same run cut short."""
 import dataclasses
 import json
 from functools import partial
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -207,6 +208,18 @@ def test_stopping_is_as_counted_by_hand_on_the_host_and_in_a_scan(higher, min_de
     assert len(seen) > 5
 
 
+class Now(NamedTuple):
+    """What of a State a plateau asks."""
+
+    step: Any
+    plateau: patience.Plateau
+
+
+def watching(score: patience.Monitor) -> Any:
+    """What of a learner it asks."""
+    return SimpleNamespace(monitor=lambda hyper: score)
+
+
 @pytest.mark.parametrize("higher", [True, False])
 def test_a_plateau_is_pytorchs(higher):
     """Whose patience is of epochs too many: one less."""
@@ -215,12 +228,12 @@ def test_a_plateau_is_pytorchs(higher):
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
         chosen, "max" if higher else "min", 0.5, patience=2, threshold=0.0)
     watched, hyper = patience.Monitor("score", higher), Hyper(drop_factor=0.5)
-    state, scales = patience.level(watched), []
+    now, scales = Now(jnp.int32(0), patience.level(watched)), []
     for number, value in enumerate(np.random.default_rng(1).integers(0, 30, 40), 1):
         theirs.step(float(value))
-        state = patience.heard(state, jnp.int32(10 * number), jnp.float32(value), hyper,
-                               LENGTHS._replace(plateau_patience=30), watched)
-        scales.append(float(state.scale))
+        now = patience.heard(watching(watched), hyper, LENGTHS._replace(plateau_patience=30),
+                             now._replace(step=jnp.int32(10 * number)), {"score": float(value)})
+        scales.append(float(now.plateau.scale))
         assert scales[-1] == chosen.param_groups[0]["lr"]
     assert len(set(scales)) > 4
 
@@ -228,11 +241,11 @@ def test_a_plateau_is_pytorchs(higher):
 def test_a_plateau_drops_after_its_patience_and_waits_anew():
     """Of three epochs: after 5 (2 is the best), 8, and 12 (9 is the best)."""
     watched, found = patience.Monitor("score", False), []
-    state = patience.level(watched)
+    now = Now(jnp.int32(0), patience.level(watched))
     for number, value in enumerate([5, 3, 3, 4, 4, 4, 3, 3, 2, 2, 2, 2], 1):
-        state = patience.heard(state, jnp.int32(7 * number), jnp.float32(value), Hyper(),
-                               LENGTHS._replace(plateau_patience=21), watched)
-        found.append(round(float(state.scale), 6))
+        now = patience.heard(watching(watched), Hyper(), LENGTHS._replace(plateau_patience=21),
+                             now._replace(step=jnp.int32(7 * number)), {"score": value})
+        found.append(round(float(now.plateau.scale), 6))
     assert found == [1] * 4 + [0.1] * 3 + [0.01] * 4 + [0.001]
 
 

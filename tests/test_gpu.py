@@ -110,17 +110,19 @@ def test_training_alone_is_by_the_formulation_that_was_chosen():
 def test_graphs_without_effect_are_refused(monkeypatch, asked, flags, message):
     monkeypatch.setenv("XLA_FLAGS", flags)
     with pytest.raises(RequestError, match=message):
-        graphs.checked(ready(place=Place(command_buffers="loops"), **asked))
+        graphs.check(ready(place=Place(command_buffers="loops"), **asked))
 
 
 def test_graphs_are_xlas_own_unless_asked_for(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=")
     usual, none, loops = (ready(place=Place(command_buffers=word))
                           for word in ("kernels", "none", "loops"))
-    assert graphs.options(graphs.checked(usual)) == {}
+    graphs.check(usual)
+    assert graphs.options(usual) == {}
     monkeypatch.delenv("XLA_FLAGS")
-    words = [graphs.options(graphs.checked(each))["xla_gpu_enable_command_buffer"]
-             for each in (none, loops)]
+    graphs.check(none)
+    graphs.check(loops)
+    words = [graphs.options(each)["xla_gpu_enable_command_buffer"] for each in (none, loops)]
     assert words[0] == "" and {"FUSION", "WHILE", "CONVOLUTION"} < set(words[1].split(","))
     compiled = jax.jit(jnp.sin).lower(np.float32(0)).compile(graphs.options(loops))
     assert compiled(np.float32(0)) == 0  # which knows the names, on any platform

@@ -1,6 +1,7 @@
 """Python's door: what Config, Place, Hyper, fit, train, load and evaluate take from a script, and
 what they refuse in words."""
 
+import ast
 import dataclasses
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from samples import Tiny, random_split
 
+import engine
+import flaxmill
 from engine import Config, Hyper, evaluate, fit, load, train
 from engine.errors import RequestError
 from engine.place import Place
@@ -191,3 +194,11 @@ def test_a_run_that_is_not_there_is_not_begun_by_resuming_it(tmp_path):
     with pytest.raises(RequestError, match="no run in .*nowhere: it holds no config.json"):
         fit(CONFIG, None, Place(device="cpu"), (X, Y), resume=tmp_path / "nowhere", quiet=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_type_checker_sees_every_public_name_where_it_is_found():
+    stub = ast.parse(Path(flaxmill.__file__).with_suffix(".pyi").read_text())
+    told = {alias.asname: f"{node.module}.{alias.name}" for node in stub.body
+            if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert told == {name: f"engine.{module}.{name}" for name, module in engine._FROM.items()}
+    assert {*flaxmill.__all__} == {*told, "__version__"}

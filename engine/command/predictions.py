@@ -26,11 +26,6 @@ from engine.trained import BATCH, Run, load
 Batches = Iterable[tuple[Sequence[str], np.ndarray]]  # keys and inputs of BATCH examples at most
 
 
-def predict(run: Run, inputs: np.ndarray) -> np.ndarray:
-    """`run.predict(inputs)`."""
-    return run.predict(inputs)
-
-
 def tell(
     request: Request, checkpoint: str, words: Sequence[str], top: int = 0, file: str = "",
     tta: str = "", best_of: int = 0,

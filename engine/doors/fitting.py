@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from engine.augmentations import chain, suited
+from engine.augmentations import chain
 from engine.config import is_ours
 from engine.data import Data
 from engine.doors import coupled
@@ -33,20 +33,14 @@ SCALAR = jax.ShapeDtypeStruct((), jnp.float32)
 TAKEN = "loss", "epoch", "step", "seconds", "learning_rate"  # columns of history.jsonl
 
 
-def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
-    """The network's variables as shapes. Raises RequestError for a part that raises, or gives what
-    the next can't take, and for examples that an augmentation isn't for."""
-    suited.check(learner, hyper, data.train)
-    return traced(learner, hyper, lengths, data)
-
-
 def two(split: Split) -> Split:
     """Two of its examples, as shapes; their weights, if they have some, shape nothing."""
     return Split(*(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in split[:2]))
 
 
-def traced(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
-    """The same whatever the values are: `hyper` and `data` may be tracers."""
+def check(learner: "Gradient", hyper: Any, lengths: Durations, data: Data) -> Shapes:
+    """The network's variables as shapes, whatever the values are: `hyper` and `data` may be
+    tracers. Raises RequestError for a part that raises, or gives what the next can't take."""
     config, hyper = learner.config, jax.tree.map(lambda _: SCALAR, hyper)
     batch = two(data.train.split)
     inputs = jax.eval_shape(scaled, batch.inputs)

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from engine import keys, loop
+from engine.augmentations import suited
 from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import ALONE, Spread
@@ -73,6 +74,7 @@ class Gradient(Learner):
     ) -> "Gradient":
         """With the formulation, the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
+        suited.check(self, hyper, data.train)
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
         subsets = data.train, data.validation  # parts of one split, mostly
         for inputs in {id(x.split): x.split.inputs for x in subsets}.values():
@@ -164,14 +166,6 @@ class Gradient(Learner):
     def averaging(self, hyper: Any) -> bool:
         """Whether a run keeps averaged weights beside its own."""
         return averages.asked(self.config.average_from, hyper)
-
-    def heard(self, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]) -> State:
-        """The state after an epoch, whose scores are `row`: with a plateau's new rate."""
-        if not state.plateau:
-            return state
-        watched = self.monitor(hyper)
-        return state._replace(plateau=patience.heard(
-            state.plateau, state.step, jnp.float32(row[watched.name]), hyper, lengths, watched))
 
     # Whose first argument is the learner.
     restated = averages.restated

@@ -82,10 +82,6 @@ class Learner(Protocol):
         """The score that stops a run and lowers its rate. Raises RequestError for an unknown."""
         return patience.monitor(self.task, self.config.monitor, self.averaging(hyper))
 
-    def heard(self, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]) -> State:
-        """The state after an epoch, whose scores are `row`: with a plateau's new rate."""
-        return state
-
     def over(self, hyper: Any, lengths: Durations, history: list[dict[str, Any]]) -> str:
         """Why a run stops after these epochs, by its patience; "" where it goes on."""
         if not lengths.patience or len(history) == self.config.epochs:

@@ -14,11 +14,11 @@ NATIVE = "native"
 OFFER = "convolutions: often faster by --convolution native (C++; differs by rounding)"
 
 
-def checked(ready: "Setup") -> "Setup":
-    """What is to be trained. Raises RequestError where --convolution native would have no effect,
-    or the kernels can't be compiled."""
+def check(ready: "Setup") -> None:
+    """Tell what the kernels compute. Raises RequestError where --convolution native would have no
+    effect, or they can't be compiled."""
     if ready.config.convolution != NATIVE:
-        return ready
+        return
     from engine.native import library  # late: who doesn't ask needs none of it
 
     platform, learner = ready.device.platform, ready.learner
@@ -38,7 +38,6 @@ def checked(ready: "Setup") -> "Setup":
     library.target(library.TARGETS[0])
     ready.host.console.print(f"formulation: {found.kernels} of {found.convolutions} convolutions "
                              "by the native kernel")
-    return ready
 
 
 def offered(ready: "Setup") -> bool:

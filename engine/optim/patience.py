@@ -136,27 +136,32 @@ def scaled(hyper: Any, plateau: Any) -> Any:
 
 
 def heard(
-    plateau: Plateau, step: Array, value: Array, hyper: Any, durations: Durations,
-    watched: Monitor,
-) -> Plateau:
-    """After an epoch whose score is `value`: where none was better for `plateau_patience`, the rate
-    is multiplied by the drop_factor, and the wait begins anew, as in Keras's ReduceLROnPlateau."""
+    learner: Any, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]
+) -> State:
+    """The state after an epoch whose scores are `row`: where none was better for
+    `plateau_patience`, the rate is multiplied by the drop_factor, and the wait begins anew, as in
+    Keras's ReduceLROnPlateau."""
+    if not state.plateau:
+        return state
+    watched, plateau, step = learner.monitor(hyper), state.plateau, state.step
+    value = jnp.float32(row[watched.name])
     factor = jnp.float32(FACTOR if hyper.drop_factor is None else hyper.drop_factor)
     better = watched.better(value, plateau.best)
     since = jnp.where(better, step, plateau.since)
-    due = step - since >= durations.plateau_patience
-    return Plateau(jnp.where(due, plateau.scale * factor, plateau.scale),
-                   jnp.where(better, value, plateau.best), jnp.where(due, step, since))
+    due = step - since >= lengths.plateau_patience
+    return state._replace(plateau=Plateau(
+        jnp.where(due, plateau.scale * factor, plateau.scale),
+        jnp.where(better, value, plateau.best), jnp.where(due, step, since)))
 
 
 def lowered(
     learner: Any, hyper: Any, lengths: Durations, state: State, row: dict[str, Any]
 ) -> State:
-    """`learner.heard` between segments: of arrays on the host, or of many runs at once [R]."""
+    """What is `heard` between segments: of arrays on the host, or of many runs at once [R]."""
     if not state.plateau:
         return state
     hyper, step, plateau = jax.device_get((hyper, state.step, state.plateau))
     given = state._replace(step=step, plateau=plateau)
-    found = learner.heard(hyper, lengths, given, row).plateau
+    found = heard(learner, hyper, lengths, given, row).plateau
     where = jax.tree.map(lambda x: x.sharding, state.plateau)
     return state._replace(plateau=mesh.put(jax.device_get(found), where))

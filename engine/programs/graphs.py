@@ -21,12 +21,12 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 
 
-def checked(ready: "Setup") -> "Setup":
-    """What is to be trained. Raises RequestError where --command_buffers would have no effect, or
-    XLA_FLAGS say something else."""
+def check(ready: "Setup") -> None:
+    """Raise RequestError where --command_buffers would have no effect, or XLA_FLAGS say something
+    else."""
     asked = ready.request.place.command_buffers
     if not OPTIONS[asked]:
-        return ready
+        return
     trees.refuse(ready.config.model, f"--command_buffers {asked}")
     if ready.device.platform != "gpu":
         raise RequestError(f"--command_buffers {asked} is about what a GPU is given at once, and "
@@ -35,7 +35,6 @@ def checked(ready: "Setup") -> "Setup":
     if OPTION in os.environ.get("XLA_FLAGS", ""):
         raise RequestError(f"--command_buffers {asked} and XLA_FLAGS, which has --{OPTION}, both "
                            "say what becomes a graph: leave one of them out.")
-    return ready
 
 
 def options(ready: "Setup") -> dict[str, str]:

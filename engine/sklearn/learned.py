@@ -61,8 +61,7 @@ def _trained(ready: Setup) -> tuple[State, list[dict[str, Any]]]:
     while int(state.step) < lengths.total:
         state = segment(**ready.inputs, state=state, count=np.int32(count))
         epoch = int(state.step) // lengths.epoch
-        if "batch_stats" in state.average:
-            state = learner.restated(ready.root, ready.order, ready.data.train, state)
+        state = learner.restated(ready.root, ready.order, ready.data.train, state)
         if int(state.diverged_at) >= 0:
             raise RunError(f"the loss was not finite in epoch {epoch}: lower learning_rate, or "
                            "clip the gradient by clip_norm=1.", status=3)

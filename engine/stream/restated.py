@@ -38,10 +38,7 @@ def over_chunks(ready: Setup, train: Subset, statistics: Callable[..., Any]) -> 
 
 
 def restated(ready: Setup, state: State) -> State:
-    """What `learner.restated` makes of a state at an epoch's end, by one more reading of the
-    training examples; within one, where nobody ranks it, with the trained weights' statistics."""
-    if int(state.step) % ready.lengths.epoch:
-        return state._replace(average=state.average | {"batch_stats": state.batch_stats})
+    """What `learner.restated` makes of a state, by one more reading of the training examples."""
     statistics = partial(jax.jit(averages.statistics, static_argnums=0), ready.learner, ready.root,
                          ready.order)
     found = over_chunks(ready, ready.data.train,

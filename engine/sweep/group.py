@@ -125,7 +125,9 @@ def assemble(
             ready.state_shapes.variables, ready.data.train.input_shape).products:
         host.console.print(TOGETHER)
     effect.check(ready.learner, asked.hyper, ready.lengths, ready.data, (*trials[0].values,))
-    ready = begun(graphs.checked(native.checked(ready)))
+    native.check(ready)
+    graphs.check(ready)
+    ready = begun(ready)
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))
