@@ -65,7 +65,7 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in metrics.items() if isinstance(v, float) and k not in COSTS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Task(Ranked):
     """Frozen and hashable: static under jit. `outputs` [B, K] are the network's, float32; `targets`
     by `kind` int32 [B] ("classes") or [B, ...] ("positions", -1 where there is none), or float32

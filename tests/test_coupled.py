@@ -57,6 +57,26 @@ class Hardest(Task):
         return jax.nn.relu(jnp.where(alike, off, 0).max(1) - jnp.where(alike, 9e9, off).min(1) + 1)
 
 
+class OfTargets(Task):
+    """Each class as often as the batch has it."""
+
+    kind = "classes"
+
+    def loss(self, outputs, targets, hyper):
+        alike = (targets[:, None] == targets).sum(1).astype(jnp.float32)
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, targets) / alike
+
+
+class InTraining(Task):
+    """A loss over the batch that is trained by, and another that judges."""
+
+    kind = "classes"
+
+    def loss(self, outputs, targets, hyper):
+        loss = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+        return loss if hyper is None else loss - loss.mean()
+
+
 class Alone(Task):
     kind = "classes"
 
@@ -75,7 +95,7 @@ def config(task, **more):
     return Config(model=nn.Dense(CLASSES), task=task, epochs=1, batch_size=128, **more)
 
 
-@pytest.mark.parametrize("task", [Untold(), Hardest()])
+@pytest.mark.parametrize("task", [Untold(), Hardest(), OfTargets(), InTraining()])
 def test_a_loss_that_is_not_told_who_counts_is_refused(task):
     data = data_for(config(task), (X, Y))
     with pytest.raises(RequestError, match="let it take `valid` too"):

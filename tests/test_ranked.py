@@ -3,6 +3,8 @@
 import dataclasses
 import pickle
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,11 +12,13 @@ from samples import Tiny
 from sklearn import metrics
 
 from engine import load
+from engine.checks import check
 from engine.config import Config, Hyper
 from engine.doors import bring
 from engine.errors import RequestError
 from engine.optim import patience
 from engine.place import Place
+from engine.pure import data_for, train
 from engine.run import fit
 from engine.scores.counts import SCORES
 from engine.sweep.space import axis
@@ -143,3 +147,28 @@ def test_the_best_is_kept_by_it_and_resumed_by_it_alone(tmp_path):
     with pytest.raises(RequestError, match="rank_by was 'f1_macro', now 'accuracy'"):
         fit(dataclasses.replace(config, rank_by="accuracy", epochs=9), hyper, data=(X, Y),
             resume=run.path, quiet=True)
+
+
+class Times(Task):
+    """No dataclass: what it was given is its own."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def loss(self, outputs, targets, hyper):
+        return self.factor * jnp.square(outputs - targets).mean(-1)
+
+
+def test_tasks_of_other_values_are_other_tasks():
+    """Programs are shared by what is equal."""
+    assert Times(1.0) == Times(1.0) and hash(Times(1.0)) == hash(Times(1.0))
+    assert Times(1.0) != Times(100.0) and repr(Times(100.0)) == "Times(factor=100.0)"
+    config = Config(model=nn.Dense(1), epochs=1, batch_size=8)
+    given = np.eye(9), np.arange(9.0)[:, None]
+    data = data_for(dataclasses.replace(config, task=Times(1.0)), given)
+    run = jax.jit(train, static_argnums=0)
+    losses = [run(dataclasses.replace(config, task=Times(factor)), Hyper(), jax.random.key(0),
+                  data)[1]["loss"] for factor in (1.0, 100.0)]
+    assert losses[1][0] > 50 * losses[0][0]
+    with pytest.raises(RequestError, match="can't be hashed"):
+        check(dataclasses.replace(config, task=Times(np.ones(3))), Hyper())

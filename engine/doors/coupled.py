@@ -17,12 +17,13 @@ MANY = 1009  # a prime: an axis of some multiple of it has the examples in it
 OURS = "engine."
 
 
-def check(task: Any, word: Any, outputs: Any, targets: Any) -> None:
+def check(task: Any, word: Any, outputs: Any, targets: Any, hyper: Any) -> None:
     """Raise RequestError where it does, of a loss that isn't told which examples count: batches are
-    filled up. `outputs` and `targets` are shapes [B, ...]; `word` is what the task is called by."""
+    filled up. `outputs` and `targets` are shapes [B, ...], `hyper` one of float32 scalars, or None
+    where it judges; `word` is what the task is called by."""
     if type(task).loss.__module__.startswith(OURS) or task.coupled:
         return
-    if _depends(task, outputs, targets):
+    if _depends(task, outputs, targets, jax.tree.map(lambda _: np.float32(0.5), hyper)):
         raise RequestError(
             f"task {short(word)}'s loss of an example depends on the others of its batch, which "
             "may be filled up with some that don't count: let it take `valid` too, bool [B], which "
@@ -30,8 +31,9 @@ def check(task: Any, word: Any, outputs: Any, targets: Any) -> None:
             "gives a number an example.")
 
 
-def _depends(task: Any, outputs: Any, targets: Any) -> bool:
-    """Whether the last example's loss is another one beside other examples' outputs."""
+def _depends(task: Any, outputs: Any, targets: Any, hyper: Any) -> bool:
+    """Whether the last example's loss is another one beside others' outputs, or beside others'
+    outputs and targets."""
     draw = np.random.default_rng(0)
 
     def drawn(shape: Any) -> np.ndarray:
@@ -41,19 +43,21 @@ def _depends(task: Any, outputs: Any, targets: Any) -> bool:
         return np.concatenate([others[:-1], last[-1:]])
 
     number = np.arange(EXAMPLES).reshape(-1, *[1] * (len(targets.shape) - 1)) % 2
-    given = np.broadcast_to(number, (EXAMPLES, *targets.shape[1:])).astype(targets.dtype)
+    given, swapped = (np.broadcast_to(each, (EXAMPLES, *targets.shape[1:])).astype(targets.dtype)
+                      for each in (number, 1 - number))
     with jax.ensure_compile_time_eval():  # `train` may be traced
         loss = jax.jit(partial(_last, task))
-        for _ in range(TRIES):
+        for turn in range(TRIES):
             one, other = (jax.tree.map(drawn, outputs) for _ in range(2))
-            two = jax.tree.map(beside, other, one)
-            if not np.array_equal(loss(one, given), loss(two, given), equal_nan=True):
+            two, among = jax.tree.map(beside, other, one), beside((given, swapped)[turn % 2], given)
+            if not np.array_equal(loss(one, given, hyper), loss(two, among, hyper),
+                                  equal_nan=True):
                 return True
     return False
 
 
-def _last(task: Any, outputs: Any, targets: Any) -> Any:
-    return task.loss(outputs, targets, None)[-1]
+def _last(task: Any, outputs: Any, targets: Any, hyper: Any) -> Any:
+    return task.loss(outputs, targets, hyper)[-1]
 
 
 def mixes(apply: Callable, variables: Any, inputs: Any) -> bool:

@@ -169,6 +169,8 @@ def _task(
         if not jnp.issubdtype(loss.dtype, jnp.floating):
             raise RequestError(f"{what}'s loss{told} is of {loss.dtype}, which has no gradient: "
                                "give real numbers.")
+        with telling(f"{what}'s loss{told}", instead):
+            coupled.check(task, learner.config.task, outputs, given, values)
         with telling(f"{what}'s scores"):
             scores = dict(jax.eval_shape(task.scores, outputs, given))
         for name, score in scores.items():
@@ -177,7 +179,6 @@ def _task(
                 raise RequestError(f"{what}'s score {name} has the name of another column of "
                                    "history.jsonl: give it one of its own.")
     with telling(what):
-        coupled.check(task, learner.config.task, outputs, targets[1])
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), outputs)
         row = jax.eval_shape(lambda: task.row(task.zeros(learner.num_outputs, one)))
     with telling(f"{what}'s predict"):

@@ -10,7 +10,7 @@ from engine.errors import RequestError, unknown
 T = TypeVar("T", bound="Ranked")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ranked:
     """`score` names what ranks checkpoints and runs, of the task's row or "loss"; `higher` is
     whether more of it is better, as it is of `gains` and `ranks`; of `errors` less is. Those of
@@ -33,6 +33,18 @@ class Ranked:
                           (self.score, *more, *less))
         object.__setattr__(self, "score", name)  # of this one; the class keeps its own
         object.__setattr__(self, "higher", name in more)
+
+    # A task that is no dataclass of its own has what its __init__ gave it, too.
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *sorted(vars(self).items())))
+
+    def __repr__(self) -> str:
+        own = (f"{name}={value!r}" for name, value in vars(self).items()
+               if name not in ("score", "higher"))  # which follow from ranked_by
+        return f"{type(self).__qualname__}({', '.join(own)})"
 
     def ranked(self: T, score: str) -> T:
         """The same task, ranked by `score`, if that names one. Raises RequestError for one that it
