@@ -9,11 +9,15 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
 
-from engine.errors import RequestError, RunError, one_line, starved, tell
+from engine.errors import RequestError, RunError, one_line, tell
 from engine.job.signals import STOPPED, Ending
 
 if TYPE_CHECKING:
     from engine.command import flags
+
+
+_STARVED = ("can't start new thread", "failed to map segment", "Cannot allocate memory",
+            "bad_alloc")
 
 
 def _carry_out(command: "flags.Command") -> int:
@@ -122,6 +126,15 @@ def _failed(error: RequestError | RunError, status: int) -> tuple[int, bool]:
     return status, error.shared
 
 
+def _starved(error: BaseException | None) -> bool:
+    """Whether the system, or a limit as of `ulimit -v`, denied memory or a thread."""
+    while error and not isinstance(error, MemoryError):
+        if any(words in str(error) for words in _STARVED):
+            return True
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def _ended(argv: list[str]) -> tuple[int, bool]:
     """Exit status, and whether all processes of a job end so."""
     try:
@@ -146,7 +159,7 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
     except KeyboardInterrupt:
         return _failed(RunError(STOPPED), 130)
     except Exception as error:
-        if not starved(error):
+        if not _starved(error):
             raise
         return _failed(RunError(
             f"this process gets no more memory or threads ({one_line(error)}): free some, or raise "

@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from engine.loggers.width import fitted
@@ -36,19 +37,6 @@ def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
     return RequestError(f"unknown {what} {value!r}: {hint}")
 
 
-_STARVED = ("can't start new thread", "failed to map segment", "Cannot allocate memory",
-            "bad_alloc")
-
-
-def starved(error: BaseException | None) -> bool:
-    """Whether the system, or a limit as of `ulimit -v`, denied memory or a thread."""
-    while error and not isinstance(error, MemoryError):
-        if any(words in str(error) for words in _STARVED):
-            return True
-        error = error.__cause__ or error.__context__
-    return error is not None
-
-
 def visible(text: object, kept: str = "\n") -> str:
     """With control and format characters as escapes, but for those `kept`: a name that comes from a
     file can't move a terminal's cursor, nor add a column or a line."""
@@ -60,6 +48,11 @@ def some(texts: Sequence[str], most: int = 10) -> str:
     """The first of them, and how many more there are."""
     more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Those that come more than once, each once, in their order."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def check_utf8(text: object) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.errors import RequestError, visible
+from engine.errors import RequestError, repeated, visible
 from engine.report.masks import palette
 from engine.sources import image
 from engine.store import files
@@ -23,8 +23,8 @@ def check(folder: str, pictures: Sequence[str]) -> None:
         raise RequestError(f"{said}: type a folder, into which the mask of each picture goes.")
     if not os.path.isdir(os.path.dirname(os.path.abspath(folder))):
         raise RequestError(f"{said}: there is no folder to put it in: make that first.")
-    if twice := next((name for name in names if names.count(name) > 1), ""):
-        raise RequestError(f"{said}: two of the pictures would be {visible(twice, '')} there: "
+    if twice := repeated(names):
+        raise RequestError(f"{said}: two of the pictures would be {visible(twice[0], '')} there: "
                            "predict one folder at a time.")
     if os.path.realpath(folder) in {os.path.dirname(os.path.realpath(file)) for file in pictures}:
         raise RequestError(f"{said} holds what is to be predicted: name another folder.")

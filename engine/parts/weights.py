@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.errors import RequestError, some, unknown, visible
+from engine.errors import RequestError, repeated, some, unknown, visible
 from engine.store import files
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def _of_table(words: str, text: str) -> dict[str, Any]:
         raise _refused(words, "a row has other than two columns")
     if rows and not _is_number(rows[0][1]):
         del rows[0]
-    names = [name for name, _ in rows]
-    if twice := {name for name in names if names.count(name) > 1}:
+    if twice := repeated(name for name, _ in rows):
         raise _refused(words, f"{some(sorted(twice))} stands there twice")
     return dict(rows)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.config import Reading
-from engine.errors import RequestError, some
+from engine.errors import RequestError, repeated, some
 from engine.sources import features
 from engine.sources.asking import reading
 from engine.sources.dataset import Dataset, has_columns, is_stored, room
@@ -163,9 +163,8 @@ def _each(table: Any) -> Iterable[tuple[str, Any]]:
 def _named(frame: Any) -> dict[str, Any]:
     """The columns by name. Raises RequestError where two have one."""
     names = list(map(str, frame.columns))
-    if len({*names}) < len(names):
-        twice = max(names, key=names.count)
-        raise RequestError(f"two columns are named {twice!r}: name each once.")
+    if twice := repeated(names):
+        raise RequestError(f"two columns are named {twice[0]!r}: name each once.")
     return {name: frame.iloc[:, at] for at, name in enumerate(names)}
 
 

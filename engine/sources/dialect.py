@@ -3,9 +3,10 @@
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
+
+from engine.errors import repeated
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 MOST_COLUMNS = 1 << 17  # each is an object to the reader: so many pixels take a GB and 45 s
@@ -144,7 +145,7 @@ def _is_header(names: Sequence[str], below: Sequence[Sequence[str]], target: str
 
 def _named(names: Sequence[str]) -> tuple[str, ...]:
     """The names, each its own. Raises Unreadable where one comes twice."""
-    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
+    if twice := repeated(filter(None, names)):
         raise Unreadable(f"it names two columns {twice[0]!r}", "name each once")
     return tuple(name or f"Unnamed: {place}" for place, name in enumerate(names))
 

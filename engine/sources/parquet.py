@@ -3,13 +3,13 @@
 import contextlib
 import itertools
 import json
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import BinaryIO
 
 import pyarrow as pa
 from pyarrow import compute, parquet
 
+from engine.errors import repeated
 from engine.sources.arrow_file import native
 from engine.sources.dataset import MOST_EXAMPLES, TooLarge
 from engine.sources.dialect import MOST_COLUMNS, Unreadable
@@ -104,8 +104,7 @@ def _opened(file: BinaryIO) -> parquet.ParquetFile:
     if (count := opened.metadata.num_columns) > MOST_COLUMNS:  # before a schema is made of them
         raise Unreadable(f"it has {count:,} columns, more than the {MOST_COLUMNS:,} that can be "
                          "read", "leave some out")
-    names = Counter(field.name for field in opened.schema_arrow)
-    if twice := [name for name, count in names.items() if count > 1]:
+    if twice := repeated(opened.schema_arrow.names):
         raise Unreadable(f"it names two columns {twice[0]!r}", "name each once")
     return opened
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from engine.checks import check
 from engine.config import DURATIONS, Config, Hyper, Reading
 from engine.doors import bring, hypers
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, repeated, unknown
 from engine.learners import trees
 from engine.optim.lengths import duration
 from engine.request import Request
@@ -141,7 +141,7 @@ def axis(text: str, hyper: Any = Hyper()) -> Axis:  # noqa: B008  # a tuple, whi
 def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
     """Every axis of a search. Raises RequestError for what can't be searched as typed."""
     found = [axis(text, hyper) for text in search.axes]
-    names, fixed = [a.name for a in found], [a.name for a in found if not a.traced]
+    twice, fixed = repeated(a.name for a in found), [a.name for a in found if not a.traced]
     for flag, least in (("seeds", 1), ("samples", 1), ("folds", 2), ("halving", 2)):
         value = getattr(search, flag)
         if value < least and value != Search._field_defaults[flag]:
@@ -150,8 +150,7 @@ def axes(search: Search, hyper: Any = Hyper()) -> list[Axis]:  # noqa: B008
     runs = settings * search.seeds * max(1, search.folds)
     chooser = "--pbt" if search.pbt else "--halving" * bool(search.halving)
     for wrong, why in (
-        (len({*names}) < len(names), f"--sweep {max(names, key=names.count, default='')} is given "
-         "twice: put all its values in one."),
+        (twice, f"--sweep {''.join(twice[:1])} is given twice: put all its values in one."),
         (not settings, f"--sweep {' '.join(a.name for a in found if not a.values)}: a range needs "
          "a COUNT, or type --samples 16."),
         (runs > MOST, f"{runs:,} runs: type fewer values, --samples, --seeds or --folds, for "

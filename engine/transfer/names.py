@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import RequestError, some, unknown
+from engine.errors import RequestError, repeated, some, unknown
 from engine.store import files
 
 
@@ -61,10 +61,9 @@ def renamed(words: str, theirs: Iterable[str], ours: Iterable[str]) -> dict[str,
             found = _by_patterns(asked, theirs)
         else:
             raise _refused(words, "it is neither an object of texts nor a list of pairs of them")
-    twice = sorted(name for name in {*found.values()} if [*found.values()].count(name) > 1)
-    if twice:
-        raise RequestError(f"--init_map gives several arrays the name {some(twice)}: map one to "
-                           "each.")
+    if twice := repeated(found.values()):
+        raise RequestError(f"--init_map gives several arrays the name {some(sorted(twice))}: map "
+                           "one to each.")
     return found
 
 
