@@ -67,7 +67,7 @@ def load(root, **kwargs):
 
 
 def test_records_that_are_read_later_have_hashes_of_their_pictures(squares):
-    train, test = (load(squares, stream=True).splits[name].inputs.contents()
+    train, test = (load(squares, stream=True).splits[name].inputs.hashes
                    for name in ("train", "test"))
     assert len(np.unique(train)) == 6
     dark, light = (png(Image.fromarray(np.full((8, 8), grey, np.uint8))) for grey in (0, 40))

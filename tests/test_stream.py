@@ -162,9 +162,6 @@ class Held(Stored):
         super().__init__(array.shape, array.dtype, "of this test")
         self.array = array
 
-    def contents(self):
-        return None
-
     def fill(self, out, rows):
         out[:] = self.array[rows]
 

@@ -119,7 +119,7 @@ def _alike(data: Data) -> list[str]:
         return []
     hashed: dict[int, np.ndarray] = {}
     for split, each in inputs.items():
-        found = each.contents() if isinstance(each, Stored) else content(each)
+        found = each.hashes if isinstance(each, Stored) else content(each)
         if found is None:
             return []
         hashed[split] = found

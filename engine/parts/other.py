@@ -138,8 +138,9 @@ class Placed(Stored):
         super().__init__(inputs.shape, inputs.dtype, inputs.reason)
         self.inputs, self.place, self.scattered = inputs, place, inputs.scattered
 
-    def contents(self) -> np.ndarray | None:
-        return self.inputs.contents()
+    @property
+    def hashes(self) -> np.ndarray | None:
+        return self.inputs.hashes
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         out[:] = _placed(self.inputs[rows], self.place)
@@ -174,8 +175,9 @@ class Brought(Stored):
         super().__init__((len(rows), *shape), np.uint8, inputs.reason)
         self.inputs, self.rows, self.scattered = inputs, rows, inputs.scattered
 
-    def contents(self) -> np.ndarray | None:
-        found = self.inputs.contents()
+    @property
+    def hashes(self) -> np.ndarray | None:
+        found = self.inputs.hashes
         return None if found is None else found[self.rows]
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:

@@ -137,11 +137,8 @@ class Encoded(Stored):
     scattered = True
 
     def __init__(self, table: Any, columns: Columns, width: int):
-        super().__init__((len(table), width), np.float32, table.reason)
+        super().__init__((len(table), width), np.float32, table.reason, table.hashes)
         self.table, self.columns = table, columns
-
-    def contents(self) -> np.ndarray | None:
-        return self.table.hashes
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         names = [column.name for column in self.columns.columns]

@@ -29,11 +29,8 @@ class Pictures(Stored):
         super().__init__((len(names), *image_HxWxC), np.uint8, reason)
         self.root, self.names, self.stamps, self.background = root, names, stamps, background
 
-    def contents(self) -> np.ndarray | None:
-        return self._contents
-
     @functools.cached_property
-    def _contents(self) -> np.ndarray | None:
+    def hashes(self) -> np.ndarray | None:
         """Read once, though each group of a sweep asks."""
         if sum(size for size, _, _ in self.stamps) > MOST_COMPARED:
             return None

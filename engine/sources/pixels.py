@@ -62,15 +62,12 @@ class Pixels(Stored):
     def __init__(
         self, table: Any, names: Sequence[str], image_HxWxC: tuple[int, ...], dtype: Any
     ):
-        super().__init__((len(table), *image_HxWxC), dtype, table.reason)
+        super().__init__((len(table), *image_HxWxC), dtype, table.reason, table.hashes)
         self.table, self.names, self.stamp = table, tuple(names), table.stamp
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for which, frame in self.table.frames(rows, self.names):
             out[which] = resized(_shaped(frame.to_numpy(), self.dtype), self.shape[1])
-
-    def contents(self) -> np.ndarray | None:
-        return self.table.hashes
 
     def take(self, rows: np.ndarray, hashes: np.ndarray | None = None) -> "Pixels":
         """Those rows, in that order, whose `hashes` may be known."""

@@ -32,14 +32,10 @@ class Records(Stored):
 
     def __init__(self, folder: Path, source: Any, image_HxWxC: tuple[int, ...], background: str,
                  reason: str, hashes: np.ndarray):
-        super().__init__((len(source), *image_HxWxC), np.uint8, reason)
+        super().__init__((len(source), *image_HxWxC), np.uint8, reason, hashes)
         self.folder, self.source, self.background = folder, source, background
-        self.hashes = hashes
         self.stamps = {str(path): tree.stamp(path.stat()) for path in folder.iterdir()
                        if path.is_file()}
-
-    def contents(self) -> np.ndarray:
-        return self.hashes
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for path, stamp in self.stamps.items():

@@ -104,12 +104,9 @@ class Listed(Stored):
     def __init__(self, split: str, data: Any, shape: tuple[int, ...], dtype: Any, reason: str,
                  form: str, stamp: bytes, hashes: np.ndarray, bundle: Bundle | None,
                  whole: bool):
-        super().__init__(shape, dtype, reason)
+        super().__init__(shape, dtype, reason, hashes)
         self.split, self.data, self.form, self.stamp = split, data, form, stamp
-        self.hashes, self.bundle, self.whole = hashes, bundle, whole
-
-    def contents(self) -> np.ndarray:
-        return self.hashes
+        self.bundle, self.whole = bundle, whole
 
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
         for at, row in enumerate(rows.tolist()):

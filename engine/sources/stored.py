@@ -18,16 +18,19 @@ class Stored(ABC):
 
     scattered = False
 
-    def __init__(self, shape: tuple[int, ...], dtype: Any, reason: str):
+    def __init__(self, shape: tuple[int, ...], dtype: Any, reason: str,
+                 hashes: np.ndarray | None = None):
         self.shape, self.dtype, self.reason = shape, np.dtype(dtype), reason
+        self._hashes = hashes
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    @abstractmethod
-    def contents(self) -> np.ndarray | None:
-        """A hash of each example as it lies there, uint64 [N]: equal ones have equal ones, in other
-        splits of the set too. None where that is too much to read."""
+    @property
+    def hashes(self) -> np.ndarray | None:
+        """Of each example as it lies there, uint64 [N]: equal ones have equal ones, in other splits
+        of the set too. None where that is too much to read."""
+        return self._hashes
 
     @abstractmethod
     def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
@@ -55,8 +58,9 @@ class Joined(Stored):
         super().__init__((sum(counts), *first.shape[1:]), first.dtype, first.reason)
         self.starts = np.cumsum([0, *counts])
 
-    def contents(self) -> np.ndarray | None:
-        found = [(inputs.contents(), rows) for inputs, rows in self.parts]
+    @property
+    def hashes(self) -> np.ndarray | None:
+        found = [(inputs.hashes, rows) for inputs, rows in self.parts]
         return None if any(hashed is None for hashed, _ in found) else \
             np.concatenate([hashed[rows] for hashed, rows in found])
 
