@@ -2,8 +2,9 @@
 pictures of the run's shape. N: examples, K: the run's outputs.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,26 +129,35 @@ def _in_order(dataset: Dataset, inputs: Any, ours: tuple[str, ...]) -> Any:
                            f"order: give {listed(ours)}.")
     number = {name: at for at, name in enumerate(theirs)}
     place = np.array([number[name] for name in ours])
-    return Placed(inputs, place) if isinstance(inputs, Stored) else _placed(inputs, place)
-
-
-class Placed(Stored):
-    """Pictures that are read when they are needed, their numbers in another order."""
-
-    def __init__(self, inputs: Stored, place: np.ndarray):
-        super().__init__(inputs.shape, inputs.dtype, inputs.reason)
-        self.inputs, self.place, self.scattered = inputs, place, inputs.scattered
-
-    @property
-    def hashes(self) -> np.ndarray | None:
-        return self.inputs.hashes
-
-    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
-        out[:] = _placed(self.inputs[rows], self.place)
+    if not isinstance(inputs, Stored):
+        return _placed(inputs, place)
+    make = functools.partial(_placed, place=place)
+    return Made(inputs, np.arange(len(inputs)), make, inputs.shape[1:])
 
 
 def _placed(inputs: np.ndarray, place: np.ndarray) -> np.ndarray:
     return inputs.reshape(len(inputs), -1)[:, place].reshape(inputs.shape)
+
+
+class Made(Stored):
+    """What `make` makes of the `rows` of other inputs, as these are read: pictures of `shape`, one
+    of each."""
+
+    def __init__(
+        self, inputs: Stored, rows: np.ndarray, make: Callable[[np.ndarray], Iterable[np.ndarray]],
+        shape: tuple[int, ...],
+    ):
+        super().__init__((len(rows), *shape), inputs.dtype, inputs.reason)
+        self.inputs, self.rows, self.make, self.scattered = inputs, rows, make, inputs.scattered
+
+    @property
+    def hashes(self) -> np.ndarray | None:
+        found = self.inputs.hashes
+        return None if found is None else found[self.rows]
+
+    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
+        for at, picture in enumerate(self.make(self.inputs[self.rows[rows]])):
+            out[at] = picture
 
 
 def _inputs(
@@ -163,36 +173,22 @@ def _inputs(
     if not alike or dtype != "uint8" or not _are_pictures(own) or not _are_pictures(shape):
         raise RequestError(f"{name} has {inputs.dtype} inputs of {_sides(own)}, and the run was "
                            f"trained on {dtype} of {_sides(shape)}.")
-    images = Brought(inputs, rows, shape) if stored else \
-        np.stack([_brought(inputs[row], shape) for row in rows])
+    make = functools.partial(_brought, shape=shape)
+    images = Made(inputs, rows, make, shape) if stored else \
+        np.stack([*make(inputs[row] for row in rows)])
     return images, [f"its pictures of {_sides(own)} are brought to the run's {_sides(shape)}"]
-
-
-class Brought(Stored):
-    """Pictures that are read when they are needed, and brought to a run's shape [H, W, C]."""
-
-    def __init__(self, inputs: Stored, rows: np.ndarray, shape: tuple[int, ...]):
-        super().__init__((len(rows), *shape), np.uint8, inputs.reason)
-        self.inputs, self.rows, self.scattered = inputs, rows, inputs.scattered
-
-    @property
-    def hashes(self) -> np.ndarray | None:
-        found = self.inputs.hashes
-        return None if found is None else found[self.rows]
-
-    def fill(self, out: np.ndarray, rows: np.ndarray) -> None:
-        for at, picture in enumerate(self.inputs[self.rows[rows]]):
-            out[at] = _brought(picture, self.shape[1:])
 
 
 def _are_pictures(shape: Sequence[int]) -> bool:
     return len(shape) == 3 and shape[2] in image.MODES
 
 
-def _brought(image_HxWxC: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _brought(images: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Pictures [H, W, C], each brought to the `shape`."""
     height, width, depth = shape
-    flat = image_HxWxC[..., 0] if image_HxWxC.shape[2] == 1 else image_HxWxC
-    return image.pixels(Image.fromarray(flat), image.MODES[depth], (width, height))
+    for image_HxWxC in images:
+        flat = image_HxWxC[..., 0] if image_HxWxC.shape[2] == 1 else image_HxWxC
+        yield image.pixels(Image.fromarray(flat), image.MODES[depth], (width, height))
 
 
 def _sides(shape: Sequence[int]) -> str:
