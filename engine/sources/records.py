@@ -23,8 +23,6 @@ from engine.sources.dataset import (
 )  # fmt: skip
 from engine.sources.stored import Stored, check_unchanged
 
-_BLOCK = 256  # records read at once
-
 
 class Records(Stored):
     """The pictures of a split of the prepared `folder`, uint8 [N, H, W, C]; `source` is tfds's,
@@ -42,11 +40,9 @@ class Records(Stored):
             check_unchanged(path, stamp)
         height, width, depth = self.shape[1:]
         with tfds.telling(self.folder):
-            for start in range(0, len(rows), _BLOCK):
-                some = self.source.__getitems__(rows[start : start + _BLOCK].tolist())
-                for at, record in enumerate(some, start):
-                    out[at] = image.decode(io.BytesIO(record["image"]), image.MODES[depth],
-                                           (width, height), self.background)
+            for at, record in tfds.each(self.source, rows):
+                out[at] = image.decode(io.BytesIO(record["image"]), image.MODES[depth],
+                                       (width, height), self.background)
 
 
 def load(
@@ -80,14 +76,12 @@ def _judged(
     sides: tuple[int, int] = (size, size)
     labels, hashes = np.empty(len(source), np.int32), np.empty(len(source), np.uint64)
     with bar(told, len(source)) as moved:
-        for start in range(0, len(source), _BLOCK):
-            rows = range(start, min(start + _BLOCK, len(source)))
-            for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-                labels[row], hashes[row] = record["label"], content_of(record["image"])
-                if not size:
-                    found = image.sides(io.BytesIO(record["image"]))
-                    sides = sides if row else found
-                    if found != sides:
-                        raise varying(name, sides, found)
-            moved(len(rows))
+        for row, record in tfds.each(source, np.arange(len(source))):
+            labels[row], hashes[row] = record["label"], content_of(record["image"])
+            if not size:
+                found = image.sides(io.BytesIO(record["image"]))
+                sides = sides if row else found
+                if found != sides:
+                    raise varying(name, sides, found)
+            moved(1)
     return sides, labels, hashes

@@ -24,7 +24,7 @@ from engine.sources.dataset import Dataset, Split, asked, fits, varying
 
 _NAME = re.compile(r"([a-zA-Z]\w*)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-_BLOCK = 1000
+_BLOCK = 256  # records read at once
 _DECODER = 2  # raise it when the same files would decode to other pixels
 
 
@@ -149,6 +149,13 @@ def encoded(name: str, folder: Path, split: str) -> tuple[Any, int, tuple[str, .
     return source, channels, classes
 
 
+def each(source: Any, rows: np.ndarray) -> Iterator[tuple[int, Any]]:
+    """The records `rows` of a data source, each with its place among these."""
+    for start in range(0, len(rows), _BLOCK):
+        some = rows[start : start + _BLOCK].tolist()
+        yield from zip(range(start, start + len(some)), source.__getitems__(some), strict=True)
+
+
 def only_tfds_features(folder: Path) -> None:
     """Raises RequestError where features.json names a class of others: tfds would import it."""
     named: list[Any] = []
@@ -185,18 +192,15 @@ def _pixels(
     """Decoded images NxHxWxC uint8 and labels N int32 of a tfds data source."""
     sides = (reading.image_size, reading.image_size) if reading.image_size else None
     labels, images = np.empty(len(source), np.int32), np.empty(0, np.uint8)
-    for start in range(0, len(source), _BLOCK):
-        rows = range(start, min(start + _BLOCK, len(source)))
-        for row, record in zip(rows, source.__getitems__(list(rows)), strict=True):
-            pixels_HxWxC = image.decode(
-                io.BytesIO(record["image"]), mode, sides, reading.background)
-            if row == 0:
-                fits(name, len(source), pixels_HxWxC.shape)
-                images = np.empty((len(source), *pixels_HxWxC.shape), np.uint8)
-            if pixels_HxWxC.shape != images.shape[1:]:
-                raise varying(name, images.shape[1:3], pixels_HxWxC.shape[:2])
-            images[row], labels[row] = pixels_HxWxC, record["label"]
-        moved(len(rows))
+    for row, record in each(source, np.arange(len(source))):
+        pixels_HxWxC = image.decode(io.BytesIO(record["image"]), mode, sides, reading.background)
+        if row == 0:
+            fits(name, len(source), pixels_HxWxC.shape)
+            images = np.empty((len(source), *pixels_HxWxC.shape), np.uint8)
+        if pixels_HxWxC.shape != images.shape[1:]:
+            raise varying(name, images.shape[1:3], pixels_HxWxC.shape[:2])
+        images[row], labels[row] = pixels_HxWxC, record["label"]
+        moved(1)
     return Split(images, labels)
 
 
