@@ -277,10 +277,9 @@ def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeyp
     """The host's, of pictures and of a sequence; the device's, of arrays."""
     from engine import sources
     from engine.programs import memory
-    from engine.sources import dataset, sequence
+    from engine.sources import dataset
 
-    for module in (dataset, sequence):
-        monkeypatch.setattr(module, "host_memory", lambda: (10_000, 10_000))
+    monkeypatch.setattr(dataset, "host_memory", lambda: (10_000, 10_000))
     name = f"image_folder:{written(tmp_path / 'pictures')}"
     inputs = sources.load(name).splits["train"].inputs
     assert "108 pictures of 18 × 18 × 1 are more than the 30" in inputs.reason

@@ -156,12 +156,17 @@ class TooLarge(RequestError):
         self.reason = reason
 
 
+def free_bytes(times: int = 1) -> int:
+    """How many can be held so many times over in the memory that is free now, MOST_BYTES at most.
+    """
+    memory = host_memory()
+    return min(MOST_BYTES, memory[1] // times) if memory else MOST_BYTES
+
+
 def fits(name: str, count: int, shape: tuple[int, ...]) -> None:
     """Raise TooLarge where so many pictures, uint8, can't be held, or not in the memory that is
     free now."""
-    most, memory = room(shape), host_memory()
-    if memory:
-        most = min(most, memory[1] // math.prod(shape))
+    most = min(MOST_EXAMPLES, free_bytes() // math.prod(shape))
     if count > most:
         raise TooLarge(name, f"its {count:,} pictures of {' × '.join(map(str, shape))} are more "
                              f"than the {most:,} that can be held")

@@ -14,9 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from engine.devices.choose import host_memory
 from engine.errors import some
-from engine.sources.dataset import MOST_BYTES
 from engine.sources.dialect import MISSING, Unreadable
 from engine.sources.features import as_word
 
@@ -25,12 +23,6 @@ _TYPES = {"numbers": "float64", "dates": "datetime64[us]", "words": "category"}
 NAMELESS = "Unnamed: ", "__index_level_"  # as a dialect and pandas call columns without a name
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _MIXED = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's bits, odd
-
-
-def room() -> int:
-    """How many bytes of columns can be held twice in the memory that is free now."""
-    memory = host_memory()
-    return min(MOST_BYTES, memory[1] // 2) if memory else MOST_BYTES
 
 
 def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:

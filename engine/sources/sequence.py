@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.devices.choose import host_memory
 from engine.errors import one_line
 from engine.sources import image, values
 from engine.sources.asking import reading
 from engine.sources.bundle import Bundle
-from engine.sources.dataset import MOST_BYTES, MOST_EXAMPLES, content
+from engine.sources.dataset import MOST_EXAMPLES, content, free_bytes
 from engine.sources.given import GIVE, Given, bundle_of, fields, others
 from engine.sources.stored import Stored
 
@@ -55,8 +54,7 @@ def read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool)
 def _too_many(count: int, x: np.ndarray) -> str:
     """Why so many like `x` can't be held; '' where they can."""
     need = count * x.size * (1 if x.dtype == np.uint8 else 4)
-    memory = host_memory()
-    most = min(MOST_BYTES, memory[1]) if memory else MOST_BYTES
+    most = free_bytes()
     return f"its {need / 1e9:,.1f} GB are more than the {most / 1e9:,.1f} GB that can be held" \
         if need > most else ""
 

@@ -12,7 +12,7 @@ import pandas as pd
 from engine.config import Reading
 from engine.errors import one_line
 from engine.sources import delimited, dialect, frames, parquet, pixels, stored_table
-from engine.sources.dataset import MOST_BYTES, is_stored, refused, regular
+from engine.sources.dataset import MOST_BYTES, free_bytes, is_stored, refused, regular
 from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
 
@@ -50,7 +50,8 @@ def read(
         if reason:
             columns = stored_table.of(path, file, kept, reason, as_written, text)
         elif is_parquet:
-            columns = frames.of(parquet.read(file, kept, frames.room(), as_written), as_written)
+            columns = frames.of(
+                parquet.read(file, kept, free_bytes(times=2), as_written), as_written)
         else:
             columns, notes = _delimited(file, kept, reading, as_written, learns)
     if vain:
@@ -79,7 +80,7 @@ def cells(path: str, name: str, reading: Reading) -> list[str]:
         if is_parquet:
             found = parquet.column(file, name, ()).column(name)
             return [cell or "" for cell in frames.written(found)]
-        return delimited.cells(file, dialect.of(file, reading.target), name, frames.room())
+        return delimited.cells(file, dialect.of(file, reading.target), name, free_bytes(times=2))
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def _delimited(file: BinaryIO, kept: list[str], reading: Reading,
         written = written._replace(wanted=tuple(kept))
     others = [name for name in kept if name not in text]
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
-    table, written = delimited.read(file, written, text, may_be_pixels, frames.room())
+    table, written = delimited.read(file, written, text, may_be_pixels, free_bytes(times=2))
     columns = frames.of(table, text)
     for name in learned if written.decimal != "." else ():  # of text, whose numbers are read later
         pointed = columns[name].map(lambda text: dialect.pointed(text, written.decimal),
