@@ -550,6 +550,7 @@ MUTANTS = (
     Mutant("segments", "round(steps * SECONDS", "round(SECONDS", "test_pace.py test_training.py"),
     Mutant("devices/choose", 'for name in ("tpu", "gpu"):', 'for name in ("gpu", "tpu"):',
            "test_devices.py"),
+    Mutant("devices/choose", "min(free, limit[1])", "free", "test_memory.py"),
     Mutant("devices/nvidia", "memory.free < memory.total / 10", "memory.free > memory.total / 10",
            "test_nvidia.py"),
     Mutant("native/convolution.cc", "row > 0 || n > cut.image(part)", "n > cut.image(part)",

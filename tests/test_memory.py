@@ -23,8 +23,22 @@ from engine.sources.dataset import Dataset
 def test_host_memory_is_read(tmp_path):
     text = "MemTotal:       131923484 kB\nMemFree:  1 kB\nMemAvailable:   98765432 kB\n"
     (tmp_path / "meminfo").write_text(text)
-    assert choose.host_memory(tmp_path / "meminfo") == (131923484 * 1024, 98765432 * 1024)
+    host = 131923484 * 1024, 98765432 * 1024
+    assert choose.host_memory(tmp_path / "meminfo", tmp_path / "absent") == host
     assert choose.host_memory(tmp_path / "absent") is None
+
+
+def test_a_containers_memory_is_its_limits(tmp_path):
+    """Without what it has cached of files; and the host's, where that is less."""
+    (tmp_path / "meminfo").write_text("MemTotal: 1000 kB\nMemAvailable: 600 kB\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 2000\nactive_file 300\n"
+                                          "workingset_refault_file 7\n")
+    for most, used, found in (("max", 9_000, (1000 * 1024, 600 * 1024)),
+                              ("10000", 9_000, (10_000, 3_300)), ("10000", 13_000, (10_000, 0)),
+                              ("800000", 9_000, (800_000, 600 * 1024))):
+        (tmp_path / "memory.max").write_text(f"{most}\n")
+        (tmp_path / "memory.current").write_text(f"{used}\n")
+        assert choose.host_memory(tmp_path / "meminfo", tmp_path) == found
 
 
 def test_the_plan_is_xlas_and_counts_donated_memory_once():

@@ -128,13 +128,28 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def host_memory(meminfo: Path = Path("/proc/meminfo")) -> tuple[int, int] | None:
-    """Total and available bytes; None where nobody says."""
+def host_memory(
+    meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")
+) -> tuple[int, int] | None:
+    """Total and available bytes, a container's where it is limited; None where nobody says."""
     try:
         fields = dict(re.findall(r"^(\w+):\s+(\d+) kB", meminfo.read_text(), re.MULTILINE))
-        return int(fields["MemTotal"]) * 1024, int(fields["MemAvailable"]) * 1024
+        total, free = int(fields["MemTotal"]) * 1024, int(fields["MemAvailable"]) * 1024
     except (OSError, KeyError):
         return None
+    limit = _container_memory(cgroup)
+    return (min(total, limit[0]), min(free, limit[1])) if limit else (total, free)
+
+
+def _container_memory(cgroup: Path) -> tuple[int, int] | None:
+    """The bytes of a cgroup, v2, in all and still; None where it has no limit, or there is none."""
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        most, used = (int((cgroup / f"memory.{name}").read_text()) for name in ("max", "current"))
+        # What is cached of files counts as used, and is given up as soon as memory is asked for.
+        cached = re.findall(r"^(?:in)?active_file (\d+)$", (cgroup / "memory.stat").read_text(),
+                            re.MULTILINE)
+        return most, max(0, most - used + sum(map(int, cached)))
+    return None
 
 
 def describe(device: jax.Device) -> str:
