@@ -50,6 +50,11 @@ def some(texts: Sequence[str], most: int = 10) -> str:
     return ", ".join(texts[:most]) + more
 
 
+def sides(shape: Iterable[object]) -> str:
+    """As people write it: 28 × 28 × 1."""
+    return " × ".join(map(str, shape))
+
+
 def repeated(names: Iterable[str]) -> list[str]:
     """Those that come more than once, each once, in their order."""
     return [name for name, count in Counter(names).items() if count > 1]

@@ -9,7 +9,7 @@ import numpy as np
 from engine.data import Subset
 from engine.doors.bring import short
 from engine.doors.handed import has_codes
-from engine.errors import RequestError
+from engine.errors import RequestError, sides
 
 if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
@@ -84,14 +84,13 @@ def _typed(name: str, asked: dict[str, Any]) -> str:
 
 
 def _of_shape(asked: dict[str, Any], shape: tuple[int, ...]) -> Iterator[str]:
-    told = " × ".join(map(str, shape))
     if (name := _first(asked, OF_PICTURES)) and len(shape) != 3:
         yield (f"{_typed(name, asked)} is for pictures, [height, width, channels], and the inputs "
-               f"are {told}: leave it out.")
+               f"are {sides(shape)}: leave it out.")
     yield from _too_large(asked, shape)
     if (name := _first(asked, OF_COLOURS)) and shape[-1] != 3:
         yield (f"{_typed(name, asked)} is for colours, three channels, and has no effect on "
-               f"pictures of {told}: leave it out.")
+               f"pictures of {sides(shape)}: leave it out.")
 
 
 def _too_large(asked: dict[str, Any], shape: tuple[int, ...]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from jax import Array
 from engine.augmentations import VIEWS
 from engine.doors.bring import short
 from engine.doors.network import Network, Variables
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, sides, unknown
 from engine.task import Task, float32
 
 SHIFTS = (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)  # pixels down and right
@@ -79,7 +79,7 @@ def seeing(learner: Any, text: str, shape: tuple[int, ...]) -> Any:
     task: Any = type(learner.task)
     if len(shape) != 3:
         raise RequestError(f"--tta {text} is for pictures, [height, width, channels], and the "
-                           f"inputs are {' × '.join(map(str, shape))}: leave it out.")
+                           f"inputs are {sides(shape)}: leave it out.")
     if task.predict is not Task.predict and task.outputs is Task.outputs:
         raise RequestError(f"--tta {text}: task {short(learner.config.task)} has a predict of its "
                            "own: give it outputs(predicted) too, its inverse.")

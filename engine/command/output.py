@@ -15,7 +15,7 @@ from typing import TextIO
 
 import numpy as np
 
-from engine.errors import RequestError, visible
+from engine.errors import RequestError, sides, visible
 from engine.store import files
 from engine.task import Task
 from engine.trained import Run
@@ -31,7 +31,7 @@ def named(run: Run, predicted: np.ndarray) -> np.ndarray:
         return run.learner.task.said(predicted)
     if predicted.shape[1:] == (len(run.classes),):
         return predicted
-    told = " × ".join(map(str, predicted.shape[1:])) or "one number"
+    told = sides(predicted.shape[1:]) or "one number"
     raise RequestError(f"{run.path} predicts {told} of each example, which the names of its "
                        f"{len(run.classes)} targets aren't of: predict in Python, "
                        "load(path).predict(inputs).")

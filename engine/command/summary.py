@@ -17,6 +17,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 from engine.doors import fitting, handed
 from engine.doors.network import Linen, unwrapped
 from engine.doors.nnx import NNX
+from engine.errors import sides
 from engine.job.host import Host
 from engine.learners.chosen import learner_of
 from engine.parts.reading import featured, load
@@ -121,7 +122,7 @@ def _called(eqn: JaxprEqn) -> str:
     """The activation or the pooling that an equation is of, or ""."""
     name = eqn.primitive.name
     if name in _POOLS:
-        return f"{_POOLS[name]} {_sides(eqn.params['window_dimensions'][1:-1])}"
+        return f"{_POOLS[name]} {sides(eqn.params['window_dimensions'][1:-1])}"
     if name == "reduce_sum" and len(_shape(eqn.invars[0])) == 4 and eqn.params["axes"] == (1, 2):
         return "mean of all places"
     if name in ("tanh", "logistic"):
@@ -134,10 +135,6 @@ def _called(eqn: JaxprEqn) -> str:
 
 def _shape(atom: Any) -> tuple[int, ...]:
     return atom.aval.shape
-
-
-def _sides(lengths: Any) -> str:
-    return " × ".join(map(str, lengths))
 
 
 def _flops(eqn: JaxprEqn) -> int:
@@ -172,7 +169,7 @@ def _lines(parts: list[Part], counts: Mapping[Path, int], classes: Mapping[Path,
             told.add(path[:depth])
         own = "  " * len(path) + called if called else _indented(path, classes)
         count = f"{counts.get(path, 0):,}" if not called else ""
-        lines.append((own, _sides(shape[1:]), count, f"{flops:,}"))
+        lines.append((own, sides(shape[1:]), count, f"{flops:,}"))
     lines.append(("total", "", f"{sum(counts.values()):,}", f"{sum(p.flops for p in parts):,}"))
     return lines
 

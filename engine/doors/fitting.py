@@ -15,7 +15,7 @@ from engine.data import Data
 from engine.doors import coupled
 from engine.doors.bring import short, telling, value
 from engine.doors.network import initial
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, sides, unknown
 from engine.feed import scaled
 from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations
@@ -92,8 +92,7 @@ def network(
         return variables, left, trained, judged
 
     ours, pictures = is_ours(model), len(shape) == 3
-    what = (f"model {short(model)} does not fit {' × '.join(map(str, shape))} "
-            f"{'images' if pictures else 'inputs'}")
+    what = f"model {short(model)} does not fit {sides(shape)} {'images' if pictures else 'inputs'}"
     larger = "" if learner.config.dataset == arrays.NAME else ", for example with --image_size 32"
     with telling(what, f" Enlarge them{larger}, or type --model mlp." * (ours and pictures)):
         try:

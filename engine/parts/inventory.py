@@ -3,24 +3,16 @@
 C: classes, N: examples.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from engine.config import Parts
 from engine.data import Data, Subset, unlabelled, validation_of
+from engine.errors import sides, some
 from engine.parts import splits
 from engine.sources.dataset import MOST_COMPARED, Dataset, content
 from engine.sources.stored import Stored
-
-NAMED = 10  # classes that a line names
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first of them in words."""
-    names = list(names)
-    return ", ".join(names[:NAMED]) + ", …" * (len(names) > NAMED)
 
 
 class Inventory(NamedTuple):
@@ -44,7 +36,7 @@ class Inventory(NamedTuple):
         rarest, commonest = (pick(names, key=lambda n: (self.train[n], self.validation[n]))
                              for pick in (min, max))
         held = f"{self.train[rarest]:,} training and {self.validation[rarest]:,} validation"
-        head = f"classes: {len(names):,} ({listed(names)})"
+        head = f"classes: {len(names):,} ({some(names)})"
         if {*self.train.values()} == {self.train[rarest]} and \
                 {*self.validation.values()} == {self.validation[rarest]}:
             return f"{head}, each with {held} examples"
@@ -63,7 +55,7 @@ def taken(dataset: Dataset, data: Data, note: str) -> Inventory:
     shape = data.train.input_shape
     examples = (
         f"{dataset.name}, {len(data.train.rows):,} training and {len(data.validation.rows):,} "
-        f"validation {'images' if len(shape) == 3 else 'examples'} of {' × '.join(map(str, shape))}"
+        f"validation {'images' if len(shape) == 3 else 'examples'} of {sides(shape)}"
     )
     doubts = (*_absent(train, validation), *_unseen(dataset, data.train), *_alike(data))
     return Inventory(examples, train, validation, (*dataset.notes, *dropped, note), doubts)
@@ -94,7 +86,7 @@ def _absent(train: dict[str, int], validation: dict[str, int]) -> list[str]:
     for what, counts in (("training", train), ("validation", validation)):
         if none := [name for name, count in counts.items() if not count]:
             said.append(f"{len(none):,} of {len(counts):,} classes have no {what} examples: "
-                        f"{listed(none)}")
+                        f"{some(none)}")
     return said
 
 
@@ -108,7 +100,7 @@ def _unseen(dataset: Dataset, train: Subset) -> list[str]:
     if 2 * len(none) <= len(dataset.classes):
         return []
     return [f"{len(none):,} of {len(dataset.classes):,} classes are of no position in training: "
-            f"{listed(none)}; -1 is no class, to be neither learned nor scored"]
+            f"{some(none)}; -1 is no class, to be neither learned nor scored"]
 
 
 def _alike(data: Data) -> list[str]:

@@ -12,8 +12,7 @@ from PIL import Image
 
 from engine.config import Parts
 from engine.data import Subset, labelled, named, unlabelled
-from engine.errors import RequestError
-from engine.parts.inventory import listed
+from engine.errors import RequestError, sides, some
 from engine.parts.splits import held_out
 from engine.sources import image, layout
 from engine.sources.bundle import Encoder
@@ -36,12 +35,12 @@ def split_of(dataset: Dataset, asked: str, typed: bool) -> str:
     splits = dataset.splits
     if typed and held_out(asked) is not None:
         raise RequestError(f"--validation_split {asked}: nothing of {dataset.name} was trained on, "
-                           f"from which a part could be held out: name one of {listed(splits)}.")
+                           f"from which a part could be held out: name one of {some([*splits])}.")
     if typed:
         return asked
     usual = [name for name in (asked, "test", "validation") if name in splits]
     if not usual and len(splits) > 1:
-        raise RequestError(f"{dataset.name} has the splits {listed(splits)}: say which is to "
+        raise RequestError(f"{dataset.name} has the splits {some([*splits])}: say which is to "
                            "judge, by --validation_split.")
     return next(iter(usual or splits))
 
@@ -63,15 +62,15 @@ def examples(
         rows, targets = rows[known], targets[known]
         if not len(rows):
             raise RequestError(f"none of the {len(found.rows):,} examples of {dataset.name}'s "
-                               f"{split} has a class that the run knows, {listed(classes)}: its "
-                               f"classes are {listed(dataset.classes)}.")
+                               f"{split} has a class that the run knows, {some(classes)}: its "
+                               f"classes are {some(dataset.classes)}.")
     else:
         targets, left_out, notes = _reordered(targets, dataset, classes)
     inputs = _in_order(dataset, found.split.inputs, pixels)
     if targets.ndim > 1 and np.issubdtype(targets.dtype, np.integer) and \
             not has_columns(inputs) and tuple(inputs.shape[1:]) != shape:
-        raise RequestError(f"{dataset.name} has inputs of {_sides(inputs.shape[1:])} with classes "
-                           f"of their positions, and the run was trained on {_sides(shape)}: bring "
+        raise RequestError(f"{dataset.name} has inputs of {sides(inputs.shape[1:])} with classes "
+                           f"of their positions, and the run was trained on {sides(shape)}: bring "
                            "both to that.")
     if columns and has_columns(inputs):
         inputs, rows = columns.encode(inputs.take(rows)), np.arange(len(rows))
@@ -98,9 +97,9 @@ def _numbered(
     if left_out:
         each = [f"{name} ({count:,})" for name, count in left_out.items()]
         notes.append(f"left out: {sum(left_out.values()):,} of {targets.size:,}, of classes that "
-                     f"the run doesn't know: {listed(each)}")
+                     f"the run doesn't know: {some(each)}")
     if absent := [name for number, name in enumerate(ours) if number not in found]:
-        notes.append(f"without an example there: {listed(absent)}")
+        notes.append(f"without an example there: {some(absent)}")
     return found, left_out, notes
 
 
@@ -112,10 +111,10 @@ def _reordered(
     if len(theirs) == len(ours) == 1:
         return targets_NxK, {}, [f"its {theirs[0]} is judged as {ours[0]}"] * (theirs != ours)
     if missing := [name for name in ours if name not in theirs]:
-        raise RequestError(f"{dataset.name} lacks {listed(missing)}, which the run predicts: it "
-                           f"has {listed(theirs)}.")
+        raise RequestError(f"{dataset.name} lacks {some(missing)}, which the run predicts: it "
+                           f"has {some(theirs)}.")
     extra = [name for name in theirs if name not in ours]
-    notes = [f"the run doesn't predict {listed(extra)}, left out"] * bool(extra)
+    notes = [f"the run doesn't predict {some(extra)}, left out"] * bool(extra)
     return targets_NxK[:, [theirs.index(name) for name in ours]], {}, notes
 
 
@@ -126,7 +125,7 @@ def _in_order(dataset: Dataset, inputs: Any, ours: tuple[str, ...]) -> Any:
         return inputs
     if {*theirs} != {*ours} or math.prod(inputs.shape[1:]) != len(ours):
         raise RequestError(f"{dataset.name}'s columns of pixels aren't the run's, or not in their "
-                           f"order: give {listed(ours)}.")
+                           f"order: give {some(ours)}.")
     number = {name: at for at, name in enumerate(theirs)}
     place = np.array([number[name] for name in ours])
     if not isinstance(inputs, Stored):
@@ -171,12 +170,12 @@ def _inputs(
     if alike and own == shape:
         return Joined([(inputs, rows)]) if stored else inputs[rows], []
     if not alike or dtype != "uint8" or not _are_pictures(own) or not _are_pictures(shape):
-        raise RequestError(f"{name} has {inputs.dtype} inputs of {_sides(own)}, and the run was "
-                           f"trained on {dtype} of {_sides(shape)}.")
+        raise RequestError(f"{name} has {inputs.dtype} inputs of {sides(own)}, and the run was "
+                           f"trained on {dtype} of {sides(shape)}.")
     make = functools.partial(_brought, shape=shape)
     images = Made(inputs, rows, make, shape) if stored else \
         np.stack([*make(inputs[row] for row in rows)])
-    return images, [f"its pictures of {_sides(own)} are brought to the run's {_sides(shape)}"]
+    return images, [f"its pictures of {sides(own)} are brought to the run's {sides(shape)}"]
 
 
 def _are_pictures(shape: Sequence[int]) -> bool:
@@ -189,7 +188,3 @@ def _brought(images: Iterable[np.ndarray], shape: tuple[int, ...]) -> Iterator[n
     for image_HxWxC in images:
         flat = image_HxWxC[..., 0] if image_HxWxC.shape[2] == 1 else image_HxWxC
         yield image.pixels(Image.fromarray(flat), image.MODES[depth], (width, height))
-
-
-def _sides(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))

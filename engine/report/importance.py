@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.data import Subset, whole
 from engine.devices import mesh
-from engine.errors import RequestError
+from engine.errors import RequestError, sides
 from engine.learners.learner import Learner, jitted
 from engine.report import charts, pictures
 from engine.report.run import Picture
@@ -27,7 +27,7 @@ def check(ready: "Setup") -> None:
     shape = ready.data.train.input_shape
     if len(shape) != 1:
         raise RequestError("--importances shuffles a table's columns, and the inputs are "
-                           f"{' × '.join(map(str, shape))}: leave it out.")
+                           f"{sides(shape)}: leave it out.")
     if ready.stream:
         raise RequestError(f"--importances shuffles columns that lie in memory, and the set is "
                            f"streamed ({ready.stream.reason}): leave it out.")

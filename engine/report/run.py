@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.doors.bring import short
+from engine.errors import some
 from engine.learners import trees
-from engine.parts.inventory import Inventory, listed
+from engine.parts.inventory import Inventory
 from engine.report import charts, fonts, page, pictures, settings
 from engine.store.files import replace
 
@@ -102,7 +103,7 @@ def _learned_by(saved: dict[str, Any]) -> list[tuple[str, str]]:
 def _classes(line: str, names: Iterable[str]) -> tuple[str, str]:
     """What the inventory's `line` says of them, without a list of names that is long."""
     told = line.removeprefix("classes: ")
-    return "Classes", told if len(told) <= LONG else told.replace(f" ({listed(names)})", "")
+    return "Classes", told if len(told) <= LONG else told.replace(f" ({some([*names])})", "")
 
 
 def _facts(saved: dict[str, Any], best: str) -> list[tuple[str, str]]:

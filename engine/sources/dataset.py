@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 import numpy as np
 
 from engine.devices.choose import host_memory
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, sides, unknown
 
 if TYPE_CHECKING:
     from engine.sources.bundle import Bundle
@@ -168,8 +168,8 @@ def fits(name: str, count: int, shape: tuple[int, ...]) -> None:
     free now."""
     most = min(MOST_EXAMPLES, free_bytes() // math.prod(shape))
     if count > most:
-        raise TooLarge(name, f"its {count:,} pictures of {' × '.join(map(str, shape))} are more "
-                             f"than the {most:,} that can be held")
+        raise TooLarge(name, f"its {count:,} pictures of {sides(shape)} are more than "
+                             f"the {most:,} that can be held")
 
 
 def regular(path: str, most: int) -> os.stat_result:
