@@ -7,10 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from engine.errors import RequestError, some, visible
-from engine.sources import image, tree
+from engine.sources import dialect, image, tree
 from engine.sources.dataset import MOST_EXAMPLES
 
-TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 _LONGEST = 1 << 16  # bytes of a line: a path has 4,096
 _MAGIC = frozenset("*?[")
 
@@ -42,7 +41,7 @@ def files(words: Sequence[str], of_columns: bool = False) -> list[str]:
 
 def has_tables(files: Sequence[str]) -> bool:
     """Whether one of them is a table by its name."""
-    return any(_ending(file) in TABLES for file in files)
+    return any(_ending(file) in dialect.TABLES for file in files)
 
 
 def shown(names: Sequence[str]) -> str:

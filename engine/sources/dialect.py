@@ -8,6 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from engine.errors import repeated
 
+PARQUET = (".parquet", ".pq")
+TABLES = (".csv", ".tsv", ".txt", *PARQUET)  # what the names of files end in
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 MOST_COLUMNS = 1 << 17  # each is an object to the reader: so many pixels take a GB and 45 s
 MOST_LINE = 1 << 24

@@ -72,18 +72,21 @@ def _stray(column: pd.Series) -> str:
 
 
 def _rises(column: pd.Series) -> bool:
-    if kind(column) != "numbers" or len(column) < _LEAST_ROWS:
-        return False
-    numbers = column.to_numpy(np.float64)  # bytes' differences wrap around
-    return bool((np.diff(numbers) > 0).all() and (numbers == np.floor(numbers)).all())
+    """Whether they are whole numbers, each larger than the one before."""
+    return _are_whole(column) and column.is_monotonic_increasing and column.is_unique
 
 
 def _is_index(column: pd.Series) -> bool:
     """Whether they are whole numbers, each once: those of rows that were mixed or chosen."""
+    return _are_whole(column) and column.is_unique
+
+
+def _are_whole(column: pd.Series) -> bool:
+    """Whether they are whole numbers, in rows enough."""
     if kind(column) != "numbers" or len(column) < _LEAST_ROWS:
         return False
     numbers = column.to_numpy(np.float64)
-    return bool((numbers == np.floor(numbers)).all()) and column.is_unique
+    return bool((numbers == np.floor(numbers)).all())
 
 
 def _is_text(column: pd.Series) -> bool:

@@ -132,7 +132,7 @@ def _check_alike(root: str, splits: Mapping[str, str]) -> None:
     for top, split in splits.items():
         if split in meant:
             raise refuse(root, f"its folders {meant[split]!r} and {top!r} both mean the "
-                          f"split {split}", "join them, or take one elsewhere")
+                         f"split {split}", "join them, or take one elsewhere")
         meant[split] = top
 
 
@@ -142,11 +142,10 @@ def classes_of(root: str, layout: Layout) -> str:
     for name, (_, label) in layout.members.items():
         if not label:
             raise refuse(root, f"{name!r} lies in no class's folder",
-                          f"put it in {where}, or elsewhere; or name a table of files and labels: "
-                          "--labels FILE.csv")
+                         f"put it in {where}, or elsewhere; or name a table of files and labels: "
+                         "--labels FILE.csv")
     inside = f"in {layout.inside[:-1]!r}" if layout.inside else "of the set"
     return f"classes are named by the folders {'of each split' if layout.splits else inside}"
-
 
 
 def joined(labels: Mapping[str, Iterable[str]]) -> tuple[dict[str, str], tuple[str, ...]]:

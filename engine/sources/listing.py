@@ -52,7 +52,7 @@ def of(path: str, reading: Reading) -> Listing:
     found = tree.walk(path)
     if not found.pictures:
         raise refuse(path, f"it holds no {', '.join(image.ENDINGS)}",
-                       "put pictures in folders named after their classes")
+                     "put pictures in folders named after their classes")
     for name in found.pictures:
         if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
             raise refuse(path, f"the name {ascii(name)} can't be printed", "rename it")

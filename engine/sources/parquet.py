@@ -14,7 +14,6 @@ from engine.sources.arrow_file import native
 from engine.sources.dataset import MOST_EXAMPLES, TooLarge
 from engine.sources.dialect import MOST_COLUMNS, Unreadable
 
-ENDINGS = (".parquet", ".pq")
 _ROWS = 1 << 16  # decoded at once, of COLUMNS; fewer of more
 COLUMNS = 64
 

@@ -15,7 +15,8 @@ from engine.sources import image, image_folder, tree
 from engine.sources.dataset import MOST_COMPARED, Dataset, Split, asked, content_of
 from engine.sources.stored import Stored, check_unchanged
 
-_READ = 8  # of a Reading's fields those that a fingerprint has; what came in later is a table's own
+# Of a Reading's fields those that a fingerprint has; what came in later is a table's own.
+_READ = ("image_size", "background", "labels", "skip_bad", "target", "group", "weight", "embed")
 
 
 class Pictures(Stored):
@@ -64,7 +65,7 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None, reason: str)
         held[split] = Split(pictures, targets)
         sizes_and_times = [stamp[:2] for stamp in stamps]
         named.append([split, targets.tolist(), names, sizes_and_times])
-    how = reading[:_READ]
+    how = [getattr(reading, name) for name in _READ]
     total = json.dumps([image_folder.DECODER, how, listing.classes, listing.shape, named])
     fingerprint = hashlib.sha256(total.encode()).hexdigest()[:16]
     groups = {split: listing.groups[split] for split in held if split in listing.groups}

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
@@ -13,7 +13,7 @@ from engine.config import Reading
 from engine.errors import one_line
 from engine.sources import delimited, dialect, frames, parquet, pixels, stored_table
 from engine.sources.dataset import MOST_BYTES, free_bytes, is_stored, refused, regular
-from engine.sources.dialect import Unreadable
+from engine.sources.dialect import Dialect, Unreadable
 from engine.sources.frames import kind, listed
 
 NAME = "table"
@@ -41,7 +41,8 @@ def read(
     columns: Any
     notes: list[str] = []
     with _opened(path) as (file, is_parquet):
-        names, index = _names(file, is_parquet, reading)
+        written = None if is_parquet else dialect.of(file, reading.target)
+        names, index = (written.names, ()) if written else parquet.names(file)
         vain = [] if wanted is None else [
             name for name in index if name not in (*wanted, *reading.left_out)]
         kept = [name for name in names if name not in (*vain, *reading.left_out)]
@@ -49,11 +50,11 @@ def read(
         as_written = {*learns, reading.group, *text}.intersection(kept)
         if reason:
             columns = stored_table.of(path, file, kept, reason, as_written, text)
-        elif is_parquet:
+        elif not written:
             columns = frames.of(
                 parquet.read(file, kept, free_bytes(times=2), as_written), as_written)
         else:
-            columns, notes = _delimited(file, kept, reading, as_written, learns)
+            columns, notes = _delimited(file, written, kept, reading, as_written, learns)
     if vain:
         notes = [*notes, f"the index that pandas wrote into the file is left out: {listed(vain)}"]
     gone = tuple(name for name in names if name in reading.left_out)
@@ -63,14 +64,8 @@ def read(
 def names_of(path: str, reading: Reading) -> tuple[str, ...]:
     """Of one file's columns. Raises RequestError."""
     with _opened(path) as (file, is_parquet):
-        return tuple(_names(file, is_parquet, reading)[0])
-
-
-def _names(
-    file: BinaryIO, is_parquet: bool, reading: Reading
-) -> tuple[Sequence[str], Sequence[str]]:
-    """Of its columns, and of those that were an index of pandas."""
-    return parquet.names(file) if is_parquet else (dialect.of(file, reading.target).names, ())
+        return tuple(parquet.names(file)[0]) if is_parquet else \
+            dialect.of(file, reading.target).names
 
 
 def cells(path: str, name: str, reading: Reading) -> list[str]:
@@ -87,7 +82,7 @@ def cells(path: str, name: str, reading: Reading) -> list[str]:
 def _opened(path: str) -> Iterator[tuple[BinaryIO, bool]]:
     """The file, and whether it is Parquet. What is wrong with it becomes a RequestError."""
     try:
-        is_parquet = path.lower().endswith(parquet.ENDINGS)
+        is_parquet = path.lower().endswith(dialect.PARQUET)
         before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
         # Not to wait, if it has become a pipe meanwhile.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -105,12 +100,12 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, bool]]:
                       "that holds train.csv") from None
 
 
-def _delimited(file: BinaryIO, kept: list[str], reading: Reading,
-               text: Collection[str], learned: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The columns `kept` of a CSV file, of which some are `learned`, and how it is written. Raises
-    Unreadable."""
-    file.seek(0)
-    written = dialect.of(file, reading.target)
+def _delimited(
+    file: BinaryIO, written: Dialect, kept: list[str], reading: Reading, text: Collection[str],
+    learned: Collection[str],
+) -> tuple[pd.DataFrame, list[str]]:
+    """The columns `kept` of a CSV file that is `written` so, of which some are `learned`, and how
+    it turned out to be written. Raises Unreadable."""
     if len(kept) < len(written.names):
         written = written._replace(wanted=tuple(kept))
     others = [name for name in kept if name not in text]

@@ -4,6 +4,7 @@ PATH is one file, the split `train`; or a folder with a file a split: train, val
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from engine.config import Reading
 from engine.errors import RequestError, tell
-from engine.sources import cache, doubts, frames, layout, parquet, pixels, sheet, target, values
+from engine.sources import cache, dialect, doubts, frames, layout, pixels, sheet, target, values
 from engine.sources.dataset import (
     Dataset,
     Split,
@@ -28,7 +29,7 @@ from engine.sources.pixels import Pixels
 from engine.sources.sheet import Sheet, alike
 
 NAME = sheet.NAME
-ENDINGS = (".csv", ".tsv", ".txt", *parquet.ENDINGS)
+_refused = functools.partial(refused, NAME)
 
 
 def load(
@@ -200,7 +201,7 @@ def frame(path: str, reading: Reading, text: Collection[str] = ()) -> Any:
 
 def is_parquet(path: str) -> bool:
     """Whether all files of a table are Parquet by their names. Raises RequestError."""
-    return all(file.lower().endswith(parquet.ENDINGS) for file in _files(path).values())
+    return all(file.lower().endswith(dialect.PARQUET) for file in _files(path).values())
 
 
 def pictures(
@@ -222,7 +223,7 @@ def _files(path: str) -> dict[str, str]:
         inside = sorted(os.listdir(path))
     except (OSError, ValueError) as error:
         raise _refused(path, error, "type the path of a table") from None
-    tables = [name for name in inside if name.lower().endswith(ENDINGS) and name[0] != "."]
+    tables = [name for name in inside if name.lower().endswith(dialect.TABLES) and name[0] != "."]
     if len(tables) == 1:
         return {"train": os.path.join(path, tables[0])}
     stems = {name: os.path.splitext(name)[0] for name in tables}
@@ -241,7 +242,3 @@ def _files(path: str) -> dict[str, str]:
         raise _refused(path, f"it holds no train.csv or train.parquet{told}",
                        "call one so, or type the path of a file")
     return dict(sorted(found.items(), key=lambda item: layout.rank(item[0])))
-
-
-def _refused(path: str, reason: object, instead: str) -> RequestError:
-    return refused(NAME, path, reason, instead)

@@ -92,7 +92,7 @@ def compile_programs(group: Group, runs: Population, fed: Feed) -> GroupPrograms
     RequestError where none does."""
     if not group.ready.learner.traced:
         return GroupPrograms(1, partial(hosted.advance, group.ready), lambda runs: runs,
-                        partial(hosted.evaluate, group.ready), 0, 0.0, 1)
+                             partial(hosted.evaluate, group.ready), 0, 0.0, 1)
     device, count, devices = group.ready.device, len(runs.members.seed), size(group.mesh)
     each, reason = count // devices, "the largest block whose memory fits"
     blocks = [-(-each // 2**n) for n in range((each - 1).bit_length() + 1)]
