@@ -71,7 +71,7 @@ def test_what_is_left_out_may_hold_what_no_column_may(here, ending):
     found = sources.load(f"table:{name}", reading=reading, stream=ending == "streamed")
     inputs = found.splits["train"].inputs
     assert list(inputs) == ["age", "late"] and len(inputs) == count
-    assert frames.kind(inputs["late"]) == "words"
+    assert frames.kind(inputs["late"]) == "word"
     frame = source.frame(name, reading)
     np.testing.assert_array_equal(frame["age"], made["age"])
     assert sheet.cells(name, "PassengerId", reading) == [str(n) for n in made["PassengerId"]]

@@ -123,7 +123,7 @@ def test_late_cells_change_a_columns_type(read, monkeypatch):
     rows = "1,2,3,,x,1\n" * 2000
     found = read("a,b,c,d,e,label\n" + rows + "1.5,?,4,5,y,2\n")
     assert [frames.kind(found.splits["train"].inputs[name]) for name in "abcde"] \
-        == ["numbers"] * 4 + ["words"]  # fmt: skip
+        == ["number"] * 4 + ["word"]  # fmt: skip
     assert by(found.splits["train"], "a")["d"][-1] == 5
     found = read(("a,b,label\n" + "1,x,1\n" * 2000 + "?,é,2\n").encode("latin-1"))
     assert found.splits["train"].inputs["b"].cat.categories.tolist() == ["x", "é"]
@@ -218,7 +218,7 @@ def test_splits_are_matched_by_name(tmp_path):
         sources.load(f"table:{tmp_path}")
     (tmp_path / "VAL.tsv").write_text("label\tkind\tb\ta\nX\t7\t6\t5\n")
     kind = sources.load(f"table:{tmp_path}").splits["validation"].inputs["kind"]
-    assert kind.tolist() == ["7"] and frames.kind(kind) == "words"
+    assert kind.tolist() == ["7"] and frames.kind(kind) == "word"
 
 
 @pytest.mark.parametrize("days, born", [
@@ -235,7 +235,7 @@ def test_dates_are_read_as_they_are_usually_written(read, days, born):
     if born:
         assert sorted(column) == sorted(map(pd.Timestamp, born))
     else:
-        assert frames.kind(column) == "words" and sorted(column) == sorted(days.split(","))
+        assert frames.kind(column) == "word" and sorted(column) == sorted(days.split(","))
 
 
 @pytest.mark.parametrize("ending, stream", [("csv", False), ("parquet", False), ("parquet", True)])

@@ -42,7 +42,7 @@ def doubtful(columns: Any) -> list[str]:
         raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
                          f"{listed(texts)}", f"leave it out, --leave_out {','.join(texts)}, or "
                          "name the one to learn, --target COLUMN")
-    notes = ["its columns: " + ", ".join(f"{count:,} of {what}" for what, count in kinds.items()),
+    notes = ["its columns: " + ", ".join(f"{count:,} of {what}s" for what, count in kinds.items()),
              *strays]
     if constant:
         notes.append(f"columns of one value teach nothing: {listed(constant)}")
@@ -57,14 +57,14 @@ def doubtful(columns: Any) -> list[str]:
 
 def _is_constant(column: pd.Series) -> bool:
     """Whether its cells that aren't empty have one value, or there are none."""
-    if kind(column) == "words":
+    if kind(column) == "word":
         return len(column.cat.categories) <= 1
     return bool(column.isna().all() or column.min() == column.max())
 
 
 def _stray(column: pd.Series) -> str:
     """Words of a column that are no numbers, where most are."""
-    if kind(column) != "words":
+    if kind(column) != "word":
         return ""
     words = column.cat.categories
     none = np.isnan(frames.numbers_of(words))
@@ -83,7 +83,7 @@ def _is_index(column: pd.Series) -> bool:
 
 def _are_whole(column: pd.Series) -> bool:
     """Whether they are whole numbers, in rows enough."""
-    if kind(column) != "numbers" or len(column) < _LEAST_ROWS:
+    if kind(column) != "number" or len(column) < _LEAST_ROWS:
         return False
     numbers = column.to_numpy(np.float64)
     return bool((numbers == np.floor(numbers)).all())
@@ -91,7 +91,7 @@ def _are_whole(column: pd.Series) -> bool:
 
 def _is_text(column: pd.Series) -> bool:
     """Whether most rows have words of their own, of which some are sentences."""
-    if kind(column) != "words":
+    if kind(column) != "word":
         return False
     words = column.cat.categories
     if len(words) <= max(_LEAST_ROWS, column.count() / 2):

@@ -19,7 +19,7 @@ from engine.sources.dialect import MISSING, Unreadable
 from engine.sources.features import as_word
 
 _SHOWN = 5
-_TYPES = {"numbers": "float64", "dates": "datetime64[us]", "words": "category"}
+_TYPES = {"number": "float64", "date": "datetime64[us]", "word": "category"}
 NAMELESS = "Unnamed: ", "__index_level_"  # as a dialect and pandas call columns without a name
 _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _MIXED = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's bits, odd
@@ -73,10 +73,10 @@ def listed(names: Iterable[object]) -> str:
 
 
 def kind(column: pd.Series) -> str:
-    """What it holds: numbers, dates or words."""
+    """What its cells are: number, date or word."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return "words"
-    return "dates" if column.dtype.kind == "M" else "numbers"
+        return "word"
+    return "date" if column.dtype.kind == "M" else "number"
 
 
 def brought(column: pd.Series, wanted: str, file: str) -> pd.Series:
@@ -85,8 +85,8 @@ def brought(column: pd.Series, wanted: str, file: str) -> pd.Series:
         return column
     if column.isna().all():
         return column.astype(object).astype(_TYPES[wanted])
-    raise Unreadable(f"the column {column.name!r} of {os.path.basename(file)} holds {kind(column)},"
-                     f" and {wanted} in training", "write both alike")
+    raise Unreadable(f"the column {column.name!r} of {os.path.basename(file)} holds "
+                     f"{kind(column)}s, and {wanted}s in training", "write both alike")
 
 
 def groups(columns: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:

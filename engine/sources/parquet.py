@@ -63,8 +63,8 @@ def names(file: BinaryIO) -> tuple[list[str], list[str]]:
 
 def kinds(file: BinaryIO) -> dict[str, str]:
     """Which columns hold numbers, and which dates, by their types; words may turn out to be any."""
-    return {field.name: "dates" if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)
-            else "numbers"
+    return {field.name: "date" if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type)
+            else "number"
             for field in _opened(file).schema_arrow
             if not _is_words(field.type) and not pa.types.is_dictionary(field.type)}
 

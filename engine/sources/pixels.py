@@ -171,7 +171,7 @@ def _seen(columns: Any, names: Sequence[str]) -> tuple[bool, bool]:
     where neither is so."""
     kinds = columns.kinds if is_stored(columns) else {
         name: frames.kind(columns[name]) for name in names}
-    if words := [name for name in names if kinds[name] != "numbers"]:
+    if words := [name for name in names if kinds[name] != "number"]:
         raise Unreadable(f"its pixels {words[0]!r} are words or dates", _INSTEAD)
     strange, first, fractions = 0, "", True
     for values_NxP in _blocks(columns, names):

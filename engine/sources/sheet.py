@@ -125,7 +125,7 @@ def _without_index(columns: Any, notes: list[str]) -> tuple[Any, list[str]]:
         if name.startswith(frames.NAMELESS):
             values = columns[name]
             empty = bool(values.isna().all())
-            if empty or frames.kind(values) == "numbers" and _counts(values):
+            if empty or frames.kind(values) == "number" and _counts(values):
                 columns = columns.drop(columns=name)
                 what = "is empty" if empty else "numbers the rows"
                 notes = [*notes, f"a column without a name {what} and is left out"]
@@ -139,7 +139,7 @@ def _counts(values: pd.Series) -> bool:
 
 
 def kinds(sheet: Sheet, apart: tuple[str, ...]) -> dict[str, str]:
-    """What each of its columns holds, but for those `apart`: numbers, dates or words."""
+    """What each of its columns is of, but for those `apart`: number, date or word."""
     columns = sheet.columns
     known = columns.kinds if is_stored(columns) else {}
     return {name: known.get(name) or kind(columns[name]) for name in columns if name not in apart}

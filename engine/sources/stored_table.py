@@ -31,8 +31,8 @@ def _refusing(path: str) -> Iterator[None]:
 
 class File(NamedTuple):
     """One of a table's files: where each of its row groups begins, and last where they end; what
-    each column holds here, numbers, dates or words, as far as that is known of all its rows, and
-    what it is `wanted` to; and which are `text`, as they are written."""
+    each column is of here, number, date or word, as far as that is known of all its rows, and what
+    it is `wanted` to be; and which are `text`, as they are written."""
 
     path: str
     stamp: tuple[int, int, int]
@@ -85,7 +85,7 @@ class File(NamedTuple):
         """With each column of the kind that is wanted; what are words in all rows are so in some.
         """
         text = {name for name in found.column_names
-                if name in self.text or self.kinds.get(name) == "words"}
+                if name in self.text or self.kinds.get(name) == "word"}
         brought = {name: frames.brought(column, self.wanted.get(name, ""), self.path)
                    for name, column in frames.of(found, text).items()}
         return pd.DataFrame(brought, copy=False)
@@ -116,7 +116,7 @@ class StoredTable:
 
     @property
     def kinds(self) -> Mapping[str, str]:
-        """What columns hold, or are wanted to: numbers, dates or words, where that is known."""
+        """What columns are of, or are wanted to be: number, date or word, where that is known."""
         return {**self.files[0].kinds, **self.files[0].wanted}
 
     @property
@@ -185,5 +185,5 @@ def of(
     if not starts[-1]:
         raise Unreadable("it has no rows", "add some")
     one = File(os.path.abspath(path), tree.stamp(os.fstat(file.fileno())), tuple(starts),
-               parquet.kinds(file) | dict.fromkeys({*words}.intersection(names), "words"), {}, text)
+               parquet.kinds(file) | dict.fromkeys({*words}.intersection(names), "word"), {}, text)
     return StoredTable((one,), names, np.arange(starts[-1]), reason)

@@ -58,7 +58,7 @@ def load(
     try:
         learned = _learned(list(first.columns), reading)
         kinds = sheet.kinds(first, _apart(learned, reading))
-        text = {*text, *(name for name, kind in kinds.items() if kind == "words")}
+        text = {*text, *(name for name, kind in kinds.items() if kind == "word")}
         others = {split: sheet.read(file, reading, lambda _: learned, reason, text,
                                     list(first.columns))
                   for split, file in files.items()}
@@ -130,8 +130,8 @@ def _weights(part: Sheet, name: str) -> np.ndarray:
     """Of each row, float32 [N]. Raises Unreadable."""
     column = part.columns[name]
     try:
-        if frames.kind(column) != "numbers":
-            raise ValueError(f"are {frames.kind(column)}")
+        if frames.kind(column) != "number":
+            raise ValueError(f"are {frames.kind(column)}s")
         return values.weights(column.to_numpy(), len(column))
     except ValueError as error:
         raise Unreadable(f"the weights {name!r} of {os.path.basename(part.file)} {error}",

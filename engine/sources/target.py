@@ -99,7 +99,7 @@ def _written(name: str, found: Mapping[str, Any]) -> dict[str, Counted]:
     or empty."""
     columns = {split: table.get(name) for split, table in found.items()}
     present = {split: column for split, column in columns.items() if column is not None}
-    if any(kind(column) == "dates" for column in present.values()):
+    if any(kind(column) == "date" for column in present.values()):
         raise Unreadable(f"its target {name!r} is a date", "name another one, --target COLUMN")
     written = {split: _counted(column) for split, column in present.items()}
     if not _every(written):
@@ -154,7 +154,7 @@ def _numbers(
 def _counted(column: pd.Series) -> Counted:
     """Its labels as text, each with its number of rows, and their places among these, int [N], -1
     where the cell is empty."""
-    if kind(column) == "words":
+    if kind(column) == "word":
         names, codes = list(column.cat.categories), column.cat.codes.to_numpy().astype(np.int64)
     else:
         codes, values = pd.factorize(column.to_numpy())
