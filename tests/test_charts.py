@@ -130,7 +130,7 @@ def test_a_dots_area_is_its_examples_and_a_band_goes_there_and_back():
 
 
 def test_a_bar_is_as_long_as_its_share_of_the_longest():
-    assert charts.bars({"a": 4.0, "b": 1.0, "c": -2.0}, [0.5, 0, 0]).rows == [
+    assert charts.bars({"b": 1.0, "c": -2.0, "a": 4.0}, more={"a": " ± 0.5000"}).rows == [
         ("a", 100.0, "4.0000 ± 0.5000"), ("b", 25.0, "1.0000"), ("c", 0.0, "-2.0000")]
 
 

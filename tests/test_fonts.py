@@ -49,22 +49,25 @@ def test_drawing_any_script_warns_of_nothing(monkeypatch, here, request):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pictures.matrix(answers.confusion(np.eye(len(NAMES), dtype=int), NAMES))
-        pictures.bars(dict.fromkeys(NAMES, 1.0), [0.0] * len(NAMES))
+        pictures.bars(charts.bars(dict.fromkeys(NAMES, 1.0)))
         ticks = [(float(at), name) for at, name in enumerate(NAMES)]
         line = charts.Line("", "c0", [(at, at) for at, _ in ticks])
         drawn = charts.panel(NAMES[1], [line], NAMES[2], named=ticks)
         pictures.panels(charts.Panels([drawn], [("c0", NAMES[4])]))
 
 
-def test_a_class_keeps_its_number_where_the_most_confused_come_first(without_fonts, monkeypatch):
+def test_a_class_keeps_its_number_where_the_most_confused_come_first(
+        without_fonts, monkeypatch, figures):
     """The page tells it by that."""
-    drawn: list = []
-    monkeypatch.setattr(pictures, "matrix", lambda chart: drawn.append(chart) or b"PNG")
     monkeypatch.setattr(answers.answers, "mistakes", lambda *_: [np.zeros(0)])
     counts = np.eye(31, dtype=int)
     counts[30, 29] = 5
     names = [*map(str, range(30)), "猫"]
     found, = answers.drawn({"confusion": counts.tolist()}, None, np.zeros(0), names)
-    assert [name for _, name, _ in drawn[0].rows[:3]] == ["29", "31", "0"]
+    pictures.drawn(found.chart, names)
+    bars = charts.bars(dict(zip(names, range(31), strict=True)))
+    pictures.drawn(bars, names)
+    told = [[label.get_text() for label in figure.axes[0].get_yticklabels()] for figure in figures]
+    assert told[0][:3] == ["29", "31", "0"] and told[1][:3] == ["31", "29", "28"]
     assert [name for _, name, _ in found.chart.rows[:3]] == ["29", "猫", "0"]
     assert fonts.numbered(names) == [[31, "猫"]]

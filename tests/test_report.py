@@ -318,12 +318,17 @@ def test_many_points_are_counted_and_four_outputs_drawn(figures):
         assert cells.get_facecolors()[:, 3].argmax() == np.argmax(counts)
 
 
-def test_labels_are_sorted_and_bounded(figures):
-    pictures.labels(["a", "$b", "c"], {"F1": [0.5, 0.75, math.nan], "AP": [0.1, 0.2, 0.3]})
-    pictures.labels([str(i) for i in range(90)], {"F1": np.linspace(1, 0, 90).tolist()})
+def test_bars_are_sorted_and_bounded(figures):
+    told = {"a": ", AP 0.1", "$b": ", AP 0.2", "c": ", AP –"}
+    pictures.drawn(charts.bars({"a": 0.5, "$b": 0.75, "c": 0.0}, "F1", told))
+    pictures.drawn(charts.bars({str(i): 1 - i / 89 for i in range(90)}))
     few, many = (figure.axes[0] for figure in figures)
     assert [label.get_text() for label in few.get_yticklabels()] == [r"\$b", "a", "c"]
-    assert [bar.get_width() for bar in few.containers[1]] == [0.2, 0.1, 0.3]
+    assert [bar.get_width() for bar in few.containers[0]] == [100, 66.7, 0]
+    assert [(text.get_position()[1], text.get_text()) for text in few.texts] == [
+        (0, "0.7500, AP 0.2"), (1, "0.5000, AP 0.1"), (2, "0.0000, AP –")]
+    bottom, top = few.get_ylim()
+    assert bottom > top and few.get_xlabel() == "F1"  # the best is the upmost
     names = [int(label.get_text()) for label in many.get_yticklabels()]
     assert names == [*range(20), *range(70, 90)]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.report import fonts, pictures
+from engine.report import pictures
 from engine.report.charts import Dot, Line, Panel, Panels, panel
 from engine.report.matrix import NUMBERED, Matrix, matrix
 from engine.report.run import Picture
@@ -130,10 +130,8 @@ def drawn(
     scores: dict[str, Any], judged: Judged, said_N: np.ndarray, names: Sequence[str]
 ) -> list[Picture]:
     """What is drawn of classes: which are taken for which, the worst mistakes, the calibration."""
-    counts_CxC = np.array(scores["confusion"])
-    found = [Picture(
-        "confusion.png", "Confusion matrix",
-        pictures.matrix(confusion(counts_CxC, fonts.named(names))), confusion(counts_CxC, names))]
+    found = [Picture("confusion.png", "Confusion matrix",
+                     chart=confusion(np.array(scores["confusion"]), names))]
     wrong = answers.mistakes(judged, said_N)
     if pictures.are_pictures(wrong[0]):
         how = ": true class → predicted class, and the probability given to it" if len(
@@ -142,8 +140,7 @@ def drawn(
             "mistakes.png", f"Most confident mistakes{how}", pictures.mistakes(*wrong, names),
             gallery(*wrong, names)))
     if curve := scores.get("calibration"):
-        chart = calibration(curve)
         found.append(Picture(
             "calibration.png", "Calibration: how often the likeliest class was right, by its "
-            f"probability; expected error {scores['ece']:.4f}", pictures.panels(chart), chart))
+            f"probability; expected error {scores['ece']:.4f}", chart=calibration(curve)))
     return found

@@ -2,7 +2,7 @@
 colours, and pictures.py draws as PNG."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from engine.report.page import number
@@ -61,9 +61,11 @@ class Panels(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """Rows (name, share of the longest, text)."""
+    """Rows (name, percent of the longest, text), the best first; `across` names what they are of,
+    where no heading does."""
 
     rows: list[tuple[str, float, str]]
+    across: str = ""
     kind: str = "bars"
 
 
@@ -170,9 +172,9 @@ def curves(history: Sequence[dict[str, Any]], names: Sequence[str]) -> Panels:
     return Panels(panels, [("soft", "training"), ("accent", "validation")])
 
 
-def bars(values: dict[str, float], deviations: Sequence[float]) -> Bars:
-    """Horizontal bars by name, each with its deviation where it has one; none below 0."""
+def bars(values: dict[str, float], across: str = "", more: Mapping[str, str] = {}) -> Bars:
+    """Horizontal bars by name, none below 0; behind a number what is told `more` of it."""
     longest = max((abs(v) for v in values.values()), default=0) or 1.0
     return Bars([(name, round(100 * max(0.0, value) / longest, 1),
-                  number(value) + (f" ± {number(spread)}" if spread else ""))
-                 for (name, value), spread in zip(values.items(), deviations, strict=True)])
+                  number(value) + more.get(name, ""))
+                 for name, value in sorted(values.items(), key=lambda pair: -pair[1])], across)

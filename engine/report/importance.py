@@ -9,7 +9,8 @@ from engine.data import Subset, whole
 from engine.devices import mesh
 from engine.errors import RequestError, sides
 from engine.learners.learner import Learner, jitted
-from engine.report import charts, pictures
+from engine.report import charts
+from engine.report.page import number
 from engine.report.run import Picture
 from engine.sources.bundle import Encoder
 from engine.sources.dataset import Split
@@ -97,17 +98,14 @@ def drawn(content: dict[str, Any]) -> list[Picture]:
     """The report's pictures of the ten that matter most."""
     made = []
     if permutation := content.get("permutation"):
-        top = {k: v["mean"] for k, v in list(permutation.items())[:SHOWN]}
-        spread = [v["std"] for v in list(permutation.values())[:SHOWN]]
+        top = dict(list(permutation.items())[:SHOWN])
+        spread = {name: f" ± {number(v['std'])}" for name, v in top.items() if v["std"]}
         made.append(Picture(
             "permutation.png", f"Importances: change of the validation {content['score']} for the "
             f"worse where a column is shuffled, the mean of {content['repeats']} and its deviation",
-            pictures.bars(top, spread), charts.bars(top, spread),
-        ))
+            chart=charts.bars({name: v["mean"] for name, v in top.items()}, more=spread)))
     if gain := content.get("gain"):
-        top = dict(list(gain.items())[:SHOWN])
-        none = [0.0] * len(top)
         made.append(Picture(
             "gain.png", "Gain: what splits by each feature gained on average, shares of 1",
-            pictures.bars(top, none), charts.bars(top, none)))
+            chart=charts.bars(dict(list(gain.items())[:SHOWN]))))
     return made

@@ -4,13 +4,13 @@ everything in them, and what the page has no places for. N: examples, or a chart
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.report import fonts
-from engine.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Dot, Panel, Panels
+from engine.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bars, Dot, Panel, Panels
 from engine.report.matrix import Matrix, shortened
 
 # page.html's by day, by style; what dots that are open show inside.
@@ -25,7 +25,7 @@ POINT = 72 * UNIT
 LETTER = 6  # units that one takes on average, in text of 10 points
 ACROSS = 3  # panels in a row
 LEAST = 340  # units of a matrix's picture: its note needs them
-LABELS = 40
+ROWS = 40  # of bars
 CELL = 1.9, 2.3  # inches of a mistake, its title included
 
 
@@ -64,7 +64,7 @@ def _wrapped(text: str, width: float) -> str:
 
 def _places(axis, ticks: Sequence[Any], **style: Any) -> None:
     """Texts at an axis, without strokes."""
-    axis.set_ticks([at for at, *_ in ticks], [plain(text) for _, text, *_ in ticks], **style)
+    axis.set_ticks([at for at, _ in ticks], [plain(text) for _, text in ticks], **style)
     axis.set_tick_params(length=0)
 
 
@@ -139,8 +139,8 @@ def panels(chart: Panels) -> bytes:
     return png(drawn)
 
 
-def matrix(chart: Matrix) -> bytes:
-    """Its cells, names and numbers, what is outlined, and its note below."""
+def matrix(chart: Matrix, numbers: Mapping[str, str] = {}) -> bytes:
+    """Its cells, names and their texts, what is outlined, and its note below."""
     right = chart.left + chart.wide * len(chart.columns)
     foot = chart.top + chart.side * len(chart.rows)
     wide = max(LEAST, chart.width + 24)
@@ -152,8 +152,10 @@ def matrix(chart: Matrix) -> bytes:
     canvas.xaxis.set_label_position("top")
     canvas.set_xlabel(plain(chart.across), labelpad=6)
     canvas.set_ylabel(plain(chart.down))
-    _places(canvas.xaxis, chart.columns, size=size, rotation=90 if chart.turned else 0)
-    _places(canvas.yaxis, chart.rows, size=size)
+    columns, rows = ([(at, numbers.get(whole, name)) for at, name, whole in side]
+                     for side in (chart.columns, chart.rows))
+    _places(canvas.xaxis, columns, size=size, rotation=90 if chart.turned else 0)
+    _places(canvas.yaxis, rows, size=size)
     canvas.spines[:].set_color(RULE)
     _cells(canvas, [(x, y, chart.wide, chart.side, opacity) for x, y, opacity, *_ in chart.cells])
     for x, y, _, text, _ in chart.cells:
@@ -208,37 +210,30 @@ def mistakes(
     return png(drawn)
 
 
-def labels(names: Sequence[str], scores: dict[str, list[float]]) -> bytes:
-    """Bars of each label's scores, best first by the first of them; NaN has no bar.
-
-    Of more than LABELS labels the highest and the lowest half of that are drawn.
-    """
-    import pandas
-
-    frame = pandas.DataFrame(scores, index=[plain(shortened(name)) for name in fonts.named(names)],
-                             dtype=float)
-    frame = frame.sort_values(frame.columns[0], ascending=False, kind="stable")
-    drawn = figure(7.5, 1.2 + (0.14 + 0.11 * len(scores)) * min(max(4, len(names)), LABELS))
+def bars(chart: Bars, numbers: Mapping[str, str] = {}) -> bytes:
+    """Its rows, the first on top; of more than ROWS the first and the last half of that."""
+    rows, count = chart.rows, len(chart.rows)
+    if count > ROWS:
+        rows = rows[: ROWS // 2] + rows[-ROWS // 2 :]
+    drawn = figure(7.5, 0.9 + 0.32 * max(3, len(rows)))
     panel = drawn.subplots()
-    if len(names) > LABELS:
-        frame = pandas.concat([frame.head(LABELS // 2), frame.tail(LABELS // 2)])
-        panel.axhline(LABELS / 2 - 0.5, c="gray", lw=1, ls=":")
-    frame.plot.barh(ax=panel, width=0.8, color=[TONES["accent"], TONES["c1"], "gray"])
-    panel.invert_yaxis()
-    dress(panel, xlim=(0, 1), title="" if len(names) <= LABELS else
-          f"the {LABELS // 2} highest and lowest of {len(names)} labels")
-    panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    panel.barh(range(len(rows)), [share for _, share, _ in rows], color=TONES["accent"])
+    _places(panel.yaxis, [(at, numbers.get(name, shortened(name)))
+                          for at, (name, *_) in enumerate(rows)])
+    for at, (_, share, text) in enumerate(rows):
+        panel.text(share + 1, at, text, va="center")
+    panel.set(xlim=(0, 100), ylim=(len(rows) - 0.4, -0.6), xticks=[], xlabel=chart.across)
+    panel.spines[["top", "right", "bottom"]].set_visible(False)
+    if count > ROWS:
+        panel.axhline(ROWS / 2 - 0.5, c="gray", lw=1, ls=":")
+        panel.set_title(f"the {ROWS // 2} highest and lowest of {count}")
     return png(drawn)
 
 
-def bars(values: dict[str, float], deviations: Sequence[float]) -> bytes:
-    """Horizontal bars by name, the first on top, each with its deviation."""
-    drawn = figure(7.5, 0.9 + 0.32 * max(3, len(values)))
-    panel = drawn.subplots()
-    names = [plain(shortened(name)) for name in fonts.named([*values])]
-    panel.barh(range(len(names)), [*values.values()], xerr=deviations, color=TONES["accent"],
-               ecolor=TONES["c1"])
-    panel.set_yticks(range(len(names)), names)
-    panel.invert_yaxis()
-    dress(panel)
-    return png(drawn)
+def drawn(chart: Panels | Matrix | Bars, names: Sequence[str] = ()) -> bytes:
+    """A chart as it is on the page. Where no font has one of the `names`, its number, which the
+    page tells, stands for it."""
+    numbers = {name: str(number) for number, name in fonts.numbered(names)}
+    if isinstance(chart, Panels):
+        return panels(chart)
+    return matrix(chart, numbers) if isinstance(chart, Matrix) else bars(chart, numbers)

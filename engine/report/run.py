@@ -26,12 +26,13 @@ class Card(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A file and its PNG. `text` is its heading, and after a colon and a space what explains it.
-    The page draws `chart` where there is one, of charts.py or answers.py, and else the PNG."""
+    """A file and its PNG, or the chart that is drawn there. `text` is its heading, and after a
+    colon and a space what explains it. The page has `chart` where there is one, of charts.py,
+    matrix.py or answers.py, and else the PNG."""
 
     file: str
     text: str
-    png: bytes
+    png: bytes | None = None
     chart: Any = None
 
 
@@ -132,7 +133,6 @@ def render(
         facts=[*_facts(saved, best), *facts], shown=shown, cost=cost, back=back,
         curves=charts.curves(history, shown.names), speed=charts.Panels([speed], []),
         understood=_understood(saved["data"]) if "data" in saved else ([], []),
-        pictures=[Picture(*picture) for picture in shown.pictures],
         epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
         command=settings.command(saved) if settings.is_typed(saved) else "",
         differing=settings.differing(saved), numbered=fonts.numbered(saved.get("classes", [])),
@@ -150,7 +150,8 @@ def write(
     draws what the task has to show, `more` other pictures.
     """
     shown, speed = show(), metrics["examples_per_second"]
-    shown = shown._replace(pictures=[*shown.pictures, *more()])
+    made = [Picture(*picture) for picture in (*shown.pictures, *more())]
+    shown = shown._replace(pictures=made)
     peak = metrics.get("peak_device_bytes")
     cost = [("examples a second", f"{speed:,.0f}" if speed else "–"),
             ("training", lasted(metrics["seconds_train"])),
@@ -164,7 +165,9 @@ def write(
         run_dir, saved, history, shown, best, cost,
         f"of {metrics['num_examples']:,} examples of {metrics['split']}",
         [("Duration", whole), *([("Parameters", f"{size:,}")] if size else [])])
-    replace(run_dir / "curves.png", pictures.panels(charts.curves(history, shown.names)))
-    for name, _, png, *_ in shown.pictures:
+    curves = Picture("curves.png", "", chart=charts.curves(history, shown.names))
+    pngs = {of.file: of.png or pictures.drawn(of.chart, saved.get("classes", []))
+            for of in (curves, *made)}
+    for name, png in pngs.items():
         replace(run_dir / name, png)
     replace(run_dir / "report.html", text)

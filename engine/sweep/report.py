@@ -8,7 +8,6 @@ from typing import Any
 import pandas
 
 from engine.report import page, pictures, run
-from engine.report.matrix import Matrix
 from engine.report.run import Card, Picture
 from engine.store import files
 from engine.sweep import charts, ranking
@@ -75,11 +74,10 @@ def write(
     column that runs are ranked by, `higher` whether more of it is better."""
     by, runs = Score(score, higher), pandas.DataFrame(rows)
     settings, order = ranking.ranked(runs, axes, by)[1], ranking.ranked(runs, ["run"], by)[1]
-    shown = [Picture(name, CAPTIONS[name], pictures.matrix(chart) if isinstance(chart, Matrix)
-                     else pictures.panels(chart), chart)
+    shown = [Picture(name, CAPTIONS[name], chart=chart)
              for name, chart in charts.drawn(axes, runs, histories, by).items()]
     for picture in shown:
-        files.replace(folder / picture.file, picture.png)
+        files.replace(folder / picture.file, pictures.drawn(picture.chart))
     linked = {row["run"] for row in rows
               if member(folder, title, row, axes, histories.get(row["run"], []), by)}
     means = [ranking.mean(setting) for _, setting in settings.iterrows()]

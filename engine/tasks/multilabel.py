@@ -99,18 +99,15 @@ class Multilabel(Task):
         }
 
     def drawn(self, scores, judged, names):
-        from engine.report import charts, pictures
+        from engine.report import charts
+        from engine.report.page import number
         from engine.report.run import Picture
 
-        rows = scores["per_label"].values()
-        drawn = pictures.labels(list(names), {
-            "F1": [row["f1"] for row in rows],
-            "average precision": [row["average_precision"] or 0.0 for row in rows],
-        })
-        best = sorted(zip(names, rows, strict=True), key=lambda pair: -pair[1]["f1"])
-        f1 = {name: row["f1"] for name, row in best}
-        return [Picture("labels.png", "F1 of each label", drawn,
-                        charts.bars(f1, [0.0] * len(f1)))]
+        rows = scores["per_label"]
+        f1 = {name: row["f1"] for name, row in rows.items()}
+        more = {name: f", AP {number(row['average_precision'])}" for name, row in rows.items()}
+        return [Picture("labels.png", "F1 of each label: AP is its average precision",
+                        chart=charts.bars(f1, "F1", more))]
 
 
 def _f1(hits: Array, wrong: Array) -> Array:

@@ -143,16 +143,13 @@ class Positions(Task):
         return bootstrap.intervals(both_2xN, lambda means: {"accuracy": means[:, 0] / means[:, 1]})
 
     def drawn(self, scores, judged, names):
-        from engine.report import charts, masks, pictures
+        from engine.report import charts, masks
         from engine.report.run import Picture
 
         iou = {name: row["iou"] for name, row in scores.get("per_class", {}).items()
                if row["iou"] is not None}
-        found = [Picture("classes.png", "IoU of each class",
-                         pictures.labels([*iou], {"IoU": [*iou.values()]}),
-                         charts.bars(dict(sorted(iou.items(), key=lambda pair: -pair[1])),
-                                     [0.0] * len(iou)))] if iou else []
-        return found + masks.drawn(judged, self.said(judged.predicted), names)
+        found = [Picture("classes.png", "IoU of each class", chart=charts.bars(iou, "IoU"))]
+        return found * bool(iou) + masks.drawn(judged, self.said(judged.predicted), names)
 
 
 def _called(names: tuple[str, ...], at: int) -> str:
