@@ -13,9 +13,10 @@ from conftest import ROOT
 from engine.command import flags
 from engine.config import Config, Hyper
 from engine.learners.trees import XGBoost
+from engine.loggers.width import shortened
 from engine.report import answers, charts, page, pictures, settings
 from engine.report.charts import Line
-from engine.report.matrix import cut, shortened
+from engine.report.matrix import cut
 from engine.request import Request
 from engine.store import record
 
@@ -91,6 +92,7 @@ def test_of_many_classes_the_most_confused_come_first(count, shown, words):
 def test_a_long_name_is_cut_in_the_middle():
     assert shortened("abcdefghijklmnopqrstuvwxyz", 9) == "abcd…wxyz"
     assert shortened("abcdefghi", 9) == "abcdefghi"
+    assert {shortened("abcdefghi", length) for length in (-3, 1, 2, 3)} == {"a…i"}
 
 
 def test_names_are_cut_no_more_than_leaves_them_apart():

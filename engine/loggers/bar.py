@@ -9,7 +9,7 @@ from rich import progress
 from rich.console import Console
 
 from engine.errors import tell, visible
-from engine.loggers.width import cut
+from engine.loggers.width import shortened
 
 EVERY_S = 10.0  # between two lines where there is no terminal
 LEAST = 45  # of a terminal's cells for the bar, the counts and the time, whatever is done
@@ -25,7 +25,7 @@ def bar(what: str, total: int | None, silent: bool = False) -> Iterator[Callable
                    progress.TimeRemainingColumn())
         console = Console(stderr=True)
         with progress.Progress(*columns, console=console) as shown:
-            task = shown.add_task(cut(visible(what, ""), console.width - LEAST), total=total)
+            task = shown.add_task(shortened(visible(what, ""), console.width - LEAST), total=total)
             yield lambda more: shown.advance(task, more)
         return
     if not silent:

@@ -1,4 +1,5 @@
-"""Lines no wider than the terminal that they go to: broken between words, never within one."""
+"""Lines no wider than the terminal that they go to, broken between words, and texts no longer than
+their place, cut in the middle."""
 
 import shutil
 import sys
@@ -37,9 +38,10 @@ def wrapped(line: str, width: int, indent: str = INDENT) -> str:
     return "\n".join([*rows, row])
 
 
-def cut(text: str, most: int) -> str:
-    """The text without its middle where it is longer: a path's two ends tell most."""
-    if len(text) <= most:
+def shortened(text: str, length: int) -> str:
+    """Without its middle where it is longer, of three characters at least: the two ends tell names
+    and paths apart."""
+    if len(text) <= length:
         return text
-    half = max(most - 1, 2) // 2
-    return f"{text[:half]}…{text[-half:]}"
+    length = max(length, 3)
+    return f"{text[: length // 2]}…{text[-((length - 1) // 2) :]}"

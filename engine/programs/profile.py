@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from engine.errors import RequestError
-from engine.loggers.width import columns, cut
+from engine.loggers.width import columns, shortened
 from engine.programs.program import Plain, Program
 from engine.setup import Setup
 from engine.state import State
@@ -132,7 +132,7 @@ def table(found: list[Operation], steps: int) -> str:
     rows = [f"{'ms a step':>9}  {'share':>5}  operation"]
     for name, seconds, source, _ in found[:TOP]:
         row = f"{1000 * seconds / steps:9.3f}  {seconds / total:5.1%}  {name}  "
-        rows.append(row + cut(source, columns(sys.stdout) - len(row)))
+        rows.append(row + shortened(source, columns(sys.stdout) - len(row)))
     return "\n".join(rows)
 
 
@@ -145,7 +145,7 @@ def kernel_table(ran: Kernels, steps: int) -> str:
     for name, seconds, source, times in ran.found[:TOP]:
         row = (f"{1e6 * seconds / steps:9.1f}  {seconds / total:5.1%}  {times / steps:6.1f}  "
                f"{name[:NAME]}  ")
-        rows.append(row + cut(source, columns(sys.stdout) - len(row)))
+        rows.append(row + shortened(source, columns(sys.stdout) - len(row)))
     launches = sum(kernel.times for kernel in ran.found) / steps
     return "\n".join([*rows, (
         f"{launches:.1f} kernels and copies a step, busy for {1e6 * ran.busy / steps:.1f} of "

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.loggers.width import shortened
 from engine.report import fonts
-from engine.report.pictures import figure, plain, png, shortened, visible
+from engine.report.pictures import figure, plain, png, visible
 from engine.report.run import Picture
 from engine.task import Judged
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.loggers.width import shortened
+
 # Of so many rows or columns at most: a cell's side, and the height of text.
 SIDES = ((3, 64, 14), (12, 40, 12), (20, 30, 11), (30, 22, 10), (200, 13, 10))
 NUMBERED = 20  # rows or columns; cells of more have no room for a number
@@ -33,13 +35,6 @@ class Matrix(NamedTuple):
     best: tuple[float, float, float, float] | None = None
     pairs: list[list[Any]] = []
     kind: str = "matrix"
-
-
-def shortened(name: str, length: int = 24) -> str:
-    """A long name without its middle: both ends tell names apart."""
-    if len(name) <= length:
-        return name
-    return f"{name[: length // 2]}…{name[len(name) - (length - 1) // 2 :]}"
 
 
 def cut(names: Sequence[str]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from engine.loggers.width import shortened
 from engine.report import fonts
 from engine.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bars, Dot, Panel, Panels
-from engine.report.matrix import Matrix, shortened
+from engine.report.matrix import Matrix
 
 # page.html's by day, by style; what dots that are open show inside.
 TONES = {"accent": "#2457d6", "soft": "#596170", "faint": "#3d73ea", "hollow": "#2457d6",
@@ -218,7 +219,7 @@ def bars(chart: Bars, numbers: Mapping[str, str] = {}) -> bytes:
     drawn = figure(7.5, 0.9 + 0.32 * max(3, len(rows)))
     panel = drawn.subplots()
     panel.barh(range(len(rows)), [share for _, share, _ in rows], color=TONES["accent"])
-    _places(panel.yaxis, [(at, numbers.get(name, shortened(name)))
+    _places(panel.yaxis, [(at, numbers.get(name, shortened(name, 24)))
                           for at, (name, *_) in enumerate(rows)])
     for at, (_, share, text) in enumerate(rows):
         panel.text(share + 1, at, text, va="center")

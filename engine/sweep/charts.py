@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas
 
+from engine.loggers.width import shortened
 from engine.report import charts
 from engine.report.charts import Dot, Line, Panel, Panels
-from engine.report.matrix import NUMBERED, Matrix, matrix, shortened
+from engine.report.matrix import NUMBERED, Matrix, matrix
 from engine.sweep import ranking
 from engine.sweep.ranking import Score
 

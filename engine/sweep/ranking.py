@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas
 
-from engine.report.matrix import shortened
+from engine.loggers.width import shortened
 
 KINDS = {"done": 0, "stopped": 0, "dropped": 1}  # a dropped run's score is from fewer epochs
 LOST = "dropped", "diverged"  # what is counted of a setting, whose mean is of the others
