@@ -14,7 +14,7 @@ from engine.command import flags
 from engine.config import Config, Hyper
 from engine.learners.trees import XGBoost
 from engine.loggers.width import shortened
-from engine.report import answers, charts, page, pictures, settings
+from engine.report import answers, charts, notebook, page, pictures, settings
 from engine.report.charts import Line
 from engine.report.matrix import cut
 from engine.request import Request
@@ -134,6 +134,17 @@ def test_a_dots_area_is_its_examples_and_a_band_goes_there_and_back():
 def test_a_bar_is_as_long_as_its_share_of_the_longest():
     assert charts.bars({"b": 1.0, "c": -2.0, "a": 4.0}, more={"a": " ± 0.5000"}).rows == [
         ("a", 100.0, "4.0000 ± 0.5000"), ("b", 25.0, "1.0000"), ("c", 0.0, "-2.0000")]
+
+
+def test_a_notebook_has_the_curves_that_a_page_has():
+    history = [{"epoch": n, "loss": 1 / n, "val_loss": 2 / n, "seconds": 0.5} for n in (1, 2)]
+    (drawn,) = charts.curves(history, ["loss"]).panels
+    shown = notebook.History(history)._repr_html_()
+    assert shown.count("<svg") == 1 and all(f'd="{page.path(line)}"' in shown
+                                            for _, line, _ in drawn.lines)
+    assert "<script" not in shown and "http" not in shown
+    for few in (history[:1], [{"run": "a", "val_loss": 0.5}] * 2):  # a sweep's runs have no epochs
+        assert "<svg" not in notebook.History(few)._repr_html_()
 
 
 def test_the_command_of_a_page_typed_again_is_the_same_run():
