@@ -708,7 +708,7 @@ MUTANTS = (
            "test_report.py test_charts.py"),
     Mutant("report/pictures", "ylim=(foot, chart.top)", "ylim=(chart.top, foot)",
            "test_report.py -kconfusion_has"),
-    Mutant("report/pictures", "ylim=(HEIGHT - BOTTOM, TOP)", "ylim=(TOP, HEIGHT - BOTTOM)",
+    Mutant("report/pictures", "ylim=(FOOT, TOP)", "ylim=(TOP, FOOT)",
            "test_report.py -kcurves_are"),
     Mutant("report/pictures", "(2 * dot.size * POINT) ** 2", "2 * dot.size * POINT",
            "test_scores.py -kcalibration_curve"),

@@ -44,7 +44,7 @@ def test_what_is_no_number_is_left_out_and_one_epoch_is_a_point_in_the_middle():
     loss, mse = charts.curves(history, ("loss", "mse", "nothing")).panels
     ((_, _, (mark,)),) = loss.lines
     assert not mse.lines and (loss.title, mse.title) == ("loss", "mse")
-    assert mark.x == pytest.approx((charts.LEFT + charts.WIDTH - charts.RIGHT) / 2)
+    assert mark.x == pytest.approx((charts.LEFT + charts.RIGHT) / 2)
     assert [text for _, text in loss.xticks] == ["1"]
 
 

@@ -10,7 +10,7 @@ from engine.report.page import number
 Places = list[tuple[float, float]]  # (x, y) from the canvas's upper left corner
 
 WIDTH, HEIGHT = 380, 236  # of a panel, in the units of its text, which is 12 high
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 38  # its margins
+LEFT, RIGHT, TOP, FOOT = 50, WIDTH - 14, 12, HEIGHT - 38  # where its field ends
 HOVERED = 200  # points of a line that tell their value
 DOTTED = 40  # above this, a line's points are not drawn
 COLOURS = 6  # that can be told apart
@@ -39,7 +39,7 @@ class Dot(NamedTuple):
 class Panel(NamedTuple):
     """What is drawn in one canvas, placed: ticks are (place, text); `lines` (style, places, dots),
     `bands` (style, their outline), `cells` (x, y, width, height, opacity, said); `straight` is the
-    diagonal."""
+    diagonal. The canvas's sides, which all have, are for the template."""
 
     title: str
     across: str
@@ -50,6 +50,11 @@ class Panel(NamedTuple):
     dots: list[Dot]
     cells: list[tuple[float, float, float, float, float, str]]
     straight: Places
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = RIGHT
+    foot: int = FOOT
 
 
 class Panels(NamedTuple):
@@ -138,8 +143,8 @@ def panel(
         xs = ys = xs + ys
     elif len({*ys}) == 1:
         ys.append(0.0)  # a lone height is seen against it
-    x = _axis(xs, LEFT, WIDTH - RIGHT, 0.03, log)
-    y = _axis(ys, HEIGHT - BOTTOM, TOP, 0.03 if square else 0.08)
+    x = _axis(xs, LEFT, RIGHT, 0.03, log)
+    y = _axis(ys, FOOT, TOP, 0.03 if square else 0.08)
     drawn, bands = [], []
     for line, some, band in points:
         if band:

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.loggers.width import shortened
 from engine.report import fonts
-from engine.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bars, Dot, Panel, Panels
+from engine.report.charts import FOOT, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bars, Dot, Panel, Panels
 from engine.report.matrix import Matrix
 
 # page.html's by day, by style; what dots that are open show inside.
@@ -94,7 +94,7 @@ def _dots(canvas, dots: Sequence[Dot]) -> None:
 
 def _panel(canvas, panel: Panel) -> None:
     """In an axes whose units are the canvas's, counted downwards as there."""
-    canvas.set(xlim=(LEFT, WIDTH - RIGHT), ylim=(HEIGHT - BOTTOM, TOP),
+    canvas.set(xlim=(LEFT, RIGHT), ylim=(FOOT, TOP),
                xlabel=_wrapped(panel.across, WIDTH - LEFT))
     canvas.set_title(_wrapped(panel.title, WIDTH - LEFT), fontsize=10, pad=8)
     _places(canvas.xaxis, panel.xticks)
