@@ -123,7 +123,7 @@ def test_a_dots_area_is_its_examples_and_a_band_goes_there_and_back():
     band = [(1.0, 0.0, 2.0), (2.0, 1.0, 3.0)]
     told = charts.panel("t", [Line("a", "c0", [(1, 1), (2, 2)], band)], "epoch", whole=True)
     (((_, places),), ((_, line, marks),)) = told.bands, told.lines
-    drawn = str(page._pages().get_template("charts.html").module.draw(charts.Panels([told], [])))
+    drawn = str(page._pages().get_template("charts.html").module.draw(charts.Panels([told])))
     assert f'd="{page.path(places)}Z"' in drawn and f'd="{page.path(line)}"' in drawn
     x = [mark.x for mark in marks]
     assert [at for at, _ in places] == [*x, *x[::-1]]

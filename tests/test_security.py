@@ -40,6 +40,7 @@ from engine.sources import builders, cache, download, image, prepare
 from engine.sources.dataset import Split
 from engine.store import caches, folder
 from engine.sweep import report as sweep_report
+from engine.sweep.ranking import Score
 from engine.tasks.classification import Classification
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
@@ -467,7 +468,8 @@ def test_a_sweeps_report_shows_nasty_names_as_text(tmp_path):
     for row in rows:
         row["fold"] = NASTY
     ensembles = [row | {"split": NASTY} for row in ENSEMBLES]
-    sweep_report.write(path, NASTY, NASTY, "sweep " + NASTY, axes, rows, histories, ensembles)
+    sweep_report.write(path, NASTY, NASTY, "sweep " + NASTY, axes, rows, histories, ensembles,
+                       Score())
     page = check_page(path)
     assert NASTY in page.text
     assert str(path / "best.py") in again(page)[0] and str(path / "1") in again(page)[1]

@@ -44,6 +44,9 @@ def population(axes: dict[str, list], settings: list[tuple], seeds: int = 2):
     return rows, histories
 
 
+CAPTIONS = {
+    "curves.png": "By epoch", "heatmap.png": "Over the grid", "axis.png": "Along every axis",
+}
 ENSEMBLES = [
     {"name": EVIL, "runs": 3, "accuracy": 0.8125, "mean_accuracy": 0.75, "ece": 0.03125,
      "disagreement": math.nan, "split": "test"},
@@ -53,14 +56,14 @@ ENSEMBLES = [
 def written(tmp_path, axes, rows, histories, ensembles=ENSEMBLES) -> tuple[set[str], str]:
     """The pictures' names and the page, which is checked to be sound."""
     words = (f"{EVIL} on digits", f"cpu {EVIL}", f"python launch.py sweep {EVIL}")
-    sweep_report.write(tmp_path, *words, axes, rows, histories, ensembles)
+    sweep_report.write(tmp_path, *words, axes, rows, histories, ensembles, ranking.Score())
     text = (tmp_path / "report.html").read_text()
     assert EVIL not in text and html.escape(EVIL, quote=False) in text
     assert "<script" not in text and "http:" not in text and "https:" not in text
     assert not re.search(r"\b(nan|None|inf)\b", re.sub(r'"data:[^"]*"', "", text))
     assert not re.findall(r'(?:src|href)="([^"]*)"', text)
     names = {path.name for path in tmp_path.iterdir()} - {"report.html"}
-    headings = {file for file, told in sweep_report.CAPTIONS.items() if f"<h2>{told}</h2>" in text}
+    headings = {file for file, told in CAPTIONS.items() if f"<h2>{told}</h2>" in text}
     assert names == headings
     return names, text
 
@@ -227,8 +230,8 @@ def test_the_page_of_a_score_of_which_less_is_better(tmp_path, figures):
     rows = [{"run": run, "status": "done", "seed": 0, "fold": "", "rate": run, "epochs": 1,
              "val_loss": 1.0, "val_mse": score, "best_val_mse": score}
             for run, score in enumerate((4.0, 0.5, 2.0))]
-    sweep_report.write(tmp_path, "t", "cpu", "c", {"rate": [0, 1, 2]}, rows, {}, [], "val_mse",
-                       higher=False)
+    sweep_report.write(tmp_path, "t", "cpu", "c", {"rate": [0, 1, 2]}, rows, {}, [],
+                       ranking.Score("val_mse", higher=False))
     text = (tmp_path / "report.html").read_text()
     assert "<b>0.5000</b><span class=\"soft\">best setting: rate=1</span>" in text
     assert [line[0] for line in cells(text) if len(line) == 4] == ["1", "2", "0"]

@@ -67,7 +67,7 @@ def calibration(curve: Sequence[dict[str, float]]) -> Panels:
     line = Line("accuracy", "accent", [(row["confidence"], row["accuracy"]) for row in curve])
     drawn = panel(f"accuracy; a dot's area is its examples, {most:,} at most", [line], "confidence",
                   dots, square=True)
-    return Panels([drawn._replace(lines=[(*line[:2], []) for line in drawn.lines])], [])
+    return Panels([drawn._replace(lines=[(*line[:2], []) for line in drawn.lines])])
 
 
 def _small(image_HxWxC: np.ndarray) -> bytes:
@@ -106,7 +106,7 @@ def predicted(true_NxK: np.ndarray, predicted_NxK: np.ndarray, names: Sequence[s
             panels.append(panel(title, dots=dots, across="true", square=True))
         else:
             panels.append(_counted(title, finite))
-    return Panels(panels, [])
+    return Panels(panels)
 
 
 def _counted(title: str, pairs_Nx2: np.ndarray) -> Panel:

@@ -61,7 +61,7 @@ class Panels(NamedTuple):
     """Panels beside each other, and what their colours mean: (style, name)."""
 
     panels: list[Panel]
-    legend: list[tuple[str, str]]
+    legend: list[tuple[str, str]] = []
     kind: str = "panels"
 
 
@@ -102,7 +102,7 @@ class _Axis(NamedTuple):
         return [(self.at(v), text) for v, text in zip(found, texts, strict=True)]
 
 
-def _axis(values: Iterable[float], start: float, end: float, margin: float = 0.06,
+def _axis(values: Iterable[float], start: float, end: float, margin: float,
           log: bool = False) -> _Axis:
     """One that all of the values are on; of equal ones they are in the middle."""
     found = [v for v in values if v is not None and math.isfinite(v)] or [0.0, 1.0]

@@ -46,13 +46,6 @@ def png(drawn) -> bytes:
     return buffer.getvalue()
 
 
-def dress(panel, **labels: Any) -> None:
-    """Labels and a grid, no frame."""
-    panel.set(**labels)
-    panel.grid(alpha=0.25)
-    panel.spines[["top", "right"]].set_visible(False)
-
-
 def plain(name: str) -> str:
     """A name as matplotlib text: a dollar sign would start mathematics."""
     return fonts.known(name).replace("$", r"\$")

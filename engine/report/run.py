@@ -131,7 +131,7 @@ def render(
     return page.render(
         "run.html", title=f"{short(own['model'])} on {own['dataset']}", judged=judged,
         facts=[*_facts(saved, best), *facts], shown=shown, cost=cost, back=back,
-        curves=charts.curves(history, shown.names), speed=charts.Panels([speed], []),
+        curves=charts.curves(history, shown.names), speed=charts.Panels([speed]),
         understood=_understood(saved["data"]) if "data" in saved else ([], []),
         epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
         command=settings.command(saved) if settings.is_typed(saved) else "",

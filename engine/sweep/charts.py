@@ -13,6 +13,7 @@ from engine.loggers.width import shortened
 from engine.report import charts
 from engine.report.charts import Dot, Line, Panel, Panels
 from engine.report.matrix import NUMBERED, Matrix, matrix
+from engine.report.run import Picture
 from engine.sweep import ranking
 from engine.sweep.ranking import Score
 
@@ -174,12 +175,14 @@ def _along(name: str, values: list, runs: pandas.DataFrame, score: Score) -> Pan
     return charts.panel(title, line, name, dots, named=ticks, log=log)
 
 
-def drawn(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score
-          ) -> dict[str, Panels | Matrix]:
-    """The charts that these axes call for, by their PNG's name."""
-    found: dict[str, Panels | Matrix] = {"curves.png": curves(axes, runs, histories, score)}
+def drawn(
+    axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score
+) -> list[Picture]:
+    """What these axes call for."""
+    found = [Picture("curves.png", "By epoch", chart=curves(axes, runs, histories, score))]
     if over := plane(axes, runs):
-        found["heatmap.png"] = heatmap(over, axes, runs, score)
+        chart = heatmap(over, axes, runs, score)
+        found.append(Picture("heatmap.png", "Over the grid", chart=chart))
     if axes:
-        found["axis.png"] = along(axes, runs, score)
+        found.append(Picture("axis.png", "Along every axis", chart=along(axes, runs, score)))
     return found

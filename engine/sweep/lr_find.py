@@ -19,7 +19,7 @@ from engine.loggers.bar import waiting
 from engine.optim.schedules import VALUES
 from engine.parts.reading import load
 from engine.report import page
-from engine.report.pictures import TONES, dress, figure, png
+from engine.report.pictures import TONES, figure, png
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
 from engine.store import files, folder
@@ -81,8 +81,10 @@ def picture(
     panel.plot(rates, smoothed(losses, start), c=TONES["accent"], lw=1.5, label="smoothed")
     panel.axhline(start, c="gray", lw=1, ls=":", label="before training")
     panel.axvline(finding.rate, c=TONES["c1"], label=f"suggested: {finding.rate:.3g}")
-    dress(panel, xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate",
-          ylabel="validation loss", title="Learning-rate range test")
+    panel.set(xscale="log", xlim=(rates[0], rates[-1]), xlabel="learning rate",
+              ylabel="validation loss", title="Learning-rate range test")
+    panel.grid(alpha=0.25)
+    panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False)
     return png(drawn)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 
 from engine.report import page, pictures, run
-from engine.report.run import Card, Picture
+from engine.report.run import Card
 from engine.store import files
 from engine.sweep import charts, ranking
 from engine.sweep.charts import Axes, Histories
@@ -16,9 +16,6 @@ from engine.sweep.ranking import Score
 
 STATUSES = "stopped", "dropped", "diverged", "refused"  # what else may become of a run than done
 
-CAPTIONS = {
-    "curves.png": "By epoch", "heatmap.png": "Over the grid", "axis.png": "Along every axis",
-}
 ENSEMBLE = {"name": "ensemble", "split": "split", "runs": "runs", "accuracy": "accuracy",
             "mean_accuracy": "mean accuracy", "ece": "ECE", "disagreement": "disagreement"}
 
@@ -66,33 +63,30 @@ def member(folder: Path, title: str, row: dict[str, Any], axes: Axes,
 
 def write(
     folder: Path, title: str, device: str, command: str, axes: Axes, rows: list[dict[str, Any]],
-    histories: Histories, ensembles: list[dict[str, Any]], score: str = "val_accuracy",
-    higher: bool = True,
+    histories: Histories, ensembles: list[dict[str, Any]], score: Score,
 ) -> None:
     """The pictures that the axes call for, each run's own report.html, and report.html, into
-    `folder`. `rows` are those of results.jsonl, `ensembles` of ensembles.json; `score` is the
-    column that runs are ranked by, `higher` whether more of it is better."""
-    by, runs = Score(score, higher), pandas.DataFrame(rows)
-    settings, order = ranking.ranked(runs, axes, by)[1], ranking.ranked(runs, ["run"], by)[1]
-    shown = [Picture(name, CAPTIONS[name], chart=chart)
-             for name, chart in charts.drawn(axes, runs, histories, by).items()]
+    `folder`. `rows` are those of results.jsonl, `ensembles` of ensembles.json."""
+    runs, by = pandas.DataFrame(rows), score.name
+    settings, order = (ranking.ranked(runs, keys, score)[1] for keys in (axes, ["run"]))
+    shown = charts.drawn(axes, runs, histories, score)
     for picture in shown:
         files.replace(folder / picture.file, pictures.drawn(picture.chart))
     linked = {row["run"] for row in rows
-              if member(folder, title, row, axes, histories.get(row["run"], []), by)}
+              if member(folder, title, row, axes, histories.get(row["run"], []), score)}
     means = [ranking.mean(setting) for _, setting in settings.iterrows()]
-    spoken = settings.assign(**{score: means, "runs": settings["runs"].map(len)})
+    spoken = settings.assign(**{by: means, "runs": settings["runs"].map(len)})
     lost = [name for name in ranking.LOST if spoken[name].any()]
-    asked = dict.fromkeys(("run", "status", "seed", "fold", *axes, "epochs", "val_loss", score,
-                           f"best_{score}"))
+    asked = dict.fromkeys(("run", "status", "seed", "fold", *axes, "epochs", "val_loss", by,
+                           f"best_{by}"))
     columns = [name for name in asked if name in runs and (name != "fold" or runs["fold"].any())]
     quoted = [shlex.quote(str(folder / name)) for name in ("best.py", str(order["run"][0]))]
     text = page.render(
         "sweep.html", title=title, device=device, mean=ranking.mean(settings.iloc[0]),
-        score=score, higher=higher,
+        score=by, higher=score.higher,
         cards=_cards(axes, runs, settings.iloc[0], order.iloc[0]),
         pictures=shown,
-        settings=_table(spoken[[*axes, "runs", score, "best", *lost]].rename(
+        settings=_table(spoken[[*axes, "runs", by, "best", *lost]].rename(
             columns={"best": "best run"}), axes),
         ensembles=_table(pandas.DataFrame(ensembles, columns=[*ENSEMBLE]).rename(columns=ENSEMBLE),
                          {}),

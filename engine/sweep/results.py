@@ -223,6 +223,6 @@ def tell(
     if ready.request.place.report:
         with page.spared("the report"):
             sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
-                               histories, together, *score)
+                               histories, together, score)
             console.print(f"report: {study.path / 'report.html'}")
     return Sweep(study.path, found, (trial.whole, trial.hyper))
