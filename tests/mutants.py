@@ -710,6 +710,8 @@ MUTANTS = (
            "test_report.py -kconfusion_has"),
     Mutant("report/pictures", "ylim=(FOOT, TOP)", "ylim=(TOP, FOOT)",
            "test_report.py -kcurves_are"),
+    Mutant("report/pictures", "numbers.get(whole, name)", "name",
+           "test_fonts.py -kkeeps_its_number"),
     Mutant("report/pictures", "(2 * dot.size * POINT) ** 2", "2 * dot.size * POINT",
            "test_scores.py -kcalibration_curve"),
     Mutant("sweep/charts", "if fine else foot, said", "if fine else known.max(), said",
