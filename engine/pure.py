@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine.augmentations import suited
-from engine.checks import check
 from engine.config import AUTO, Config
 from engine.data import Data, place, validation_of
-from engine.doors import effect, fitting
+from engine.doors import arguments, effect, fitting
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
@@ -41,7 +40,7 @@ def train(
     val_accuracy; NaN once a run has stopped by its `patience`: its state stays. Raises RequestError
     for a config that can't be meant and for parts that don't fit each other, as `fit` does.
     """
-    check(config, hyper)
+    arguments.check(config, hyper, key, data)
     trees.refuse(config.model, "train")
     if config.init_from:
         raise RequestError("train begins with the network's own values: give fit the --init_from, "
@@ -52,7 +51,11 @@ def train(
     if config.choose_threshold != "off":
         raise RequestError("choose_threshold has no effect in train, which chooses nothing: leave "
                            "it out, or let fit choose.")
+    if order is None and config.order_seed >= 0:
+        raise RequestError("order_seed has no effect in train, whose shuffles are by `order`: give "
+                           f"order=jax.random.key({config.order_seed}).")
     order = key if order is None else order
+    data = jax.tree.map(jnp.asarray, data)
     if config.task == AUTO:
         config = dataclasses.replace(config, task=natural_task(data.train.split.targets))
     learner = learner_of(config, data.num_outputs)

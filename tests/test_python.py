@@ -151,6 +151,65 @@ def test_train_refuses_what_fit_does(network, task, said):
 
 
 @pytest.mark.slow
+def altered(part="train", split=None, rows=None):
+    """The data of CONFIG with other arrays."""
+    data = data_for(CONFIG, (X, Y))
+    subset = getattr(data, part)
+    changed = subset._replace(split=subset.split._replace(**split or {}),
+                              rows=subset.rows if rows is None else rows)
+    return dataclasses.replace(data, **{part: changed})
+
+
+KEY = jax.random.key(0)
+WRONG = {
+    "config": (lambda: {"config": {}}, r"config is a dict: give Config\(model=...\)"),
+    "hyper": (lambda: {"hyper": 0.01}, "hyper is a float: give Hyper"),
+    "class": (lambda: {"hyper": Hyper}, "hyper is a type: give Hyper"),
+    "own hyper": (lambda: {"hyper": Rate()}, "hyper is a Rate, without weight_decay"),
+    "rates": (lambda: {"hyper": Hyper(jnp.ones(2))},
+              r"learning_rate is several numbers: .* jax.vmap"),
+    "no rate": (lambda: {"hyper": Hyper(None)}, "learning_rate is None: give a number"),
+    "negative": (lambda: {"hyper": Hyper(jnp.float32(-1))},
+                 "--learning_rate -1.0: type a finite number"),
+    "key": (lambda: {"key": 0}, r"key is a int: give jax.random.key\(0\)"),
+    "keys": (lambda: {"key": jax.random.split(KEY, 3)}, r"key has the shape \(3,\): give one"),
+    "arrays": (lambda: {"data": (X, Y)}, r"data is a tuple: give data_for\(config, \(x, y\)\)"),
+    "weights": (lambda: {"data": altered(split={"weights": jnp.ones(54)})},
+                r"weights have the shape \(54,\): give one for each of the split's 60"),
+    "targets": (lambda: {"data": altered(split={"targets": jnp.ones(9, jnp.int32)})},
+                "data.train.split has 60 inputs and 9 targets"),
+    "bool": (lambda: {"data": altered(split={"targets": jnp.ones(60, bool)})}, "targets are bool"),
+    "stacked": (lambda: {"data": jax.tree.map(lambda x: jnp.stack([x, x]), altered())},
+                r"data.train.rows are int32 \(2, 54\): .*jax.vmap"),
+    "mask": (lambda: {"data": altered(rows=jnp.ones(60, bool))}, "data.train.rows are bool"),
+    "empty": (lambda: {"data": altered("validation", rows=jnp.arange(0))},
+              "data.validation.rows are int32"),
+    "order": (lambda: {"config": dataclasses.replace(CONFIG, order_seed=3)},
+              r"order_seed has no effect in train, .* give order=jax.random.key\(3\)"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_train_says_what_an_argument_is_and_what_to_give(case):
+    given, said = WRONG[case]
+    with pytest.raises(RequestError, match=said):
+        train(**{"config": CONFIG, "hyper": Hyper(), "key": KEY, "data": altered()} | given())
+
+
+@pytest.mark.parametrize("hyper", [Hyper([0.1, 0.2]), Hyper(jnp.ones(1)), Hyper(None)])
+def test_fit_refuses_no_rate_and_several_before_a_folder_is_made(hyper, tmp_path):
+    with pytest.raises(RequestError, match="learning_rate is"):
+        fit(CONFIG, hyper, place(tmp_path / "run"), (X, Y))
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_takes_arrays_of_numpy_as_of_jax():
+    data, run = altered(), jax.jit(train, static_argnums=0)
+    found = [jax.vmap(lambda hyper, data=each: run(CONFIG, hyper, KEY, data)[1]["loss"])(
+        Hyper(jnp.ones(2)))[0] for each in (data, jax.tree.map(np.asarray, data))]
+    np.testing.assert_array_equal(*found)
+
+
 def test_parameters_of_bfloat16_are_saved(tmp_path):
     config = dataclasses.replace(CONFIG, model=nn.Dense(
         4, dtype=jnp.float32, param_dtype=jnp.bfloat16))

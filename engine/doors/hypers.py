@@ -14,14 +14,31 @@ def kind_of(config: Config) -> Any:
     return trees.values_of(config.model) or bring.first_type(config.optimizer, Hyper)
 
 
+def check_kinds(given: Any, hyper: Any) -> None:
+    """Raise RequestError for what is no Config, and for what is no set of values."""
+    if not isinstance(given, Config):
+        raise RequestError(f"config is a {type(given).__name__}: give Config(model=...).")
+    if not hasattr(hyper, "_asdict") or isinstance(hyper, type):
+        raise RequestError(f"hyper is a {type(hyper).__name__}: give Hyper(learning_rate=...), and "
+                           "data by its name, data=...")
+
+
 def check(hyper: Any, kind: Any, optimizer: Any) -> None:
-    """Raise RequestError for values without those of the `kind` that an optimizer of ours needs."""
+    """Raise RequestError for values without those of the `kind` that an optimizer of ours needs,
+    and for none or several where a number of ours is meant."""
     missing = [name for name in kind._fields if name not in hyper._fields]
     if missing and kind is Hyper and isinstance(optimizer, str):
         raise RequestError(f"hyper is a {type(hyper).__name__}, without {some(missing)}, which "
                            f"--optimizer {optimizer} needs: values of your own come with an "
                            "optimizer of your own, a function of (hyper, durations), or as further "
                            "fields beside those of Hyper.")
+    for name, value in hyper._asdict().items() if kind is Hyper else ():
+        several = isinstance(value, list | tuple) or getattr(value, "shape", None)
+        if name in Hyper._fields and several:
+            raise RequestError(f"{name} is several numbers: give one; more are a sweep's, "
+                               f"sweep(config, {{{name!r}: [...]}}), or jax.vmap's of train.")
+        if value is None and Hyper._field_defaults.get(name) is not None:
+            raise RequestError(f"{name} is None: give a number.")
 
 
 def carried(hyper: Any, kind: Any) -> tuple[Any, list[str]]:

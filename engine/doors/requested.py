@@ -4,7 +4,7 @@ from typing import Any
 
 from engine import sources
 from engine.checks import check, check_fields
-from engine.config import Config
+from engine.config import Hyper
 from engine.doors import bring, hypers
 from engine.doors.fields import plain
 from engine.errors import RequestError
@@ -36,11 +36,7 @@ def completed(request: Request, loggers: Any = ()) -> Request:
 def _check_kinds(request: Request, loggers: Any) -> None:
     """Raise RequestError for what is no Config, no set of values and no place."""
     config, hyper, place = request[:3]
-    if not isinstance(config, Config):
-        raise RequestError(f"config is a {type(config).__name__}: give Config(model=...).")
-    if not (hyper is None or hasattr(hyper, "_asdict")):
-        raise RequestError(f"hyper is a {type(hyper).__name__}: give Hyper(learning_rate=...), and "
-                           "data by its name, data=...")
+    hypers.check_kinds(config, Hyper() if hyper is None else hyper)
     if not isinstance(place, Place):
         raise RequestError(f"place is a {type(place).__name__}: give Place(run_dir=...), and data "
                            "by its name, data=...")
