@@ -214,7 +214,7 @@ class Training:
             instead = "Look at the examples, such as codes that the network doesn't embed; else " \
                 + instead[0].lower() + instead[1:]
         what = "loss" if bad >= 0 else "validation loss, or a parameter,"
-        epoch = step // self.ready.lengths.epoch + 1
+        epoch = row["epoch"] if bad < 0 else step // self.ready.lengths.epoch + 1
         raise RunError(f"the {what} was not finite at step {step} (epoch {epoch}): the run stops. "
                        f"{kept}. {instead}.", status=3, shared=True)
 

@@ -96,6 +96,14 @@ WRONG = {
                                     r"takes 1 .* 2 were given. It is called with \(key, inputs\)"),
     "an augmentation that raises": ("augment", "def Mine(key, x):\n    return x + nope",
                                     "augment Mine: .*mine.py, line 2: NameError"),
+    "a value without a default": (
+        "optimizer", "import optax\nfrom typing import NamedTuple\nclass H(NamedTuple):\n"
+        "    rate: float\ndef Mine(hyper: H, durations): return optax.sgd(hyper.rate)",
+        "H, the values of optimizer Mine, has no default of rate: give one"),
+    "an update of more": (
+        "optimizer", "import optax\ndef Mine(hyper, durations):\n"
+        "    return optax.contrib.reduce_on_plateau()",
+        "'value'.*its chain's update with the gradients, the state and the parameters"),
     "no task": ("task", "class Mine: pass", "is a Mine: give a subclass of flaxmill.Task"),
     "no loss": ("task", "from flaxmill import Task\nclass Mine(Task): kind = 'classes'",
                 "NotImplementedError: Mine has no loss"),

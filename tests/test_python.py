@@ -4,7 +4,7 @@ what they refuse in words."""
 import ast
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -115,6 +115,25 @@ def test_a_run_is_loaded_and_judged_by_its_own_config(tmp_path):
     for word in ("9", "final"):
         with pytest.raises(RequestError, match=f"checkpoint '{word}': choose from best, last"):
             load(run, Config(model=Tiny), checkpoint=word)
+
+
+class Bent(nn.Module):
+    bend: Any = nn.relu
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4)(self.bend(nn.Dense(4)(x.reshape(len(x), -1))))
+
+
+def test_a_network_given_again_with_other_values_is_told(tmp_path, capsys):
+    """That computes something else of the same parameters."""
+    run = fit(dataclasses.replace(CONFIG, model=Bent()), place=place(tmp_path), data=(X, Y),
+              quiet=True)
+    load(run, Config(model=Bent()))
+    assert "and now it is" not in capsys.readouterr().err
+    load(run, Config(model=Bent(nn.tanh)))
+    told = " ".join(capsys.readouterr().err.split())
+    assert "was <Bent(" in told and "tanh" in told and "wrong unless both compute the same" in told
 
 
 @pytest.mark.slow

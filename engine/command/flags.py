@@ -182,7 +182,7 @@ def parse(argv: list[str]) -> Command | str:
     check_followed(values, command)
     base, search = _base(values, command)
     # Again, now that it is known whose traced values have flags: an optimizer may bring its own.
-    kind = bring.first_type(values.optimizer, Hyper) if ".py:" in (values.optimizer or "") \
+    kind = hypers.kind_by(values.optimizer) if ".py:" in (values.optimizer or "") \
         else trees.values_of(values.model or base.config.model) or type(base.hyper)
     values, words = _parsed(argv, kind, known=False)
     if words and words[0] not in COMMANDS:

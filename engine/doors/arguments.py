@@ -14,13 +14,13 @@ from engine.doors.fields import plain
 from engine.errors import RequestError
 
 
-def check(config: Any, hyper: Any, key: Any, data: Any) -> None:
-    """Raise RequestError for what is of another kind or form, for what can't be meant whatever the
-    data, and for what would have no effect."""
-    hypers.check_kinds(config, hyper)
-    hypers.check(hyper, hypers.kind_of(config), config.optimizer)
+def check(given: Any, hyper: Any, key: Any, data: Any) -> None:
+    """Raise RequestError for what is of another kind or form, `given` being the config; for what
+    can't be meant whatever the data, and for what would have no effect."""
+    hypers.check_kinds(given, hyper)
+    hypers.check(hyper, hypers.kind_of(given), given.optimizer)
     known = (x if isinstance(x, jax.core.Tracer) else plain(x) for x in hyper)
-    check_asked(config, type(hyper)(*known))
+    check_asked(given, type(hyper)(*known))
     _check_key(key)
     if not isinstance(data, Data):
         raise RequestError(f"data is a {type(data).__name__}: give data_for(config, (x, y)).")

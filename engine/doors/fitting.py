@@ -213,5 +213,6 @@ def _optimizer(learner: "Gradient", hyper: Any, lengths: Durations, params: Shap
         tx = optimizer(config, hyper, lengths)
         return tx.update(params, tx.init(params), params)[0]
 
-    with telling(what, " It is called with (hyper, durations)."):
+    with telling(what, " It is called with (hyper, durations), and its chain's update with the "
+                       "gradients, the state and the parameters."):
         jax.eval_shape(update, hyper, params)

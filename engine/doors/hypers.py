@@ -11,7 +11,17 @@ from engine.learners import trees
 def kind_of(config: Config) -> Any:
     """The class of the run's values: Hyper, what trees follow, or a NamedTuple that the user's own
     optimizer names as the type of its first parameter."""
-    return trees.values_of(config.model) or bring.first_type(config.optimizer, Hyper)
+    return trees.values_of(config.model) or kind_by(config.optimizer)
+
+
+def kind_by(optimizer: Any) -> Any:
+    """That of an optimizer. Raises RequestError for a class without a default of each field."""
+    kind = bring.first_type(optimizer, Hyper)
+    if missing := [name for name in kind._fields if name not in kind._field_defaults]:
+        raise RequestError(f"{kind.__name__}, the values of optimizer {bring.short(optimizer)}, "
+                           f"has no default of {some(missing)}: give one, {missing[0]}: float = "
+                           "0.1.")
+    return kind
 
 
 def check_kinds(given: Any, hyper: Any) -> None:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from engine import keys, loop
@@ -178,6 +177,6 @@ def _shapes(
     learner: Gradient, hyper: Any, input_shape: tuple[int, ...], lengths: Durations
 ) -> State:
     """Of a state before the first update; of `hyper`, whose values don't matter, the structure."""
-    values = jax.tree.unflatten(hyper, [np.float32(0)] * hyper.num_leaves)
-    return jax.eval_shape(lambda: learner.begin(
-        values, jax.random.key(0), jnp.zeros((1, *input_shape)), lengths))
+    values = jax.tree.unflatten(hyper, [jax.ShapeDtypeStruct((), jnp.float32)] * hyper.num_leaves)
+    return jax.eval_shape(lambda values: learner.begin(
+        values, jax.random.key(0), jnp.zeros((1, *input_shape)), lengths), values)

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import math
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from engine.checks import without_idle
 from engine.config import DURATIONS, Config
 from engine.doors import bring, hypers
 from engine.doors.fields import fits
-from engine.errors import RequestError
+from engine.errors import RequestError, tell
 from engine.learners import trees
 from engine.optim import lengths
 from engine.place import ADDRESS, Place
@@ -101,19 +102,28 @@ def objects(config: Config) -> dict[str, str]:
 def own(path: Path, saved: Saved, given: Config | None) -> Config:
     """The config of the run in `path`: its own, or where it was made of objects in Python, which
     `given` has, with these. What `given` says besides, other than a default, holds, and whether a
-    threshold is chosen. Raises RequestError where an object is called otherwise than the run's."""
+    threshold is chosen. Raises RequestError where an object is called otherwise than the run's; of
+    a network with other values than the run's it is told."""
     config, plain = saved.request.config, Config()
     if given is None or not (were := objects(config)):
         return given or config
     for name, text in were.items():
-        was, now = _called(text), _called(bring.written(getattr(given, name)))
-        if was != now:
+        now = bring.written(getattr(given, name))
+        if (was := _called(text)) != (other := _called(now)):
             raise RequestError(f"the {name} of the run in {path} was {was}, an object in Python, "
-                               f"and now it is {now}: give that one, config=Config({name}=...).")
+                               f"and now it is {other}: give that one, config=Config({name}=...).")
+        if name == "model" and "(" in text and _wherever(text) != _wherever(now):
+            tell(f"the model of the run in {path} was {text}, and now it is {now}: what it says is "
+                 "wrong unless both compute the same")
     kept = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)
             if f.name not in (*were, "choose_threshold")
             and getattr(given, f.name) == getattr(plain, f.name)}
     return dataclasses.replace(given, **kept)
+
+
+def _wherever(written: str) -> str:
+    """An object as it was written, without the modules of classes: a script's is __main__."""
+    return re.sub(r"\b[A-Za-z_]\w*\.(?=[A-Za-z_])", "", written)
 
 
 def _called(written: Any) -> str:
