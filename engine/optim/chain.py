@@ -4,7 +4,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from engine.optim import groups
-from engine.optim.late import optax
+from engine.optim.late import jax, optax
 from engine.optim.optimizers import OPTIMIZERS, is_named
 from engine.optim.schedules import schedule
 
@@ -29,7 +29,6 @@ def optimizer(
         own = bring.value("optimizer", config.optimizer)(hyper, durations)
         return _with_standard_promotion(
             groups.grouped(asked, lambda _: own, [], rate, epoch) if asked else own)
-    import jax
 
     def kernels(params: Any) -> Any:
         """Weight decay spares biases and scales."""
@@ -61,8 +60,6 @@ def optimizer(
 def _with_standard_promotion(tx: Any) -> Any:
     """Optax mixes integers and floats, which strict dtype promotion (our tests) refuses. Its random
     keys are plain arrays in a state, as everything that is saved."""
-    import jax
-
     def is_key(x: Any) -> bool:
         return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 

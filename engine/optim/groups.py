@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from engine.errors import RequestError, unknown
 from engine.optim import lengths
-from engine.optim.late import optax
+from engine.optim.late import jax, jnp, optax
 from engine.optim.lengths import Duration
 
 NEVER = math.inf
@@ -78,8 +78,6 @@ def named(glob: str, path: str) -> bool:
 
 def paths(params: Any) -> list[str]:
     """Of every parameter, in the order of their leaves."""
-    import jax
-
     return [jax.tree_util.keystr(path, simple=True, separator="/")
             for path, _ in jax.tree_util.tree_leaves_with_path(params)]
 
@@ -129,8 +127,6 @@ def grouped(
     """An optax.GradientTransformation that moves each group of parameters that begin together by
     its own `chain(first step)`, which sees no others: what is frozen has no state. What is not
     learnt yet doesn't count in the norm of `clip`, and keeps its bits. `epoch` is in steps."""
-    import jax
-
     def by_path(tree: Any, values: dict[str, Any], other: Any) -> Any:
         leaves = [values.get(path, other) for path in paths(tree)]
         return jax.tree.unflatten(jax.tree.structure(tree), leaves)
@@ -165,9 +161,6 @@ def _from(step: int, chain: Callable[[int], Any]) -> Any:
 
 def _only(starts: Any) -> Any:
     """The gradient of what learns by now, 0 of the rest."""
-    import jax
-    import jax.numpy as jnp
-
     def update(gradient: Any, now: Any, params: Any = None) -> Any:
         def on(g: Any, start: int) -> Any:
             return jnp.where((now >= start) & (start >= 0), g, jnp.zeros_like(g))
@@ -179,8 +172,6 @@ def _only(starts: Any) -> Any:
 
 def _scaled(times: Any) -> Any:
     """Updates times a number each; 1 leaves its one alone."""
-    import jax
-
     def scale(update: Any, factor: Any) -> Any:
         return update if isinstance(factor, int) else update * factor
 
@@ -189,9 +180,6 @@ def _scaled(times: Any) -> Any:
 
 def _still(starts: Any) -> Any:
     """No update is -0: p + -0.0 is p to the bit, and -0.0 + 0.0 would be 0.0."""
-    import jax
-    import jax.numpy as jnp
-
     def still(update: Any, start: int) -> Any:
         return jnp.where(update == 0, jnp.full_like(update, -0.0), update) if start else update
 
@@ -203,8 +191,6 @@ def told(groups: Groups | None, params: Any) -> list[str]:
     `begins` and `multiples` do."""
     if groups is None:
         return []
-    import jax
-
     found = paths(params)
     begin, size = begins(groups, found), dict(zip(
         found, (math.prod(x.shape) for x in jax.tree.leaves(params)), strict=True))

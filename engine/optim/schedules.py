@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from engine.optim.late import optax
+from engine.optim.late import jax, jnp, optax
 
 if TYPE_CHECKING:
     from engine.optim.lengths import Durations
@@ -43,8 +43,6 @@ def warmup_cosine(total, warmup):
 
 def step(milestones, period, drop_factor):
     """`drop_factor` once for every milestone that is past, or for every whole `period`."""
-    import jax.numpy as jnp
-
     ends = jnp.array(milestones, jnp.int32)
     factor = FACTOR if drop_factor is None else drop_factor
 
@@ -58,8 +56,6 @@ def step(milestones, period, drop_factor):
 def restarts(total, period, period_factor):
     """SGDR (Loshchilov & Hutter 2017): cosines to 0, each `period_factor` times as long as the one
     before, the first a `period`."""
-    import jax.numpy as jnp
-
     period = max(1, period)
 
     def course(count):
@@ -79,8 +75,6 @@ def restarts(total, period, period_factor):
 def one_cycle(total, peak_at):
     """Smith 2018, as PyTorch's OneCycleLR: cosines from 1/25 of the peak to it, at `peak_at` of the
     run, and down to 1/10,000 of the first rate. Momentum stays."""
-    import jax.numpy as jnp
-
     up = jnp.maximum((PEAK_AT if peak_at is None else peak_at) * total - 1.0, 0.0)
 
     def course(count):
@@ -99,8 +93,6 @@ def plateau(drop_factor, plateau_patience):
 
 def _cosine(first, last, share):
     """From `first` to `last` by half a cosine, at a `share` of the way."""
-    import jax.numpy as jnp
-
     return last + (first - last) * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(share, 0.0, 1.0)))
 
 
@@ -119,15 +111,11 @@ def schedule(name: str, durations: "Durations", hyper: Any) -> Any:
 
 @functools.cache
 def _compiled(name: str, durations: "Durations") -> Callable[[Any, int], Any]:
-    import jax
-
     return jax.jit(lambda hyper, step: schedule(name, durations, hyper)(step))
 
 
 def multiple(name: str, durations: "Durations", hyper: Any, step: int) -> float:
     """The course's value for one update; `hyper` may lie on devices."""
-    import jax
-
     return float(_compiled(name, durations)(jax.device_get(hyper), step))
 
 
