@@ -1,4 +1,4 @@
-"""Scores of the classes that are said. N examples, C classes."""
+"""Scores of the classes that are said. N examples, C classes, R resamples."""
 
 from typing import Any
 
@@ -16,38 +16,60 @@ def scores(confusion_CxC: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
 
     Balanced accuracy is the mean recall of the `classes_there`, which have examples; Matthews
     correlation is 0, and Cohen's kappa None, where one class is all that is there and said."""
-    from sklearn.metrics import (
-        cohen_kappa_score,
-        matthews_corrcoef,
-        precision_recall_fscore_support,
-    )
-
-    true, said = np.nonzero(confusion_CxC)
-    weight = confusion_CxC[true, said]
-    *each, _ = precision_recall_fscore_support(
-        true, said, labels=np.arange(len(names)), zero_division=0, sample_weight=weight)
-    columns = dict(zip(("precision", "recall", "f1"), each, strict=True))
-    support = confusion_CxC.sum(axis=1)
-    there, met = support > 0, (support > 0) | (confusion_CxC.sum(axis=0) > 0)
+    hits, true, said = (np.asarray(x, np.float64) for x in (
+        np.diagonal(confusion_CxC), confusion_CxC.sum(axis=1), confusion_CxC.sum(axis=0)))
+    count, each = true.sum(), of_each(hits, true, said)
+    means = of_counts(count, hits, true, said)
     found: dict[str, Any] = {}
-    for name, values in columns.items():
-        found[f"{name}_macro"] = float(values[met].mean())
-        found[f"{name}_weighted"] = float(values @ support / support.sum())
-    several = met.sum() > 1
-    found |= {
-        "balanced_accuracy": float(columns["recall"][there].mean()),
-        "matthews_correlation":
-        float(matthews_corrcoef(true, said, sample_weight=weight)) if several else 0.0,
-        "cohen_kappa":
-        float(cohen_kappa_score(true, said, sample_weight=weight)) if several else None,
-        "classes_there": int(there.sum()), "classes_left_out": int((~met).sum()),
-        "zero_division": 0.0,
-    }
-    columns["support"] = support
+    for name, values in each.items():
+        found[f"{name}_macro"] = float(means[f"{name}_macro"])
+        found[f"{name}_weighted"] = float(values @ true / count)
+    matthews, kappa = means["matthews_correlation"], means["cohen_kappa"]
+    columns = each | {"support": confusion_CxC.sum(axis=1)}
     return found | {
+        "balanced_accuracy": float(means["balanced_accuracy"]),
+        "matthews_correlation": 0.0 if np.isnan(matthews) else float(matthews),
+        "cohen_kappa": None if np.isnan(kappa) else float(kappa),
+        "classes_there": int((true > 0).sum()),
+        "classes_left_out": int((true + said == 0).sum()), "zero_division": 0.0,
         "per_class": {name: dict(zip(columns, row, strict=True)) for name, *row in zip(
             names, *(values.tolist() for values in columns.values()), strict=True)},
         "confusion": confusion_CxC.tolist(),
+    }
+
+
+def of_each(hits: np.ndarray, true: np.ndarray, said: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, as `of_counts` takes them; 0 of none."""
+    def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+    return {"precision": share(hits, said), "recall": share(hits, true),
+            "f1": share(2 * hits, true + said)}
+
+
+def of_counts(
+    count: float, hits: np.ndarray, true: np.ndarray, said: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Scores of `count` examples by how many of them are of each class, are said to be, and both,
+    float64 [C] or of resamples [R, C]; or by shares, whose count is 1. NaN is Cohen's kappa where
+    one class is all that is there and said, Matthews correlation where one is all of either."""
+    met, there = (true + said) > 0, true > 0
+    each = of_each(hits, true, said)
+
+    def mean(values: np.ndarray, over: np.ndarray) -> np.ndarray:
+        return values.sum(axis=-1) / over.sum(axis=-1)  # others add 0
+
+    right, whole = hits.sum(axis=-1), count**2
+    by_chance, both_true, both_said = (
+        (a * b).sum(axis=-1) for a, b in ((true, said), (true, true), (said, said)))
+    above = right * count - by_chance
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kappa = above / (whole - by_chance)
+        matthews = above / np.sqrt((whole - both_true) * (whole - both_said))
+    return {
+        "accuracy": right / count, **{f"{name}_macro": mean(each[name], met) for name in each},
+        "balanced_accuracy": mean(each["recall"], there),
+        "matthews_correlation": matthews, "cohen_kappa": kappa,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.scores import bootstrap
+from engine.scores import answers, bootstrap
 from engine.scores.calibration import calibration
 
 TOP = 5
@@ -89,7 +89,7 @@ def intervals(
         found = {"log_loss": log_R, "brier": brier_R, "top5_accuracy": top_R}
         if classes <= TOP:
             del found["top5_accuracy"]
-        return _of_shares(*np.split(means_RxK[:, 3:], 3, axis=1)) | found
+        return answers.of_counts(1, *np.split(means_RxK[:, 3:], 3, axis=1)) | found
 
     plain = np.stack([log_N, _brier(probability_NxC, targets_N),
                       _is_top(probability_NxC, targets_N)])
@@ -97,29 +97,3 @@ def intervals(
         sparse.csr_array(plain), onehot(targets_N, hit_N.astype(np.float64)),
         onehot(targets_N, one_N), onehot(said_N, one_N),
     ], format="csr"), of_means)
-
-
-def _of_shares(
-    hit_RxC: np.ndarray, true_RxC: np.ndarray, said_RxC: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Scores [R] by the shares of the examples that are of each class, that are said to be, and of
-    which both is so."""
-    met, there = (true_RxC + said_RxC) > 0, true_RxC > 0
-
-    def mean(part: np.ndarray, whole: np.ndarray, over: np.ndarray) -> np.ndarray:
-        each = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-        return each.sum(axis=1) / over.sum(axis=1)  # others add 0
-
-    accuracy_R = hit_RxC.sum(axis=1)
-    chance_R, true_R, said_R = ((a * b).sum(axis=1) for a, b in (
-        (true_RxC, said_RxC), (true_RxC, true_RxC), (said_RxC, said_RxC)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        kappa_R = (accuracy_R - chance_R) / (1 - chance_R)
-        matthews_R = (accuracy_R - chance_R) / np.sqrt((1 - true_R) * (1 - said_R))
-    return {
-        "accuracy": accuracy_R, "precision_macro": mean(hit_RxC, said_RxC, met),
-        "recall_macro": mean(hit_RxC, true_RxC, met),
-        "f1_macro": mean(2 * hit_RxC, true_RxC + said_RxC, met),
-        "balanced_accuracy": mean(hit_RxC, true_RxC, there),
-        "matthews_correlation": matthews_R, "cohen_kappa": kappa_R,
-    }
