@@ -79,6 +79,8 @@ def test_predictions_and_bytes_are_xgboosts_own(kind, task, objective):
     held, _ = features(there.data.validation)
     expected = own.predict(xgboost.DMatrix(held)).reshape(len(held), -1)
     np.testing.assert_array_equal(there.learner.predict(state.variables, held), expected)
+    _, told = there.learner.judge(state.variables, there.data.validation)
+    np.testing.assert_array_equal(told, expected)
 
 
 def test_class_weights_weigh_the_examples_that_are_learnt_from_alone():

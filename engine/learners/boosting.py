@@ -161,29 +161,35 @@ class Boosting(Learner):
                                     xgb_model=booster and booster.save_raw("ubj"))
         content = bytes(booster.save_raw("ubj"))
         self.kept.keep(content, booster)
-        outputs = self._outputs(booster, matrix)
-        tally = _judged(self.task, outputs, jnp.asarray(train.targets))
+        tally = self._sums(booster, train)
         return _state(done + int(count), content, jax.device_get(tally))
 
     def _matrix(self, subset: Subset) -> xgboost.DMatrix:
         return self.kept.matrix(subset, getattr(self.task, "class_weights", ()))
 
-    def _outputs(self, booster: xgboost.Booster, matrix: xgboost.DMatrix) -> jax.Array:
-        """Sums of leaves, of which the task makes its loss and scores, [N, K]."""
-        told = booster.predict(matrix, output_margin=True)
-        return jnp.asarray(told.reshape(-1, self.num_outputs))
+    def _told(
+        self, booster: xgboost.Booster, matrix: xgboost.DMatrix, margins: bool = False
+    ) -> np.ndarray:
+        """XGBoost's own probabilities or numbers, or its `margins`, the sums of leaves, float32
+        [N, K]."""
+        return booster.predict(matrix, output_margin=margins).reshape(-1, self.num_outputs)
 
-    def evaluate(self, variables: Any, subset: Subset) -> Any:
-        booster = self.kept.booster(variables, self.device)
-        outputs = self._outputs(booster, self._matrix(subset))
+    def _sums(self, booster: xgboost.Booster, subset: Subset) -> Any:
+        """The task's, of the margins."""
+        outputs = jnp.asarray(self._told(booster, self._matrix(subset), margins=True))
         return _judged(self.task, outputs, jnp.asarray(subset.targets))
 
-    def predict(self, variables: Any, inputs: Any) -> np.ndarray:
-        """XGBoost's own probabilities or numbers, float32 [N, K]."""
+    def evaluate(self, variables: Any, subset: Subset) -> Any:
+        return self._sums(self.kept.booster(variables, self.device), subset)
+
+    def judge(self, variables: Any, subset: Subset) -> tuple[Any, np.ndarray]:
+        """Of one matrix, whose margins XGBoost keeps."""
         booster = self.kept.booster(variables, self.device)
-        inputs = np.asarray(inputs)
-        told = booster.predict(xgboost.DMatrix(_flat(inputs, slice(None))))
-        return told.reshape(len(inputs), self.num_outputs)
+        return self._sums(booster, subset), self._told(booster, self._matrix(subset))
+
+    def predict(self, variables: Any, inputs: Any) -> np.ndarray:
+        booster = self.kept.booster(variables, self.device)
+        return self._told(booster, xgboost.DMatrix(_flat(inputs, slice(None))))
 
     def gain(self, variables: Any, features: int) -> np.ndarray:
         booster = self.kept.booster(variables, self.device)

@@ -60,8 +60,6 @@ class Learner(Protocol):
 
     def judge(self, variables: Any, subset: Subset) -> tuple[Any, Any]:
         """What `evaluate` and `predict` make of the examples of `subset`."""
-        return (self.evaluate(variables, subset),
-                self.predict(variables, subset.split.inputs[subset.rows]))
 
     def predict(self, variables: Any, inputs: Any) -> Any:
         """What the task tells of each of `inputs` [N, ...], as a split holds them."""
