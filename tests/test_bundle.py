@@ -79,8 +79,9 @@ def test_what_is_packed_comes_back():
         np.testing.assert_array_equal(got["age"], GIVEN["age"].astype("f4"))
     network, whole = handed.Unpacked(None, found), jnp.asarray(packed)
     np.testing.assert_array_equal(network.taken_back(network.handed(whole), whole), packed)
-    np.testing.assert_array_equal(network.codes(packed), GIVEN["words"])
-    np.testing.assert_array_equal(network.floats(packed)[:, 0], GIVEN["age"].astype("f4"))
+    np.testing.assert_array_equal(network.part(packed, whole=True), GIVEN["words"])
+    floats = network.part(packed, whole=False)
+    np.testing.assert_array_equal(floats[:, 0], GIVEN["age"].astype("f4"))
     assert bundle.read(json.loads(found.text)) == found
     assert len(found.names) == len({*found.names}) == found.width
     backwards = dict(reversed([*GIVEN.items(), ("more", np.zeros(N))]))

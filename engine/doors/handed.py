@@ -28,25 +28,13 @@ NOTE = "inputs: handed to {} as whole numbers, int32, since it takes no floats"
 
 @dataclass(frozen=True)
 class Handed:
-    """As `network`, but for its inputs."""
+    """As `network`, but for its inputs: what a function makes of those `handed` is `taken_back`,
+    and a `part` of them are those that are handed as whole numbers, or the others."""
 
     network: Network | Narrow
 
     def handed(self, inputs: Any) -> Any:
         """What it is handed of float32 [B, ...]."""
-        raise NotImplementedError
-
-    def taken_back(self, made: Any, inputs: Array) -> Any:
-        """The inverse, of what a function has made of what it was handed. Raises ValueError for
-        other names, shapes or dtypes, where those of one array wouldn't tell."""
-        raise NotImplementedError
-
-    def codes(self, inputs: Any) -> Any:
-        """Those of [N, ...] that are handed over as whole numbers, [N, 0] for none."""
-        raise NotImplementedError
-
-    def floats(self, inputs: Any) -> Any:
-        """The others."""
         raise NotImplementedError
 
     def init(self, key: Array, inputs: Array) -> Variables:
@@ -64,6 +52,8 @@ class Coded(Handed):
         return inputs.astype(jnp.int32) if self.embeds(inputs) else inputs
 
     def taken_back(self, made: Any, inputs: Array) -> Any:
+        """The inverse. Raises ValueError for floats in the place of whole numbers; of another shape
+        one array tells by itself."""
         if not self.embeds(inputs):
             return made
         if not _are_codes(made):
@@ -73,11 +63,9 @@ class Coded(Handed):
     def embeds(self, inputs: Any) -> bool:
         return _embeds(self.network, inputs.shape[1:])
 
-    def codes(self, inputs: Any) -> Any:
-        return inputs if self.embeds(inputs) else _none_of(inputs)
-
-    def floats(self, inputs: Any) -> Any:
-        return _none_of(inputs) if self.embeds(inputs) else inputs
+    def part(self, inputs: Any, whole: bool) -> Any:
+        """All of [N, ...], or [N, 0]."""
+        return inputs if self.embeds(inputs) == whole else _none_of(inputs)
 
 
 @dataclass(frozen=True)
@@ -90,6 +78,7 @@ class Unpacked(Handed):
         return self.bundle.unpacked(inputs)
 
     def taken_back(self, made: Any, inputs: Array) -> Any:
+        """The inverse. Raises ValueError for other names, shapes or dtypes."""
         wanted = [field.name for field in self.bundle.columns]
         if not isinstance(made, Mapping) or sorted(made) != wanted:
             seen = some(sorted(map(repr, made))) if isinstance(made, Mapping) else \
@@ -102,16 +91,11 @@ class Unpacked(Handed):
         return jnp.concatenate([made[field.name].reshape(-1, field.size).astype(jnp.float32)
                                 for field in self.bundle.columns], axis=1)
 
-    def codes(self, inputs: Any) -> Any:
-        return self._some(inputs, True)
-
-    def floats(self, inputs: Any) -> Any:
-        return self._some(inputs, False)
-
-    def _some(self, inputs: Any, codes: bool) -> Any:
+    def part(self, inputs: Any, whole: bool) -> Any:
+        """Columns of [N, F]; pictures are neither."""
         return np.concatenate([_none_of(inputs), *(
             inputs[:, place] for field, place in self.bundle.parts()
-            if field.whole == codes and field.dtype != "uint8")], axis=1)
+            if field.whole == whole and field.dtype != "uint8")], axis=1)
 
 
 def _are_codes(made: Any) -> bool:
@@ -175,7 +159,7 @@ def embeds(network: Any, shape: tuple[int, ...]) -> bool:
 def has_codes(network: Any, shape: tuple[int, ...]) -> bool:
     """Whether it is handed any of them so."""
     outer = handing(network)
-    return outer is not None and outer.codes(np.zeros((1, *shape), np.float32)).size > 0
+    return outer is not None and outer.part(np.zeros((1, *shape), np.float32), whole=True).size > 0
 
 
 def shapes(network: Any, inputs: Any) -> Any:
@@ -194,7 +178,7 @@ def check(learner: Any, inputs: Any) -> None:
     if inputs.dtype == np.uint8:
         raise RequestError(f"{what} inputs of uint8 become 0 to 1, as pictures' do: give codes as "
                            "int32.")
-    looked = outer.codes(_looked_at(inputs))
+    looked = outer.part(_looked_at(inputs), whole=True)
     if (found := looked[looked != np.floor(looked)]).size:
         raise RequestError(f"{what} {found.size:,} of the inputs' have fractions, such as "
                            f"{found[0]:g}: give codes; cast in it those that are, such as "
@@ -211,4 +195,4 @@ def _looked_at(inputs: Any) -> np.ndarray:
 def floats(network: Any, inputs: Any) -> np.ndarray:
     """Those of inputs [N, ...] on the host that a network is handed as floats."""
     looked, outer = _looked_at(inputs), handing(network)
-    return looked if outer is None else outer.floats(looked)
+    return looked if outer is None else outer.part(looked, whole=False)
