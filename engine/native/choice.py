@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import jax
 
 from engine.errors import RequestError, tell
+from engine.native import library
 
 if TYPE_CHECKING:
     from engine.setup import Setup
@@ -19,8 +20,6 @@ def check(ready: "Setup") -> None:
     effect, or they can't be compiled."""
     if ready.config.convolution != NATIVE:
         return
-    from engine.native import library  # late: who doesn't ask needs none of it
-
     platform, learner = ready.device.platform, ready.learner
     why = ""
     if platform != "cpu":
@@ -49,8 +48,6 @@ def offered(ready: "Setup") -> bool:
     shapes = (x.shape for x in jax.tree.leaves(ready.state_shapes.params))
     if sum(len(shape) == 4 and min(shape[:3]) > 2 for shape in shapes) < 2:
         return False
-    from engine.native import library  # late, as above
-
     return bool(library.compiler())
 
 
@@ -64,8 +61,6 @@ def usable(how: str, shares: int) -> str:
 
 @functools.cache
 def _compiled() -> bool:
-    from engine.native import library
-
     try:
         library.target(library.TARGETS[0])
     except RequestError as error:
