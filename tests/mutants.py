@@ -179,7 +179,7 @@ MUTANTS = (
            "test_tasks.py -ksvm"),
     Mutant("doors/precision", "new.astype(old.dtype) if new.dtype", "new if new.dtype",
            "test_precision.py -kkeeps"),
-    Mutant("doors/precision", "_narrowed(inputs), train", "inputs, train",
+    Mutant("doors/precision", "params, inputs = _cast(", "params, _ = _cast(",
            "test_precision.py -knarrow"),
     Mutant("doors/precision", "most > EXACT", "most >= EXACT", "test_precision.py -kround"),
     Mutant("doors/nnx", "isinstance(each, nnx.BatchNorm)", "isinstance(each, nnx.LayerNorm)",

@@ -33,12 +33,13 @@ class Narrow:
         return self.network.init(key, inputs)
 
     def apply(self, variables, inputs, train, key=None, valid=None):
-        narrow = variables | {"params": _narrowed(variables["params"])}
+        params, inputs = _cast((variables["params"], inputs), jnp.float32, jnp.bfloat16)
         # Float32 that a network has of its own, such as moments, may meet what is narrower.
         with jax.numpy_dtype_promotion("standard"):
-            outputs, left = self.network.apply(narrow, _narrowed(inputs), train, key, valid)
+            outputs, left = self.network.apply(
+                variables | {"params": params}, inputs, train, key, valid)
         before = {name: variables[name] for name in left}
-        return _widened(outputs), jax.tree.map(_like, left, before)
+        return _cast(outputs, jnp.bfloat16, jnp.float32), jax.tree.map(_like, left, before)
 
 
 def narrow(network: Network) -> Narrow:
@@ -49,12 +50,8 @@ def narrow(network: Network) -> Narrow:
     return Narrow(own)
 
 
-def _narrowed(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.dtype == jnp.float32 else x, tree)
-
-
-def _widened(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x, tree)
+def _cast(tree: Any, was: Any, to: Any) -> Any:
+    return jax.tree.map(lambda x: x.astype(to) if x.dtype == was else x, tree)
 
 
 def _like(new: Any, old: Any) -> Any:
