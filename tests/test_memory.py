@@ -112,7 +112,7 @@ def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypat
     dataset = Dataset("small", tuple("abcd"), parts, "0")
     config = Config(model=Tiny, batch_size=32)
     ready = setup.settle(Request(config), dataset, host)
-    need = memory.extra(compile._need_of(ready, 8)) + 1
+    need = compile._need_of(ready, 8).beyond_arguments + 1
     monkeypatch.setattr(memory, "free", lambda device: need)
     state = ready.state_shapes
     with pytest.raises(RequestError, match=r"--batch_size 32 needs .* MiB more, .*--batch_size 8"):

@@ -151,7 +151,7 @@ def test_members_computed_at_once_are_each_the_run_alone(at_once, separately, mo
 
 def test_no_more_members_at_once_than_memory_holds(separately, monkeypatch):
     """Of the same program, in rooms of several sizes."""
-    need = memory.extra(memory.needed(separately.compiled))
+    need = memory.needed(separately.compiled).beyond_arguments
     monkeypatch.setattr(population.Program, "__init__", lambda self, *_, **__: None)
     monkeypatch.setattr(population.Separately, "compiled", separately.compiled, raising=False)
     for room, most in ((0, 1), (3 * need, 2), (100 * need, 8), (None, 8)):

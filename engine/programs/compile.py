@@ -45,7 +45,7 @@ def programs(ready: Setup, state: Any) -> Programs:
     console = ready.host.console
     with waiting("compiling the training", console):
         training = segment(ready, state)
-    need, room = memory.extra(memory.needed(training.compiled)), memory.free(ready.device)
+    need, room = memory.needed(training.compiled).beyond_arguments, memory.free(ready.device)
     if room is not None and need > room:
         raise _too_large(ready, need)
     subset = ready.data.validation

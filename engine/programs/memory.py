@@ -25,6 +25,11 @@ class Need(NamedTuple):
     def total(self) -> int:
         return self.temp + self.arguments + self.outputs - self.alias
 
+    @property
+    def beyond_arguments(self) -> int:
+        """What there has to be room for: they are on the device already."""
+        return self.total - self.arguments
+
     def __str__(self) -> str:
         return (f"{mib(self.total)} = temporary {mib(self.temp)} + arguments "
                 f"{mib(self.arguments)} + outputs {mib(self.outputs)} - aliased {mib(self.alias)}")
@@ -60,11 +65,6 @@ def free(device: jax.Device) -> int | None:
     return found[1] if found else None
 
 
-def extra(needed: Need) -> int:
-    """Bytes beyond the arguments, which are on the device already."""
-    return needed.total - needed.arguments
-
-
 def exhausted(error: Exception) -> bool:
     """Whether jax ran out of memory."""
     return "RESOURCE_EXHAUSTED" in str(error)
@@ -78,7 +78,7 @@ def fitting_batch(batch: int, room: int, need_of: Callable[[int], Need], shares:
     share = batch // shares
     while share := share // 2:
         try:
-            if extra(need_of(share * shares)) <= room:
+            if need_of(share * shares).beyond_arguments <= room:
                 return share * shares
         except FAILURES as error:
             if not exhausted(error):

@@ -176,7 +176,7 @@ class Separately(Program):
     ):
         super().__init__(learner.segment, ("state",), options, **_of_member(0, **first))
         room = memory.free(jax.tree.leaves(first["population"])[0].device)
-        need = max(memory.extra(memory.needed(self.compiled)), 1)
+        need = max(memory.needed(self.compiled).beyond_arguments, 1)
         self.width = Width(cores if room is None else max(min(cores, room // need), 1))
         self._threads = ThreadPoolExecutor(self.width.most)
 

@@ -75,7 +75,7 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Grou
 
     return GroupPrograms(
         len(runs.members.seed), advance, restate, evaluated,
-        max(memory.extra(memory.needed(p.compiled)) for p in found),
+        max(memory.needed(p.compiled).beyond_arguments for p in found),
         sum(p.seconds for p in found), layout.block * size(layout.mesh),
     )
 
