@@ -20,37 +20,37 @@ from engine.native.convolution import convolved
 MOST_SHIFTS = 49  # products that a depthwise convolution is a sum of, all of them in the program
 
 
-def _sides(aval: Any) -> tuple[int, ...]:
-    return aval.shape
+def _avals(convolution: JaxprEqn) -> list[Any]:
+    """Of image, kernel and result; jax doesn't say that they have shapes."""
+    return [var.aval for var in (*convolution.invars, *convolution.outvars)]
 
 
 def is_depthwise(convolution: JaxprEqn) -> bool:
     """Whether every channel has kernels of its own."""
-    given, image = convolution.params, convolution.invars[0].aval
-    channels = _sides(image)[given["dimension_numbers"].lhs_spec[1]]
+    given, (image, *_) = convolution.params, _avals(convolution)
+    channels = image.shape[given["dimension_numbers"].lhs_spec[1]]
     return given["feature_group_count"] == channels > 1
 
 
 def refusal(convolution: JaxprEqn) -> str:
     """Why it can't be a product over patches, in a word; "" where it can."""
-    given, kernel = convolution.params, _sides(convolution.invars[1].aval)
-    shifts = math.prod(kernel[axis] for axis in given["dimension_numbers"].rhs_spec[2:])
+    given, (_, kernel, out) = convolution.params, _avals(convolution)
+    shifts = math.prod(kernel.shape[axis] for axis in given["dimension_numbers"].rhs_spec[2:])
     summed = is_depthwise(convolution) and shifts <= MOST_SHIFTS
     if given["feature_group_count"] != 1 and not summed or given["batch_group_count"] != 1:
         return "grouped"
     if given["out_sharding"] is not None:
         return "of a given sharding"
-    return "empty" if 0 in _sides(convolution.outvars[0].aval) else ""
+    return "empty" if 0 in out.shape else ""
 
 
 def patch_bytes(convolution: JaxprEqn) -> int:
     """Of the patches that the product would be over."""
-    kernel, out = (var.aval for var in (convolution.invars[1], convolution.outvars[0]))
-    given = convolution.params
-    features = _sides(out)[given["dimension_numbers"].out_spec[1]]
-    positions = math.prod(_sides(out)) // features
-    under_each = math.prod(_sides(kernel)) * given["feature_group_count"] // features
-    return positions * under_each * kernel.dtype.itemsize  # type: ignore[attr-defined]
+    given, (_, kernel, out) = convolution.params, _avals(convolution)
+    features = out.shape[given["dimension_numbers"].out_spec[1]]
+    positions = math.prod(out.shape) // features
+    under_each = math.prod(kernel.shape) * given["feature_group_count"] // features
+    return positions * under_each * kernel.dtype.itemsize
 
 
 class Along(NamedTuple):
