@@ -93,9 +93,7 @@ def smooth(images: Array) -> Array:
 
 def solarize(images: Array, part: Array) -> Array:
     """Inverted from a level on: 256 · (1 - part) of 0 to 255."""
-    import dm_pix  # late, as in colour
-
-    return dm_pix.solarize(images, (1 - part) * (LEVELS / (LEVELS - 1)))
+    return jnp.where(images < (1 - part) * (LEVELS / (LEVELS - 1)), images, 1 - images)
 
 
 def posterize(images: Array, part: Array) -> Array:
