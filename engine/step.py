@@ -108,7 +108,7 @@ def train_step(
     gradient = jax.tree.map(lambda g: g / jnp.maximum(tally.count, 1).astype(g.dtype),
                             learned.gradient)
     peak = getattr(hyper, "learning_rate", None)
-    tx = optimizer(learner.config, patience.scaled(hyper, state.plateau), durations, peak)
+    tx = optimizer(learner.config, patience.dropped(hyper, state.plateau), durations, peak)
     updates, opt_state = tx.update(gradient, state.opt_state, state.params)
     params, step = optax.apply_updates(state.params, updates), state.step + 1
     bad = ~jnp.isfinite(tally.loss_sum) & (state.diverged_at < 0)

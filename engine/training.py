@@ -188,7 +188,7 @@ class Training:
         ready, step = self.ready, int(state.step)
         row: dict[str, Any] = {
             "epoch": -(-step // ready.lengths.epoch), "step": step,
-            "learning_rate": rate_at(ready, step - 1, patience.scaled(ready.hyper, state.plateau)),
+            "learning_rate": rate_at(ready, step - 1, patience.dropped(ready.hyper, state.plateau)),
             "seconds": self.epoch_seconds, "val_loss": 0.0,
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:

@@ -17,7 +17,7 @@ from engine.place import Place
 from engine.report import comparison
 from engine.report.comparison import Compared, Difference, difference
 from engine.request import Request
-from engine.scores.inverse import restored
+from engine.scores.inverse import inverts
 from engine.store import record
 from engine.task import Judged, Task
 from engine.tasks.classification import Classification
@@ -227,8 +227,8 @@ def test_two_runs_are_judged_again_and_compared(here, launch):
     assert "McNemar" in text and "<td>learning_rate</td>" in text and told.endswith(".html")
 
 
-def test_predictions_of_another_width_are_not_restored_however_they_would_spread():
+def test_predictions_of_another_width_are_no_inverse_however_they_would_spread():
     half = np.full((4, 3), 0.5, np.float32)
-    assert restored(half + 1e-5, half)
-    assert not restored(half[:, :1], half) and not restored(half[:, :2], half)
-    assert not restored(half + 0.01, half)
+    assert inverts(half + 1e-5, half)
+    assert not inverts(half[:, :1], half) and not inverts(half[:, :2], half)
+    assert not inverts(half + 0.01, half)

@@ -14,11 +14,11 @@ from engine.errors import RequestError, sides
 if TYPE_CHECKING:
     from engine.learners.gradient import Gradient
 
-MIXING = "mixup", "cutmix"
+MIXING_LABELS = "mixup", "cutmix"
 MOVING, MOVING_BOTH = ("rotation", "randaugment"), ("flip", "crop_padding")  # with their classes
 OF_COLOURS = "saturation", "hue"  # which grey has none of
 FROM_0_TO_1 = "randaugment", "brightness", "contrast", *OF_COLOURS, "erasing"
-BLENDING = *MIXING, "rotation", *FROM_0_TO_1
+BLENDING = *MIXING_LABELS, "rotation", *FROM_0_TO_1
 OF_PICTURES = "flip", "crop_padding", "rotation", *FROM_0_TO_1, "cutout", "cutmix"
 
 
@@ -28,7 +28,7 @@ def check_form(learner: "Gradient", hyper: Any, train: Subset) -> None:
     asked = _asked(learner, hyper)
     for said in _of_shape(asked, train.input_shape):
         raise RequestError(said)
-    name = _first(asked, MIXING)
+    name = _first(asked, MIXING_LABELS)
     if name and learner.task.kind in ("numbers", "positions"):
         raise RequestError(f"{_typed(name, asked)} mixes labels, and task "
                            f"{short(learner.config.task)} learns {learner.task.kind}: leave it "

@@ -143,7 +143,7 @@ def grouped(
         times = by_path(params, multiples(groups, paths(params), rate), 1)
         parts = {step: _from(step, chain) for step in {*jax.tree.leaves(starts)}}
         held = [_only(starts), *clip] if clip else []
-        return optax.chain(*held, optax.partition(parts, starts), _scaled(times), _still(starts))
+        return optax.chain(*held, optax.partition(parts, starts), _rated(times), _still(starts))
 
     return optax.GradientTransformation(
         lambda params: built(params).init(params),
@@ -170,7 +170,7 @@ def _only(starts: Any) -> Any:
     return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
 
 
-def _scaled(times: Any) -> Any:
+def _rated(times: Any) -> Any:
     """Updates times a number each; 1 leaves its one alone."""
     def scale(update: Any, factor: Any) -> Any:
         return update if isinstance(factor, int) else update * factor

@@ -130,7 +130,7 @@ def level(watched: Monitor) -> Plateau:
     return Plateau(jnp.float32(1.0), jnp.float32(watched.worst), jnp.int32(0))
 
 
-def scaled(hyper: Any, plateau: Any) -> Any:
+def dropped(hyper: Any, plateau: Any) -> Any:
     """`hyper` with the learning rate that a plateau leaves of it."""
     return hyper._replace(learning_rate=hyper.learning_rate * plateau.scale) if plateau else hyper
 

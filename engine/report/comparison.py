@@ -12,7 +12,7 @@ from engine.errors import RequestError
 from engine.report import charts, page, settings
 from engine.report.charts import Line
 from engine.scores import bootstrap
-from engine.scores.inverse import restored
+from engine.scores.inverse import inverts
 from engine.store.files import replace
 from engine.task import Judged, Task
 
@@ -77,7 +77,7 @@ def _numbers(task: Task, judged: Judged) -> np.ndarray | None:
                          **task.scores(outputs, judged.targets)}  # type: ignore[arg-type]
     except RequestError:
         return None
-    if task.score not in each or not restored(back, judged.predicted):
+    if task.score not in each or not inverts(back, judged.predicted):
         return None
     return np.asarray(each[task.score], np.float64)[None]
 

@@ -5,6 +5,6 @@ from typing import Any
 import numpy as np
 
 
-def restored(back: Any, predicted: np.ndarray) -> bool:
+def inverts(back: Any, predicted: np.ndarray) -> bool:
     """Whether what is predicted of `outputs(predicted)` is `predicted`, to rounding."""
     return back.shape == predicted.shape and np.allclose(back, predicted, rtol=1e-3, atol=1e-4)

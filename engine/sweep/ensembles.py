@@ -18,7 +18,7 @@ from engine.errors import RequestError, some
 from engine.optim.patience import AVERAGED
 from engine.place import Place
 from engine.report import notebook
-from engine.scores.inverse import restored
+from engine.scores.inverse import inverts
 from engine.store import files, folder, record
 from engine.sweep import space
 from engine.task import Judged, Task
@@ -195,7 +195,7 @@ def together(task: Task, found: list[Judged]) -> Judged:
     instead = " Give it outputs(predicted), the inverse of its predict."
     with bring.telling(f"an ensemble of {name} can't be judged", instead):
         back, sums = _judged(task, predicted, first.targets)
-    if not restored(back, predicted):
+    if not inverts(back, predicted):
         raise RequestError(f"an ensemble of {name} can't be judged, since its "
                            "predict has no inverse: give it outputs(predicted).")
     return Judged(jax.device_get(sums), predicted, first.targets, first.inputs)

@@ -38,7 +38,7 @@ def judged(group: Group, programs: GroupPrograms, runs: Population, seconds: flo
         & np.isfinite(values["val_loss"])
     found = [Ranked(at, int(numbers[at]), {
         "epoch": step // ready.lengths.epoch, "step": step,
-        "learning_rate": rate_at(ready, step - 1, patience.scaled(*select((hyper, plateau), at))),
+        "learning_rate": rate_at(ready, step - 1, patience.dropped(*select((hyper, plateau), at))),
         "seconds": seconds / count,
         **{name: float(column[at]) for name, column in values.items()},
     }, bool(whole[at])) for at in range(count)]
