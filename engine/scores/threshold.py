@@ -21,7 +21,7 @@ CHOICE = {"by": is_text, "class": is_text, "split": is_text, "score": is_number,
 def check(task: Task, num_outputs: int, by: str) -> None:
     """Raise RequestError for a threshold, given or to be chosen `by` a score, of what isn't two
     classes."""
-    given = isinstance(task, Classification) and task.threshold != Classification.threshold
+    given = isinstance(task, Classification) and task.by_threshold
     if by == OFF and not given:
         return
     asked = f"--threshold {task.threshold}" if given else f"--choose_threshold {by}"  # type: ignore[attr-defined]
