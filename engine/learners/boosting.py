@@ -149,7 +149,7 @@ class Boosting(Learner):
         """`count` rounds more; the tally is of the training examples after the last."""
         matrix, done = self._matrix(train), int(state.step)
         seed, asked = int(np.asarray(jax.random.key_data(root)).ravel()[-1]), self.parameters(hyper)
-        booster: Any = self.kept.booster(state.variables, self.device) if done else None
+        booster: Any = self._booster(state.variables) if done else None
         if booster:
             booster.set_param(asked)
         draws = any(value < 1 for name, value in asked.items() if "sample" in name)
@@ -163,6 +163,9 @@ class Boosting(Learner):
         self.kept.keep(content, booster)
         tally = self._sums(booster, train)
         return _state(done + int(count), content, jax.device_get(tally))
+
+    def _booster(self, variables: Any) -> xgboost.Booster:
+        return self.kept.booster(variables, self.device)
 
     def _matrix(self, subset: Subset) -> xgboost.DMatrix:
         return self.kept.matrix(subset, getattr(self.task, "class_weights", ()))
@@ -180,20 +183,19 @@ class Boosting(Learner):
         return _judged(self.task, outputs, jnp.asarray(subset.targets))
 
     def evaluate(self, variables: Any, subset: Subset) -> Any:
-        return self._sums(self.kept.booster(variables, self.device), subset)
+        return self._sums(self._booster(variables), subset)
 
     def judge(self, variables: Any, subset: Subset) -> tuple[Any, np.ndarray]:
         """Of one matrix, whose margins XGBoost keeps."""
-        booster = self.kept.booster(variables, self.device)
+        booster = self._booster(variables)
         return self._sums(booster, subset), self._told(booster, self._matrix(subset))
 
     def predict(self, variables: Any, inputs: Any) -> np.ndarray:
-        booster = self.kept.booster(variables, self.device)
-        return self._told(booster, xgboost.DMatrix(_flat(inputs, slice(None))))
+        matrix = xgboost.DMatrix(_flat(inputs, slice(None)))
+        return self._told(self._booster(variables), matrix)
 
     def gain(self, variables: Any, features: int) -> np.ndarray:
-        booster = self.kept.booster(variables, self.device)
-        found = booster.get_score(importance_type="gain")
+        found = self._booster(variables).get_score(importance_type="gain")
         gain_F = np.array([found.get(f"f{at}", 0.0) for at in range(features)], np.float64)
         return gain_F / (gain_F.sum() or 1.0)
 
