@@ -15,7 +15,8 @@ class Counts(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """A tally of classes, see tasks/classification.py, with those Counts."""
+    """A tally of classes, see tasks/classification.py, with those Counts; apart from it, as Orbax
+    would save an empty field too, and not read the checkpoints that lack one."""
 
     loss_sum: Array
     correct: Array
