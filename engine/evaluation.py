@@ -16,7 +16,7 @@ from engine.devices import mesh
 from engine.learners.learner import Learner, jitted
 from engine.loggers.bar import waiting
 from engine.place import Place
-from engine.scores import threshold
+from engine.scores import lost, threshold
 from engine.segments import watched
 from engine.setup import Setup
 from engine.store import folder
@@ -56,14 +56,17 @@ def found_by(
     learner: Learner, variables: Any, subset: Subset, where: Sharding, console: Console,
     workers: int | None = None,
 ) -> Judged:
-    """The same of a subset on the devices of `where`; or on the host, read by so many `workers`."""
+    """The same of a subset on the devices of `where`; or on the host, read by so many `workers`.
+    Raises RunError where not all of it are numbers, of which any score would be wrong."""
     with waiting(f"scoring {len(subset.rows):,} examples", console):
         if workers is not None:
-            return judging.judged(learner, where, workers, variables, subset)
-        judge = jitted(learner, "judge", platform=mesh.platform(where))
-        sums, predicted = jax.device_get(judge(variables, subset))
+            sums, predicted = judging.judged(learner, where, workers, variables, subset)
+        else:
+            judge = jitted(learner, "judge", platform=mesh.platform(where))
+            sums, predicted = jax.device_get(judge(variables, subset))
+    lost.refuse(sums, predicted)
     return Judged(sums, predicted, subset.targets,
-                  lambda which: np.asarray(subset.split.inputs[subset.rows[which]]))
+                  lambda which: np.asarray(subset.split.inputs[np.asarray(subset.rows)[which]]))
 
 
 def evaluate(

@@ -18,7 +18,7 @@ from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner, jitted
 from engine.optim.lengths import Durations
 from engine.report import notebook
-from engine.scores import threshold
+from engine.scores import lost, threshold
 from engine.sources import asking
 from engine.sources.bundle import Encoder
 from engine.sources.dataset import is_frame
@@ -79,8 +79,8 @@ class Run:
             min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
         told = partial(jitted(learner, "predict"), self.state.model)
         found = np.concatenate([*in_batches(told, made, size)])
-        if lost := int(np.isnan(found).any((*range(1, found.ndim),)).sum()):
-            tell(f"{lost:,} of {len(found):,} predictions are no numbers: are the inputs of the "
+        if count := len(lost.rows(found)):
+            tell(f"{count:,} of {len(found):,} predictions are no numbers: are the inputs of the "
                  "size of what was trained on, and codes among those that the network embeds?")
         return found
 

@@ -6,7 +6,7 @@ import pytest
 from test_arrays import Sequence, Tensor, X, Y, pairs, refused, train
 
 from engine.errors import RequestError
-from engine.sources import dataset
+from engine.sources import dataset, sequence
 from engine.sources.arrays import of
 
 
@@ -29,13 +29,17 @@ REFUSED = {
     "no examples": (r"its inputs have the shape \(0, 3\); give some", (X[:0], Y[:0])),
     "an empty list": ("arrays:train: it holds 0 examples; give 1 to 2,000,000", []),
     "no features": (r"its inputs have the shape \(4, 0\); give some", (X[:, :0], Y)),
-    "objects": ("inputs are of type object; give real numbers; np.stack", (X.astype(object), Y)),
+    "objects": ("inputs are of type object; give real numbers, of one shape: np.stack",
+                (X.astype(object), Y)),
     "strings": ("inputs are of type <U1; give real numbers", ([["a"], ["b"]], [0, 1])),
     "complex": ("inputs are of type complex64; give real numbers", (X * 1j, Y)),
     "one dimension": (r"shape \(4,\); give some, of 2 to 5 dimensions.* \(x\[:, None\]",
                       (X[:, 0], Y)),
     "six": (r"shape \(4, 3, 1, 1, 1, 1\); give some, of 2 to 5 dimensions",
             (X[..., None, None, None, None], Y)),
+    "text": ("inputs are of type <U1; give real numbers", (np.array(list("abcd")), Y)),
+    "ragged objects": ("inputs are of type object; give real numbers, of one shape",
+                       (np.array([[1], [1, 2], [3], [4]], object), Y)),
     "one dimension of a sequence": (r"shape \(4,\); give some", pairs(X[:, 0])),
     "digits lost": (rf"inputs of 1 of its 1 examples are whole numbers beyond .*\({2**24 + 1}\)",
                     ([[2**24 + 1]], [0])),
@@ -156,7 +160,8 @@ def test_more_than_memory_holds_is_refused_before_it_is_read(monkeypatch):
     refused("it holds 1,000,000,000,000,000 examples; give 1 to 2,000,000", endless([]))
     monkeypatch.setattr(dataset, "MOST_BYTES", 40)
     refused(r"its 4 inputs of shape \(3,\) are more than the 3 that can be held", (X, Y))
-    # The second would be refused in other words.
+    # The second would be refused in other words. What memory can't hold would be streamed.
+    monkeypatch.setattr(sequence, "free_bytes", lambda: 1 << 30)
     refused("are more than the 3 that can be held", Sequence([(X[0], 0), *[OSError()] * 3]))
     assert train((X.astype(np.uint8), Y)).inputs.shape == (4, 3)
 

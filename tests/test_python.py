@@ -16,7 +16,7 @@ from samples import Tiny, random_split
 import engine
 import flaxmill
 from engine import Config, Hyper, evaluate, fit, load, train
-from engine.errors import RequestError
+from engine.errors import RequestError, RunError
 from engine.place import Place
 from engine.pure import data_for
 
@@ -115,6 +115,39 @@ def test_a_run_is_loaded_and_judged_by_its_own_config(tmp_path):
     for word in ("9", "final"):
         with pytest.raises(RequestError, match=f"checkpoint '{word}': choose from best, last"):
             load(run, Config(model=Tiny), checkpoint=word)
+
+
+class Mean(nn.Module):
+    """Of the words that are there: 0 of an empty text, which has no mean."""
+
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        there = (x > 0)[..., None]
+        words = jnp.where(there, nn.Embed(30, 8)(x), 0).sum(1)
+        return nn.Dense(self.num_outputs)(words / there.sum(1).astype(jnp.float32))
+
+
+@pytest.mark.parametrize("targets", ["classes", "numbers", "labels"])
+def test_examples_without_an_answer_have_no_scores(targets, tmp_path):
+    """Their argmax would be class 0, which was right of all of these."""
+    words = np.random.default_rng(0).integers(1, 30, (60, 9))
+    y = {"classes": words[:, 0] % 3, "numbers": words[:, :1] / 30,
+         "labels": words[:, :3] % 2}[targets]
+    task = {"classes": "classification", "numbers": "regression", "labels": "multilabel"}[targets]
+    config = Config(model=Mean, task=task, epochs=1, batch_size=16)
+    test = np.where(np.arange(10)[:, None] < 7, words[:10], 0), np.zeros_like(y[:10])
+    said = "3 of 10 predictions, the first of example 7, are no numbers"
+    with pytest.raises(RunError, match=said) as ended:
+        fit(config, place=place(tmp_path), data={"train": (words, y), "test": test},
+            quiet=True)
+    assert ended.value.status == 3
+    run = load(tmp_path / "run", config)
+    assert np.isfinite(run.predict(words)).all() and np.isnan(run.predict(test[0])[7:]).all()
+    with pytest.raises(RunError, match=said):
+        evaluate(run, {"test": test}, config=dataclasses.replace(config, validation_split="test"))
+    assert evaluate(run, {"test": (words, y)}, config=config)["loss"] > 0
 
 
 class Bent(nn.Module):

@@ -161,14 +161,16 @@ def _lines(parts: list[Part], counts: Mapping[Path, int], classes: Mapping[Path,
             merged[-1] = part._replace(flops=last.flops + part.flops)
         elif part.called or part.path in counts:
             merged.append(part)
-    lines, told = [], set()
+    lines, told, counted = [], set(), set()
     for path, called, shape, flops in merged:
         for depth in range(1, len(path) + (not called)):
             if path[:depth] not in told and depth < len(path):
                 lines.append((_indented(path[:depth], classes), "", "", ""))
             told.add(path[:depth])
         own = "  " * len(path) + called if called else _indented(path, classes)
-        count = f"{counts.get(path, 0):,}" if not called else ""
+        again = called or path in counted and path in counts  # its parameters stand above
+        count = "" if again else f"{counts.get(path, 0):,}"
+        counted.add(path)
         lines.append((own, sides(shape[1:]), count, f"{flops:,}"))
     lines.append(("total", "", f"{sum(counts.values()):,}", f"{sum(p.flops for p in parts):,}"))
     return lines

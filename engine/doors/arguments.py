@@ -14,26 +14,26 @@ from engine.doors.fields import plain
 from engine.errors import RequestError
 
 
-def check(given: Any, hyper: Any, key: Any, data: Any) -> None:
-    """Raise RequestError for what is of another kind or form, `given` being the config; for what
-    can't be meant whatever the data, and for what would have no effect."""
+def check(given: Any, hyper: Any) -> None:
+    """Raise RequestError for a config or values of another kind, for what can't be meant whatever
+    the data, and for what would have no effect."""
     hypers.check_kinds(given, hyper)
     hypers.check(hyper, hypers.kind_of(given), given.optimizer)
     known = (x if isinstance(x, jax.core.Tracer) else plain(x) for x in hyper)
     check_asked(given, type(hyper)(*known))
-    _check_key(key)
-    if not isinstance(data, Data):
-        raise RequestError(f"data is a {type(data).__name__}: give data_for(config, (x, y)).")
-    for name in ("train", "validation"):
-        _check_subset(name, getattr(data, name))
 
 
-def _check_key(key: Any) -> None:
+def check_arrays(key: Any, data: Any) -> None:
+    """Raise RequestError for a key or data of another kind or form."""
     dtype = getattr(key, "dtype", None)
     if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
         raise RequestError(f"key is a {type(key).__name__}: give jax.random.key(0).")
     if key.shape != (() if dtype != jnp.uint32 else (2,)):
         raise RequestError(f"key has the shape {key.shape}: give one; several go by jax.vmap.")
+    if not isinstance(data, Data):
+        raise RequestError(f"data is a {type(data).__name__}: give data_for(config, (x, y)).")
+    for name in ("train", "validation"):
+        _check_subset(name, getattr(data, name))
 
 
 def _check_subset(name: str, subset: Subset) -> None:

@@ -181,8 +181,9 @@ def check(learner: Any, inputs: Any) -> None:
     looked = outer.part(_looked_at(inputs), whole=True)
     if (found := looked[looked != np.floor(looked)]).size:
         raise RequestError(f"{what} {found.size:,} of the inputs' have fractions, such as "
-                           f"{found[0]:g}: give codes; cast in it those that are, such as "
-                           "x[:, 0].astype(jnp.int32); or give several inputs by their names.")
+                           f"{found[0]:g}: give codes, of a table as an array, whose columns "
+                           "are standardised else; cast in it those that are, such as x[:, 0]"
+                           ".astype(jnp.int32); or give several inputs by their names.")
     if isinstance(outer, Coded) and not getattr(inputs, "whole", True):
         raise RequestError(f"{what} some of the inputs have fractions: give codes.")
 

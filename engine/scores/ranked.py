@@ -30,7 +30,7 @@ class Ranked:
         more, less = (*self.gains, *self.ranks), ("loss", *self.errors)
         if name not in (*more, *less):
             raise unknown(f"score of {type(self).__name__} to --rank_by", name,
-                          (self.score, *more, *less))
+                          dict.fromkeys((self.score, *more, *less)))
         object.__setattr__(self, "score", name)  # of this one; the class keeps its own
         object.__setattr__(self, "higher", name in more)
 

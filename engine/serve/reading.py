@@ -73,6 +73,12 @@ def _picture(model: Model, body: bytes) -> np.ndarray:
         raise Refused(422, f"the picture can't be read: {error}.") from None
 
 
+def _why(error: Exception) -> str:
+    """In words: of a missing name Python says the name alone, of a list its own types."""
+    said = {KeyError: f"{error} is missing", TypeError: "these have another form"}
+    return said.get(type(error), one_line(error))
+
+
 def _numbers(model: Model, content: Any) -> np.ndarray:
     """Of {"inputs": [...]}, of the run's shape and dtype."""
     wanted = ", ".join(map(str, ("N", *model.run.input_shape)))
@@ -80,7 +86,7 @@ def _numbers(model: Model, content: Any) -> np.ndarray:
         found = np.array(content["inputs"], np.float64)
     except (KeyError, TypeError, ValueError) as error:
         raise Refused(422, f'send {{"inputs": [...]}}, numbers of shape ({wanted}): '
-                           f"{one_line(error)}.") from None
+                           f"{_why(error)}.") from None
     if found.shape[1:] != model.run.input_shape or not len(found):
         raise Refused(422, f"the inputs are of shape {found.shape}: send ({wanted}).")
     _check_count(len(found))
@@ -99,7 +105,7 @@ def _named(model: Model, content: Any) -> np.ndarray:
         made = {field.name: given[field.name].astype(field.dtype) for field in bundle.columns}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Refused(422, f'send {{"inputs": {{...}}}}, arrays of {bundle}: '
-                           f"{one_line(error)}.") from None
+                           f"{_why(error)}.") from None
     for field in bundle.columns:
         if field.dtype != "float32" and (made[field.name] != given[field.name]).any():
             raise Refused(422, f"the inputs {field.name} aren't all {field.dtype}.")

@@ -57,6 +57,9 @@ def find(name: str, root: Path) -> Path | None:
     if not (match := _NAME.fullmatch(name)):
         here = Path(name).expanduser()
         meant = "table" if here.is_file() else "image_folder" if here.is_dir() else ""
+        if here.suffix in (".npz", ".npy"):
+            raise RequestError(f"data set {name!r} is no name: arrays come by a recipe, --config "
+                               "FILE.py, which has data = (x, y) of numpy.load.")
         raise RequestError(f"data set {name!r} is no name: " + (
             f"to learn from what lies there, type {meant}:{name}" if meant else
             "type digits, cifar10, image_folder:PATH, table:PATH, or a tfds set as name, "

@@ -28,7 +28,8 @@ refuse = functools.partial(refused, NAME)
 
 def check_shape(split: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """That inputs of shape [N, ...] are some, have 2 to 5 dimensions, and fit in memory."""
-    if not 2 <= len(shape) <= 5 or 0 in shape:
+    a_number = dtype.kind not in "USO"  # others are refused by `numbers`: their shape says nothing
+    if a_number and (not 2 <= len(shape) <= 5 or 0 in shape):
         raise refuse(split, f"its inputs have the shape {shape}", "give some, of 2 to 5 dimensions,"
                      " the first of them the examples (x[:, None] where each is one number)")
     if shape[0] > (most := room(shape[1:], 1 if dtype == np.uint8 else 4)):
@@ -63,7 +64,7 @@ def numbers(split: str, what: str, given: np.ndarray) -> np.ndarray:
         return given
     if kind not in "biuf" and given.dtype.name != "bfloat16":
         raise refuse(split, f"its {what} are of type {given.dtype}",
-                     "give real numbers; np.stack makes one array of arrays")
+                     "give real numbers, of one shape: np.stack makes one array of arrays")
     if kind in "iu":
         _none(split, what, given, (given > _EXACT) | (given < -_EXACT), "are whole numbers beyond "
               f"{_EXACT:,}, and float32 would round them", "subtract an offset, or scale them")

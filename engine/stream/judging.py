@@ -14,14 +14,13 @@ from engine.programs.program import hasty
 from engine.stream.choice import Stream, part_of, size_of
 from engine.stream.pieces import Part, Pieces
 from engine.stream.streamed import nothing, summed, telling
-from engine.task import Judged
 
 
 def judged(
     learner: Any, where: Sharding, workers: int, variables: Any, subset: Subset
-) -> Judged:
-    """What `learner.judge` makes of a subset on the host, read by so many `workers`
-    for the devices of `where`: the same bits as of one that lies there."""
+) -> tuple[Any, np.ndarray]:
+    """What `learner.judge` makes of a subset on the host, read by so many `workers` for the devices
+    of `where`: the same bits as of one that lies there."""
     (device, *_) = where.device_set
     part = part_of(learner, subset, size_of(subset.split.inputs, workers, device))
     given = Stream(part, part, workers, "").given(Data(subset, subset, 0), where).validation
@@ -37,9 +36,7 @@ def judged(
     with telling("reading the examples that the model is judged on"), \
             chunks_of(part, where, workers) as chunks:
         sums = summed(none, summing, variables, given, part, chunks)
-    rows, inputs = np.asarray(subset.rows), subset.split.inputs
-    return Judged(jax.device_get(sums), np.concatenate(told)[: len(rows)], subset.targets,
-                  lambda which: np.asarray(inputs[rows[which]]))
+    return jax.device_get(sums), np.concatenate(told)[: len(subset.rows)]
 
 
 @contextmanager
