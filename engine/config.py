@@ -30,7 +30,8 @@ class Config:
     """Values, sizes and durations: all that shapes the compiled program, and what it learns from.
 
     Equal ones share a program; `dataset`, its parts and the seeds don't enter it, and don't count.
-    `seed` is what `fit` makes its key of: fit's run is train(config, hyper, key(seed), data).
+    `seed` is what `fit` makes its key of: fit's run is train(config, hyper, key(seed), data), and
+    with an `order_seed` that of `order=key(order_seed)`.
     """
 
     dataset: str = option("cifar10", "a tensorflow-datasets name, the embedded 'digits', "
