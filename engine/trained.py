@@ -20,7 +20,7 @@ from engine.optim.lengths import Durations
 from engine.report import notebook
 from engine.scores import lost, threshold
 from engine.sources import asking
-from engine.sources.bundle import Encoder
+from engine.sources.bundle import Bundle, Encoder
 from engine.sources.dataset import is_frame
 from engine.state import State
 from engine.store import folder, record
@@ -62,9 +62,11 @@ class Run:
         learner = views.seeing(self.learner, tta, self.input_shape)
         inputs = asking.array("predict", self._encoded(inputs))
         if inputs.shape[1:] != self.input_shape:
-            wanted = ", ".join(map(str, ("N", *self.input_shape)))
+            wanted = f"({', '.join(map(str, ('N', *self.input_shape)))})"
+            if isinstance(self.columns, Bundle):
+                wanted = f"{self.columns}: give these by their names"
             raise RequestError(f"predict got inputs of shape {inputs.shape}: the run in "
-                               f"{self.path} was trained on ({wanted}).")
+                               f"{self.path} was trained on {wanted}.")
         if (inputs.dtype == np.uint8) != (self.input_dtype == "uint8"):
             raise RequestError(f"predict got {inputs.dtype} inputs: the run in {self.path} was "
                                f"trained on {self.input_dtype}, and only uint8 is scaled to 0..1.")

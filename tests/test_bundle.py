@@ -94,6 +94,11 @@ def run(tmp_path_factory):
     return fit(CONFIG, Hyper(learning_rate=0.02), place, data=DATA)
 
 
+def test_one_array_in_their_place_is_told_their_names(run):
+    with pytest.raises(RequestError, match="was trained on .*: give these by their names"):
+        run.predict(np.zeros((3, 2), np.float32))
+
+
 def test_a_run_predicts_what_the_network_says_of_them(run):
     x = {"words": GIVEN["words"].astype("i4"), "picture": GIVEN["picture"].astype("f4") / 255,
          "age": GIVEN["age"].astype("f4")}

@@ -100,6 +100,10 @@ WRONG = {
         "optimizer", "import optax\nfrom typing import NamedTuple\nclass H(NamedTuple):\n"
         "    rate: float\ndef Mine(hyper: H, durations): return optax.sgd(hyper.rate)",
         "H, the values of optimizer Mine, has no default of rate: give one"),
+    "steps of several batches": (
+        "optimizer", "import optax\ndef Mine(hyper, durations):\n"
+        "    return optax.MultiSteps(optax.sgd(0.1), 4)",
+        r"gives a MultiSteps: return an Optax chain, .* or its gradient_transformation\(\)"),
     "an update of more": (
         "optimizer", "import optax\ndef Mine(hyper, durations):\n"
         "    return optax.contrib.reduce_on_plateau()",

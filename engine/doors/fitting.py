@@ -208,8 +208,9 @@ def _optimizer(learner: "Gradient", hyper: Any, lengths: Durations, params: Shap
     def update(hyper, params):
         made = own(hyper, lengths)
         if not isinstance(made, optax.GradientTransformation):
+            or_its = " or its gradient_transformation()" * hasattr(made, "gradient_transformation")
             raise RequestError(f"{what} gives a {type(made).__name__}: return an Optax chain, such "
-                               "as optax.adam(hyper.learning_rate).")
+                               f"as optax.adam(hyper.learning_rate){or_its}.")
         tx = optimizer(config, hyper, lengths)
         return tx.update(params, tx.init(params), params)[0]
 
