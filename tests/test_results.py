@@ -8,16 +8,16 @@ from engine.config import Config, Hyper
 from engine.request import Request
 from engine.sweep import asked, results
 from engine.sweep.search import Search
-from engine.sweep.space import Study, Trial, axes, trials
+from engine.sweep.space import Asked, Trial, axes, trials
 
 HYPER = Hyper(learning_rate=0.000123457, weight_decay=0.0, momentum=1 / 3, clip_norm=1e-30)
 
 
-def study_of(config: Config, search: Search, hyper: Hyper | None = None) -> Study:
+def asked_of(config: Config, search: Search, hyper: Hyper | None = None) -> Asked:
     """As sweep.run makes it."""
     hyper = hyper or Hyper()
     request = Request(config, hyper)
-    return Study(None, request, search, axes(search), trials(request, search))
+    return Asked(None, request, search, axes(search), trials(request, search))
 
 
 def read_back(tmp_path, trial: Trial, command: str = "python launch.py sweep"):
@@ -75,9 +75,9 @@ def test_any_command_can_head_a_recipe(tmp_path, text):
     assert command in found["__doc__"]
 
 
-def typed_again(study: Study) -> flags.Command:
+def typed_again(sweep: Asked) -> flags.Command:
     """The command of a report, copied into a shell."""
-    return flags.parse(shlex.split(results.command(study))[2:])
+    return flags.parse(shlex.split(results.command(sweep))[2:])
 
 
 @pytest.mark.parametrize("search", [
@@ -93,13 +93,13 @@ def typed_again(study: Study) -> flags.Command:
            warmup_epochs=0.1, epochs=3, seed=7, crop_padding=4),
 ], ids=["default", "everything"])
 def test_the_command_typed_again_is_the_same_sweep(search, config):
-    study = study_of(config, search)
-    command = typed_again(study)
+    sweep = asked_of(config, search)
+    command = typed_again(sweep)
     assert (command.name, command.search) == ("sweep", search)
     assert same(command.request[:2], (config, Hyper()))
     again = trials(command.request, command.search)
-    assert len(again) == len(study.trials)
-    assert all(same(a[1:3], b[1:3]) and a == b for a, b in zip(again, study.trials, strict=True))
+    assert len(again) == len(sweep.trials)
+    assert all(same(a[1:3], b[1:3]) and a == b for a, b in zip(again, sweep.trials, strict=True))
 
 
 def test_a_sweep_of_objects_is_asked_for_again_in_python(monkeypatch):
@@ -107,11 +107,11 @@ def test_a_sweep_of_objects_is_asked_for_again_in_python(monkeypatch):
     search = Search(("learning_rate=log:1e-4:1e-1:4", "optimizer=sgd, adam"), seeds=3, folds=5)
     given: dict = {"config": Config(dataset="arrays"), "hyper": Hyper(), "data": ([[1.0]], [0])}
     monkeypatch.setattr(asked.runs, "run", lambda _, search, *others: search)
-    text = results.command(study_of(given["config"], search))
+    text = results.command(asked_of(given["config"], search))
     assert eval(text, {"sweep": asked.sweep, **given}) == search
 
 
 def test_the_command_typed_again_has_the_values_that_all_runs_share():
-    study = study_of(Config(optimizer="sgd"), Search(("momentum=0.8,0.9",)),
+    sweep = asked_of(Config(optimizer="sgd"), Search(("momentum=0.8,0.9",)),
                      Hyper(0.01, clip_norm=1.0))
-    assert typed_again(study).request.hyper == Hyper(0.01, clip_norm=1.0)
+    assert typed_again(sweep).request.hyper == Hyper(0.01, clip_norm=1.0)

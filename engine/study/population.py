@@ -19,7 +19,7 @@ from engine.sweep.judge import Ranked
 from engine.sweep.population import Population, select
 from engine.sweep.programs import compile_programs
 from engine.sweep.results import Standing
-from engine.sweep.space import Study
+from engine.sweep.space import Asked
 from engine.sweep.sweep import Lockstep
 
 
@@ -58,11 +58,11 @@ class Handed(Lockstep):
     tells the study every epoch's scores, and stops what the study's pruner says."""
 
     def __init__(
-        self, study: Study, interruption: Interruption, progress: Any, events: Events,
+        self, asked: Asked, interruption: Interruption, progress: Any, events: Events,
         handout: Handout, settings: Sequence[Setting], programs: dict[int, Any], at_once: int,
         log: Tracked,
     ):
-        own = study._replace(search=study.search._replace(halving=0))  # which is the pruner's
+        own = asked._replace(search=asked.search._replace(halving=0))  # which is the pruner's
         super().__init__(own, interruption, progress, log)
         self.events, self._handout, self._settings = events, handout, settings
         self._programs, self._at_once, self.compiled = programs, at_once, self._kept
@@ -77,7 +77,7 @@ class Handed(Lockstep):
 
     def _own(self, setting: Setting, among: Sequence[Any]) -> list[Any]:
         """A setting's runs (trials, or how they did)."""
-        each = len(self.study.trials) // len(self._settings)
+        each = len(self.asked.trials) // len(self._settings)
         return [one for one in among if one.number // each == setting.trial.number]
 
     def train(self, group: Group) -> Standing:
@@ -124,7 +124,7 @@ class Handed(Lockstep):
         for setting in self._settings:
             rows = [results.row(trial, folder.history(self._folder(trial.number)),
                                 gone.get(trial.number, "done"), group.ready)
-                    for trial in self._own(setting, self.study.trials)]
+                    for trial in self._own(setting, self.asked.trials)]
             scores = [row[group.ready.score] for row in rows if row["status"] in FINISHED]
             mean = float(np.mean(scores)) if scores else None
             if not self._handout.tell(setting, mean, rows):

@@ -33,7 +33,7 @@ from engine.sweep.events import REFUSED, Events
 from engine.sweep.group import Group, assemble, create, facts_of, feed, grouped
 from engine.sweep.programs import compile_programs
 from engine.sweep.search import Search
-from engine.sweep.space import Study, Trial
+from engine.sweep.space import Asked, Trial
 
 MOST_AT_ONCE = 256  # runs that a device is tried with, and that a process can be lost with
 POLL_SECONDS = 0.5
@@ -64,20 +64,20 @@ def run(request: Request, search: Search) -> Path:
     facts = facts_of(request, planned, dataset)
     storage.join(study, record.identity(request) | search._replace(study="")._asdict() | facts,
                  search.study)
-    shown = Study(path, request, search._replace(study=storage.shown(search.study)), axes, [])
-    _make(shown, facts, choose.describe(here.device))
-    handout = _handout(study, shown, [trial.values for trial in planned[::each]])
-    here.console.print(f"study: {shown.search.study}, {len(planned) // each} settings of {each} "
+    asked = Asked(path, request, search._replace(study=storage.shown(search.study)), axes, [])
+    _make(asked, facts, choose.describe(here.device))
+    handout = _handout(study, asked, [trial.values for trial in planned[::each]])
+    here.console.print(f"study: {asked.search.study}, {len(planned) // each} settings of {each} "
                        f"run{'s' * (each > 1)}, in {path}")
-    refusals = Worker(shown, handout, dataset, first, planned).work()
+    refusals = Worker(asked, handout, dataset, first, planned).work()
     with contextlib.suppress(RunError) if refusals else contextlib.nullcontext():
-        _tell(shown, handout, each, first)
+        _tell(asked, handout, each, first)
     if refusals:
         raise refusals[0]
     return path
 
 
-def _handout(study: optuna.Study, asked: Study, settings: list[Values]) -> Handout:
+def _handout(study: optuna.Study, asked: Asked, settings: list[Values]) -> Handout:
     search, config = asked.search, asked.request.config
     study.sampler = TPESampler(constant_liar=True) if search.sampler else Listed(settings)
     study.pruner = pruning.pruner(search.halving, search.median, config.epochs)
@@ -85,7 +85,7 @@ def _handout(study: optuna.Study, asked: Study, settings: list[Values]) -> Hando
     return Handout(study, ranged, len(settings), asked.request.place.heartbeat_seconds)
 
 
-def _tell(asked: Study, handout: Handout, each: int, group: Group) -> None:
+def _tell(asked: Asked, handout: Handout, each: int, group: Group) -> None:
     """The results of all processes, in the study's folder. Scores come from the storage; curves
     from the runs' own folders, of those that this process sees."""
     rows = sorted((row for trial in handout.trials().values() for row in trial.user_attrs["runs"]),
@@ -100,17 +100,17 @@ def _by_program(trials: list[Trial], axes: Sequence[space.Axis]) -> list[Trial]:
     """Those of one compiled program together, numbered anew."""
     programs: dict[Any, list[Trial]] = {}
     for trial in trials:
-        programs.setdefault(_static(axes, trial.values), []).append(trial)
+        programs.setdefault(_static_values(axes, trial.values), []).append(trial)
     found = itertools.chain.from_iterable(programs.values())
     return [trial._replace(number=number) for number, trial in enumerate(found)]
 
 
-def _static(axes: Sequence[space.Axis], values: Values) -> tuple[Any, ...]:
+def _static_values(axes: Sequence[space.Axis], values: Values) -> tuple[Any, ...]:
     """What the compiled program is of."""
     return tuple(values[axis.name] for axis in axes if not axis.traced)
 
 
-def _members(asked: Study, values: Values, number: int) -> list[Trial]:
+def _members(asked: Asked, values: Values, number: int) -> list[Trial]:
     """The runs of a setting, an Optuna trial of this number: each trial's have numbers of their
     own, so that none ever writes where one that was lost did."""
     setting = tuple(values[axis.name] for axis in asked.axes)
@@ -118,7 +118,7 @@ def _members(asked: Study, values: Values, number: int) -> list[Trial]:
     return [trial._replace(number=number * len(found) + trial.number) for trial in found]
 
 
-def _make(asked: Study, facts: dict[str, Any], device: str) -> None:
+def _make(asked: Asked, facts: dict[str, Any], device: str) -> None:
     """The folder of the study's runs, which the first process makes. Raises RequestError where
     there is another run's."""
     path, request, search = asked.path, asked.request, asked.search
@@ -144,11 +144,11 @@ class Worker:
     the first of the `planned` runs."""
 
     def __init__(
-        self, asked: Study, handout: Handout, dataset: Dataset, first: Group,
+        self, asked: Asked, handout: Handout, dataset: Dataset, first: Group,
         planned: list[Trial],
     ):
         self._asked, self._handout, self._dataset, self._group = asked, handout, dataset, first
-        self._static, self._most = _static(asked.axes, planned[0].values), len(planned)
+        self._static, self._most = _static_values(asked.axes, planned[0].values), len(planned)
         self._host, self._mine = first.ready.host, list[Setting]()
         self._programs, self._at_once = dict[int, Any](), 0
         self._refusals: list[RequestError] = []
@@ -188,7 +188,7 @@ class Worker:
         that was handed out is kept for the next time."""
         if not self._mine and not self._ask():
             return []
-        static = _static(self._asked.axes, self._mine[0].values)
+        static = _static_values(self._asked.axes, self._mine[0].values)
         if static != self._static or not self._at_once:
             try:
                 self._prepare(static)
@@ -197,7 +197,7 @@ class Worker:
                 return []
         most = max(1, self._at_once // len(self._runs(self._mine[0])))
         while len(self._mine) < most and self._ask():
-            if _static(self._asked.axes, self._mine[-1].values) != static:
+            if _static_values(self._asked.axes, self._mine[-1].values) != static:
                 return self._mine[:-1]
         return self._mine[:most]
 

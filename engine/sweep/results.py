@@ -30,7 +30,7 @@ from engine.sweep.events import Events
 from engine.sweep.found import Sweep
 from engine.sweep.population import select
 from engine.sweep.search import Search
-from engine.sweep.space import Study, Trial
+from engine.sweep.space import Asked, Trial
 
 
 class Standing(NamedTuple):
@@ -82,8 +82,8 @@ def _call(name: str, made: str, values: dict[str, str]) -> str:
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config; one of objects says on top which are to be put in."""
     config, kind, objects = trial.whole, type(trial.hyper).__name__, _objects(trial)
-    asked = _differing(config, settings.of_config())
-    static = {k: k if k in objects else _literal(v) for k, v in asked.items()}
+    other = _differing(config, settings.of_config())
+    static = {k: k if k in objects else _literal(v) for k, v in other.items()}
     traced = {k: repr(v) for k, v in trial.hyper._asdict().items() if v is not None}
     said = [f"The best setting of a sweep: {score.replace('_', ' ')} {value:.4f}.",
             command.replace("\\", "\\\\").replace('"', '\\"')]
@@ -101,16 +101,16 @@ def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     return "\n\n".join(filter(None, (head, imports, given, own, calls)))
 
 
-def command(study: Study) -> str:
+def command(asked: Asked) -> str:
     """The search as it would be typed again, in Python where its data were objects."""
-    config, hyper, *_ = study.request
-    if config.dataset == arrays.NAME and not study.search.study:
-        axes = dict(text.split("=", 1) for text in study.search.axes)
-        others = _differing(study.search._replace(axes=()), Search._field_defaults)
+    config, hyper, *_ = asked.request
+    if config.dataset == arrays.NAME and not asked.search.study:
+        axes = dict(text.split("=", 1) for text in asked.search.axes)
+        others = _differing(asked.search._replace(axes=()), Search._field_defaults)
         typed = "".join(f", {name}={value!r}" for name, value in others.items())
         return f"sweep(config, {axes!r}, hyper, data=data{typed})"
-    words = [word for text in study.search.axes for word in ("--sweep", text)]
-    for values, defaults in ((study.search._replace(axes=()), Search._field_defaults),
+    words = [word for text in asked.search.axes for word in ("--sweep", text)]
+    for values, defaults in ((asked.search._replace(axes=()), Search._field_defaults),
                              (config, settings.of_config()), (hyper, type(hyper)._field_defaults)):
         words += [f"--{name}={value}" for name, value in _differing(values, defaults).items()]
     return "python launch.py sweep " + shlex.join(words)
@@ -142,19 +142,19 @@ def _ensemble(
 
 
 def ensembles(
-    study: Study, standings: list[Standing], best: list[int], ready: Setup
+    asked: Asked, standings: list[Standing], best: list[int], ready: Setup
 ) -> list[dict[str, Any]]:
     """All whole runs, and those of the `best` setting, of two or more; none where folds leave no
     common examples, or a table's have features of their own, nor of what is no class, or is
     streamed, which each member would read again."""
-    apart = study.search.folds and (ready.columns or ready.judged is None)
+    apart = asked.search.folds and (ready.columns or ready.judged is None)
     if ready.task.kind != "classes" or ready.task.any_outputs or apart or ready.stream:
         return []
     everyone = {number for standing in standings for number in standing.numbers}
     own = everyone & {*best}
-    asked = {"all runs": everyone} | ({"the best setting's": own} if own < everyone else {})
+    chosen = {"all runs": everyone} | ({"the best setting's": own} if own < everyone else {})
     judged = held_for_evaluation(ready)
-    return [_ensemble(name, numbers, standings, *judged) for name, numbers in asked.items()
+    return [_ensemble(name, numbers, standings, *judged) for name, numbers in chosen.items()
             if len(numbers) > 1]
 
 
@@ -165,44 +165,44 @@ def disagreement(predicted_RxN: np.ndarray) -> float:
     return float(pdist(predicted_RxN, "hamming").mean())
 
 
-def write(study: Study, standings: list[Standing], ready: Setup, console: Console) -> Sweep:
+def write(asked: Asked, standings: list[Standing], ready: Setup, console: Console) -> Sweep:
     """What `tell` writes, of the runs' own folders. Raises RunError where every run diverged."""
-    if study.search.pbt:  # which has left its runs with other values
+    if asked.search.pbt:  # which has left its runs with other values
         left = standings[0].hypers
-        study = study._replace(trials=[t._replace(hyper=left[t.number], values={
+        asked = asked._replace(trials=[t._replace(hyper=left[t.number], values={
             name: float(f"{getattr(left[t.number], name):.4g}") for name in t.values
-        }) for t in study.trials])
-    histories = {t.number: folder.history(study.path / str(t.number)) for t in study.trials}
-    gone = Events(study.path).status()
-    found = [row(t, histories[t.number], gone.get(t.number, "done"), ready) for t in study.trials]
-    return tell(study, found, histories, standings, ready, console)
+        }) for t in asked.trials])
+    histories = {t.number: folder.history(asked.path / str(t.number)) for t in asked.trials}
+    gone = Events(asked.path).status()
+    found = [row(t, histories[t.number], gone.get(t.number, "done"), ready) for t in asked.trials]
+    return tell(asked, found, histories, standings, ready, console)
 
 
 def tell(
-    study: Study, found: list[dict[str, Any]], histories: Histories, standings: list[Standing],
+    asked: Asked, found: list[dict[str, Any]], histories: Histories, standings: list[Standing],
     ready: Setup, console: Console,
 ) -> Sweep:
     """results.jsonl and .csv, best.py, ensembles.json, the plots and report.html of the runs'
     rows `found`; prints the best. Raises RunError where every run diverged."""
-    task, config = ready.task, study.request.config
-    folder.write_rows(study.path / "results.jsonl", found)
+    task, config = ready.task, asked.request.config
+    folder.write_rows(asked.path / "results.jsonl", found)
     runs = pandas.DataFrame(found, dtype=object)
-    runs.to_csv(study.path / "results.csv", index=False, lineterminator="\r\n")
-    axes = {a.name: list(dict.fromkeys(t.values[a.name] for t in study.trials))
-            for a in study.axes}
-    if study.search.samples or study.search.pbt:  # in any order
+    runs.to_csv(asked.path / "results.csv", index=False, lineterminator="\r\n")
+    axes = {a.name: list(dict.fromkeys(t.values[a.name] for t in asked.trials))
+            for a in asked.axes}
+    if asked.search.samples or asked.search.pbt:  # in any order
         axes = {name: sorted(values) for name, values in axes.items()}
     score = ranking.Score(*ready.learner.ranking(ready.hyper))
     settings = ranking.ranked(runs, axes, score)[1]
     best = settings.iloc[0]
     if not best["counted"]:
         raise RunError(f"all {len(found)} runs diverged: sweep smaller learning rates.", status=3)
-    typed = command(study)
+    typed = command(asked)
     name = "validation accuracy" if score.name == "val_accuracy" else score.name
-    trial = next(t for t in study.trials if t.number == best["runs"][0])
-    files.replace(study.path / "best.py", recipe(trial, typed, name, best["mean"]))
-    together = ensembles(study, standings, best["runs"], ready)
-    files.replace(study.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
+    trial = next(t for t in asked.trials if t.number == best["runs"][0])
+    files.replace(asked.path / "best.py", recipe(trial, typed, name, best["mean"]))
+    together = ensembles(asked, standings, best["runs"], ready)
+    files.replace(asked.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
     title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
     for at, setting in settings[:5].iterrows():
         what = ", ".join(f"{name} {setting[name]}" for name in axes) or "every seed"
@@ -218,11 +218,11 @@ def tell(
             f"disagreement {e['disagreement']:.4f}"
         )
     missing = " and ".join(_objects(trial))
-    console.print(f"best setting: {study.path / 'best.py'}"
+    console.print(f"best setting: {asked.path / 'best.py'}"
                   + f", once you have put in its {missing}" * bool(missing))
     if ready.request.place.report:
         with page.spared("the report"):
-            sweep_report.write(study.path, title, choose.describe(ready.device), typed, axes, found,
+            sweep_report.write(asked.path, title, choose.describe(ready.device), typed, axes, found,
                                histories, together, score)
-            console.print(f"report: {study.path / 'report.html'}")
-    return Sweep(study.path, found, (trial.whole, trial.hyper))
+            console.print(f"report: {asked.path / 'report.html'}")
+    return Sweep(asked.path, found, (trial.whole, trial.hyper))

@@ -71,7 +71,7 @@ class Trial(NamedTuple):
             self.config, validation_split=Config.validation_split) if self.fold else self.config
 
 
-class Study(NamedTuple):
+class Asked(NamedTuple):
     """A sweep as asked for, and its folder."""
 
     path: Path

@@ -39,7 +39,7 @@ from engine.sweep.population import Population, select
 from engine.sweep.programs import compile_programs
 from engine.sweep.results import Standing
 from engine.sweep.search import Search
-from engine.sweep.space import Study, Trial
+from engine.sweep.space import Asked, Trial
 
 
 def run(request: Request, search: Search, resume: str = "", quiet: bool = False) -> Sweep:
@@ -63,19 +63,19 @@ def run(request: Request, search: Search, resume: str = "", quiet: bool = False)
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
         host.console.print(f"sweep: {path}, {told(groups, axes, dataset)}")
-        return _carry_out(Study(path, request, search, axes, trials), groups, dataset, host)
+        return _carry_out(Asked(path, request, search, axes, trials), groups, dataset, host)
 
 
-def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: Host) -> Sweep:
+def _carry_out(asked: Asked, groups: list[list[Trial]], dataset: Dataset, host: Host) -> Sweep:
     """Train the groups one after another, without those that don't fit; then the results of all."""
     standings: list[Standing] = []
     refusals: list[RequestError] = []
     with (Progress(console=host.console, disable=not host.console.is_terminal) as progress,
-          Interruption() as interruption, Tracked(study.request.place.log) as log):
-        lockstep = Lockstep(study, interruption, progress, log)
+          Interruption() as interruption, Tracked(asked.request.place.log) as log):
+        lockstep = Lockstep(asked, interruption, progress, log)
         for number, members in enumerate(groups):
             try:
-                group = assemble(number, members, study.request, dataset, host)
+                group = assemble(number, members, asked.request, dataset, host)
                 standings.append(lockstep.train(group))
                 ready = group.ready
                 continue
@@ -90,9 +90,9 @@ def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: 
             for trial in members:
                 lockstep.events.add(number, 0, trial.number, REFUSED)
     if standings:
-        found = results.write(study, standings, ready, host.console)
-    elif not list(study.path.glob("checkpoints/[0-9]*/[0-9]*")):
-        (study.path / folder.HOLDS["sweep"]).unlink()  # so that its folder is free for another
+        found = results.write(asked, standings, ready, host.console)
+    elif not list(asked.path.glob("checkpoints/[0-9]*/[0-9]*")):
+        (asked.path / folder.HOLDS["sweep"]).unlink()  # so that its folder is free for another
     if refusals:
         raise refusals[0]
     return found
@@ -101,12 +101,12 @@ def _carry_out(study: Study, groups: list[list[Trial]], dataset: Dataset, host: 
 class Lockstep:
     """The epochs of one group after another: train, judge, record, save, let go on who may."""
 
-    def __init__(self, study: Study, interruption: Interruption, progress: Progress, log: Tracked):
-        self.study, self.interruption, self.progress, self._log = study, interruption, progress, log
-        self.events, self._pace, self.compiled = Events(study.path), Pace(), compile_programs
+    def __init__(self, asked: Asked, interruption: Interruption, progress: Progress, log: Tracked):
+        self.asked, self.interruption, self.progress, self._log = asked, interruption, progress, log
+        self.events, self._pace, self.compiled = Events(asked.path), Pace(), compile_programs
 
     def _folder(self, number: int) -> Path:
-        return self.study.path / str(number)
+        return self.asked.path / str(number)
 
     def train(self, group: Group) -> Standing:
         """Train a group to its end, from its newest checkpoint where there is one.
@@ -114,7 +114,7 @@ class Lockstep:
         Raises RunError, everything saved, where a signal asks to stop; RequestError where the
         group doesn't fit the device.
         """
-        with checkpoint.Checkpoints(self.study.path / "checkpoints" / str(group.number)) as saved:
+        with checkpoint.Checkpoints(self.asked.path / "checkpoints" / str(group.number)) as saved:
             runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
             saved.check_room(runs)
             self.events.forget(group.number, int(runs.step))
@@ -132,13 +132,13 @@ class Lockstep:
 
     @property
     def _going_on(self) -> str:
-        return f"Go on with: python launch.py sweep --resume {self.study.path}"
+        return f"Go on with: python launch.py sweep --resume {self.asked.path}"
 
     def _trained(self, group: Group, runs: Population, seconds: float, fed: Feed,
                  saved: checkpoint.Checkpoints) -> Population:
         """The runs after their last epoch; `seconds` are those that this one has had."""
         steps, total = group.ready.lengths.epoch, group.ready.lengths.total
-        place, saved_at = self.study.request.place, time.monotonic()
+        place, saved_at = self.asked.request.place, time.monotonic()
         kind = "program" if group.ready.learner.traced else "run"
         name, programs = f"{kind} {group.number + 1}", None
         bar = self.progress.add_task(f"compiling {name}", total=total, completed=int(runs.step))
@@ -179,9 +179,9 @@ class Lockstep:
                 self.events.add(group.number, int(runs.step), one.number, DIVERGED)
         if not group.ready.learner.traced and int(runs.step) < group.ready.lengths.total:
             return  # a line a run, not one a round
-        best, asked = ranking[0], len(self.study.trials)
+        best, count = ranking[0], len(self.asked.trials)
         line = (f"Epoch {best.row['epoch']}/{group.ready.config.epochs} {seconds:.1f}s - "
-                f"{asked - len(self.events.status())} of {asked} runs alive")
+                f"{count - len(self.events.status())} of {count} runs alive")
         if best.whole:
             score, hyper = group.ready.score, runs.members.hyper._asdict()
             line += f" - best {score} {best.row[score]:.4f} (run {best.number}" + "".join(
@@ -192,7 +192,7 @@ class Lockstep:
     def _selected(self, group: Group, runs: Population, ranking: list[Ranked]) -> Population:
         """The runs that go on. Those that are halved away, or stop by their patience, keep what
         they have learned in their folders."""
-        search, epoch = self.study.search, ranking[0].row["epoch"]
+        search, epoch = self.asked.search, ranking[0].row["epoch"]
         if (shared := halved(group, ranking, search))[1]:
             return self._without(group, runs, *shared, DROPPED)
         stopped = [one for one in ranking if group.ready.config.patience and one.whole
@@ -203,8 +203,8 @@ class Lockstep:
             kept = [one for one in ranking if one not in stopped]
             return self._without(group, runs, kept, stopped, STOPPED)
         if search.pbt and epoch < group.ready.config.epochs:
-            names = [axis.name for axis in self.study.axes]
-            runs, copies = exploited(group, runs, ranking, names, self.study.request.config.seed)
+            names = [axis.name for axis in self.asked.axes]
+            runs, copies = exploited(group, runs, ranking, names, self.asked.request.config.seed)
             for to, source in copies:
                 self.events.add(group.number, int(runs.step), to.number, COPIED,
                                 source=source.number)

@@ -155,7 +155,7 @@ def test_populations_have_few_sizes():
 def test_every_run_of_every_setting_has_a_number_of_its_own():
     search = Search(axes=("learning_rate=0.1,0.2",), seeds=2, folds=2)
     config = dataclasses.replace(CONFIG, validation_split=Config.validation_split)
-    asked = space.Study(Path("nowhere"), Request(config, Hyper()), search, AXES, [])
+    asked = space.Asked(Path("nowhere"), Request(config, Hyper()), search, AXES, [])
     runs = [worker._members(asked, {"learning_rate": 0.1 * (at + 1)}, at) for at in range(2)]
     assert [[run.number for run in own] for own in runs] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert {run.hyper.learning_rate for run in runs[1]} == {0.2}
