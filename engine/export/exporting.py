@@ -19,8 +19,7 @@ from engine.request import Request
 from engine.sweep import ensembles
 from engine.trained import load
 
-ENDINGS = {"stablehlo": ".stablehlo", "onnx": ".onnx", "safetensors": ".safetensors",
-           "saved_model": ".saved_model", "ubj": ".ubj"}
+FORMATS = "stablehlo", "onnx", "safetensors", "saved_model", "ubj"  # and a file's ending, of each
 TREES = "ubj"
 CLOSE = {"float32": 1e-5, "bf16": 2e-2}  # of what two compilers say of the same
 
@@ -33,8 +32,8 @@ def tell(request: Request, checkpoint: str, asked: str, output: str) -> None:
     if ensembles.of(path):
         raise RequestError(f"export is of one run, and {path} is a sweep's folder: name one of its "
                            f"runs, such as {path / '0'}.")
-    if asked and asked not in ENDINGS:
-        raise unknown("format", asked, ENDINGS)
+    if asked and asked not in FORMATS:
+        raise unknown("format", asked, FORMATS)
     # Whatever the run learned on: a GPU's products have fewer digits, and the readers run here.
     compute_on(choose.choose("cpu").device, request.place.compile_cache)
     run = load(path, request.config, checkpoint)
@@ -66,16 +65,16 @@ def _format(run: Any, asked: str) -> str:
                            f"XGBoost: type --format {TREES}, XGBoost's own file.")
     if asked == TREES and traced:
         raise RequestError(f"--format {TREES} is XGBoost's own, and the run's model is a network: "
-                           f"type one of {', '.join(w for w in ENDINGS if w != TREES)}.")
+                           f"type one of {', '.join(w for w in FORMATS if w != TREES)}.")
     return asked or ("stablehlo" if traced else TREES)
 
 
 def _target(run: Path, word: str, output: str) -> Path:
     """Where to write. Raises RequestError where that can't be."""
-    target = Path(output) if output else run / "export" / f"model{ENDINGS[word]}"
+    target = Path(output) if output else run / "export" / f"model.{word}"
     said = f"--output {visible(target, '')}"
-    if output and target.suffix != ENDINGS[word]:
-        raise RequestError(f"{said}: type a name that ends in {ENDINGS[word]}.")
+    if output and target.suffix != f".{word}":
+        raise RequestError(f"{said}: type a name that ends in .{word}.")
     if target.name in ("model.json", "model.md", "inputs.py"):
         raise RequestError(f"{said} is a name of what lies beside it: type another.")
     try:

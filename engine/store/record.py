@@ -77,7 +77,7 @@ def read(path: Path, given: Config | None = None) -> Saved:
     except OSError as error:
         raise RequestError(f"{path} can't be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{path} is not a run's configuration: {error}.") from None
+        raise _not_ours(path, error) from None
 
 
 def _kind(own: Config, given: Config | None, values: dict[str, Any]) -> Any:
@@ -169,16 +169,15 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
     differs from this one, and where its data or a file of the user's do."""
     saved = read(path / file, request.config)
     was, now = identity(saved.request), identity(request)
-    differing = [f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in now
-                 if was.get(k) != now[k] and k not in may_differ]
+    differing = [k for k in now if was.get(k) != now[k] and k not in may_differ]
     if differing:
-        typed = " ".join(_typed(k, now[k]) for k in now
-                         if was.get(k) != now[k] and k not in may_differ)
+        told = "; ".join(f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in differing)
+        typed = " ".join(_typed(k, now[k]) for k in differing)
         taken = file == "config.json" and not trees.values_of(request.config.model)
         another = f"begin a new run from what it has learned: --init_from {path} {typed}" \
             if taken else "start a new one in another --run_dir"
-        raise RequestError(f"{path} holds a run with another configuration: {'; '.join(differing)}."
-                           f" Leave these flags out to resume it, or {another}.")
+        raise RequestError(f"{path} holds a run with another configuration: {told}. "
+                           f"Leave these flags out to resume it, or {another}.")
     before = saved.content.get("fingerprint")
     if before != facts["fingerprint"]:
         if flags := read_otherwise(saved.request, request):
@@ -225,13 +224,13 @@ def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tup
     file = path / "config.json"
     classes, shape = content.get("classes"), content.get("image_shape")
     dtype = content.get("input_dtype", "uint8")
-    if not (isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)):
-        raise RequestError(f"{file} is not a run's configuration: its classes are {classes!r}.")
+    if not (isinstance(classes, list) and classes and all(map(is_text, classes))):
+        raise _not_ours(file, f"its classes are {classes!r}")
     if not (isinstance(shape, list) and 1 <= len(shape) <= 4
             and all(map(is_count, shape)) and 0 < math.prod(shape) <= MOST_NUMBERS):
-        raise RequestError(f"{file} is not a run's configuration: its image_shape is {shape!r}.")
+        raise _not_ours(file, f"its image_shape is {shape!r}")
     if dtype not in ("uint8", "float32"):
-        raise RequestError(f"{file} is not a run's configuration: its input_dtype is {dtype!r}.")
+        raise _not_ours(file, f"its input_dtype is {dtype!r}")
     return tuple(classes), tuple(shape), dtype
 
 
@@ -240,6 +239,9 @@ def pixels_of(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
     it, or they came from no table."""
     found = content.get("pixels", [])
     if not (isinstance(found, list) and all(map(is_text, found))):
-        raise RequestError(f"{path / 'config.json'} is not a run's configuration: its pixels are "
-                           f"{found!r:.40}.")
+        raise _not_ours(path / "config.json", f"its pixels are {found!r:.40}")
     return tuple(found)
+
+
+def _not_ours(file: Path, why: object) -> RequestError:
+    return RequestError(f"{file} is not a run's configuration: {why}.")

@@ -113,7 +113,7 @@ class Handout:
             return None
         trial = self._study.ask()
         trial.set_user_attr("process", self._name)
-        if trial.user_attrs.get(AGAIN, trial.number) not in self.trials():
+        if first(trial) not in self.trials():
             self._study.tell(trial, state=TrialState.FAIL)  # others were quicker
             return None
         self._own.add(trial.number)
@@ -162,11 +162,9 @@ class Handout:
 
     def _again(self, trial: Trial | FrozenTrial) -> None:
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
-        if frozen.state != TrialState.FAIL:
-            with self._unless_taken():
+        with self._unless_taken():
+            if frozen.state != TrialState.FAIL:  # else one did that was then lost
                 self._study.tell(trial.number, state=TrialState.FAIL)
-                self._study.enqueue_trial(frozen.params, user_attrs={AGAIN: first(frozen)})
-        else:  # by a process that was lost before it queued it
             self._study.enqueue_trial(frozen.params, user_attrs={AGAIN: first(frozen)})
 
     def _unless_taken(self) -> contextlib.AbstractContextManager:
