@@ -2,12 +2,12 @@
 asks for it again."""
 
 import dataclasses
-import shlex
 from typing import Any
 
 from engine.config import Config, Hyper
 from engine.learners import trees
 from engine.parts.reading import CLASSIFICATION
+from engine.store import record
 
 Saved = dict[str, Any]
 
@@ -45,5 +45,5 @@ def is_typed(saved: Saved) -> bool:
 
 def command(saved: Saved) -> str:
     """The run as it would be typed."""
-    words = [f"--{name}={value}" for name, value, _ in differing(saved) if value is not None]
-    return "python launch.py " + shlex.join(words)
+    words = [record.flag(name, value) for name, value, _ in differing(saved) if value is not None]
+    return " ".join(["python launch.py", *words])

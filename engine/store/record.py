@@ -149,8 +149,8 @@ def identity(request: Request) -> dict[str, Any]:
     return static | request.hyper._asdict()
 
 
-def _typed(name: str, value: Any) -> str:
-    """A field as a flag."""
+def flag(name: str, value: Any) -> str:
+    """A field as it would be typed."""
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
     return f"--{name} {shlex.quote(str(value))}"
@@ -160,7 +160,7 @@ def read_otherwise(before: Request, now: Request) -> str:
     """The flags by which a set is read otherwise `now`, with another fingerprint; "" for none."""
     was, found = ({**request.config.reading._asdict(), "stream": request.place.stream}
                   for request in (before, now))
-    return " ".join(_typed(name, value) for name, value in found.items() if value != was[name])
+    return " ".join(flag(name, value) for name, value in found.items() if value != was[name])
 
 
 def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "config.json",
@@ -172,7 +172,7 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
     differing = [k for k in now if was.get(k) != now[k] and k not in may_differ]
     if differing:
         told = "; ".join(f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in differing)
-        typed = " ".join(_typed(k, now[k]) for k in differing)
+        typed = " ".join(flag(k, now[k]) for k in differing)
         taken = file == "config.json" and not trees.values_of(request.config.model)
         another = f"begin a new run from what it has learned: --init_from {path} {typed}" \
             if taken else "start a new one in another --run_dir"

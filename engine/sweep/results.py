@@ -4,7 +4,6 @@ Legend: R runs, N examples, C classes.
 """
 
 import json
-import shlex
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,11 +108,11 @@ def command(asked: Asked) -> str:
         others = _differing(asked.search._replace(axes=()), Search._field_defaults)
         typed = "".join(f", {name}={value!r}" for name, value in others.items())
         return f"sweep(config, {axes!r}, hyper, data=data{typed})"
-    words = [word for text in asked.search.axes for word in ("--sweep", text)]
+    words = [record.flag("sweep", text) for text in asked.search.axes]
     for values, defaults in ((asked.search._replace(axes=()), Search._field_defaults),
                              (config, settings.of_config()), (hyper, type(hyper)._field_defaults)):
-        words += [f"--{name}={value}" for name, value in _differing(values, defaults).items()]
-    return "python launch.py sweep " + shlex.join(words)
+        words += [record.flag(name, value) for name, value in _differing(values, defaults).items()]
+    return " ".join(["python launch.py sweep", *words])
 
 
 def _ensemble(
