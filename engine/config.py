@@ -163,6 +163,7 @@ class Config:
                 object.__setattr__(self, "model", self.model.clone(**lists))
 
 
+BROUGHT = tuple(f.name for f in dataclasses.fields(Config) if f.metadata["brought"])
 DURATIONS = tuple(f.name for f in dataclasses.fields(Config) if f.metadata["duration"])
 ALWAYS = ("patience", "average_from")  # durations that every one may have
 

@@ -14,7 +14,7 @@ from absl import flags
 from engine.augmentations import VIEWS
 from engine.command import names
 from engine.command.options import COMMANDS
-from engine.config import Config
+from engine.config import BROUGHT, Config
 from engine.errors import RequestError, unknown
 from engine.place import Place
 
@@ -41,17 +41,14 @@ def script(words: Sequence[str], defined: flags.FlagValues) -> str:
 def _flags(defined: flags.FlagValues) -> list[Flag]:
     closed = {"checkpoint": ("best", "last"), "tta": (*VIEWS, ",".join(VIEWS)),
               "dataset": tuple(name for name in names.SETS if ":" not in name)}
-    brought = set()
     for field in (*dataclasses.fields(Config), *dataclasses.fields(Place)):
         if field.metadata["choices"]:
             closed[field.name] = field.metadata["choices"]
-        if field.metadata["brought"]:
-            brought.add(field.name)
     found = []
     for name in sorted(name for name in defined if len(name) > 1):
         flag, words = defined[name], closed.get(name, ())
         told = re.split(r"[;(]", flag.help)[0].strip()
-        found.append(Flag(name, told, flag.boolean, words, not words or name in brought))
+        found.append(Flag(name, told, flag.boolean, words, not words or name in BROUGHT))
         if flag.boolean and getattr(Place, name, getattr(Config, name, False)) is True:
             found.append(Flag(f"no{name}", "without that", True, (), False))
     return found

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.config import AUTO, NETWORKS, TASKS, Config, is_ours
+from engine.config import AUTO, BROUGHT, NETWORKS, TASKS, Config, is_ours
 from engine.errors import RequestError, one_line, unknown
 from engine.learners.trees import values_of
 
@@ -222,8 +222,7 @@ def _repr(word: Any) -> str:
 
 def _files(config: Config) -> dict[str, tuple[Path, str]]:
     """The user's files that a Config names, by its field, and the name in each."""
-    parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
-             if f.metadata["brought"] and is_file(getattr(config, f.name))}
+    parts = {name: word for name in BROUGHT if is_file(word := getattr(config, name))}
     return {field: (Path(word.rpartition(":")[0]).expanduser(), word.rpartition(":")[2])
             for field, word in parts.items()}
 

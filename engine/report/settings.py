@@ -4,7 +4,7 @@ asks for it again."""
 import dataclasses
 from typing import Any
 
-from engine.config import Config, Hyper
+from engine.config import BROUGHT, Config, Hyper
 from engine.learners import trees
 from engine.parts.reading import CLASSIFICATION
 from engine.store import record
@@ -39,7 +39,7 @@ def differing(saved: Saved) -> list[tuple[str, Any, Any]]:
 
 def is_typed(saved: Saved) -> bool:
     """Whether flags say all of it: nothing of it was an object in Python."""
-    texts = (str(saved["config"].get(name)) for name in ("model", "task", "optimizer", "augment"))
+    texts = (str(saved["config"].get(name)) for name in BROUGHT)
     return saved["config"]["dataset"] != "arrays" and not any(t.startswith("<") for t in texts)
 
 

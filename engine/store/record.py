@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.checks import without_idle
-from engine.config import DURATIONS, Config
+from engine.config import BROUGHT, DURATIONS, Config
 from engine.doors import bring, hypers
 from engine.doors.fields import fits
 from engine.errors import RequestError, tell
@@ -94,8 +94,7 @@ def _kind(own: Config, given: Config | None, values: dict[str, Any]) -> Any:
 
 def objects(config: Config) -> dict[str, str]:
     """What was an object in Python, which no file holds, and what it was."""
-    texts = {f.name: bring.written(getattr(config, f.name)) for f in dataclasses.fields(config)
-             if f.metadata["brought"]}
+    texts = {name: bring.written(getattr(config, name)) for name in BROUGHT}
     return {name: text for name, text in texts.items() if text.startswith("<")}
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.config import Config, Reading
+from engine.config import BROUGHT, Config, Reading
 from engine.devices import mesh
 from engine.doors import bring
 from engine.errors import RequestError, some
@@ -146,10 +146,8 @@ def _own(member: Path, asked: Config | None, said: dict[str, Any]) -> Config | N
     it, and for a network, a task or an optimizer that it has by a word of its own."""
     if asked is None:
         return None
-    saved = record.read(member / "config.json", asked)
-    texts, own = saved.content["config"], saved.request.config
-    theirs = {f.name for f in dataclasses.fields(own)
-              if f.metadata["brought"] and not str(texts.get(f.name)).startswith("<")}
+    own = record.read(member / "config.json", asked).request.config
+    theirs = {*BROUGHT} - {*record.objects(own)}
     return dataclasses.replace(own, **{
         name: value for name, value in said.items() if name not in (*SET, *theirs)})
 
