@@ -51,6 +51,9 @@ def test_elsewhere_a_line_comes_now_and_then(pets, monkeypatch, capsys):
         moved(7)
     assert capsys.readouterr() == (
         "", "counting\ncounting: 1 of 3\ncounting: 3 of 3\n\\x1b[31m: 7\n")
+    with bar.bar("fetching", 1 << 20, of_bytes=True):
+        pass
+    assert capsys.readouterr() == ("", "fetching: 1,048,576 bytes\n")
 
 
 def test_a_name_cannot_move_the_cursor_of_a_bar(monkeypatch):

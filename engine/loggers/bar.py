@@ -16,20 +16,24 @@ LEAST = 45  # of a terminal's cells for the bar, the counts and the time, whatev
 
 
 @contextlib.contextmanager
-def bar(what: str, total: int | None, silent: bool = False) -> Iterator[Callable[[int], None]]:
+def bar(
+    what: str, total: int | None, silent: bool = False, of_bytes: bool = False
+) -> Iterator[Callable[[int], None]]:
     """Gives a function of how many more are done. On a terminal a bar moves; elsewhere `what` is
-    told at once, unless `silent`, and the number done every ten seconds."""
+    told at once, `of_bytes` with how many, unless `silent`, and the number done every ten seconds.
+    """
     if sys.stderr.isatty():
+        counts = (progress.DownloadColumn(), progress.TransferSpeedColumn()) if of_bytes \
+            else (progress.MofNCompleteColumn(),)
         columns = (progress.TextColumn("{task.description}", markup=False),
-                   progress.BarColumn(bar_width=16), progress.MofNCompleteColumn(),
-                   progress.TimeRemainingColumn())
+                   progress.BarColumn(bar_width=16), *counts, progress.TimeRemainingColumn())
         console = Console(stderr=True)
         with progress.Progress(*columns, console=console) as shown:
             task = shown.add_task(shortened(visible(what, ""), console.width - LEAST), total=total)
             yield lambda more: shown.advance(task, more)
         return
     if not silent:
-        tell(what)
+        tell(f"{what}: {total:,} bytes" if of_bytes else what)
     yield _lines(what, total)
 
 

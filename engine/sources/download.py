@@ -5,16 +5,14 @@ it is known to be the archive. requests follows no redirection to a file or FTP.
 """
 
 import hashlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import requests
-from rich import progress
-from rich.console import Console
 
 from engine.errors import RunError, one_line
+from engine.loggers.bar import bar
 
 # For an answer, and for each next bytes. A transfer that breaks and a host that then says nothing
 # wait once each: both stay under 15 s.
@@ -49,16 +47,13 @@ def fetch(archive: Archive, folder: Path) -> Path:
 def _transferred(archive: Archive, part: Path) -> str:
     """Appends what is missing, as long as that brings more. Why it isn't the archive, or ''."""
     part.parent.mkdir(parents=True, exist_ok=True)
-    columns = (progress.TextColumn("{task.description}", markup=False),
-               progress.BarColumn(bar_width=16), progress.DownloadColumn(),
-               progress.TransferSpeedColumn(), progress.TimeRemainingColumn())
-    console, have = Console(stderr=True), _size(part)
-    with progress.Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(part.stem, total=archive.size)
+    have, shown = _size(part), 0
+    with bar(part.stem, archive.size, of_bytes=True) as moved:
         while have < archive.size:
             try:
                 for received in _appended(archive, part, have):
-                    bar.update(task, completed=received)
+                    moved(received - shown)
+                    shown = received
                 break
             except requests.RequestException as error:
                 before, have = have, _size(part)
