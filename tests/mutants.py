@@ -806,7 +806,7 @@ MUTANTS = (
     Mutant("loggers/mlflow", '"FINISHED" if done else "FAILED"', '"FINISHED"',
            "extras/test_trackers.py -mextras -kmlflow"),
     Mutant("loggers/wandb", "0 if done else 1", "0", "extras/test_trackers.py -mextras -kwandb"),
-    Mutant("loggers/trackers", "if found is None or found.origin is None:", "if found is None:",
+    Mutant("job/extras", "if found is None or found.origin is None:", "if found is None:",
            "extras/test_trackers.py -mextras -knot_installed"),
     Mutant("command/inputs", "found = sorted(glob.glob(word, recursive=True))",
            "found = sorted(glob.glob(word, recursive=True))[::-1]", "test_predict.py -kis_sorted"),

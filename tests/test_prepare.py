@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from archives import (  # noqa: F401
 )
 
 from engine import errors, sources
+from engine.job import extras
 from engine.sources import download, prepare
 from engine.sources.download import Archive
 
@@ -258,13 +260,22 @@ def test_a_data_dir_that_cannot_be_written(tmp_path):
 
 def test_tensorflow_is_named_where_it_is_needed(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(errors.RequestError, match=r'pip install -e "\.\[tensorflow\]"'):
+    with pytest.raises(errors.RequestError, match=r"pip install 'flaxmill\[tensorflow\]'"):
         sources.load("kmnist", data_dir=str(tmp_path))
+
+
+def test_a_folder_of_a_packages_name_is_no_package(monkeypatch, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    for imports in (True, False):
+        with pytest.raises(errors.RequestError, match="^it needs json and nothing .*mill.any"):
+            extras.need("it", "any", "json", "nothing", imports=imports)
 
 
 def test_a_failed_child_is_an_error(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(prepare, "_CHILD", "engine.absent")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    there = types.SimpleNamespace(origin="there")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there)
     with pytest.raises(errors.RunError, match="preparing kmnist .* status 1"):
         sources.load("kmnist", data_dir=str(tmp_path))
     assert "tensorflow" not in sys.modules

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
-from engine.errors import RequestError, RunError, one_line
+from engine.errors import RunError, one_line
 from engine.export import program
+from engine.job import extras
 from engine.trained import Run
 
 OPSET = 21  # the newest that onnxruntime of 2024 reads
@@ -16,12 +17,9 @@ OPSET = 21  # the newest that onnxruntime of 2024 reads
 def write(run: Run, path: Path) -> None:
     """Raises RequestError where a package isn't installed, RunError for what jax2onnx can't say in
     ONNX's words."""
-    try:
-        import onnxruntime  # noqa: F401  # asked before the work
-        from jax2onnx import to_onnx
-    except ImportError as error:
-        raise RequestError(f"--format onnx needs jax2onnx and onnxruntime ({one_line(error)}): pip "
-                           "install 'flaxmill[onnx]'.") from None
+    extras.need("--format onnx", "onnx", "onnxruntime", "jax2onnx")
+    from jax2onnx import to_onnx
+
     function, shape = program.of(run)
     told = jax.make_jaxpr(function)(shape)
     inputs = program.probe(run)

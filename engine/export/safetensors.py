@@ -5,19 +5,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from engine.errors import RequestError
 from engine.export import program
+from engine.job import extras
 from engine.learners.learner import jitted
 from engine.trained import Run
 
 
 def write(run: Run, path: Path) -> None:
     """Raises RequestError where safetensors isn't installed."""
-    try:
-        from safetensors.numpy import save_file
-    except ImportError:
-        raise RequestError("--format safetensors needs the package safetensors: pip install "
-                           "'flaxmill[safetensors]'.") from None
+    extras.need("--format safetensors", "safetensors", "safetensors")
+    from safetensors.numpy import save_file
+
     arrays = program.named(run.state.model)
     save_file({name: np.ascontiguousarray(x) for name, x in arrays.items()}, path)
 

@@ -1,14 +1,13 @@
 """StableHLO by jax.export: one program for CPUs and CUDA GPUs, read by jax alone."""
 
-import importlib.util
 from pathlib import Path
 
 import jax
 import numpy as np
 from jax import export as jax_export
 
-from engine.errors import RequestError
 from engine.export import program
+from engine.job import extras
 from engine.trained import Run
 
 PLATFORMS = "cpu", "cuda"
@@ -17,9 +16,7 @@ PLATFORMS = "cpu", "cuda"
 def write(run: Run, path: Path) -> None:
     """Serialized, for any size of the batch. Raises RequestError where flatbuffers, by which jax
     serializes, isn't installed."""
-    if importlib.util.find_spec("flatbuffers") is None:
-        raise RequestError("StableHLO is serialized by the package flatbuffers, which is not "
-                           "installed: pip install 'flaxmill[stablehlo]'.")
+    extras.need("StableHLO", "stablehlo", "flatbuffers")
     function, shape = program.of(run)
     found = jax_export.export(jax.jit(function), platforms=PLATFORMS)(shape)
     path.write_bytes(found.serialize())

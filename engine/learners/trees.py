@@ -2,11 +2,11 @@
 beside them. Imports nothing heavy, as --help and a mistyped flag are answered first."""
 
 import dataclasses
-import importlib.util
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import RequestError
+from engine.job import extras
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -65,9 +65,7 @@ def values_of(model: Any) -> Any:
 
 def check_library(model: str) -> None:
     """Raise RequestError where XGBoost isn't installed."""
-    if importlib.util.find_spec("xgboost") is None:
-        raise RequestError(f"--model {model} needs XGBoost, which is not installed: "
-                           "pip install 'flaxmill[trees]', or pip install xgboost.")
+    extras.need(f"--model {model}", "trees", "xgboost", imports=False)
 
 
 def wrong(config: "Config", hyper: Any) -> Iterator[str]:

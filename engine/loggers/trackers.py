@@ -1,9 +1,8 @@
 """The words of --log: where a run's rows, values and scores go besides its folder. A word is the
 name of its package, and of the file here that writes for it. Imports nothing heavy."""
 
-import importlib.util
-
-from engine.errors import RequestError, unknown
+from engine.errors import unknown
+from engine.job import extras
 
 TRACKERS = "csv", "mlflow", "tensorboard", "wandb"
 
@@ -18,7 +17,4 @@ def check(log: str) -> None:
     for name in named(log):
         if name not in TRACKERS:
             raise unknown("tracker for --log", name, TRACKERS)
-        found = importlib.util.find_spec(name)
-        if found is None or found.origin is None:  # a folder of that name, such as ./wandb
-            raise RequestError(f"--log {name} needs a package that is not installed: "
-                               f"pip install 'flaxmill[{name}]', or leave it out.")
+        extras.need(f"--log {name}", name, name, imports=False, instead=", or leave it out")

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.devices import choose
 from engine.errors import RequestError
 from engine.errors import tell as say
+from engine.job import extras
 from engine.job.host import compute_on
 from engine.request import Request
 from engine.trained import load
@@ -24,12 +25,7 @@ def run(
     """Print the address once it answers, and serve until a signal; answers under way are sent.
     Raises RequestError for an address that can't be had, and where the packages aren't installed.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise RequestError(f"serve needs Starlette and uvicorn ({error}): pip install "
-                           "'flaxmill[serve]'.") from None
+    extras.need("serve", "serve", "starlette", "uvicorn")
     if rate < 1:
         raise RequestError(f"--request_rate {rate}: type 1 or more.")
     with _bound(host, port) as listening:

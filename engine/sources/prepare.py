@@ -7,7 +7,6 @@ program, `python -m engine.sources.prepare NAME DATA_DIR`, it is the process tha
 import contextlib
 import difflib
 import fcntl
-import importlib.util
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
 from engine.errors import RequestError, RunError, tell, unknown
+from engine.job import extras
 from engine.sources import builders, download
 from engine.sources.download import Archive
 
@@ -38,9 +38,8 @@ def prepare(name: str, root: Path) -> None:
             raise RequestError(f"unknown data set {name!r}: to learn from the folder of that name, "
                                f"type image_folder:{name}, or table:{name}")
         raise unknown("data set", name, near or [*PLAIN, "digits"])
-    if importlib.util.find_spec("tensorflow") is None:
-        raise RequestError(f"data set {name} isn't in {root}, and needs TensorFlow to be prepared: "
-                           'pip install -e ".[tensorflow]", or pass --data_dir FOLDER with it')
+    extras.need(f"data set {name} isn't in {root}, and preparing it", "tensorflow", "tensorflow",
+                imports=False, instead=", or pass --data_dir FOLDER with it")
     child = [sys.executable, "-m", _CHILD, name, str(root.absolute())]
     # tfds prints, and stdout is the caller's; the child must find this package wherever we are.
     status = subprocess.run(child, stdout=2, cwd=Path(__file__).parents[2]).returncode

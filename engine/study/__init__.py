@@ -3,11 +3,9 @@
 Raises RequestError, when it is imported, where Optuna is missing.
 """
 
-from engine.errors import RequestError
+from engine.job import extras
 
-try:
-    import optuna
-except ModuleNotFoundError:
-    raise RequestError("--study needs Optuna, which keeps what the processes share: "
-                       "pip install 'flaxmill[study]', or pip install optuna.") from None
+extras.need("--study", "study", "optuna")
+import optuna  # noqa: E402
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)

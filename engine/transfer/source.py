@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.doors import bring
 from engine.errors import RequestError, one_line
+from engine.job import extras
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.store.digests import leaf, read_record
@@ -104,11 +105,9 @@ def _best(path: Path) -> int:
 
 
 def _of_file(path: Path) -> Source:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise RequestError(f"--init_from {path}: reading it needs the package safetensors: pip "
-                           "install 'flaxmill[safetensors]'.") from None
+    extras.need(f"--init_from {path}", "safetensors", "safetensors")
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file():
         raise RequestError(f"--init_from {path}: no such file.")
     try:

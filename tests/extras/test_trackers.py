@@ -1,6 +1,7 @@
 """--log: what trackers were told, read back by their own readers; resumed, swept, and failing."""
 
 import csv
+import importlib.util
 import json
 import struct
 import types
@@ -13,7 +14,7 @@ from samples import Tiny, random_split
 from engine import Config, Hyper, Place, fit
 from engine.errors import RequestError
 from engine.loggers import csv as of_csv
-from engine.loggers import trackers, tracking
+from engine.loggers import tracking
 from engine.request import Request
 from engine.sweep import sweep
 from engine.sweep.search import Search
@@ -220,7 +221,7 @@ def test_a_server_that_is_away_stops_no_run(here, monkeypatch, capsys):
     ("wandb", types.SimpleNamespace(origin=None)),  # a folder of that name
 ])
 def test_what_is_not_installed_is_named_before_anything_is_begun(name, found, here, monkeypatch):
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda _: found)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: found)
     with pytest.raises(RequestError, match=rf"pip install 'flaxmill\[{name}\]'"):
         fit(CONFIG, HYPER, Place(log=name), DATA)
     assert not list(here.iterdir())
