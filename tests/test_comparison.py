@@ -190,8 +190,9 @@ def test_what_cant_be_compared_is_refused_before_anything_is_computed(tmp_path):
     ]:
         with pytest.raises(RequestError, match=message):
             command.tell(Place(), words, str(tmp_path / "page.html"))
-    for file in ("page.csv", str(tmp_path / "nowhere/page.html")):
-        with pytest.raises(RequestError, match="in a folder that is there"):
+    for file, message in (("page.csv", "type a name that ends in .html"),
+                          (str(tmp_path / "nowhere/page.html"), "there is no folder .*/nowhere")):
+        with pytest.raises(RequestError, match=message):
             command.tell(Place(), [a, b], file)
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(RequestError, match="can't be written there"):

@@ -24,7 +24,7 @@ from engine.programs import memory
 from engine.report import run as report
 from engine.scores import judge
 from engine.sources.dataset import Dataset, Split
-from engine.store import record
+from engine.store import record, target
 from engine.store.checkpoint import Checkpoints
 
 NETWORK = """
@@ -435,3 +435,16 @@ def test_a_set_that_can_t_judge_is_refused(typed, place, words, said):
         drawn(place / "strange", {"x": "v", "y": "h"}, 2)
     status, printed, error = typed("eval", *words)
     assert (status, printed) == (2, "") and said in error and "Traceback" not in error
+
+
+def test_a_folder_is_replaced_where_it_is_such_a_one(tmp_path):
+    file, holds = tmp_path / "m.saved_model", "saved_model.pb"
+    assert target.of(str(file), ".saved_model", holds=holds) == file
+    for make in (file.touch, file.mkdir):
+        make()
+        with pytest.raises(RequestError, match="can't be written there: name another"):
+            target.of(str(file), ".saved_model", holds=holds)
+        if file.is_file():
+            file.unlink()
+    (file / holds).touch()
+    assert target.of(str(file), ".saved_model", holds=holds) == file

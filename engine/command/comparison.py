@@ -13,7 +13,7 @@ from engine.place import Place
 from engine.report import comparison
 from engine.report.comparison import Compared
 from engine.scores import judge, threshold
-from engine.store import folder, record
+from engine.store import folder, record, target
 
 FILE = "comparison.html"
 
@@ -21,11 +21,7 @@ FILE = "comparison.html"
 def tell(place: Place, words: Sequence[str], output: str) -> None:
     """Compare the runs in the folders `words`, print how they stand, and write the page to
     `output`. Raises RequestError for what can't be compared, before anything is computed."""
-    file = Path(output or FILE)
-    if file.suffix != ".html" or not file.parent.is_dir():
-        raise RequestError(f"--output {file}: type a file.html, in a folder that is there.")
-    if file.is_dir() or not os.access(file.parent, os.W_OK):
-        raise RequestError(f"--output {file} can't be written there: name another file.")
+    file = target.of(output or FILE, ".html")
     runs = [_judged(saved, run, place) for saved, run in _read(words)]
     best, *others = comparison.ranked(runs)
     differences = [comparison.difference(best, other) for other in others]

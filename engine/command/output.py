@@ -7,7 +7,6 @@ import contextlib
 import csv
 import io
 import json
-import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TextIO
 import numpy as np
 
 from engine.errors import RequestError, sides, visible
-from engine.store import files
+from engine.store import files, target
 from engine.task import Task
 from engine.trained import Run
 
@@ -39,15 +38,10 @@ def named(run: Run, predicted: np.ndarray) -> np.ndarray:
 
 def check(path: str, inputs: Sequence[str]) -> None:
     """Raise RequestError where `path` can't be written, before anything is computed."""
-    folder, said = os.path.dirname(path) or ".", f"--output {visible(path, '')}"
-    if Path(path).suffix.lower() not in _KINDS:
-        raise RequestError(f"{said}: type a name that ends in {' or '.join(_KINDS)}.")
-    if not os.path.isdir(folder):
-        raise RequestError(f"{said}: there is no folder {visible(folder, '')}: make it first.")
-    if os.path.isdir(path) or not os.access(folder, os.W_OK):
-        raise RequestError(f"{said} can't be written there: name another file.")
-    if os.path.exists(path) and any(os.path.samefile(path, file) for file in inputs):
-        raise RequestError(f"{said} is what is to be predicted: name another file.")
+    found = target.of(path, *_KINDS)
+    if found.exists() and any(found.samefile(file) for file in inputs):
+        raise RequestError(f"--output {visible(path, '')} is what is to be predicted: name another "
+                           "file.")
 
 
 @contextlib.contextmanager

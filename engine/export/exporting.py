@@ -16,6 +16,7 @@ from engine.errors import RequestError, RunError, unknown, visible
 from engine.export import card, program
 from engine.job.host import compute_on
 from engine.request import Request
+from engine.store import target
 from engine.sweep import ensembles
 from engine.trained import load
 
@@ -38,13 +39,13 @@ def tell(request: Request, checkpoint: str, asked: str, output: str) -> None:
     compute_on(choose.choose("cpu").device, request.place.compile_cache)
     run = load(path, request.config, checkpoint)
     word = _format(run, asked)
-    target = _target(path, word, output)
+    file = _target(path, word, output)
     how: Any = importlib.import_module(f"engine.export.{word}")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-        draft = Path(folder, target.name)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
+        draft = Path(folder, file.name)
         how.write(run, draft)
         apart = _apart(run, how, draft)
-        told = card.content(run, word, target.name, checkpoint)
+        told = card.content(run, word, file.name, checkpoint)
         Path(folder, "model.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
         Path(folder, "model.md").write_text(card.page(told), "utf-8")
         made = [draft.name, "model.json", "model.md"]
@@ -52,8 +53,8 @@ def tell(request: Request, checkpoint: str, asked: str, output: str) -> None:
             shutil.copyfile(card.READER, Path(folder, "inputs.py"))
             made.append("inputs.py")
         for name in made:
-            _put(Path(folder, name), target.parent / name)
-    print(f"{visible(target, '')}: {_size(target):,} bytes, within {apart:.0e} of the run's own "
+            _put(Path(folder, name), file.parent / name)
+    print(f"{visible(file, '')}: {_size(file):,} bytes, within {apart:.0e} of the run's own "
           f"predictions; beside it {' and '.join(made[1:])}")
 
 
@@ -71,25 +72,14 @@ def _format(run: Any, asked: str) -> str:
 
 def _target(run: Path, word: str, output: str) -> Path:
     """Where to write. Raises RequestError where that can't be."""
-    target = Path(output) if output else run / "export" / f"model.{word}"
-    said = f"--output {visible(target, '')}"
-    if output and target.suffix != f".{word}":
-        raise RequestError(f"{said}: type a name that ends in .{word}.")
-    if target.name in ("model.json", "model.md", "inputs.py"):
-        raise RequestError(f"{said} is a name of what lies beside it: type another.")
+    own = run / "export" / f"model.{word}"
     try:
         if not output:
-            target.parent.mkdir(exist_ok=True)
+            own.parent.mkdir(exist_ok=True)
     except OSError as error:
-        raise RequestError(f"{target.parent}: {error.strerror}; type --output FILE.") from None
-    if not target.parent.is_dir():
-        raise RequestError(f"{said}: there is no folder {visible(target.parent, '')}: make it "
-                           "first.")
-    folder = word == "saved_model"
-    if not os.access(target.parent, os.W_OK) or target.exists() and (
-            target.is_dir() != folder or folder and not (target / "saved_model.pb").exists()):
-        raise RequestError(f"{said} can't be written there: name another.")
-    return target
+        raise RequestError(f"{own.parent}: {error.strerror}; type --output FILE.") from None
+    holds = "saved_model.pb" if word == "saved_model" else ""
+    return target.of(output or str(own), f".{word}", holds=holds)
 
 
 def _apart(run: Any, how: Any, draft: Path) -> float:
