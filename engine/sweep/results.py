@@ -27,19 +27,17 @@ from engine.sweep import report as sweep_report
 from engine.sweep.charts import Histories
 from engine.sweep.events import Events
 from engine.sweep.found import Sweep
-from engine.sweep.population import select
 from engine.sweep.search import Search
 from engine.sweep.space import Asked, Trial
 
 
 class Standing(NamedTuple):
-    """What a group leaves: its learner; the values that its runs ended with, by their numbers; its
-    whole members' numbers and stacked variables [R]."""
+    """What a group leaves: its learner; by their numbers the values that its runs ended with, and
+    the variables that the whole ones predict with."""
 
     learner: Learner
     hypers: dict[int, Any]
-    numbers: list[int]
-    variables: Any
+    models: dict[int, Any]
 
 
 def row(
@@ -120,15 +118,14 @@ def _ensemble(
 ) -> dict[str, Any]:
     """The mean of these members' probabilities, judged; what it says is by the first one's task, as
     `eval` has it."""
-    task = next(s.learner.task for s in standings if numbers.intersection(s.numbers))
-    inputs, predicted = subset.split.inputs[subset.rows], []
+    found = [(standing.learner, variables) for standing in standings
+             for number, variables in standing.models.items() if number in numbers]
+    task, inputs, predicted = found[0][0].task, subset.split.inputs[subset.rows], []
     summed_NxC: np.ndarray = np.float32(0)  # type: ignore[assignment]
-    for learner, _, found, variables in standings:
-        predict = jitted(learner, "predict")
-        for at in (at for at, number in enumerate(found) if number in numbers):
-            own_NxC = np.asarray(predict(select(variables, at), inputs))
-            summed_NxC = summed_NxC + own_NxC
-            predicted.append(learner.task.said(own_NxC))  # not all own, which grow with the runs
+    for learner, variables in found:
+        own_NxC = np.asarray(jitted(learner, "predict")(variables, inputs))
+        summed_NxC = summed_NxC + own_NxC
+        predicted.append(learner.task.said(own_NxC))  # not all own, which grow with the runs
     predicted_RxN, mean_NxC = np.stack(predicted), summed_NxC / len(predicted)
     labels_N = subset.targets
     return {
@@ -149,7 +146,7 @@ def ensembles(
     apart = asked.search.folds and (ready.columns or ready.judged is None)
     if ready.task.kind != "classes" or ready.task.any_outputs or apart or ready.stream:
         return []
-    everyone = {number for standing in standings for number in standing.numbers}
+    everyone = {number for standing in standings for number in standing.models}
     own = everyone & {*best}
     chosen = {"all runs": everyone} | ({"the best setting's": own} if own < everyone else {})
     judged = held_for_evaluation(ready)

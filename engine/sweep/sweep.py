@@ -234,10 +234,10 @@ class Lockstep:
         """Every member that is left, with the values it ended with; the whole ones saved."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
         members = select(jax.device_get(runs.members), slice(alive(runs)))
-        numbers, hypers = members.number.tolist(), {}
         models = {number: member.model(self._folder(number), group.ready) for number in trials
                   if gone.get(number) == STOPPED}
-        for at, number in enumerate(numbers):
+        hypers = {}
+        for at, number in enumerate(members.number.tolist()):
             one, path = select(members, at), self._folder(number)
             # As they would be typed: float32's shortest decimals, the same bits.
             hypers[number] = jax.tree.map(lambda x: float(str(x)), one.hyper)
@@ -246,5 +246,4 @@ class Lockstep:
                 score = folder.history(path)[-1][group.ready.score]
                 member.save(path, int(runs.step), one, score)
                 models[number] = one.state.model
-        stacked = jax.tree.map(lambda *x: np.stack(x), *models.values()) if models else {}
-        return Standing(group.ready.learner, hypers, [*models], stacked)
+        return Standing(group.ready.learner, hypers, models)
