@@ -119,7 +119,7 @@ def test_pictures_are_flat_and_their_score_is_that_of_the_predictions():
     own = xgboost.train({"objective": "multi:softprob", "num_class": 4},
                         xgboost.DMatrix(*features(there.data.train)), 2)
     probability = own.predict(xgboost.DMatrix(x))
-    row = there.task.row(there.learner.evaluate(state.variables, there.data.validation).tally)
+    row = there.task.row(there.learner.evaluate(state.variables, there.data.validation))
     assert float(row["accuracy"]) == pytest.approx((probability.argmax(1) == y).mean())
     expected = -np.log(probability[np.arange(len(y)), y]).mean()
     assert float(row["loss"]) == pytest.approx(expected, rel=1e-5)
@@ -204,7 +204,7 @@ def test_each_run_of_a_sweep_is_the_run_alone_and_a_lost_one_comes_again(here, m
         there = ready(alone, values)
         whole = rounds(there, 3)
         judged = there.learner.evaluate(whole.variables, there.data.validation)
-        assert row["val_loss"] == pytest.approx(float(there.task.row(judged.tally)["loss"]))
+        assert row["val_loss"] == pytest.approx(float(there.task.row(judged)["loss"]))
         member = loaded(f"s/{row['run']}", checkpoint="last")
         np.testing.assert_array_equal(member.state.params["booster"], whole.params["booster"])
     best = flags.parse(["--config", "s/best.py"]).request
