@@ -223,7 +223,7 @@ def test_a_task_whose_predict_has_no_inverse_makes_no_ensemble():
 
     found = Judged(None, np.full((3, 2), [0.2, 0.8], np.float32), np.zeros(3, np.int32), None)
     with pytest.raises(RequestError, match="Sharp can't be judged, since its predict has no inv"):
-        ensembles.together(Sharp(), [found, found])
+        ensembles.together(Sharp(), iter([found, found]))
 
 
 def test_a_finished_sweep_resumed_says_the_same_again(finished):

@@ -1,7 +1,7 @@
 """The finished runs of a sweep as one model: the mean of what each of them predicts."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -169,26 +169,30 @@ def evaluate(
         raise RequestError(f"the runs of {path} have folds of their own, so that no example judges "
                            "all of them: give the set a split test, or judge on another set, by "
                            "--dataset or --validation_split.")
-    found = []
-    for run in runs:
+
+    def found(run: Run) -> Judged:
         spread = {"spread": judge.learner.spread} if run.learner.traced else {}
         learner: Any = run.learner
         learner, variables = dataclasses.replace(learner, **spread), run.state.model
-        found.append(judge.found(learner, mesh.put(variables, judge.where(variables))))
+        return judge.found(learner, mesh.put(variables, judge.where(variables)))
+
     task = judge.learner.task
-    scores = task.summarise(together(task, found), judge.names) | judge.facts
+    scores = task.summarise(together(task, map(found, runs)), judge.names) | judge.facts
     scores |= {"checkpoint": checkpoint, "runs": [int(run.path.name) for run in runs]}
     return scores | ({"tta": tta} if tta else {})
 
 
-def together(task: Task, found: list[Judged]) -> Judged:
-    """What the mean of models predicts of examples that each was judged on, and its sums. Raises
-    RequestError for a task that can't tell which outputs would have been these."""
-    if len(found) == 1:
-        return found[0]
-    first = found[0]
-    total = sum((one.predicted for one in found), np.zeros((), np.float64))
-    predicted = np.asarray(total / len(found), np.float32)
+def together(task: Task, found: Iterator[Judged]) -> Judged:
+    """What the mean of models predicts of examples that each was judged on, and its sums; of one
+    model its own. Raises RequestError for a task that can't tell which outputs would have been
+    these."""
+    first, count = next(found), 1
+    total = np.float64(0) + first.predicted
+    for one in found:  # not all at once, which would grow with their number
+        total, count = total + one.predicted, count + 1
+    if count == 1:
+        return first
+    predicted = np.asarray(total / count, np.float32)
     name = type(task).__name__
     instead = " Give it outputs(predicted), the inverse of its predict."
     with bring.telling(f"an ensemble of {name} can't be judged", instead):
