@@ -73,8 +73,6 @@ def train(
         return patience.heard(learner, hyper, lengths, state, row), row
 
     state, watched = learner.create(hyper, key, data), learner.monitor(hyper)
-    if config.patience or state.plateau:
-        patience.check(watched, len(data.validation.rows))
     if not config.patience:
         return jax.lax.scan(epoch, state, length=config.epochs)
     epoch, watch = patience.stopping(epoch, watched, lengths.patience, config.min_delta)

@@ -17,7 +17,6 @@ from samples import Tiny, data_of, random_split
 import launch as program
 from engine.checks import check
 from engine.config import Config, Hyper
-from engine.data import Subset
 from engine.errors import RequestError
 from engine.learners.chosen import learner_of
 from engine.optim import lengths, patience
@@ -302,14 +301,6 @@ def test_a_run_that_stops_is_the_run_of_so_many_epochs(small):
     jax.tree.map(np.testing.assert_array_equal, state.params, short.params)
     np.testing.assert_array_equal(rows["loss"][:want], long["loss"][:want])
     assert np.isnan(rows["loss"][want:]).all()
-
-
-@pytest.mark.slow
-def test_what_waits_for_a_score_needs_examples_to_validate_on(small):
-    none = dataclasses.replace(small, validation=Subset(
-        small.validation.split, small.validation.rows[:0]))
-    with pytest.raises(RequestError, match="wait for val_accuracy, and there are no examples"):
-        train(dataclasses.replace(CONFIG, patience=2), Hyper(), KEY, none)
 
 
 def test_a_score_of_which_nobody_says_more_or_less_is_refused():

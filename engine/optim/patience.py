@@ -62,13 +62,6 @@ def monitor(task: Task, name: str, averaged: bool) -> Monitor:
     return Monitor(name, score in task.gains or score == task.score and task.higher)
 
 
-def check(watched: Monitor, validated: int) -> None:
-    """Raise RequestError where a score of no validation examples is waited for."""
-    if not validated and watched.name.startswith("val_"):
-        raise RequestError(f"--patience and --schedule plateau wait for {watched.name}, and there "
-                           "are no examples to validate on: give some, or type --monitor loss.")
-
-
 class Watch(NamedTuple):
     """The best value so far, float32, and the step of it, int32."""
 
