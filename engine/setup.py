@@ -157,9 +157,9 @@ def setup(request: Request, host: Host) -> Setup:
     """Data and learner of one run to train, over every device of the job."""
     spread, say = spread_of(request, host), host.console.print
     share = share_of(request.config, spread.shares)
-    if request.config.model == trees.FOREST and request.config.epochs > 1:
+    if (config := trees.in_rounds(request.config)) != request.config:
         say("epochs: 1, since a random forest is one round of all its trees")
-        request = request._replace(config=dataclasses.replace(request.config, epochs=1))
+        request = request._replace(config=config)
     ready = settle(*load(request, host), host, spread)
     if not spread.mesh:
         if request.place.fsdp:

@@ -9,6 +9,7 @@ from engine.checks import check
 from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.hyper import AT_MOST, BELOW_ONE
+from engine.learners.trees import RandomForest
 from engine.optim.optimizers import users
 from engine.place import Place
 from engine.request import Request
@@ -148,6 +149,11 @@ def test_a_sweep_that_cannot_be_is_one_clear_line_and_status_2(words, said, caps
 def test_no_axes_are_one_run_as_asked_for():
     config = Config(seed=4, epochs=3)
     assert found(config=config) == [space.Trial(0, config, Hyper(clip_norm=1.0), {})]
+
+
+def test_a_forest_is_one_round_of_all_its_trees_in_a_sweep_too():
+    request = Request(Config(model="random_forest", epochs=10), RandomForest())
+    assert [trial.config.epochs for trial in space.trials(request, Search(seeds=2))] == [1, 1]
 
 
 def test_settings_are_outermost_then_folds_then_seeds():

@@ -58,6 +58,11 @@ _FOLLOWED = ("model", "task", "loss", "threshold", "epochs", "patience", "min_de
 _OF_NETWORKS = "order_seed", "init_from", "init_map"
 
 
+def in_rounds(asked: "Config") -> "Config":
+    """As asked, but for a forest's epochs: it is one round of all its trees."""
+    return dataclasses.replace(asked, epochs=1) if asked.model == FOREST else asked
+
+
 def values_of(model: Any) -> Any:
     """The NamedTuple class of what trees follow; None for a network."""
     return TREES.get(model) if isinstance(model, str) else None

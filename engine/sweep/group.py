@@ -99,8 +99,9 @@ def _check_named(trial: Trial) -> None:
 def told(groups: Sequence[Sequence[Trial]], axes: Sequence[Axis], dataset: Dataset) -> str:
     """How many runs there are, and what is compiled for them."""
     count = sum(len(group) for group in groups)
-    if trees.values_of(groups[0][0].config.model):
-        return f"{count} runs one after another"
+    if trees.values_of(model := groups[0][0].config.model):
+        rounds = ", each one round of all its trees" if model == trees.FOREST else ""
+        return f"{count} runs one after another{rounds}"
     if len(groups) == 1:
         return f"{count} runs in one program"
     fixed = " and ".join(a.name for a in axes if not a.traced) or (

@@ -228,7 +228,8 @@ def trials(
         traced = {name: value for name, value in named.items() if name in hyper._fields}
         static = {name: value for name, value in named.items() if name not in traced}
         one, own = dataclasses.replace(config, **static), hyper._replace(**traced)
-        one = bring.absolute(dataclasses.replace(one, seed=seed, validation_split=part))
+        one = dataclasses.replace(one, seed=seed, validation_split=part)
+        one = trees.in_rounds(bring.absolute(one))
         check(one, own)
         wanted = hypers.kind_of(one)
         if isinstance(one.optimizer, str) and not isinstance(hyper, wanted):
