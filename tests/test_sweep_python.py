@@ -1,7 +1,9 @@
 """flaxmill.sweep: a population asked for in Python, and what it found."""
 
+import dataclasses
 import json
 
+import flax.linen as nn
 import numpy as np
 import pytest
 from samples import Tiny, random_split
@@ -102,3 +104,24 @@ def test_what_can_not_be_swept_is_refused(here, given, said):
 def test_a_threshold_is_chosen_by_a_run_of_its_own():
     with pytest.raises(RequestError, match="--choose_threshold f1 chooses at the end of a run of"):
         sweep(Config(model=Tiny, choose_threshold="f1", task="multilabel"), data=DATA)
+
+
+class Inverse(nn.Module):
+    """No answer to what is 0 throughout."""
+
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_outputs)(x / x.sum(-1, keepdims=True))
+
+
+@pytest.mark.slow
+def test_a_mean_of_what_is_no_number_is_not_scored(tmp_path, capsys):
+    x, y = np.random.default_rng(0).uniform(size=(40, 3)), np.arange(40) % 3
+    test = np.where(np.arange(10)[:, None] < 7, x[:10], 0), np.zeros(10, int)
+    found = sweep(dataclasses.replace(CONFIG, model=Inverse, epochs=1), {"learning_rate": [1, 2]},
+                  place=place(tmp_path / "s"), data={"train": (x, y), "test": test}, quiet=True)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "all runs: 3 of 10 predictions on test are no numbers, so that it isn't scored" in told
+    assert json.loads((found.path / "ensembles.json").read_text()) == []

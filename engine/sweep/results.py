@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 from rich.console import Console
 
+from engine import errors
 from engine.data import Subset
 from engine.devices import choose
 from engine.doors import bring
@@ -18,6 +19,7 @@ from engine.evaluation import held_for_evaluation
 from engine.learners import trees
 from engine.learners.learner import Learner, jitted
 from engine.report import page, settings
+from engine.scores import lost
 from engine.scores.calibration import calibration
 from engine.setup import Setup
 from engine.sources import arrays
@@ -117,7 +119,7 @@ def _ensemble(
     name: str, numbers: set[int], standings: list[Standing], split: str, subset: Subset
 ) -> dict[str, Any]:
     """The mean of these members' probabilities, judged; what it says is by the first one's task, as
-    `eval` has it."""
+    `eval` has it. {} where some of it are no numbers, which is told."""
     found = [(standing.learner, variables) for standing in standings
              for number, variables in standing.models.items() if number in numbers]
     task, inputs, predicted = found[0][0].task, subset.split.inputs[subset.rows], []
@@ -128,6 +130,10 @@ def _ensemble(
         predicted.append(learner.task.said(own_NxC))  # not all own, which grow with the runs
     predicted_RxN, mean_NxC = np.stack(predicted), summed_NxC / len(predicted)
     labels_N = subset.targets
+    if count := len(lost.rows(mean_NxC)):
+        errors.tell(f"ensemble of {name}: {count:,} of {len(mean_NxC):,} predictions on {split} "
+                    "are no numbers, so that it isn't scored")
+        return {}
     return {
         "name": name, "runs": len(predicted), "split": split,
         "accuracy": float((task.said(mean_NxC) == labels_N).mean()),
@@ -150,8 +156,9 @@ def ensembles(
     own = everyone & {*best}
     chosen = {"all runs": everyone} | ({"the best setting's": own} if own < everyone else {})
     judged = held_for_evaluation(ready)
-    return [_ensemble(name, numbers, standings, *judged) for name, numbers in chosen.items()
-            if len(numbers) > 1]
+    found = [_ensemble(name, numbers, standings, *judged) for name, numbers in chosen.items()
+             if len(numbers) > 1]
+    return [*filter(None, found)]
 
 
 def disagreement(predicted_RxN: np.ndarray) -> float:
