@@ -161,16 +161,15 @@ def _lines(parts: list[Part], counts: Mapping[Path, int], classes: Mapping[Path,
             merged[-1] = part._replace(flops=last.flops + part.flops)
         elif part.called or part.path in counts:
             merged.append(part)
-    lines, told, counted = [], set(), set()
+    lines, told, waiting = [], set(), dict(counts)  # a layer's own parameters are told once
     for path, called, shape, flops in merged:
         for depth in range(1, len(path) + (not called)):
             if path[:depth] not in told and depth < len(path):
                 lines.append((_indented(path[:depth], classes), "", "", ""))
             told.add(path[:depth])
         own = "  " * len(path) + called if called else _indented(path, classes)
-        again = called or path in counted and path in counts  # its parameters stand above
-        count = "" if again else f"{counts.get(path, 0):,}"
-        counted.add(path)
+        count = "" if called or path in counts and path not in waiting else \
+            f"{waiting.pop(path, 0):,}"
         lines.append((own, sides(shape[1:]), count, f"{flops:,}"))
     lines.append(("total", "", f"{sum(counts.values()):,}", f"{sum(p.flops for p in parts):,}"))
     return lines
