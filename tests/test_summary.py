@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
@@ -53,3 +54,23 @@ def test_activations_and_poolings_have_their_lines():
     assert rows(Net)["first (Linear)"][-2:] == ["1,040", "2,064"]
     assert rows(Net)["tanh"][-2:] == ["16", "16"]
     assert {"gelu", "the network", "total"} <= rows(Pair()).keys()
+
+
+class Placed(nn.Module):
+    """Its own parameters are read before its layers and between them."""
+
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.gelu(x.reshape(len(x), -1))
+        place = self.param("place", nn.initializers.normal(), x.shape[1:])
+        return nn.Dense(self.num_outputs)(nn.Dense(8)(x + place) * 2) + place.sum()
+
+
+def test_a_layers_own_parameters_are_told_once():
+    inputs = jax.ShapeDtypeStruct((1, 4, 4), "float32")
+    _, *lines, total = summary.table(network.of(Placed, 10), inputs).splitlines()
+    own = [int(cells[-2]) for cells in map(str.split, lines) if len(cells) == 4]
+    assert sum(own) == int(total.split()[-2]) == 16 + 17 * 8 + 9 * 10
+    assert sum(line.startswith("Placed") for line in lines) > 1
