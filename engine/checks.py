@@ -52,8 +52,8 @@ def check(config: Config, hyper: Any) -> None:
         except TypeError as error:
             raise RequestError(
                 f"{name}: this {type(value).__name__} can't be hashed ({one_line(error)}), and "
-                "equal Configs share a program by their hash: use tuples for lists, and frozen "
-                "dataclasses."
+                "equal Configs share a program by their hash: use tuples for lists, frozen "
+                "dataclasses, and where it holds arrays __hash__ = object.__hash__ in its class."
             ) from None
     for said in (*trees.wrong(config, hyper), *_impossible(config, hyper),
                  *course.refused(config, hyper), *_without_effect(config, hyper)):
