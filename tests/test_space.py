@@ -154,6 +154,8 @@ def test_no_axes_are_one_run_as_asked_for():
 def test_a_forest_is_one_round_of_all_its_trees_in_a_sweep_too():
     request = Request(Config(model="random_forest", epochs=10), RandomForest())
     assert [trial.config.epochs for trial in space.trials(request, Search(seeds=2))] == [1, 1]
+    with pytest.raises(RequestError, match="--epochs 2: a random forest is one round"):
+        space.trials(request, Search(("epochs=2,3",)))
 
 
 def test_settings_are_outermost_then_folds_then_seeds():

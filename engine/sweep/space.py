@@ -228,8 +228,7 @@ def trials(
         traced = {name: value for name, value in named.items() if name in hyper._fields}
         static = {name: value for name, value in named.items() if name not in traced}
         one, own = dataclasses.replace(config, **static), hyper._replace(**traced)
-        one = dataclasses.replace(one, seed=seed, validation_split=part)
-        one = trees.in_rounds(bring.absolute(one))
+        one = bring.absolute(dataclasses.replace(one, seed=seed, validation_split=part))
         check(one, own)
         wanted = hypers.kind_of(one)
         if isinstance(one.optimizer, str) and not isinstance(hyper, wanted):
@@ -238,7 +237,7 @@ def trials(
                 f"{', '.join(wanted._fields)}, and others {', '.join(hyper._fields)}: start a "
                 "sweep for each."
             )
-        made.append(Trial(len(made), one, own, named))
+        made.append(Trial(len(made), trees.in_rounds(one), own, named))
     if len({bool(trial.config.average_from) for trial in made}) > 1:
         raise RequestError("--sweep average_from: 0 keeps no average, and its scores don't compare "
                            "with those of one: leave it out.")
