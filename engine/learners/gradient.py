@@ -92,9 +92,10 @@ class Gradient(Learner):
         asked = groups.asked(config.freeze, config.unfreeze, config.rate)
         for line in groups.told(asked, variables["params"]):
             say(line)
-        mixes = not is_ours(config.model) and variables.keys() == {"params"} and coupled.mixes(
+        told = self.coupled or is_ours(config.model) or variables.keys() != {"params"}
+        mixes = not told and coupled.mixes(
             self.network.apply, variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
-        if mixes and not self.coupled:
+        if mixes:
             say(MIXES.format(short(config.model)))
         size, reason = microbatch_for(config, platform, self.shares, variables,
                                       self.coupled or mixes)
