@@ -210,7 +210,7 @@ def _conclude(
     validated = {ready.score: history[epoch - 1][ready.score]}
     scores |= {
         "checkpoint": "best", "epoch": epoch, "step": int(best.step),
-        "best": {"epoch": epoch} | validated | numbers(scores), "last": scores.pop("last"),
+        "best": {"epoch": epoch} | validated | numbers(scores),
         "seconds_compile": compiled.seconds, "examples_per_second": speed,
         "peak_device_bytes": (ready.device.memory_stats() or {}).get("peak_bytes_in_use"),
         "seconds_train": seconds, "device": saved["device"],

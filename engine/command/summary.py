@@ -168,8 +168,7 @@ def _lines(parts: list[Part], counts: Mapping[Path, int], classes: Mapping[Path,
                 lines.append((_indented(path[:depth], classes), "", "", ""))
             told.add(path[:depth])
         own = "  " * len(path) + called if called else _indented(path, classes)
-        count = "" if called or path in counts and path not in waiting else \
-            f"{waiting.pop(path, 0):,}"
+        count = "" if called or path not in waiting else f"{waiting.pop(path):,}"
         lines.append((own, sides(shape[1:]), count, f"{flops:,}"))
     lines.append(("total", "", f"{sum(counts.values()):,}", f"{sum(p.flops for p in parts):,}"))
     return lines

@@ -92,8 +92,8 @@ class Gradient(Learner):
         asked = groups.asked(config.freeze, config.unfreeze, config.rate)
         for line in groups.told(asked, variables["params"]):
             say(line)
-        told = self.coupled or is_ours(config.model) or variables.keys() != {"params"}
-        mixes = not told and coupled.mixes(
+        known = self.coupled or is_ours(config.model) or variables.keys() != {"params"}
+        mixes = not known and coupled.mixes(
             self.network.apply, variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
         if mixes:
             say(MIXES.format(short(config.model)))
