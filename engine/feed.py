@@ -72,6 +72,15 @@ def batch_at(split: Split, order_N: Array, position: Array | int, size: int) -> 
     return Split(held[found], *others), slots_B < order_N.shape[0]
 
 
+def batches(split: Split, size: int, count: int) -> tuple[Any, Any]:
+    """Of `count` batches of an order the first, and that after the last, whose inputs it holds."""
+    held = split.inputs
+    if not isinstance(held, Chunk):
+        return 0, count
+    first = held.first // size
+    return first, jnp.minimum(first + held.shape[0] // size, count)
+
+
 def after(split: Split, slots: int) -> Split:
     """The split for an order whose first `slots` are cut off: a chunk moves along."""
     held = split.inputs

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine.data import Subset
-from engine.feed import Chunk, after, batch_at, order_of
+from engine.feed import Chunk, after, batch_at, batches, order_of
 from engine.formulation import packing
 from engine.optim.lengths import durations
 from engine.sources.dataset import Split
@@ -107,21 +107,15 @@ def _batch(
     return eval_step(learner, learner.spread.whole(variables), batch, valid_B)
 
 
-def _turns(learner: "Gradient", subset: Subset, end: Array | int | None) -> Array | int:
-    """The number before which an evaluation's batches end."""
-    return -(-subset.rows.shape[0] // eval_batch(learner)) if end is None else end
+def _held(learner: "Gradient", subset: Subset) -> tuple[Any, Any]:
+    """The numbers of an evaluation's batches that a subset holds: from, and to before."""
+    size = eval_batch(learner)
+    return batches(subset.split, size, -(-subset.rows.shape[0] // size))
 
 
-def evaluate(
-    learner: "Gradient", variables: Any, subset: Subset, sums: Any = None, first: Array | int = 0,
-    end: Array | int | None = None,
-) -> Any:
+def evaluate(learner: "Gradient", variables: Any, subset: Subset, sums: Any = None) -> Any:
     """The task's sums over every example of `subset`, each counted once, whatever the devices; a
-    pair of sums for a pair of `variables`.
-
-    Of a subset that comes in chunks: the `sums` so far, and those of the batches from number
-    `first` to before `end`.
-    """
+    pair of sums for a pair of `variables`. Of a chunk's, and the `sums` so far."""
     def of_batch(number: Array | int) -> Any:
         if isinstance(variables, tuple):
             return tuple(_batch(learner, one, subset, number)[0] for one in variables)
@@ -130,19 +124,18 @@ def evaluate(
     if sums is None:
         sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_batch, 0))
     sums = jax.lax.fori_loop(
-        first, _turns(learner, subset, end), lambda n, sums: add(sums, of_batch(n)), sums)
+        *_held(learner, subset), lambda n, sums: add(sums, of_batch(n)), sums)
     return learner.spread.whole(sums)
 
 
 def judge(
-    learner: "Gradient", variables: Any, subset: Subset, sums: Any = None, first: Array | int = 0,
-    end: Array | int | None = None,
+    learner: "Gradient", variables: Any, subset: Subset, sums: Any = None
 ) -> tuple[Any, Array]:
     """What `evaluate` does of one model, and what the task tells of each example [N, ...], or of
     those of the chunk, in one pass."""
     spread, size, held = learner.spread, eval_batch(learner), subset.split.inputs
-    turns = _turns(learner, subset, end)
-    slots = held.inputs.shape[0] if isinstance(held, Chunk) else turns * size
+    first, end = _held(learner, subset)
+    slots = held.shape[0] if isinstance(held, Chunk) else end * size
     of_batch = partial(_batch, learner, variables, subset)
 
     def more(number: Array, found: tuple[Any, Array]) -> tuple[Any, Array]:
@@ -153,7 +146,7 @@ def judge(
 
     none, told = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_batch, 0))
     told = jnp.zeros((slots, *told.shape[1:]), told.dtype)
-    found = jax.lax.fori_loop(first, turns, more, (none if sums is None else sums, told))
+    found = jax.lax.fori_loop(first, end, more, (none if sums is None else sums, told))
     sums, told = spread.whole(found)
     return sums, told[: subset.rows.shape[0]]
 

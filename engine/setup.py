@@ -85,7 +85,7 @@ class Setup(NamedTuple):
     @property
     def state_shapes(self) -> State:
         """The state's shapes and dtypes, each with its sharding: enough to compile for."""
-        state = self.learner.shapes(self.hyper, self.data.train.input_shape, self.lengths)
+        state = self.learner.shapes(self.hyper, self.data.train.input_shape)
         return mesh.blank(state, self.where(state))
 
     def create(self, hyper: Any, root: jax.Array) -> State:

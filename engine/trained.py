@@ -16,7 +16,6 @@ from engine.doors import handed
 from engine.errors import RequestError, tell
 from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner, jitted
-from engine.optim.lengths import Durations
 from engine.report import notebook
 from engine.scores import lost, threshold
 from engine.sources import asking
@@ -115,11 +114,6 @@ def in_batches(
         yield np.asarray(predict(full))[: len(batch)]
 
 
-def shapes_of(learner: Learner, hyper: Any, input_shape: tuple[int, ...]) -> State:
-    """The shapes and dtypes of a run's state, whatever it was trained on."""
-    return learner.shapes(hyper, input_shape, Durations(1, 0, 1))
-
-
 def load(
     run: str | os.PathLike[str], config: Config | None = None, checkpoint: str = "best",
     best_of: int = 0,
@@ -142,7 +136,7 @@ def load(
     classes, shape, dtype = record.inputs_of(path, saved.content)
     columns, metrics = folder.columns(path, saved.content), folder.metrics(path)
     learner = threshold.kept(learner_of(config, len(classes), columns=columns), path, metrics)
-    shapes = shapes_of(learner, saved.request.hyper, shape)
+    shapes = learner.shapes(saved.request.hyper, shape)
     with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
         state, _ = kept.restore(shapes, checkpoint)
     return Run(path, folder.history(path), metrics, jax.device_put(state), learner,

@@ -28,7 +28,7 @@ SHAPE = 32, 32, 3
 @functools.cache
 def shapes(model: str = "cnn"):
     learner = learner_of(Config(model=model), 10)
-    return learner.shapes(Hyper(), SHAPE, learner.lengths(100))
+    return learner.shapes(Hyper(), SHAPE)
 
 
 def ready(platform: str = "gpu", devices: int = 1, place: Place | None = None, **asked) -> Setup:

@@ -154,8 +154,7 @@ def test_a_start_traces_initialising_and_evaluating_once():
 
     data = data_of(random_split(100, side=2), random_split(70, side=2))
     learner = learner_of(Config(model=Counted, batch_size=8), CLASSES)
-    lengths = learner.lengths(100)
-    state = learner.shapes(HYPER, data.train.input_shape, lengths)
+    state = learner.shapes(HYPER, data.train.input_shape)
     jax.eval_shape(learner.create, HYPER, KEY, data)
     assert traced == [1]
     jax.eval_shape(learner.evaluate, state.models, data.validation)

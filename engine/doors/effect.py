@@ -59,7 +59,7 @@ def _unused(
 ) -> list[str]:
     """Those of `names` that no operation of a step reads, but for the network's."""
     batch = fitting.two(data.train.split)
-    state = learner.shapes(hyper, data.train.input_shape, lengths)
+    state = learner.shapes(hyper, data.train.input_shape)
     params, outputs = state.params, learner.outputs(
         state.variables, jax.eval_shape(scaled, batch.inputs))
     others = jax.tree.map(lambda _: np.float32(1), hyper)

@@ -134,7 +134,7 @@ class Boosting(Learner):
         say(f"{model}: XGBoost {xgboost.__version__} on {made.device}, {self.objective}")
         return made
 
-    def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
+    def shapes(self, hyper: Any, input_shape: tuple[int, ...]) -> State:
         state = _state(0, b"", jax.eval_shape(lambda: self.task.zeros(self.num_outputs)))
         grown = jax.ShapeDtypeStruct((-1,), np.uint8)
         return state._replace(params={BYTES: grown})

@@ -155,8 +155,8 @@ class Gradient(Learner):
         return jax.eval_shape(lambda v, x: float32(self.network.apply(v, x, False)[0]), variables,
                               inputs)
 
-    def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
-        return _shapes(self, jax.tree.structure(hyper), input_shape, lengths)
+    def shapes(self, hyper: Any, input_shape: tuple[int, ...]) -> State:
+        return _shapes(self, jax.tree.structure(hyper), input_shape)
 
     def create(self, hyper: Any, root: Array, data: Data) -> State:
         """Params are float32, counters int32."""
@@ -174,10 +174,9 @@ class Gradient(Learner):
 
 
 @functools.lru_cache(maxsize=16)
-def _shapes(
-    learner: Gradient, hyper: Any, input_shape: tuple[int, ...], lengths: Durations
-) -> State:
-    """Of a state before the first update; of `hyper`, whose values don't matter, the structure."""
+def _shapes(learner: Gradient, hyper: Any, input_shape: tuple[int, ...]) -> State:
+    """Of a state before the first update, whatever the run's length and the values of `hyper`, of
+    which this is the structure."""
     values = jax.tree.unflatten(hyper, [jax.ShapeDtypeStruct((), jnp.float32)] * hyper.num_leaves)
     return jax.eval_shape(lambda values: learner.begin(
-        values, jax.random.key(0), jnp.zeros((1, *input_shape)), lengths), values)
+        values, jax.random.key(0), jnp.zeros((1, *input_shape)), Durations(1, 0, 1)), values)

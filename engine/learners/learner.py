@@ -44,7 +44,7 @@ class Learner(Protocol):
         """The same, tried with `data` on the host and fit for the platform; choices are told.
         Raises RequestError for what can't learn them, before a folder is made."""
 
-    def shapes(self, hyper: Any, input_shape: tuple[int, ...], lengths: Durations) -> State:
+    def shapes(self, hyper: Any, input_shape: tuple[int, ...]) -> State:
         """A state's arrays, by shape and dtype; an axis of -1 is as long as it was saved."""
 
     def create(self, hyper: Any, root: Any, data: Data) -> State:

@@ -9,7 +9,7 @@ from jax import Array
 
 from engine import keys
 from engine.config import Hyper
-from engine.feed import batch_at, epoch_order, scaled
+from engine.feed import batch_at, batches, epoch_order, scaled
 from engine.optim.lengths import Duration, Durations
 from engine.state import State
 
@@ -80,11 +80,10 @@ def size_of(learner: "Gradient", examples: int) -> int:
 
 def statistics(
     learner: "Gradient", root: Array, order: Array, train: "Subset", state: State,
-    so_far: Statistics | None = None, first: Array | int = 0, end: Array | int | None = None,
+    so_far: Statistics | None = None,
 ) -> Statistics:
     """Of the averaged weights, over the whole batches of the training examples, as they are and in
-    the first epoch's order. Of a subset that comes in chunks: those `so_far`, and of the batches
-    from number `first` to before `end`.
+    the first epoch's order. Of a chunk's, and those `so_far`.
 
     A layer keeps m s + (1 - m) b of its old statistics s and the batch's b, with a momentum m that
     calls of one batch tell, or by no such rule.
@@ -110,7 +109,7 @@ def statistics(
         return jax.tree.map(lambda share, x, new: jnp.where(share == CARRIED, new, x + new),
                             so_far.share, sums, after(_carried(so_far.share, sums), number))
 
-    sums = jax.lax.fori_loop(first, count if end is None else end, further, so_far.sums)
+    sums = jax.lax.fori_loop(*batches(train.split, size, count), further, so_far.sums)
     return so_far._replace(sums=sums)
 
 

@@ -12,20 +12,18 @@ from engine.errors import RequestError
 from engine.learners.microbatch import microbatch_for
 from engine.loggers.bar import waiting
 from engine.programs import graphs, memory
-from engine.programs.program import Plain, Program, hasty
+from engine.programs.program import Program, hasty
 from engine.setup import Setup
 from engine.stream.streamed import nothing
 
 
 class Programs(NamedTuple):
-    """segment(hyper, root, order, train, state, count), evaluate(variables, subset)."""
+    """segment(hyper, root, order, train, state, count), evaluate(variables, subset); the seconds
+    that both were compiled in."""
 
-    segment: Program | Plain
-    evaluate: Program | Plain
-
-    @property
-    def seconds(self) -> float:
-        return self.segment.seconds + self.evaluate.seconds
+    segment: Any  # a Program, or the function of a learner that isn't traced
+    evaluate: Any
+    seconds: float = 0.0
 
 
 def segment(ready: Setup, state: Any) -> Program:
@@ -41,7 +39,7 @@ def programs(ready: Setup, state: Any) -> Programs:
     Raises RequestError where training would not fit the device's memory.
     """
     if not ready.learner.traced:
-        return Programs(Plain(ready.learner.segment), Plain(ready.learner.evaluate))
+        return Programs(ready.learner.segment, ready.learner.evaluate)
     console = ready.host.console
     with waiting("compiling the training", console):
         training = segment(ready, state)
@@ -49,11 +47,12 @@ def programs(ready: Setup, state: Any) -> Programs:
     if room is not None and need > room:
         raise _too_large(ready, need)
     subset = ready.data.validation
-    of_chunks = nothing(ready.learner.evaluate, state.models, subset) if ready.stream else {}
+    of_chunks = {"sums": nothing(ready.learner.evaluate, state.models, subset)} \
+        if ready.stream else {}
     with waiting("compiling the evaluation", console):
         evaluate = Program(ready.learner.evaluate, options=hasty(ready.device.platform),
                            variables=state.models, subset=subset, **of_chunks)
-    return Programs(training, evaluate)
+    return Programs(training, evaluate, training.seconds + evaluate.seconds)
 
 
 def _need_of(ready: Setup, batch_size: int) -> memory.Need:

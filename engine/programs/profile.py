@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.errors import RequestError
 from engine.loggers.width import columns, shortened
-from engine.programs.program import Plain, Program
+from engine.programs.program import Program
 from engine.setup import Setup
 from engine.state import State
 from engine.stream.streamed import Feed
@@ -153,9 +153,7 @@ def kernel_table(ran: Kernels, steps: int) -> str:
         "one by one, as XLA makes no graphs while it is traced")])
 
 
-def told(
-    ready: Setup, feed: Feed, segment: Program | Plain, state: State, path: Path
-) -> str:
+def told(ready: Setup, feed: Feed, segment: Program, state: State, path: Path) -> str:
     """Trace PROFILED steps, or what its epoch has left, from a copy of `state` into `path`; the
     dearest operations in words. Raises RequestError where the run has none left."""
     step, epoch = int(state.step), ready.lengths.epoch

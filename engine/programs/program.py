@@ -27,16 +27,3 @@ class Program:
 
     def __call__(self, **arguments: Any) -> Any:
         return self.compiled(**arguments)
-
-
-class Plain:
-    """A function of the host's, called as it is, in the place of a Program."""
-
-    seconds = 0.0
-    compiled: Any = None
-
-    def __init__(self, function: Callable[..., Any]):
-        self._function = function
-
-    def __call__(self, **arguments: Any) -> Any:
-        return self._function(**arguments)

@@ -30,7 +30,6 @@ from engine.store.checkpoint import Checkpoints
 from engine.store.record import Saved
 from engine.stream import choice
 from engine.task import Judged
-from engine.trained import shapes_of
 
 
 class Judge(NamedTuple):
@@ -161,6 +160,6 @@ def _on_other(
         return evaluation.found_by(seeing, variables, subset, everywhere, host.console, workers)
 
     return Judge(
-        learner, classes, shapes_of(learner, saved.request.hyper, shape),
+        learner, classes, learner.shapes(saved.request.hyper, shape),
         partial(spread.shardings, device=host.device), told,
         {"split": split, "left_out": found.left_out})

@@ -32,10 +32,10 @@ def judged(
         told.append(np.asarray(predicted))
         return sums
 
-    none = nothing(learner.evaluate, variables, given)["sums"]
+    none = nothing(learner.evaluate, variables, given)
     with telling("reading the examples that the model is judged on"), \
             chunks_of(part, where, workers) as chunks:
-        sums = summed(none, summing, variables, given, part, chunks)
+        sums = summed(none, summing, variables, given, chunks)
     return jax.device_get(sums), np.concatenate(told)[: len(subset.rows)]
 
 

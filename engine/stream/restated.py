@@ -18,8 +18,8 @@ from engine.stream.streamed import holding, telling
 
 
 def over_chunks(ready: Setup, train: Subset, statistics: Callable[..., Any]) -> Any:
-    """`statistics(train, found, first, end)` by one more reading of the training examples, chunk
-    after chunk; `found` is None at first. `train` has no inputs yet."""
+    """`statistics(train, found)` by one more reading of the training examples, chunk after chunk;
+    `found` is None at first. `train` has no inputs yet."""
     rows, stream = ready.data.train.rows, ready.stream
     assert stream
     size = averages.size_of(ready.learner, len(rows))
@@ -31,9 +31,7 @@ def over_chunks(ready: Setup, train: Subset, statistics: Callable[..., Any]) -> 
     with telling("reading the examples for batch statistics"), \
             chunks_of(part, train.rows.sharding, stream.workers) as chunks:
         for at, inputs in enumerate(chunks):
-            first = at * part.batches
-            found = statistics(holding(train, inputs, at * part.shape[0]), found,
-                               np.int32(first), np.int32(min(first + part.batches, count)))
+            found = statistics(holding(train, inputs, at * part.shape[0]), found)
     return found
 
 
@@ -42,5 +40,5 @@ def restated(ready: Setup, state: State) -> State:
     statistics = partial(jax.jit(averages.statistics, static_argnums=0), ready.learner, ready.root,
                          ready.order)
     found = over_chunks(ready, ready.data.train,
-                        lambda train, *so_far: statistics(train, state, *so_far))
+                        lambda train, found: statistics(train, state, found))
     return jax.jit(averages.with_statistics, static_argnums=0)(ready.learner, state, found)

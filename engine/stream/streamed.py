@@ -14,7 +14,7 @@ from engine.devices import mesh
 from engine.errors import RequestError, RunError, one_line
 from engine.feed import Chunk, order_of
 from engine.stream.choice import Stream
-from engine.stream.pieces import Orders, Part, Pieces
+from engine.stream.pieces import Orders, Pieces
 
 if TYPE_CHECKING:
     from engine.setup import Setup
@@ -143,8 +143,8 @@ class Streamed:
         part, offset = self._stream.validation, self._stream.train.chunks
         chunks = (self._at(epoch, offset + at) for at in range(part.chunks))
         ready = self._ready
-        sums = nothing(ready.learner.evaluate, variables, ready.data.validation)["sums"]
-        return summed(sums, evaluate, variables, ready.data.validation, part, chunks)
+        sums = nothing(ready.learner.evaluate, variables, ready.data.validation)
+        return summed(sums, evaluate, variables, ready.data.validation, chunks)
 
     def _at(self, epoch: int, at: int) -> Any:
         """The chunk `at` of an epoch, on the device: the one at hand, or the next."""
@@ -174,22 +174,18 @@ class Streamed:
             self._drawn = number
 
 
-def nothing(evaluate: Any, variables: Any, subset: Subset) -> dict[str, Any]:
-    """What `evaluate` takes besides, of a subset in chunks: the sums of no batch."""
-    shapes = jax.eval_shape(evaluate, variables, subset)
-    return {"sums": jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes),
-            "first": np.int32(0), "end": np.int32(0)}
+def nothing(evaluate: Any, variables: Any, subset: Subset) -> Any:
+    """The sums of no batch, with which `evaluate` of the first chunk begins."""
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype),
+                        jax.eval_shape(evaluate, variables, subset))
 
 
 def summed(
-    sums: Any, evaluate: Any, variables: Any, subset: Subset, part: Part,
-    chunks: Iterator[jax.Array],
+    sums: Any, evaluate: Any, variables: Any, subset: Subset, chunks: Iterator[jax.Array]
 ) -> Any:
     """The `sums` of no batch and those of a subset whose inputs come in chunks; `evaluate` is
     compiled for them."""
     for at, inputs in enumerate(chunks):
-        first = at * part.batches
-        sums = evaluate(variables=variables, subset=holding(subset, inputs, at * part.shape[0]),
-                        sums=sums, first=np.int32(first),
-                        end=np.int32(min(first + part.batches, part.turns)))
+        sums = evaluate(variables=variables, sums=sums,
+                        subset=holding(subset, inputs, at * inputs.shape[0]))
     return sums

@@ -212,15 +212,13 @@ def program(
 
 
 def evaluate(
-    learner: Gradient, layout: Layout, variables: Member, subset: Subset, sums: Any = None,
-    **batches: Any,
+    learner: Gradient, layout: Layout, variables: Member, subset: Subset, sums: Any = None
 ) -> Any:
-    """`learner.evaluate` of every member's `variables`: sums with a leading axis [R]. Of a subset
-    with rows [F, N] that comes in chunks: the `sums` so far, and of which `batches`."""
+    """`learner.evaluate` of every member's `variables`, of a subset with rows [F, N]: sums with a
+    leading axis [R]."""
 
-    def one(given: tuple[Member, Any], subset_FxN: Subset, batches: dict[str, Any]) -> Any:
+    def one(given: tuple[Member, Any], subset_FxN: Subset) -> Any:
         member, sums = given
-        subset = _fold(subset_FxN, member.fold)
-        return learner.evaluate(member.state.models, subset, sums, **batches)
+        return learner.evaluate(member.state.models, _fold(subset_FxN, member.fold), sums)
 
-    return over_members(layout, one, (variables, sums), subset, batches)
+    return over_members(layout, one, (variables, sums), subset)

@@ -41,7 +41,7 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Grou
         train_FxN=group.train, **shared,
     )
     hastily = partial(Program, options=hasty(group.ready.device.platform))
-    of_chunks = _nothing(group, runs.members) if stream else {}
+    of_chunks = {"sums": _nothing(group, runs.members)} if stream else {}
     found = [segment, hastily(partial(population.evaluate, learner, layout),
                               variables=runs.members, subset=group.validation, **of_chunks)]
     averaged = "batch_stats" in runs.members.state.average
@@ -70,8 +70,8 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Grou
         where = subset.rows.sharding
         with telling("reading the examples that the runs are judged on"), \
                 chunks_of(stream.validation, where, stream.workers) as chunks:
-            sums = _nothing(group, members)["sums"]
-            return summed(sums, found[1], members, subset, stream.validation, chunks)
+            sums = _nothing(group, members)
+            return summed(sums, found[1], members, subset, chunks)
 
     return GroupPrograms(
         len(runs.members.seed), advance, restate, evaluated,
@@ -80,11 +80,10 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Grou
     )
 
 
-def _nothing(group: Group, members: population.Member) -> dict[str, Any]:
-    """What an evaluation of chunks begins with, the sums where the members lie."""
+def _nothing(group: Group, members: population.Member) -> Any:
+    """What an evaluation of chunks begins with, where the members lie."""
     judge = partial(population.evaluate, group.ready.learner, Layout())
-    found = nothing(judge, members, group.validation)
-    return found | {"sums": jax.device_put(found["sums"], members.seed.sharding)}
+    return jax.device_put(nothing(judge, members, group.validation), members.seed.sharding)
 
 
 def compile_programs(group: Group, runs: Population, fed: Feed) -> GroupPrograms:

@@ -37,15 +37,14 @@ def restated(
 @partial(jax.jit, static_argnums=(0, 1))
 def _statistics(
     learner: Gradient, layout: Layout, population: Population, order: Array | None,
-    train_FxN: Subset, found: averages.Statistics | None, first: Any, end: Any,
+    train_FxN: Subset, found: averages.Statistics | None,
 ) -> Any:
-    def one(given: Any, first: Any, end: Any, *shared: Any) -> averages.Statistics:
+    def one(given: Any, *shared: Any) -> averages.Statistics:
         member, found = given
-        return averages.statistics(learner, **_given(member, *shared), so_far=found, first=first,
-                                   end=end)
+        return averages.statistics(learner, **_given(member, *shared), so_far=found)
 
     step, members = population
-    return over_members(layout, one, (members, found), first, end, step, order, train_FxN)
+    return over_members(layout, one, (members, found), step, order, train_FxN)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -63,5 +62,5 @@ def of_chunks(group: Group, layout: Layout, population: Population) -> Populatio
     given = group.ready.learner, layout
     found = over_chunks(
         group.ready, group.train,
-        lambda train, *so_far: _statistics(*given, population, group.order, train, *so_far))
+        lambda train, found: _statistics(*given, population, group.order, train, found))
     return population._replace(members=_stated(*given, population.members, found))
