@@ -95,7 +95,7 @@ def segment(
 
 def eval_batch(learner: "Gradient") -> int:
     """Examples that an evaluation computes at once, over all devices."""
-    return EVAL_BATCH * learner.shares
+    return EVAL_BATCH * learner.spread.shares
 
 
 def _batch(
@@ -155,7 +155,7 @@ def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
     """What the task tells of each of `inputs` [N, ...], as a split holds them: [N, ...]."""
     spread, count = learner.spread, inputs.shape[0]
     turns = -(-count // eval_batch(learner))  # as even as may be
-    size = learner.shares * -(-count // (turns * learner.shares))
+    size = learner.spread.shares * -(-count // (turns * learner.spread.shares))
     slots_N = jnp.arange(turns * size, dtype=jnp.int32)
 
     def some(slots_B: Array) -> Array:

@@ -10,7 +10,7 @@ from jax import Array
 from engine.augmentations import suited
 from engine.config import AUTO, Config
 from engine.data import Data, place, validation_of
-from engine.doors import arguments, effect, fitting
+from engine.doors import arguments, effect, fitting, hypers
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
@@ -40,7 +40,7 @@ def train(
     val_accuracy; NaN once a run has stopped by its `patience`: its state stays. Raises RequestError
     for a config that can't be meant and for parts that don't fit each other, as `fit` does.
     """
-    arguments.check(config, hyper)
+    hypers.settled(config, hyper)
     trees.refuse(config.model, "train")
     if config.init_from:
         raise RequestError("train begins with the network's own values: give fit the --init_from, "
@@ -54,7 +54,7 @@ def train(
     if order is None and config.order_seed >= 0:
         raise RequestError("order_seed has no effect in train, whose shuffles are by `order`: give "
                            f"order=jax.random.key({config.order_seed}).")
-    arguments.check_arrays(key, data)
+    arguments.check(key, data)
     order = key if order is None else order
     data = jax.tree.map(jnp.asarray, data)
     if config.task == AUTO:

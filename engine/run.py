@@ -144,7 +144,7 @@ def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
 
 def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
     """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
-    saved = folder.described(ready.request, devices=ready.spread.shares, **ready.facts)
+    saved = folder.described(ready.request, devices=ready.learner.spread.shares, **ready.facts)
     if processes.first_process():
         folder.write_columns(path, ready.columns)
         folder.write_config(path, saved)

@@ -18,7 +18,6 @@ from engine.learners import trees
 from engine.learners.chosen import learner_of, share_of, spread_of
 from engine.optim.lengths import Durations
 from engine.parts import inventory, splits, weights
-from engine.parts.inventory import Inventory
 from engine.parts.reading import featured, load
 from engine.programs import memory
 from engine.request import Request
@@ -34,28 +33,25 @@ from engine.task import Task
 class Setup(NamedTuple):
     """`data` and `hyper` lie on the device, or on every device of the `spread` where a run has
     several; a table's features were made of `columns`; `judged`, on the host, is what the trained
-    model is scored on, called `judges`, or None where that is the validation; `files` has the
-    SHA-256 of the user's, by field; `root` is the run's key, `order` that of its shuffles. Where
-    there is a `stream`, the inputs of `data` are a chunk's shape alone. `init` is what config.json
-    keeps of what the network began with, of another run."""
+    model is scored on, called `judges`, or None where that is the validation; `facts` are what
+    config.json keeps of the data, the device, and another run that the network began with; `root`
+    is the run's key, `order` that of its shuffles. Where there is a `stream`, the inputs of `data`
+    are a chunk's shape alone."""
 
     request: Request
     hyper: Any
     host: Host
-    spread: Spread
     dataset: Dataset
     columns: Encoder | None
     data: Data
-    inventory: Inventory
     judges: str
     judged: Subset | None
     learner: Any  # a Learner; sweeps and plans, of networks alone, ask more of a Gradient
-    files: dict[str, str]
     lengths: Durations
     root: jax.Array
     order: jax.Array
+    facts: dict[str, Any]
     stream: Stream | None = None
-    init: dict[str, Any] | None = None
 
     @property
     def config(self) -> Config:
@@ -76,11 +72,11 @@ class Setup(NamedTuple):
 
     @property
     def everywhere(self) -> Sharding:
-        return mesh.everywhere(self.spread.mesh, self.device)
+        return mesh.everywhere(self.learner.spread.mesh, self.device)
 
     def where(self, state: Any) -> Any:
         """A sharding for every array of a state."""
-        return self.spread.shardings(state, self.device)
+        return self.learner.spread.shardings(state, self.device)
 
     @property
     def state_shapes(self) -> State:
@@ -97,19 +93,6 @@ class Setup(NamedTuple):
         """What `learner.segment` takes besides the state and a count."""
         return {"hyper": self.hyper, "root": self.root, "order": self.order,
                 "train": self.data.train}
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What config.json keeps of the data and the device."""
-        train = self.data.train
-        return {
-            "device": choose.describe(self.device), "classes": self.dataset.classes,
-            "image_shape": train.input_shape, "input_dtype": str(train.split.inputs.dtype),
-            "fingerprint": self.dataset.fingerprint, "files": self.files,
-            "data": self.inventory._asdict(), "held_out": splits.DRAWN,
-        } | ({"columns": self.columns.digest} if self.columns else {}) \
-            | ({"pixels": self.dataset.pixels} if self.dataset.pixels else {}) \
-            | ({"init": self.init} if self.init else {})
 
 
 def settle(
@@ -141,11 +124,17 @@ def settle(
     learner = learner.settled(request.hyper, cut, host.device.platform, say)
     lengths = learner.lengths(len(cut.train.rows))
     learner.monitor(request.hyper)  # raises for an unknown score
+    facts = {
+        "device": choose.describe(host.device), "classes": dataset.classes,
+        "image_shape": cut.train.input_shape, "input_dtype": str(cut.train.split.inputs.dtype),
+        "fingerprint": dataset.fingerprint, "files": bring.digests(config),
+        "data": found._asdict(), "held_out": splits.DRAWN,
+    } | ({"columns": columns.digest} if columns else {}) \
+        | ({"pixels": dataset.pixels} if dataset.pixels else {})
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
-        request, jax.tree.map(np.float32, request.hyper), host, spread, dataset, columns, cut,
-        found, judges, judged, learner, bring.digests(config), lengths,
-        jax.random.key(config.seed), jax.random.key(order),
+        request, jax.tree.map(np.float32, request.hyper), host, dataset, columns, cut, judges,
+        judged, learner, lengths, jax.random.key(config.seed), jax.random.key(order), facts,
     )
     where = ready.everywhere
     ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)

@@ -65,7 +65,7 @@ def _accumulated(
     the whole batch's. What a network keeps goes from one to the next, so that each has batch
     statistics of its own, and the running ones follow in turn. A remainder joins the last."""
     spread, microbatch = learner.spread, learner.config.microbatch
-    shares, size = learner.shares, valid_B.shape[0]
+    shares, size = learner.spread.shares, valid_B.shape[0]
     count, over = divmod(size, shares * (microbatch or size))
     if count < 2:
         return _learned(learner, state.variables, batch, valid_B, hyper, dropout)

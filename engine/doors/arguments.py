@@ -7,23 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.checks import check as check_asked
 from engine.data import Data, Subset
-from engine.doors import hypers
-from engine.doors.fields import plain
 from engine.errors import RequestError
 
 
-def check(given: Any, hyper: Any) -> None:
-    """Raise RequestError for a config or values of another kind, for what can't be meant whatever
-    the data, and for what would have no effect."""
-    hypers.check_kinds(given, hyper)
-    hypers.check(hyper, hypers.kind_of(given), given.optimizer)
-    known = (x if isinstance(x, jax.core.Tracer) else plain(x) for x in hyper)
-    check_asked(given, type(hyper)(*known))
-
-
-def check_arrays(key: Any, data: Any) -> None:
+def check(key: Any, data: Any) -> None:
     """Raise RequestError for a key or data of another kind or form."""
     dtype = getattr(key, "dtype", None)
     if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):

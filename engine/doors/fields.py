@@ -1,5 +1,6 @@
 """Fields of Config and Place: what is known of each, and the plain Python values that they hold."""
 
+import contextlib
 import dataclasses
 import os
 from typing import Any
@@ -34,7 +35,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "dtype") and getattr(value, "ndim", 2) < 2 and hasattr(value, "tolist"):
-        return value.tolist()
+        with contextlib.suppress(TypeError):  # of a tracer, which has no value yet
+            return value.tolist()
     return value
 
 

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from engine import checks
 from engine.config import Config, Hyper
 from engine.doors import bring
+from engine.doors.fields import plain
 from engine.errors import RequestError, some
 from engine.learners import trees
 
@@ -24,13 +26,22 @@ def kind_by(optimizer: Any) -> Any:
     return kind
 
 
-def check_kinds(given: Any, hyper: Any) -> None:
-    """Raise RequestError for what is no Config, and for what is no set of values."""
+def settled(given: Any, hyper: Any) -> Any:
+    """The values that a Config's run follows, as plain numbers or tracers: those that its optimizer
+    or its trees begin with, where `hyper` is None. Raises RequestError for what is no Config or no
+    set of values, for what can't be meant whatever the data, and for what has no effect."""
     if not isinstance(given, Config):
         raise RequestError(f"config is a {type(given).__name__}: give Config(model=...).")
-    if not hasattr(hyper, "_asdict") or isinstance(hyper, type):
+    if hyper is not None and (not hasattr(hyper, "_asdict") or isinstance(hyper, type)):
         raise RequestError(f"hyper is a {type(hyper).__name__}: give Hyper(learning_rate=...), and "
                            "data by its name, data=...")
+    checks.check_fields(given)
+    kind = kind_of(given)
+    hyper = kind() if hyper is None else hyper
+    check(hyper, kind, given.optimizer)
+    hyper = type(hyper)(*map(plain, hyper))
+    checks.check(given, hyper)
+    return hyper
 
 
 def check(hyper: Any, kind: Any, optimizer: Any) -> None:

@@ -3,10 +3,8 @@
 from typing import Any
 
 from engine import sources
-from engine.checks import check, check_fields
-from engine.config import Hyper
+from engine.checks import check_fields
 from engine.doors import bring, hypers
-from engine.doors.fields import plain
 from engine.errors import RequestError
 from engine.loggers import trackers
 from engine.place import Place
@@ -18,28 +16,16 @@ def completed(request: Request, loggers: Any = ()) -> Request:
     """The same with the user's files named from the root, plain numbers, and where its hyper is
     None, the values that its optimizer or its trees begin with. Raises RequestError for what can't
     be meant, and for `loggers` that are no functions."""
-    _check_kinds(request, loggers)
-    check_fields(request.config)
-    config, place = bring.absolute(request.config), request.place
-    kind = hypers.kind_of(config)
-    hyper = kind() if request.hyper is None else request.hyper
-    hypers.check(hyper, kind, config.optimizer)
-    found = request._replace(config=config, hyper=type(hyper)(*map(plain, hyper)))
-    check(found.config, found.hyper)
-    check_fields(place)
-    trackers.check(place.log)
-    if found.data is not None:
-        sources.check_heeded(values.NAME, config.reading)
-    return found
-
-
-def _check_kinds(request: Request, loggers: Any) -> None:
-    """Raise RequestError for what is no Config, no set of values and no place."""
-    config, hyper, place = request[:3]
-    hypers.check_kinds(config, Hyper() if hyper is None else hyper)
+    config, hyper, place, data = request
+    hyper = hypers.settled(config, hyper)
     if not isinstance(place, Place):
         raise RequestError(f"place is a {type(place).__name__}: give Place(run_dir=...), and data "
                            "by its name, data=...")
     if not (isinstance(loggers, list | tuple) and all(map(callable, loggers))):
         raise RequestError(f"loggers are {loggers!r}: give a list of functions of a row; trackers "
                            "have names, Place(log='tensorboard').")
+    check_fields(place)
+    trackers.check(place.log)
+    if data is not None:
+        sources.check_heeded(values.NAME, config.reading)
+    return Request(bring.absolute(config), hyper, place, data)

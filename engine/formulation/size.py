@@ -20,7 +20,7 @@ def decided(learner: "Gradient", variables: Any, input_shape: tuple[int, ...]) -
     """The formulation by which a GPU trains faster what it computes at once, and why; both "" where
     one was asked for, or there is no convolution."""
     asked = learner.config
-    examples = asked.microbatch or max(asked.batch_size // learner.shares, 1)
+    examples = asked.microbatch or max(asked.batch_size // learner.spread.shares, 1)
     if asked.convolution != "auto":
         return "", ""
     patches = learner.census(variables, input_shape, examples).patches

@@ -14,6 +14,7 @@ import xgboost
 
 from engine.config import Config
 from engine.data import Data, Subset
+from engine.devices.mesh import ALONE, Spread
 from engine.doors.bring import short, telling
 from engine.errors import RequestError
 from engine.learners.learner import Learner
@@ -87,7 +88,7 @@ class Boosting(Learner):
     device: str = "cpu"
     kept: _Kept = field(default_factory=_Kept, compare=False, repr=False)
     traced: ClassVar[bool] = False
-    shares: ClassVar[int] = 1
+    spread: ClassVar[Spread] = ALONE
 
     def __post_init__(self) -> None:
         model, loss = self.config.model, self.config.loss

@@ -55,11 +55,6 @@ class Gradient(Learner):
     traced: ClassVar[bool] = True
 
     @property
-    def shares(self) -> int:
-        """Into how many parts a batch is cut."""
-        return self.spread.shares
-
-    @property
     def coupled(self) -> bool:
         """Whether the loss of an example depends on the others of its batch, as far as network and
         task say, by asking which of them are `valid`."""
@@ -97,10 +92,10 @@ class Gradient(Learner):
             self.network.apply, variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
         if mixes:
             say(MIXES.format(short(config.model)))
-        size, reason = microbatch_for(config, platform, self.shares, variables,
+        size, reason = microbatch_for(config, platform, self.spread.shares, variables,
                                       self.coupled or mixes)
         if reason != WHOLE_BATCH:
-            say(f"microbatch: {size or config.batch_size // self.shares} ({reason})")
+            say(f"microbatch: {size or config.batch_size // self.spread.shares} ({reason})")
         how = config.convolution
         if how == "auto" and platform == "cpu":
             how = "product"  # what auto is there, without tracing what it is elsewhere
@@ -109,7 +104,7 @@ class Gradient(Learner):
 
     def on(self, platform: str) -> "Gradient":
         """For a GPU loops of known trips, for one alone a step of few kernels."""
-        few, task = platform == "gpu" and self.shares == 1, self.task
+        few, task = platform == "gpu" and self.spread.shares == 1, self.task
         if type(task) is Classification:
             task = dataclasses.replace(task, one_hot=few)
         trips = loop.TRIPS if platform == "gpu" else 0
@@ -121,7 +116,7 @@ class Gradient(Learner):
     ) -> tuple[Array, Variables]:
         """`network.apply`, its convolutions in the formulation that the config asks for."""
         how = self.formulation if train and self.formulation else self.config.convolution
-        how = native.usable(how, self.shares)
+        how = native.usable(how, self.spread.shares)
         fast = rewritten(self.network.apply, GATHERED.get(how, how) if self.few_kernels else how)
         return fast(variables, inputs, train, key, valid)
 

@@ -8,6 +8,7 @@ import jax
 
 from engine.config import Config
 from engine.data import Data, Subset
+from engine.devices.mesh import Spread
 from engine.optim import patience
 from engine.optim.lengths import Durations
 from engine.optim.patience import Monitor
@@ -27,8 +28,8 @@ class Learner(Protocol):
     task: Task
 
     @property
-    def shares(self) -> int:
-        """Into how many parts a batch is cut."""
+    def spread(self) -> Spread:
+        """How it lies on devices."""
 
     @property
     def coupled(self) -> bool:

@@ -24,8 +24,8 @@ def check(ready: "Setup") -> None:
     why = ""
     if platform != "cpu":
         why = f"is for a CPU, and this runs on a {platform.upper()}"
-    elif learner.shares > 1:
-        why = f"is for one device, and this runs on {learner.shares}"
+    elif learner.spread.shares > 1:
+        why = f"is for one device, and this runs on {learner.spread.shares}"
     else:
         shape = ready.data.train.input_shape
         found = learner.census(ready.state_shapes.variables, shape)
@@ -42,7 +42,7 @@ def check(ready: "Setup") -> None:
 def offered(ready: "Setup") -> bool:
     """Whether a CPU's run that doesn't ask for the kernels would likely be faster by them: it has
     several convolutions of images, and a compiler is at hand."""
-    platform, shares, asked = ready.device.platform, ready.learner.shares, ready.config
+    platform, shares, asked = ready.device.platform, ready.learner.spread.shares, ready.config
     if (platform, shares, asked.convolution, asked.precision) != ("cpu", 1, "auto", "float32"):
         return False
     shapes = (x.shape for x in jax.tree.leaves(ready.state_shapes.params))

@@ -75,7 +75,7 @@ class Statistics(NamedTuple):
 def size_of(learner: "Gradient", examples: int) -> int:
     """Examples of a batch whose statistics are averaged."""
     config = learner.config
-    return min(config.microbatch * learner.shares or config.batch_size, examples)
+    return min(config.microbatch * learner.spread.shares or config.batch_size, examples)
 
 
 def statistics(

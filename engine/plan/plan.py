@@ -95,7 +95,7 @@ def there(found: list[jax.Device], ready: Setup, fsdp: bool) -> Setup:
     learner = dataclasses.replace(ready.learner, config=ready.config, spread=spread).on(
         found[0].platform)
     at = ready.host._replace(device=found[0])
-    laid = ready._replace(host=at, spread=spread, learner=learner)
+    laid = ready._replace(host=at, learner=learner)
     laid = laid._replace(**{name: mesh.blank(getattr(ready, name), laid.everywhere)
                             for name in ("data", "hyper", "root", "order")})
     return size.chosen(laid)

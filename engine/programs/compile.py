@@ -59,7 +59,7 @@ def _need_of(ready: Setup, batch_size: int) -> memory.Need:
     """The memory that training with another batch size would need, by compiling it."""
     config = dataclasses.replace(ready.config, batch_size=batch_size, microbatch=0)
     state = ready.state_shapes
-    shares = ready.learner.shares
+    shares = ready.learner.spread.shares
     size, _ = microbatch_for(config, ready.device.platform, shares, state.variables,
                              ready.learner.coupled)
     learner = dataclasses.replace(
@@ -71,7 +71,7 @@ def _need_of(ready: Setup, batch_size: int) -> memory.Need:
 def _too_large(ready: Setup, need: int | None = None) -> RequestError:
     room = memory.free(ready.device) or 0
     return memory.too_large(ready.config.batch_size, need, room, partial(_need_of, ready),
-                            ready.learner.shares)
+                            ready.learner.spread.shares)
 
 
 @contextlib.contextmanager

@@ -171,9 +171,10 @@ def evaluate(
                            "--dataset or --validation_split.")
 
     def found(run: Run) -> Judged:
-        spread = {"spread": judge.learner.spread} if run.learner.traced else {}
         learner: Any = run.learner
-        learner, variables = dataclasses.replace(learner, **spread), run.state.model
+        if learner.traced:
+            learner = dataclasses.replace(learner, spread=judge.learner.spread)
+        variables = run.state.model
         return judge.found(learner, mesh.put(variables, judge.where(variables)))
 
     task = judge.learner.task

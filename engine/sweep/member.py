@@ -56,7 +56,7 @@ def write_config(path: Path, trial: Trial, ready: Setup) -> None:
     path.mkdir(exist_ok=True)
     folder.write_columns(path, ready.columns)
     place = dataclasses.replace(ready.request.place, run_dir=str(path))
-    request, facts = Request(trial.config, trial.hyper, place), ready.facts
+    request, facts = Request(trial.config, trial.hyper, place), dict(ready.facts)
     if trial.fold:  # whose examples are others than those of the first, which were counted
         del facts["data"]
     folder.write_config(path, folder.described(request, **facts))

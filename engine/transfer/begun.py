@@ -82,7 +82,7 @@ def begun(ready: Setup, resume: str = "") -> Setup:
     before = record.read(Path(resume) / "config.json", config).content.get("init") if resume else {}
     if resume and any(at.parts[-3].isdecimal() for at in
                       Path(resume, "checkpoints").glob("*/record/metadata")):
-        return ready._replace(init=before)
+        return ready._replace(facts=ready.facts | ({"init": before} if before else {}))
     source, ours = source_of(config.init_from), named(ready.state_shapes.variables)
     if before and before.get("digest") != source.digest:
         raise RequestError(f"{config.init_from} has changed since the run in {resume} began from "
@@ -90,10 +90,10 @@ def begun(ready: Setup, resume: str = "") -> Setup:
     match = matched(source, config.init_map, ours)
     _tell(ready, source, match, ours)
     network = Begun(ready.learner.network, match.taken, f"{source.digest}{config.init_map}")
-    return ready._replace(learner=dataclasses.replace(ready.learner, network=network), init={
-        "from": source.told, "digest": source.digest, "taken": [*match.taken],
-        "mismatched": match.mismatched, "left": match.left, "unused": match.unused,
-    })
+    init = {"from": source.told, "digest": source.digest, "taken": [*match.taken],
+            "mismatched": match.mismatched, "left": match.left, "unused": match.unused}
+    return ready._replace(learner=dataclasses.replace(ready.learner, network=network),
+                          facts=ready.facts | {"init": init})
 
 
 def _tell(ready: Setup, source: Source, match: Match, ours: dict[str, Any]) -> None:
