@@ -11,7 +11,6 @@ import jax
 
 from engine.config import Config
 from engine.devices import mesh
-from engine.doors import effect
 from engine.doors.requested import completed
 from engine.errors import RequestError
 from engine.evaluation import found, held_for_evaluation, with_threshold
@@ -23,11 +22,10 @@ from engine.learners import trees
 from engine.loggers import tracking
 from engine.loggers.bar import waiting
 from engine.loggers.progress import Progress
-from engine.native import choice as native
 from engine.optim.lengths import durations
 from engine.optim.schedules import multiple
 from engine.place import Place
-from engine.programs import graphs, memory, profile
+from engine.programs import memory, profile
 from engine.programs.compile import naming_a_batch_that_fits, programs
 from engine.programs.program import hasty
 from engine.report import importance, page
@@ -43,7 +41,7 @@ from engine.stream.streamed import feed_of
 from engine.task import Judged, Task, numbers
 from engine.trained import Run
 from engine.training import MUCH, Logger, Training
-from engine.transfer.begun import begun
+from engine.transfer.begun import prepared
 
 
 def fit(
@@ -68,12 +66,7 @@ def fit(
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
-        ready = setup(request, host)
-        native.check(ready)
-        graphs.check(ready)
-        if not resume:  # runs of before were free to name what is idle
-            effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
-        ready = begun(size.chosen(ready), resume)
+        ready = prepared(size.chosen(setup(request, host)), resume)
         if importances:
             importance.check(ready)
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),

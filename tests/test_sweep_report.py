@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 from test_report import dots_of, read, told_by_legend
 
+from engine.optim import patience
 from engine.report import charts as lines
 from engine.report import pictures
 from engine.sweep import charts, ranking
 from engine.sweep import report as sweep_report
 
+SCORE = patience.Monitor("val_accuracy", higher=True)
 EVIL = "<img src=x onerror=alert(1)>"
 RATES, DECAYS = [1e-4, 1e-3, 1e-1], [0.0, 0.01]
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -56,7 +58,7 @@ ENSEMBLES = [
 def written(tmp_path, axes, rows, histories, ensembles=ENSEMBLES) -> tuple[set[str], str]:
     """The pictures' names and the page, which is checked to be sound."""
     words = (f"{EVIL} on digits", f"cpu {EVIL}", f"python launch.py sweep {EVIL}")
-    sweep_report.write(tmp_path, *words, axes, rows, histories, ensembles, ranking.Score())
+    sweep_report.write(tmp_path, *words, axes, rows, histories, ensembles, SCORE)
     text = (tmp_path / "report.html").read_text()
     assert EVIL not in text and html.escape(EVIL, quote=False) in text
     assert "<script" not in text and "http:" not in text and "https:" not in text
@@ -73,7 +75,7 @@ def cells(text: str) -> list[list[str]]:
     return [re.findall("<td>(.*?)</td>", line) for line in re.findall("<tr>(.*?)</tr>", text)]
 
 
-def ranked(axes, rows: list[dict], score=ranking.Score()) -> list[dict]:  # noqa: B008
+def ranked(axes, rows: list[dict], score=SCORE) -> list[dict]:
     """The settings, best first."""
     return ranking.ranked(pandas.DataFrame(rows), axes, score)[1].to_dict("records")
 
@@ -120,7 +122,7 @@ def test_where_lower_is_better_the_order_turns_but_not_that_of_the_lost():
     scores = [("done", 0.5), ("diverged", 0.0), ("done", 0.25), ("dropped", 0.1), ("done", 0.125)]
     rows = [{"run": run, "status": status, "val_mse": score, "rate": run // 4 or run}
             for run, (status, score) in enumerate(scores)]
-    first, *others = ranked(["rate"], rows, ranking.Score("val_mse", higher=False))
+    first, *others = ranked(["rate"], rows, patience.Monitor("val_mse", higher=False))
     assert (first["rate"], first["runs"], first["best"]) == (1, [1, 4], 0.125)
     assert [setting["rate"] for setting in others] == [2, 0, 3]
 
@@ -231,7 +233,7 @@ def test_the_page_of_a_score_of_which_less_is_better(tmp_path, figures):
              "val_loss": 1.0, "val_mse": score, "best_val_mse": score}
             for run, score in enumerate((4.0, 0.5, 2.0))]
     sweep_report.write(tmp_path, "t", "cpu", "c", {"rate": [0, 1, 2]}, rows, {}, [],
-                       ranking.Score("val_mse", higher=False))
+                       patience.Monitor("val_mse", higher=False))
     text = (tmp_path / "report.html").read_text()
     assert "<b>0.5000</b><span class=\"soft\">best setting: rate=1</span>" in text
     assert [line[0] for line in cells(text) if len(line) == 4] == ["1", "2", "0"]
@@ -255,7 +257,7 @@ def test_curves_are_medians_with_their_band(figures, count, low, high, share):
     rows = [row(run, "done", 0.5) for run in range(count)] + [row(count, "diverged", 0.9)]
     histories = {run: [{"epoch": 1, **dict.fromkeys(METRICS, value)}]
                  for run, value in enumerate([*values, 99.0])}
-    pictures.panels(charts.curves({}, pandas.DataFrame(rows), histories, ranking.Score()))
+    pictures.panels(charts.curves({}, pandas.DataFrame(rows), histories, SCORE))
     _, panel = figures[0].axes
     drawn = drawn_lines(panel)
     assert [*drawn] == ["training", "validation"]
@@ -274,7 +276,7 @@ def test_the_curves_of_many_settings_are_the_best_ones(figures):
     rows = [row(run, "done", run / 10, rate=run) for run in range(count)]
     histories = {run: [{"epoch": 1, "val_loss": 1.0 + run / 10, "val_accuracy": run / 10}]
                  for run in range(count)}
-    pictures.panels(charts.curves(axes, pandas.DataFrame(rows), histories, ranking.Score()))
+    pictures.panels(charts.curves(axes, pandas.DataFrame(rows), histories, SCORE))
     _, accuracy = figures[0].axes
     drawn = drawn_lines(accuracy)
     assert [*drawn] == [f"rate={run}" for run in reversed(range(2, count))]
@@ -302,7 +304,7 @@ def test_a_heat_map_has_each_mean_in_its_cell(figures):
     for (rate, name), values in scores.items():
         rows += [row(len(rows) + i, "diverged" if value is None else "done", value, rate=rate,
                      name=name) for i, value in enumerate(values)]
-    page = charts.heatmap(axes, axes, pandas.DataFrame(rows), ranking.Score())
+    page = charts.heatmap(axes, axes, pandas.DataFrame(rows), SCORE)
     pictures.matrix(page)
     (panel,) = figures[0].axes
     rates, names = ({at: label.get_text() for at, label in zip(
@@ -338,7 +340,7 @@ def test_a_large_heat_map_tells_what_its_tones_are_of(figures):
     rows = [row(rate, "diverged" if rate == 3 else "done", None if rate == 3 else rate / 24,
                 rate=rate, width=1 + rate % 2) for rate in axes["rate"]]
     rows += [row(25 + rate, "done", 0.5, rate=rate, width=2 - rate % 2) for rate in axes["rate"]]
-    page = charts.heatmap(axes, axes, pandas.DataFrame(rows), ranking.Score())
+    page = charts.heatmap(axes, axes, pandas.DataFrame(rows), SCORE)
     pictures.matrix(page)
     assert [text.get_text() for text in figures[0].axes[0].texts] == ["×"]
     assert "light to dark: 0.5, the middle one, to 1;" in page.note
@@ -349,7 +351,7 @@ def test_over_its_seeds_the_best_setting_is_outlined_not_the_best_run(figures):
             row(2, "done", 0.6, rate=2, seed=0), row(3, "done", 0.7, rate=2, seed=1)]
     runs, axes = pandas.DataFrame(rows), {"rate": [1, 2]}
     over = charts.plane(axes, runs)
-    page = charts.heatmap(over, axes, runs, ranking.Score())
+    page = charts.heatmap(over, axes, runs, SCORE)
     pictures.matrix(page)
     assert outline(figures[0].axes[0]) == ([0, 1], [2, 2])
     assert page.best == (page.left, page.top + page.side, 2 * page.wide, page.side)
@@ -363,7 +365,7 @@ def test_along_an_axis_the_line_is_of_means_and_the_best_has_a_ring(figures, hig
             row(4, "done", 0.2, rate=0.1, name="b"), row(5, "diverged", 0.1, rate=1.0, name="b"),
             row(6, "stopped", 0.2, rate=0.1, name="b")]
     axes = {"rate": [0.1, 1e-3, 0.01, 1.0], "name": ["b", "a"]}
-    pictures.panels(charts.along(axes, pandas.DataFrame(rows), ranking.Score(higher=higher)))
+    pictures.panels(charts.along(axes, pandas.DataFrame(rows), SCORE._replace(higher=higher)))
     panel, other = figures[0].axes
     (line,) = (line for line in panel.get_lines() if len(line.get_xdata()))
     np.testing.assert_allclose(

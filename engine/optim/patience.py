@@ -25,6 +25,16 @@ class Monitor(NamedTuple):
     higher: bool
 
     @property
+    def metric(self) -> str:
+        """Its name without the split that it is measured on."""
+        return self.name.removeprefix("val_")
+
+    @property
+    def words(self) -> str:
+        """As a plot's label."""
+        return ("validation " * self.name.startswith("val_") + self.metric).replace("_", " ")
+
+    @property
     def worst(self) -> np.float32:
         return np.float32(-np.inf if self.higher else np.inf)
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine.doors import effect
 from engine.doors.requested import completed
 from engine.errors import RequestError, RunError
 from engine.job.host import begin
@@ -18,7 +17,7 @@ from engine.run import fit
 from engine.setup import Setup, settle
 from engine.state import State
 from engine.trained import load as load_run
-from engine.transfer.begun import begun
+from engine.transfer.begun import prepared
 
 
 class Learned(NamedTuple):
@@ -39,8 +38,7 @@ def learned(request: Request) -> Learned:
         return Learned(run.learner.config, jax.device_get(run.state.model), run.history)
     request = completed(request)
     host = begin(request.place, quiet=True)
-    ready = begun(settle(*load(request, host), host))
-    effect.check(ready.learner, request.hyper, ready.lengths, ready.data)
+    ready = prepared(settle(*load(request, host), host))
     if ready.stream:
         raise RequestError("the examples don't fit the device's memory: train by fit(config, "
                            "data=...), which streams them.")

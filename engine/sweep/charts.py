@@ -10,12 +10,12 @@ import numpy as np
 import pandas
 
 from engine.loggers.width import shortened
+from engine.optim.patience import Monitor
 from engine.report import charts
 from engine.report.charts import Dot, Line, Panel, Panels
 from engine.report.matrix import NUMBERED, Matrix, matrix
 from engine.report.run import Picture
 from engine.sweep import ranking
-from engine.sweep.ranking import Score
 
 Axes = dict[str, list]  # each swept field's distinct values
 Histories = dict[int, list[dict[str, Any]]]  # each run's epochs
@@ -39,7 +39,7 @@ def _line(frame: pandas.DataFrame, column: str, name: str, style: str, share: fl
     return Line(name, style, [*median.items()], [*band])
 
 
-def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score) -> Panels:
+def curves(axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Monitor) -> Panels:
     """Loss and score by epoch, of the runs that speak for their setting: a median line and a band.
     Of one setting both training and validation; of many the best ones' validation."""
     runs, settings = ranking.ranked(runs, axes, score)
@@ -84,7 +84,7 @@ def _sides(axes: Axes) -> list[tuple[str, list]]:
 
 
 def _outlined(
-    over: Axes, axes: Axes, runs: pandas.DataFrame, score: Score
+    over: Axes, axes: Axes, runs: pandas.DataFrame, score: Monitor
 ) -> tuple[range, range] | None:
     """Of the cells `over` two axes those of the best setting of the sweep's own `axes`, down and
     across: all of its seeds. None where no run speaks."""
@@ -106,7 +106,7 @@ def compact(value: float) -> str:
     return next((text for text in told if len(text) <= 6), told[-1])
 
 
-def heatmap(over: Axes, axes: Axes, runs: pandas.DataFrame, score: Score) -> Matrix:
+def heatmap(over: Axes, axes: Axes, runs: pandas.DataFrame, score: Monitor) -> Matrix:
     """Each cell's mean score over two axes, a cross in those that failed; the best setting is
     outlined."""
     (down, rising), (across, level) = _sides(over)
@@ -136,7 +136,7 @@ def heatmap(over: Axes, axes: Axes, runs: pandas.DataFrame, score: Score) -> Mat
         note=f"{note[0].upper()}{note[1:]}; the best setting is outlined.{lost}")
 
 
-def along(axes: Axes, runs: pandas.DataFrame, score: Score) -> Panels:
+def along(axes: Axes, runs: pandas.DataFrame, score: Monitor) -> Panels:
     """The score along every axis, a panel each."""
     runs, _ = ranking.ranked(runs, ["run"], score)  # each speaks for itself
     runs["became"] = runs["status"].where(runs["value"].notna(), "lost")
@@ -145,7 +145,7 @@ def along(axes: Axes, runs: pandas.DataFrame, score: Score) -> Panels:
                   [*dots, ("accent", "mean"), ("ring", "the best mean")])
 
 
-def _along(name: str, values: list, runs: pandas.DataFrame, score: Score) -> Panel:
+def _along(name: str, values: list, runs: pandas.DataFrame, score: Monitor) -> Panel:
     """Every run a dot, at the foot where it failed; a line of means, the best ringed. Numbers lie
     to scale, other values at equal distances."""
     settings = ranking.ranked(runs, [name], score)[1].dropna(subset="mean")
@@ -176,7 +176,7 @@ def _along(name: str, values: list, runs: pandas.DataFrame, score: Score) -> Pan
 
 
 def drawn(
-    axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Score
+    axes: Axes, runs: pandas.DataFrame, histories: Histories, score: Monitor
 ) -> list[Picture]:
     """What these axes call for."""
     found = [Picture("curves.png", "By epoch", chart=curves(axes, runs, histories, score))]

@@ -15,14 +15,12 @@ from engine.augmentations import suited
 from engine.config import Config
 from engine.data import Data, Subset, partition, place
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
-from engine.doors import bring, effect
+from engine.doors import bring
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
-from engine.native import choice as native
 from engine.parts import splits
 from engine.parts.weights import BALANCED
-from engine.programs import graphs
 from engine.programs.program import hasty
 from engine.request import Request
 from engine.setup import Setup, settle
@@ -32,7 +30,7 @@ from engine.stream.streamed import Feed, feed_of
 from engine.sweep import hosted, population
 from engine.sweep.population import Population, select
 from engine.sweep.space import Axis, Trial
-from engine.transfer.begun import begun
+from engine.transfer.begun import prepared
 from engine.transfer.source import source_of
 
 TOGETHER = ("formulation: products over patches, as many members' are one product; a run alone may "
@@ -125,10 +123,7 @@ def assemble(
     if together and not number and ready.learner.traced and ready.learner.census(
             ready.state_shapes.variables, ready.data.train.input_shape).products:
         host.console.print(TOGETHER)
-    effect.check(ready.learner, asked.hyper, ready.lengths, ready.data, (*trials[0].values,))
-    native.check(ready)
-    graphs.check(ready)
-    ready = begun(ready)
+    ready = prepared(ready, swept=(*trials[0].values,))
     for trial in trials:
         suited.check_size(trial.hyper, ready.data.train.input_shape)
     folds = list(dict.fromkeys(t.config.validation_split for t in trials))

@@ -6,37 +6,21 @@ combination of axis values; its members differ in seed and fold only.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas
 
 from engine.loggers.width import shortened
+from engine.optim.patience import Monitor
 
 KINDS = {"done": 0, "stopped": 0, "dropped": 1}  # a dropped run's score is from fewer epochs
 LOST = "dropped", "diverged"  # what is counted of a setting, whose mean is of the others
 SILENT = 2  # diverged, refused, or without a finite score
 
 
-class Score(NamedTuple):
-    """The metric that the runs are ranked by, and whether more of it is better."""
-
-    name: str = "val_accuracy"
-    higher: bool = True
-
-    @property
-    def metric(self) -> str:
-        """Its name without the split that it is measured on."""
-        return self.name.removeprefix("val_")
-
-    @property
-    def words(self) -> str:
-        """As a plot's label."""
-        return ("validation " * self.name.startswith("val_") + self.metric).replace("_", " ")
-
-
 def ranked(
-    runs: pandas.DataFrame, axes: Iterable[str], score: Score
+    runs: pandas.DataFrame, axes: Iterable[str], score: Monitor
 ) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """The runs with their setting's `place` and, where they speak for it, their score as `value`;
     a row a setting, best first, with the axes, runs (their numbers), counted (how many speak),

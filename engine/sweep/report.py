@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas
 
+from engine.optim.patience import Monitor
 from engine.report import page, pictures, run
 from engine.report.run import Card
 from engine.store import files
 from engine.sweep import charts, ranking
 from engine.sweep.charts import Axes, Histories
-from engine.sweep.ranking import Score
 
 STATUSES = "stopped", "dropped", "diverged", "refused"  # what else may become of a run than done
 
@@ -42,7 +42,7 @@ def _cards(axes: Axes, runs: pandas.DataFrame, best: Any, first: Any) -> list[An
 
 
 def member(folder: Path, title: str, row: dict[str, Any], axes: Axes,
-           history: list[dict[str, Any]], score: Score) -> bool:
+           history: list[dict[str, Any]], score: Monitor) -> bool:
     """report.html of a run of the sweep, in its own folder; False where it left none."""
     path = folder / str(row["run"])
     try:
@@ -63,7 +63,7 @@ def member(folder: Path, title: str, row: dict[str, Any], axes: Axes,
 
 def write(
     folder: Path, title: str, device: str, command: str, axes: Axes, rows: list[dict[str, Any]],
-    histories: Histories, ensembles: list[dict[str, Any]], score: Score,
+    histories: Histories, ensembles: list[dict[str, Any]], score: Monitor,
 ) -> None:
     """The pictures that the axes call for, each run's own report.html, and report.html, into
     `folder`. `rows` are those of results.jsonl, `ensembles` of ensembles.json."""

@@ -195,7 +195,7 @@ def tell(
             for a in asked.axes}
     if asked.search.samples or asked.search.pbt:  # in any order
         axes = {name: sorted(values) for name, values in axes.items()}
-    score = ranking.Score(*ready.learner.ranking(ready.hyper))
+    score = ready.learner.ranking(ready.hyper)
     settings = ranking.ranked(runs, axes, score)[1]
     best = settings.iloc[0]
     if not best["counted"]:

@@ -9,9 +9,12 @@ import jax
 import numpy as np
 from rich.table import Table
 
+from engine.doors import effect
 from engine.doors.network import Begun
 from engine.errors import RequestError, some, visible
+from engine.native import choice as native
 from engine.optim.groups import paths
+from engine.programs import graphs
 from engine.setup import Setup
 from engine.store import record
 from engine.transfer.names import renamed
@@ -94,6 +97,15 @@ def begun(ready: Setup, resume: str = "") -> Setup:
             "mismatched": match.mismatched, "left": match.left, "unused": match.unused}
     return ready._replace(learner=dataclasses.replace(ready.learner, network=network),
                           facts=ready.facts | {"init": init})
+
+
+def prepared(ready: Setup, resume: str = "", swept: tuple[str, ...] = ()) -> Setup:
+    """The setup to be trained, `begun`. Raises RequestError for what would have no effect here."""
+    native.check(ready)
+    graphs.check(ready)
+    if not resume:  # runs of before were free to name what is idle
+        effect.check(ready.learner, ready.request.hyper, ready.lengths, ready.data, swept)
+    return begun(ready, resume)
 
 
 def _tell(ready: Setup, source: Source, match: Match, ours: dict[str, Any]) -> None:
