@@ -153,6 +153,8 @@ MUTANTS = (
     Mutant("optim/groups", "jnp.full_like(update, -0.0)", "jnp.zeros_like(update)",
            "test_groups.py"),
     Mutant("optim/groups", "now: now >= step", "now: now > step", "test_groups.py"),
+    Mutant("optim/groups", "keys.get(key, key): own", "key: own", "test_groups.py -kwent_by"),
+    Mutant("optim/groups", "_keys(begin.values())", "first", "test_groups.py -kwhatever"),
     Mutant("optim/groups", "value / rate if", "value if", "test_groups.py"),
     Mutant("doors/network", "fresh if own is None", "fresh if True", "test_transfer.py"),
     Mutant("transfer/begun", "theirs[name].shape == ours[name].shape", "True", "test_transfer.py"),

@@ -10,9 +10,9 @@ import optax
 import pytest
 from conftest import QUICK
 from flax import nnx
-from samples import Normed, random_split
+from samples import Normed, Tiny, random_split
 
-from engine import RequestError, fit, load
+from engine import RequestError, evaluate, fit, load
 from engine.checks import check
 from engine.config import Config, Hyper
 from engine.optim import groups
@@ -20,6 +20,9 @@ from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations, durations
 from engine.optim.optimizers import OPTIMIZERS
 from engine.place import Place
+from engine.state import State
+from engine.store.checkpoint import Checkpoints
+from engine.sweep.asked import sweep
 from engine.sweep.space import axis
 
 quickly = partial(jax.jit, compiler_options=QUICK)
@@ -142,6 +145,33 @@ def test_without_groups_the_chain_is_the_one_of_before():
     assert jax.tree.structure(state) == jax.tree.structure(want)
 
 
+LATE = Config(unfreeze="Conv_0=1ep,Conv_1/kernel=9st,Conv_1/bias=2ep", optimizer="sgd",
+              schedule="cosine")
+
+
+def test_a_state_has_the_same_keys_whatever_the_runs_lengths():
+    """Whoever only reads a run's state knows none of them."""
+    first, second = (optimizer(LATE, Hyper(), LENGTHS._replace(epoch=epoch)).init(PARAMS)
+                     for epoch in (1, 9))
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_a_state_whose_groups_went_by_their_steps_is_read(tmp_path, momentum):
+    """As runs had them, here with 13 steps an epoch."""
+    state = State(step=jnp.int32(1), params=PARAMS, batch_stats={}, tally={},
+                  diverged_at=jnp.int32(-1),
+                  opt_state=optimizer(LATE, Hyper(momentum=momentum), LENGTHS).init(PARAMS))
+    at = iter(range(99))
+    state = state._replace(opt_state=jax.tree.map(lambda x: x + next(at), state.opt_state))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(groups.rekeyed(state, {-2: 13, -3: 26}), 0.5, 0.0)
+    assert "inner_states[26]" in (tmp_path / "1" / "record" / "metadata").read_text()
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        found, _ = checkpoints.restore(jax.eval_shape(lambda: state))
+    jax.tree.map(np.testing.assert_array_equal, found, state)
+
+
 FOUND = ["Conv_0/bias", "Conv_0/kernel", "Dense_0/kernel", "Dense_10/kernel"]
 
 
@@ -229,3 +259,19 @@ def test_any_network_and_optimizer_can_be_frozen_and_resumed(here, model, freeze
         assert np.array_equal(leaf, found[path]) == groups.named(freeze, path), path
     if state.batch_stats:
         assert np.any(state.batch_stats["BatchNorm_0"]["mean"])
+
+
+@pytest.mark.slow
+def test_a_run_whose_parameters_learn_after_epochs_is_read_and_goes_on(here):
+    config = Config(model=Tiny, unfreeze="Dense_0=1ep", epochs=3, batch_size=8)
+    data, place = tuple(random_split(40)), Place(run_dir="r", device="cpu")
+    fit(dataclasses.replace(config, epochs=2), place=place, data=data, quiet=True)
+    run = fit(config, place=place, data=data, resume="r", quiet=True)
+    whole = fit(config, place=Place(run_dir="w", device="cpu"), data=data, quiet=True)
+    states = [load(path, config, "last").state for path in "rw"]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    np.testing.assert_array_equal(load("r", config).predict(data[0]), run.predict(data[0]))
+    assert evaluate("r", data, config=config)["accuracy"] == whole.metrics["accuracy"]
+    sweep(config, {"learning_rate": [0.01, 0.1]}, place=Place(run_dir="s", device="cpu"), data=data,
+          quiet=True)
+    assert len(load("s", config).predict(data[0])) == 40

@@ -5,6 +5,7 @@ A glob names a parameter or all that is below it: Conv_* is Conv_0/kernel too.
 
 import fnmatch
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from engine.optim.late import jax, jnp, optax
 from engine.optim.lengths import Duration
 
 NEVER = math.inf
+_STATES = re.compile(r"\.inner_states\[(-?\d+)\]")  # a group's, in the path of a leaf
 
 
 class Rule(NamedTuple):
@@ -131,24 +133,53 @@ def grouped(
         leaves = [values.get(path, other) for path in paths(tree)]
         return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
-    def first(params: Any) -> Any:
-        """Each parameter's first step; -1 for never."""
-        begin = begins(groups, paths(params))
-        steps = {path: -1 if after == NEVER else lengths.in_steps(after, epoch)
-                 for path, after in begin.items()}
-        return by_path(params, steps, 0)
-
     def built(params: Any) -> Any:
-        starts = first(params)
+        begin = begins(groups, paths(params))
+        first = {after: -1 if after == NEVER else lengths.in_steps(after, epoch)
+                 for after in begin.values()}  # step; -1 for never
+        starts = by_path(params, {path: first[after] for path, after in begin.items()}, 0)
+        keys = _keys(begin.values())
+        labels = by_path(params, {path: keys[after] for path, after in begin.items()}, 0)
         times = by_path(params, multiples(groups, paths(params), rate), 1)
-        parts = {step: _from(step, chain) for step in {*jax.tree.leaves(starts)}}
+        parts = {keys[after]: _from(step, chain) for after, step in first.items()}
         held = [_only(starts), *clip] if clip else []
-        return optax.chain(*held, optax.partition(parts, starts), _rated(times), _still(starts))
+        return optax.chain(*held, optax.partition(parts, labels), _rated(times), _still(starts))
 
     return optax.GradientTransformation(
         lambda params: built(params).init(params),
         lambda gradient, state, params: built(params).update(gradient, state, params),
     )
+
+
+def _keys(begin: Iterable[Duration]) -> dict[Duration, int]:
+    """What the state of a group goes by, whatever the run's length: the step where that is typed,
+    of epochs -2, -3 and so on in their order; 0 from the start on, -1 for never."""
+    known = {after: int(after.removesuffix("st")) if isinstance(after, str) else
+             -1 if after == NEVER else 0 for after in begin}
+    late = sorted(after for after in known if not isinstance(after, str) and 0 < after < NEVER)
+    return known | {after: -2 - place for place, after in enumerate(late)}
+
+
+def steps_of(state: Any, saved: Iterable[str]) -> dict[int, int]:
+    """The steps that late groups of `state` went by in runs of before, by their keys of now, where
+    the paths of a `saved` one's leaves have such."""
+    there, now = ({int(key) for path in several for key in _STATES.findall(path)} for several in (
+        saved, (jax.tree_util.keystr(path) for path, _ in
+                jax.tree_util.tree_leaves_with_path(state))))
+    late = sorted((key for key in now - there if key < -1), reverse=True)
+    return dict(zip(late, sorted(there - now), strict=False))
+
+
+def rekeyed(state: Any, keys: dict[int, int]) -> Any:
+    """The state, its groups by other `keys`."""
+    def is_grouped(part: Any) -> bool:
+        return isinstance(part, optax.transforms.PartitionState)
+
+    def again(part: Any) -> Any:
+        return part if not is_grouped(part) else part._replace(inner_states={
+            keys.get(key, key): own for key, own in part.inner_states.items()})
+
+    return jax.tree.map(again, state, is_leaf=is_grouped)
 
 
 def _from(step: int, chain: Callable[[int], Any]) -> Any:

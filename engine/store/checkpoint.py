@@ -20,6 +20,7 @@ import numpy as np
 from engine.devices import mesh
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell, unknown
 from engine.job import processes as job
+from engine.optim import groups
 from engine.store import files
 from engine.store.digests import UNMEASURED, Record, digests, fits, read_record
 
@@ -204,6 +205,8 @@ class Checkpoints:
         path = self.folder / str(step)
         record = read_record(path)
         free = 1 if any_count else 0  # leading axes that may differ
+        steps = groups.steps_of(shapes, record.leaves)
+        shapes = groups.rekeyed(shapes, steps)
 
         def abstract(where: Any, leaf: Any) -> np.ndarray:
             name, now = jax.tree_util.keystr(where), [np.dtype(leaf.dtype).str, list(leaf.shape)]
@@ -219,7 +222,7 @@ class Checkpoints:
         wrong = [name for name, leaf in record.leaves.items() if found.get(name) != leaf]
         if wrong:
             raise ValueError(f"the checksum of {wrong[0]} differs")
-        return state, record.seconds
+        return groups.rekeyed(state, {step: key for key, step in steps.items()}), record.seconds
 
     def _put_aside(self, step: int, problem: str) -> None:
         path = self.folder / str(step)
