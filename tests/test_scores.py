@@ -197,6 +197,26 @@ def test_intervals_are_those_of_the_scores_of_resamples(resamples):
         assert found[name] == ends(score, resamples, there > 0, logits > 0), name
 
 
+@pytest.mark.parametrize("true", [
+    [0.0] * 48 + [1.0, 1.0], [0.0] * 59 + [1.0], [0.0, 0.1], [0.0, 0.1, 0.3], [0.1] * 9,
+])
+def test_resamples_whose_targets_are_equal_say_nothing_of_r2(true):
+    """Of what rounding leaves of their variance, ends were 1e17; of none, NaN."""
+    true = np.float32(true)[:, None]
+    predicted = true + np.random.default_rng(0).normal(size=true.shape).astype(np.float32)
+    with warnings.catch_warnings(action="error"):
+        found = values.intervals(predicted, true)
+    rng = np.random.default_rng(bootstrap.SEED)
+    rows = [rows for rows in rng.integers(len(true), size=(bootstrap.RESAMPLES, len(true)))
+            if np.ptp(true[rows])]
+    for name, score in (("r2", reference.r2_score),
+                        ("explained_variance", reference.explained_variance_score)):
+        if len(rows) > 0.7 * bootstrap.RESAMPLES:
+            assert found[name] == ends(score, rows, true.astype(float), predicted), name
+        else:
+            assert name not in found
+
+
 @pytest.mark.parametrize("count", [200, 200_000])
 def test_an_interval_is_the_normal_ones_of_a_mean_however_many_examples(count, monkeypatch):
     """Of 200,000 groups are drawn; in an order of their values, consecutive ones would have too

@@ -45,9 +45,9 @@ def intervals(
 
     `numbers_KxN` are K float64 numbers of each example, an array or a sparse one, and `scores` are
     what follows from their means [R, K], each [R]. A resample in which a score is no number counts
-    for nothing; a score that has none has no interval.
+    for nothing; a score of which a third or more are none has no interval.
     """
     tails = 50 * (1 - LEVEL), 50 * (1 + LEVEL)
     found = scores(_means(numbers_KxN))
     return {name: np.nanpercentile(values_R, tails).tolist()
-            for name, values_R in found.items() if np.isfinite(values_R).any()}
+            for name, values_R in found.items() if np.isfinite(values_R).mean() > 2 / 3}

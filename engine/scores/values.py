@@ -6,6 +6,8 @@ import numpy as np
 
 from engine.scores import bootstrap
 
+ROUNDED = 1e-12  # of a mean square, what may be left of a variance of equal numbers
+
 
 def scores(predicted_NxK: np.ndarray, targets_NxK: np.ndarray) -> dict[str, Any]:
     """Median absolute error and explained variance, their means over the K; the latter None where
@@ -22,7 +24,7 @@ def scores(predicted_NxK: np.ndarray, targets_NxK: np.ndarray) -> dict[str, Any]
 
 def intervals(predicted_NxK: np.ndarray, targets_NxK: np.ndarray) -> dict[str, list[float]]:
     """Bootstrap intervals of the mean squared and absolute error, and of R² and the explained
-    variance, of two examples or more."""
+    variance, of two examples or more: over the resamples whose targets aren't all equal."""
     true_NxK = np.asarray(targets_NxK, np.float64)
     true_NxK = true_NxK - true_NxK.mean(axis=0)  # so that its squares lose no digits
     off_NxK = np.asarray(predicted_NxK, np.float64) - targets_NxK
@@ -34,10 +36,11 @@ def intervals(predicted_NxK: np.ndarray, targets_NxK: np.ndarray) -> dict[str, l
         found = {"mse": squared.mean(axis=1), "mae": absolute.mean(axis=1)}
         if len(true_NxK) < 2:
             return found
-        with np.errstate(invalid="ignore", divide="ignore"):
-            variance = true_squared - np.square(true)
-            found["r2"] = (1 - squared / variance).mean(axis=1)
-            found["explained_variance"] = (1 - (squared - np.square(off)) / variance).mean(axis=1)
+        variance = true_squared - np.square(true)
+        variance = np.where(variance > ROUNDED * true_squared, variance, np.nan)
+        spread = np.maximum(squared - np.square(off), 0)
+        found["r2"] = (1 - squared / variance).mean(axis=1)
+        found["explained_variance"] = (1 - spread / variance).mean(axis=1)
         return found
 
     return bootstrap.intervals(columns_NxK.T, of_means)
