@@ -1,8 +1,11 @@
 """A user's own data as objects: what each becomes, and what is refused in which words."""
 
+import ctypes
 import os
 import subprocess
 import sys
+from array import array
+from collections import deque
 
 import jax.numpy as jnp
 import numpy as np
@@ -124,6 +127,14 @@ def test_a_tuple_is_x_and_y_and_a_list_is_examples():
     assert same(train([([1, 2], 0), ([3, 4], 1)]), two, np.array([0, 1], np.int32))
     assert same(train((((1, 2), (3, 4)), (0, 1))), two,
                 np.array([0, 1], np.int32))
+
+
+@pytest.mark.parametrize("x", [
+    range(4), array("f", [0, 1, 2, 3]), deque([(0,), (1,), (2,), (3,)]), Sequence([0, 1, 2, 3]),
+    (ctypes.c_int * 4)(0, 1, 2, 3), memoryview(bytes([0, 1, 2, 3])),
+])  # fmt: skip
+def test_sequences_of_numbers_are_arrays(x):
+    assert train((Y[:, None], x), "numbers").targets.ravel().tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("given, kept", [

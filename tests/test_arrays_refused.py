@@ -10,6 +10,20 @@ from engine.sources import dataset, sequence
 from engine.sources.arrays import of
 
 
+class Endless:
+    """A sequence that raises no IndexError at its end, but far beyond it."""
+
+    def __init__(self, example=(X[0], 1)):
+        self.example = example
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        assert index < 99
+        return self.example
+
+
 def nan(*places):
     x = X.copy()
     for place in places:
@@ -50,6 +64,15 @@ REFUSED = {
                ([[1, 2], [3]], [0, 1])),
     "as keras loads": (r'as arrays, it can\'t be read .*split: {"train": \(x, y\), "test"',
                        ((X, Y), (X, Y))),
+    "splits as a pair": (r"one of its \(x, y\) is of type Endless, examples themselves; two "
+                         r"sequences are splits: give data={'train': …, 'validation': …}, or 't",
+                         (Endless(), Endless())),
+    "mappings as a pair": ("two sequences are splits", (Sequence([{"x": X[0], "y": 1}] * 2), Y)),
+    "triples as a split": ("two sequences are splits", {"train": (X, Y, Endless((X[0], 1, 2)))}),
+    "endless inputs": (r"inputs of shape \(4, 3\), but targets of \(3,\)", (Endless(X[0]), Y[:3])),
+    "endless inputs by name": (r"inputs of shape \(4, 3\), but targets of \(3,\)",
+                               ({"a": Endless(X[0])}, Y[:3])),
+    "endless and no target": ("example 0 is a ndarray; give two arrays", Endless(X[0])),
     "a tensor elsewhere": (r"as arrays, it can't be read \(TypeError: move it to the host\)",
                            (X, Tensor(Y, TypeError("move it to the host")))),
     "splits' shapes": (r"arrays:test: its examples are of shape \(2,\) .* of train of shape \(3,\)",

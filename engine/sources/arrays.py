@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.errors import RequestError, some, unknown
 from engine.sources import cache, sequence, values
-from engine.sources.asking import reading
+from engine.sources.asking import as_array, reading
 from engine.sources.bundle import Bundle
 from engine.sources.dataset import Dataset, Split, asked, is_frame
 from engine.sources.given import GIVE, Given, bundle_of, columns, fields, others
@@ -110,8 +110,7 @@ def _read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool
     if is_frame(data):
         raise values.refuse(split, "it is a table alone", "give its columns to learn from and that "
                             "to learn: (table.drop(columns='y'), table['y'])")
-    if (hasattr(data, "__len__") and hasattr(data, "__getitem__")
-            and not isinstance(data, tuple | Mapping | str | bytes)):
+    if _is_sequence(data):
         return sequence.read(split, data, stream, known, alike)
     given = fields(data, most=3)
     if not given:
@@ -119,6 +118,8 @@ def _read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool
         raise values.refuse(split, f"of type {type(data).__name__}{length}, it is no data", GIVE)
     if given[2:] and given[2] is None:  # as Keras has it
         given = given[:2]
+    for one in given:
+        _check_no_examples(split, one)
     bundle = bundle_of(split, given[0], known, alike)
     with reading(split, "as arrays, it", GIVE):
         if bundle:
@@ -133,9 +134,28 @@ def _read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool
     return Given(x, y, next(iter(weights), None), others(data), bundle)
 
 
+def _is_sequence(data: Any) -> bool:
+    return (hasattr(data, "__len__") and hasattr(data, "__getitem__")
+            and not isinstance(data, tuple | Mapping | str | bytes))
+
+
+def _check_no_examples(split: str, one: Any) -> None:
+    """Raises RequestError where x or y is a sequence of examples itself; a `Sequence` of tuples may
+    be numbers, as a deque is."""
+    if (not _is_sequence(one) or isinstance(one, list) or is_frame(one)
+            or any(hasattr(one, name) for name in ("__array__", "dtype")) or not len(one)):
+        return
+    with reading(split, "example 0", "mend it, or leave it out"):
+        first = one[0]
+    if isinstance(first, Mapping) or isinstance(first, tuple) and not isinstance(one, Sequence):
+        raise values.refuse(
+            split, f"one of its (x, y) is of type {type(one).__name__}, examples themselves",
+            "two sequences are splits: give data={'train': …, 'validation': …}, or 'test'")
+
+
 def _array(given: Any) -> np.ndarray:
     """Of a table of one column that [N]."""
-    found = np.asarray(given)
+    found = as_array(given)
     return found[:, 0] if is_frame(given) and found.shape[1] == 1 else found
 
 

@@ -22,10 +22,18 @@ def reading(split: str, what: str, instead: str) -> Iterator[None]:
         raise values.refuse(split, f"{what} can't be read ({one_line(told)})", instead) from error
 
 
+def as_array(given: Any) -> np.ndarray:
+    """NumPy's, but of a sequence that can't be iterated over as many as it says: NumPy would go on
+    until it raises IndexError, which a PyTorch Dataset needn't."""
+    endless = all(hasattr(given, name) for name in ("__len__", "__getitem__")) and not any(
+        hasattr(given, name) for name in ("__iter__", "__array__"))
+    return np.asarray([given[at] for at in range(len(given))] if endless else given)
+
+
 def array(what: str, given: Any) -> np.ndarray:
     """Of whatever NumPy makes an array of numbers of. Raises RequestError."""
     with reading(what, "as an array, it", "give numbers, as many for each example"):
-        found = np.asarray(given)
+        found = as_array(given)
     if found.dtype.kind not in "biuf" and found.dtype.name != "bfloat16":
         raise values.refuse(what, f"it is of type {found.dtype}", "give numbers")
     return found

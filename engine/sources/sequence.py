@@ -10,7 +10,7 @@ from PIL import Image
 
 from engine.errors import one_line
 from engine.sources import image, values
-from engine.sources.asking import reading
+from engine.sources.asking import as_array, reading
 from engine.sources.bundle import Bundle
 from engine.sources.dataset import MOST_EXAMPLES, content, free_bytes
 from engine.sources.given import GIVE, Given, bundle_of, fields, others
@@ -87,7 +87,7 @@ def _values(
     with reading(split, f"example {index}", "mend it, or leave it out"):
         given = _inputs(example)
         x = bundle.pack(f"{split}, example {index}", given)[0] if bundle else _array(given)
-        y, *weight = map(np.asarray, fields(example)[1:])  # of a mask that is PIL's its numbers
+        y, *weight = map(as_array, fields(example)[1:])  # of a mask that is PIL's its numbers
         own_weight = [float(value) for value in weight]
     if form and (own := values.form(x, y)) != form:
         raise values.refuse(split, f"example {index} is {own}, example 0 {form}",
@@ -120,5 +120,5 @@ def _alone(split: str, x: np.ndarray, index: int) -> np.ndarray:
 
 def _array(value: Any) -> np.ndarray:
     if not isinstance(value, Image.Image):
-        return np.asarray(value)
+        return as_array(value)
     return image.pixels(value, image.MODES[image.channels(value)])
