@@ -496,7 +496,7 @@ MUTANTS = (
     Mutant("stream/choice", "mesh.put(split[1:], where)", "mesh.put(split[1:2], where)",
            "test_example_weights.py -kstreamed_table -mslow"),
     Mutant("sources/sequence", "targets.append(y.copy())", "targets.append(y)",
-           "test_arrays.py -kasked_for_once"),
+           "test_arrays.py -kshared"),
     Mutant("sources/columns", "np.where(scale > 0, scale, 1.0)", "scale",
            "test_columns.py test_columns_run.py"),
     Mutant("sources/dialect", "and commas and not points", "and commas",

@@ -248,7 +248,7 @@ def test_labels(given):
     assert of((X, y), "labels", ["red", "round", "ripe"]).classes == ("red", "round", "ripe")
 
 
-def test_every_example_is_asked_for_once_and_none_is_shared():
+def test_the_first_examples_are_asked_for_twice_and_none_is_shared():
     seen, buffer = [], np.zeros(3)
 
     class Shared(Sequence):
@@ -258,8 +258,39 @@ def test_every_example_is_asked_for_once_and_none_is_shared():
             return buffer, buffer[:1]
 
     found = train(Shared(range(5)), "numbers")
-    assert seen == list(range(5)) and found.targets[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert seen == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert found.targets[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert found.inputs[:, 1].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("draw", [
+    lambda x, y, rng: (x + rng.normal(size=3), y), lambda x, y, rng: (x, rng.integers(1 << 30)),
+    lambda x, y, rng: {"x": x[: rng.integers(1, 4)], "y": y},
+    lambda x, y, rng: {"x": x, "y": y, "sample_weight": rng.random()},
+    lambda x, y, rng: (x[::-1] if rng.random() < 0.5 else x, y),
+])
+def test_what_is_drawn_anew_is_told_how_to_augment(draw, stream):
+    class Drawn(Sequence):
+        rng = np.random.default_rng(0)
+
+        def __getitem__(self, index):
+            return draw(*self.examples[index], self.rng)
+
+    words = r"train: example \d is another one .* augmentation as Config\(augment=…\), docs/own"
+    with pytest.raises(RequestError, match=words):
+        of(Drawn(pairs()), stream=stream)
+
+
+def test_what_is_drawn_once_and_kept_is_taken():
+    class Kept(Sequence):
+        rng = np.random.default_rng(0)
+
+        def __getitem__(self, index):
+            self.examples[index] = self.examples[index] or (self.rng.normal(size=3), str(index))
+            return dict(zip("xy", self.examples[index], strict=True)) | {"now": object()}
+
+    assert of(Kept([None] * 9)).classes == tuple("012345678")
 
 
 @pytest.mark.parametrize("x, said", [

@@ -16,10 +16,13 @@ from engine.sources.dataset import MOST_EXAMPLES, content, free_bytes
 from engine.sources.given import GIVE, Given, bundle_of, fields, others
 from engine.sources.stored import Stored
 
+_ASKED_TWICE = 8  # examples: what turns by chance may come as it did
+
 
 def read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool) -> Given:
-    """Of a sequence, of which each example is asked for once: inputs that are kept, or where they
-    are too many, `Listed`; for the rest see `given.bundle_of`. Raises RequestError."""
+    """Of a sequence, of which each example is asked for once, the first ones twice: inputs that are
+    kept, or where they are too many, `Listed`; for the rest see `given.bundle_of`. Raises
+    RequestError, also where the first ones are drawn anew."""
     with reading(split, "its length", "give a sequence that knows it"):
         count = len(data)
     if not 0 < count <= MOST_EXAMPLES:
@@ -36,6 +39,14 @@ def read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool)
     for index in range(count):
         if index:
             x, y, weight = _values(split, _asked(split, data, index), index, bundle, form)
+        if index < _ASKED_TWICE:
+            before = _bytes(x, y, *weight)
+            x, y, weight = _values(split, _asked(split, data, index), index, bundle)
+            if _bytes(x, y, *weight) != before:
+                raise values.refuse(
+                    split, f"example {index} is another one each time it is asked for", "leave out "
+                    "what is random, and give an augmentation as Config(augment=…), docs/own.md; "
+                    "or draw it once: give arrays (x, y)")
         targets.append(y.copy())  # it may be used again
         weights += weight
         if reason:
@@ -93,6 +104,11 @@ def _values(
         raise values.refuse(split, f"example {index} is {own}, example 0 {form}",
                             "bring all to one shape and type")
     return x, y, own_weight
+
+
+def _bytes(*given: Any) -> list[bytes]:
+    """To compare: NaN is NaN; objects, which are refused later, are never told apart."""
+    return [b"" if x.dtype.hasobject else x.tobytes() for x in map(np.asarray, given)]
 
 
 class Listed(Stored):
