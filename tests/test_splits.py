@@ -125,6 +125,24 @@ def test_what_validates_and_judges_by_default():
     assert judging(blank, Parts())[0] == "validation (0.1 of train)"
 
 
+def test_splits_that_are_not_used_are_told_with_how_they_would_be():
+    told = ("not used: holdout, extra; --validation_split holdout validates on it, --train_split "
+            "learns from it")
+
+    def said(found, parts):
+        return inventory.judged_by(found, parts, judging(found, parts)[0])
+
+    others = {"holdout": [0, 1], "extra": [2], "blank": [-1]}
+    for parts in (Parts(), Parts(validation="0.2"), Parts("train[:90%]")):
+        assert told in said(dataset(train=MIXED, **others), parts)
+        assert told in said(dataset(train=MIXED, test=[2], **others), parts)
+    assert "holdout, extra" in said(dataset(train=MIXED, val=[0, 1], **others), Parts())
+    for parts in (Parts("all"), Parts("train[:9]+holdout+extra"), Parts(validation="extra")):
+        assert "not used" not in said(dataset(train=MIXED, **others), parts)
+    assert "not used" not in said(dataset(train=MIXED, val=[0], test=[1]), Parts())
+    assert "not used" not in said(dataset(train=MIXED, test=[-1]), Parts())
+
+
 def test_parts_of_several_splits_are_one():
     found = dataset(train=MIXED, test=[2, 1])
     subset = named(found, "train[-2:]+test")

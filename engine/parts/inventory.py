@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.config import Parts
-from engine.data import Data, Subset, unlabelled, validation_of
+from engine.config import AUTO, Parts
+from engine.data import Data, Subset, has_labels, unlabelled, validation_of
 from engine.errors import sides, some
 from engine.parts import splits
 from engine.sources.dataset import MOST_COMPARED, Dataset, content
@@ -64,11 +64,23 @@ def taken(dataset: Dataset, data: Data, note: str) -> Inventory:
 def judged_by(dataset: Dataset, parts: Parts, judges: str) -> str:
     """What validates, and what it means for the score, in words."""
     text = validation_of(dataset, parts)
+    unused = _unused(dataset, parts, f"{text}+{judges}")
     if splits.held_out(text) is not None:
         text = f"{text} of {parts.train}, held out"
     if judges == "test" and text != "test":
-        return f"{text}; the best epoch is scored on test, once, at the end"
-    return f"{text}; the best epoch is chosen and scored on it, which flatters the score"
+        return f"{text}; the best epoch is scored on test, once, at the end{unused}"
+    return f"{text}; the best epoch is chosen and scored on it, which flatters the score{unused}"
+
+
+def _unused(dataset: Dataset, parts: Parts, others: str) -> str:
+    """Labelled splits that are neither learned from nor among `others`, unless the user named what
+    validates, and how they would be used; or ""."""
+    used = set().union(*(splits.named(text, dataset.splits) for text in (parts.train, others)))
+    left = [name for name in dataset.splits if name not in used and has_labels(dataset, name)]
+    if not left or (parts.validation != AUTO and splits.held_out(parts.validation) is None):
+        return ""
+    return f"; not used: {some(left)}; --validation_split {left[0]} validates on it, " \
+           "--train_split learns from it"
 
 
 def _counts(dataset: Dataset, subset: Subset) -> dict[str, int]:
