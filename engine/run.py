@@ -46,8 +46,9 @@ from engine.transfer.begun import prepared
 
 def fit(
     config: Config, hyper: Any = None, place: Place | None = None, data: Any = None,
-    resume: str | os.PathLike[str] = "", loggers: Sequence[Logger] = (), show_memory: bool = False,
-    profiled: bool = False, quiet: bool = False, importances: bool = False,
+    resume: str | os.PathLike[str] | None = "", loggers: Sequence[Logger] = (),
+    show_memory: bool = False, profiled: bool = False, quiet: bool = False,
+    importances: bool = False,
 ) -> Run:
     """Train, evaluate and report, in a folder of the run's own, as the command line does.
 
@@ -61,7 +62,7 @@ def fit(
     Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
     request = completed(Request(config, hyper, Place() if place is None else place, data), loggers)
-    resume = os.fspath(resume)  # str of a Run is how it shows itself
+    resume = os.fspath(resume or "")  # str of a Run is how it shows itself
     if show_memory or profiled:
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)

@@ -307,6 +307,13 @@ def test_a_run_that_is_not_there_is_not_begun_by_resuming_it(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_to_go_on_with_that_is_none_is_a_new_one(tmp_path):
+    """As argparse has it; told by a refusal that comes after it was read."""
+    with pytest.raises(RequestError, match="--importances shuffles a table's columns"):
+        fit(CONFIG, None, place(tmp_path), (X, Y), resume=None, importances=True, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_type_checker_sees_every_public_name_where_it_is_found():
     stub = ast.parse(Path(flaxmill.__file__).with_suffix(".pyi").read_text())
     told = {alias.asname: f"{node.module}.{alias.name}" for node in stub.body

@@ -73,9 +73,9 @@ def test_a_disk_without_room_refuses_a_sweep_before_it_trains(tmp_path, monkeypa
 def test_what_is_asked_is_what_would_be_typed(monkeypatch, axes, search, words):
     seen = []
     monkeypatch.setattr(asked.runs, "run", lambda *given: seen.append(given))
-    sweep(CONFIG, axes, Hyper(weight_decay=0.5), data=DATA, **search)
+    sweep(CONFIG, axes, Hyper(weight_decay=0.5), data=DATA, resume=None, **search)
     [(request, found, resume, quiet)] = seen
-    assert found == words and not resume and not quiet
+    assert found == words and resume == "" and not quiet
     assert request.hyper.weight_decay == 0.5 and request.data is DATA
     assert request.config.model is Tiny
 

@@ -23,7 +23,7 @@ ASKED = {*Search._fields} - {"axes", "study", "sampler", "median"}  # which are 
 
 def sweep(
     config: Config, axes: Mapping[str, Any] | None = None, hyper: Any = None,
-    place: Place | None = None, data: Any = None, resume: str | os.PathLike[str] = "",
+    place: Place | None = None, data: Any = None, resume: str | os.PathLike[str] | None = "",
     quiet: bool = False, **search: Any,
 ) -> Sweep:
     """Train a population, as the command line does: each run's folder is an ordinary run's.
@@ -50,7 +50,7 @@ def sweep(
     except TypeError as error:
         raise RequestError(f"sweep: {error}.") from None
     space.refuse_threshold(request.config.choose_threshold)
-    return runs.run(request, asked, os.fspath(resume), quiet)
+    return runs.run(request, asked, os.fspath(resume or ""), quiet)
 
 
 def _words(axes: Mapping[str, Any]) -> tuple[str, ...]:
