@@ -5,6 +5,7 @@ import contextlib
 import gc
 import io
 import os
+import select
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _STARVED = ("can't start new thread", "failed to map segment", "Cannot allocate memory",
             "bad_alloc")
+_UNREAD = 141  # as a shell has it that SIGPIPE ended
 
 
 def _carry_out(command: "flags.Command") -> int:
@@ -135,6 +137,13 @@ def _starved(error: BaseException | None) -> bool:
     return error is not None
 
 
+def _unread() -> bool:
+    """Whether standard output is a pipe that nobody reads any more, as `| head` leaves it."""
+    output = select.poll()
+    output.register(1, 0)  # an error is told of whatever is asked for
+    return bool(output.poll(0))
+
+
 def _ended(argv: list[str]) -> tuple[int, bool]:
     """Exit status, and whether all processes of a job end so."""
     try:
@@ -155,9 +164,13 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
+        if isinstance(error, BrokenPipeError) and _unread():
+            return _UNREAD, False
         return _failed(RunError(f"{error}. What was saved before is kept."), 1)
     except KeyboardInterrupt:
         return _failed(RunError(STOPPED), 130)
+    except SystemExit:  # Rich's, where nobody reads what it prints
+        return _UNREAD, False
     except Exception as error:
         if not _starved(error):
             raise
@@ -167,7 +180,8 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C."""
+    """Exit status: 0 done, 1 failed, 2 a bad request, 3 diverged, 75 SIGTERM, 130 Ctrl-C, 141
+    where nobody reads what it prints."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         status, shared = _ended(argv)

@@ -6,14 +6,17 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from forks import LAUNCH
 from PIL import Image
 
 import launch as program
@@ -265,6 +268,21 @@ def test_a_terminal_gets_a_table(typed, monkeypatch):
     assert [len(line.split()) for line in lines] == [3, 2] * 4
     assert [line.split()[0] for line in lines[::2]] == TEST[8:12]
     assert {line.index(line.split()[-1]) for line in lines} == {head.index("probability")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words, status", [(["--output", "all.csv"], 0), ([], 141)])
+def test_a_file_is_whole_whoever_reads_the_lines(typed, place, words, status):
+    """`| head` closes the pipe that they are written to."""
+    assert typed("predict", *TEST * 20, "--output", "other.csv")[0] == 0
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, LAUNCH, "predict", "--run_dir", "run", *TEST * 20, *words]
+    done = subprocess.run(command, cwd=place, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (status, "")
+    for file in words[1:]:
+        assert (place / file).read_text() == (place / "other.csv").read_text()
 
 
 # Eval

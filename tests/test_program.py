@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from functools import partial
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
+from forks import LAUNCH
 from samples import Normed, data_of, random_split
 
 from engine.config import Config, Hyper
@@ -73,3 +75,17 @@ def test_a_process_ends_at_once_but_calls_what_waits_for_its_exit():
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr, lines[1:]) == (0, "", ["called True"])
     assert lines[0].startswith("flaxmill")
+
+
+@pytest.mark.parametrize("words", [
+    "--helpfull",
+    pytest.param("--dataset digits --model mlp --device cpu", marks=pytest.mark.slow),
+])
+def test_what_nobody_reads_any_more_ends_quietly(words, tmp_path):
+    """As a shell has it that SIGPIPE ended: python launch.py ... | head."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, LAUNCH, *words.split()], cwd=tmp_path, stdout=write,
+                          stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

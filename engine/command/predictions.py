@@ -83,15 +83,18 @@ def _predict(
     task, names = run.learner.task, run.classes
     longest = max((cell_len(visible(name, "")) for name in keys), default=0)
     with contextlib.ExitStack() as held:
-        tellers = [printing.printer(task, key, longest, names, top)]
+        show = printing.printer(task, key, longest, names, top)
+        kept: list[output.Teller] = []
         if file and task.kind == "positions":
-            tellers.append(masks.writer(file, names))
+            kept.append(masks.writer(file, names))
         elif file:
-            tellers.append(held.enter_context(output.writer(file, task, key, names)))
+            kept.append(held.enter_context(output.writer(file, task, key, names)))
         for some, batch in batches:
             predicted = output.named(run, run.predict(batch, tta))
-            for told in tellers:
-                told(some, predicted)
+            with contextlib.suppress(*[BrokenPipeError] * bool(file)):  # of `| head`
+                show(some, predicted)
+            for add in kept:
+                add(some, predicted)
 
 
 def _check_pictures(path: Path, shape: tuple[int, ...], dtype: str, tabular: bool) -> None:
