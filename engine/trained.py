@@ -1,7 +1,7 @@
 """A run that was trained: what it left, and predictions of its model."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -75,11 +75,9 @@ class Run:
             raise RequestError(f"predict got {unknown:,} numbers that are NaN or infinite as "
                                "float32: fill them in, or leave those rows out.")
         handed.check(learner, made)
-        # Of a network that is told which examples count, none but those.
-        size = max(1, len(inputs)) if learner.coupled else \
-            min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
+        size = min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
         told = partial(jitted(learner, "predict"), self.state.model)
-        found = np.concatenate([*in_batches(told, made, size)])
+        found = in_batches(learner, told, made, size)
         if count := len(lost.rows(found)):
             tell(f"{count:,} of {len(found):,} predictions are no numbers: are the inputs of the "
                  "size of what was trained on, and codes among those that the network embeds?")
@@ -102,16 +100,18 @@ class Run:
 
 
 def in_batches(
-    predict: Callable[[np.ndarray], Any], inputs: np.ndarray, *sizes: int
-) -> Iterator[np.ndarray]:
+    learner: Learner, predict: Callable[[np.ndarray], Any], inputs: np.ndarray, *sizes: int
+) -> np.ndarray:
     """What is predicted of inputs [N, ...], each batch filled up to one of the rising `sizes`: of
-    few sizes, so as to compile few programs."""
+    few sizes, so as to compile few programs. Where examples see each other, of all as they are."""
+    found, sizes = [], (max(1, len(inputs)),) if learner.mixes else sizes
     for start in range(0, max(len(inputs), 1), sizes[-1]):
         batch = inputs[start : start + sizes[-1]]
         size = next(size for size in sizes if size >= len(batch))
         full = np.zeros((size, *batch.shape[1:]), batch.dtype)
         full[: len(batch)] = batch
-        yield np.asarray(predict(full))[: len(batch)]
+        found.append(np.asarray(predict(full))[: len(batch)])
+    return np.concatenate(found)
 
 
 def load(

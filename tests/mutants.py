@@ -775,6 +775,8 @@ MUTANTS = (
            "extras/test_serve.py -mextras -kone_address"),
     Mutant("serve/limits", "popitem(last=False)", "popitem()",
            "extras/test_serve.py -mextras -kone_address"),
+    Mutant("trained", "if learner.mixes else sizes", "if False else sizes",
+           "test_coupled.py -kfills_a_batch_up"),
     Mutant("serve/model", "predicted_NxK[row] >= getattr", "predicted_NxK[row] > getattr",
            "extras/test_serve.py -mextras -kfrom_the_threshold"),
     Mutant("serve/model", "if not np.isfinite(predicted_NxK).all():", "if False:",

@@ -21,6 +21,8 @@ from engine.learners.microbatch import microbatch_for
 from engine.place import Place
 from engine.pure import data_for, train
 from engine.run import fit
+from engine.serve.model import Model
+from engine.sklearn.classifier import Classifier
 from engine.task import Task
 
 RNG = np.random.default_rng(0)
@@ -114,6 +116,29 @@ def test_it_is_of_exactly_the_examples_of_a_batch(tmp_path):
     loss = sum(by_numpy(outputs[rows], Y[rows]) for rows in batches) / COUNT
     assert run.history[0]["loss"] == pytest.approx(loss, rel=1e-5)
     assert run.metrics["loss"] == pytest.approx(by_numpy(outputs[:50], Y[:50]) / 50, rel=1e-5)
+
+
+class Mixed(nn.Module):
+    @nn.compact
+    def __call__(self, x, valid=None):
+        valid = jnp.ones(len(x), bool) if valid is None else valid
+        mean = jnp.where(valid[:, None], x, 0).sum(0) / valid.sum().astype(x.dtype)
+        return nn.Dense(CLASSES)(x - mean)
+
+
+def test_whoever_predicts_leaves_out_what_fills_a_batch_up(tmp_path):
+    place = Place(device="cpu", run_dir=str(tmp_path / "run"), report=False)
+    run = fit(dataclasses.replace(config("auto"), model=Mixed()), Hyper(), place, data=(X, Y))
+    dense = run.state.params["Dense_0"]
+    wanted = jax.nn.softmax((X[:3] - X[:3].mean(0)) @ dense["kernel"] + dense["bias"])
+    np.testing.assert_allclose(run.predict(X[:3]), wanted, atol=1e-6)
+    served = Model(run)
+    np.testing.assert_allclose(served.predict(X[:3]), wanted, atol=1e-6)
+    with pytest.raises(RequestError, match="see each other"):
+        served.compile()
+    found = Classifier(Mixed(), epochs=1, device="cpu").fit(X, Y)
+    found.variables_ = run.state.model
+    np.testing.assert_allclose(found.predict_proba(X[:3]), wanted, atol=1e-6)
 
 
 class Mixing(nn.Module):

@@ -58,7 +58,12 @@ class Gradient(Learner):
     def coupled(self) -> bool:
         """Whether the loss of an example depends on the others of its batch, as far as network and
         task say, by asking which of them are `valid`."""
-        return self.task.coupled or "valid" in parameters(unwrapped(self.network).call)
+        return self.task.coupled or self.mixes
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its prediction does."""
+        return "valid" in parameters(unwrapped(self.network).call)
 
     def lengths(self, examples: int) -> Durations:
         return durations(self.config, examples)

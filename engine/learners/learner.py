@@ -36,6 +36,11 @@ class Learner(Protocol):
         """Whether an example's loss or prediction depends on the others of its batch."""
         return False
 
+    @property
+    def mixes(self) -> bool:
+        """Whether its prediction does."""
+        return False
+
     def lengths(self, examples: int) -> Durations:
         """Of a run on so many training examples, in updates."""
 

@@ -26,18 +26,22 @@ class Model:
 
     def compile(self) -> None:
         """Before the first request: it waits for nothing but its own. Raises RequestError for a run
-        whose predictions have no names, or are of positions."""
+        whose predictions have no names, are of positions, or depend on who asks at once."""
         if self.task.kind == "positions":
             raise RequestError(f"{self.run.path} predicts a class of each position, which isn't "
                                "served: predict in Python, or python launch.py predict --output "
                                "FOLDER.")
+        if any(run.learner.mixes for run in getattr(self.run, "runs", (self.run,))):
+            raise RequestError(f"{self.run.path} has a network whose examples see each other, and "
+                               "requests that come at once are computed together: predict in "
+                               "Python, or python launch.py predict.")
         for size in SIZES:
             one = np.zeros((size, *self.run.input_shape), self.run.input_dtype)
             named(self.run, self.run.predict(one))
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """float32 [N, K] of inputs [N, ...]."""
-        return np.concatenate([*in_batches(self.run.predict, inputs, *SIZES)])
+        return in_batches(self.run.learner, self.run.predict, inputs, *SIZES)
 
     def told(self, predicted_NxK: np.ndarray) -> list[dict[str, Any]]:
         """What is said of each example, for JSON. Raises Refused where it is no number."""

@@ -63,8 +63,8 @@ class Estimator(BaseEstimator):
         self._shape, self._dtype = inputs.shape[1:], inputs.dtype
 
     def _told(self, X: Any, outputs: int) -> np.ndarray:
-        """What the task tells of each of X, float64 [N, `outputs`], in batches of one size: what it
-        tells of an example doesn't depend on the others', and is compiled once."""
+        """What the task tells of each of X, float64 [N, `outputs`], in batches of one size, which
+        is compiled once."""
         inputs = _inputs(self._checked(X, reset=False))
         if (inputs.shape[1:], inputs.dtype) != (self._shape, self._dtype):
             raise ValueError(f"X is {inputs.dtype} [N, {inputs.shape[1:]}], and the model was "
@@ -73,7 +73,7 @@ class Estimator(BaseEstimator):
             learner = learner_of(self._config, outputs)
             handed.check(learner, inputs)
         told = partial(jitted(learner, "predict"), self.variables_)
-        found = np.concatenate([*in_batches(told, inputs, BATCH)])
+        found = in_batches(learner, told, inputs, BATCH)
         return found.reshape(len(inputs), -1).astype(np.float64)
 
 
