@@ -16,9 +16,8 @@ from engine.place import Place
 from engine.request import Request
 from engine.sources import arrays
 from engine.sources.columns import Columns
-from engine.sweep import group
+from engine.sweep import group, space
 from engine.sweep.search import Search
-from engine.sweep.space import trials
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -161,7 +160,7 @@ def test_each_fold_of_a_table_has_features_of_its_own():
     """So that the folds of a sweep, which share a program of pictures, are apart."""
     dataset = arrays.of(passengers())
     request = Request(config(validation_split="auto"), Hyper(), Place(), None)
-    made = trials(request, Search(axes=("learning_rate=0.1,0.01",), folds=4))
+    made = space.of(request, Search(axes=("learning_rate=0.1,0.01",), folds=4)).trials
     groups = group.grouped(made, dataset)
     assert [{t.fold for t in members} for members in groups] == [{f"{n}/4"} for n in range(1, 5)]
     assert [len(members) for members in groups] == [2] * 4

@@ -6,9 +6,9 @@ import pytest
 from engine.command import flags
 from engine.config import Config, Hyper
 from engine.request import Request
-from engine.sweep import asked, results
+from engine.sweep import asked, results, space
 from engine.sweep.search import Search
-from engine.sweep.space import Asked, Trial, axes, trials
+from engine.sweep.space import Asked, Trial
 
 HYPER = Hyper(learning_rate=0.000123457, weight_decay=0.0, momentum=1 / 3, clip_norm=1e-30)
 
@@ -17,7 +17,7 @@ def asked_of(config: Config, search: Search, hyper: Hyper | None = None) -> Aske
     """As sweep.run makes it."""
     hyper = hyper or Hyper()
     request = Request(config, hyper)
-    return Asked(None, request, search, axes(search), trials(request, search))
+    return space.of(request, search, None)
 
 
 def read_back(tmp_path, trial: Trial, command: str = "python launch.py sweep"):
@@ -53,7 +53,8 @@ def test_a_recipe_says_what_it_is_and_only_what_differs():
 
 
 def test_a_recipe_leaves_out_its_fold_and_keeps_its_order(tmp_path):
-    trial = trials(Request(Config(epochs=3), Hyper()), Search(folds=3, same_data_order=True))[1]
+    search = Search(folds=3, same_data_order=True)
+    trial = space.of(Request(Config(epochs=3), Hyper()), search).trials[1]
     assert trial.fold == "2/3" and trial.config.order_seed == 0
     assert same(read_back(tmp_path, trial), (Config(epochs=3, order_seed=0), Hyper()))
 
@@ -97,7 +98,7 @@ def test_the_command_typed_again_is_the_same_sweep(search, config):
     command = typed_again(sweep)
     assert (command.name, command.search) == ("sweep", search)
     assert same(command.request[:2], (config, Hyper()))
-    again = trials(command.request, command.search)
+    again = space.of(command.request, command.search).trials
     assert len(again) == len(sweep.trials)
     assert all(same(a[1:3], b[1:3]) and a == b for a, b in zip(again, sweep.trials, strict=True))
 

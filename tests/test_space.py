@@ -16,14 +16,14 @@ from engine.request import Request
 from engine.sweep import space, sweep
 from engine.sweep.judge import perturbed, rungs
 from engine.sweep.search import Search
-from engine.sweep.space import axis, trials
+from engine.sweep.space import axis
 
 LOG, LIN = "learning_rate=log:1e-4:1e-1", "weight_decay=lin:1:3"
 
 
 def found(*axes: str, config: Config | None = None, **search) -> list[space.Trial]:
     request = Request(config or Config(), Hyper(clip_norm=1.0))
-    return trials(request, Search(axes, **search))
+    return space.of(request, Search(axes, **search)).trials
 
 
 @pytest.mark.parametrize("text, values", [
@@ -153,9 +153,17 @@ def test_no_axes_are_one_run_as_asked_for():
 
 def test_a_forest_is_one_round_of_all_its_trees_in_a_sweep_too():
     request = Request(Config(model="random_forest", epochs=10), RandomForest())
-    assert [trial.config.epochs for trial in space.trials(request, Search(seeds=2))] == [1, 1]
+    assert [t.config.epochs for t in space.of(request, Search(seeds=2)).trials] == [1, 1]
     with pytest.raises(RequestError, match="--epochs 2: a random forest is one round"):
-        space.trials(request, Search(("epochs=2,3",)))
+        space.of(request, Search(("epochs=2,3",)))
+
+
+def test_a_config_is_made_once_for_all_traced_values(monkeypatch):
+    made, absolute = [], space.bring.absolute
+    monkeypatch.setattr(space.bring, "absolute", lambda one: made.append(one) or absolute(one))
+    runs = found("optimizer=sgd,adam", "learning_rate=log:1e-3:1e-1:50", folds=2, seeds=2)
+    assert (len(runs), len(made)) == (400, 8)
+    assert len({id(run.config) for run in runs}) == 8
 
 
 def test_settings_are_outermost_then_folds_then_seeds():

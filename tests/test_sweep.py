@@ -29,11 +29,11 @@ from engine.report import pictures
 from engine.request import Request
 from engine.sources import arrays
 from engine.store.folder import history, write_rows
-from engine.sweep import ensembles, judge, member, results, sweep
+from engine.sweep import ensembles, judge, member, results, space, sweep
 from engine.sweep import group as groups
 from engine.sweep.judge import Ranked, halved
 from engine.sweep.search import Search
-from engine.sweep.space import Trial, trials
+from engine.sweep.space import Trial
 from engine.sweep.sweep import Lockstep
 from engine.task import Judged
 from engine.tasks.classification import Classification
@@ -419,7 +419,8 @@ def test_population_based_training_moves_from_the_best(tmp_path):
 
 def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
     """Whole though it is: what it had learned goes, its seed and number stay."""
-    found = trials(Request(CONFIG, Hyper()), Search(("learning_rate=1e-2,1e-3,3e-3,1e-4",)))
+    search = Search(("learning_rate=1e-2,1e-3,3e-3,1e-4",))
+    found = space.of(Request(CONFIG, Hyper()), search).trials
     found = [t._replace(config=dataclasses.replace(t.config, seed=t.number)) for t in found]
     host = begin_alone(Place(device="cpu"))
     made = groups.assemble(0, found, Request(CONFIG), arrays.of(SETS, "classes"), host)

@@ -100,7 +100,7 @@ def test_networks_of_the_users_are_swept(own, capsys):
 def test_optimizers_of_different_values_are_no_axis(own):
     config = Config(model="my.py:Small", optimizer="adam")
     with pytest.raises(RequestError, match="adamax has the values rate, slope, and others learn"):
-        space.trials(Request(config, Hyper()), Search(("optimizer=adam,my.py:adamax",)))
+        space.of(Request(config, Hyper()), Search(("optimizer=adam,my.py:adamax",)))
 
 
 @pytest.mark.slow

@@ -26,9 +26,8 @@ from engine.pure import train
 from engine.request import Request
 from engine.setup import settle
 from engine.store import digests
-from engine.sweep import sweep
+from engine.sweep import space, sweep
 from engine.sweep.search import Search
-from engine.sweep.space import trials
 from engine.trained import load as loaded
 
 xgboost = pytest.importorskip("xgboost")  # an extra
@@ -223,7 +222,7 @@ def test_a_sweep_of_trees_compares_no_runs_within_a_program(words, said):
     asked = flags.parse(["sweep", "--dataset", "iris", "--model", "xgboost", "--sweep",
                          "max_depth=1,2,3,4", *words])
     with pytest.raises(RequestError, match=said):
-        trials(asked.request, asked.search)
+        space.of(asked.request, asked.search)
 
 
 def test_what_trees_follow_comes_from_the_command_line():

@@ -24,9 +24,10 @@ from engine.place import Place
 from engine.request import Request
 from engine.sources import arrays
 from engine.store import record
+from engine.sweep import space
 from engine.sweep.group import grouped
 from engine.sweep.search import Search
-from engine.sweep.space import axis, trials
+from engine.sweep.space import axis
 from engine.tasks.classification import Classification
 from engine.tasks.regression import Regression
 
@@ -231,7 +232,7 @@ def test_folds_whose_counts_differ_are_programs_of_their_own():
     dataset = arrays.of((x, y))
     request = Request(Config(model=Tiny, batch_size=4, dataset=dataset.name))
     weighed = dataclasses.replace(request.config, class_weights="balanced")
-    found = trials(request._replace(config=weighed), Search(folds=3))
+    found = space.of(request._replace(config=weighed), Search(folds=3)).trials
     weighed = grouped(found, dataset)
     assert len(weighed) == len({tuple(np.bincount(partition(dataset, g[0].config).train.targets))
                                 for g in weighed}) > 1

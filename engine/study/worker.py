@@ -45,7 +45,7 @@ def run(request: Request, search: Search) -> Path:
     Raises RunError where a signal asks to stop, its settings given back; RequestError, the others'
     results told, where settings of this process don't fit.
     """
-    space.trials(request, search)  # what can't be is refused before a device is asked for
+    space.of(request, search)  # what can't be is refused before a device is asked for
     if [n for n in (*ADDRESS, "fsdp") if getattr(request.place, n) != getattr(Place(), n)]:
         raise RequestError("a study's processes meet in its storage alone, each with its runs "
                            "whole: leave --coordinator, --num_processes, --process_id and --fsdp "
@@ -54,8 +54,8 @@ def run(request: Request, search: Search) -> Path:
     name, path = storage.place(search.study, request.place.run_dir)
     here = host.begin(request.place, apart=True)
     request, dataset = load(request, here)
-    axes, each = space.axes(search, request.hyper), search.seeds * max(1, search.folds)
-    planned = _by_program(space.trials(request, search), axes)
+    asked, each = space.of(request, search, path), search.seeds * max(1, search.folds)
+    planned = _by_program(asked.trials, asked.axes)
     if len(grouped(planned[:each], dataset)) > 1:
         raise RequestError(f"--folds {search.folds} don't fit one program, of a table, or of a set "
                            "that they divide unevenly: leave --study out.")
@@ -64,7 +64,8 @@ def run(request: Request, search: Search) -> Path:
     facts = facts_of(request, planned, dataset)
     storage.join(study, record.identity(request) | search._replace(study="")._asdict() | facts,
                  search.study)
-    asked = Asked(path, request, search._replace(study=storage.shown(search.study)), axes, [])
+    shown = search._replace(study=storage.shown(search.study))
+    asked = asked._replace(search=shown, trials=[])
     _make(asked, facts, choose.describe(here.device))
     handout = _handout(study, asked, [trial.values for trial in planned[::each]])
     here.console.print(f"study: {asked.search.study}, {len(planned) // each} settings of {each} "
@@ -114,7 +115,7 @@ def _members(asked: Asked, values: Values, number: int) -> list[Trial]:
     """The runs of a setting, an Optuna trial of this number: each trial's have numbers of their
     own, so that none ever writes where one that was lost did."""
     setting = tuple(values[axis.name] for axis in asked.axes)
-    found = space.trials(asked.request, asked.search, [setting])
+    found = space.trials(asked, [setting])
     return [trial._replace(number=number * len(found) + trial.number) for trial in found]
 
 

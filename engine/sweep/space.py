@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,10 +106,9 @@ def _range(name: str, text: str) -> Axis:
     except ValueError:
         sound = False
     if not sound:
-        raise RequestError(
-            f"--sweep {name}={text}: type {scale}:LOW:HIGH:COUNT, such as log:1e-4:1e-1:16, with "
-            f"LOW below HIGH{', above 0' * (scale == 'log')} and a COUNT of 2 to {MOST:,}."
-        )
+        raise RequestError(f"--sweep {name}={text}: type {scale}:LOW:HIGH:COUNT, such as "
+                           "log:1e-4:1e-1:16, with LOW below HIGH"
+                           f"{', above 0' * (scale == 'log')} and a COUNT of 2 to {MOST:,}.")
     span = Axis(name, (), (low, high, scale == "log"))
     values = (span.at(i / max(1, count - 1)) for i in range(int(count)))
     return span._replace(values=tuple(dict.fromkeys(values)))
@@ -197,13 +197,16 @@ def _settings(found: list[Axis], search: Search, seed: int) -> Iterable[tuple[An
     return dict.fromkeys(drawn)  # listed values alone can come twice
 
 
-def trials(
-    request: Request, search: Search, settings: Iterable[tuple[Any, ...]] | None = None
-) -> list[Trial]:
+def of(request: Request, search: Search, path: Path = Path()) -> Asked:  # noqa: B008
+    """The sweep of all its runs. Raises RequestError for what can't be searched, or meant."""
+    found = Asked(path, request, search, axes(search, request.hyper), [])
+    return found._replace(trials=trials(found))
+
+
+def trials(sweep: Asked, settings: Iterable[tuple[Any, ...]] | None = None) -> list[Trial]:
     """Every run of the sweep, or of these settings of it; settings outermost, then folds, then
     seeds."""
-    config, hyper, *_ = request
-    found = axes(search, hyper)
+    _, (config, hyper, *_), search, found, _ = sweep
     if search.folds and config.validation_split != Config.validation_split:
         raise RequestError("--folds holds parts of the training split out: leave out "
                            f"--validation_split {config.validation_split}.")
@@ -221,22 +224,25 @@ def trials(
     seeds = range(config.seed, config.seed + search.seeds)
     shared = search.same_data_order and config.order_seed < 0
     config = dataclasses.replace(config, order_seed=config.seed if shared else config.order_seed)
+
+    @cache  # traced values, of which there are many, leave it as it is
+    def one_of(static: tuple[tuple[str, Any], ...], part: str, seed: int) -> Config:
+        one = dataclasses.replace(config, **dict(static), seed=seed, validation_split=part)
+        return bring.absolute(one)
+
     made: list[Trial] = []
     settings = settings or _settings(found, search, seeds[0])
     for values, part, seed in itertools.product(settings, parts, seeds):
         named = dict(zip((a.name for a in found), values, strict=True))
         traced = {name: value for name, value in named.items() if name in hyper._fields}
-        static = {name: value for name, value in named.items() if name not in traced}
-        one, own = dataclasses.replace(config, **static), hyper._replace(**traced)
-        one = bring.absolute(dataclasses.replace(one, seed=seed, validation_split=part))
+        static = tuple(each for each in named.items() if each[0] not in traced)
+        one, own = one_of(static, part, seed), hyper._replace(**traced)
         check(one, own)
         wanted = hypers.kind_of(one)
         if isinstance(one.optimizer, str) and not isinstance(hyper, wanted):
-            raise RequestError(
-                f"--sweep optimizer: {bring.short(one.optimizer)} has the values "
-                f"{', '.join(wanted._fields)}, and others {', '.join(hyper._fields)}: start a "
-                "sweep for each."
-            )
+            raise RequestError(f"--sweep optimizer: {bring.short(one.optimizer)} has the values "
+                               f"{', '.join(wanted._fields)}, and others "
+                               f"{', '.join(hyper._fields)}: start a sweep for each.")
         made.append(Trial(len(made), trees.in_rounds(one), own, named))
     if len({bool(trial.config.average_from) for trial in made}) > 1:
         raise RequestError("--sweep average_from: 0 keeps no average, and its scores don't compare "

@@ -44,13 +44,13 @@ from engine.sweep.space import Asked, Trial
 
 def run(request: Request, search: Search, resume: str = "", quiet: bool = False) -> Sweep:
     """Carry a sweep out, or go on with the one in the folder `resume`."""
-    space.trials(request, search)  # what can't be is refused before a device is asked for
+    space.of(request, search)  # what can't be is refused before a device is asked for
     host = begin_alone(request.place, quiet)
     request, dataset = load(request, host)
-    axes, trials = space.axes(search, request.hyper), space.trials(request, search)
-    groups = grouped(trials, dataset)
+    asked = space.of(request, search)
+    groups = grouped(asked.trials, dataset)
     path = Path(resume) if resume else folder.create(request, "sweep")
-    facts = facts_of(request, trials, dataset)
+    facts = facts_of(request, asked.trials, dataset)
     with folder.alone(path):
         if resume:
             saved = record.compare(path, request, facts, "sweep.json")
@@ -62,8 +62,8 @@ def run(request: Request, search: Search, resume: str = "", quiet: bool = False)
             folder.write_config(path, folder.described(
                 request, search=search._asdict(), device=choose.describe(host.device), **facts,
             ), "sweep.json")
-        host.console.print(f"sweep: {path}, {told(groups, axes, dataset)}")
-        return _carry_out(Asked(path, request, search, axes, trials), groups, dataset, host)
+        host.console.print(f"sweep: {path}, {told(groups, asked.axes, dataset)}")
+        return _carry_out(asked._replace(path=path), groups, dataset, host)
 
 
 def _carry_out(asked: Asked, groups: list[list[Trial]], dataset: Dataset, host: Host) -> Sweep:
