@@ -130,7 +130,7 @@ def settle(
         "fingerprint": dataset.fingerprint, "files": bring.digests(config),
         "data": found._asdict(), "held_out": splits.DRAWN,
     } | ({"columns": columns.digest} if columns else {}) \
-        | ({"pixels": dataset.pixels} if dataset.pixels else {})
+        | {what: names for what in ("pixels", "target") if (names := getattr(dataset, what))}
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
         request, jax.tree.map(np.float32, request.hyper), host, dataset, columns, cut, judges,

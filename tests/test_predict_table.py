@@ -191,6 +191,32 @@ def test_another_table_is_judged_by_names_of_columns_and_classes(place, typed, w
     assert "'yes' and 'YES'" in error
 
 
+def test_a_table_judges_by_the_column_that_the_run_learned(place, typed, tmp_path):
+    """Whichever is its last, or usually called so."""
+    test = passengers(30, 1)
+    said = (load(place / "columns").predict(test).argmax(1) == 1) == (test["survived"] == "yes")
+    test.assign(y=test["sex"], seen=["yes", "no"] * 15).to_csv(tmp_path / "more.csv", index=False)
+    status, printed, error = typed("eval", "columns", "--json", "--dataset",
+                                   f"table:{tmp_path}/more.csv")
+    assert status == 0, error
+    assert json.loads(printed)["accuracy"] == pytest.approx(said.mean())
+    for command in ["table:test.csv"], ["table:test.csv", "--stream"]:
+        status, printed, error = typed("eval", "columns", "--dataset", *command)
+        assert (status, printed) == (2, "") and error.endswith(
+            "table:test.csv: no column 'survived', which the run in columns learned: it has fare, "
+            "PassengerId, sex, age. Add it, or say which is to judge, by --target COLUMN.\n")
+
+
+def test_a_column_of_a_usual_name_judges_one_of_another(tmp_path):
+    """As do runs of before, which kept no name."""
+    (tmp_path / "a.csv").write_text("a,Label\n1,x\n")
+    asked = Config(dataset=f"table:{tmp_path}/a.csv")
+    for learned, found in ((), ""), (("y",), ""), (("Label",), "Label"), (("a",), "a"):
+        assert other.target_of(tmp_path, asked, learned) == found
+    assert other.target_of(tmp_path, Config(dataset="digits"), ("y",)) == ""
+    assert other.target_of(tmp_path, Config(dataset=asked.dataset, target="a"), ("b",)) == "a"
+
+
 IDS = ["0042", "1234567890123456789", "12E4", "1.10", "2024-05-31", "NA", "", "07:30", " a", "x"]
 
 

@@ -57,7 +57,7 @@ def tell(
     if tabular:
         from engine.command.rows import Rows  # late: it imports pandas
 
-        names = record.pixels_of(path, saved.content)
+        names = record.names_of(path, saved.content, "pixels")
         given: Rows | Pictures = Rows(files, config.reading, shape, dtype, columns, names)
     else:
         given = Pictures(files, shape, config.reading)

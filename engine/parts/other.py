@@ -4,13 +4,16 @@ pictures of the run's shape. N: examples, K: the run's outputs.
 
 import functools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from engine.config import Parts
+from engine import sources
+from engine.config import Config, Parts
 from engine.data import Subset, labelled, named, unlabelled
 from engine.errors import RequestError, sides, some
 from engine.parts.splits import held_out
@@ -27,6 +30,27 @@ class Other(NamedTuple):
     subset: Subset
     left_out: dict[str, int]
     notes: tuple[str, ...]
+
+
+def target_of(path: Path, asked: Config, learned: tuple[str, ...]) -> str:
+    """The --target of a table that is to judge the run in `path`: as asked, else what that
+    `learned`; "" where nobody knows, or both go by a usual name. Raises RequestError where it
+    isn't there."""
+    kind, _, table = asked.dataset.partition(":")
+    if asked.target or not learned or kind not in sources.TABLES:
+        return asked.target
+    from engine.sources import table as tables  # late: they import pandas
+    from engine.sources import target
+
+    names = tables.names(os.path.expanduser(table), asked.reading)
+    absent = [name for name in learned if name not in names]
+    if absent and target.named(learned) and target.named(names):
+        return ""
+    if absent:
+        raise RequestError(f"{asked.dataset}: no column {absent[0]!r}, which the run in {path} "
+                           f"learned: it has {some(names)}. Add it, or say which is to judge, by "
+                           "--target COLUMN.")
+    return ",".join(learned)
 
 
 def split_of(dataset: Dataset, asked: str, typed: bool) -> str:

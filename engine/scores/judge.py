@@ -64,7 +64,11 @@ def judge_of(
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
-        request, dataset = load(request, host, columns)
+        target = other.target_of(path, config, record.names_of(path, saved.content, "target"))
+        request, dataset = load(request._replace(
+            config=dataclasses.replace(config, target=target)), host, columns)
+        request = request._replace(  # as it was asked for
+            config=dataclasses.replace(request.config, target=config.target))
         if dataset.is_table and columns is None:
             raise RequestError(f"the run in {path} learned from arrays, and {dataset.name} is a "
                                "table: give arrays, such as table.to_numpy().")
@@ -141,7 +145,7 @@ def _on_other(
             f"{asked.dataset} {why}, so that nobody knows what of it was trained on: judge on "
             "another split or set, by --validation_split or --dataset.")
     found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
-                           columns, record.pixels_of(path, saved.content))
+                           columns, record.names_of(path, saved.content, "pixels"))
     for note in (*dataset.notes, *found.notes):
         host.console.print(note)
     spread = spread_of(request, host)

@@ -14,8 +14,8 @@ from engine.sources.tfds import prepared
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
 
 # Kinds of sets that lie where the user says, as in table:PATH.
-_TABLES = "table", "csv"
-_FROM_PATHS = image_folder.NAME, *_TABLES
+TABLES = "table", "csv"
+_FROM_PATHS = image_folder.NAME, *TABLES
 _SCIKIT = "iris", "wine", "breast_cancer", "diabetes"  # its own tables, embedded
 _PLAIN = Reading()
 # Which sets a field of Reading is for, where not for all; pictures to predict heed some of them.
@@ -45,7 +45,7 @@ def unused(name: str, reading: Reading) -> dict[str, Any]:
     """The fields of `reading` that say something, and nothing that the set `name` heeds; objects
     are called arrays."""
     kind = name.partition(":")[0]
-    own = "table" if kind in _TABLES else kind if kind in (*_FROM_PATHS, values.NAME) else \
+    own = "table" if kind in TABLES else kind if kind in (*_FROM_PATHS, values.NAME) else \
         "numbers" if name in _SCIKIT else "pictures"
     return {field: value for field, value in reading._asdict().items()
             if value != getattr(_PLAIN, field) and own not in _FOR.get(field, (own,))}
@@ -85,7 +85,7 @@ def load(
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
     path, root = os.path.expanduser(path), _root(data_dir)
     embedded = name == digits.NAME or name in _SCIKIT
-    stored = not embedded and (kind not in _TABLES or _table().is_parquet(path))
+    stored = not embedded and (kind not in TABLES or _table().is_parquet(path))
     reason = "as asked"
     if not (stream and stored):  # what else there is lies in memory anyway
         try:
@@ -94,7 +94,7 @@ def load(
             if not stored:
                 raise
             reason = error.reason
-    if kind in _TABLES:
+    if kind in TABLES:
         return _table().load(path, reading, splits, reason, text)
     from engine.sources import pictures, records  # late: few sets are streamed
 

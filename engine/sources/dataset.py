@@ -68,8 +68,8 @@ class Dataset:
     of targets [N, K]. `notes` are sentences for the user: what its source understood, left out and
     why. `groups` are int32 [N] by split, where examples of one group are never parted.
     `left_out` are columns of a table that aren't learned from, as asked; `pixels` those that are a
-    picture's, in its order, where their names don't tell it; `bundle` what the inputs are where
-    they are several by their names.
+    picture's, in its order, where their names don't tell it; `target` those that are learned;
+    `bundle` what the inputs are where they are several by their names.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Dataset:
     groups: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     pixels: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
     bundle: "Bundle | None" = None
 
     @property

@@ -101,7 +101,7 @@ def _set(
         held[split] = Split(_resized(inputs, reading.image_size), *(x[order[split]] for x in own))
     whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
-        whole, notes=tuple(notes), left_out=first.left_out,
+        whole, notes=tuple(notes), left_out=first.left_out, target=tuple(learned),
         pixels=pixels.unnumbered(list(features["train"].columns)) if pictured else (),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
@@ -197,6 +197,11 @@ def frame(path: str, reading: Reading, text: Collection[str] = ()) -> Any:
             raise _refused(path, error.reason, "predict a part of it at a time") from None
         stored = sheet.read(path, reading, lambda _: (), error.reason, text)
         return stored.columns.of_kinds(sheet.kinds(stored, ()), ())
+
+
+def names(path: str, reading: Reading) -> tuple[str, ...]:
+    """Of the columns of training's file. Raises RequestError."""
+    return sheet.names_of(_files(path)["train"], reading)
 
 
 def is_parquet(path: str) -> bool:

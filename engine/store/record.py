@@ -233,12 +233,12 @@ def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tup
     return tuple(classes), tuple(shape), dtype
 
 
-def pixels_of(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
-    """The columns of a table whose order a run's pictures have; () where their names' numbers tell
-    it, or they came from no table."""
-    found = content.get("pixels", [])
+def names_of(path: Path, content: dict[str, Any], what: str) -> tuple[str, ...]:
+    """The columns of a table that a run calls its `pixels`, in whose order its pictures are, where
+    no numbers of their names tell it, or its `target`; () of no table, or of a run of before."""
+    found = content.get(what, [])
     if not (isinstance(found, list) and all(map(is_text, found))):
-        raise _not_ours(path / "config.json", f"its pixels are {found!r:.40}")
+        raise _not_ours(path / "config.json", f"its {what} is {found!r:.40}")
     return tuple(found)
 
 
