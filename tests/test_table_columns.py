@@ -320,6 +320,21 @@ def test_an_id_and_a_constant_are_told_and_an_index_left_out(read):
     assert list(excel.splits["train"].inputs) == ["a"] and excel.classes == ("x", "y")
 
 
+@pytest.mark.parametrize("cell", ["12.3O", "inf"])
+def test_numbers_to_predict_but_for_a_cell_are_told(cell, read):
+    prices = [str(n % 9 + 0.5) for n in range(60)]
+    prices[7:9] = [cell, ""]
+    rows = "".join(f"{n % 7},{price}\n" for n, price in enumerate(prices))
+    assert ("train: all labels of 'price' but 1 are numbers to predict, and so they are classes: "
+            f"{cell!r}, in row 8 below the header; mend or empty it for --task regression"
+            ) in read(f"a,price\n{rows}").notes
+    grades = "".join(f"{n % 7},{n % 3 if n % 4 else '3+'}\n" for n in range(60))
+    assert not any("numbers to predict" in note for note in read(f"a,grade\n{grades}").notes)
+    many = "".join(f"{n % 7},{n + 0.5 if n else cell}\n" for n in range(120))
+    with pytest.raises(RequestError, match=f"all are numbers but '{cell}'; mend or empty those"):
+        read(f"a,price\n{many}")
+
+
 def test_bytes_that_fall_are_no_id(tmp_path):
     """Differences of bytes wrap around."""
     falling = pd.DataFrame({"a": np.arange(250, 130, -10, dtype=np.uint8), "label": [1, 2] * 6})

@@ -1,13 +1,15 @@
-"""What is doubtful of a table's columns: which look like ids, texts or an index."""
+"""What is doubtful of a table's columns: which look like ids, texts or an index; and of its labels.
+"""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from engine.errors import some
-from engine.sources import frames
+from engine.sources import frames, target
 from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
 
@@ -53,6 +55,23 @@ def doubtful(columns: Any) -> list[str]:
         notes.append("columns without a name, of another whole number in every row, look like an "
                      f"index: {listed(nameless)}; leave them out if they are, by --leave_out")
     return notes
+
+
+def of_target(parts: Mapping[str, Any], learned: Sequence[str]) -> list[str]:
+    """Of tables by split: which labels of the one column that is `learned` make classes of what
+    would be numbers to predict without them, and in which row."""
+    found = []
+    for split, columns in parts.items() if len(learned) == 1 else ():
+        column = columns.get(learned[0])
+        if column is None or kind(column) != "word":
+            continue
+        labels, codes = target.counted(column)
+        if odd := target.strays(labels):
+            row = int(np.array([*(label in odd for label in labels), False])[codes].argmax()) + 1
+            found.append(f"{split}: all labels of {learned[0]!r} but {len(odd):,} are numbers to "
+                         f"predict, and so they are classes: {listed(odd)}, in row {row:,} below "
+                         "the header; mend or empty it for --task regression")
+    return found
 
 
 def _is_constant(column: pd.Series) -> bool:

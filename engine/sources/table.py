@@ -86,6 +86,7 @@ def _set(
                 for split, part in found.items()}
     pictured, told = pixels.pictures(features, reading.pixels)
     notes = [*_told(found, learned, how), *notes, *filter(None, [told]),
+             *doubts.of_target({split: part.columns for split, part in found.items()}, learned),
              *([] if pictured else doubts.doubtful(features["train"]))]
     if not pictured and (vain := [name for name in ("image_size", "background", "skip_bad")
                                   if getattr(reading, name) != getattr(Reading(), name)]):

@@ -85,7 +85,7 @@ def learned(names: Sequence[str], found: Mapping[str, Any], rows: Mapping[str, i
         return _of_one(names[0], written[names[0]], rows)
     columns = []
     for name, labels in written.items():
-        if strange := [one for one in _every(labels) if not _is_number(one)
+        if strange := [one for one in _every(labels) if not is_number(one)
                        and one.casefold() not in _TRUTHS]:
             raise Unreadable(f"its target {name!r} holds {strange[0][:40]!r}, and of several each "
                              "is a number, or true or false", "learn it alone, or write numbers")
@@ -101,7 +101,7 @@ def _written(name: str, found: Mapping[str, Any]) -> dict[str, Counted]:
     present = {split: column for split, column in columns.items() if column is not None}
     if any(kind(column) == "date" for column in present.values()):
         raise Unreadable(f"its target {name!r} is a date", "name another one, --target COLUMN")
-    written = {split: _counted(column) for split, column in present.items()}
+    written = {split: counted(column) for split, column in present.items()}
     if not _every(written):
         raise Unreadable(f"its target {name!r} is empty in every row", "name another, --target "
                          "COLUMN")
@@ -122,7 +122,7 @@ def _of_one(name: str, written: Mapping[str, Counted], rows: Mapping[str, int]) 
     most are. Classes are sorted: by value where all are numbers, else as text. Raises Unreadable.
     """
     every = _every(written)
-    if all(map(_is_number, every)) and (why := _are_numbers(every)):
+    if all(map(is_number, every)) and (why := are_numbers(every)):
         return Target(_numbers(name, written, rows), (name,),
                       [f"{name!r} holds {why}: numbers to predict"])
     number, names, notes = _classes(name, every)
@@ -151,7 +151,7 @@ def _numbers(
     return targets
 
 
-def _counted(column: pd.Series) -> Counted:
+def counted(column: pd.Series) -> Counted:
     """Its labels as text, each with its number of rows, and their places among these, int [N], -1
     where the cell is empty."""
     if kind(column) == "word":
@@ -163,17 +163,24 @@ def _counted(column: pd.Series) -> Counted:
     return dict(zip(names, counts.tolist(), strict=True)), codes
 
 
-def _is_number(label: str) -> bool:
+def is_number(label: str) -> bool:
     return bool(_NUMBER.fullmatch(label)) and math.isfinite(float(label))
 
 
-def _are_numbers(every: Mapping[str, int]) -> str:
+def are_numbers(every: Mapping[str, int]) -> str:
     """Why these labels, all numbers, are numbers to predict, and no classes; else ""."""
     values, rows = set(map(float, every)), sum(every.values())
     if not all(map(float.is_integer, values)):
         return "fractions"
     many = len(values) > _MOST_COUNTED or _LEAST_COUNTED <= len(values) > rows / 2
     return f"{len(values):,} different whole numbers in {rows:,} rows" if many else ""
+
+
+def strays(every: Mapping[str, int]) -> list[str]:
+    """The few labels without which all others were numbers to predict; [] where there are none."""
+    rest = {label: rows for label, rows in every.items() if is_number(label)}
+    few = len(every) - len(rest) < len(rest)
+    return [label for label in every if label not in rest] if few and are_numbers(rest) else []
 
 
 def _classes(name: str, every: Mapping[str, int]) -> tuple[dict[str, int], tuple[str, ...],
@@ -187,10 +194,13 @@ def _classes(name: str, every: Mapping[str, int]) -> tuple[dict[str, int], tuple
         spelled.setdefault(_key(label), []).append(label)
     rows = sum(every.values())
     if len(spelled) > MOST_CLASSES or _MOST_COUNTED < len(spelled) > rows / 2:
+        few = some([*map(repr, strays(every))], _SHOWN)
+        but = f"; all are numbers but {few}" if few else ""
         raise Unreadable(f"its target {name!r} has {len(spelled):,} different labels in {rows:,} "
-                         "rows, no classes", "name another, --target COLUMN")
+                         f"rows, no classes{but}", "mend or empty those cells" if few else
+                         "name another, --target COLUMN")
     called = {_called(key, labels): labels for key, labels in spelled.items()}
-    numeric = all(map(_is_number, called))
+    numeric = all(map(is_number, called))
     names = sorted(called, key=lambda name: (float(name) if numeric else 0, name))
     number = {label: place for place, name in enumerate(names) for label in called[name]}
     joined = [" and ".join(map(repr, sorted(labels))) for labels in called.values()
@@ -202,7 +212,7 @@ def _classes(name: str, every: Mapping[str, int]) -> tuple[dict[str, int], tuple
 
 def _key(label: str) -> tuple[bool, float, str]:
     """The same for all labels that are one class."""
-    if _is_number(label):
+    if is_number(label):
         return False, float(label), ""
     return True, 0.0, unicodedata.normalize("NFC", label).casefold()
 
