@@ -35,7 +35,7 @@ from engine.scores import threshold
 from engine.segments import watched
 from engine.setup import Setup, setup
 from engine.state import State
-from engine.store import files, folder, record
+from engine.store import files, folder, gaps, record
 from engine.store.checkpoint import Checkpoints
 from engine.stream.streamed import feed_of
 from engine.task import Judged, Task, numbers
@@ -140,12 +140,10 @@ def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
     """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
     saved = folder.described(ready.request, devices=ready.learner.spread.shares, **ready.facts)
     if processes.first_process():
+        gaps.check(path, step, step // ready.lengths.epoch)
         folder.write_columns(path, ready.columns)
         folder.write_config(path, saved)
-        kept, done = len(folder.history(path, up_to_step=step)), step // ready.lengths.epoch
-        if kept < done:
-            raise RequestError(f"{path}/history.jsonl has {kept} of the {done} epochs that were "
-                               "trained: put it back, or start a new run in another --run_dir.")
+        folder.history(path, up_to_step=step)
     return saved
 
 

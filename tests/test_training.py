@@ -291,6 +291,37 @@ def test_epochs_that_were_recorded_and_not_saved_come_again(data, whole, tmp_pat
     assert rows(run) == rows(whole) and same(run.state, whole.state)
 
 
+@pytest.mark.parametrize("finished, seconds", [(True, 0.0), (False, 1.5)])
+def test_a_run_without_its_checkpoints_isnt_begun_anew(whole, data, tmp_path, finished, seconds):
+    """Unlike one that was killed before its first was saved; of rows that take so many seconds."""
+    path = shutil.copytree(whole.path, tmp_path / "run")
+    shutil.rmtree(path / "checkpoints")
+    if not finished:
+        (path / "metrics.json").unlink()
+        added = [row | {"epoch": n, "step": EPOCH * n, "seconds": seconds}
+                 for n, row in enumerate([whole.history[-1]] * 5, 1)]
+        (path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in added))
+    before = {file: file.read_bytes() for file in path.iterdir()}
+    with pytest.raises(RequestError, match="epochs, and .*checkpoints no checkpoint of them: put"):
+        fit(replace(CONFIG, epochs=6), HYPER, place(path), data, resume=path)
+    assert {file: file.read_bytes() for file in before} == before
+    with pytest.raises(RequestError, match=r"no checkpoint in .* of the \d epochs that history"):
+        trained.load(path, CONFIG)
+
+
+@pytest.mark.parametrize("left", [None, 250])
+def test_a_refused_resume_leaves_the_history_as_it_is(whole, data, tmp_path, left):
+    path = shutil.copytree(whole.path, tmp_path / "run")
+    history = path / "history.jsonl"
+    history.write_bytes(history.read_bytes()[:left or 0])
+    if left is None:
+        history.unlink()
+    before = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    with pytest.raises(RequestError, match="of the 3 epochs that were trained: put it back"):
+        fit(replace(CONFIG, epochs=4), HYPER, place(path), data, resume=path)
+    assert {file: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
+
+
 def test_a_folder_that_is_removed_while_a_run_writes_there_ends_it(data, tmp_path):
     """Orbax would make it anew, and a run without its first half would look whole."""
     path = tmp_path / "run"

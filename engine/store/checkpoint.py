@@ -21,7 +21,7 @@ from engine.devices import mesh
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell, unknown
 from engine.job import processes as job
 from engine.optim import groups
-from engine.store import files
+from engine.store import files, folder
 from engine.store.digests import UNMEASURED, Record, digests, fits, read_record
 
 if TYPE_CHECKING:
@@ -197,8 +197,10 @@ class Checkpoints:
         if steps:
             raise RequestError(f"no whole checkpoint in {self.folder}: every one is damaged.",
                                shared=True)
-        raise RequestError(f"no checkpoint in {self.folder}: the run ended before its first.",
-                           shared=True)
+        rows = folder.history(self.folder.parent)
+        raise RequestError(f"no checkpoint in {self.folder}" + (
+            f" of the {len(rows)} epochs that history.jsonl has: put them back, or train anew."
+            if rows else ": the run ended before its first."), shared=True)
 
     def _verified(self, step: int, shapes: Any, any_count: bool) -> tuple[Any, float]:
         """A step's state. Raises anything where it is damaged, RequestError where it can't fit."""
