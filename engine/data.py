@@ -58,6 +58,8 @@ def named(dataset: Dataset, text: str) -> Subset:
     """A split, or parts of some in tensorflow-datasets' words: train[:10000], train[-20%:]+test."""
     found = _parts(dataset, text)
     names = {name for name, _ in found}
+    if not any(len(rows) for _, rows in found):
+        raise RequestError(f"{text} names no examples of {dataset.name}: type more of a split.")
     if len(names) == 1:
         return Subset(dataset.splits[names.pop()], np.concatenate([rows for _, rows in found]))
     return whole(joined([(dataset.splits[name], rows) for name, rows in found]))

@@ -18,7 +18,7 @@ from engine.sources.dataset import Dataset, Split
 
 SPECS = ["train", "train[:10]", "train[10:]", "train[-5:]", "train[25%:50%]",
          "train[:10%]+train[50%:60%]", "train[:1_0] + test", "train+test[-3:]", "train[33%:34%]",
-         "train[:66.6%]", "all", "train[30:20]"]
+         "train[:66.6%]", "all", "train[30:20]", "train[-100%:100%]"]
 
 
 def tfds_rows(spec: str, sizes: dict[str, int]) -> list[tuple[str, list[int]]]:
@@ -43,12 +43,23 @@ def test_slices_are_those_of_tensorflow_datasets(spec):
     ("train[a:b]", "no part of a split"), ("train[::2]", "no part of a split"),
     ("train[1shard:]", "no part of a split"), ("train+", "unknown split"),
     ("train[1-2:]", "no part of a split"),
+    ("train[:200%]", "no part of a split"), ("train[-100.1%:]", "no part of a split"),
     ("train[:60%]+train[40%:]", "names 7 examples of train twice"),
     ("test+train+test", "names 11 examples of test twice"),
 ])
 def test_words_that_are_no_part_are_refused(spec, said):
     with pytest.raises(RequestError, match=said):
         chosen(spec, {"train": 37, "test": 11}, "it")
+
+
+@pytest.mark.parametrize("train, validation", [
+    ("train[:0]", "test"), ("train[50%:10%]", "0.1"), ("train", "test[:0]"),
+    ("train[:0]+test[5:1]", "0.1"),
+])
+def test_a_part_without_an_example_is_refused(train, validation):
+    dataset = Dataset("it", tuple("abcd"), {"train": random_split(8), "test": random_split(6)}, "0")
+    with pytest.raises(RequestError, match=r"\] names no examples of it"):
+        partition(dataset, Config(train_split=train, validation_split=validation, batch_size=2))
 
 
 @pytest.mark.parametrize("counts, share, held", [

@@ -59,9 +59,9 @@ def _slice(part: str, inside: str | None, count: int) -> np.ndarray:
     if inside is None:
         return np.arange(count, dtype=np.int32)
     bounds = _SLICE.fullmatch(inside)
-    if not bounds:
+    if not bounds or any(b and b[-1] == "%" and abs(_number(b)) > 100 for b in bounds.groups()):
         raise RequestError(f"{part} is no part of a split: type it as train[:10000], train[-20%:] "
-                           "or train[25%:50%], or a sum of such.")
+                           "or train[25%:50%] (100% is all), or a sum of such.")
     start, stop = _at(bounds[1], 0, count), _at(bounds[2], count, count)
     return np.arange(start, max(start, stop), dtype=np.int32)
 
@@ -70,9 +70,13 @@ def _at(bound: str | None, default: int, count: int) -> int:
     """The row that the text of a bound stands for."""
     if bound is None:
         return default
-    value = float(bound.rstrip("%").replace("_", ""))
+    value = _number(bound)
     value = round(count * value / 100) if bound.endswith("%") else int(value)
     return min(max(value + count if value < 0 else value, 0), count)
+
+
+def _number(bound: str) -> float:
+    return float(bound.rstrip("%").replace("_", ""))
 
 
 def held_out(text: str) -> float | Fold | None:
