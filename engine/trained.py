@@ -29,7 +29,7 @@ from engine.task import numbers
 BATCH = 128  # examples that predict holds on the device at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """`history` has a row an epoch, `metrics` is metrics.json's content ({} of an unfinished run),
     `state` the best one, or as loaded, `classes` the names of classes, labels or numbers, `columns`

@@ -19,6 +19,9 @@ from engine import Config, Hyper, evaluate, fit, load, train
 from engine.errors import RequestError, RunError
 from engine.place import Place
 from engine.pure import data_for
+from engine.sweep.ensembles import Ensemble
+from engine.sweep.found import Sweep
+from engine.trained import Run
 
 pytestmark = pytest.mark.usefixtures("quickly", "undrawn")
 CONFIG = Config(model=Tiny, epochs=1, batch_size=16)
@@ -312,6 +315,20 @@ def test_a_run_to_go_on_with_that_is_none_is_a_new_one(tmp_path):
     with pytest.raises(RequestError, match="--importances shuffles a table's columns"):
         fit(CONFIG, None, place(tmp_path), (X, Y), resume=None, importances=True, quiet=True)
     assert not list(tmp_path.iterdir())
+
+
+def result(made: type, path: Path, **more: Any) -> Any:
+    if made is Sweep:
+        return Sweep(path, [{"run": 0}], (Config(), Hyper()))
+    learner: Any = None
+    return made(path, [], {}, np.zeros(2), learner, (), (2,), "float32", **more)
+
+
+@pytest.mark.parametrize("made", [Run, Sweep, Ensemble])
+def test_a_result_is_equal_to_itself_alone(made):
+    """Whose arrays have no one truth, and no hash."""
+    one, other = result(made, Path("a")), result(made, Path("a"))
+    assert one == one and one != other and one in {one} and other not in [one]
 
 
 def test_a_type_checker_sees_every_public_name_where_it_is_found():

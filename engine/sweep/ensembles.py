@@ -29,7 +29,7 @@ FINISHED = "done", "stopped"
 SET = ("dataset", "train_split", "validation_split", "drop_unlabelled", *Reading._fields)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ensemble(Run):
     """The finished `runs` of a sweep, whose mean is predicted; else it is like the first of them,
     with no history or scores of its own."""

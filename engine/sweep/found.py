@@ -8,7 +8,7 @@ from engine.config import Config
 from engine.report import notebook
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sweep:
     """`results` has a row a run, as results.jsonl: its number, status, seed, fold, swept values and
     scores. `best` are the config and hyper of the best setting, which `fit(*found.best)` trains.
