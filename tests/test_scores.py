@@ -4,6 +4,7 @@ and the threshold of two classes against every threshold there is."""
 import warnings
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -286,6 +287,24 @@ def test_no_other_threshold_is_better(by, score, seed):
     for row, number in zip(found.predicted[:9], said, strict=False):
         name = ("no", "yes")[number]
         assert task.told(row, ("no", "yes")) == f"{name}\t{row[number]:.4f}"
+
+
+@pytest.mark.parametrize("by", ["f1", "youden"])
+@pytest.mark.parametrize("probability, targets, said", [
+    ([0.0, 0.0, 0.0, 0.3], [1, 1, 1, 0], [0, 0, 0, 1]),  # best from 0 on, which says it of all
+    ([0.0, 1e-45, 2e-38, 0.2], [0, 0, 1, 1], [0, 0, 1, 1]),
+    ([1e-45, 2e-38, 0.2, 0.2], [0, 1, 1, 1], [0, 1, 1, 1]),  # half of which is 0 to XLA
+    ([0.5, 0.99999994, 1.0, 1.0], [0, 0, 1, 1], [0, 1, 1, 1]),
+    ([0.0, 0.0, 0.0, 0.0], [0, 0, 1, 1], [0, 0, 0, 0]),
+])
+def test_a_chosen_threshold_lies_within_0_and_1(by, probability, targets, said):
+    """Of those that are there, where others can't be told apart from 0 and 1."""
+    probability = np.float32(probability)
+    at = threshold.best(probability, np.array(targets) == 1, by)
+    task = Classification(threshold=at)
+    both = np.stack([1 - probability, probability], 1)
+    assert 0 < at < 1 and task.said(both).tolist() == said
+    assert jax.jit(task.said)(both).tolist() == said
 
 
 def test_a_given_threshold_counts_in_an_epochs_row_too():

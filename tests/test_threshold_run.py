@@ -59,6 +59,18 @@ def test_a_threshold_is_chosen_on_validation_and_reported_on_test(tmp_path, caps
     assert "threshold" not in half and half["confusion"] != kept["confusion"]
 
 
+@pytest.mark.slow
+def test_a_threshold_among_probabilities_of_0_is_read_again(tmp_path):
+    """Chosen as 0.0, it was called a damaged file, by the run itself."""
+    sets = {name: (1e4 * x, y) for name, (x, y) in SETS.items()}
+    config = Config(model="linear", task="classification", epochs=1, choose_threshold="f1")
+    place = Place(device="cpu", run_dir=str(tmp_path / "run"), report=False)
+    run = fit(config, Hyper(learning_rate=1.0), place, sets, quiet=True)
+    assert (run.predict(sets["validation"][0])[:, 1] == 0).sum() > 60
+    assert evaluate(run.path, sets)["confusion"] == run.metrics["confusion"]
+    assert load(run.path).learner.task.threshold == run.metrics["threshold"]
+
+
 @pytest.mark.parametrize("sets, words", [
     ({"train": sample(0, 60), "validation": (sample(1, 9)[0], np.zeros(9, np.int32))},
      "has no example of 1: type another --validation_split"),

@@ -14,6 +14,7 @@ from engine.task import Judged, Task
 from engine.tasks.classification import Classification
 
 OFF = "off"
+LEAST, MOST = np.finfo(np.float32).tiny, np.nextafter(np.float32(1), np.float32(0))
 CHOICE = {"by": is_text, "class": is_text, "split": is_text, "score": is_number,
           "score_at_half": is_number}  # what metrics.json keeps of one
 
@@ -50,10 +51,13 @@ def check_validation(validation: Subset, names: tuple[str, ...], by: str) -> Non
 
 def best(probability_N: np.ndarray, own_N: np.ndarray, by: str) -> float:
     """The threshold of the best `by` ("f1", "balanced_accuracy", or "youden", of the same answer,
-    since Youden's J is twice it minus 1): half way to the next probability below, so that others
-    like these fall on the same side. The lowest of equals."""
+    since Youden's J is twice it minus 1), above 0 and below 1: half way to the next probability
+    below, so that others like these fall on the same side. The lowest of equals; where every
+    probability is 0, that of the likelier class."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
+    # Smaller ones are 0 to XLA; above the largest of its kind below 1 is no other.
+    probability_N = np.where(probability_N < LEAST, np.float32(0), np.minimum(probability_N, MOST))
     if by == "f1":
         precision, recall, at = precision_recall_curve(own_N, probability_N)
         value = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
@@ -61,10 +65,12 @@ def best(probability_N: np.ndarray, own_N: np.ndarray, by: str) -> float:
     else:
         alarms, recall, at = roc_curve(own_N, probability_N, drop_intermediate=False)
         value, at = (recall - alarms)[:0:-1], at[:0:-1]  # ascending, as above
-    upper = np.float32(at[value.argmax()])
-    below = probability_N[probability_N < upper]
-    middle = (upper + (below.max() if len(below) else np.float32(0))) / np.float32(2)
-    return float(middle if not len(below) or middle > below.max() else upper)
+    if not at.any():
+        return Classification.threshold
+    upper = np.float32(at[at > 0][value[at > 0].argmax()])
+    below = probability_N[probability_N < upper].max(initial=0)
+    middle = (upper + below) / np.float32(2)
+    return float(middle if middle > max(below, LEAST) else upper)
 
 
 def chosen(
