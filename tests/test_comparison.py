@@ -2,6 +2,9 @@
 
 import json
 import math
+import re
+import types
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +15,7 @@ from sklearn.metrics import f1_score, log_loss
 from engine.command import comparison as command
 from engine.command import flags
 from engine.config import Config, Hyper
+from engine.doors import hypers
 from engine.errors import RequestError
 from engine.place import Place
 from engine.report import comparison
@@ -173,7 +177,8 @@ def test_the_page_has_what_differs_and_no_more(tmp_path):
 def folder(path, **fields):
     """A run's folder, as far as it is read before anything is computed."""
     path.mkdir()
-    saved = record.to_json(Request(Config(**fields), Hyper(), Place()))
+    config = Config(**fields)
+    saved = record.to_json(Request(config, hypers.kind_of(config)(), Place()))
     (path / "config.json").write_text(json.dumps(saved))
     return str(path)
 
@@ -199,6 +204,27 @@ def test_what_cant_be_compared_is_refused_before_anything_is_computed(tmp_path):
         command.tell(Place(), [a, b], str(tmp_path / "folder.html"))
     (tmp_path / "folder.html").rmdir()
     assert not list(tmp_path.glob("*.html"))
+
+
+@pytest.mark.parametrize("other, said", [
+    ({"model": "xgboost"}, "(loss mean_squared of targets over 2.5) and lossc learned Regression "
+     "(loss mean_squared): only runs of one task can be compared, and by their loss only those of"),
+    ({"loss": "huber"}, "over 2.5) and lossc learned Regression (loss huber of targets over 2.5)"),
+])
+def test_losses_of_other_functions_or_units_are_not_compared(here, monkeypatch, other, said):
+    """Trees learn the targets as they are, a network standardised ones."""
+    columns = types.SimpleNamespace(target_mean=(1.0,), target_scale=(2.5,))
+    monkeypatch.setattr("engine.store.folder.columns", lambda *_: columns)
+    for score in ("loss", "mse"):
+        own = {"model": "linear", "task": "regression", "rank_by": score}
+        words = [folder(Path(score + name), **given)
+                 for name, given in (("a", own), ("b", own), ("c", own | other))]
+        assert len(command._read(words[:2])) == 2
+        if score == "mse":
+            assert len(command._read(words)) == 3
+            continue
+        with pytest.raises(RequestError, match=re.escape(said)):
+            command._read(words)
 
 
 @pytest.mark.parametrize("word", ["--epochs=3", "--run_dir=x", "--learning_rate=0.1"])

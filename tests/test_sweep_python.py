@@ -94,10 +94,12 @@ def test_what_is_asked_is_what_would_be_typed(monkeypatch, axes, search, words):
     ({"seeds": 0}, "--seeds 0: type 1 or more"),
     ({"hyper": 3}, "hyper is a int: give Hyper"),
     ({"resume": "nowhere"}, "nowhere"),
+    ({"config": Config(model="mlp", task="classification", rank_by="loss"), "axes":
+      {"loss": ["hinge", "focal"]}}, "by loss hinge and loss focal, .*: type --rank_by accuracy"),
 ])
 def test_what_can_not_be_swept_is_refused(here, given, said):
     with pytest.raises(RequestError, match=said):
-        sweep(CONFIG, data=DATA, place=place("s"), **given)
+        sweep(**{"config": CONFIG, "data": DATA, "place": place("s")} | given)
     assert not [*here.iterdir()]
 
 

@@ -9,6 +9,7 @@ from engine.command.scores import table
 from engine.doors import bring
 from engine.errors import RequestError, RunError, visible
 from engine.errors import tell as say
+from engine.learners.chosen import task_of
 from engine.place import Place
 from engine.report import comparison
 from engine.report.comparison import Compared
@@ -52,13 +53,16 @@ def _read(words: Sequence[str]) -> list[tuple[Place, Compared]]:
             raise RequestError(f"{path} is a sweep's folder: name runs of it, {path}/0 {path}/1.")
         saved = record.read(path / "config.json")
         task = bring.task(saved.request.config)
+        if task.score == "loss":  # whose numbers are of the targets that are learned
+            task = task_of(saved.request.config, folder.columns(path, saved.content))
         found.append((saved.request.place, Compared(str(path), saved.content, folder.history(path),
                                      folder.metrics(path), task)))
-    kinds = {(type(run.task).__name__, run.task.score): run.name for _, run in found}
+    kinds = {(type(run.task).__name__, run.task.measure): run.name for _, run in found}
     if len(kinds) > 1:
-        told = " and ".join(f"{name} learned {kind} ({score})"
-                            for (kind, score), name in [*kinds.items()][:2])
-        raise RequestError(f"{told}: only runs of one task can be compared.")
+        told = " and ".join(f"{name} learned {kind} ({measure})"
+                            for (kind, measure), name in [*kinds.items()][:2])
+        raise RequestError(f"{told}: only runs of one task can be compared" + (
+            ", and by their loss only those of one." if task.score == "loss" else "."))
     return found
 
 

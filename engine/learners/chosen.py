@@ -18,13 +18,23 @@ from engine.sources.bundle import Bundle, Encoder
 from engine.tasks.regression import Regression
 
 
+def task_of(asked: Config, columns: Encoder | None) -> Any:
+    """The task of a config, as a table's `columns` want it; trees' is of the targets as they are.
+    """
+    task = bring.task(asked)
+    if columns and type(task) is Regression and not trees.values_of(asked.model):
+        # A subclass may have a loss of its own.
+        task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
+    return task
+
+
 def learner_of(
     config: Config, num_outputs: int, spread: Spread = ALONE,
     columns: Encoder | None = None,
 ) -> Any:
     """What learns, a Learner: the network, or trees, and the task of a config, as a table's
     `columns` want them. Raises RequestError for what is none."""
-    task, embeddings = bring.task(config), columns.embeddings if columns else ()
+    task, embeddings = task_of(config, columns), columns.embeddings if columns else ()
     if isinstance(columns, Bundle) and is_ours(config.model):
         raise RequestError(f"model {config.model} takes one array, and the inputs are {columns}: "
                            "give a network of your own, which gets a dictionary of them.")
@@ -34,8 +44,6 @@ def learner_of(
         from engine.learners import boosting  # late: it imports XGBoost
 
         return boosting.Boosting(config, task, num_outputs, embeddings)
-    if columns and type(task) is Regression:  # a subclass may have a loss of its own
-        task = dataclasses.replace(task, mean=columns.target_mean, scale=columns.target_scale)
     made: Any = network.of(config.model, num_outputs, embeddings)
     if config.precision == "bf16":
         made = precision.narrow(made)

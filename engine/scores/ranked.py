@@ -46,6 +46,12 @@ class Ranked:
                if name not in ("score", "higher"))  # which follow from ranked_by
         return f"{type(self).__qualname__}({', '.join(own)})"
 
+    @property
+    def measure(self) -> str:
+        """What ranks, in words: of losses which one, since numbers of two don't compare."""
+        losses = filter(None, (getattr(self, "loss_name", ""), *getattr(self, "losses", ())))
+        return f"loss {next(losses, '')}".rstrip() if self.score == "loss" else self.score
+
     def ranked(self: T, score: str) -> T:
         """The same task, ranked by `score`, if that names one. Raises RequestError for one that it
         doesn't have, and where a task of one's own can't be made again."""

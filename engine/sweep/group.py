@@ -65,7 +65,7 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
     nothing is compiled, each by themselves.
 
     Raises RequestError where one of them can't be cut from the data set, or names a loss
-    or an object that isn't there.
+    or an object that isn't there, and where they rank by losses that don't compare.
     """
     @cache
     def sizes(config: Config, _part: str) -> tuple:  # which no Config's equality counts
@@ -83,6 +83,14 @@ def grouped(trials: Sequence[Trial], dataset: Dataset) -> list[list[Trial]]:
         if key not in groups:
             _check_named(trial)
         groups.setdefault(key, []).append(trial)
+    tasks = [bring.task(members[0].config) for members in groups.values()]
+    losses = dict.fromkeys(task.measure for task in tasks if task.score == "loss")
+    if len(losses) > 1:
+        first = tasks[0]
+        others = (type(first).score, *first.gains, *first.ranks, *first.errors)
+        raise RequestError(f"the sweep ranks by {' and '.join([*losses][:2])}, which don't "
+                           "compare: type --rank_by "
+                           f"{next(name for name in others if name != 'loss')}.")
     return list(groups.values())
 
 

@@ -46,6 +46,12 @@ class Regression(Task):
                 return jnp.square(off).mean(-1)
         raise unknown("loss_name of Regression", self.loss_name, self.losses)
 
+    @property
+    def measure(self) -> str:
+        if self.score != "loss" or not self.scale:
+            return super().measure
+        return f"{super().measure} of targets over {', '.join(f'{x:.4g}' for x in self.scale)}"
+
     def predict(self, outputs: Array) -> Array:
         """The numbers [B, K], in the targets' units."""
         if not self.mean:
