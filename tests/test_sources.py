@@ -207,14 +207,34 @@ def test_a_flipped_bit_in_the_records_is_told_or_harms_nothing(squares, tmp_path
         ("../cifar10", "'../cifar10' is no name: type digits"),
         (__file__, "is no name: to learn from what lies there, type table:/"),
         (str(Path(__file__).parent), "type image_folder:/"),
+        ("tables/a.csv", "'tables/a.csv' is no name: .* what lies there, type table:tables/a.csv"),
+        ("tables/b", "to learn from what lies there, type table:tables/b"),
+        ("gone.parquet", "'gone.parquet' is no name: of a file, type table:gone.parquet"),
+        ("gone/a.csv", "'gone/a.csv' is no name: of a file, type table:gone/a.csv"),
+        ("gone/a.npz", "'gone/a.npz' is no name: arrays come by a recipe"),
+        ("tables", "'tables': to learn from the folder of that name, type image_folder:tables"),
         ("flat", "'flat': to learn from the folder of that name, type image_folder:flat, or table"),
     ],
 )
 def test_unknown_names_get_the_nearest(name, words, tmp_path, monkeypatch):
-    (tmp_path / "flat").mkdir()
+    for folder in ("flat", "tables"):
+        (tmp_path / folder).mkdir()
+    for file in ("tables/a.csv", "tables/b", "mnist"):
+        (tmp_path / file).touch()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(errors.RequestError, match=words):
         sources.load(name, data_dir=str(tmp_path))
+    if "/" in name and "is no name" in words:  # before what is read of it
+        with pytest.raises(errors.RequestError, match=words):
+            sources.load(name, reading=Reading(target="y"))
+
+
+def test_a_folder_that_is_no_name_is_told_beside_what_is_read_of_it(tmp_path, monkeypatch):
+    (tmp_path / "Flat").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(errors.RequestError, match="--dataset Flat: it is for .* table:PATH. To l"
+                       "earn from the folder of that name, type image_folder:Flat, or table:Flat."):
+        sources.load("Flat", reading=Reading(target="y"))
 
 
 def test_unknown_splits_and_sizes_are_refused(squares):

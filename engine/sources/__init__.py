@@ -56,9 +56,11 @@ def check_heeded(name: str, reading: Reading) -> None:
     for field, value in unused(name, reading).items():
         typed = f"--{field}" if value is True else f"--{field} {value}"
         sets = [f"{which}:PATH" if which in _FROM_PATHS else which for which in _FOR[field]]
-        what = "data that are objects" if name == values.NAME else f"--dataset {name}"
+        own = name == values.NAME
+        what, meant = ("data that are objects", "") if own else (
+            f"--dataset {name}", tfds.folder_of(name))
         raise RequestError(f"{typed} has no effect with {what}: it is for {' and '.join(sets)}. "
-                           "Leave it out.")
+                           f"{f'T{meant[1:]}' if meant else 'Leave it out'}.")
 
 
 def load(
@@ -79,12 +81,14 @@ def load(
     if reading.image_size < 0:
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
     image.colour(reading.background)
-    check_heeded(name, reading)
     kind, _, path = name.partition(":")
+    embedded = name == digits.NAME or name in _SCIKIT
+    if not embedded and kind not in _FROM_PATHS:
+        tfds.parts(name)  # which tells of a path
+    check_heeded(name, reading)
     if kind in _FROM_PATHS and not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
     path, root = os.path.expanduser(path), _root(data_dir)
-    embedded = name == digits.NAME or name in _SCIKIT
     stored = not embedded and (kind not in TABLES or _table().is_parquet(path))
     reason = "as asked"
     if not (stream and stored):  # what else there is lies in memory anyway

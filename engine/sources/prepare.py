@@ -21,6 +21,7 @@ from engine.errors import RequestError, RunError, tell, unknown
 from engine.job import extras
 from engine.sources import builders, download
 from engine.sources.download import Archive
+from engine.sources.tfds import folder_of
 
 PLAIN = ("cifar10", "cifar100", "fashion_mnist", "mnist")  # builders.py reads their archives
 _CHILD = "engine.sources.prepare"
@@ -34,9 +35,8 @@ def prepare(name: str, root: Path) -> None:
     known = tfds.list_builders(with_community_datasets=False)
     if name.split("/")[0].split(":")[0] not in known:
         near = difflib.get_close_matches(name.lower(), [*known, "digits"], cutoff=0.5)
-        if os.path.isdir(name):
-            raise RequestError(f"unknown data set {name!r}: to learn from the folder of that name, "
-                               f"type image_folder:{name}, or table:{name}")
+        if meant := folder_of(name):
+            raise RequestError(f"unknown data set {name!r}: {meant}.")
         raise unknown("data set", name, near or [*PLAIN, "digits"])
     extras.need(f"data set {name} isn't in {root}, and preparing it", "tensorflow", "tensorflow",
                 imports=False, instead=", or pass --data_dir FOLDER with it")

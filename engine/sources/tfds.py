@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,9 +22,11 @@ from engine.errors import RequestError, RunError
 from engine.loggers.bar import bar
 from engine.sources import cache, image
 from engine.sources.dataset import Dataset, Split, asked, fits, varying
+from engine.sources.dialect import TABLES
 
 _NAME = re.compile(r"([a-zA-Z]\w*)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+_ARRAYS = ".npz", ".npy"
 _BLOCK = 256  # records read at once
 _DECODER = 2  # raise it when the same files would decode to other pixels
 
@@ -51,20 +54,33 @@ def found(name: str, root: Path) -> Path:
     return folder
 
 
+def parts(name: str) -> tuple[str, str | None, str | None]:
+    """Name, config and version. Raises RequestError for what is none, such as a file's name."""
+    here = Path(name).expanduser()
+    ending, there = here.suffix.lower(), here.is_file()
+    if (match := _NAME.fullmatch(name)) and not (
+            ending in (*TABLES, *_ARRAYS) or there and "/" in name):
+        return match[1], match[2], match[3]
+    if ending in _ARRAYS:
+        raise RequestError(f"data set {name!r} is no name: arrays come by a recipe, --config "
+                           "FILE.py, which has data = (x, y) of numpy.load.")
+    meant = "table" if there or ending in TABLES else "image_folder" if here.is_dir() else ""
+    where = "to learn from what lies there" if here.exists() else "of a file"
+    raise RequestError(f"data set {name!r} is no name: " + (
+        f"{where}, type {meant}:{name}" if meant else "type digits, cifar10, image_folder:PATH, "
+        "table:PATH, or a tfds set as name, name/config or name:1.0.0"))
+
+
+def folder_of(name: str) -> str:
+    """What to type where a folder of that name is meant, or ""."""
+    return f"to learn from the folder of that name, type image_folder:{name}, or table:{name}" \
+        if os.path.isdir(name) else ""
+
+
 def find(name: str, root: Path) -> Path | None:
     """The prepared folder of `name` in `root` (the newest version unless one is named), or None.
     Raises RequestError where several configs are prepared and none is named."""
-    if not (match := _NAME.fullmatch(name)):
-        here = Path(name).expanduser()
-        meant = "table" if here.is_file() else "image_folder" if here.is_dir() else ""
-        if here.suffix in (".npz", ".npy"):
-            raise RequestError(f"data set {name!r} is no name: arrays come by a recipe, --config "
-                               "FILE.py, which has data = (x, y) of numpy.load.")
-        raise RequestError(f"data set {name!r} is no name: " + (
-            f"to learn from what lies there, type {meant}:{name}" if meant else
-            "type digits, cifar10, image_folder:PATH, table:PATH, or a tfds set as name, "
-            "name/config or name:1.0.0"))
-    base, config, version = match.groups()
+    base, config, version = parts(name)
     direct = _newest(root / base / (config or ""), version)
     if direct or config:
         return direct
