@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import flax.linen as nn
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +27,14 @@ def passengers(count: int = 200, seed: int = 0):
     """Names of many, and whether a passenger is a woman or paid much."""
     frame = titanic(count, seed).assign(name=[f"n{i % 40}" for i in range(count)])
     return frame, np.where((frame["sex"] == "female") | (frame["fare"] > 60), "yes", "no")
+
+
+class Plain(nn.Module):
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_outputs)(x)
 
 
 def config(**changes) -> Config:
@@ -115,8 +124,13 @@ def test_what_no_network_can_take_is_told_before_a_folder_is_made(tmp_path):
                 quiet=True)
     frame, y = passengers()
     for changes, words in (({"embed": False}, r"'name' \(40\). Type --embed"),
+                           ({"embed": False, "leave_out": "age"}, "out: --leave_out age,name.$"),
+                           ({"model": "linear", "embed": False}, r"'name' \(40\), and model linear "
+                            "embeds nothing. Type --leave_out name, or --model mlp --embed.$"),
+                           ({"model": Plain}, "model Plain embeds nothing. Type --leave_out name"),
+                           ({"model": "xgboost"}, "model xgboost embeds nothing. Type --leave_out"),
                            ({"model": "cnn"}, "does not fit 12 inputs.*--model mlp or linear")):
-        kept = frame.drop(columns="name") if "model" in changes else frame
+        kept = frame.drop(columns="name") if changes == {"model": "cnn"} else frame
         with pytest.raises(RequestError, match=words):
             fit(config(**changes), place=Place(run_dir=str(tmp_path / "no")), data=(kept, y),
                 quiet=True)

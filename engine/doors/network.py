@@ -203,6 +203,12 @@ def _of_nnx(made: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> "N
     return NNX(Given.of(made) if _is_nnx(made) else made, num_outputs, embeddings)
 
 
+def may_embed(model: Any) -> bool:
+    """Whether what makes one asks for `embeddings`, or it has some. Raises RequestError."""
+    made = value("model", model)
+    return hasattr(made, "embeddings") or callable(made) and "embeddings" in parameters(made)
+
+
 def of(model: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> Network:
     """The network of a word or a value, for inputs of which the last are codes of so many
     `embeddings`. Raises RequestError for what is none."""

@@ -12,9 +12,10 @@ import numpy as np
 from engine import sources
 from engine.config import AUTO
 from engine.data import Data, partition
-from engine.doors import bring
+from engine.doors import bring, network
 from engine.errors import RequestError
 from engine.job.host import Host
+from engine.learners.trees import values_of
 from engine.request import Request
 from engine.sources import arrays, values
 from engine.sources.bundle import Bundle, Encoder
@@ -76,7 +77,10 @@ def featured(
         return dataset, cut, columns
     if not isinstance(columns, Columns):
         targets = split.targets[rows] if bring.task(request.config).kind == "numbers" else None
-        columns = Columns.fit(split.inputs.take(rows), request.config.reading, targets)
+        model = request.config.model
+        embeds = not values_of(model) and network.may_embed(model)
+        columns = Columns.fit(split.inputs.take(rows), request.config.reading, targets,
+                              "" if embeds else bring.short(model))
     dataset = columns.encoded(dataset)
     return dataset, partition(dataset, request.config), columns
 

@@ -34,21 +34,24 @@ class Columns:
     target_scale: tuple[float, ...] = ()
 
     @classmethod
-    def fit(cls, frame: Any, reading: Reading, targets: np.ndarray | None = None) -> "Columns":
+    def fit(cls, frame: Any, reading: Reading, targets: np.ndarray | None = None,
+            plain: str = "") -> "Columns":
         """Of the training rows, a pandas DataFrame or a StoredTable, and of their `targets` float32
         [N, K] where these are numbers. A column without any value is left out. Raises RequestError
-        for columns that can't be features."""
+        for columns that can't be features, nor be embedded by a model, `plain`, that does none."""
         found = (features.fitted(name, column) for name, column in _each(frame))
         columns = sorted((c for c in found if c is not None), key=_embedded)
         if not columns:
             raise RequestError("the table has no column with values to learn from.")
         many = [c for c in columns if isinstance(c, Words) and c.embedded]
-        if many and not reading.embed:
+        if many and (plain or not reading.embed):
             told = some([f"{c.name!r} ({len(c.values):,})" for c in many])
+            without = f"--leave_out {','.join([*reading.left_out, *(c.name for c in many)])}"
             raise RequestError(
-                f"of words more than {MOST_ONE_HOT} different ones are no features: {told}. "
-                "Type --embed to learn an embedding of each, or leave these columns out."
-            )
+                f"of words more than {MOST_ONE_HOT} different ones are no features: {told}" + (
+                    f", and model {plain} embeds nothing. Type {without}, or --model mlp --embed."
+                    if plain else ". Type --embed to learn an embedding of each, or leave these "
+                    f"columns out: {without}."))
         mean, scale = _moments(targets)
         return cls(tuple(columns), mean, scale)
 
