@@ -73,10 +73,10 @@ def unlabelled(targets: np.ndarray) -> np.ndarray:
     return np.isnan(flat).any(axis=1)
 
 
-def labelled(subset: Subset, what: str, drop: bool) -> Subset:
-    """The subset without its unlabelled examples. Raises RequestError unless they may be dropped,
-    and where nothing is left."""
-    missing = unlabelled(subset.targets)
+def labelled(dataset: Dataset, what: str, drop: bool) -> Subset:
+    """What is `named` without its unlabelled examples. Raises RequestError unless they may be
+    dropped, and where nothing is left."""
+    missing = unlabelled((subset := named(dataset, what)).targets)
     count, found = int(missing.sum()), len(missing)
     if not count:
         return subset
@@ -84,8 +84,9 @@ def labelled(subset: Subset, what: str, drop: bool) -> Subset:
         raise RequestError(f"{what}: none of its {found:,} examples has a label, so that nothing "
                            "can be learnt from it or scored on it: name another split.")
     if not drop:
-        raise RequestError(f"{what}: {count:,} of its {found:,} examples have no label: type "
-                           "--drop_unlabelled to leave them out, or label them.")
+        raise RequestError(f"{what}: {count:,} of its {found:,} examples have no label"
+                           f"{dataset.labels}: type --drop_unlabelled to leave them out, or label "
+                           "them.")
     return subset._replace(rows=subset.rows[~missing])
 
 
@@ -138,15 +139,14 @@ def partition(dataset: Dataset, config: Config) -> Data:
     """
     asked = config.parts
     text, drop = validation_of(dataset, asked), asked.drop_unlabelled
-    train, share = labelled(named(dataset, asked.train), asked.train, drop), splits.held_out(text)
+    train, share = labelled(dataset, asked.train, drop), splits.held_out(text)
     found = len(train.rows)
     if share is None:
         try:
-            validation = named(dataset, text)
+            validation = labelled(dataset, text, drop)
         except RequestError as error:
             raise RequestError(f"{error} Or hold out a part of the training split: type "
                                "--validation_split 0.1.") from None
-        validation = labelled(validation, text, drop)
     else:
         groups = _groups(dataset, asked.train)
         out = splits.parted(train.targets, share,
@@ -173,7 +173,7 @@ def judging(dataset: Dataset, parts: Parts) -> tuple[str, Subset | None]:
     trained = {name for name, _ in _parts(dataset, parts.train)}
     if (share or parts.validation == AUTO) and has_labels(dataset, "test") \
             and "test" not in trained:
-        return "test", labelled(whole(dataset.splits["test"]), "test", parts.drop_unlabelled)
+        return "test", labelled(dataset, "test", parts.drop_unlabelled)
     return named_validation(dataset, parts), None
 
 

@@ -11,7 +11,8 @@ from pyarrow import parquet
 from sklearn import datasets
 
 from engine import sources
-from engine.config import Reading
+from engine.config import Config, Reading
+from engine.data import partition
 from engine.errors import RequestError
 from engine.parts.reading import suited
 from engine.sources import dataset, dialect, features, frames, table
@@ -181,6 +182,17 @@ def test_no_label_is_unlabelled(read):
         assert found.classes == ("cat", "dog")
         numbers = read(f"p,q,label\n1,1,1.5\n2,2,{empty}\n3,3,2\n").splits["train"]
         np.testing.assert_equal(by(numbers, "p")["target"], np.float32([1.5, np.nan, 2]))
+
+
+@pytest.mark.parametrize("asked, told", [
+    ({}, "as the last of 3 columns; --target COLUMN learns another"),
+    ({"target": "left"}, "as --target says"),
+])  # fmt: skip
+def test_labels_that_are_missing_are_told_with_their_column(asked, told, read):
+    found = read("p,churn,left\n1,0,x\n2,1,\n3,0,y\n", **asked)
+    with pytest.raises(RequestError, match="train: 1 of its 3 examples have no label .the column "
+                       f"'left' is learned, {told}.: type --drop_unlabelled to leave them out, or"):
+        partition(found, Config(batch_size=1))
 
 
 @pytest.mark.parametrize("labels, regression", [

@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine import sources
 from engine.config import Config, Parts
-from engine.data import Subset, labelled, named, unlabelled
+from engine.data import Subset, labelled, unlabelled
 from engine.errors import RequestError, sides, some
 from engine.parts.splits import held_out
 from engine.sources import image, layout
@@ -78,7 +78,7 @@ def examples(
     the order of its `pixels`. Raises RequestError where there are none, and for outputs or inputs
     that aren't the run's."""
     split = parts.validation
-    found = labelled(named(dataset, split), split, parts.drop_unlabelled)
+    found = labelled(dataset, split, parts.drop_unlabelled)
     rows, targets = np.asarray(found.rows), found.targets
     if np.issubdtype(targets.dtype, np.integer):
         targets, left_out, notes = _numbered(targets, dataset.classes, classes)

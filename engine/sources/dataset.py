@@ -67,6 +67,7 @@ class Dataset:
     `classes` are the names of the classes that targets [N] number; else of the outputs, the columns
     of targets [N, K]. `notes` are sentences for the user: what its source understood, left out and
     why. `groups` are int32 [N] by split, where examples of one group are never parted.
+    `labels` says where a table's targets come from, as a person goes on reading, or is "".
     `left_out` are columns of a table that aren't learned from, as asked; `pixels` those that are a
     picture's, in its order, where their names don't tell it; `target` those that are learned;
     `bundle` what the inputs are where they are several by their names.
@@ -78,6 +79,7 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = ()
     groups: Mapping[str, Any] = field(default_factory=dict)
+    labels: str = ""
     left_out: tuple[str, ...] = ()
     pixels: tuple[str, ...] = ()
     target: tuple[str, ...] = ()

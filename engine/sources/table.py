@@ -103,6 +103,8 @@ def _set(
     whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
         whole, notes=tuple(notes), left_out=first.left_out, target=tuple(learned),
+        labels=f" ({_which(learned)} learned, {how}" + (
+            ")" if reading.target else "; --target COLUMN learns another)"),
         pixels=pixels.unnumbered(list(features["train"].columns)) if pictured else (),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
@@ -162,12 +164,15 @@ def _how(names: list[str], learned: Sequence[str], reading: Reading) -> str:
         "as the one that is no pixel")
 
 
+def _which(learned: Sequence[str]) -> str:
+    return f"the {len(learned)} columns {frames.listed(learned)} are" if len(learned) > 1 else \
+        f"the column {learned[0]!r} is"
+
+
 def _told(found: Mapping[str, Sheet], learned: Sequence[str], how: str) -> list[str]:
     """How each file was read, and what of it is learned."""
     notes = [f"{split}: {note}" for split, part in found.items() for note in part.notes]
-    which = f"the {len(learned)} columns {frames.listed(learned)} are" if len(learned) > 1 else \
-        f"the column {learned[0]!r} is"
-    notes.append(f"{which} learned, {how}")
+    notes.append(f"{_which(learned)} learned, {how}")
     notes += [f"{split} has no column {name!r}: its {len(part.columns):,} rows are unlabelled"
               for split, part in found.items() for name in learned if name not in part.columns]
     if left_out := found["train"].left_out:
