@@ -21,6 +21,7 @@ from engine.optim.optimizers import is_named
 from engine.optim.schedules import multiple
 from engine.programs.compile import Programs
 from engine.pure import history_row
+from engine.report import settings
 from engine.segments import Pace, due, rest_of_epoch, watched
 from engine.setup import Setup
 from engine.state import State
@@ -102,9 +103,8 @@ class Training:
             if status:
                 self.checkpoints.wait()
                 raise RunError(
-                    f"stopped at step {step} of {lengths.total} and saved. Go on with: "
-                    f"python launch.py --resume {self.path}", status, shared=True,
-                )
+                    f"stopped at step {step} of {lengths.total} and saved. {self._going_on}",
+                    status, shared=True)
         self.checkpoints.wait()
         if reason:
             ready.host.console.print(f"stopped after step {int(state.step)}: {reason}")
@@ -134,8 +134,12 @@ class Training:
         try:
             yield
         except Unfed as error:
-            raise RunError(f"{error} What was saved is kept. Go on with: python launch.py --resume "
-                           f"{self.path}", shared=True) from error
+            raise RunError(f"{error} What was saved is kept. {self._going_on}",
+                           shared=True) from error
+
+    @property
+    def _going_on(self) -> str:
+        return f"Go on with: {settings.going_on('fit', self.ready.config, self.path)}"
 
     def _epoch(self, state: State) -> tuple[State, int, bool]:
         """The rest of an epoch, as far as a signal lets it go; its status; is it time to save?"""

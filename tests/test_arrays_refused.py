@@ -100,6 +100,8 @@ REFUSED = {
     "an int": ("arrays:train: of type int, it is no data" + GIVE, 7),
     "a word": ("of type str, it is no data", "cifar10"),
     "a generator": ("of type generator, it is no data", (one for one in pairs())),
+    "none yet": ("arrays:train: ... stands where data are to be put in, as in a sweep's best.py",
+                 ...),
     "four": ("of type tuple of 4, it is no data", (X, Y, Y, Y)),
     "a split": ("arrays:test: of type NoneType, it is no data", {"train": (X, Y), "test": None}),
     "no split": ("arrays holds no examples", {}),

@@ -163,6 +163,18 @@ def test_the_command_of_a_page_typed_again_is_the_same_run():
     assert differing == ["max_depth"]
 
 
+def test_what_was_an_object_is_gone_on_with_in_python():
+    """Where data or parts were, no command brings them back by itself."""
+    typed = "python launch.py --resume 'r 1'"
+    assert settings.going_on("fit", Config(dataset="digits", model="a.py:Net"), "r 1") == typed
+    assert settings.going_on("sweep", Config(), "r") == "python launch.py sweep --resume r"
+    assert settings.going_on("fit", Config(model=dict), "r 1") == (
+        f"fit(config, hyper=hyper, resume='r 1'), or of a recipe {typed} --config RECIPE.py")
+    assert settings.going_on("sweep", Config(dataset="arrays"), "r") == (
+        "sweep(config, hyper=hyper, data=..., resume='r'), or of a recipe python launch.py sweep "
+        "--resume r --config RECIPE.py")
+
+
 def luminance(colour: np.ndarray) -> float:
     """WCAG 2's, of sRGB from 0 to 1."""
     linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)

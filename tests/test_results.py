@@ -110,6 +110,8 @@ def test_a_sweep_of_objects_is_asked_for_again_in_python(monkeypatch):
     monkeypatch.setattr(asked.runs, "run", lambda _, search, *others: search)
     text = results.command(asked_of(given["config"], search))
     assert eval(text, {"sweep": asked.sweep, **given}) == search
+    named = results.command(asked_of(Config(dataset="digits", model=dict), search))
+    assert named.startswith("sweep(config, {") and "data=" not in named
 
 
 def test_the_command_typed_again_has_the_values_that_all_runs_share():

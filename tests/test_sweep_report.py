@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from test_report import dots_of, read, told_by_legend
 
+from engine.config import Config
 from engine.optim import patience
 from engine.report import charts as lines
 from engine.report import pictures
@@ -221,6 +222,15 @@ def test_the_page_tells_the_population(tmp_path, figures):
     assert [html.escape(EVIL, quote=False), "test", "3", "0.8125", "0.7500", "0.0312", "–"] in table
     assert [line[0] for line in table if len(line) == 9] == ["1", "2", "0", "4", "3"]
     assert f"--config {tmp_path}/best.py\n" in text and f"eval --run_dir {tmp_path}/1<" in text
+
+
+def test_the_page_of_objects_goes_on_in_python(tmp_path, figures):
+    sweep_report.write(tmp_path, "t", "cpu", "c", {}, [row(0, "done", 0.5)], {}, [], SCORE,
+                       Config(dataset="arrays"))
+    text = html.unescape((tmp_path / "report.html").read_text())
+    assert "launch.py" not in text and f"run = load('{tmp_path}/0', config)\n" in text
+    assert (f"found = sweep(config, hyper=hyper, data=..., resume='{tmp_path}')\n"
+            "run = fit(*found.best, data=...)") in text
 
 
 def test_folds_are_shown_only_where_there_are_some(tmp_path, figures):

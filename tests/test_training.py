@@ -145,7 +145,8 @@ def test_a_signal_is_granted_within_the_epoch_and_the_run_goes_on(
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(segments, "SECONDS", 0.0)  # segments of one update
-    with pytest.raises(RunError, match="stopped at step 9 of 24 and saved. Go on with") as ended:
+    with pytest.raises(RunError, match="stopped at step 9 of 24 and saved. Go on with: "
+                       r"fit\(config, hyper=hyper, data=..., resume='.*run'\)") as ended:
         fit(CONFIG, HYPER, place(tmp_path / "run"), data, loggers=[send])
     assert ended.value.status == status
     run = fit(CONFIG, HYPER, place(tmp_path / "run"), data, resume=tmp_path / "run")
@@ -205,7 +206,8 @@ def test_a_feed_that_fails_after_a_save_says_where_to_go_on(data, tmp_path, monk
         return self._train
 
     monkeypatch.setattr(streamed.Resident, "train", train)
-    with pytest.raises(RunError, match="^the disk is away. What was saved is kept. Go on with"):
+    with pytest.raises(RunError, match="^the disk is away. What was saved is kept. Go on with: "
+                       r"fit\(config, hyper=hyper, data=..., resume="):
         fit(CONFIG, HYPER, place(tmp_path / "run", save_seconds=1), data)
     assert (tmp_path / "run" / "checkpoints" / "3").exists()
 

@@ -107,6 +107,10 @@ def _recipe(path: str) -> Request:
         saved = record.read(file).request
         return saved._replace(place=dataclasses.replace(saved.place, run_dir=""))
     found = bring.names("--config", file)
+    unfilled = [name for name, value in found.items() if value is ...]  # of a sweep's best.py
+    if unfilled and unfilled != ["data"]:  # which not every command reads
+        raise RequestError(f"--config {path}: put in its {' and '.join(unfilled)}, where ... "
+                           "stands.")
     config, place = found.get("config", Config()), found.get("place", Place())
     if not (isinstance(config, Config) and isinstance(place, Place)
             and hasattr(found.get("hyper", Hyper()), "_asdict")):

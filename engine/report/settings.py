@@ -2,11 +2,14 @@
 asks for it again."""
 
 import dataclasses
+import os
+import shlex
 from typing import Any
 
 from engine.config import BROUGHT, Config, Hyper
 from engine.learners import trees
 from engine.parts.reading import CLASSIFICATION
+from engine.sources.values import NAME
 from engine.store import record
 
 Saved = dict[str, Any]
@@ -47,3 +50,22 @@ def command(saved: Saved) -> str:
     """The run as it would be typed."""
     words = [record.flag(name, value) for name, value, _ in differing(saved) if value is not None]
     return " ".join(["python launch.py", *words])
+
+
+def unsaid(asked: Config) -> dict[str, str]:
+    """What no file holds, since it was an object in Python, and what it was."""
+    return record.objects(asked) | ({"data": "as for fit"} if asked.dataset == NAME else {})
+
+
+def called(name: str, asked: Config, path: str | os.PathLike[str]) -> str:
+    """The call of `fit`, or of `sweep`, that goes on with what is in `path`."""
+    data = ", data=..." * ("data" in unsaid(asked))
+    return f"{name}(config, hyper=hyper{data}, resume={os.fspath(path)!r})"
+
+
+def going_on(name: str, asked: Config, path: str | os.PathLike[str]) -> str:
+    """What goes on with the run, or by its `name` the sweep, in `path`."""
+    sweep, where = "sweep " * (name == "sweep"), shlex.quote(os.fspath(path))
+    typed = f"python launch.py {sweep}--resume {where}"
+    return f"{called(name, asked, path)}, or of a recipe {typed} --config RECIPE.py" \
+        if unsaid(asked) else typed

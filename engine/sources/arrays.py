@@ -112,6 +112,9 @@ def _read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool
                             "to learn: (table.drop(columns='y'), table['y'])")
     if _is_sequence(data):
         return sequence.read(split, data, stream, known, alike)
+    if data is ...:
+        raise values.refuse(split, "... stands where data are to be put in, as in a sweep's "
+                            "best.py", GIVE)
     given = fields(data, most=3)
     if not given:
         length = f" of {len(data)}" if isinstance(data, tuple) else ""

@@ -17,7 +17,7 @@ from engine.doors import bring
 from engine.errors import RequestError, some
 from engine.optim.patience import AVERAGED
 from engine.place import Place
-from engine.report import notebook
+from engine.report import notebook, settings
 from engine.scores.inverse import inverts
 from engine.store import files, folder, record
 from engine.sweep import space
@@ -106,8 +106,9 @@ def _results(path: Path) -> list[dict[str, Any]]:
                 raise ValueError(f"a row of run {row['run']!r:.40}")
         return rows
     except FileNotFoundError:
-        raise RequestError(f"the sweep in {path} is not finished: go on with python launch.py "
-                           f"sweep --resume {path}.") from None
+        asked = record.read(path / FILE).request.config
+        raise RequestError(f"the sweep in {path} is not finished: go on with "
+                           f"{settings.going_on('sweep', asked, path)}.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{file} is not a sweep's: {error}.") from None
 

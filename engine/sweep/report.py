@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas
 
+from engine.config import Config
 from engine.optim.patience import Monitor
 from engine.report import page, pictures, run
 from engine.report.run import Card
+from engine.report.settings import called, unsaid
 from engine.store import files
 from engine.sweep import charts, ranking
 from engine.sweep.charts import Axes, Histories
@@ -41,6 +43,16 @@ def _cards(axes: Axes, runs: pandas.DataFrame, best: Any, first: Any) -> list[An
     ]
 
 
+def _again(folder: Path, best: str, asked: Config) -> str:
+    """What goes on from here: commands, or Python where data or parts were objects there."""
+    if not (objects := unsaid(asked)):
+        recipe, run = (shlex.quote(str(folder / name)) for name in ("best.py", best))
+        return f"python launch.py --config {recipe}\npython launch.py eval --run_dir {run}"
+    return (f"from flaxmill import fit, load, sweep\n\nrun = load({str(folder / best)!r}, config)\n"
+            f"found = {called('sweep', asked, folder)}\n"
+            f"run = fit(*found.best{', data=...' * ('data' in objects)})")
+
+
 def member(folder: Path, title: str, row: dict[str, Any], axes: Axes,
            history: list[dict[str, Any]], score: Monitor) -> bool:
     """report.html of a run of the sweep, in its own folder; False where it left none."""
@@ -64,9 +76,11 @@ def member(folder: Path, title: str, row: dict[str, Any], axes: Axes,
 def write(
     folder: Path, title: str, device: str, command: str, axes: Axes, rows: list[dict[str, Any]],
     histories: Histories, ensembles: list[dict[str, Any]], score: Monitor,
+    given: Config | None = None,
 ) -> None:
     """The pictures that the axes call for, each run's own report.html, and report.html, into
-    `folder`. `rows` are those of results.jsonl, `ensembles` of ensembles.json."""
+    `folder`. `rows` are those of results.jsonl, `ensembles` of ensembles.json; `given` is the best
+    run's, which may have objects."""
     runs, by = pandas.DataFrame(rows), score.name
     settings, order = (ranking.ranked(runs, keys, score)[1] for keys in (axes, ["run"]))
     shown = charts.drawn(axes, runs, histories, score)
@@ -80,7 +94,6 @@ def write(
     asked = dict.fromkeys(("run", "status", "seed", "fold", *axes, "epochs", "val_loss", by,
                            f"best_{by}"))
     columns = [name for name in asked if name in runs and (name != "fold" or runs["fold"].any())]
-    quoted = [shlex.quote(str(folder / name)) for name in ("best.py", str(order["run"][0]))]
     text = page.render(
         "sweep.html", title=title, device=device, mean=ranking.mean(settings.iloc[0]),
         score=by, higher=score.higher,
@@ -92,6 +105,6 @@ def write(
                          {}),
         runs=_table(runs.set_index("run", drop=False).loc[order["run"], columns], axes),
         linked=linked, command=command,
-        again=f"python launch.py --config {quoted[0]}\npython launch.py eval --run_dir {quoted[1]}",
+        again=_again(folder, str(order["run"][0]), given or Config()),
     )
     files.replace(folder / "report.html", text)

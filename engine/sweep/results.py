@@ -19,10 +19,10 @@ from engine.evaluation import held_for_evaluation
 from engine.learners import trees
 from engine.learners.learner import Learner, jitted
 from engine.report import page, settings
+from engine.report.settings import unsaid
 from engine.scores import lost
 from engine.scores.calibration import calibration
 from engine.setup import Setup
-from engine.sources import arrays
 from engine.store import files, folder, record
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
@@ -68,19 +68,13 @@ def _differing(values: Any, defaults: dict[str, Any]) -> dict[str, Any]:
             if getattr(values, name) != default}
 
 
-def _objects(trial: Trial) -> dict[str, str]:
-    """What best.py can't hold, and what it was."""
-    data = {"data": "as for fit"} if trial.config.dataset == arrays.NAME else {}
-    return record.objects(trial.config) | data
-
-
 def _call(name: str, made: str, values: dict[str, str]) -> str:
     return f"{name} = {made}(\n" + "".join(f"    {k}={v},\n" for k, v in values.items()) + ")"
 
 
 def recipe(trial: Trial, command: str, score: str, value: float) -> str:
     """A trial as a file for --config; one of objects says on top which are to be put in."""
-    config, kind, objects = trial.whole, type(trial.hyper).__name__, _objects(trial)
+    config, kind, objects = trial.whole, type(trial.hyper).__name__, unsaid(trial.config)
     other = _differing(config, settings.of_config())
     static = {k: k if k in objects else _literal(v) for k, v in other.items()}
     traced = {k: repr(v) for k, v in trial.hyper._asdict().items() if v is not None}
@@ -101,13 +95,13 @@ def recipe(trial: Trial, command: str, score: str, value: float) -> str:
 
 
 def command(asked: Asked) -> str:
-    """The search as it would be typed again, in Python where its data were objects."""
+    """The search as it would be typed again, in Python where data or parts were objects."""
     config, hyper, *_ = asked.request
-    if config.dataset == arrays.NAME and not asked.search.study:
+    if (objects := unsaid(config)) and not asked.search.study:
         axes = dict(text.split("=", 1) for text in asked.search.axes)
         others = _differing(asked.search._replace(axes=()), Search._field_defaults)
         typed = "".join(f", {name}={value!r}" for name, value in others.items())
-        return f"sweep(config, {axes!r}, hyper, data=data{typed})"
+        return f"sweep(config, {axes!r}, hyper{', data=data' * ('data' in objects)}{typed})"
     words = [record.flag("sweep", text) for text in asked.search.axes]
     for values, defaults in ((asked.search._replace(axes=()), Search._field_defaults),
                              (config, settings.of_config()), (hyper, type(hyper)._field_defaults)):
@@ -220,12 +214,12 @@ def tell(
             f"against {e['mean_accuracy']:.4f} of one, calibration error {e['ece']:.4f}, "
             f"disagreement {e['disagreement']:.4f}"
         )
-    missing = " and ".join(_objects(trial))
+    missing = " and ".join(unsaid(trial.config))
     console.print(f"best setting: {asked.path / 'best.py'}"
                   + f", once you have put in its {missing}" * bool(missing))
     if ready.request.place.report:
         with page.spared("the report"):
             sweep_report.write(asked.path, title, choose.describe(ready.device), typed, axes, found,
-                               histories, together, score)
+                               histories, together, score, trial.config)
             console.print(f"report: {asked.path / 'report.html'}")
     return Sweep(asked.path, found, (trial.whole, trial.hyper))

@@ -14,6 +14,7 @@ from engine.job.signals import Interruption
 from engine.loggers.tracking import Tracked
 from engine.parts.reading import load
 from engine.programs import memory
+from engine.report.settings import going_on
 from engine.request import Request
 from engine.segments import Pace, due, rest_of_epoch
 from engine.sources.dataset import Dataset
@@ -132,7 +133,7 @@ class Lockstep:
 
     @property
     def _going_on(self) -> str:
-        return f"Go on with: python launch.py sweep --resume {self.asked.path}"
+        return "Go on with: " + going_on("sweep", self.asked.request.config, self.asked.path)
 
     def _trained(self, group: Group, runs: Population, seconds: float, fed: Feed,
                  saved: checkpoint.Checkpoints) -> Population:
