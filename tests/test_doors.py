@@ -146,6 +146,29 @@ def test_a_file_that_is_refused(case, here, capsys):
     assert not (here / "runs").exists()
 
 
+TRAINS = LINEN.replace("Mine", "Net") + """nn.Dense(10)(x)
+
+from flaxmill import Config, Hyper, Place, fit, sweep
+"""
+
+
+@pytest.mark.parametrize("trains", [
+    "fit(Config(dataset='digits', model=Net))",
+    "try:\n    fit(Config(dataset='digits', model='train.py:Net'))\nfinally:\n    pass",
+    "sweep(Config(dataset='digits', model=Net), seeds=2)",
+    "from flaxmill import sklearn\nsklearn.Classifier(Net, epochs=1).fit([[0.], [1.]], [0, 1])"])
+@pytest.mark.parametrize("words", [["--model", "train.py:Net"], ["--config", "train.py"]])
+def test_a_file_that_trains_as_it_is_imported_is_refused(trains, words, here, capsys):
+    """It trained first, and one that names itself without end."""
+    (here / "train.py").write_text(TRAINS + trains)
+    said = refused(capsys, "--dataset", "digits", *words)
+    assert ("train.py trains as it is imported: put that under if __name__ == '__main__':"
+            in said), said
+    assert not (here / "runs").exists()
+    (here / "train.py").write_text(f"{TRAINS}if __name__ == '__main__':\n    fit(Config())")
+    assert bring.value("model", "train.py:Net") and not bring.importing
+
+
 def test_frames_of_ours_of_a_package_and_of_python_are_no_users():
     """An error is told by the last line of the user's own file that led to it."""
     for file in (bring.__file__, launch.__file__.replace("launch.py", "models/cnn.py"),

@@ -22,6 +22,7 @@ from engine.errors import RequestError, one_line, unknown
 from engine.learners.trees import values_of
 
 MOST_WRITTEN = 300  # characters
+importing: list[str] = []  # of the user's files, those that run now
 _OURS = {"model": (NETWORKS, "models"), "task": (TASKS, "engine.tasks")}
 
 
@@ -58,9 +59,8 @@ def value(kind: str, word: Any) -> Any:
 
 def names(flag: str, file: Path) -> dict[str, Any]:
     """What a file of the user's defines. Raises RequestError where it raises."""
-    found = digest(file)
     with telling(f"{flag} {file}"):
-        return vars(_loaded(str(file.absolute()), found))
+        return vars(_loaded(str(file.absolute()), digest(file)))
 
 
 def digest(file: Path) -> str:
@@ -80,9 +80,11 @@ def _loaded(path: str, _digest: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     sys.path.insert(0, str(Path(path).parent))  # as `python FILE` would
+    importing.append(path)
     try:
         spec.loader.exec_module(module)
     finally:
+        importing.pop()
         sys.path.remove(str(Path(path).parent))
     return module
 
@@ -222,9 +224,8 @@ def _repr(word: Any) -> str:
 
 def _files(config: Config) -> dict[str, tuple[Path, str]]:
     """The user's files that a Config names, by its field, and the name in each."""
-    parts = {name: word for name in BROUGHT if is_file(word := getattr(config, name))}
-    return {field: (Path(word.rpartition(":")[0]).expanduser(), word.rpartition(":")[2])
-            for field, word in parts.items()}
+    parts = {k: word.rpartition(":") for k in BROUGHT if is_file(word := getattr(config, k))}
+    return {field: (Path(file).expanduser(), name) for field, (file, _, name) in parts.items()}
 
 
 def absolute(config: Config) -> Config:
