@@ -23,7 +23,7 @@ from engine.loggers import tracking
 from engine.loggers.bar import waiting
 from engine.loggers.progress import Progress
 from engine.optim.lengths import durations
-from engine.optim.schedules import multiple
+from engine.optim.schedules import rate_at
 from engine.place import Place
 from engine.programs import memory, profile
 from engine.programs.compile import naming_a_batch_that_fits, programs
@@ -124,11 +124,8 @@ def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
     if before.epochs == now.epochs or not history or now.schedule in ("constant", "plateau"):
         return
     step, count = history[-1]["step"], len(ready.data.train.rows)
-    was, is_now = (
-        float(ready.hyper.learning_rate)
-        * multiple(config.schedule, durations(config, count), ready.hyper, step)
-        for config in (before, now)
-    )
+    was, is_now = (rate_at(config, durations(config, count), ready.hyper, step)
+                   for config in (before, now))
     ready.host.console.print(
         f"--epochs was {before.epochs}, now {now.epochs}: at epoch "
         f"{step // ready.lengths.epoch + 1} --schedule {now.schedule} had come to {was:.3g}, and "

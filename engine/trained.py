@@ -23,7 +23,7 @@ from engine.sources.bundle import Bundle, Encoder
 from engine.sources.dataset import is_frame
 from engine.state import State
 from engine.store import folder, record
-from engine.store.checkpoint import Checkpoints
+from engine.store.checkpoint import restored
 from engine.task import numbers
 
 BATCH = 128  # examples that predict holds on the device at a time
@@ -137,7 +137,6 @@ def load(
     columns, metrics = folder.columns(path, saved.content), folder.metrics(path)
     learner = threshold.kept(learner_of(config, len(classes), columns=columns), path, metrics)
     shapes = learner.shapes(saved.request.hyper, shape)
-    with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
-        state, _ = kept.restore(shapes, checkpoint)
+    state = restored(path, shapes, checkpoint, learner.task.higher)
     return Run(path, folder.history(path), metrics, jax.device_put(state), learner,
                classes, shape, dtype, columns)

@@ -17,8 +17,7 @@ from engine.job.signals import Interruption
 from engine.learners.learner import jitted
 from engine.loggers.progress import Progress
 from engine.optim import patience
-from engine.optim.optimizers import is_named
-from engine.optim.schedules import multiple
+from engine.optim.schedules import rate_at
 from engine.programs.compile import Programs
 from engine.pure import history_row
 from engine.report import settings
@@ -45,14 +44,6 @@ def finite(state: State) -> jax.Array | bool:
 @jax.jit
 def _finite(floats: list[jax.Array]) -> jax.Array:
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in floats]))
-
-
-def rate_at(ready: Setup, step: int, hyper: Any) -> float | None:
-    """The learning rate of an update; None of a forest, and of an optimizer of one's own, whose
-    schedule is its own too."""
-    peak = getattr(hyper, "learning_rate", None)
-    return None if peak is None or not is_named(ready.config.optimizer) else \
-        float(peak) * multiple(ready.config.schedule, ready.lengths, hyper, step)
 
 
 class Training:
@@ -190,9 +181,10 @@ class Training:
     def _row(self, state: State) -> dict[str, Any]:
         """The epoch as history.jsonl has it; without losses where it isn't whole."""
         ready, step = self.ready, int(state.step)
+        hyper = patience.dropped(ready.hyper, state.plateau)
         row: dict[str, Any] = {
             "epoch": -(-step // ready.lengths.epoch), "step": step,
-            "learning_rate": rate_at(ready, step - 1, patience.dropped(ready.hyper, state.plateau)),
+            "learning_rate": rate_at(ready.config, ready.lengths, hyper, step - 1),
             "seconds": self.epoch_seconds, "val_loss": 0.0,
         }
         if step % ready.lengths.epoch == 0 and int(state.diverged_at) < 0:

@@ -269,7 +269,7 @@ MUTANTS = (
     Mutant("state", "return self.variables | self.average", "return self.variables",
            "test_averages.py"),
     # What the host records, saves and tells
-    Mutant("training", "rate_at(ready, step - 1,", "rate_at(ready, step,", "test_training.py"),
+    Mutant("training", "hyper, step - 1)", "hyper, step)", "test_training.py"),
     Mutant("training", '["val_loss"]) and bool(finite(state))', '["val_loss"])',
            "test_training.py"),
     Mutant("training", "< epoch and bool(finite(state))", "< epoch", "test_training.py"),
@@ -620,7 +620,7 @@ MUTANTS = (
     Mutant("sweep/judge", "which[to.at] = source.at", "which[to.at] = to.at", "test_sweep.py"),
     Mutant("sweep/judge", "count = math.ceil(count / search", "count = count // (search",
            "test_space.py test_results.py test_sweep.py"),
-    Mutant("sweep/judge", "rate_at(ready, step - 1,", "rate_at(ready, step,", "test_sweep.py"),
+    Mutant("sweep/judge", "at)), step - 1)", "at)), step)", "test_sweep.py"),
     Mutant("sweep/space", "low * (high / low) ** share if log", "low + (high - low) * share if log",
            "test_space.py"),
     Mutant("sweep/ranking", '"max" if score.higher', '"min" if score.higher',

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.optim.late import jax, jnp, optax
+from engine.optim.optimizers import is_named
 
 if TYPE_CHECKING:
+    from engine.config import Config
     from engine.optim.lengths import Durations
 
 FACTOR = 0.1  # of a drop
@@ -117,6 +119,14 @@ def _compiled(name: str, durations: "Durations") -> Callable[[Any, int], Any]:
 def multiple(name: str, durations: "Durations", hyper: Any, step: int) -> float:
     """The course's value for one update; `hyper` may lie on devices."""
     return float(_compiled(name, durations)(jax.device_get(hyper), step))
+
+
+def rate_at(asked: "Config", durations: "Durations", hyper: Any, step: int) -> float | None:
+    """The learning rate of an update; None of a forest, and of an optimizer of one's own, whose
+    schedule is its own too."""
+    peak = getattr(hyper, "learning_rate", None)
+    return None if peak is None or not is_named(asked.optimizer) else \
+        float(peak) * multiple(asked.schedule, durations, hyper, step)
 
 
 @functools.cache

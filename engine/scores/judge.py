@@ -25,8 +25,7 @@ from engine.setup import settle
 from engine.sources.bundle import Bundle, Encoder
 from engine.sources.dataset import Dataset
 from engine.state import State
-from engine.store import folder, record
-from engine.store.checkpoint import Checkpoints
+from engine.store import checkpoint, folder, record
 from engine.store.record import Saved
 from engine.stream import choice
 from engine.task import Judged
@@ -94,11 +93,10 @@ def _refuse_another_part(path: Path, dataset: Dataset, asked: Parts, before: Par
                            "split.")
 
 
-def restored(path: Path, by: Judge, learner: Learner, checkpoint: str) -> tuple[State, Judged]:
+def restored(path: Path, by: Judge, learner: Learner, which: str) -> tuple[State, Judged]:
     """The state of a checkpoint of the run in `path`, and what it says of the judge's examples."""
     with processes.naming_the_lost():
-        with Checkpoints(path / "checkpoints", learner.task.higher, read_only=True) as kept:
-            state, _ = kept.restore(by.shapes, checkpoint)
+        state = checkpoint.restored(path, by.shapes, which, learner.task.higher)
         return state, by.found(learner, mesh.put(state.model, by.where(state.model)))
 
 

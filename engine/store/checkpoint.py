@@ -36,6 +36,12 @@ def _parts(state: Any) -> dict[str, Any]:
     return {name: part for name, part in state._asdict().items() if jax.tree.leaves(part)}
 
 
+def restored(run: Path, shapes: Any, which: str = "last", higher: bool = True) -> Any:
+    """The state of the run in the folder `run`, only read: see `Checkpoints.restore`."""
+    with Checkpoints(run / "checkpoints", higher, read_only=True) as saved:
+        return saved.restore(shapes, which)[0]
+
+
 class Checkpoints:
     """The checkpoints folder of one run. A context manager: leaving it waits for the writer.
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from engine.hyper import AT_MOST, BELOW_ONE
 from engine.optim import patience
+from engine.optim.schedules import rate_at
 from engine.pure import history_row
 from engine.sweep.group import Group, alive, placed
 from engine.sweep.population import NOTHING, Population, select
 from engine.sweep.programs import GroupPrograms
 from engine.sweep.search import Search
-from engine.training import rate_at
 
 
 class Ranked(NamedTuple):
@@ -38,7 +38,8 @@ def judged(group: Group, programs: GroupPrograms, runs: Population, seconds: flo
         & np.isfinite(values["val_loss"])
     found = [Ranked(at, int(numbers[at]), {
         "epoch": step // ready.lengths.epoch, "step": step,
-        "learning_rate": rate_at(ready, step - 1, patience.dropped(*select((hyper, plateau), at))),
+        "learning_rate": rate_at(ready.config, ready.lengths,
+                                 patience.dropped(*select((hyper, plateau), at)), step - 1),
         "seconds": seconds / count,
         **{name: float(column[at]) for name, column in values.items()},
     }, bool(whole[at])) for at in range(count)]

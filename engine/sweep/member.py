@@ -64,5 +64,4 @@ def write_config(path: Path, trial: Trial, ready: Setup) -> None:
 
 def model(path: Path, ready: Setup) -> dict[str, Any]:
     """The variables that the run in `path` predicts with, of its last checkpoint."""
-    with checkpoint.Checkpoints(path / "checkpoints", read_only=True) as saved:
-        return saved.restore(ready.state_shapes)[0].model
+    return checkpoint.restored(path, ready.state_shapes).model
