@@ -9,7 +9,7 @@ from engine.errors import RunError
 from engine.job.signals import Interruption
 from engine.loggers.tracking import Tracked
 from engine.store import folder
-from engine.store.checkpoint import Checkpoints
+from engine.stream.streamed import Feed
 from engine.study.handout import Handout, Setting
 from engine.sweep import member, results
 from engine.sweep.ensembles import FINISHED
@@ -17,23 +17,10 @@ from engine.sweep.events import DROPPED, Events
 from engine.sweep.group import Group, alive, create, feed, placed
 from engine.sweep.judge import Ranked
 from engine.sweep.population import Population, select
-from engine.sweep.programs import compile_programs
+from engine.sweep.programs import GroupPrograms, compile_programs
 from engine.sweep.results import Standing
 from engine.sweep.space import Asked
 from engine.sweep.sweep import Lockstep
-
-
-class Unsaved(Checkpoints):
-    """In place of a sweep's checkpoints: what a process is lost with, others begin anew."""
-
-    def __init__(self) -> None:
-        pass
-
-    def save(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def wait(self) -> None:
-        pass
 
 
 def filling(count: int, size: int, cpu: bool) -> int:
@@ -55,19 +42,20 @@ def repeated(group: Group, runs: Population, size: int) -> Population:
 
 class Handed(Lockstep):
     """Lockstep of the `settings` that a process has: it saves nothing but what the runs end with,
-    tells the study every epoch's scores, and stops what the study's pruner says."""
+    as what it is lost with others begin anew; it tells the study every epoch's scores, and stops
+    what the study's pruner says."""
 
     def __init__(
-        self, asked: Asked, interruption: Interruption, progress: Any, events: Events,
+        self, asked: Asked, events: Events, interruption: Interruption, progress: Any,
         handout: Handout, settings: Sequence[Setting], programs: dict[int, Any], at_once: int,
         log: Tracked,
     ):
         own = asked._replace(search=asked.search._replace(halving=0))  # which is the pruner's
-        super().__init__(own, interruption, progress, log)
-        self.events, self._handout, self._settings = events, handout, settings
-        self._programs, self._at_once, self.compiled = programs, at_once, self._kept
+        super().__init__(own, events, interruption, progress, log)
+        self._handout, self._settings = handout, settings
+        self._programs, self._at_once = programs, at_once
 
-    def _kept(self, group: Group, runs: Population, fed: Any) -> Any:
+    def _compiled(self, group: Group, runs: Population, fed: Feed) -> GroupPrograms:
         """The programs for so many runs, compiled once; where examples are streamed, each time,
         as they are fed by their own stream."""
         size = len(runs.members.seed)
@@ -89,7 +77,7 @@ class Handed(Lockstep):
             member.write_config(path, trial, group.ready)
         runs = self._filled(group, create(group), self._at_once)
         with feed(group, 0) as fed:
-            return self._settle(group, self._trained(group, runs, 0.0, fed, Unsaved()))
+            return self._settle(group, self._trained(group, runs, 0.0, fed, None))
 
     def _selected(self, group: Group, runs: Population, ranking: list[Ranked]) -> Population:
         epoch, score = ranking[0].row["epoch"], group.ready.score

@@ -235,9 +235,8 @@ class Worker:
         console = self._host.console
         with (Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
               Tracked(self._asked.request.place.log) as log):
-            lockstep = Handed(self._asked._replace(trials=trials), interruption, bar,
-                              Events(events), self._handout, batch, self._programs, self._at_once,
-                              log)
+            lockstep = Handed(self._asked._replace(trials=trials), Events(events), interruption,
+                              bar, self._handout, batch, self._programs, self._at_once, log)
             try:
                 lockstep.train(group)
             except RunError as error:

@@ -37,8 +37,7 @@ from engine.sweep.group import (
 )
 from engine.sweep.judge import Ranked, exploited, halved, heard, judged
 from engine.sweep.population import Population, select
-from engine.sweep.programs import compile_programs
-from engine.sweep.results import Standing
+from engine.sweep.programs import GroupPrograms, compile_programs
 from engine.sweep.search import Search
 from engine.sweep.space import Asked, Trial
 
@@ -69,11 +68,11 @@ def run(request: Request, search: Search, resume: str = "", quiet: bool = False)
 
 def _carry_out(asked: Asked, groups: list[list[Trial]], dataset: Dataset, host: Host) -> Sweep:
     """Train the groups one after another, without those that don't fit; then the results of all."""
-    standings: list[Standing] = []
+    standings: list[results.Standing] = []
     refusals: list[RequestError] = []
     with (Progress(console=host.console, disable=not host.console.is_terminal) as progress,
           Interruption() as interruption, Tracked(asked.request.place.log) as log):
-        lockstep = Lockstep(asked, interruption, progress, log)
+        lockstep = Lockstep(asked, Events(asked.path), interruption, progress, log)
         for number, members in enumerate(groups):
             try:
                 group = assemble(number, members, asked.request, dataset, host)
@@ -102,14 +101,15 @@ def _carry_out(asked: Asked, groups: list[list[Trial]], dataset: Dataset, host: 
 class Lockstep:
     """The epochs of one group after another: train, judge, record, save, let go on who may."""
 
-    def __init__(self, asked: Asked, interruption: Interruption, progress: Progress, log: Tracked):
-        self.asked, self.interruption, self.progress, self._log = asked, interruption, progress, log
-        self.events, self._pace, self.compiled = Events(asked.path), Pace(), compile_programs
+    def __init__(self, asked: Asked, events: Events, interruption: Interruption,
+                 progress: Progress, log: Tracked):
+        self.asked, self.events, self.interruption = asked, events, interruption
+        self.progress, self._log, self._pace = progress, log, Pace()
 
     def _folder(self, number: int) -> Path:
         return self.asked.path / str(number)
 
-    def train(self, group: Group) -> Standing:
+    def train(self, group: Group) -> results.Standing:
         """Train a group to its end, from its newest checkpoint where there is one.
 
         Raises RunError, everything saved, where a signal asks to stop; RequestError where the
@@ -136,7 +136,7 @@ class Lockstep:
         return "Go on with: " + going_on("sweep", self.asked.request.config, self.asked.path)
 
     def _trained(self, group: Group, runs: Population, seconds: float, fed: Feed,
-                 saved: checkpoint.Checkpoints) -> Population:
+                 saved: checkpoint.Checkpoints | None) -> Population:
         """The runs after their last epoch; `seconds` are those that this one has had."""
         steps, total = group.ready.lengths.epoch, group.ready.lengths.total
         place, saved_at = self.asked.request.place, time.monotonic()
@@ -145,7 +145,7 @@ class Lockstep:
         bar = self.progress.add_task(f"compiling {name}", total=total, completed=int(runs.step))
         while (step := int(runs.step)) < total and not self._all_stopped(group):
             if programs is None or programs.members != len(runs.members.seed):
-                programs = self.compiled(group, runs, fed)
+                programs = self._compiled(group, runs, fed)
             for part in rest_of_epoch(programs.advance, runs, step % steps, steps,
                                       lambda: self._pace.steps, place):
                 runs, seconds = part.state, seconds + part.seconds
@@ -159,17 +159,21 @@ class Lockstep:
                 ranking = judged(group, programs, runs, seconds)
                 self._record(group, runs, ranking, seconds)
                 runs, seconds = self._selected(group, heard(group, runs, ranking), ranking), 0.0
-            saved.save(runs, None, seconds, save)
+            if saved:
+                saved.save(runs, None, seconds, save)
             saved_at = time.monotonic() if save else saved_at
             if self.interruption.status:
-                saved.wait()
+                if saved:
+                    saved.wait()
                 raise RunError(f"stopped at step {int(runs.step)} of {total} of {name} and saved. "
                                f"{self._going_on}", self.interruption.status)
         return runs
 
-    def _record(
-        self, group: Group, runs: Population, ranking: list[Ranked], seconds: float
-    ) -> None:
+    def _compiled(self, group: Group, runs: Population, fed: Feed) -> GroupPrograms:
+        return compile_programs(group, runs, fed)
+
+    def _record(self, group: Group, runs: Population, ranking: list[Ranked],
+                seconds: float) -> None:
         """Every whole member's row, who diverged, and a line about the epoch."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
         for one in sorted(ranking):
@@ -211,15 +215,13 @@ class Lockstep:
                                 source=source.number)
         return runs
 
-    def _without(
-        self, group: Group, runs: Population, kept: list[Ranked], gone: list[Ranked], event: str
-    ) -> Population:
+    def _without(self, group: Group, runs: Population, kept: list[Ranked], gone: list[Ranked],
+                 event: str) -> Population:
         """The runs that are `kept`, or all where none is; those that are `gone` saved."""
         members, step = jax.device_get(runs.members), int(runs.step)
         for at, number, row, whole in gone:
             if whole:
-                score = row[group.ready.score]
-                member.save(self._folder(number), step, select(members, at), score)
+                member.save(self._folder(number), step, select(members, at), row[group.ready.score])
                 self.events.add(group.number, step, number, event)
         if not kept:
             return runs
@@ -231,7 +233,7 @@ class Lockstep:
         gone = self.events.status()
         return bool(group.ready.config.patience) and all(t.number in gone for t in group.trials)
 
-    def _settle(self, group: Group, runs: Population) -> Standing:
+    def _settle(self, group: Group, runs: Population) -> results.Standing:
         """Every member that is left, with the values it ended with; the whole ones saved."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
         members = select(jax.device_get(runs.members), slice(alive(runs)))
@@ -244,7 +246,6 @@ class Lockstep:
             hypers[number] = jax.tree.map(lambda x: float(str(x)), one.hyper)
             member.write_config(path, trials[number]._replace(hyper=hypers[number]), group.ready)
             if number not in gone:
-                score = folder.history(path)[-1][group.ready.score]
-                member.save(path, int(runs.step), one, score)
+                member.save(path, int(runs.step), one, folder.history(path)[-1][group.ready.score])
                 models[number] = one.state.model
-        return Standing(group.ready.learner, hypers, models)
+        return results.Standing(group.ready.learner, hypers, models)
