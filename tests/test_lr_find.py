@@ -121,6 +121,13 @@ def test_what_is_too_high_lies_above_what_is_good():
     assert found == Finding(1e-2, 1e-2, 1e-1, 1.0)
 
 
+def test_a_refused_one_leaves_no_folder(tmp_path):
+    rates, place = tmp_path / "rates", Place(device="cpu", run_dir=str(tmp_path / "rates"))
+    with pytest.raises(RequestError, match="model cnn"):
+        lr_find.run(Request(Config(dataset="iris"), Hyper(), place), Search())
+    assert not rates.exists()
+
+
 @pytest.mark.parametrize("values", ["-0.1,0.1", "nan,0.1", "0.1,nan", "lin:-1:1:4", "0.1", "0,1"])
 def test_rates_that_cannot_be_compared_are_refused(values, no_device):
     with pytest.raises(RequestError, match="two learning rates or more, all above 0"):

@@ -43,6 +43,7 @@ from engine.trained import load
 
 CONFIG = Config(model=Tiny, validation_split="test", batch_size=8, epochs=3)
 SETS = {"train": random_split(64, side=8), "test": random_split(32, side=8, seed=1)}
+FLAT = {name: (x.reshape(len(x), -1), y) for name, (x, y, *_) in SETS.items()}
 ASKED = {"axes": ("learning_rate=1e-3,1e-2,1e30",), "seeds": 2}
 
 
@@ -476,11 +477,16 @@ def test_a_swept_number_of_epochs_is_the_one_asked_for(tmp_path):
     ({"halving": 2, "axes": ("learning_rate=0.1,0.2",),
       "config": dataclasses.replace(CONFIG, epochs=1)}, "type --epochs 2 or more"),
     ({"folds": 2, "halving": 2}, "measures each on other examples"),
+    ({"axes": ("rotation=5,10",), "data": FLAT}, "--rotation .*pictures"),
+    ({"axes": ("flip=false,true",), "data": FLAT}, "--flip .*pictures"),
+    ({"axes": ("threshold=0.1,0.2",)}, "--threshold 0.1 is for two classes"),
+    ({"axes": ("b1=0.8,0.9",), "config": dataclasses.replace(CONFIG, model="cnn"), "data": FLAT},
+     "model cnn"),
 ])
-def test_a_refused_sweep_leaves_its_folder_free(tmp_path, search, said):
-    for _ in range(2):
-        with pytest.raises(RequestError, match=said):
-            swept(tmp_path / "refused", **{"axes": ()} | search)
+def test_a_refused_sweep_leaves_nothing(tmp_path, search, said):
+    with pytest.raises(RequestError, match=said):
+        swept(tmp_path / "refused", **{"axes": ()} | search)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_sweep_is_never_overwritten_and_resumed_as_begun(finished, tmp_path):
@@ -507,7 +513,7 @@ def test_a_population_too_large_is_refused_with_numbers(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_program_too_large_is_left_out_and_the_others_reported(tmp_path, monkeypatch, capsys):
     """Then there is room: the sweep goes on with what it lacks."""
-    rooms, asked = [None] * 3, {"axes": ("batch_size=8,16",), "config": CONFIG, "seeds": 2}
+    rooms, asked = [None] * 5, {"axes": ("batch_size=8,16",), "config": CONFIG, "seeds": 2}
     with monkeypatch.context() as narrow:
         narrow.setattr(memory, "free", lambda device: rooms.pop() if rooms else 0)
         with pytest.raises(RequestError, match="2 runs need"):

@@ -21,6 +21,7 @@ from engine.job.host import Host
 from engine.learners import trees
 from engine.parts import splits
 from engine.parts.weights import BALANCED
+from engine.programs import memory
 from engine.programs.program import hasty
 from engine.request import Request
 from engine.setup import Setup, settle
@@ -145,6 +146,19 @@ def assemble(
         data = place(_folded(ready.data, parts), where)
     order = jax.device_put(ready.order, where) if config.order_seed >= 0 else None
     return Group(number, trials, ready, folds, data.train, data.validation, order, mesh)
+
+
+def check(
+    groups: Sequence[list[Trial]], request: Request, dataset: Dataset, host: Host
+) -> None:
+    """Raise RequestError for what a group would be refused for, before a folder is made. What
+    differs in no part of its Config is asked once; what takes too much memory is told later."""
+    for members in {members[0].config: members for members in groups}.values():
+        try:
+            assemble(0, members, request, dataset, host.silent)
+        except memory.FAILURES as error:
+            if not memory.exhausted(error):
+                raise
 
 
 def _folded(data: Data, folds: Sequence[Data]) -> Data:

@@ -113,9 +113,9 @@ def run(request: Request, search: Search) -> Finding:
     config, hyper, *_ = request
     trials = [Trial(i, config, hyper._replace(learning_rate=rate), {"learning_rate": rate})
               for i, rate in enumerate(rates)]
-    path = folder.create(request, "lr-find")
     with Interruption() as interruption:
         group = assemble(0, trials, request, dataset, host)
+        path = folder.create(request, "lr-find")
         with waiting(f"preparing the parameters of {len(rates)} runs", host.console):
             runs = create(group)
         with feed(group, 0) as fed:

@@ -27,6 +27,7 @@ from engine.sweep.group import (
     Group,
     alive,
     assemble,
+    check,
     create,
     facts_of,
     feed,
@@ -49,6 +50,8 @@ def run(request: Request, search: Search, resume: str = "", quiet: bool = False)
     request, dataset = load(request, host)
     asked = space.of(request, search)
     groups = grouped(asked.trials, dataset)
+    if not resume:
+        check(groups, request, dataset, host)
     path = Path(resume) if resume else folder.create(request, "sweep")
     facts = facts_of(request, asked.trials, dataset)
     with folder.alone(path):
@@ -201,9 +204,8 @@ class Lockstep:
         if (shared := halved(group, ranking, search))[1]:
             return self._without(group, runs, *shared, DROPPED)
         stopped = [one for one in ranking if group.ready.config.patience and one.whole
-                   and group.ready.learner.over(
-                       group.ready.hyper, group.ready.lengths,
-                       folder.history(self._folder(one.number)))]
+                   and group.ready.learner.over(group.ready.hyper, group.ready.lengths,
+                                                folder.history(self._folder(one.number)))]
         if stopped:
             kept = [one for one in ranking if one not in stopped]
             return self._without(group, runs, kept, stopped, STOPPED)
