@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import signal
 import socket
 from pathlib import Path
@@ -86,7 +87,9 @@ async def _serve(application: object, listening: socket.socket, told: str) -> No
         limit_concurrency=_MOST_AT_ONCE, timeout_graceful_shutdown=_SECONDS))
 
     def end() -> None:
-        server.force_exit = server.should_exit  # the second time
+        if server.should_exit:  # the second time: what is cut short by it is no error to tell
+            server.force_exit = True
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         server.should_exit = True
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import types
 from pathlib import Path
 
@@ -435,8 +436,11 @@ def saved(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_until_a_signal(saved, number):
+@pytest.mark.parametrize("number, twice", [
+    (signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True),
+])
+def test_the_command_serves_until_a_signal(saved, number, twice):
+    """A second one cuts short what is still being answered, and says nothing more."""
     child = subprocess.Popen(
         [sys.executable, str(ROOT / "launch.py"), "serve", str(saved), "--port", "0", "--device",
          "cpu"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -449,8 +453,15 @@ def test_the_command_serves_until_a_signal(saved, number):
         assert sent(port, b"", "", "/health", "GET", Host="evil.example")[0] == 400
         with pytest.raises(RequestError, match="Address already in use; type another, or --port 0"):
             server.run(None, "best", "127.0.0.1", port, 1)
-        child.send_signal(number)
-        _, error = child.communicate(timeout=300)
+        with socket.create_connection(("127.0.0.1", port)) as unfinished:
+            if twice:
+                unfinished.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+                                   b"Content-Length: 9\r\n\r\n[")
+                time.sleep(0.1)
+            for _ in range(1 + twice):
+                child.send_signal(number)
+                time.sleep(0.02)
+            _, error = child.communicate(timeout=300)
         assert child.returncode == 0 and "Traceback" not in error, error
     finally:
         late.cancel()
