@@ -90,7 +90,8 @@ def evaluate(
     if ensembles.of(path, best_of):
         return ensembles.evaluate(path, data, checkpoint, config, place, tta, best_of)
     by = judge.judge_of(path, data, config, place, tta)
-    learner = threshold.kept(by.learner, path, metrics := folder.metrics(path))
+    chosen = by.learner.config.choose_threshold != threshold.OFF
+    learner = threshold.kept(by.learner, path, metrics := folder.metrics(path) if chosen else {})
     state, told = judge.restored(path, by, learner, checkpoint)
     scores = learner.task.summarise(told, by.names) | by.facts
     if learner is not by.learner:

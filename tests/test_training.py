@@ -311,6 +311,16 @@ def test_a_run_without_its_checkpoints_isnt_begun_anew(whole, data, tmp_path, fi
         trained.load(path, CONFIG)
 
 
+def test_damaged_metrics_are_written_again_and_no_eval_wants_them(whole, data, tmp_path):
+    path = shutil.copytree(whole.path, tmp_path / "run")
+    (path / "metrics.json").write_text("\n")
+    with pytest.raises(RunError, match=r"damaged \(.*\): --resume .*/run writes it again"):
+        trained.load(path, CONFIG)
+    assert evaluate(path, data, config=CONFIG)["accuracy"] == whole.metrics["accuracy"]
+    assert fit(CONFIG, HYPER, place(path), data, resume=path).metrics["best"] == \
+        whole.metrics["best"] == trained.load(path, CONFIG).metrics["best"]
+
+
 @pytest.mark.parametrize("left", [None, 250])
 def test_a_refused_resume_leaves_the_history_as_it_is(whole, data, tmp_path, left):
     path = shutil.copytree(whole.path, tmp_path / "run")

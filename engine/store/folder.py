@@ -238,7 +238,7 @@ def metrics(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         problem = error
-    raise RunError(f"{path}/metrics.json is damaged ({problem}): evaluate the run again.")
+    raise RunError(f"{path}/metrics.json is damaged ({problem}): --resume {path} writes it again.")
 
 
 def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
