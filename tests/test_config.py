@@ -208,6 +208,32 @@ def test_only_what_looks_like_a_word_is_guessed_to_be_it(typed, choice, near):
     assert ("did you mean" in str(unknown("word", typed, [choice]))) == near
 
 
+@pytest.mark.parametrize("name, text, said", [
+    ("recipe", "config = 1", "type a recipe in Python, FILE.py, or a run's config.json"),
+    ("r.yaml", "epochs: 3", "type a recipe in Python, FILE.py, or a run's config.json"),
+    ("r.py", "", "it has none of config, hyper, place, data, which a recipe sets"),
+    ("r.py", "from engine.config import Config, Hyper\ncfg, h = Config(epochs=3), Hyper()",
+     "cfg is a Config: call it config. h is a Hyper: call it hyper."),
+    *[("r.json", text, 'r.json is not a run\'s configuration: it has no "config" and "hyper" '
+       "(a recipe of your own is a .py file). Put back what the run wrote, or name another.")
+      for text in ('{"epochs": 3}', "[]", "null", '{"config": 3, "hyper": {}}',
+                   '{"config": {}, "hyper": [1]}')],
+])
+def test_what_is_no_recipe_is_told_what_is(name, text, said, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RequestError) as refused:
+        asked("--config", tmp_path / name)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["hyper = Hyper(b1=0.8)", "place = Place(report=False)",
+                                  "config = Config()", "data = {}"])
+def test_a_recipe_may_set_one_of_its_names_alone(text, tmp_path):
+    (tmp_path / "r.py").write_text("from engine.config import Config, Hyper\n"
+                                   f"from engine.place import Place\n{text}")
+    assert asked("--config", tmp_path / "r.py").config.epochs == 10
+
+
 def test_a_runs_config_json_is_a_recipe(tmp_path):
     """What it computes; not where that was."""
     config, hyper = Config(dataset="digits", epochs=3, seed=5), Hyper(clip_norm=1.0)

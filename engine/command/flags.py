@@ -40,6 +40,7 @@ _DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     tuple: flags.DEFINE_multi_string,
 }
+_NAMES = {"config": Config, "hyper": Hyper, "place": Place, "data": None}  # of a recipe
 
 
 class Command(NamedTuple):
@@ -106,7 +107,16 @@ def _recipe(path: str) -> Request:
     if file.suffix == ".json":
         saved = record.read(file).request
         return saved._replace(place=dataclasses.replace(saved.place, run_dir=""))
+    if file.suffix != ".py":
+        raise RequestError(f"--config {path}: type a recipe in Python, FILE.py, or a run's "
+                           "config.json.")
     found = bring.names("--config", file)
+    if not found.keys() & _NAMES.keys():
+        meant = "".join(f" {other} is a {kind.__name__}: call it {name}."
+                        for name, kind in _NAMES.items()
+                        for other, value in found.items() if kind and isinstance(value, kind))
+        raise RequestError(f"--config {path}: it has none of {', '.join(_NAMES)}, which a recipe "
+                           f"sets, as in config = Config(...).{meant}")
     unfilled = [name for name, value in found.items() if value is ...]  # of a sweep's best.py
     if unfilled and unfilled != ["data"]:  # which not every command reads
         raise RequestError(f"--config {path}: put in its {' and '.join(unfilled)}, where ... "

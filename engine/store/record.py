@@ -62,6 +62,9 @@ def read(path: Path, given: Config | None = None) -> Saved:
     one of ours."""
     try:
         content = files.parsed(files.read(path))
+        if not (isinstance(content, dict) and isinstance(content.get("config"), dict)
+                and isinstance(content.get("hyper"), dict)):
+            raise ValueError('it has no "config" and "hyper" (a recipe of your own is a .py file)')
         both = {k: v for k, v in dict(content["config"]).items() if k not in (*GONE, *ADDRESS)}
         places = {f.name for f in dataclasses.fields(Place)}
         config = typed(Config, _BEFORE | {k: v for k, v in both.items() if k not in places})
@@ -243,4 +246,5 @@ def names_of(path: Path, content: dict[str, Any], what: str) -> tuple[str, ...]:
 
 
 def _not_ours(file: Path, why: object) -> RequestError:
-    return RequestError(f"{file} is not a run's configuration: {why}.")
+    return RequestError(f"{file} is not a run's configuration: {why}. Put back what the run wrote, "
+                        "or name another.")
