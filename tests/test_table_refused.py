@@ -75,6 +75,17 @@ def test_files_that_are_no_such_table_are_refused(content, words, refused):
     refused(content, words)
 
 
+@pytest.mark.parametrize("name", ["train.json", "train.JSONL", "train.csv.gz", "train.xlsx"])
+def test_files_of_other_kinds_are_refused_by_their_names(name, tmp_path):
+    (tmp_path / name).write_text('{"a": 1,\n"label": "p"}\n')
+    ending = name[name.rindex("."):]
+    with pytest.raises(RequestError, match=rf"a file that ends in \{ending} is none that is read; "
+                       r"save it as .csv or .tsv or .txt or .parquet or .pq\.$"):
+        sources.load(f"table:{tmp_path}/{name}")
+    (tmp_path / "train.data").write_text("a,label\n1,x\n2,y\n")
+    assert len(sources.load(f"table:{tmp_path}/train.data").splits["train"].targets) == 2
+
+
 def test_what_is_asked_for_must_be_there(refused):
     refused(SOUND, "unknown column of the table 'lable': did you mean label?", target="lable")
     refused(SOUND, "unknown column of the table 'zzz': choose from a, b, label", target="zzz")

@@ -10,6 +10,9 @@ from engine.errors import repeated
 
 PARQUET = (".parquet", ".pq")
 TABLES = (".csv", ".tsv", ".txt", *PARQUET)  # what the names of files end in
+OTHERS = (".json", ".jsonl", ".ndjson", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z",
+          ".xlsx", ".xlsm", ".ods", ".feather", ".arrow", ".orc", ".avro", ".npy", ".npz", ".h5",
+          ".hdf5", ".pkl", ".pickle", ".sqlite", ".xml", ".html", ".pdf")  # never a table to us
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 MOST_COLUMNS = 1 << 17  # each is an object to the reader: so many pixels take a GB and 45 s
 MOST_LINE = 1 << 24

@@ -84,6 +84,9 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, bool]]:
     try:
         is_parquet = path.lower().endswith(dialect.PARQUET)
         before = regular(path, sys.maxsize if is_parquet else _MOST_FILE)
+        if path.lower().endswith(dialect.OTHERS):
+            raise Unreadable(f"a file that ends in {os.path.splitext(path)[1]} is none that is "
+                             "read", f"save it as {' or '.join(dialect.TABLES)}")
         # Not to wait, if it has become a pipe meanwhile.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             is_parquet = is_parquet or file.read(4) == b"PAR1"
