@@ -1,13 +1,11 @@
 """Errors a person reads: what was wrong, the value seen, what to type instead."""
 
-import difflib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from engine.doors.near import nearest
 from engine.loggers.width import fitted
-
-NEAR = 0.72  # the share of their letters that two words have in common for "did you mean"
 
 
 class RequestError(Exception):
@@ -32,7 +30,7 @@ class RunError(Exception):
 def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:
     """A RequestError that names the nearest of `choices`, or all of them where none is near."""
     choices = sorted(choices)
-    near = difflib.get_close_matches(value, choices, n=3, cutoff=NEAR)
+    near = nearest(value, choices)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(choices)}."
     return RequestError(f"unknown {what} {value!r}: {hint}")
 

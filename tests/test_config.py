@@ -12,7 +12,8 @@ from engine.checks import check
 from engine.command import flags, options
 from engine.config import MODELS, NETWORKS, TASKS, Config, Hyper
 from engine.doors import bring, network
-from engine.errors import NEAR, RequestError, unknown
+from engine.doors.near import NEAR, nearest
+from engine.errors import RequestError, unknown
 from engine.hyper import HYPER_HELP
 from engine.job import processes
 from engine.optim.lengths import durations
@@ -201,7 +202,7 @@ def test_an_unknown_loss_is_refused_whoever_asks(capsys):
 @pytest.mark.parametrize("typed, choice, near", [
     ("binary_crossentropy", "softmax_cross_entropy", False), ("serve", "sweep", False),
     ("sweeep", "sweep", True), ("cosin", "cosine", True), ("adma", "adam", True),
-    ("lr_find", "lr-find", True),
+    ("lr_find", "lr-find", True), ("MLP", "mlp", True), ("mpl", "mlp", True), ("vt", "cnn", False),
 ])  # fmt: skip
 def test_only_what_looks_like_a_word_is_guessed_to_be_it(typed, choice, near):
     assert 0.6 < NEAR < 0.8
@@ -232,6 +233,11 @@ def test_a_recipe_may_set_one_of_its_names_alone(text, tmp_path):
     (tmp_path / "r.py").write_text("from engine.config import Config, Hyper\n"
                                    f"from engine.place import Place\n{text}")
     assert asked("--config", tmp_path / "r.py").config.epochs == 10
+
+
+def test_words_are_guessed_as_they_are_written_before_any_case():
+    assert nearest("agee", ["Age", "age", "AGEE"]) == ["age"]
+    assert nearest("AGE", ["fare", "age"]) == ["age"]
 
 
 def test_a_runs_config_json_is_a_recipe(tmp_path):

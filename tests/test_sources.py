@@ -202,7 +202,10 @@ def test_a_flipped_bit_in_the_records_is_told_or_harms_nothing(squares, tmp_path
     ("name", "words"),
     [
         ("cifar11", "unknown data set 'cifar11': did you mean .*cifar10"),
-        ("MNIST", "unknown data set 'MNIST': choose from .*mnist"),
+        ("MNIST", "unknown data set 'MNIST': did you mean mnist"),
+        ("irsi", "'irsi': did you mean iris"), ("Iris", "did you mean iris"),
+        ("diabets", "did you mean diabetes"), ("breastcancer", "did you mean breast_cancer"),
+        ("Digits", "did you mean digits"),
         ("qqq", "choose from cifar10, cifar100, digits, fashion_mnist, mnist"),
         ("../cifar10", "'../cifar10' is no name: type digits"),
         (__file__, "is no name: to learn from what lies there, type table:/"),

@@ -17,6 +17,7 @@ __all__ = ["Dataset", "Split", "data_dir", "load", "prepared", "short"]
 TABLES = "table", "csv"
 _FROM_PATHS = image_folder.NAME, *TABLES
 _SCIKIT = "iris", "wine", "breast_cancer", "diabetes"  # its own tables, embedded
+EMBEDDED = digits.NAME, *_SCIKIT
 _PLAIN = Reading()
 # Which sets a field of Reading is for, where not for all; pictures to predict heed some of them.
 _PICTURES = "pictures", image_folder.NAME, "table"
@@ -82,7 +83,7 @@ def load(
         raise RequestError(f"image_size is {reading.image_size}: give 0 (the set's own) or more")
     image.colour(reading.background)
     kind, _, path = name.partition(":")
-    embedded = name == digits.NAME or name in _SCIKIT
+    embedded = name in EMBEDDED
     if not embedded and kind not in _FROM_PATHS:
         tfds.parts(name)  # which tells of a path
     check_heeded(name, reading)

@@ -1,7 +1,6 @@
 """An encoded picture → pixels. Its format and size are judged before anything is decoded."""
 
 import contextlib
-import difflib
 import functools
 import warnings
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageColor
 
-from engine.errors import NEAR, RequestError, unknown
+from engine.doors.near import nearest
+from engine.errors import RequestError, unknown
 from engine.sources.dataset import regular
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
@@ -67,7 +67,7 @@ def colour(background: str) -> tuple[int, ...]:
     except ValueError:
         found = ()
     if len(found) != 3:  # four are of a colour that itself lets light through
-        near = difflib.get_close_matches(background.lower(), ImageColor.colormap, cutoff=NEAR)
+        near = nearest(background, ImageColor.colormap)
         raise unknown("background", background, near or [WHITE, "black", "grey", "#rrggbb"])
     return found
 

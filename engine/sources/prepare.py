@@ -19,7 +19,7 @@ from tensorflow_datasets.core.download import downloader
 
 from engine.errors import RequestError, RunError, tell, unknown
 from engine.job import extras
-from engine.sources import builders, download
+from engine.sources import EMBEDDED, builders, download
 from engine.sources.download import Archive
 from engine.sources.tfds import folder_of
 
@@ -34,7 +34,7 @@ def prepare(name: str, root: Path) -> None:
         return _from_archives(name, root)
     known = tfds.list_builders(with_community_datasets=False)
     if name.split("/")[0].split(":")[0] not in known:
-        near = difflib.get_close_matches(name.lower(), [*known, "digits"], cutoff=0.5)
+        near = difflib.get_close_matches(name.lower(), [*known, *EMBEDDED], cutoff=0.5)
         if meant := folder_of(name):
             raise RequestError(f"unknown data set {name!r}: {meant}.")
         raise unknown("data set", name, near or [*PLAIN, "digits"])

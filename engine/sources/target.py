@@ -1,6 +1,5 @@
 """The column to learn: which it is, and its cells as classes or as numbers to predict."""
 
-import difflib
 import math
 import re
 import unicodedata
@@ -11,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.errors import NEAR, RequestError, some, unknown
+from engine.doors.near import nearest
+from engine.errors import RequestError, some, unknown
 from engine.sources import pixels
 from engine.sources.dataset import UNLABELLED
 from engine.sources.dialect import WORDS, Unreadable
@@ -73,7 +73,7 @@ def chosen(names: Sequence[str], asked: str = "") -> tuple[str, ...]:
 
 def lacking(names: Sequence[str], asked: str) -> RequestError:
     """That there is no column of that name: the nearest, or the first ones."""
-    near = difflib.get_close_matches(asked, names[:10_000], n=3, cutoff=NEAR)
+    near = nearest(asked, names[:10_000])
     return unknown("column of the table", asked, near or names[:10])
 
 
