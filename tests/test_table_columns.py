@@ -332,6 +332,14 @@ def test_an_id_and_a_constant_are_told_and_an_index_left_out(read):
     assert list(excel.splits["train"].inputs) == ["a"] and excel.classes == ("x", "y")
 
 
+def test_numbers_that_float64_cant_tell_apart_are_told(read):
+    rows = "".join(f"{10**30 + n * 7},{2**63 + n % 9},4,,{n * n % 13},{n % 2}\n" for n in range(60))
+    notes = read(f"uid,more,b,c,a,label\n{rows}").notes
+    assert ("numbers are read to 16 digits, in which these columns have one value: 'uid', 'more'; "
+            "leave them out, or write words, such as n7") in notes
+    assert "columns of one value teach nothing: 'b', 'c'" in notes
+
+
 @pytest.mark.parametrize("cell", ["12.3O", "inf"])
 def test_numbers_to_predict_but_for_a_cell_are_told(cell, read):
     prices = [str(n % 9 + 0.5) for n in range(60)]

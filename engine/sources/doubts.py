@@ -14,6 +14,7 @@ from engine.sources.dialect import Unreadable
 from engine.sources.frames import kind, listed
 
 MOST_FEATURES = 1 << 14
+_EXACT = 1 << 53  # float64 holds every whole number up to it
 _LEAST_ROWS = 10  # of which fewer can rise by chance
 
 
@@ -26,7 +27,7 @@ def doubtful(columns: Any) -> list[str]:
         raise Unreadable(f"it has {columns.shape[1]:,} columns that are no pixels, more than the "
                          f"{MOST_FEATURES:,} that can be judged one by one", "leave some out")
     kinds: Counter[str] = Counter()
-    texts, strays, constant, rising, nameless = [], [], [], [], []
+    texts, strays, constant, coarse, rising, nameless = [], [], [], [], [], []
     for name in columns:
         column = columns[name]  # read now, perhaps
         kinds[kind(column)] += 1
@@ -34,7 +35,9 @@ def doubtful(columns: Any) -> list[str]:
             texts.append(name)
         if stray := _stray(column):
             strays.append(f"the column {name!r} is of words, as these are no numbers: {stray}")
-        if _is_constant(column):
+        if _is_constant(column) and _is_coarse(column):
+            coarse.append(name)
+        elif _is_constant(column):
             constant.append(name)
         elif _rises(column):
             rising.append(f"{name!r} ({column.iloc[0]:.15g} to {column.iloc[-1]:.15g})")
@@ -48,6 +51,9 @@ def doubtful(columns: Any) -> list[str]:
              *strays]
     if constant:
         notes.append(f"columns of one value teach nothing: {listed(constant)}")
+    if coarse:
+        notes.append("numbers are read to 16 digits, in which these columns have one value: "
+                     f"{listed(coarse)}; leave them out, or write words, such as n7")
     if rising:
         notes.append(f"columns that rise from row to row look like an id: {some(rising, 5)}; "
                      "leave them out if they are, by --leave_out")
@@ -79,6 +85,11 @@ def _is_constant(column: pd.Series) -> bool:
     if kind(column) == "word":
         return len(column.cat.categories) <= 1
     return bool(column.isna().all() or column.min() == column.max())
+
+
+def _is_coarse(column: pd.Series) -> bool:
+    """Whether its numbers are so large that float64 may take other ones for them."""
+    return kind(column) == "number" and abs(column.max()) >= _EXACT
 
 
 def _stray(column: pd.Series) -> str:
