@@ -189,8 +189,14 @@ def test_folders_without_pictures_are_refused(pets, tmp_path):
 
 
 def test_a_folder_without_pictures_is_no_class(pets):
+    assert not any("without a file" in note for note in load(pets).notes)
     (pets / "test/bird").mkdir()
-    assert load(pets).classes == ("cat", "dog")
+    (pets / "val").mkdir()
+    (pets / "val/.gitkeep").touch()
+    found = load(pets)
+    assert found.classes == ("cat", "dog") and "validation" not in found.splits
+    assert "folders without a file are neither classes nor splits: 'test/bird', 'val'" in \
+        found.notes
     draw(pets / "train/bird/1.png")
     assert load(pets).classes == ("bird", "cat", "dog")
 

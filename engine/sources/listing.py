@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.config import Reading
+from engine.errors import some
 from engine.sources import image, layout, masks, tree
 from engine.sources.tree import refuse
 
@@ -164,6 +165,9 @@ def _passed_by(found: tree.Tree, table: str) -> Notes:
     if others:
         notes.append(f"{len(others):,} files are no {', '.join(image.ENDINGS)}, and left out: "
                      f"{min(others)!r} is one")
+    if found.empty:
+        notes.append("folders without a file are neither classes nor splits: "
+                     f"{some([*map(repr, sorted(found.empty))])}")
     if found.hidden:
         notes.append(f"{found.hidden:,} hidden files or folders, or a system's own, are left out")
     return tuple(notes)

@@ -20,12 +20,14 @@ refuse = functools.partial(refused, NAME)
 
 class Tree(NamedTuple):
     """The folder itself, without links; `pictures` and other files by their names relative to it,
-    with slashes; how many hidden files and folders were passed by."""
+    with slashes; how many hidden files and folders were passed by; folders without anything else.
+    """
 
     root: str
     pictures: dict[str, os.stat_result]
     others: dict[str, os.stat_result]
     hidden: int
+    empty: list[str]
 
     def path(self, name: str) -> str:
         return os.path.join(self.root, name)
@@ -35,6 +37,7 @@ def walk(path: str) -> Tree:
     """All files in `path` but for hidden ones and those of systems. Raises RequestError."""
     pictures: dict[str, os.stat_result] = {}
     others: dict[str, os.stat_result] = {}
+    empty: list[str] = []
     hidden, seen = 0, 0
     try:
         root, left = os.path.realpath(path, strict=True), [""]
@@ -48,6 +51,7 @@ def walk(path: str) -> Tree:
                 if seen > MOST_EXAMPLES:
                     raise refuse(path, f"it holds more than {MOST_EXAMPLES:,} files",
                                  "name a smaller folder")
+                before = hidden
                 for entry in found:
                     name = os.path.join(inside, entry.name)
                     if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
@@ -60,9 +64,11 @@ def walk(path: str) -> Tree:
                     else:
                         ending = os.path.splitext(entry.name)[1].lower()
                         (pictures if ending in image.ENDINGS else others)[name] = entry.stat()
+                if hidden - before == len(found):
+                    empty.append(inside)
     except (OSError, ValueError) as error:
         raise refuse(path, error, "type the path of a folder of pictures") from None
-    return Tree(root, pictures, others, hidden)
+    return Tree(root, pictures, others, hidden, empty)
 
 
 def ordered(names: Iterable[str], inside: str) -> list[str]:
