@@ -34,6 +34,7 @@ from engine.command import predictions
 from engine.config import Config
 from engine.errors import RequestError, RunError, tell, visible
 from engine.loggers.progress import plain_console
+from engine.optim.patience import Monitor
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
@@ -41,7 +42,6 @@ from engine.sources import builders, cache, download, image, prepare
 from engine.sources.dataset import Split
 from engine.store import caches, folder
 from engine.sweep import report as sweep_report
-from engine.sweep.ranking import Score
 from engine.tasks.classification import Classification
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
@@ -470,7 +470,7 @@ def test_a_sweeps_report_shows_nasty_names_as_text(tmp_path):
         row["fold"] = NASTY
     ensembles = [row | {"split": NASTY} for row in ENSEMBLES]
     sweep_report.write(path, NASTY, NASTY, "sweep " + NASTY, axes, rows, histories, ensembles,
-                       Score())
+                       Monitor("val_accuracy", True))
     page = check_page(path)
     assert NASTY in page.text
     assert str(path / "best.py") in again(page)[0] and str(path / "1") in again(page)[1]
