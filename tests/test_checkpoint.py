@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -270,3 +271,22 @@ def test_a_state_from_before_an_empty_field_is_read(tmp_path):
     with Checkpoints(saved(tmp_path, (1, 0.5)), read_only=True) as checkpoints:
         found, _ = checkpoints.restore(Later(*SHAPES, {}))
     assert found.batch_stats == {} and same(Small(*found[:2]), state(1))
+
+
+def test_saves_of_several_runs_in_threads_begin_one_after_another(tmp_path, monkeypatch):
+    """Orbax has one name for the save begun, in the whole process: of two at once one is lost."""
+    begun, beside, own = [], [], ocp.CheckpointManager.save
+
+    def save(*args, **named):
+        begun.append(0)
+        beside.append(len(begun))
+        time.sleep(0.1)
+        try:
+            return own(*args, **named)
+        finally:
+            begun.pop()
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", save)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda name: saved(tmp_path / name, (1, 0.5)), "ab"))
+    assert beside == [1, 1] and steps(tmp_path / "a") == steps(tmp_path / "b") == {1}

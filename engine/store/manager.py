@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -15,6 +16,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
 from orbax.checkpoint.options import MultiprocessingOptions
 
 Rank = Callable[[int], Any]  # of a step; the highest is the best
+_ONE_SAVE = threading.Lock()  # Orbax has one name, in a process, for the save that begins
 
 
 class _Best(keep.PreservationPolicy):
@@ -79,7 +81,7 @@ class Manager:
         state, notes = ocp.args.StandardSave(parts), ocp.args.JsonSave(content)
         args = ocp.args.Composite(state=state, record=notes)
         # A failed save's threads wait for minutes: of a daemon's, Python's end waits for none.
-        with ThreadPool(1) as daemon:
+        with _ONE_SAVE, ThreadPool(1) as daemon:
             return bool(daemon.apply(self._manager.save, (step,), {"args": args}))
 
     def read(self, path: Path, like: Any = None) -> Any:
