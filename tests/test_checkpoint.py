@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import os
 import shutil
 import time
@@ -290,3 +291,13 @@ def test_saves_of_several_runs_in_threads_begin_one_after_another(tmp_path, monk
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda name: saved(tmp_path / name, (1, 0.5)), "ab"))
     assert beside == [1, 1] and steps(tmp_path / "a") == steps(tmp_path / "b") == {1}
+
+
+def test_the_root_loggers_handlers_are_the_hosts(tmp_path, monkeypatch):
+    """absl, by which Orbax logs, configures a root logger that has none."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+    restored(saved(tmp_path, (1, 0.5)))
+    assert logging.root.handlers == []
+    monkeypatch.setattr(logging.root, "handlers", own := [logging.NullHandler()])
+    saved(tmp_path, (2, 0.5))
+    assert logging.root.handlers is own and len(own) == 1

@@ -11,9 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
-from orbax.checkpoint.options import MultiprocessingOptions
+
+from engine.store import last_resort
+
+with last_resort.standing():  # as an import logs too
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
+    from orbax.checkpoint.options import MultiprocessingOptions
 
 Rank = Callable[[int], Any]  # of a step; the highest is the best
 _ONE_SAVE = threading.Lock()  # Orbax has one name, in a process, for the save that begins
@@ -55,6 +59,8 @@ class Manager:
     folder to write removes what is half written. Each raises what Orbax and what is below it do."""
 
     def __init__(self, folder: Path, rank: Rank, read_only: bool):
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(last_resort.standing())
         # Each process reads by itself, so that one that can't keeps nobody waiting.
         alone = MultiprocessingOptions(
             primary_host=jax.process_index(), active_processes={jax.process_index()}
@@ -95,3 +101,4 @@ class Manager:
         """Wait for the writer."""
         self._reader.close()
         self._manager.close()
+        self._held.close()
