@@ -1,7 +1,6 @@
 """Scores of a trained model: after its training, and again from a checkpoint."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from engine.place import Place
 from engine.scores import lost, threshold
 from engine.segments import watched
 from engine.setup import Setup
-from engine.store import folder
+from engine.store import folder, whereabouts
 from engine.stream import judging
 from engine.task import Judged, Task
 
@@ -85,7 +84,7 @@ def evaluate(
     from engine.scores import judge  # late: it judges with what is here
     from engine.sweep import ensembles
 
-    path = Path(run)
+    path = whereabouts.given(run)
     views.words_of(tta)
     if ensembles.of(path, best_of):
         return ensembles.evaluate(path, data, checkpoint, config, place, tta, best_of)

@@ -1,5 +1,6 @@
 """Where a run happens, and never what it computes: device, folders, processes, cadence."""
 
+import os
 from dataclasses import dataclass
 
 from engine.doors.fields import made_plain, option
@@ -46,6 +47,8 @@ class Place:
 
     def __post_init__(self) -> None:
         made_plain(self)
+        if isinstance(self.run_dir, str):
+            object.__setattr__(self, "run_dir", os.path.expanduser(self.run_dir))
 
 
 ADDRESS = ("coordinator", "num_processes", "process_id")  # of a process, and no part of a run

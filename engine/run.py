@@ -35,7 +35,7 @@ from engine.scores import threshold
 from engine.segments import watched
 from engine.setup import Setup, setup
 from engine.state import State
-from engine.store import files, folder, gaps, record
+from engine.store import files, folder, gaps, record, whereabouts
 from engine.store.checkpoint import Checkpoints
 from engine.stream.streamed import feed_of
 from engine.task import Judged, Task, numbers
@@ -62,7 +62,7 @@ def fit(
     Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
     request = completed(Request(config, hyper, Place() if place is None else place, data), loggers)
-    resume = os.fspath(resume or "")  # str of a Run is how it shows itself
+    resume = str(whereabouts.given(resume, "resume")) if resume else ""
     if show_memory or profiled:
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
@@ -72,8 +72,8 @@ def fit(
             importance.check(ready)
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),
           Interruption() as interruption, contextlib.ExitStack() as held):
-        path = Path(processes.first_tells(lambda: _folder(ready, resume, held)))
-        host.console.print(f"run: {path}")
+        path = Path(processes.first_tells(lambda: _folder(ready, resume, held))).absolute()
+        host.console.print(f"run: {whereabouts.told(path)}")
         checkpoints = held.enter_context(Checkpoints(path / "checkpoints", ready.task.higher))
         with waiting("preparing the parameters", host.console):
             state, seconds = _start(ready, checkpoints, bool(resume))
@@ -227,5 +227,5 @@ def _conclude(
         report.write(path, saved, history, scores,
                      lambda: task.shown(scores, examples, ready.dataset.classes),
                      lambda: importance.drawn(rests_on))
-        say(f"report: {path / 'report.html'}")
+        say(f"report: {whereabouts.told(path / 'report.html')}")
     return best, scores

@@ -22,7 +22,7 @@ from engine.sources import asking
 from engine.sources.bundle import Bundle, Encoder
 from engine.sources.dataset import is_frame
 from engine.state import State
-from engine.store import folder, record
+from engine.store import folder, record, whereabouts
 from engine.store.checkpoint import restored
 from engine.task import numbers
 
@@ -46,6 +46,7 @@ class Run:
     columns: Encoder | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.path.absolute())  # wherever the process goes
         object.__setattr__(self, "history", notebook.History(self.history))
 
     def __fspath__(self) -> str:
@@ -93,7 +94,7 @@ class Run:
 
     def __repr__(self) -> str:
         told = self.learner.task.line(self.metrics) if self.metrics else "not finished"
-        return f"Run({str(self.path)!r}: {len(self.history)} epochs, {told})"
+        return f"Run({str(whereabouts.told(self.path))!r}: {len(self.history)} epochs, {told})"
 
     def _repr_html_(self) -> str:
         return notebook.run(repr(self), numbers(self.metrics), self.history)
@@ -127,7 +128,7 @@ def load(
     """
     from engine.sweep import ensembles  # late: its members are loaded here
 
-    path = Path(run)
+    path = whereabouts.given(run)
     if ensembles.of(path, best_of):
         return ensembles.loaded(path, config, checkpoint, best_of)
     saved = record.read(path / "config.json", config)

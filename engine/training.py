@@ -24,7 +24,7 @@ from engine.report import settings
 from engine.segments import Pace, due, rest_of_epoch, watched
 from engine.setup import Setup
 from engine.state import State
-from engine.store import folder
+from engine.store import folder, whereabouts
 from engine.store.checkpoint import Checkpoints
 from engine.stream.restated import restated
 from engine.stream.streamed import Feed, Unfed
@@ -130,7 +130,8 @@ class Training:
 
     @property
     def _going_on(self) -> str:
-        return f"Go on with: {settings.going_on('fit', self.ready.config, self.path)}"
+        path = whereabouts.told(self.path)
+        return f"Go on with: {settings.going_on('fit', self.ready.config, path)}"
 
     def _epoch(self, state: State) -> tuple[State, int, bool]:
         """The rest of an epoch, as far as a signal lets it go; its status; is it time to save?"""
@@ -202,7 +203,7 @@ class Training:
             return
         step = row["step"] if bad < 0 else bad
         self.checkpoints.wait()
-        kept = f"{self.path}/checkpoints keeps the last good state" \
+        kept = f"{whereabouts.told(self.path)}/checkpoints keeps the last good state" \
             if self.checkpoints.latest() >= 0 else "nothing was saved before it"
         instead = "Lower your optimizer's rate, or clip its gradient" if rate is None else \
             f"Lower --learning_rate ({rate:.3g} there), or clip the gradient with --clip_norm 1"

@@ -3,6 +3,7 @@ what they refuse in words."""
 
 import ast
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -322,6 +323,38 @@ def result(made: type, path: Path, **more: Any) -> Any:
         return Sweep(path, [{"run": 0}], (Config(), Hyper()))
     learner: Any = None
     return made(path, [], {}, np.zeros(2), learner, (), (2,), "float32", **more)
+
+
+@pytest.mark.parametrize("made", [Run, Sweep, Ensemble])
+def test_a_result_stands_for_its_folder_wherever_the_process_goes(made, here, monkeypatch):
+    found = result(made, Path("a"))
+    assert "'a'" in repr(found)
+    monkeypatch.chdir(here.parent)
+    assert found.path == Path(os.fspath(found)) == here / "a"
+    assert f"'{here.name}/a'" in repr(found)
+
+
+def test_a_logger_may_go_to_another_folder(here, capsys):
+    Path("other").mkdir()
+    run = fit(CONFIG, None, Place(device="cpu", run_dir="run"), (X, Y), quiet=False,
+              loggers=[lambda row: os.chdir("other")])
+    assert load(run, CONFIG).path == here / "run" and "run: run\n" in capsys.readouterr().out
+
+
+def test_the_home_folder_is_expanded_wherever_a_run_is_named(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    assert Place(run_dir="~/run").run_dir == f"{here}/run"
+    (here / "run").mkdir()
+    for asked in (load, evaluate, lambda run: fit(CONFIG, data=(X, Y), resume=run)):
+        with pytest.raises(RequestError, match=f"{here}/run"):
+            asked("~/run")
+
+
+@pytest.mark.parametrize("given", [None, 3, b"run"])
+def test_what_is_no_folder_is_refused_as_a_run(given):
+    for asked in (load, evaluate):
+        with pytest.raises(RequestError, match=f"run is {given}, a {type(given).__name__}: give "):
+            asked(given)
 
 
 @pytest.mark.parametrize("made", [Run, Sweep, Ensemble])

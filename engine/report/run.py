@@ -12,6 +12,7 @@ from engine.errors import some
 from engine.learners import trees
 from engine.parts.inventory import Inventory
 from engine.report import charts, fonts, page, pictures, settings
+from engine.store import whereabouts
 from engine.store.files import replace
 
 LONG = 230  # characters of a fact
@@ -133,7 +134,7 @@ def render(
         facts=[*_facts(saved, best), *facts], shown=shown, cost=cost, back=back,
         curves=charts.curves(history, shown.names), speed=charts.Panels([speed]),
         understood=_understood(saved["data"]) if "data" in saved else ([], []),
-        epochs=_epochs(history, shown.names), again=_again(run_dir, saved),
+        epochs=_epochs(history, shown.names), again=_again(whereabouts.told(run_dir), saved),
         command=settings.command(saved) if settings.is_typed(saved) else "",
         differing=settings.differing(saved), numbered=fonts.numbered(saved.get("classes", [])),
         configuration=json.dumps(saved, indent=2, ensure_ascii=False, default=str),

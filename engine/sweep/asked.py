@@ -11,7 +11,7 @@ from engine.doors.requested import completed
 from engine.errors import RequestError, unknown
 from engine.place import Place
 from engine.request import Request
-from engine.store import record
+from engine.store import record, whereabouts
 from engine.sweep import search as searches
 from engine.sweep import space
 from engine.sweep import sweep as runs
@@ -38,11 +38,12 @@ def sweep(
         raise unknown("option of sweep", name, ASKED)
     request = completed(Request(config, hyper, place or Place(), data))
     asked = Search(_words(axes or {}), **{name: plain(value) for name, value in search.items()})
+    path = str(whereabouts.given(resume, "resume")) if resume else ""
     if resume:
-        file = Path(resume) / "sweep.json"
+        file = Path(path) / "sweep.json"
         saved = searches.saved(file, record.read(file, request.config).content)
         if asked not in (saved, Search()):
-            raise RequestError(f"the sweep in {resume} searches as it was begun: leave axes "
+            raise RequestError(f"the sweep in {path} searches as it was begun: leave axes "
                                "and other options of the search out.")
         asked = saved
     try:
@@ -50,7 +51,7 @@ def sweep(
     except TypeError as error:
         raise RequestError(f"sweep: {error}.") from None
     space.refuse_threshold(request.config.choose_threshold)
-    return runs.run(request, asked, os.fspath(resume or ""), quiet)
+    return runs.run(request, asked, path, quiet)
 
 
 def _words(axes: Mapping[str, Any]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from engine.optim.patience import AVERAGED
 from engine.place import Place
 from engine.report import notebook, settings
 from engine.scores.inverse import inverts
-from engine.store import files, folder, record
+from engine.store import files, folder, record, whereabouts
 from engine.sweep import space
 from engine.task import Judged, Task
 from engine.trained import Run, load
@@ -50,7 +50,7 @@ class Ensemble(Run):
         return (total_NxK / len(self.runs)).astype(np.float32)
 
     def __repr__(self) -> str:
-        return f"Ensemble({str(self.path)!r}: {len(self.runs)} runs)"
+        return f"Ensemble({str(whereabouts.told(self.path))!r}: {len(self.runs)} runs)"
 
     def _repr_html_(self) -> str:
         return notebook.runs(repr(self), ((run.path.name, run.history[-1]) for run in self.runs))

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.config import Config
 from engine.report import notebook
+from engine.store import whereabouts
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +20,7 @@ class Sweep:
     best: tuple[Config, Any] = field(repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.path.absolute())  # wherever the process goes
         object.__setattr__(self, "results", notebook.History(self.results))
 
     def __fspath__(self) -> str:
@@ -26,7 +28,7 @@ class Sweep:
         return str(self.path)
 
     def __repr__(self) -> str:
-        return f"Sweep({str(self.path)!r}: {len(self.results)} runs)"
+        return f"Sweep({str(whereabouts.told(self.path))!r}: {len(self.results)} runs)"
 
     def _repr_html_(self) -> str:
         return notebook.table(repr(self), self.results)
