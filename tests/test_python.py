@@ -350,6 +350,12 @@ def test_the_home_folder_is_expanded_wherever_a_run_is_named(here, monkeypatch):
             asked("~/run")
 
 
+@pytest.mark.parametrize("name, said", [("l" * 300, "File name too long"), ("a\0b", "null")])
+def test_a_name_that_no_folder_can_have_is_refused(name, said, here):
+    with pytest.raises(RequestError, match=rf"--run_dir (?s:.*): .*{said}.*; name another folder"):
+        fit(CONFIG, None, Place(device="cpu", run_dir=name), (X, Y))
+
+
 @pytest.mark.parametrize("given", [None, 3, b"run"])
 def test_what_is_no_folder_is_refused_as_a_run(given):
     for asked in (load, evaluate):

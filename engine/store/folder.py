@@ -44,8 +44,8 @@ def _make(path: Path) -> bool:
         if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
             return False
         reason = "it is not a folder that you can write to"
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # the second of a NUL in it
+        reason = getattr(error, "strerror", None) or str(error)
     raise RequestError(f"--run_dir {path}: {reason}; name another folder.")
 
 
@@ -56,8 +56,8 @@ def create(request: Request, kind: str = "") -> Path:
     """
     if request.place.run_dir:
         path = Path(request.place.run_dir)
-        held = next((n for n, f in HOLDS.items() if (path / f).exists()), None)
-        if not _make(path) and held is not None:
+        if not _make(path) and (
+                held := next((n for n, f in HOLDS.items() if (path / f).exists()), None)):
             on = f"go on with it ({RESUMED[held]} {path}), or " if held in RESUMED else ""
             raise RequestError(
                 f"--run_dir {path} already holds the files of a {held}: {on}name another folder."
