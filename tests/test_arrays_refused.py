@@ -33,6 +33,8 @@ def nan(*places):
 
 GIVE = (r"; give two arrays \(x, y\), or three with weights; a sequence of pairs "
         r"\(input, target\), or of mappings")
+TOKENS = ("are of type .*; give real numbers: text isn't encoded here, make tokens of it, "
+          r"int32 \[N, T\], as docs/own.md does\.$")
 REFUSED = {
     "lengths": (r"arrays:train: it has inputs of shape \(4, 3\), but targets of \(3", (X, Y[:3])),
     "one target": (r"it has inputs of shape \(4, 3\), but targets of \(\)", (X, 1)),
@@ -52,6 +54,10 @@ REFUSED = {
     "six": (r"shape \(4, 3, 1, 1, 1, 1\); give some, of 2 to 5 dimensions",
             (X[..., None, None, None, None], Y)),
     "text": ("inputs are of type <U1; give real numbers", (np.array(list("abcd")), Y)),
+    "sentences": (TOKENS, (["good film", "bad film"] * 2, Y)),
+    "sentences as objects": (TOKENS, (np.array(["good film", None] * 2, object), Y)),
+    "sentences of a sequence": (TOKENS, [("good film", 0), ("bad one", 1)]),
+    "sentences by name": (f"'text' {TOKENS}", ({"text": ["good film", "bad film"] * 2}, Y)),
     "ragged objects": ("inputs are of type object; give real numbers, of one shape",
                        (np.array([[1], [1, 2], [3], [4]], object), Y)),
     "one dimension of a sequence": (r"shape \(4,\); give some", pairs(X[:, 0])),

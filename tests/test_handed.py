@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK
+from conftest import QUICK, ROOT
 from flax import nnx
 from samples import Tiny
 
@@ -204,3 +204,15 @@ def test_an_augmentation_gets_whole_numbers_and_gives_these(tmp_path):
 def test_codes_that_are_not_embedded_are_told(run, capsys):
     assert np.isnan(run.predict(X[:2] + 10 * MOST)).all()
     assert "2 of 2 predictions are no numbers: are the inputs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_text_of_the_docs_is_learned(here):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own.md").read_text(), re.DOTALL)
+    (block,) = (one for one in blocks if "def tokens" in one)
+    names: dict = {}
+    exec(block, names)
+    run, tokens = names["run"], names["tokens"]
+    assert tokens(["a b " * 20, ""]).tolist() == [tokens(["a b"])[0, :2].tolist() * 8, [0] * 16]
+    assert run.metrics["accuracy"] == 1
+    assert run.predict(tokens(["such a good film", "what a bad one"])).argmax(1).tolist() == [1, 0]

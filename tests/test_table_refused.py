@@ -66,7 +66,8 @@ def test_damaged_rows_are_named(row, words, refused):
     (b"PK\x03\x04", "it holds control characters"),
     (SOUND.encode() + b"\x81,1,2\n", "it is neither UTF-8 nor Latin-1; save it as CSV in UTF-8"),
     ("a,text,label\n" + "".join(f"{n},row {n} of the text,x\n" for n in range(30)),
-     "its column holds free text: 'text'; leave it out, --leave_out text, or name the one"),
+     "its column holds free text: 'text'; leave it out, --leave_out text, or name the one "
+     "to learn, --target COLUMN; docs/own.md makes tokens of it.$"),
     ("a,text\n" + "".join(f"{n},row {n} of the text\n" for n in range(300)),
      "its target 'text' has 300 different labels in 300 rows, no classes; name another"),
     ("a,label\n1,1e39\n2,1.5\n", "its target 'label' is beyond float32"),

@@ -46,7 +46,7 @@ def doubtful(columns: Any) -> list[str]:
     if texts:
         raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
                          f"{listed(texts)}", f"leave it out, --leave_out {','.join(texts)}, or "
-                         "name the one to learn, --target COLUMN")
+                         "name the one to learn, --target COLUMN; docs/own.md makes tokens of it")
     notes = ["its columns: " + ", ".join(f"{count:,} of {what}s" for what, count in kinds.items()),
              *strays]
     if constant:

@@ -1,7 +1,5 @@
 """What inputs and targets may be: their types, shapes and values, judged before anything learns.
-
-Everything here raises RequestError: which split, what was seen, what to give instead.
-"""
+Everything here raises RequestError: which split, what was seen, what to give instead."""
 
 import contextlib
 import dataclasses
@@ -63,8 +61,10 @@ def numbers(split: str, what: str, given: np.ndarray) -> np.ndarray:
     if given.dtype == np.uint8:
         return given
     if kind not in "biuf" and given.dtype.name != "bfloat16":
-        raise refuse(split, f"its {what} are of type {given.dtype}",
-                     "give real numbers, of one shape: np.stack makes one array of arrays")
+        text = what != "targets" and isinstance(next(given.flat, 0), str | bytes)
+        raise refuse(split, f"its {what} are of type {given.dtype}", "give real numbers" + (
+            ": text isn't encoded here, make tokens of it, int32 [N, T], as docs/own.md does"
+            if text else ", of one shape: np.stack makes one array of arrays"))
     if kind in "iu":
         _none(split, what, given, (given > _EXACT) | (given < -_EXACT), "are whole numbers beyond "
               f"{_EXACT:,}, and float32 would round them", "subtract an offset, or scale them")
