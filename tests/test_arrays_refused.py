@@ -70,7 +70,9 @@ REFUSED = {
                ([[1, 2], [3]], [0, 1])),
     "as keras loads": (r'as arrays, it can\'t be read .*split: {"train": \(x, y\), "test"',
                        ((X, Y), (X, Y))),
-    "splits as a pair": (r"one of its \(x, y\) is of type Endless, examples themselves; two "
+    "splits as a list": ("a sequence of examples, of type Endless, is no example; two seq",
+                         [Endless(), Endless()]),
+    "splits as a pair": (r"a sequence of examples, of type Endless, is no array; two "
                          r"sequences are splits: give data={'train': …, 'validation': …}, or 't",
                          (Endless(), Endless())),
     "mappings as a pair": ("two sequences are splits", (Sequence([{"x": X[0], "y": 1}] * 2), Y)),

@@ -111,6 +111,8 @@ def _read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool
         raise values.refuse(split, "it is a table alone", "give its columns to learn from and that "
                             "to learn: (table.drop(columns='y'), table['y'])")
     if _is_sequence(data):
+        if isinstance(data, list) and data:  # as random_split gives
+            _check_no_examples(split, data[0], "example")
         return sequence.read(split, data, stream, known, alike)
     if data is ...:
         raise values.refuse(split, "... stands where data are to be put in, as in a sweep's "
@@ -142,8 +144,8 @@ def _is_sequence(data: Any) -> bool:
             and not isinstance(data, tuple | Mapping | str | bytes))
 
 
-def _check_no_examples(split: str, one: Any) -> None:
-    """Raises RequestError where x or y is a sequence of examples itself; a `Sequence` of tuples may
+def _check_no_examples(split: str, one: Any, what: str = "array") -> None:
+    """Raises RequestError where `one` is a sequence of examples itself; a `Sequence` of tuples may
     be numbers, as a deque is."""
     if (not _is_sequence(one) or isinstance(one, list) or is_frame(one)
             or any(hasattr(one, name) for name in ("__array__", "dtype")) or not len(one)):
@@ -152,7 +154,7 @@ def _check_no_examples(split: str, one: Any) -> None:
         first = one[0]
     if isinstance(first, Mapping) or isinstance(first, tuple) and not isinstance(one, Sequence):
         raise values.refuse(
-            split, f"one of its (x, y) is of type {type(one).__name__}, examples themselves",
+            split, f"a sequence of examples, of type {type(one).__name__}, is no {what}",
             "two sequences are splits: give data={'train': …, 'validation': …}, or 'test'")
 
 
