@@ -159,7 +159,7 @@ class Task(Ranked):
 
     def line(self, scores: dict[str, Any]) -> str:
         """The scores in one line."""
-        return ", ".join(self.spoken(name, scores) for name in numbers(scores)
+        return ", ".join(self.spoken(name, scores) for name in self.led(numbers(scores), scores)
                          if name not in self.unspoken)
 
     def spoken(self, name: str, scores: dict[str, Any]) -> str:
@@ -173,7 +173,8 @@ class Task(Ranked):
         the row's curves; a table of what the scores have as per_class or the like; `drawn`."""
         from engine.report.run import Card, Shown
 
-        found = {name: scores.get(name) for name in self.headline} or numbers(scores)
+        first = self.led(self.headline or numbers(scores), scores)
+        found = {name: scores[name] for name in first}
         spread = scores.get("interval", {})
         cards = [Card(name.replace("_", " "), number(value),
                       " to ".join(map(number, spread.get(name, ()))))

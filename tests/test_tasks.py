@@ -1,6 +1,7 @@
 """Each task against scikit-learn's own calls on labels and numbers, and plain NumPy."""
 
 import itertools
+import re
 from functools import partial
 
 import chex
@@ -343,6 +344,23 @@ def test_a_report_has_the_headline_and_a_row_for_each(task, case, card, head, mo
     assert [card, scores[name], low, high] in shown.scores
     assert shown.table[0] == head and [row[0] for row in shown.table[1]] == list(names)
     assert shown.names[0] == "loss" and task.score in shown.names
+
+
+@pytest.mark.parametrize("task, case, by, others", [
+    (*CASES[0], "f1_macro", "accuracy [^,]*, loss [^,]*, precision [^,]*, recall [^,]* .macro."),
+    (*CASES[1], "mae", "loss .*, mse .*"), (*CASES[2], "f1_macro", "loss .*, f1_micro .*"),
+])
+def test_what_ranks_is_told_first_with_its_interval(task, case, by, others, monkeypatch):
+    monkeypatch.setattr(type(task), "drawn", lambda *_: [])
+    task, found = task.ranked(by), judged(task, *case(count=12))
+    names = tuple("abcd"[:found.predicted.shape[1]])
+    scores = task.summarise(found, names)
+    low, high = scores["interval"][by]
+    told = re.escape(f"{by} {scores[by]:.4f} [{low:.4f}, {high:.4f}], ") + others
+    assert re.fullmatch(told, task.line(scores))
+    cards = task.shown(scores, found, names).cards
+    assert cards[0][:2] == (by.replace("_", " "), f"{scores[by]:.4f}")
+    assert len({card[0] for card in cards}) == len(cards)
 
 
 def hinge_case():

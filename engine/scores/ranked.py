@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from engine.errors import RequestError, unknown
 
@@ -51,6 +52,10 @@ class Ranked:
         """What ranks, in words: of losses which one, since numbers of two don't compare."""
         losses = filter(None, (getattr(self, "loss_name", ""), *getattr(self, "losses", ())))
         return f"loss {next(losses, '')}".rstrip() if self.score == "loss" else self.score
+
+    def led(self, names: Iterable[str], scores: dict[str, Any]) -> list[str]:
+        """Those of the names that have a score, before them what `ranked_by` says."""
+        return [*dict.fromkeys(name for name in (self.ranked_by, *names) if name in scores)]
 
     def ranked(self: T, score: str) -> T:
         """The same task, ranked by `score`, if that names one. Raises RequestError for one that it

@@ -175,9 +175,12 @@ class Classification(Task):
             {"threshold": float(self.threshold)} if self.by_threshold else {})
 
     def line(self, scores: dict[str, Any]) -> str:
-        return (f"{self.spoken('accuracy', scores)}, loss {scores['loss']:.4f}, precision "
-                f"{scores['precision_macro']:.4f}, recall {scores['recall_macro']:.4f}, F1 "
-                f"{scores['f1_macro']:.4f} (macro)")
+        words = {"accuracy": "accuracy", "loss": "loss", "precision_macro": "precision",
+                 "recall_macro": "recall", "f1_macro": "F1"}
+        told = {name: f"{word} {scores[name]:.4f}" for name, word in words.items()}
+        if self.score in scores:
+            told[self.score] = self.spoken(self.score, scores)
+        return ", ".join(told[name] for name in self.led(words, scores)) + " (macro)"
 
     def shown(self, scores, judged, names):
         note = self.note + answers.note(scores)
