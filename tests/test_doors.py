@@ -3,7 +3,10 @@
 import contextlib
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -14,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import ROOT
 from PIL import Image
 from samples import Tiny
 
@@ -167,6 +171,32 @@ def test_a_file_that_trains_as_it_is_imported_is_refused(trains, words, here, ca
     assert not (here / "runs").exists()
     (here / "train.py").write_text(f"{TRAINS}if __name__ == '__main__':\n    fit(Config())")
     assert bring.value("model", "train.py:Net") and not bring.importing
+
+
+@pytest.mark.parametrize("own", ["engine.py", "engine/__init__.py"])
+def test_a_file_that_is_called_as_our_package_is_named(own, here):
+    (here / own).parent.mkdir(exist_ok=True)
+    (here / own).write_text("")
+    (here / "mine.py").write_text("from flaxmill import fit")
+    done = subprocess.run([sys.executable, "mine.py"], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True)
+    where = str(here / own).removesuffix("/__init__.py")
+    assert done.stderr.splitlines()[-1] == (f"ImportError: {where} is found before flaxmill's own "
+                                            "engine: rename it, or start from another folder.")
+
+
+@pytest.mark.parametrize("own", ["models.py", "models/__init__.py"])
+def test_a_network_of_ours_is_never_anothers(own, here, monkeypatch):
+    (here / own).parent.mkdir(exist_ok=True)
+    (here / own).write_text("")
+    (here / own).with_name("mlp.py").write_text("MLP = 3")
+    monkeypatch.syspath_prepend(here)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "models"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(RequestError, match="mlp: .*models.* is found before flaxmill's own "):
+        bring.value("model", "mlp")
+    monkeypatch.undo()
+    assert bring.value("model", "mlp").__name__ == "MLP"
 
 
 def test_frames_of_ours_of_a_package_and_of_python_are_no_users():

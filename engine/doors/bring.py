@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import AUTO, BROUGHT, NETWORKS, TASKS, Config, is_ours
+from engine.doors import ours
 from engine.errors import RequestError, one_line, unknown
 from engine.learners.trees import values_of
 
@@ -53,8 +54,7 @@ def value(kind: str, word: Any) -> Any:
     if word not in words:
         hint = f"{unknown(kind, word, words)} Your own is --{kind}" if words else "type"
         raise RequestError(f"--{kind} {word}: {hint} FILE.py:NAME.")
-    module = importlib.import_module(f"{package}.{word}")
-    return next(v for k, v in vars(module).items() if k.lower() == word.replace("_", ""))
+    return ours.found(package, word)
 
 
 def names(flag: str, file: Path) -> dict[str, Any]:
