@@ -147,7 +147,7 @@ def _unread() -> bool:
 def _ended(argv: list[str]) -> tuple[int, bool]:
     """Exit status, and whether all processes of a job end so."""
     try:
-        if argv == ["--version"]:
+        if "--version" in argv:
             print(_version())
             return 0, True
         from engine.command import flags

@@ -69,6 +69,8 @@ def _impossible(config: Config, hyper: Any) -> Iterator[str]:
             continue
         if not (math.isfinite(value) and value >= 0):
             yield f"--{name} {value}: type a finite number of 0 or more."
+        if value and not 1.2e-38 < abs(value) < 3.4e38:
+            yield f"--{name} {value}: float32 has none such: type 0, or from 1.2e-38 to 3.4e38."
         if name in (*BELOW_ONE, "threshold") and value >= 1:
             yield f"--{name} {value}: type a number below 1."
         if value > (most := AT_MOST.get(name, value)):

@@ -76,6 +76,12 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
         (["--batch_size", "-4"], "--batch_size -4"),
         (["--batch_size", "32", "--microbatch", "5"], "does not divide"),
         (["--learning_rate", "nan"], "--learning_rate nan"),
+        (["--learning_rate", "1e99"], "--learning_rate 1e+99: float32 has none such: type 0, or"),
+        (["--weight_decay", "1e-60"], "--weight_decay 1e-60: float32 has none such"),
+        (["--fsdp=abc"], "flaxmill: --fsdp=abc: type --fsdp or --nofsdp.\n"),
+        (["--epochs="], "flaxmill: --epochs=: type a whole number.\n"),
+        (["--momentum", "a: b"], "flaxmill: --momentum=a: b: type a number.\n"),
+        (["--class_weights", "nan,1,1"], "--class_weights nan,1,1: type finite numbers of 0"),
         (["--label_smoothing", "1"], "below 1"),
         (["trian"], "did you mean train"),
         (["train", "more"], "flags only"),
@@ -329,7 +335,8 @@ def test_help_version_and_mistyped_words_answer_before_anything_heavy_is_importe
     script = (
         "import sys, launch; assert launch.main(['--help']) == 0;"
         "assert launch.main(['list', 'models']) == launch.main(['list', 'augmentations']) == 0;"
-        "assert launch.main(['--version']) == 0; assert launch.main(['--epochs', '0']) == 2;"
+        "assert launch.main(['--version']) == launch.main(['--version', 'x']) == 0;"
+        "assert launch.main(['--epochs', '0']) == 2;"
         "assert launch.main(['sweep', '--sweep', 'learning_rat=1']) == 2;"
         "assert launch.main(['lr-find', '--sweep', 'learning_rate=log:0:1:3']) == 2;"
         "assert 'jax' not in sys.modules;"

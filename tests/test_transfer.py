@@ -149,6 +149,21 @@ def test_a_resume_with_other_flags_names_the_way(here):
     asked = Request(Config(nesterov=True), Hyper(learning_rate=1e-4))
     with pytest.raises(RequestError, match="--init_from a --nesterov --learning_rate 0.0001"):
         record.compare(Path("a"), asked, {})
+    with pytest.raises(RequestError, match=r"learned: --init_from a --nesterov\.$"):
+        record.compare(Path("a"), Request(Config(nesterov=True, init_from="b"), Hyper()), {})
+    with pytest.raises(RequestError, match=r"learned: --init_from a\.$"):
+        record.compare(Path("a"), Request(Config(init_from="a"), Hyper()), {})
+
+
+@pytest.mark.parametrize("there, told", [((), "none"), ((10, 15), "10, 15")])
+def test_a_step_that_is_not_there_tells_those_that_are(here, there, told):
+    write_run(here / "a", Config(), Hyper())
+    (here / "a/checkpoints").mkdir()
+    for step in there:
+        (here / f"a/checkpoints/{step}/state").mkdir(parents=True)
+        (here / f"a/checkpoints/{step}/_CHECKPOINT_METADATA").touch()
+    with pytest.raises(RequestError, match=f"checkpoints has no step 9: it has {told}\\."):
+        source_of("a/checkpoints/9")
 
 
 @pytest.mark.parametrize("refused, said", [

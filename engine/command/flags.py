@@ -174,8 +174,20 @@ def _parsed(argv: list[str], hyper: Any, known: bool) -> tuple[flags.FlagValues,
         for word in argv:
             check_utf8(word)
         return values, values(["launch.py", *argv], known_only=known)[1:]
+    except flags.IllegalFlagValueError as error:
+        raise _of_another_type(error, values) from None
     except (flags.Error, OSError, ValueError) as error:
         raise RequestError(f"{error} (python launch.py --help lists them)") from None
+
+
+def _of_another_type(
+    error: flags.IllegalFlagValueError, values: flags.FlagValues
+) -> RequestError:
+    """Of absl's error, which ends with its cause in Python's words."""
+    said = str(error).removeprefix("flag ").removesuffix(f": {error.__context__}")
+    name = said.partition("=")[0].removeprefix("--")
+    wanted = {"bool": f"--{name} or --no{name}", "int": "a whole number", "float": "a number"}
+    return RequestError(f"{said}: type {wanted.get(values[name].flag_type(), error)}.")
 
 
 def parse(argv: list[str]) -> Command | str:

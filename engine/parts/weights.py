@@ -1,6 +1,7 @@
 """How much each example counts in training's loss: by its class, balanced or by weights of the
 classes' names or in their order; by a weight of its own. N: examples."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -25,8 +26,11 @@ def written(words: str) -> str:
     Raises RequestError for a file that has none."""
     if words in ("", BALANCED) or words.lstrip().startswith(("{", "[")):
         return words
-    if "," in words and all(map(_is_number, words.split(","))):
-        return f"[{words}]"
+    if "," in words:
+        with contextlib.suppress(ValueError):  # of what is no numbers, but a file's name
+            if all([math.isfinite(float(word)) for word in words.split(",")]):
+                return f"[{words}]"
+            raise RequestError(f"--class_weights {words}: type finite numbers of 0 or more.")
     file = Path(words).expanduser()
     try:
         text = files.read(file).decode()

@@ -174,9 +174,9 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
     differing = [k for k in now if was.get(k) != now[k] and k not in may_differ]
     if differing:
         told = "; ".join(f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in differing)
-        typed = " ".join(flag(k, now[k]) for k in differing)
+        typed = " ".join(flag(k, now[k]) for k in differing if k != "init_from")
         taken = file == "config.json" and not trees.values_of(request.config.model)
-        another = f"begin a new run from what it has learned: --init_from {path} {typed}" \
+        another = f"begin a new run from what it has learned: --init_from {path} {typed}".rstrip() \
             if taken else "start a new one in another --run_dir"
         raise RequestError(f"{path} holds a run with another configuration: {told}. "
                            f"Leave these flags out to resume it, or {another}.")

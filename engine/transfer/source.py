@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from engine.doors import bring
-from engine.errors import RequestError, one_line
+from engine.errors import RequestError, one_line, some
 from engine.job import extras
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
@@ -63,6 +63,9 @@ class Variables(Checkpoints):
 
     def at(self, step: int) -> tuple[int, str, dict[str, np.ndarray]]:
         """Of that step alone. Raises RequestError where it is damaged, or not there."""
+        if step not in (there := sorted(self._manager.steps())):
+            raise RequestError(f"{self.folder} has no step {step}: it has "
+                               f"{some([*map(str, there)]) or 'none'}.")
         try:
             return self._verified(step, None, False)[0]
         except Exception as error:  # Orbax and what is below it raise what they like
