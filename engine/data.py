@@ -121,12 +121,13 @@ def _groups(dataset: Dataset, text: str) -> np.ndarray | None:
     return np.concatenate([dataset.groups[name][rows] for name, rows in found])
 
 
-def _refuse_one_class(dataset: Dataset, text: str, train: Subset) -> None:
+def _refuse_one_class(dataset: Dataset, text: str, train: Subset, positions: bool) -> None:
     targets = train.targets
-    if targets.ndim == 1 and len(seen := np.unique(targets)) == 1:
+    targets = targets[targets != UNLABELLED] if positions else targets
+    if targets.ndim == 1 and (seen := targets.min()) == targets.max():
         raise RequestError(
-            f"--train_split {text} of {dataset.name}: all {len(targets):,} training "
-            f"examples are of one class, {dataset.classes[seen[0]]!r}, so that there is nothing to "
+            f"--train_split {text} of {dataset.name}: all {len(train.rows):,} training "
+            f"examples are of one class, {dataset.classes[seen]!r}, so that there is nothing to "
             "tell apart: look where the labels come from, or take another split."
         )
 
@@ -157,7 +158,7 @@ def partition(dataset: Dataset, config: Config) -> Data:
         if not len(subset.rows):
             raise RequestError(f"--train_split {asked.train} --validation_split {text} leaves no "
                                f"{name} examples of {found}.")
-    _refuse_one_class(dataset, asked.train, train)
+    _refuse_one_class(dataset, asked.train, train, config.task == "positions")
     if config.batch_size > len(train.rows) and not values_of(config.model):
         raise RequestError(f"--batch_size {config.batch_size} is larger than the {len(train.rows)} "
                            f"training examples of {dataset.name}: type {len(train.rows)} or less.")

@@ -190,6 +190,15 @@ def test_no_label_is_none_whatever_the_task_makes_of_classes(kind):
 def test_one_class_alone_is_refused():
     with pytest.raises(RequestError, match="all 30 training examples are of one class, 'dog'"):
         partition(dataset(train=[1] * 30, test=MIXED), Config(validation_split="test"))
+    masks = np.full((30, 2, 2), 1, np.int32)
+    masks[:, 0] = -1
+    found = Dataset("n", ("cat", "dog"), {"train": Split(np.zeros((30, 2, 2, 1), np.uint8), masks)},
+                    "0")
+    asked = Config(task="positions", batch_size=4)
+    with pytest.raises(RequestError, match="all 27 training examples are of one class, 'dog'"):
+        partition(found, asked)
+    masks[::2, 1, 1] = 0
+    assert len(partition(found, asked).train.rows) == 27
 
 
 def test_the_inventory_counts_names_and_doubts():
