@@ -15,6 +15,7 @@ from engine.errors import RunError
 from engine.job import imports, processes
 from engine.job.signals import Interruption
 from engine.learners.learner import jitted
+from engine.loggers import answer
 from engine.loggers.progress import Progress
 from engine.optim import patience
 from engine.optim.schedules import rate_at
@@ -227,8 +228,8 @@ class Training:
         self.progress.finish(row["epoch"], self.epoch_seconds, trained | shown | idle)
         self.waited += self.epoch_waited
         self.epoch_seconds = self.epoch_waited = 0.0
-        answers = [logger(dict(row)) for logger in self.loggers]
-        return next(("a logger asked for it" if a is True else str(a) for a in answers if a), "")
+        reasons = [answer.reason(logger, logger(dict(row))) for logger in self.loggers]
+        return next(filter(None, reasons), "")
 
     def _save(self, state: State, score: float | None, now: bool = True) -> None:
         with watched(self.ready.request.place):

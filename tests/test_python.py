@@ -356,6 +356,27 @@ def test_a_name_that_no_folder_can_have_is_refused(name, said, here):
         fit(CONFIG, None, Place(device="cpu", run_dir=name), (X, Y))
 
 
+@pytest.mark.parametrize("way, said", [
+    (jax.disable_jit(), "jax_disable_jit: .* debug with train"),
+    (jax.jit, "run on the host, .*: give train to jax.jit")])
+def test_what_runs_on_the_host_is_refused_where_jax_traces_or_does_not(way, said, here):
+    def asked(rate: Any) -> Any:
+        fit(CONFIG, None, Place(device="cpu"), (X, Y))
+        return rate
+
+    with pytest.raises(RequestError, match=said):
+        way(asked)(0.1)
+    assert not list(here.iterdir())
+
+
+def test_a_logger_that_answers_neither_yes_nor_no_is_named(tmp_path):
+    def pair(row):
+        return np.array([1, 2])
+
+    with pytest.raises(RunError, match=r"logger pair gave array\(\[1, 2\]\): give a reason"):
+        fit(CONFIG, None, place(tmp_path), (X, Y), loggers=[pair])
+
+
 @pytest.mark.parametrize("given", [None, 3, b"run"])
 def test_what_is_no_folder_is_refused_as_a_run(given):
     for asked in (load, evaluate):

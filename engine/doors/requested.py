@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import jax
+
 from engine import sources
 from engine.checks import check_fields
 from engine.doors import bring, hypers
 from engine.errors import RequestError
+from engine.learners.trees import values_of
 from engine.loggers import trackers
 from engine.place import Place
 from engine.request import Request
@@ -27,6 +30,9 @@ def completed(request: Request, loggers: Any = ()) -> Request:
     if not (isinstance(loggers, list | tuple) and all(map(callable, loggers))):
         raise RequestError(f"loggers are {loggers!r}: give a list of functions of a row; trackers "
                            "have names, Place(log='tensorboard').")
+    if jax.config.jax_disable_jit and not values_of(config.model):  # type: ignore[attr-defined]
+        raise RequestError("jax_disable_jit: what fit and sweep train is compiled ahead of its "
+                           "calls: leave it out and print by jax.debug.print, or debug with train.")
     check_fields(place)
     trackers.check(place.log)
     if data is not None:

@@ -4,6 +4,7 @@ import contextlib
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -41,6 +42,9 @@ def begin(
         choice = choose.choose(place.device)
         console = plain_console(stderr, quiet or not processes.first_process())
         silence = processes.agreed(np.array([place.heartbeat_seconds]), np.max).item()
+    if isinstance(jnp.asarray(np.float32(0)), jax.core.Tracer):
+        raise RequestError("fit, sweep and evaluate run on the host, and can't be traced: give "
+                           "train to jax.jit.")
     if joined:
         presence.keep_meeting(silence)
         console.print(f"job: {jax.process_count()} processes; {joined}")
