@@ -10,6 +10,7 @@ from rich.console import Console
 
 from engine import sources
 from engine.loggers import bar
+from engine.loggers.progress import Progress, plain_console
 from engine.loggers.width import fitted
 
 
@@ -81,6 +82,14 @@ def test_a_wait_is_shown_in_a_terminal_alone():
         with bar.waiting("compiling", Console(file=stream, force_terminal=terminal, quiet=quiet)):
             pass
         assert ("compiling" in stream.getvalue()) == (terminal and not quiet)
+
+
+def test_a_stream_without_a_bars_characters_is_written_escapes(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    console = plain_console()
+    console.print("4 × 4")
+    Progress(1, 1, console).finish(1, 0.0, {})
+    assert sys.stdout.buffer.getvalue().decode().startswith("4 \\xd7 4\nEpoch 1/1 1/1 \\u2501")
 
 
 def test_lines_are_broken_between_words_and_only_in_a_terminal(monkeypatch):

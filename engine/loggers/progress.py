@@ -12,9 +12,27 @@ BAR = 20
 LEAST = 5  # of a terminal's bar: below that, a shorter line is taken
 
 
+class _Escaping:
+    """A stream that is written what its encoding has no character for as an escape."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
 class _Plain(Console):
     """Names that come from files can't move the cursor: what it prints is text, in a terminal
-    broken between its words."""
+    broken between its words, whatever its encoding."""
+
+    @Console.file.getter  # type: ignore[attr-defined]
+    def file(self) -> Any:
+        return _Escaping(super().file)
 
     def print(self, *texts: Any, **how: Any) -> None:
         super().print(*(self._fitted(x) if isinstance(x, str) else x for x in texts), **how)
