@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.errors import some
 from engine.sources import frames, image
-from engine.sources.dataset import content, is_stored
+from engine.sources.dataset import content, fits, is_stored
 from engine.sources.dialect import Unreadable
 from engine.sources.stored import Stored
 
@@ -87,6 +87,19 @@ def resized(pictures: Any, side: int) -> Any:
         return Pixels(pictures.table, pictures.names, (side, side, pictures.shape[3]),
                       pictures.dtype)
     return image.resize(pictures, side)
+
+
+def sized(images: Any, side: int) -> Any:
+    """Columns, or the pictures that they are, of so many pixels a side where one is asked for.
+    Raises Unreadable for pixels that are fractions, RequestError for too many of them."""
+    if not side or side == images.shape[1]:
+        return images
+    if images.dtype != np.uint8:
+        raise Unreadable("its pixels are fractions, which --image_size can't resize",
+                         "leave it out, or write whole numbers of 0 to 255")
+    if isinstance(images, np.ndarray):
+        fits("table", len(images), (side, side, images.shape[3]))
+    return resized(images, side)
 
 
 def pictures(parts: Mapping[str, Any], asked: bool = False) -> tuple[dict[str, Any], str]:

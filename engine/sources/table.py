@@ -14,16 +14,7 @@ import numpy as np
 from engine.config import Reading
 from engine.errors import RequestError, tell
 from engine.sources import cache, dialect, doubts, frames, layout, pixels, sheet, target, values
-from engine.sources.dataset import (
-    Dataset,
-    Split,
-    TooLarge,
-    asked,
-    content,
-    fits,
-    is_frame,
-    refused,
-)
+from engine.sources.dataset import Dataset, Split, TooLarge, asked, content, is_frame, refused
 from engine.sources.dialect import Unreadable
 from engine.sources.pixels import Pixels
 from engine.sources.sheet import Sheet, alike
@@ -99,7 +90,8 @@ def _set(
         own = targets[split], *weights[split]
         order[split] = frames.ordered(hashes, *own)
         inputs = _taken(examples[split], order[split], hashes)
-        held[split] = Split(_resized(inputs, reading.image_size), *(x[order[split]] for x in own))
+        inputs = pixels.sized(inputs, reading.image_size)
+        held[split] = Split(inputs, *(x[order[split]] for x in own))
     whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
         whole, notes=tuple(notes), left_out=first.left_out, target=tuple(learned),
@@ -178,17 +170,6 @@ def _told(found: Mapping[str, Sheet], learned: Sequence[str], how: str) -> list[
     if left_out := found["train"].left_out:
         notes.append(f"columns left out, as asked: {frames.listed(left_out)}")
     return notes
-
-
-def _resized(images: Any, size: int) -> Any:
-    if not size or size == images.shape[1]:
-        return images
-    if images.dtype != np.uint8:
-        raise Unreadable("its pixels are fractions, which --image_size can't resize",
-                         "leave it out, or write whole numbers of 0 to 255")
-    if isinstance(images, np.ndarray):
-        fits(NAME, len(images), (size, size, images.shape[3]))
-    return pixels.resized(images, size)
 
 
 def frame(path: str, reading: Reading, text: Collection[str] = ()) -> Any:

@@ -224,10 +224,13 @@ def alive(runs: Population) -> int:
 
 
 def restored(group: Group, saved: checkpoint.Checkpoints) -> tuple[Population, float]:
-    """The newest population of the group, and the seconds that its unfinished epoch has had.
+    """The newest population of the group, and the seconds that its unfinished epoch has had; where
+    none was saved, the one at step 0.
 
     It may have been saved by another number of devices, or halved since it was created.
     """
+    if saved.latest() < 0:
+        return create(group), 0.0
     if not group.ready.learner.traced:
         return saved.restore(hosted.shapes(group.ready, group.trials[0]))
     made, given = _creation(group)

@@ -28,7 +28,6 @@ from engine.sweep.group import (
     alive,
     assemble,
     check,
-    create,
     facts_of,
     feed,
     grouped,
@@ -119,7 +118,7 @@ class Lockstep:
         group doesn't fit the device.
         """
         with checkpoint.Checkpoints(self.asked.path / "checkpoints" / str(group.number)) as saved:
-            runs, seconds = restored(group, saved) if saved.latest() >= 0 else (create(group), 0.0)
+            runs, seconds = restored(group, saved)
             saved.check_room(runs)
             self.events.forget(group.number, int(runs.step))
             last = self.events.last()
@@ -203,18 +202,16 @@ class Lockstep:
         search, epoch = self.asked.search, ranking[0].row["epoch"]
         if (shared := halved(group, ranking, search))[1]:
             return self._without(group, runs, *shared, DROPPED)
-        stopped = [one for one in ranking if group.ready.config.patience and one.whole
-                   and group.ready.learner.over(group.ready.hyper, group.ready.lengths,
-                                                folder.history(self._folder(one.number)))]
-        if stopped:
+        watched = ranking if group.ready.config.patience else []
+        if stopped := [one for one in watched if one.whole and group.ready.learner.over(
+                group.ready.hyper, group.ready.lengths, folder.history(self._folder(one.number)))]:
             kept = [one for one in ranking if one not in stopped]
             return self._without(group, runs, kept, stopped, STOPPED)
         if search.pbt and epoch < group.ready.config.epochs:
             names = [axis.name for axis in self.asked.axes]
             runs, copies = exploited(group, runs, ranking, names, self.asked.request.config.seed)
-            for to, source in copies:
-                self.events.add(group.number, int(runs.step), to.number, COPIED,
-                                source=source.number)
+            for to, of in copies:
+                self.events.add(group.number, int(runs.step), to.number, COPIED, source=of.number)
         return runs
 
     def _without(self, group: Group, runs: Population, kept: list[Ranked], gone: list[Ranked],
@@ -232,8 +229,8 @@ class Lockstep:
 
     def _all_stopped(self, group: Group) -> bool:
         """Whether patience has left none of a group's runs to train."""
-        gone = self.events.status()
-        return bool(group.ready.config.patience) and all(t.number in gone for t in group.trials)
+        gone = self.events.status() if group.ready.config.patience else {}
+        return all(trial.number in gone for trial in group.trials)
 
     def _settle(self, group: Group, runs: Population) -> results.Standing:
         """Every member that is left, with the values it ended with; the whole ones saved."""
