@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from samples import Tiny, random_split
 
@@ -171,6 +172,30 @@ def test_a_network_given_again_with_other_values_is_told(tmp_path, capsys):
     load(run, Config(model=Bent(nn.tanh)))
     told = " ".join(capsys.readouterr().err.split())
     assert "was <Bent(" in told and "tanh" in told and "wrong unless both compute the same" in told
+
+
+@pytest.mark.slow
+def test_what_only_training_uses_need_not_be_given_again(tmp_path):
+    """The augmentation; the optimizer, of whose state a checkpoint tells, is asked for in words."""
+    def halved(key, x):
+        return x / 2
+
+    def descent(hyper, durations):
+        return optax.sgd(0.1, momentum=0.9)
+
+    config = dataclasses.replace(CONFIG, augment=halved, optimizer=descent)
+    run = fit(config, place=place(tmp_path), data=(X, Y), quiet=True)
+    given = Config(model=Tiny, optimizer=descent)
+    np.testing.assert_array_equal(load(run, given).predict(X), run.predict(X))
+    assert evaluate(run, (X, Y), config=given)["loss"] == run.metrics["loss"]
+    for name, lacking in ("optimizer", Config(model=Tiny)), ("model", Config(optimizer=descent)):
+        with pytest.raises(RequestError, match=f"the {name} of .* was .*, an object in Python.*, "
+                           rf"and none is given now: give that one, .*\({name}=") as told:
+            load(run, lacking)
+        assert ("whose state is in its checkpoints" in str(told.value)) == (name == "optimizer")
+    with pytest.raises(RequestError, match="augment was '<.*halved>'"):
+        fit(Config(model=Tiny, optimizer=descent, epochs=2, batch_size=16), place=place(tmp_path),
+            data=(X, Y), resume=run, quiet=True)
 
 
 @pytest.mark.slow

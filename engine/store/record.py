@@ -102,18 +102,22 @@ def objects(config: Config) -> dict[str, str]:
 
 
 def own(path: Path, saved: Saved, given: Config | None) -> Config:
-    """The config of the run in `path`: its own, or where it was made of objects in Python, which
-    `given` has, with these. What `given` says besides, other than a default, holds, and whether a
-    threshold is chosen. Raises RequestError where an object is called otherwise than the run's; of
-    a network with other values than the run's it is told."""
+    """The config of the run in `path` to predict by: its own, or where it was made of objects in
+    Python, which `given` has, with these, but no augmentation. What `given` says besides, other
+    than a default, holds, and whether a threshold is chosen. Raises RequestError where an object is
+    called otherwise than the run's; of a network with other values than the run's it is told."""
     config, plain = saved.request.config, Config()
-    if given is None or not (were := objects(config)):
+    if "augment" in (were := objects(config)):
+        given = dataclasses.replace(given or config, augment="")
+    if given is None or not were:
         return given or config
     for name, text in were.items():
         now = bring.written(getattr(given, name))
-        if (was := _called(text)) != (other := _called(now)):
-            raise RequestError(f"the {name} of the run in {path} was {was}, an object in Python, "
-                               f"and now it is {other}: give that one, config=Config({name}=...).")
+        if name != "augment" and (was := _called(text)) != (other := _called(now)):
+            state = " whose state is in its checkpoints" * (name == "optimizer")
+            now = "none is given now" if now == getattr(plain, name) else f"now it is {other}"
+            raise RequestError(f"the {name} of the run in {path} was {was}, an object in Python"
+                               f"{state}, and {now}: give that one, config=Config({name}=...).")
         if name == "model" and "(" in text and _wherever(text) != _wherever(now):
             tell(f"the model of the run in {path} was {text}, and now it is {now}: what it says is "
                  "wrong unless both compute the same")
