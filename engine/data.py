@@ -178,7 +178,7 @@ def judging(dataset: Dataset, parts: Parts) -> tuple[str, Subset | None]:
     return named_validation(dataset, parts), None
 
 
-def place(data: Data, where: Sharding) -> Data:
+def on_device(data: Data, where: Sharding) -> Data:
     """On the device or devices, a split that both subsets share only once."""
     train, shared = put(data.train, where), data.validation.split is data.train.split
     validation = (Subset(train.split, put(data.validation.rows, where)) if shared else

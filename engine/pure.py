@@ -9,7 +9,7 @@ from jax import Array
 
 from engine.augmentations import suited
 from engine.config import AUTO, Config
-from engine.data import Data, place, validation_of
+from engine.data import Data, on_device, validation_of
 from engine.doors import arguments, effect, fitting, hypers
 from engine.errors import RequestError
 from engine.job.host import Host
@@ -94,7 +94,7 @@ def data_for(config: Config, data: Any = None) -> Data:
         raise RequestError(f"{dataset.name} has columns or inputs by their names, which train "
                            "doesn't know: give an array of their numbers, or let fit learn it.")
     host.console.print(f"validation: {validation_of(dataset, request.config.parts)}")
-    return place(parts, where)
+    return on_device(parts, where)
 
 
 def history_row(task: Task, tally: Any, sums: Any) -> dict[str, Array]:

@@ -133,8 +133,9 @@ def settle(
         | {what: names for what in ("pixels", "target") if (names := getattr(dataset, what))}
     order = config.seed if config.order_seed < 0 else config.order_seed
     ready = Setup(
-        request, jax.tree.map(np.float32, request.hyper), host, dataset, columns, cut, judges,
-        judged, learner, lengths, jax.random.key(config.seed), jax.random.key(order), facts,
+        request, jax.tree.map(np.float32, request.hyper), host, dataset, columns, data=cut,
+        judges=judges, judged=judged, learner=learner, lengths=lengths, facts=facts,
+        root=jax.random.key(config.seed), order=jax.random.key(order),
     )
     where = ready.everywhere
     ready = ready._replace(**{name: mesh.put(getattr(ready, name), where)

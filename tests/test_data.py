@@ -5,7 +5,7 @@ import pytest
 from samples import random_split
 
 from engine.config import Config
-from engine.data import named, partition, place
+from engine.data import named, on_device, partition
 from engine.errors import RequestError
 from engine.feed import batch_at, epoch_order
 from engine.sources.dataset import Dataset
@@ -86,8 +86,8 @@ def test_a_slice_of_a_split_is_tfdss(name, rows):
 
 
 def test_a_split_that_both_parts_share_is_placed_once():
-    data = place(partition(small_dataset(), Config(validation_split="0.5", batch_size=4)),
-                 jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    data = on_device(partition(small_dataset(), Config(validation_split="0.5", batch_size=4)),
+                     jax.sharding.SingleDeviceSharding(jax.devices()[0]))
     assert data.train.split.inputs is data.validation.split.inputs
 
 

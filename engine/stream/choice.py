@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine.data import Data, Subset, place
+from engine.data import Data, Subset, on_device
 from engine.devices import choose, mesh
 from engine.errors import RequestError
 from engine.feed import Chunk
@@ -88,7 +88,7 @@ def laid(ready: "Setup") -> "Setup":
     reason = why(ready.request.place, parts, ready.device)
     if not reason:
         try:
-            return ready._replace(data=place(parts, where))
+            return ready._replace(data=on_device(parts, where))
         except memory.FAILURES as error:
             if not memory.exhausted(error):
                 raise

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from engine.augmentations import suited
 from engine.config import Config
-from engine.data import Data, Subset, partition, place
+from engine.data import Data, Subset, on_device, partition
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
 from engine.doors import bring
 from engine.errors import RequestError
@@ -143,7 +143,7 @@ def assemble(
         data = ready.stream.given(_folded(cut, [cut]), where)
     else:
         parts = [partition(dataset, dataclasses.replace(config, validation_split=f)) for f in folds]
-        data = place(_folded(ready.data, parts), where)
+        data = on_device(_folded(ready.data, parts), where)
     order = jax.device_put(ready.order, where) if config.order_seed >= 0 else None
     return Group(number, trials, ready, folds, data.train, data.validation, order, mesh)
 

@@ -190,8 +190,8 @@ def tell(
     if asked.search.samples or asked.search.pbt:  # in any order
         axes = {name: sorted(values) for name, values in axes.items()}
     score = ready.learner.ranking(ready.hyper)
-    settings = ranking.ranked(runs, axes, score)[1]
-    best = settings.iloc[0]
+    tried = ranking.ranked(runs, axes, score)[1]
+    best = tried.iloc[0]
     if not best["counted"]:
         raise RunError(f"all {len(found)} runs diverged: sweep smaller learning rates.", status=3)
     typed = command(asked)
@@ -201,13 +201,13 @@ def tell(
     together = ensembles(asked, standings, best["runs"], ready)
     files.replace(asked.path / "ensembles.json", json.dumps(together, indent=2) + "\n")
     title = f"{bring.short(config.model)} on {config.dataset}: {len(found)} runs"
-    for at, setting in settings[:5].iterrows():
+    for at, setting in tried[:5].iterrows():
         what = ", ".join(f"{name} {setting[name]}" for name in axes) or "every seed"
-        lost = "".join(f", {setting[became]} {became}" for became in ranking.LOST
+        gone = "".join(f", {setting[became]} {became}" for became in ranking.LOST
                        if setting[became])
         count = len(setting["runs"])
         console.print(f"{at + 1}. {what}: {task.score} {ranking.mean(setting)} "
-                      f"({count} run{'s' if count > 1 else ''}{lost})")
+                      f"({count} run{'s' if count > 1 else ''}{gone})")
     for e in together:
         console.print(
             f"ensemble of {e['name']} ({e['runs']}) on {e['split']}: accuracy {e['accuracy']:.4f} "
