@@ -43,7 +43,7 @@ def test_it_can_be_meant(command, here):
     for name in RUNS:
         (here / name).mkdir(parents=True)
         (here / name / "config.json").write_text(SAVED.replace('"epochs": 1,', '"epochs": 10,'))
-        (here / name / "best.py").touch()
+        (here / name / "best.py").write_text("from engine import Config\nconfig = Config()")
     if words[0] == "sweep" and "--resume" in words:
         del words[1:3]  # of a sweep of ours there is no file
     parsed = flags.parse(words)
