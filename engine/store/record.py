@@ -107,13 +107,13 @@ def own(path: Path, saved: Saved, given: Config | None) -> Config:
     than a default, holds, and whether a threshold is chosen. Raises RequestError where an object is
     called otherwise than the run's; of a network with other values than the run's it is told."""
     config, plain = saved.request.config, Config()
-    if "augment" in (were := objects(config)):
-        given = dataclasses.replace(given or config, augment="")
+    if (were := objects(config)).pop("augment", ""):  # which training alone has
+        config = dataclasses.replace(config, augment="")
     if given is None or not were:
         return given or config
     for name, text in were.items():
         now = bring.written(getattr(given, name))
-        if name != "augment" and (was := _called(text)) != (other := _called(now)):
+        if (was := _called(text)) != (other := _called(now)):
             state = " whose state is in its checkpoints" * (name == "optimizer")
             now = "none is given now" if now == getattr(plain, name) else f"now it is {other}"
             raise RequestError(f"the {name} of the run in {path} was {was}, an object in Python"
@@ -138,10 +138,8 @@ def _called(written: Any) -> str:
 
 
 def identity(request: Request) -> dict[str, Any]:
-    """The fields that decide what a run computes, flat: two runs with equal ones are the same.
-
-    Of what the user named by its path, that is the name: what a file or a set holds has a
-    fingerprint.
+    """The fields that decide what a run computes, flat: two runs with equal ones are the same. Of
+    what the user named by its path, that is the name: what a file or a set holds has a fingerprint.
     """
     def named(value: Any) -> Any:
         if not bring.is_file(value):
@@ -189,11 +187,9 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
         if flags := read_otherwise(saved.request, request):
             raise RequestError(f"{request.config.dataset} is read by {flags}, which is not how the "
                                f"run in {path} read it: leave that out to resume it.")
-        raise RequestError(
-            f"{path} holds a run on other data: {request.config.dataset} has changed since "
-            f"(fingerprint {before}, now {facts['fingerprint']}). Put it back to resume, or start "
-            "a new run in another --run_dir."
-        )
+        raise RequestError(f"{path} holds a run on other data: {request.config.dataset} has "
+                           f"changed since (fingerprint {before}, now {facts['fingerprint']}). Put "
+                           "it back to resume, or start a new run in another --run_dir.")
     if saved.content.get("columns") != facts.get("columns"):
         raise RequestError(f"{path} holds a run whose table became other features: resume it with "
                            "the versions that its config.json names, or start a new run in another "
