@@ -214,6 +214,8 @@ def _conclude(
         + (f"; {speed:,.0f} {kind}/s" if speed else ""))
     if told := threshold.told(scores):
         say(told)
+    if told := importance.told(rests_on, path):
+        say(told)
     if best.average:
         say(f"the averaged weights are what is scored and kept; the raw ones: "
             f"{task.line(scores['raw'])}")

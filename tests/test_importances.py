@@ -1,6 +1,7 @@
 """What a model rests on, against scikit-learn's permutation_importance and XGBoost's own gain."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -78,9 +79,10 @@ def test_the_features_of_a_column_are_shuffled_together(here):
 
 
 @pytest.mark.slow
-def test_a_run_writes_what_its_score_rests_on(here):
+def test_a_run_writes_what_its_score_rests_on(here, capsys):
     made = run.fit(Config(dataset="iris", model="xgboost", epochs=1), XGBoost(),
-                   Place(device="cpu", run_dir="a"), quiet=True, importances=True)
+                   Place(device="cpu", run_dir="a"), importances=True)
+    assert "\nimportances: " in capsys.readouterr().out
     content = json.loads((made.path / "importances.json").read_text())
     assert content["score"] == "accuracy" and content["repeats"] == 5
     assert sum(content["gain"].values()) == pytest.approx(1)
@@ -88,6 +90,16 @@ def test_a_run_writes_what_its_score_rests_on(here):
     page = (made.path / "report.html").read_text().lower()
     assert "change of the validation accuracy" in page and "what splits by each feature" in page
     assert (made.path / "permutation.png").exists() and (made.path / "gain.png").exists()
+
+
+def test_the_three_that_matter_most_are_told():
+    means = {"b": 0.25, "a\n": 0.125, "d": 0.0625, "c": 0.0}
+    content = {"score": "accuracy", "repeats": 5,
+               "permutation": {name: {"mean": mean, "std": 0.0} for name, mean in means.items()}}
+    assert importance.told(content, Path("runs/a")) == (
+        "importances: b 0.2500, a\n 0.1250, d 0.0625, by which the validation accuracy gets worse "
+        "where each is shuffled; all in runs/a/importances.json")
+    assert importance.told({"gain": {"a": 1.0}}, Path("a")) == ""
 
 
 def test_pictures_have_no_columns(here):

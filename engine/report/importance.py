@@ -1,6 +1,7 @@
 """What a model's predictions rest on: columns shuffled one by one, and what trees' splits gained.
 N: examples, F: features."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 FILE = "importances.json"
 REPEATS, SEED = 5, 0
-SHOWN = 10  # of a plot
+SHOWN, TOLD = 10, 3  # in a plot, in a line
 
 
 def check(ready: "Setup") -> None:
@@ -92,6 +93,16 @@ def found(ready: "Setup", variables: Any, asked: bool) -> dict[str, Any]:
             ready.learner, variables, ready.data.validation,
             grouped(ready.columns, shape[0]), where=ready.everywhere)}
     return content
+
+
+def told(content: dict[str, Any], path: Path) -> str:
+    """The three columns that matter most; "" where none was shuffled."""
+    if not (permutation := content.get("permutation")):
+        return ""
+    top = ", ".join(f"{name} {number(value['mean'])}" for name, value in
+                    list(permutation.items())[:TOLD])
+    return (f"importances: {top}, by which the validation {content['score']} gets worse where each "
+            f"is shuffled; all in {path / FILE}")
 
 
 def drawn(content: dict[str, Any]) -> list[Picture]:
