@@ -132,6 +132,18 @@ def test_a_damaged_step_is_named_put_aside_and_saved_anew(tmp_path, capsys):
     assert same(restored(folder)[0], state(2))
 
 
+def test_orbax_itself_says_nothing_of_a_damaged_step(tmp_path, caplog):
+    folder = saved(tmp_path / "c", (1, 0.5))
+    (folder / "1/_CHECKPOINT_METADATA").write_text("{")
+    before = logging.getLogger("absl").level
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    try:
+        restored(folder)
+    finally:
+        logging.getLogger("absl").setLevel(before)
+    assert not [one for one in caplog.records if one.name == "absl"]
+
+
 def test_who_only_reads_moves_nothing(tmp_path, capsys):
     folder = saved(tmp_path / "c", (1, 0.9), (2, 0.7), (3, 0.6))
     damage(folder, 2)

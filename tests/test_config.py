@@ -83,6 +83,8 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
         (["--momentum", "a: b"], "flaxmill: --momentum=a: b: type a number.\n"),
         (["--class_weights", "nan,1,1"], "--class_weights nan,1,1: type finite numbers of 0"),
         (["--label_smoothing", "1"], "below 1"),
+        (["--threshold", "inf"], "--threshold inf: type less than 1."),
+        (["--threshold", "1"], "--threshold 1.0: type less than 1."),
         (["trian"], "did you mean train"),
         (["train", "more"], "flags only"),
         (["eval"], "--run_dir"),

@@ -242,7 +242,7 @@ def test_damaged_pictures_are_left_out_and_counted_where_that_is_asked_for(typed
     assert "left out 3 of 14 pictures" in error and all(name in error for name in BAD)
     assert len((place / "some.csv").read_text().splitlines()) == 12
     status, printed, error = typed("predict", *BAD, "--skip_bad", "--output", "none.csv")
-    assert (status, printed) == (2, "") and "3 of 3 pictures" in error
+    assert (status, printed) == (2, "") and "mend 3 of 3 pictures" in error
     assert not (place / "none.csv").exists()
 
 
@@ -447,6 +447,7 @@ def test_another_sets_numbers_are_found_by_their_names():
      "nothing of image_folder was trained on, from which a part could be held out"),
     (["--dataset", "image_folder:shifted", "--validation_split", "tset"], "did you mean test"),
     (["--dataset", "image_folder:nowhere"], "image_folder:nowhere: No such file"),
+    (["--dataset", "iris"], "learned from arrays, and iris is a table"),
 ])  # fmt: skip
 def test_a_set_that_can_t_judge_is_refused(typed, place, words, said):
     if not (place / "strange").exists():

@@ -163,6 +163,8 @@ def test_numbers_are_told_as_they_are(place, typed):
     ("columns", ["test.csv", "lacking.csv"], "predict takes a table alone, and got 2 files"),
     ("columns", ["absent.csv"], "absent.csv: no such file."),
     ("columns", ["test.csv", "--output", "test.csv"], "test.csv is what is to be predicted"),
+    ("columns", ["test.csv", "--target", "age"], "--target age: the run learned from 'age', and "
+                                                 "predicts its own target: leave it out."),
     ("pixels", ["test.csv"], "columns of pixels"),
     ("pixels", ["notes.txt"], "notes.txt: it has no rows below its header"),
     ("pixels", ["unlabelled.csv", "picture.png"], "predict takes a table alone"),

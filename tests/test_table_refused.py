@@ -49,9 +49,9 @@ def test_damaged_rows_are_named(row, words, refused):
 
 
 @pytest.mark.parametrize("content, words", [
-    ("", "it begins with no header; write one, such as label,pixel0"),
+    ("", "it is empty; write a header, and rows below it"),
     ("\n" + SOUND, "it begins with no header"),
-    (",,,\n,,,\n,,,\n", "it begins with no header"),
+    (",,,\n,,,\n,,,\n", "it begins with no header; write one, such as label,pixel0"),
     ("sep=;\na;label\n1;x\n2;y\n", "its first line, sep=;, is for Excel, and no header; delete"),
     ("label,a\n", "it has no rows below its header; add some"),
     ("label,a", "it has no rows below its header"),

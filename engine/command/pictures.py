@@ -68,4 +68,5 @@ class Pictures:
         return "\n".join([count, *reasons, *more])
 
     def _refused(self) -> RequestError:
-        return RequestError(f"mend, or leave out by --skip_bad, {self._described()}")
+        instead = "mend" if self._reading.skip_bad else "mend, or leave out by --skip_bad,"
+        return RequestError(f"{instead} {self._described()}")

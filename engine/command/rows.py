@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import sheet, table
+from engine.sources import sheet, table, target
 from engine.sources.columns import Columns
 
 ROW = "row"
@@ -27,11 +27,14 @@ class Rows:
         if len(files) > 1:
             raise RequestError(f"predict takes a table alone, and got {len(files):,} files: name "
                                "one at a time.")
+        learned = {column.name for column in columns.columns} if columns else set()
+        if own := learned.intersection(target.listed([*learned], reading.target)):
+            raise RequestError(f"--target {reading.target}: the run learned from {min(own)!r}, and "
+                               "predicts its own target: leave it out.")
         text = columns.words if columns else ()
         frame = table.frame(files[0], reading, text)  # which may lie in its file
         self._inputs = columns.encode(frame) if columns else table.pictures(
             frame, shape, dtype, pixels)
-        learned = {column.name for column in columns.columns} if columns else set()
         self.key = _id(sheet.names_of(files[0], reading), learned)
         self.keys = (sheet.cells(files[0], self.key, reading) if self.key else
                      [str(number) for number in range(1, len(frame) + 1)])

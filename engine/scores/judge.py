@@ -57,7 +57,8 @@ def judge_of(
     config = dataclasses.replace(config, **{
         name: getattr(Reading(), name) for name, value in vain.items()
         if getattr(config, name) == value})
-    if data is None and asked and config.dataset != before.dataset:
+    pictures = not sources.unused(config.dataset, Reading(image_size=1))
+    if data is None and asked and config.dataset != before.dataset and pictures:
         config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved),
                                      labels=asked.labels and config.labels)  # not of its own set
     request = saved.request._replace(config=config, place=place, data=data)

@@ -75,6 +75,8 @@ def of(file: BinaryIO, target: str = "") -> Dialect:
         raise Unreadable(f"its first line has more than {MOST_LINE:,} bytes",
                          "see whether it is a table")
     head += file.read(max(HEAD, len(head)))
+    if not head:
+        raise Unreadable("it is empty", "write a header, and rows below it")
     if _BINARY.search(head):
         raise Unreadable("it holds control characters, as no text in UTF-8 does",
                          "save it as CSV, in UTF-8")

@@ -44,10 +44,10 @@ def _meet(key: str, timeout_ms: int) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without Orbax's warnings of what is asked of it on purpose."""
+    """Without Orbax's warnings of what is asked of it on purpose, and its errors, told by us."""
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
