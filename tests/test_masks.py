@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import flax.linen as nn
 import numpy as np
@@ -164,6 +165,20 @@ def test_what_is_no_mask_is_refused_by_its_name(case, tmp_path):
     with pytest.raises(RequestError, match=re.escape(words)) as found:
         image_folder.load(str(tmp_path), Reading())
     assert "\n" not in str(found.value)
+
+
+def test_a_folder_of_masks_without_any_is_told(tmp_path):
+    written(tmp_path, names=("tree", "lake.1"))
+    shutil.rmtree(tmp_path / "masks")
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(RequestError, match="its folder 'masks' is empty, so that no picture has a "
+                       "mask; put pictures in images/"):
+        image_folder.load(str(tmp_path), Reading())
+    for name in "tree", "lake":  # which are classes, whatever is empty beside them
+        (tmp_path / "images/train" / name).mkdir()
+    for file in tmp_path.glob("images/*/*.png"):
+        file.rename(tmp_path / "images/train" / file.name[:4] / f"{file.parent.name}.png")
+    assert image_folder.load(str(tmp_path), Reading()).classes == ("lake", "tree")
 
 
 def test_masks_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch):

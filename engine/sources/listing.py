@@ -57,7 +57,7 @@ def of(path: str, reading: Reading) -> Listing:
     for name in found.pictures:
         if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
             raise refuse(path, f"the name {ascii(name)} can't be printed", "rename it")
-    if pairs := masks.paired(path, sorted(found.pictures)):
+    if pairs := masks.paired(path, sorted(found.pictures), found.empty):
         return _of_masks(found, pairs, reading)
     laid = layout.understood(path, sorted(found.pictures))
     names = tree.ordered(found.pictures, laid.inside)

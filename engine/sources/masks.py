@@ -38,18 +38,27 @@ class Masks(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """What the folders of a file tell: whether it is a mask; its split; and what is left of its
-    name, by which the two of an example are alike."""
+    """What the folders of a file tell: whether it is a mask, or called a picture; its split; and
+    what is left of its name, by which the two of an example are alike."""
 
     mask: bool
+    picture: bool
     split: str
     left: str
 
 
-def paired(root: str, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+def paired(
+    root: str, names: Iterable[str], empty: Iterable[str] = ()
+) -> dict[str, tuple[str, str]]:
     """Of each picture its split and its mask; {} where the folders' names tell of no masks, or of
-    others besides. Raises RequestError where a picture has none, or two are alike."""
+    others besides. Raises RequestError where a picture has none, as beside `empty` folders of
+    masks where none lies in a class's, or two are alike."""
     places = {name: _place(name) for name in names}
+    if all(place and place.picture and "/" not in place.left for place in places.values()):
+        for folder in empty:
+            if (place := _place(f"{folder}/")) and place.mask:
+                raise refuse(root, f"its folder {folder!r} is empty, so that no picture has a mask",
+                             INSTEAD)
     if None in places.values() or len({place.mask for place in places.values() if place}) < 2:
         return {}
     pictures, masks = (_keyed(root, places, which) for which in (False, True))
@@ -92,7 +101,7 @@ def _place(name: str) -> _Place | None:
         split = splits or split
     if not (mask or picture or split) or mask and picture:
         return None
-    return _Place(mask, split, "/".join([*left, os.path.splitext(file)[0]]))
+    return _Place(mask, picture, split, "/".join([*left, os.path.splitext(file)[0]]))
 
 
 def read(root: str, picture: str, mask: str, size: int) -> np.ndarray:
