@@ -10,7 +10,7 @@ from jax import Array
 from engine.augmentations import suited
 from engine.config import AUTO, Config
 from engine.data import Data, on_device, validation_of
-from engine.doors import arguments, effect, fitting, hypers
+from engine.doors import arguments, computed, effect, fitting, hypers
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners import trees
@@ -59,7 +59,7 @@ def train(
     data = jax.tree.map(jnp.asarray, data)
     if config.task == AUTO:
         config = dataclasses.replace(config, task=natural_task(data.train.split.targets))
-    learner = learner_of(config, data.num_outputs)
+    learner = computed.apart(learner_of(config, data.num_outputs), data.train.input_shape)
     lengths = learner.lengths(len(data.train.rows))
     suited.check_form(learner, hyper, data.train)
     fitting.check(learner, hyper, lengths, data)

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.augmentations import views
 from engine.config import Config
-from engine.doors import handed
+from engine.doors import computed, handed
 from engine.errors import RequestError, tell
 from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner, jitted
@@ -136,7 +136,8 @@ def load(
     record.same_files(path, config, saved.content)
     classes, shape, dtype = record.inputs_of(path, saved.content)
     columns, metrics = folder.columns(path, saved.content), folder.metrics(path)
-    learner = threshold.kept(learner_of(config, len(classes), columns=columns), path, metrics)
+    learner = computed.apart(learner_of(config, len(classes), columns=columns), shape)
+    learner = threshold.kept(learner, path, metrics)
     shapes = learner.shapes(saved.request.hyper, shape)
     state = restored(path, shapes, checkpoint, learner.task.higher)
     return Run(path, folder.history(path), metrics, jax.device_put(state), learner,

@@ -163,6 +163,34 @@ class Bent(nn.Module):
         return nn.Dense(4)(self.bend(nn.Dense(4)(x.reshape(len(x), -1))))
 
 
+SCALE = np.ones(1, np.float32)
+
+
+class Scaled(nn.Module):
+    """Which reads a global, as one does whose helpers are edited and imported anew."""
+
+    num_classes: int = 4
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_classes)(jnp.cos(x.reshape(len(x), -1) * SCALE))
+
+
+def test_what_a_network_reads_may_change_between_runs(tmp_path, monkeypatch):
+    """An object that stays equal has programs of its own where it computes something else."""
+    learners, x = [], np.float32(X) / 255
+    for number, scale in enumerate((1, 3, 1)):
+        monkeypatch.setitem(globals(), "SCALE", np.full(1, scale, np.float32))
+        config = dataclasses.replace(CONFIG, model=Scaled())
+        run = fit(config, None, Place(device="cpu", run_dir=tmp_path / str(number)), (X, Y))
+        plain = jax.nn.softmax(Scaled().apply({"params": run.state.params}, x))
+        for one in (run, load(run, config)):
+            np.testing.assert_allclose(one.predict(X), plain, atol=1e-6)
+        assert evaluate(run, (X, Y), config=config)["loss"] == pytest.approx(run.metrics["loss"])
+        learners.append(run.learner)
+    assert learners[0] == learners[2] != learners[1]
+
+
 def test_a_network_given_again_with_other_values_is_told(tmp_path, capsys):
     """That computes something else of the same parameters."""
     run = fit(dataclasses.replace(CONFIG, model=Bent()), place=place(tmp_path), data=(X, Y),

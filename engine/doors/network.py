@@ -78,6 +78,7 @@ class Linen:
     """A flax.linen module."""
 
     module: nn.Module
+    number: int = 0  # here and in others: of what it computes, see computed.py
 
     @property
     def call(self) -> Callable:
@@ -137,6 +138,7 @@ class Functions:
     """Any object with init(key, inputs) → params and apply(params, inputs) → outputs."""
 
     pair: Any
+    number: int = 0
 
     @property
     def call(self) -> Callable:

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
+from engine.doors.computed import absorb
 from engine.doors.network import Variables, made_by, wanted
 
 T = TypeVar("T")
@@ -34,10 +34,7 @@ class Given:
         graph, state = nnx.split(own)
         found = hashlib.sha256()
         for leaf in jax.tree.leaves(state):
-            key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            values = np.asarray(jax.random.key_data(leaf) if key else leaf)
-            found.update(f"{values.dtype} {values.shape}".encode())
-            found.update(np.ascontiguousarray(values).tobytes())
+            absorb(found, leaf)
         return cls(graph, state, found.hexdigest())
 
     def module(self) -> nnx.Module:
@@ -53,6 +50,7 @@ class NNX:
     num_outputs: int
     embeddings: tuple[int, ...] = ()
     narrow: bool = False
+    number: int = 0
 
     KINDS = {"params": nnx.Param, "batch_stats": nnx.BatchStat, "random": nnx.RngState,
              "variables": ...}  # the last are all others

@@ -15,7 +15,7 @@ from engine.augmentations import suited
 from engine.config import Config, is_ours
 from engine.data import Data
 from engine.devices.mesh import ALONE, Spread
-from engine.doors import coupled, fitting, handed, precision
+from engine.doors import computed, coupled, fitting, handed, precision
 from engine.doors.bring import parameters, short
 from engine.doors.handed import Handed
 from engine.doors.network import Network, Variables, initial, unwrapped
@@ -73,6 +73,7 @@ class Gradient(Learner):
     ) -> "Gradient":
         """With the formulation, the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
+        self = computed.apart(self, shape)
         suited.check(self, hyper, data.train)
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
         subsets = data.train, data.validation  # parts of one split, mostly

@@ -11,7 +11,7 @@ from engine.augmentations import views
 from engine.config import Config, Parts, Reading
 from engine.data import Data, validation_of
 from engine.devices import mesh
-from engine.doors import handed
+from engine.doors import computed, handed
 from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import Host, begin
@@ -148,7 +148,7 @@ def _on_other(
     for note in (*dataset.notes, *found.notes):
         host.console.print(note)
     spread = spread_of(request, host)
-    learner = learner_of(asked, len(classes), spread, columns)
+    learner = computed.apart(learner_of(asked, len(classes), spread, columns), shape)
     everywhere = mesh.everywhere(spread.mesh, host.device)
     workers = None
     if reason := choice.why(request.place, Data(found.subset, found.subset, 0), host.device):

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from engine.doors import handed
+from engine.doors import computed, handed
 from engine.errors import RequestError, RunError
 from engine.learners.chosen import learner_of
 from engine.learners.learner import jitted
@@ -70,7 +70,7 @@ class Estimator(BaseEstimator):
             raise ValueError(f"X is {inputs.dtype} [N, {inputs.shape[1:]}], and the model was "
                              f"fitted on {self._dtype} [N, {self._shape}].")
         with as_values():
-            learner = learner_of(self._config, outputs)
+            learner = computed.apart(learner_of(self._config, outputs), self._shape)
             handed.check(learner, inputs)
         told = partial(jitted(learner, "predict"), self.variables_)
         found = in_batches(learner, told, inputs, BATCH)
