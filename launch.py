@@ -170,6 +170,8 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
     except KeyboardInterrupt:
         return _failed(RunError(STOPPED), 130)
     except SystemExit:  # Rich's, where nobody reads what it prints
+        if not _unread():
+            raise
         return _UNREAD, False
     except Exception as error:
         if not _starved(error):
