@@ -1,7 +1,9 @@
 """Networks that take whole numbers alone are handed these, and lose nothing by it."""
 
 import dataclasses
+import gc
 import re
+import weakref
 from functools import partial
 
 import flax.linen as nn
@@ -145,6 +147,18 @@ def test_a_summary_has_its_layers():
     host = begin(Place(device="cpu"), quiet=True)
     told = summary.summary(Request(config(Words()), Hyper(), data=(X, Y)), host)
     assert re.search(r"Embed_0 +6 × 8 +8,000 ", told)
+
+
+@pytest.mark.slow
+def test_a_network_goes_with_its_arrays_where_jax_forgets_it():
+    given = config(WordsNNX(rngs=nnx.Rngs(0)), task="classification")
+    learner = learner_of(given, 2).settled(Hyper(), data_for(given, (X, Y)), "cpu", print)
+    learner.shapes(Hyper(), X.shape[1:])
+    held = weakref.ref(given.model)
+    del given, learner
+    jax.clear_caches()
+    gc.collect()
+    assert held() is None
 
 
 class Broken(nn.Module):

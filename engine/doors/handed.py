@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -120,13 +121,17 @@ def _embeds(network: Any, shape: tuple[int, ...]) -> bool:
         return found.args[0]
 
 
-@functools.lru_cache(maxsize=64)
+_DECIDED: WeakKeyDictionary[Any, dict[tuple[int, ...], bool]] = WeakKeyDictionary()
+
+
 def _decided(network: Any, shape: tuple[int, ...]) -> bool:
-    if not (of_floats := _fault(network, shape, jnp.float32)):
-        return False
-    if of_codes := _fault(network, shape, jnp.int32):
-        raise _Neither(of_floats != of_codes)
-    return True
+    found = _DECIDED.setdefault(network, {})
+    if shape not in found:
+        of_floats = _fault(network, shape, jnp.float32)
+        if of_floats and (of_codes := _fault(network, shape, jnp.int32)):
+            raise _Neither(of_floats != of_codes)
+        found[shape] = bool(of_floats)
+    return found[shape]
 
 
 def _fault(network: Any, shape: tuple[int, ...], dtype: Any) -> str:

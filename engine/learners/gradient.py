@@ -157,7 +157,9 @@ class Gradient(Learner):
                               inputs)
 
     def shapes(self, hyper: Any, input_shape: tuple[int, ...]) -> State:
-        return _shapes(self, jax.tree.structure(hyper), input_shape)
+        values = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), jnp.float32), hyper)
+        inputs = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+        return jax.eval_shape(functools.partial(_begun, self), values, inputs)
 
     def create(self, hyper: Any, root: Array, data: Data) -> State:
         """Params are float32, counters int32."""
@@ -174,10 +176,8 @@ class Gradient(Learner):
     judge, predict = loop.judge, loop.predict
 
 
-@functools.lru_cache(maxsize=16)
-def _shapes(learner: Gradient, hyper: Any, input_shape: tuple[int, ...]) -> State:
-    """Of a state before the first update, whatever the run's length and the values of `hyper`, of
-    which this is the structure."""
-    values = jax.tree.unflatten(hyper, [jax.ShapeDtypeStruct((), jnp.float32)] * hyper.num_leaves)
-    return jax.eval_shape(lambda values: learner.begin(
-        values, jax.random.key(0), jnp.zeros((1, *input_shape)), Durations(1, 0, 1)), values)
+@jax.jit(static_argnums=0, inline=True)
+def _begun(learner: Gradient, hyper: Any, inputs: Array) -> State:
+    """A state before the first update, whatever the run's length, traced once for one form of
+    `hyper`: what jax keeps of a learner goes with jax.clear_caches()."""
+    return learner.begin(hyper, jax.random.key(0), inputs, Durations(1, 0, 1))
