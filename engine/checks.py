@@ -32,9 +32,9 @@ def check_fields(asked: Any) -> None:
             raise unknown(f.name, value, choices)
         if f.metadata["duration"] and isinstance(value, str) and not lengths.is_steps(value):
             raise RequestError(f"--{f.name} {value}: {lengths.SUCH}.")
-        bits = 32 if f.name.endswith("seed") else 31 * (f.name != "threshold")
-        if not (isinstance(value, str | bool) or least <= value < 2**bits):  # nor NaN
-            bound = f"less than {2**bits}" if value >= 2**bits else f"{least} or more"
+        most = 1 if f.name == "threshold" else 2 ** (32 if f.name.endswith("seed") else 31)
+        if not (isinstance(value, str | bool) or least <= value < most):  # nor NaN
+            bound = f"less than {most}" if value >= most else f"{least} or more"
             raise RequestError(f"--{f.name} {value}: type {bound}.")
 
 
