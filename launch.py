@@ -169,9 +169,7 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
         return _failed(RunError(f"{error}. What was saved before is kept."), 1)
     except KeyboardInterrupt:
         return _failed(RunError(STOPPED), 130)
-    except SystemExit:  # Rich's, where nobody reads what it prints
-        if not _unread():
-            raise
+    except SystemExit:  # Rich's, where nobody reads what it prints: /dev/null is in its place now
         return _UNREAD, False
     except Exception as error:
         if not _starved(error):

@@ -15,6 +15,7 @@ from samples import Normed, Tiny, data_of, random_split
 from engine import loop
 from engine.config import Config, Hyper
 from engine.data import Data
+from engine.doors import computed
 from engine.feed import epoch_order
 from engine.learners.chosen import learner_of
 from engine.learners.microbatch import microbatch_for
@@ -166,7 +167,8 @@ def test_a_start_traces_initialising_and_evaluating_once():
 def test_a_loop_of_known_trips_is_the_plain_one_bit_for_bit():
     """One program each for all lengths; for a CPU it is the plain one."""
     data = data_of(random_split(100, side=2), random_split(5, side=2))
-    asked = learner_of(Config(model=Tiny, batch_size=1), CLASSES)
+    asked = computed.apart(learner_of(Config(model=Tiny, batch_size=1), CLASSES),
+                           data.train.input_shape)
     known = asked.settled(HYPER, data, "gpu", print)
     on_cpu = dataclasses.replace(
         asked, config=dataclasses.replace(asked.config, convolution="product"))

@@ -123,7 +123,7 @@ def test_features_are_fitted_and_made_as_those_of_the_table_in_memory(
     """From the training rows alone; words that these lack are told once, as in memory."""
     told, sets = [], []
     for stream in (False, True):
-        config = Config(dataset=f"table:{folder}", embed=True, train_split=train,
+        config = Config(dataset=f"table:{folder}", model="mlp", embed=True, train_split=train,
                         validation_split=validation)
         request, dataset = load(Request(config, Hyper(), Place(stream=stream)),
                                 begin(Place(device="cpu"), quiet=True))
