@@ -169,7 +169,9 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
         return _failed(RunError(f"{error}. What was saved before is kept."), 1)
     except KeyboardInterrupt:
         return _failed(RunError(STOPPED), 130)
-    except SystemExit:  # Rich's, where nobody reads what it prints: /dev/null is in its place now
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):  # which Rich makes one of
+            raise
         return _UNREAD, False
     except Exception as error:
         if not _starved(error):

@@ -40,7 +40,8 @@ def train(
     val_accuracy; NaN once a run has stopped by its `patience`: its state stays. Raises RequestError
     for a config that can't be meant and for parts that don't fit each other, as `fit` does.
     """
-    hypers.settled(config, hyper)
+    plain = hypers.settled(config, hyper)
+    hyper = plain if hyper is None else hyper
     trees.refuse(config.model, "train")
     if config.init_from:
         raise RequestError("train begins with the network's own values: give fit the --init_from, "

@@ -19,7 +19,7 @@ from engine.command.options import (
     check_heeded,
 )
 from engine.command.usage import usage
-from engine.config import Config, Hyper, Reading
+from engine.config import BROUGHT, Config, Hyper, Reading
 from engine.doors import bring, hypers
 from engine.errors import RequestError, check_utf8, unknown
 from engine.hyper import HYPER_HELP
@@ -117,7 +117,7 @@ def _recipe(path: str) -> Request:
                         for other, value in found.items() if kind and isinstance(value, kind))
         raise RequestError(f"--config {path}: it has none of {', '.join(_NAMES)}, which a recipe "
                            f"sets, as in config = Config(...).{meant}")
-    unfilled = [name for name, value in found.items() if value is ...]  # of a sweep's best.py
+    unfilled = [name for name in (*BROUGHT, "data") if found.get(name) is ...]  # of a best.py
     if unfilled and unfilled != ["data"]:  # which not every command reads
         raise RequestError(f"--config {path}: put in its {' and '.join(unfilled)}, where ... "
                            "stands.")

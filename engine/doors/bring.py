@@ -1,6 +1,5 @@
-"""Words → values, by file name: `cnn` is models/cnn.py, FILE.py:NAME is the user's own.
-
-A user's file is the user's code, and runs as such. Nothing is registered anywhere.
+"""Words → values, by file name: `cnn` is models/cnn.py, FILE.py:NAME is the user's own, whose code
+runs as such. Nothing is registered anywhere.
 """
 
 import contextlib
@@ -14,6 +13,7 @@ import sys
 import traceback
 import typing
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from engine.errors import RequestError, one_line, unknown
 from engine.learners.trees import values_of
 
 MOST_WRITTEN = 300  # characters
-importing: list[str] = []  # of the user's files, those that run now
+importing = ContextVar("importing", default="")  # the user's file that runs now, in this thread
 _OURS = {"model": (NETWORKS, "models"), "task": (TASKS, "engine.tasks")}
 
 
@@ -80,11 +80,11 @@ def _loaded(path: str, _digest: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     sys.path.insert(0, str(Path(path).parent))  # as `python FILE` would
-    importing.append(path)
+    outer = importing.set(path)
     try:
         spec.loader.exec_module(module)
     finally:
-        importing.pop()
+        importing.reset(outer)
         sys.path.remove(str(Path(path).parent))
     return module
 

@@ -1,5 +1,6 @@
 """A flax.nnx module as two pure functions."""
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Callable
@@ -37,7 +38,9 @@ class Given:
         for leaf in jax.tree.leaves(state):
             absorb(found, leaf)
         made = cls(graph, state, found.hexdigest())
-        return _GIVEN.setdefault((graph, made.digest), made)  # equal ones have one state
+        with contextlib.suppress(TypeError):  # of what can't be hashed, which is told later
+            return _GIVEN.setdefault((graph, made.digest), made)  # equal ones have one state
+        return made
 
     def module(self) -> nnx.Module:
         return nnx.merge(self.graph, self.state, copy=True)

@@ -19,8 +19,8 @@ def completed(request: Request, loggers: Any = ()) -> Request:
     """The same with the user's files named from the root, plain numbers, and where its hyper is
     None, the values that its optimizer or its trees begin with. Raises RequestError for what can't
     be meant, for `loggers` that are no functions, and while a file of the user's is imported."""
-    if bring.importing:  # it would train besides what is asked for; one that names itself, for ever
-        raise RequestError(f"{bring.importing[-1]} trains as it is imported: put that under "
+    if file := bring.importing.get():  # which would train besides what is asked for, or for ever
+        raise RequestError(f"{file} trains as it is imported: put that under "
                            "if __name__ == '__main__':")
     config, hyper, place, data = request
     hyper = hypers.settled(config, hyper)

@@ -176,8 +176,11 @@ class Gradient(Learner):
     judge, predict = loop.judge, loop.predict
 
 
+LONG = Durations(1_000, 0, 100_000)  # any run's: a user's chain may divide it, or take some off
+
+
 @jax.jit(static_argnums=0, inline=True)
 def _begun(learner: Gradient, hyper: Any, inputs: Array) -> State:
     """A state before the first update, whatever the run's length, traced once for one form of
     `hyper`: what jax keeps of a learner goes with jax.clear_caches()."""
-    return learner.begin(hyper, jax.random.key(0), inputs, Durations(1, 0, 1))
+    return learner.begin(hyper, jax.random.key(0), inputs, LONG)

@@ -141,7 +141,8 @@ def grouped(
         keys = _keys(begin.values())
         labels = by_path(params, {path: keys[after] for path, after in begin.items()}, 0)
         times = by_path(params, multiples(groups, paths(params), rate), 1)
-        parts = {keys[after]: _from(step, chain) for after, step in first.items()}
+        parts = {keys[after]: _from(step, chain, late=keys[after] not in (0, -1))
+                 for after, step in first.items()}
         held = [_only(starts), *clip] if clip else []
         return optax.chain(*held, optax.partition(parts, labels), _rated(times), _still(starts))
 
@@ -182,11 +183,12 @@ def rekeyed(state: Any, keys: dict[int, int]) -> Any:
     return jax.tree.map(again, state, is_leaf=is_grouped)
 
 
-def _from(step: int, chain: Callable[[int], Any]) -> Any:
-    """A group's chain, whose own count begins with it."""
+def _from(step: int, chain: Callable[[int], Any], late: bool) -> Any:
+    """A group's chain, whose own count begins with it; of a `late` one, though its epochs be less
+    than a step, in the same form."""
     if step < 0:
         return optax.set_to_zero()
-    return optax.transforms.conditionally_mask(chain(step), lambda now: now >= step) if step else \
+    return optax.transforms.conditionally_mask(chain(step), lambda now: now >= step) if late else \
         chain(0)
 
 

@@ -64,7 +64,9 @@ def judge_of(
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
-        target = other.target_of(path, config, record.names_of(path, saved.content, "target"))
+        elsewhere = data is None and config.dataset != before.dataset
+        target = other.target_of(path, config, record.names_of(
+            path, saved.content, "target") if elsewhere else ())
         request, dataset = load(request._replace(
             config=dataclasses.replace(config, target=target)), host, columns)
         request = request._replace(  # as it was asked for

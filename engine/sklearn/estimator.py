@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -17,6 +18,8 @@ from engine.sklearn import parameters
 from engine.sklearn.learned import learned
 from engine.sources import arrays
 from engine.trained import BATCH, in_batches
+
+_LEARNERS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # of fitted ones, not of their copies
 
 
 @contextlib.contextmanager
@@ -60,6 +63,7 @@ class Estimator(BaseEstimator):
             data = arrays.of(data, names=names) if names else data
             found = learned(parameters.request(params, task, len(X), data))
         self._config, self.variables_, self.history_ = found
+        _LEARNERS.pop(self, None)
         self._shape, self._dtype = inputs.shape[1:], inputs.dtype
 
     def _told(self, X: Any, outputs: int) -> np.ndarray:
@@ -70,8 +74,9 @@ class Estimator(BaseEstimator):
             raise ValueError(f"X is {inputs.dtype} [N, {inputs.shape[1:]}], and the model was "
                              f"fitted on {self._dtype} [N, {self._shape}].")
         with as_values():
-            learner = computed.apart(learner_of(self._config, outputs), self._shape)
-            handed.check(learner, inputs)
+            if self not in _LEARNERS:
+                _LEARNERS[self] = computed.apart(learner_of(self._config, outputs), self._shape)
+            handed.check(learner := _LEARNERS[self], inputs)
         told = partial(jitted(learner, "predict"), self.variables_)
         found = in_batches(learner, told, inputs, BATCH)
         return found.reshape(len(inputs), -1).astype(np.float64)

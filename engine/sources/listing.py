@@ -13,6 +13,7 @@ import numpy as np
 from engine.config import Reading
 from engine.errors import some
 from engine.sources import image, layout, masks, tree
+from engine.sources.dialect import TABLES
 from engine.sources.tree import refuse
 
 Notes = tuple[str, ...]
@@ -57,7 +58,8 @@ def of(path: str, reading: Reading) -> Listing:
     for name in found.pictures:
         if not name.isprintable():  # nor UTF-8, perhaps: it could be neither printed nor saved
             raise refuse(path, f"the name {ascii(name)} can't be printed", "rename it")
-    if pairs := masks.paired(path, sorted(found.pictures), found.empty):
+    tables = reading.labels or any(name.lower().endswith(TABLES) for name in found.others)
+    if pairs := masks.paired(path, sorted(found.pictures), [] if tables else found.empty):
         return _of_masks(found, pairs, reading)
     laid = layout.understood(path, sorted(found.pictures))
     names = tree.ordered(found.pictures, laid.inside)

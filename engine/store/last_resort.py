@@ -2,18 +2,28 @@
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
+
+_LOCK = threading.Lock()
+_standing = 0  # how many runs' it is now
 
 
 @contextlib.contextmanager
 def standing() -> Iterator[None]:
-    """A root logger without handlers has one that prints what would be without any: absl, by which
+    """A root logger without handlers has it, which prints as it does without any: absl, by which
     Orbax logs, would configure it else, and the host's own logging.basicConfig did nothing."""
-    stead = logging.StreamHandler()
-    stead.setLevel(logging.WARNING)
-    if not logging.root.handlers:
-        logging.root.addHandler(stead)
+    global _standing
+    last = logging.lastResort
+    assert last  # Python's own
+    with _LOCK:
+        _standing += 1
+        if not logging.root.handlers:
+            logging.root.addHandler(last)
     try:
         yield
     finally:
-        logging.root.removeHandler(stead)
+        with _LOCK:
+            _standing -= 1
+            if not _standing:
+                logging.root.removeHandler(last)

@@ -107,11 +107,11 @@ def own(path: Path, saved: Saved, given: Config | None) -> Config:
     than a default, holds, and whether a threshold is chosen. Raises RequestError where an object is
     called otherwise than the run's; of a network with other values than the run's it is told."""
     config, plain = saved.request.config, Config()
-    if (were := objects(config)).pop("augment", ""):  # which training alone has
+    if "augment" in (had := objects(config)):  # which training alone has
         config = dataclasses.replace(config, augment="")
-    if given is None or not were:
+    if given is None or not had:
         return given or config
-    for name, text in were.items():
+    for name, text in (were := objects(config)).items():
         now = bring.written(getattr(given, name))
         if (was := _called(text)) != (other := _called(now)):
             state = " whose state is in its checkpoints" * (name == "optimizer")
