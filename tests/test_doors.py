@@ -7,9 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import types
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -35,7 +37,9 @@ from engine import (
     train,
 )
 from engine.doors import bring, effect
+from engine.doors.requested import completed
 from engine.optim.lengths import Durations
+from engine.request import Request
 from engine.sources import arrays
 from engine.store import record
 
@@ -170,7 +174,23 @@ def test_a_file_that_trains_as_it_is_imported_is_refused(trains, words, here, ca
             in said), said
     assert not (here / "runs").exists()
     (here / "train.py").write_text(f"{TRAINS}if __name__ == '__main__':\n    fit(Config())")
-    assert bring.value("model", "train.py:Net") and not bring.importing
+    assert bring.value("model", "train.py:Net") and not bring.importing.get()
+
+
+def test_a_file_that_is_imported_in_one_thread_lets_another_train(here):
+    (here / "slow.py").write_text("import there\nthere.now.set()\nthere.go_on.wait(20)\nNet = 1")
+    there: Any = types.ModuleType("there")
+    there.now, there.go_on = threading.Event(), threading.Event()
+    sys.modules["there"] = there
+    importing = threading.Thread(target=bring.value, args=("model", "slow.py:Net"))
+    importing.start()
+    try:
+        assert there.now.wait(20)
+        assert completed(Request()).hyper == Hyper()
+    finally:
+        there.go_on.set()
+        importing.join()
+        del sys.modules["there"]
 
 
 @pytest.mark.parametrize("own", ["engine.py", "engine/__init__.py"])

@@ -149,9 +149,11 @@ LATE = Config(unfreeze="Conv_0=1ep,Conv_1/kernel=9st,Conv_1/bias=2ep", optimizer
               schedule="cosine")
 
 
-def test_a_state_has_the_same_keys_whatever_the_runs_lengths():
+@pytest.mark.parametrize("unfreeze", [LATE.unfreeze, "Conv_0=0.4"])
+def test_a_state_has_the_same_keys_whatever_the_runs_lengths(unfreeze):
     """Whoever only reads a run's state knows none of them."""
-    first, second = (optimizer(LATE, Hyper(), LENGTHS._replace(epoch=epoch)).init(PARAMS)
+    late = dataclasses.replace(LATE, unfreeze=unfreeze)
+    first, second = (optimizer(late, Hyper(), LENGTHS._replace(epoch=epoch)).init(PARAMS)
                      for epoch in (1, 9))
     assert jax.tree.structure(first) == jax.tree.structure(second)
 

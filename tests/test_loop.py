@@ -163,6 +163,15 @@ def test_a_start_traces_initialising_and_evaluating_once():
     assert traced == [1, loop.EVAL_BATCH]
 
 
+def test_a_chain_that_divides_the_runs_lengths_has_a_states_shapes():
+    """Whoever asks for them knows no lengths."""
+    def halved(hyper, lengths):
+        return optax.sgd(optax.cosine_decay_schedule(1.0, lengths.total // 2, lengths.epoch - 2))
+
+    learner = learner_of(Config(model=Tiny, optimizer=halved), CLASSES)
+    assert learner.shapes(HYPER, (8, 8, 3)).step.shape == ()
+
+
 @pytest.mark.slow
 def test_a_loop_of_known_trips_is_the_plain_one_bit_for_bit():
     """One program each for all lengths; for a CPU it is the plain one."""

@@ -181,6 +181,16 @@ def test_a_folder_of_masks_without_any_is_told(tmp_path):
     assert image_folder.load(str(tmp_path), Reading()).classes == ("lake", "tree")
 
 
+def test_an_empty_folder_beside_a_table_of_labels_is_no_folder_of_masks(tmp_path):
+    for folder in "images", "labels":
+        (tmp_path / folder).mkdir()
+    for name in "abcd":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"images/{name}.png")
+    (tmp_path / "labels.csv").write_text("file,label\na.png,x\nb.png,y\nc.png,x\nd.png,y\n")
+    for reading in Reading(), Reading(labels="labels.csv"):
+        assert image_folder.load(str(tmp_path), reading).classes == ("x", "y")
+
+
 def test_masks_that_change_while_they_are_read_are_refused(tmp_path, monkeypatch):
     written(tmp_path)
 

@@ -216,6 +216,10 @@ def test_what_only_training_uses_need_not_be_given_again(tmp_path):
     given = Config(model=Tiny, optimizer=descent)
     np.testing.assert_array_equal(load(run, given).predict(X), run.predict(X))
     assert evaluate(run, (X, Y), config=given)["loss"] == run.metrics["loss"]
+    ours = dataclasses.replace(CONFIG, model="mlp", augment=halved)
+    run_of_ours = fit(ours, place=place(tmp_path / "ours"), data=(X, Y), quiet=True)
+    for told in None, Config(augment=halved):  # whose own config says the rest
+        assert load(run_of_ours, told).learner.config.model == "mlp"
     for name, lacking in ("optimizer", Config(model=Tiny)), ("model", Config(optimizer=descent)):
         with pytest.raises(RequestError, match=f"the {name} of .* was .*, an object in Python.*, "
                            rf"and none is given now: give that one, .*\({name}=") as told:
