@@ -42,7 +42,9 @@ def begin(
         choice = choose.choose(place.device)
         console = plain_console(stderr, quiet or not processes.first_process())
         silence = processes.agreed(np.array([place.heartbeat_seconds]), np.max).item()
-    if isinstance(jnp.asarray(np.float32(0)), jax.core.Tracer):
+    with jax.default_device(choice.device):  # no other's memory is taken for it
+        traced = isinstance(jnp.asarray(np.float32(0)), jax.core.Tracer)
+    if traced:
         raise RequestError("fit, sweep and evaluate run on the host, and can't be traced: give "
                            "train to jax.jit.")
     if joined:
