@@ -1,11 +1,13 @@
 """Errors a person reads: what was wrong, the value seen, what to type instead."""
 
+import difflib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from engine.doors.near import nearest
 from engine.loggers.width import fitted
+
+NEAR = 0.72  # the share of their letters that two words have in common for "did you mean"
 
 
 class RequestError(Exception):
@@ -25,6 +27,16 @@ class RunError(Exception):
     def __init__(self, message: str, status: int = 1, shared: bool = False):
         super().__init__(message)
         self.status, self.shared = status, shared
+
+
+def nearest(value: str, choices: Iterable[str]) -> list[str]:
+    """Up to three of them that look like it: as they are written, else in any case, else, as mpl
+    does, by their letters."""
+    choices, folded = list(choices), value.casefold()
+    words = {choice.casefold(): choice for choice in choices}
+    return difflib.get_close_matches(value, choices, n=3, cutoff=NEAR) or [
+        words[word] for word in difflib.get_close_matches(folded, words, n=3, cutoff=NEAR)
+        or [word for word in words if sorted(word) == sorted(folded)][:3]]
 
 
 def unknown(what: str, value: str, choices: Iterable[str]) -> RequestError:

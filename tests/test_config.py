@@ -12,8 +12,7 @@ from engine.checks import check
 from engine.command import flags, options
 from engine.config import MODELS, NETWORKS, TASKS, Config, Hyper
 from engine.doors import bring, network
-from engine.doors.near import NEAR, nearest
-from engine.errors import RequestError, unknown
+from engine.errors import NEAR, RequestError, nearest, unknown
 from engine.hyper import HYPER_HELP
 from engine.job import processes
 from engine.optim.lengths import durations

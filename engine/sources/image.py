@@ -9,8 +9,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageColor
 
-from engine.doors.near import nearest
-from engine.errors import RequestError, unknown
+from engine.errors import RequestError, nearest, unknown
 from engine.sources.dataset import regular
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.doors.near import nearest
-from engine.errors import RequestError, some, unknown
+from engine.errors import RequestError, nearest, some, unknown
 from engine.sources import pixels
 from engine.sources.dataset import UNLABELLED
 from engine.sources.dialect import WORDS, Unreadable
