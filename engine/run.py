@@ -62,7 +62,7 @@ def fit(
     Raises RequestError for what can't be meant, RunError for what failed on the way.
     """
     request = completed(Request(config, hyper, Place() if place is None else place, data), loggers)
-    resume = str(whereabouts.given(resume, "resume")) if resume else ""
+    resume = whereabouts.resumed(resume)
     if show_memory or profiled:
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)

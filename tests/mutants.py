@@ -651,7 +651,7 @@ MUTANTS = (
            '{name: last.get(name) for name in names} | {"seed": 0}\n', "test_sweep.py -kpromises"),
     Mutant("sweep/space", "if self.fold else self.config", "if False else self.config",
            "test_results.py"),
-    Mutant("sweep/asked", 'str(whereabouts.given(resume, "resume"))', "str(resume)",
+    Mutant("store/whereabouts", 'str(given(run, "resume"))', "str(run)",
            "test_sweep_python.py -mslow"),
     Mutant("sweep/asked", 'or "," in str(value)', "", "test_sweep_python.py"),
     Mutant("sweep/judge", "math.inf)[:keep]", "math.inf)[-keep:]", "test_sweep.py -khalved"),

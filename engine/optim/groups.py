@@ -141,8 +141,7 @@ def grouped(
         keys = _keys(begin.values())
         labels = by_path(params, {path: keys[after] for path, after in begin.items()}, 0)
         times = by_path(params, multiples(groups, paths(params), rate), 1)
-        parts = {keys[after]: _from(step, chain, late=keys[after] not in (0, -1))
-                 for after, step in first.items()}
+        parts = {key: _from(key, first[after], chain) for after, key in keys.items()}
         held = [_only(starts), *clip] if clip else []
         return optax.chain(*held, optax.partition(parts, labels), _rated(times), _still(starts))
 
@@ -183,13 +182,14 @@ def rekeyed(state: Any, keys: dict[int, int]) -> Any:
     return jax.tree.map(again, state, is_leaf=is_grouped)
 
 
-def _from(step: int, chain: Callable[[int], Any], late: bool) -> Any:
-    """A group's chain, whose own count begins with it; of a `late` one, though its epochs be less
-    than a step, in the same form."""
-    if step < 0:
+def _from(key: int, step: int, chain: Callable[[int], Any]) -> Any:
+    """The chain of the group that goes by `key`, whose own count begins with it; of a late one,
+    though its epochs be less than a step, in the same form."""
+    if key == -1:
         return optax.set_to_zero()
-    return optax.transforms.conditionally_mask(chain(step), lambda now: now >= step) if late else \
-        chain(0)
+    if key == 0:
+        return chain(0)
+    return optax.transforms.conditionally_mask(chain(step), lambda now: now >= step)
 
 
 def _only(starts: Any) -> Any:

@@ -57,14 +57,14 @@ def judge_of(
     config = dataclasses.replace(config, **{
         name: getattr(Reading(), name) for name, value in vain.items()
         if getattr(config, name) == value})
+    elsewhere = data is None and config.dataset != before.dataset
     pictures = not sources.unused(config.dataset, Reading(image_size=1))
-    if data is None and asked and config.dataset != before.dataset and pictures:
+    if elsewhere and asked and pictures:
         config = dataclasses.replace(config, image_size=config.image_size or _side(path, saved),
                                      labels=asked.labels and config.labels)  # not of its own set
     request = saved.request._replace(config=config, place=place, data=data)
     host = begin(place, stderr=True, quiet=data is not None)
     with processes.naming_the_lost(), processes.agreeing():
-        elsewhere = data is None and config.dataset != before.dataset
         target = other.target_of(path, config, record.names_of(
             path, saved.content, "target") if elsewhere else ())
         request, dataset = load(request._replace(

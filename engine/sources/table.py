@@ -64,7 +64,7 @@ def _set(
 ) -> Dataset:
     """Of the files as they were read, the columns of training of these kinds. Raises Unreadable."""
     first, apart = found["train"], _apart(learned, reading)
-    how = _how(list(first.columns), learned, reading)
+    said = f"{_which(learned)} learned, {_how(list(first.columns), learned, reading)}"
     found = {split: alike(part, first, kinds, apart) for split, part in found.items()}
     targets, classes, notes = target.learned(
         learned, {split: part.columns for split, part in found.items()},
@@ -76,7 +76,7 @@ def _set(
     features = {split: part.columns.drop(columns=list(apart), errors="ignore")
                 for split, part in found.items()}
     pictured, told = pixels.pictures(features, reading.pixels)
-    notes = [*_told(found, learned, how), *notes, *filter(None, [told]),
+    notes = [*_told(found, learned, said), *notes, *filter(None, [told]),
              *doubts.of_target({split: part.columns for split, part in found.items()}, learned),
              *([] if pictured else doubts.doubtful(features["train"]))]
     if not pictured and (vain := [name for name in ("image_size", "background", "skip_bad")
@@ -95,8 +95,7 @@ def _set(
     whole = cache.together(NAME, {split: cache.entry(one, classes) for split, one in held.items()})
     return dataclasses.replace(
         whole, notes=tuple(notes), left_out=first.left_out, target=tuple(learned),
-        labels=f" ({_which(learned)} learned, {how}" + (
-            ")" if reading.target else "; --target COLUMN learns another)"),
+        labels=f" ({said}{'' if reading.target else '; --target COLUMN learns another'})",
         pixels=pixels.unnumbered(list(features["train"].columns)) if pictured else (),
         groups={split: groups[split][order[split]] for split in wanted if split in groups})
 
@@ -161,10 +160,10 @@ def _which(learned: Sequence[str]) -> str:
         f"the column {learned[0]!r} is"
 
 
-def _told(found: Mapping[str, Sheet], learned: Sequence[str], how: str) -> list[str]:
+def _told(found: Mapping[str, Sheet], learned: Sequence[str], said: str) -> list[str]:
     """How each file was read, and what of it is learned."""
     notes = [f"{split}: {note}" for split, part in found.items() for note in part.notes]
-    notes.append(f"{_which(learned)} learned, {how}")
+    notes.append(said)
     notes += [f"{split} has no column {name!r}: its {len(part.columns):,} rows are unlabelled"
               for split, part in found.items() for name in learned if name not in part.columns]
     if left_out := found["train"].left_out:

@@ -18,6 +18,11 @@ def given(run: Any, what: str = "run") -> Path:
                            "what fit, sweep or load gave.") from None
 
 
+def resumed(run: Any) -> str:
+    """The folder to go on with, as it was given; "" for none. Raises RequestError as `given`."""
+    return str(given(run, "resume")) if run else ""
+
+
 def told(path: Path) -> Path:
     """From the working folder on, where it is in there."""
     with contextlib.suppress(OSError, ValueError):

@@ -38,8 +38,8 @@ def sweep(
         raise unknown("option of sweep", name, ASKED)
     request = completed(Request(config, hyper, place or Place(), data))
     asked = Search(_words(axes or {}), **{name: plain(value) for name, value in search.items()})
-    path = str(whereabouts.given(resume, "resume")) if resume else ""
-    if resume:
+    path = whereabouts.resumed(resume)
+    if path:
         file = Path(path) / "sweep.json"
         saved = searches.saved(file, record.read(file, request.config).content)
         if asked not in (saved, Search()):
