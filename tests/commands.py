@@ -84,6 +84,19 @@ def _split(line: str) -> list[list[str]]:
     return [words for words in commands if words and words[0] not in _SHELL]
 
 
+def blocks(page: str) -> list[str]:
+    """The Python that a page shows, each block of it."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def carried_out(page: str, word: str) -> dict:
+    """The names that the one block with this `word` in it leaves."""
+    (block,) = (one for one in blocks(page) if word in one)
+    names: dict = {}
+    exec(block, names)
+    return names
+
+
 def belongings(folder: Path) -> None:
     """Puts there what the pages speak of: pets, photos, passengers."""
     rng = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from archives import packed
-from commands import ROOT, Line, belongings, lines
+from commands import ROOT, Line, belongings, blocks, lines
 
 from engine.devices.diagnosis import nvidia_visible
 from engine.sources import builders
@@ -134,8 +134,7 @@ def read(home: Home, words: list[str]) -> bool:
             say(asked, home.typed(asked))
             done = home.typed(text)
         say(text, done)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (home.clone / "blocks.py").write_text("\n".join(blocks))
+    (home.clone / "blocks.py").write_text("\n".join(blocks("README.md")))
     say("python blocks.py  # README's blocks of Python", home.typed("python blocks.py"))
     return well
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK, ROOT
+from commands import carried_out
+from conftest import QUICK
 from flax import nnx
 from samples import Tiny
 
@@ -222,10 +223,7 @@ def test_codes_that_are_not_embedded_are_told(run, capsys):
 
 @pytest.mark.slow
 def test_the_text_of_the_docs_is_learned(here):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own.md").read_text(), re.DOTALL)
-    (block,) = (one for one in blocks if "def tokens" in one)
-    names: dict = {}
-    exec(block, names)
+    names = carried_out("docs/own.md", "def tokens")
     run, tokens = names["run"], names["tokens"]
     assert tokens(["a b " * 20, ""]).tolist() == [tokens(["a b"])[0, :2].tolist() * 8, [0] * 16]
     assert run.metrics["accuracy"] == 1

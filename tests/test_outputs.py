@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import re
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
+from commands import carried_out
 from sklearn.metrics import f1_score
 
 from engine.command.output import named
@@ -201,10 +200,7 @@ def test_training_may_give_others_complex_ones_and_a_mean_over_the_examples_that
 @pytest.mark.slow
 def test_the_score_of_the_docs_is_f1(here):
     """Whose best epoch, which `fit` returns, has the highest."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own.md").read_text(), re.DOTALL)
-    (block,) = (one for one in blocks if "class Found" in one)
-    names: dict = {}
-    exec(block, names)
+    names = carried_out("docs/own.md", "class Found")
     run, x, y = (names[name] for name in "run x y".split())
     values = [row["val_f1"] for row in run.history]
     assert run.metrics["epoch"] == 1 + int(np.argmax(values))
