@@ -11,7 +11,7 @@ import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.errors import RequestError, RunError, one_line, tell
-from engine.job.signals import STOPPED, Ending
+from engine.job.signals import STOPPED, Ending, Stopped, signalled
 
 if TYPE_CHECKING:
     from engine.command import flags
@@ -35,7 +35,7 @@ def _carry_out(command: "flags.Command") -> int:
         print(completion.script(command.inputs, flags.definitions()), end="")
         return 0
     if command.name == "doctor":
-        from engine.devices import doctor
+        from engine.command import doctor
 
         return doctor.run(request.place.device, command.json, request.place.data_dir)
     from engine.devices import choose
@@ -119,8 +119,10 @@ def _job():
     return job if job and job.joined() else None
 
 
-def _failed(error: RequestError | RunError, status: int) -> tuple[int, bool]:
+def _failed(error: RequestError | RunError | Stopped, status: int) -> tuple[int, bool]:
     """Say what went wrong, in a job of many processes once, and by whom."""
+    if signalled():
+        error = RunError(STOPPED)
     job = _job()
     name = job.process_name() if job else ""
     if not (name and error.shared):
@@ -159,7 +161,7 @@ def _ended(argv: list[str]) -> tuple[int, bool]:
         return _carry_out(command), True
     except RequestError as error:
         return _failed(error, 2)
-    except RunError as error:
+    except (RunError, Stopped) as error:
         return _failed(error, error.status)
     except OSError as error:
         if error.filename is None and error.errno is None:

@@ -14,8 +14,8 @@ import numpy as np
 
 from engine import Config, Hyper, data_for
 from engine.augmentations import chain
+from engine.examples import Split
 from engine.learners.chosen import learner_of
-from engine.sources.dataset import Split
 
 COUNT = 8
 PICTURE = Path(__file__).parent.parent / "docs" / "augmentations.png"

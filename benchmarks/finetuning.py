@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import Config, Hyper, Place, fit, sources
-from engine.sources.dataset import Split
+from engine.examples import Split
 
 SEED = 0  # of the examples that are kept
 

@@ -12,12 +12,12 @@ from collections import Counter
 
 import numpy as np
 
-from engine import setup
+from engine import settling
 from engine.config import Config
+from engine.console.progress import plain_console
 from engine.devices import choose
 from engine.job import host
 from engine.learners.gradient import Gradient
-from engine.loggers.progress import plain_console
 from engine.parts.reading import load
 from engine.plan import plan, topology
 from engine.plan.chips import CHIPS
@@ -42,7 +42,7 @@ def of_a_step(chip: str, config: Config, plain: bool = False) -> list[Kernel]:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (5120, 32, 32, 3), dtype=np.uint8)
     request = Request(config, data=(images, random.integers(0, 10, 5120, dtype=np.int32)))
-    ready = setup.settle(*load(request, here), here)
+    ready = settling.settle(*load(request, here), here)
     if plain:
         ready = ready._replace(learner=Plain(**vars(ready.learner)))
     return kernels(plan.step(plan.compiled_for(found, ready, fsdp=False).as_text() or ""))

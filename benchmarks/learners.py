@@ -19,7 +19,7 @@ from sklearn.svm import LinearSVC
 
 from engine import pure
 from engine.config import Config, Hyper
-from engine.data import Data
+from engine.feed import Data
 from engine.learners.chosen import learner_of
 
 FOLDS = 5

@@ -16,20 +16,19 @@ import numpy as np
 
 from benchmarks.article import machine
 from engine.config import Config, Hyper
-from engine.data import Data
-from engine.feed import batch_at, epoch_order
+from engine.doors.course import durations
+from engine.feed import Data, batch_at, epoch_order
 from engine.learners.chosen import learner_of
 from engine.learners.microbatch import microbatch_for
-from engine.optim.lengths import durations
 from engine.pure import data_for
 from engine.step import train_step
 
 
 def accuracies(learner, state, test) -> tuple[float, float]:
     """Training accuracy of the last epoch, and test accuracy after it."""
-    sums = jax.jit(learner.evaluate)(state.variables, test)
+    (sums,) = jax.jit(learner.evaluate)(state.models, test)
     return (float(state.tally.correct / state.tally.count),
-            float(sums.tally.correct / sums.tally.count))
+            float(sums.correct / sums.count))
 
 
 def ours(config: Config, hyper: Hyper, root, data: Data):

@@ -22,11 +22,12 @@ import numpy as np
 
 from engine import loop
 from engine.config import Config, Hyper
-from engine.data import Data, whole
+from engine.data import whole
+from engine.devices.program import Program
+from engine.examples import Split
+from engine.feed import Data
 from engine.learners.chosen import learner_of
 from engine.programs import graphs
-from engine.programs.program import Program
-from engine.sources.dataset import Split
 
 WARM = 3
 

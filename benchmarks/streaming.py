@@ -83,7 +83,7 @@ def _stepper(place, data, rows: int, held: contextlib.ExitStack) -> Callable[[],
     from engine.job import host
     from engine.programs import compile
     from engine.request import Request
-    from engine.setup import setup
+    from engine.settling import setup
     from engine.stream.streamed import feed_of
 
     config = Config(batch_size=32, epochs=1000, train_split=f"train[:{rows}]",

@@ -7,10 +7,10 @@ import importlib
 from typing import Any
 
 _FROM = {
-    "Config": "config", "Hyper": "config", "Place": "place", "Data": "data",
+    "Config": "config", "Hyper": "config", "Place": "place", "Data": "feed",
     "partition": "data", "Dataset": "sources.dataset", "RequestError": "errors",
     "RunError": "errors", "evaluate": "evaluation", "train": "pure", "data_for": "pure",
-    "fit": "run", "Run": "trained", "load": "trained", "sweep": "sweep.asked",
+    "fit": "run", "Run": "trained", "load": "loaded", "sweep": "sweep.asked",
     "Sweep": "sweep.found", "Task": "task", "Classification": "tasks.classification",
     "Positions": "tasks.positions", "Regression": "tasks.regression",
     "Multilabel": "tasks.multilabel",

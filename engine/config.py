@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.doors.fields import made_plain, option, plain
+from engine.fields import made_plain, option, plain
 from engine.hyper import Hyper as Hyper  # recipes import both from here
-from engine.learners.trees import TREES
 from engine.optim import groups, lengths, schedules
 from engine.optim.lengths import LENGTH, Duration
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
+from engine.optim.trees import TREES
 
 AUTO = "auto"
 _HERE = Path(__file__).parent
@@ -83,19 +83,17 @@ class Config:
     unfreeze: str = option("", "parameters that begin to learn later: 'Conv_1=2ep,Conv_0=300st'")
     rate: str = option("", "learning rates by path, a multiple or a rate of its own: "
                        "'Conv_*=0.1x,Dense_1=0.001'")
-    nesterov: bool = option(False, "Nesterov's momentum, for sgd and rmsprop")
+    nesterov: bool = option(False, "Nesterov's momentum")
     schedule: str = option("constant", "the learning rate over time", tuple(SCHEDULES))
-    warmup_epochs: Duration = option(1.0, "linear warm-up, for warmup_cosine", duration=True)
-    milestones: str = option("", "when the rate drops, for step: 30,60 or 300st,600st")
-    period: Duration = option(0.0, "from drop to drop, for step; the first cosine, for restarts",
-                              duration=True)
-    plateau_patience: Duration = option(5.0, "how long without a better score until the rate "
-                                        "drops, for plateau", duration=True)
+    warmup_epochs: Duration = option(1.0, "the warm-up, in a line to the peak", duration=True)
+    milestones: str = option("", "when the rate drops, such as 30,60 or 300st,600st")
+    period: Duration = option(0.0, "from drop to drop, or the first cosine", duration=True)
+    plateau_patience: Duration = option(5.0, "without a better score until a drop", duration=True)
     patience: Duration = option(0.0, "stop after so long without a better score; 0 never does",
                                 duration=True)
     min_delta: float = option(0.0, "by how much a score has to be better, for --patience")
-    monitor: str = option("", "what --patience and plateau watch, such as val_loss; by default "
-                          "the score that ranks checkpoints")
+    monitor: str = option("", "what --patience and --plateau_patience watch, such as val_loss; by "
+                          "default the score that ranks checkpoints")
     average_from: Duration = option(0.0, "judge the mean of the weights after every update from "
                                     "there on; 0 keeps none", duration=True)
     epochs: int = option(10, "passes over the training examples", least=1)
@@ -133,8 +131,8 @@ class Config:
         """Of its durations, those that are asked for and used, each with its flag's name."""
         named = [(name, getattr(self, name)) for name in DURATIONS]
         named += [("milestones", value) for value in lengths.listed(self.milestones)]
-        used = [(name, value) for name, value in named if value
-                and (name in ALWAYS or self.schedule in schedules.users(LENGTH.get(name, name)))]
+        used = [(name, value) for name, value in named if value and self.schedule in (
+            schedules.users(LENGTH.get(name, name)) or [self.schedule])]  # or every one may have it
         asked = groups.asked(self.freeze, self.unfreeze, self.rate)
         return used + [("unfreeze", rule.value) for rule in (asked.late if asked else ())]
 
@@ -165,7 +163,6 @@ class Config:
 
 BROUGHT = tuple(f.name for f in dataclasses.fields(Config) if f.metadata["brought"])
 DURATIONS = tuple(f.name for f in dataclasses.fields(Config) if f.metadata["duration"])
-ALWAYS = ("patience", "average_from")  # durations that every one may have
 
 
 class Reading(NamedTuple):

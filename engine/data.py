@@ -1,47 +1,18 @@
 """The parts of a set that a run learns from and is validated on. N: examples."""
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import jax
 import numpy as np
 from jax.sharding import Sharding
 
 from engine.config import AUTO, Config, Parts
 from engine.devices.mesh import put
 from engine.errors import RequestError
-from engine.learners.trees import values_of
-from engine.parts import splits
-from engine.sources.dataset import UNLABELLED, Dataset, Split
+from engine.examples import UNLABELLED, Split, Subset
+from engine.feed import Data
+from engine.optim.trees import values_of
+from engine.sources import splits
+from engine.sources.dataset import Dataset
 from engine.sources.layout import split_of
 from engine.sources.stored import joined
-
-
-class Subset(NamedTuple):
-    """Which examples of a split take part: `rows` int32 [N]."""
-
-    split: Split
-    rows: Any
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of one example: [H, W, C] of a picture."""
-        return self.split.inputs.shape[1:]
-
-    @property
-    def targets(self) -> np.ndarray:
-        """Of its examples [N, ...], on the host."""
-        return np.asarray(self.split.targets)[np.asarray(self.rows)]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Data:
-    """What a run learns from and what it is validated on; often parts of one split."""
-
-    train: Subset
-    validation: Subset
-    num_outputs: int = field(metadata={"static": True})
 
 
 def whole(split: Split) -> Subset:
@@ -149,6 +120,9 @@ def partition(dataset: Dataset, config: Config) -> Data:
             raise RequestError(f"{error} Or hold out a part of the training split: type "
                                "--validation_split 0.1.") from None
     else:
+        if isinstance(share, splits.Fold) and share.count > found:
+            raise RequestError(f"{share.count:,} folds of the {found:,} examples of {asked.train}: "
+                               f"type {found} or less, --folds 5 or --validation_split 1/5.")
         groups = _groups(dataset, asked.train)
         out = splits.parted(train.targets, share,
                             None if groups is None else groups[train.rows])

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from engine.loggers.width import fitted
+from engine.width import fitted
 
 NEAR = 0.72  # the share of their letters that two words have in common for "did you mean"
 

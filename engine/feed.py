@@ -4,6 +4,7 @@ epoch.
 B: batch, N: examples; a slot is a place in an order.
 """
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine import keys
-from engine.sources.dataset import Split
+from engine.examples import Split, Subset
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from and what it is validated on; often parts of one split."""
+
+    train: Subset
+    validation: Subset
+    num_outputs: int = field(metadata={"static": True})
 
 
 class Chunk(NamedTuple):

@@ -33,18 +33,18 @@ class Hyper(NamedTuple):
 
 BELOW_ONE = ("momentum", "b1", "b2", "label_smoothing", "drop_factor", "peak_at", "ema_decay")
 AT_MOST = {"rotation": 180.0, "magnitude": 10.0, "hue": 0.5, "erasing": 1.0}
-HYPER_HELP = {
+HYPER_HELP = {  # whom one is for stands behind it in --help, by what uses it
     "learning_rate": "the peak learning rate",
-    "weight_decay": "decoupled for adamw, lion and muon, else added to the gradient; kernels only",
-    "momentum": "for sgd and rmsprop",
-    "b1": "the first moment's decay, for adam, adamw and lion",
-    "b2": "the second moment's decay, for adam, adamw, rmsprop and lion",
-    "eps_root": "under the root of adam and adamw; 1e-8 lets a gradient pass through a whole run",
+    "weight_decay": "of kernels, added to the gradient, or decoupled",
+    "momentum": "the momentum",
+    "b1": "the first moment's decay",
+    "b2": "the second moment's decay",
+    "eps_root": "under the root; 1e-8 lets a gradient pass through a whole run",
     "clip_norm": "clip the gradient to this global norm",
     "label_smoothing": "probability spread evenly over all classes",
-    "drop_factor": "of the rate at a drop of step and plateau; 0.1 where it is left out",
-    "period_factor": "of restarts: each cosine's length by the one before; 1 where it is left out",
-    "peak_at": "the share of the run at which one_cycle peaks; 0.3 where it is left out",
+    "drop_factor": "of the rate at a drop; 0.1 where it is left out",
+    "period_factor": "each cosine's length by the one before; 1 where it is left out",
+    "peak_at": "the share of the run at which the rate peaks; 0.3 where it is left out",
     "ema_decay": "judge an exponential moving average of the weights, of such a decay an update",
     "focal_gamma": "the focal loss's exponent; without it 2",
     "rotation": "augment by rotations of up to so many degrees either way",

@@ -7,23 +7,20 @@ on (state, root key, data) alone.
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine.data import Subset
+from engine.doors.course import durations
+from engine.examples import Split, Subset
 from engine.feed import Chunk, after, batch_at, batches, order_of
 from engine.formulation import packing
-from engine.optim.lengths import durations
-from engine.sources.dataset import Split
+from engine.objective import Objective
 from engine.state import State
 from engine.step import eval_step, forward, train_step
 from engine.task import add
-
-if TYPE_CHECKING:
-    from engine.learners.gradient import Gradient
 
 EVAL_BATCH = 64
 TRIPS = 32  # updates that a GPU makes before it asks the host whether to go on
@@ -47,7 +44,7 @@ def repeated(
 
 
 def segment(
-    learner: "Gradient", hyper: Any, root: Array, order: Array, train: Subset, state: State,
+    learner: Objective, hyper: Any, root: Array, order: Array, train: Subset, state: State,
     count: Array | int,
 ) -> State:
     """`count` updates, all within one epoch. `root` is the run's key, `order` its shuffles'.
@@ -93,13 +90,13 @@ def segment(
     return updates(updates(state, several, padded), count - several, last, trips=0)
 
 
-def eval_batch(learner: "Gradient") -> int:
+def eval_batch(learner: Objective) -> int:
     """Examples that an evaluation computes at once, over all devices."""
     return EVAL_BATCH * learner.spread.shares
 
 
 def _batch(
-    learner: "Gradient", variables: Any, subset: Subset, number: Array | int
+    learner: Objective, variables: Any, subset: Subset, number: Array | int
 ) -> tuple[Any, Array]:
     """The task's sums of an evaluation's batch, and what it tells of each example."""
     batch, valid_B = learner.spread.cut(
@@ -107,19 +104,17 @@ def _batch(
     return eval_step(learner, learner.spread.whole(variables), batch, valid_B)
 
 
-def _held(learner: "Gradient", subset: Subset) -> tuple[Any, Any]:
+def _held(learner: Objective, subset: Subset) -> tuple[Any, Any]:
     """The numbers of an evaluation's batches that a subset holds: from, and to before."""
     size = eval_batch(learner)
     return batches(subset.split, size, -(-subset.rows.shape[0] // size))
 
 
-def evaluate(learner: "Gradient", variables: Any, subset: Subset, sums: Any = None) -> Any:
-    """The task's sums over every example of `subset`, each counted once, whatever the devices; a
-    pair of sums for a pair of `variables`. Of a chunk's, and the `sums` so far."""
-    def of_batch(number: Array | int) -> Any:
-        if isinstance(variables, tuple):
-            return tuple(_batch(learner, one, subset, number)[0] for one in variables)
-        return _batch(learner, variables, subset, number)[0]
+def evaluate(learner: Objective, variables: Any, subset: Subset, sums: Any = None) -> Any:
+    """The task's sums of each model's `variables` over every example of `subset`, each counted
+    once, whatever the devices. Of a chunk's, and the `sums` so far."""
+    def of_batch(number: Array | int) -> tuple[Any, ...]:
+        return tuple(_batch(learner, one, subset, number)[0] for one in variables)
 
     if sums is None:
         sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(of_batch, 0))
@@ -129,7 +124,7 @@ def evaluate(learner: "Gradient", variables: Any, subset: Subset, sums: Any = No
 
 
 def judge(
-    learner: "Gradient", variables: Any, subset: Subset, sums: Any = None
+    learner: Objective, variables: Any, subset: Subset, sums: Any = None
 ) -> tuple[Any, Array]:
     """What `evaluate` does of one model, and what the task tells of each example [N, ...], or of
     those of the chunk, in one pass."""
@@ -151,7 +146,7 @@ def judge(
     return sums, told[: subset.rows.shape[0]]
 
 
-def predict(learner: "Gradient", variables: Any, inputs: Array) -> Array:
+def predict(learner: Objective, variables: Any, inputs: Array) -> Array:
     """What the task tells of each of `inputs` [N, ...], as a split holds them: [N, ...]."""
     spread, count = learner.spread, inputs.shape[0]
     turns = -(-count // eval_batch(learner))  # as even as may be

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from engine.doors.fields import made_plain, option
+from engine.fields import made_plain, option
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class Place:
     )
     run_dir: str = option("", "the run's folder (default: runs/<dataset>-<model>-<n>)")
     report: bool = option(True, "draw the plots and write the page of what came of it")
-    log: str = option("", "where each epoch's row goes besides, by commas: csv, mlflow, "
-                      "tensorboard, wandb")
+    log: str = option("", "where each epoch's row goes besides, by commas")
     save_seconds: int = option(600, "save within an epoch too, after so many seconds", least=1)
     stuck_seconds: int = option(
         0, "give up on a segment that takes longer; 0 is 600 among several processes, else never"

@@ -9,15 +9,17 @@ from jax import Array
 
 from engine.augmentations import suited
 from engine.config import AUTO, Config
-from engine.data import Data, on_device, validation_of
-from engine.doors import arguments, computed, effect, fitting, hypers
+from engine.console.progress import plain_console
+from engine.data import on_device, validation_of
+from engine.doors import arguments, computed, hypers
 from engine.errors import RequestError
-from engine.job.host import Host
-from engine.learners import trees
+from engine.feed import Data
+from engine.job.host import Host, check_untraced, undisturbed
+from engine.learners import effect, fitting, steady
 from engine.learners.chosen import learner_of
-from engine.loggers.progress import plain_console
-from engine.optim import patience
-from engine.parts.reading import featured, load, natural_task
+from engine.optim import patience, trees
+from engine.parts.reading import featured, load
+from engine.parts.targets import natural_task
 from engine.request import Request
 from engine.task import Task
 
@@ -55,8 +57,8 @@ def train(
     if order is None and config.order_seed >= 0:
         raise RequestError("order_seed has no effect in train, whose shuffles are by `order`: give "
                            f"order=jax.random.key({config.order_seed}).")
-    arguments.check(key, data)
     order = key if order is None else order
+    arguments.check(key, order, data)
     data = jax.tree.map(jnp.asarray, data)
     if config.task == AUTO:
         config = dataclasses.replace(config, task=natural_task(data.train.split.targets))
@@ -64,6 +66,7 @@ def train(
     lengths = learner.lengths(len(data.train.rows))
     suited.check_form(learner, hyper, data.train)
     fitting.check(learner, hyper, lengths, data)
+    steady.check(learner, hyper, data.train.input_shape)
     effect.check(learner, hyper, lengths, data)
 
     def epoch(state: Any, _):
@@ -81,11 +84,14 @@ def train(
     return state, history
 
 
+@undisturbed()
 def data_for(config: Config, data: Any = None) -> Data:
     """The data of `train`: those that `fit(config, data=data)` would train and validate on, on
     jax's default device. `data` are arrays or other objects, as `fit` takes them; without it, the
-    set that `config.dataset` names. Raises RequestError as `fit` does.
+    set that `config.dataset` names. They are committed to it: keys that are sharded over several
+    want `jax.device_put(data, NamedSharding(mesh, P()))`. Raises RequestError as `fit` does.
     """
+    check_untraced("data_for runs", "call it outside, and pass its data")
     where = jnp.zeros(()).sharding
     (device,) = where.device_set
     host = Host(device, plain_console())
@@ -98,11 +104,11 @@ def data_for(config: Config, data: Any = None) -> Data:
     return on_device(parts, where)
 
 
-def history_row(task: Task, tally: Any, sums: Any) -> dict[str, Array]:
-    """Means of an epoch from its training tally and the sums of an evaluation, or the pair of
-    them where there are averaged weights too."""
-    row, pair = task.row(tally), type(sums) is tuple
-    for prefix, found in zip(("val_", patience.AVERAGED), sums if pair else (sums,), strict=False):
+def history_row(task: Task, tally: Any, sums: tuple[Any, ...]) -> dict[str, Array]:
+    """Means of an epoch from its training tally and the sums of an evaluation, a second of them
+    where there are averaged weights too."""
+    row = task.row(tally)
+    for prefix, found in zip(("val_", patience.AVERAGED), sums, strict=False):
         scores = task.row(found)
         row |= {f"{prefix}{name}": jnp.float32(value) for name, value in scores.items()}
     return row

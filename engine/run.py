@@ -10,40 +10,43 @@ from typing import Any
 import jax
 
 from engine.config import Config
-from engine.devices import mesh
+from engine.console.bar import waiting
+from engine.console.progress import Progress
+from engine.devices import memory, mesh
+from engine.devices.program import hasty
+from engine.disk import files, whereabouts
+from engine.doors.course import durations, rate_at
 from engine.doors.requested import completed
 from engine.errors import RequestError
-from engine.evaluation import found, held_for_evaluation, with_threshold
-from engine.formulation import size
 from engine.job import processes
-from engine.job.host import begin
+from engine.job.host import begin, undisturbed
 from engine.job.signals import Interruption
-from engine.learners import trees
+from engine.judging.judged import found, held_for_evaluation, with_threshold
+from engine.learners import threshold
 from engine.loggers import tracking
-from engine.loggers.bar import waiting
-from engine.loggers.progress import Progress
-from engine.optim.lengths import durations
-from engine.optim.schedules import rate_at
+from engine.optim import trees
 from engine.place import Place
-from engine.programs import memory, profile
+from engine.programs import formulation, profile
 from engine.programs.compile import naming_a_batch_that_fits, programs
-from engine.programs.program import hasty
 from engine.report import importance, page
 from engine.report import run as report
 from engine.request import Request
-from engine.scores import threshold
+from engine.scores.judged import Judged
 from engine.segments import watched
-from engine.setup import Setup, setup
+from engine.settling import setup
+from engine.setup import Setup
 from engine.state import State
-from engine.store import files, folder, gaps, record, whereabouts
+from engine.store import folder, gaps, record
 from engine.store.checkpoint import Checkpoints
+from engine.store.resumed import resumed
 from engine.stream.streamed import feed_of
-from engine.task import Judged, Task, numbers
+from engine.task import Task, numbers
 from engine.trained import Run
 from engine.training import MUCH, Logger, Training
 from engine.transfer.begun import prepared
 
 
+@undisturbed()
 def fit(
     config: Config, hyper: Any = None, place: Place | None = None, data: Any = None,
     resume: str | os.PathLike[str] | None = "", loggers: Sequence[Logger] = (),
@@ -59,15 +62,16 @@ def fit(
     is a reason to stop. `show_memory` prints the training program's memory plan before it runs;
     `profiled` traces some steps into the run's folder first. `importances` shuffles a table's
     columns one by one after the training, to see what the score rests on.
-    Raises RequestError for what can't be meant, RunError for what failed on the way.
+    Raises RequestError for what can't be meant, RunError for what failed on the way, and after a
+    signal, all saved, a KeyboardInterrupt of that signal's `status`.
     """
     request = completed(Request(config, hyper, Place() if place is None else place, data), loggers)
-    resume = whereabouts.resumed(resume)
+    resume = resumed(request, resume)
     if show_memory or profiled:
         trees.refuse(config.model, "--memory" if show_memory else "--profile")
     host = begin(request.place, quiet=quiet)
     with processes.naming_the_lost(), processes.agreeing():
-        ready = prepared(size.chosen(setup(request, host)), resume)
+        ready = prepared(formulation.chosen(setup(request, host)), resume)
         if importances:
             importance.check(ready)
     with (processes.naming_the_lost(), naming_a_batch_that_fits(ready),
@@ -137,10 +141,11 @@ def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:
     """config.json's content, written; epochs after `step`, which will come again, are forgotten."""
     saved = folder.described(ready.request, devices=ready.learner.spread.shares, **ready.facts)
     if processes.first_process():
-        gaps.check(path, step, step // ready.lengths.epoch)
+        rows = folder.history(path)
+        gaps.check(path, rows, step, step // ready.lengths.epoch)
         folder.write_columns(path, ready.columns)
         folder.write_config(path, saved)
-        folder.history(path, up_to_step=step)
+        folder.rewind_history(path, rows, step)
     return saved
 
 

@@ -40,9 +40,10 @@ class State(NamedTuple):
         return self.variables | self.average
 
     @property
-    def models(self) -> Any:
-        """What is evaluated each epoch: the variables, or a pair of them and the averaged ones."""
-        return (self.variables, self.model) if self.average else self.variables
+    def models(self) -> tuple[dict[str, Any], ...]:
+        """What is evaluated each epoch: the variables, and the averaged ones where there are such.
+        """
+        return (self.variables, self.model) if self.average else (self.variables,)
 
 
 def sorted_out(collections: Mapping[str, Any]) -> dict[str, Any]:

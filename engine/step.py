@@ -1,6 +1,6 @@
 """One update and one evaluation of a batch: pure. B: batch, K: outputs."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +9,15 @@ from jax import Array
 
 from engine import keys
 from engine.augmentations import chain
+from engine.examples import Split
 from engine.feed import scaled
-from engine.optim import averages, patience
-from engine.optim.chain import optimizer
+from engine.objective import Objective
+from engine.optim import patience
 from engine.optim.lengths import Durations
-from engine.sources.dataset import Split
 from engine.state import State, sorted_out
 from engine.task import add, float32
-
-if TYPE_CHECKING:
-    from engine.learners.gradient import Gradient
+from engine.updates import averages
+from engine.updates.chain import optimizer
 
 
 class Gradients(NamedTuple):
@@ -31,13 +30,13 @@ class Gradients(NamedTuple):
 
 
 @jax.jit(static_argnums=0, inline=True)  # traced once, however many ask for it
-def forward(learner: "Gradient", variables: Any, inputs: Array, valid_B: Array) -> Any:
+def forward(learner: Objective, variables: Any, inputs: Array, valid_B: Array) -> Any:
     """Outputs of inputs as the split holds them, float32 [B, K], or what any_outputs allows."""
     return float32(learner.apply(variables, scaled(inputs), False, None, valid_B)[0])
 
 
 def _learned(
-    learner: "Gradient", variables: Any, batch: Split, valid_B: Array, hyper: Any, dropout: Array
+    learner: Objective, variables: Any, batch: Split, valid_B: Array, hyper: Any, dropout: Array
 ) -> Gradients:
     spread, task = learner.spread, learner.task
 
@@ -59,7 +58,7 @@ def _learned(
 
 
 def _accumulated(
-    learner: "Gradient", state: State, batch: Split, valid_B: Array, hyper: Any, dropout: Array
+    learner: Objective, state: State, batch: Split, valid_B: Array, hyper: Any, dropout: Array
 ) -> Gradients:
     """`_learned` over microbatches, so many examples a device, that fit the cache; their sums are
     the whole batch's. What a network keeps goes from one to the next, so that each has batch
@@ -95,7 +94,7 @@ def _accumulated(
 
 
 def train_step(
-    learner: "Gradient", hyper: Any, durations: Durations, root: Array, state: State,
+    learner: Objective, hyper: Any, durations: Durations, root: Array, state: State,
     batch: Split, valid_B: Array,
 ) -> State:
     """One update from a batch as the split holds it. The gradient is the mean over the valid
@@ -125,7 +124,7 @@ def train_step(
 
 
 def eval_step(
-    learner: "Gradient", variables: Any, batch: Split, valid_B: Array
+    learner: Objective, variables: Any, batch: Split, valid_B: Array
 ) -> tuple[Any, Array]:
     """The task's sums of the batch, masked, without what only training's loss has; and what it
     tells of each example [B, ...]."""

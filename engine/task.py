@@ -6,7 +6,6 @@ sweeps serve every task unchanged. A task of one's own is a subclass with a `los
 """
 
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -15,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from engine.report.page import number
+from engine.console.number import number
+from engine.drawn.shown import Card, Shown
+from engine.scores.judged import Judged
 from engine.scores.ranked import Ranked
 
 T = TypeVar("T")
@@ -28,16 +29,6 @@ class Tally(NamedTuple):
     loss_sum: Array
     scores: dict[str, Array]
     count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
-
-
-class Judged(NamedTuple):
-    """Examples that a model was judged on, on the host: their tally, what `Task.predict` made of
-    each [N, ...], the targets [N, ...], and the inputs by row."""
-
-    sums: Any
-    predicted: np.ndarray
-    targets: np.ndarray
-    inputs: Callable[[np.ndarray], np.ndarray]
 
 
 def add(a: T, b: T) -> T:
@@ -169,10 +160,8 @@ class Task(Ranked):
             f" [{', '.join(map(number, found))}]" if found else "")
 
     def shown(self, scores: dict[str, Any], judged: Judged, names: tuple[str, ...]) -> Any:
-        """What the report shows, a report.run.Shown: `headline`, or every score that is a number;
+        """What the report shows, a report.shown.Shown: `headline`, or every score that is a number;
         the row's curves; a table of what the scores have as per_class or the like; `drawn`."""
-        from engine.report.run import Card, Shown
-
         first = self.led(self.headline or numbers(scores), scores)
         found = {name: scores[name] for name in first}
         spread = scores.get("interval", {})

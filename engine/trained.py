@@ -1,6 +1,5 @@
 """A run that was trained: what it left, and predictions of its model."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,17 +11,21 @@ import numpy as np
 
 from engine.augmentations import views
 from engine.config import Config
+from engine.disk import whereabouts
 from engine.doors import computed, handed
 from engine.errors import RequestError, tell
+from engine.job.host import undisturbed
+from engine.learners import threshold
 from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner, jitted
 from engine.report import notebook
-from engine.scores import lost, threshold
+from engine.scores import lost
 from engine.sources import asking
 from engine.sources.bundle import Bundle, Encoder
-from engine.sources.dataset import is_frame
+from engine.sources.columns import Columns, Features, taken_as_features
+from engine.sources.tabular import is_frame
 from engine.state import State
-from engine.store import folder, record, whereabouts
+from engine.store import folder, record
 from engine.store.checkpoint import restored
 from engine.task import numbers
 
@@ -53,14 +56,18 @@ class Run:
         """A run stands for its folder: load(run), evaluate(run), fit(..., resume=run)."""
         return str(self.path)
 
+    @undisturbed()
     def predict(self, inputs: Any, tta: str = "") -> np.ndarray:
         """Of each of `inputs` [N, ...], as the run was trained on them: all probabilities float32
         [N, C] (classes, labels), or the numbers [N, K]. A table's are a pandas DataFrame, several
         by their names a mapping, or what `columns.encode` made of either. `tta` names views of each
         picture, "flip", "shift" or both, over which predictions are averaged. Raises RequestError
         for other shapes or dtypes, NaN, and columns that are missing."""
+        return self.predicted(asking.array("predict", self._encoded(inputs)), tta)
+
+    def predicted(self, inputs: np.ndarray, tta: str = "") -> np.ndarray:
+        """`predict` of arrays alone, of a table the features, whoever made them."""
         learner = views.seeing(self.learner, tta, self.input_shape)
-        inputs = asking.array("predict", self._encoded(inputs))
         if inputs.shape[1:] != self.input_shape:
             wanted = f"({', '.join(map(str, ('N', *self.input_shape)))})"
             if isinstance(self.columns, Bundle):
@@ -86,6 +93,8 @@ class Run:
 
     def _encoded(self, inputs: Any) -> Any:
         if not is_frame(inputs) and not isinstance(inputs, Mapping):
+            if isinstance(self.columns, Columns) and not isinstance(inputs, Features):
+                tell(taken_as_features(self.path, "predict got an array", self.columns))
             return inputs
         if self.columns is None:
             raise RequestError(f"predict got a table or a mapping: {self.path} learned from "
@@ -115,26 +124,12 @@ def in_batches(
     return np.concatenate(found)
 
 
-def load(
-    run: str | os.PathLike[str], config: Config | None = None, checkpoint: str = "best",
-    best_of: int = 0,
-) -> Run:
-    """The run in the folder `run`, in any process; its `best` checkpoint by validation, or its
-    `last`, which a resumed run goes on from. Of a sweep's folder an Ensemble of its finished runs,
-    or of the `best_of` so many by validation.
-
-    `config` is needed where the run's own can't be read again: its network, task or optimizer were
-    objects. Raises RequestError where there is no run, or a file of the user's has changed.
-    """
-    from engine.sweep import ensembles  # late: its members are loaded here
-
-    path = whereabouts.given(run)
-    if ensembles.of(path, best_of):
-        return ensembles.loaded(path, config, checkpoint, best_of)
-    saved = record.read(path / "config.json", config)
-    config = record.own(path, saved, config)
-    record.same_files(path, config, saved.content)
-    classes, shape, dtype = record.inputs_of(path, saved.content)
+def loaded(path: Path, asked: Config | None, checkpoint: str) -> Run:
+    """One run, of its folder; `asked` has what was an object in Python."""
+    saved = record.read(path / "config.json", asked)
+    config = saved.own(asked)
+    saved.same_files(config)
+    classes, shape, dtype = saved.inputs
     columns, metrics = folder.columns(path, saved.content), folder.metrics(path)
     learner = computed.apart(learner_of(config, len(classes), columns=columns), shape)
     learner = threshold.kept(learner, path, metrics)

@@ -11,21 +11,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from engine.console.progress import Progress
+from engine.disk import whereabouts
+from engine.doors.course import rate_at
 from engine.errors import RunError
 from engine.job import imports, processes
-from engine.job.signals import Interruption
+from engine.job.signals import Interruption, Stopped
 from engine.learners.learner import jitted
 from engine.loggers import answer
-from engine.loggers.progress import Progress
 from engine.optim import patience
-from engine.optim.schedules import rate_at
 from engine.programs.compile import Programs
 from engine.pure import history_row
 from engine.report import settings
 from engine.segments import Pace, due, rest_of_epoch, watched
 from engine.setup import Setup
 from engine.state import State
-from engine.store import folder, whereabouts
+from engine.store import folder
 from engine.store.checkpoint import Checkpoints
 from engine.stream.restated import restated
 from engine.stream.streamed import Feed, Unfed
@@ -71,7 +72,7 @@ class Training:
 
     def run(self, state: State) -> State:
         """Every epoch left, all of them on the disk, or as many as a logger lets go by. Raises
-        RunError, all saved, where a signal asks to stop; with status 3 where the run diverges, of
+        Stopped, all saved, where a signal asks to; RunError of status 3 where the run diverges, of
         which nothing is saved."""
         ready, lengths = self.ready, self.ready.lengths
         draws = ready.request.place.report and processes.first_process()
@@ -94,7 +95,7 @@ class Training:
             self._save(state, row.get(ready.score), save)
             if status:
                 self.checkpoints.wait()
-                raise RunError(
+                raise Stopped(
                     f"stopped at step {step} of {lengths.total} and saved. {self._going_on}",
                     status, shared=True)
         self.checkpoints.wait()

@@ -1,10 +1,11 @@
 from engine.config import Config as Config
 from engine.config import Hyper as Hyper
-from engine.data import Data as Data
 from engine.data import partition as partition
 from engine.errors import RequestError as RequestError
 from engine.errors import RunError as RunError
 from engine.evaluation import evaluate as evaluate
+from engine.feed import Data as Data
+from engine.loaded import load as load
 from engine.place import Place as Place
 from engine.pure import data_for as data_for
 from engine.pure import train as train
@@ -18,6 +19,5 @@ from engine.tasks.multilabel import Multilabel as Multilabel
 from engine.tasks.positions import Positions as Positions
 from engine.tasks.regression import Regression as Regression
 from engine.trained import Run as Run
-from engine.trained import load as load
 
 __version__: str

@@ -102,7 +102,7 @@ def quickly():
 @pytest.fixture
 def figures(monkeypatch) -> list:
     """The figures that would have been drawn, without the time that drawing takes."""
-    from engine.report import pictures
+    from engine.drawn import pictures
 
     found: list = []
     monkeypatch.setattr(pictures, "png", lambda figure: found.append(figure) or b"PNG")

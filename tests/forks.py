@@ -118,8 +118,8 @@ def _import() -> None:
     import sklearn.model_selection  # noqa: F401
 
     import engine.command.flags
+    import engine.drawn.pictures
     import engine.job.host
-    import engine.report.pictures
     import engine.run
     import engine.store.manager
     import engine.sweep.sweep  # noqa: F401

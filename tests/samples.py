@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from engine.data import Data, whole
-from engine.sources.dataset import Split
+from engine.data import whole
+from engine.examples import Split
+from engine.feed import Data
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 gc.freeze()  # what is imported stays: no collection need look at it again

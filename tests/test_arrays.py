@@ -14,9 +14,9 @@ from conftest import ROOT
 from PIL import Image
 
 from engine.errors import RequestError
+from engine.examples import Split
 from engine.sources import cache
 from engine.sources.arrays import of
-from engine.sources.dataset import Split
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
 Y = np.array([0, 1, 2, 1])

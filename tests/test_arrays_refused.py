@@ -2,11 +2,12 @@
 
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_arrays import Sequence, Tensor, X, Y, pairs, refused, train
 
 from engine.errors import RequestError
-from engine.sources import dataset, sequence
+from engine.sources import limits, sequence
 from engine.sources.arrays import of
 
 
@@ -41,6 +42,15 @@ REFUSED = {
     "nan": (r"inputs of 2 of its 4 examples are NaN or infinite as float32, the first at index 1 "
             r"\(nan\); fill them in, or leave", (nan((1, 2), (3, 0), (3, 1)), Y)),
     "too large": (r"inputs of 1 of its 1 examples .* index 0 \(-inf\)", ([[-1e39]], [0])),
+    "masked": (r"arrays:train: 2 of the 12 values of its inputs are masked; fill them in, \.fille",
+               (np.ma.masked_less(X, X.flat[2]), Y)),
+    "masked targets": ("1 of the 4 values of its targets are masked",
+                       (X, np.ma.masked_equal(Y, 2))),
+    "masked weights": ("4 of the 4 values of its weights are masked", (X, Y, np.ma.masked_all(4))),
+    "masked by name": ("3 of the 3 values of its input 'a' are masked",
+                       ({"a": np.ma.masked_all(3)}, Y[:3])),
+    "masked in a sequence": ("arrays:train, example 1: 3 of the 3 values of its array are masked",
+                             [(X[0], 0), (np.ma.masked_all(3), 1)]),
     "nan in a sequence": ("inputs of 1 of its 4 examples are NaN", pairs(nan((2, 0)))),
     "no examples": (r"its inputs have the shape \(0, 3\); give some", (X[:0], Y[:0])),
     "an empty list": ("arrays:train: it holds 0 examples; give 1 to 2,000,000", []),
@@ -66,10 +76,12 @@ REFUSED = {
     "digits lost at the end": ("whole numbers beyond 16,777,216", ([[-(2**63)]], [0])),
     "digits lost in a sequence": ("inputs of 1 of its 2 examples are whole numbers .* index 1",
                                   [([1], 0), ([2**25 + 1], 0)]),
-    "ragged": (r"as arrays, it can't be read \(ValueError.*inhomogeneous.*\); give two arrays",
+    "ragged": (r"as arrays, it can't be read \(ValueError: its examples are of several lengths: "
+               r"pad them to one, .*\); give two arrays",
                ([[1, 2], [3]], [0, 1])),
-    "as keras loads": (r'as arrays, it can\'t be read .*split: {"train": \(x, y\), "test"',
-                       ((X, Y), (X, Y))),
+    "as keras loads": (
+        r'as arrays, it can\'t be read (?!.* pad ).*split: {"train": \(x, y\), "test"',
+        ((X, Y), (X, Y))),
     "splits as a list": ("a sequence of examples, of type Endless, is no example; two seq",
                          [Endless(), Endless()]),
     "splits as a pair": (r"a sequence of examples, of type Endless, is no array; two "
@@ -124,6 +136,10 @@ def test_data_that_is_refused(words, data):
     refused(words, data)
 
 
+def test_a_masked_array_of_which_nothing_is_masked_is_an_array():
+    assert (of((np.ma.array(X), Y)).splits["train"].inputs == X).all()
+
+
 TARGETS_REFUSED = {
     "negative": (r"labels of 2 of its 4 examples are no whole numbers of 0 to 65,535, .* 1 \(-1\)",
                  [0, -1, 2, -1], "classes"),
@@ -142,8 +158,17 @@ TARGETS_REFUSED = {
     "complex": ("labels are complex128 of shape .* give one whole number or string each", Y * 1j,
                 "classes"),
     "bytes": ("labels are .S1 of shape", [b"a"] * 4, "classes"),
-    "a missing name": ("labels are object of shape", ["a", None, "b", "a"], "classes"),
-    "no name": ("the name ' ' comes twice, or can't be printed", ["a", " ", "b", "a"], "classes"),
+    "a missing name": (r"train: the targets of 1 of its 4 examples are missing, the first at "
+                       r"index 1 \(None\); leave these .* x\[there\], y\[there\]",
+                       ["a", None, "b", "a"], "classes"),
+    "missing names": (r"targets of 2 of its 4 examples are missing, the first at index 2 \(nan\)",
+                      pd.Categorical(["a", "b", np.nan, None]), ""),
+    "missing strings": (r"targets of 1 of its 4 .* missing, the first at index 0 \(<NA>\); leave",
+                        pd.Series([None, "a", "b", "b"], dtype="string"), "classes"),
+    "missing truth": (r"targets of 1 of its 4 .* missing, the first at index 3 \(<NA>\); leave",
+                      pd.Series([True, False, True, None], dtype="boolean"), "numbers"),
+    "no name": ("the name ' ' is empty; give each a text", ["a", " ", "b", "a"], "classes"),
+    "nothing": ("the name '' is empty; .* leave the examples that have none", ["a", ""] * 2, ""),
     "an escape": (r"the name 'a\\x1b\[2J' comes twice, or can't", ["a\x1b[2J"] * 4, "classes"),
     "numbers nan": (r"targets of 1 of its 4 examples are NaN or infinite as float32, .* index 3",
                     [[0, 1], [1, 2], [1, 2], [0, np.nan]], "numbers"),
@@ -191,7 +216,7 @@ def test_names_that_are_refused(words, names):
 def test_more_than_memory_holds_is_refused_before_it_is_read(monkeypatch):
     endless = type("Endless", (Sequence,), {"__len__": lambda self: 10**15})
     refused("it holds 1,000,000,000,000,000 examples; give 1 to 2,000,000", endless([]))
-    monkeypatch.setattr(dataset, "MOST_BYTES", 40)
+    monkeypatch.setattr(limits, "MOST_BYTES", 40)
     refused(r"its 4 inputs of shape \(3,\) are more than the 3 that can be held", (X, Y))
     # The second would be refused in other words. What memory can't hold would be streamed.
     monkeypatch.setattr(sequence, "free_bytes", lambda: 1 << 30)

@@ -31,14 +31,14 @@ from engine.augmentations import (
     rotation,
     suited,
 )
-from engine.checks import check
+from engine.command import names
 from engine.config import Config, Hyper
-from engine.data import Subset
+from engine.doors.checks import check
+from engine.doors.course import durations
 from engine.errors import RequestError
+from engine.examples import Split, Subset
 from engine.feed import epoch_order
 from engine.learners.chosen import learner_of
-from engine.optim.lengths import durations
-from engine.sources.dataset import Split
 from engine.sweep import population
 from engine.tasks.classification import Classification
 
@@ -484,7 +484,7 @@ def test_mixed_steps_go_down_the_mean_gradient_and_count_the_larger_label():
     params, loss, correct = start.params, 0.0, 0
     for step, count in enumerate((8, 5)):
         rows = order[8 * step : 8 * step + 8]
-        key = jax.random.fold_in(keys.stream(jax.random.key(5), "augment", step), chain.MIXING)
+        key = jax.random.fold_in(keys.stream(jax.random.key(5), "augment", step), mixup.PURPOSE.key)
         partners, shares, *_ = jax.random.split(key, 4)
         partner = np.asarray(mixup.partners(partners, np.arange(8) < count))[:count]
         assert partner.max() < count
@@ -613,6 +613,29 @@ def test_colours_are_of_pictures_from_0_to_1():
     for numbers in ((-1, 0, 1, 1), (0, 0, 1, 2)):
         with pytest.raises(RequestError, match=f"these are from {numbers[0]} to {numbers[-1]}"):
             suits((8, 8, 3), np.float32, hyper=Hyper(erasing=0.3), numbers=numbers)
+
+
+KEYS = {"flip": 0, "crop": 1, "rotation": 3, "randaugment": 4, "colour": 5, "cutout": 6,
+        "erasing": 7, "mixup": 8, "cutmix": 8}  # runs of before draw by them; 2 is the user's own
+
+
+def test_each_augmentation_says_what_it_is_for_and_keeps_its_key():
+    """A file that said nothing suited everything, codes too; a new one takes the next number."""
+    found = {each.__name__.rpartition(".")[2]: each.PURPOSE.key for each in chain.ORDER}
+    assert sorted(found) == [*names._augmentations()], "in chain.ORDER, each file with an apply"
+    assert found.items() >= KEYS.items() and chain.OWN == 2
+    more = [key for name, key in found.items() if name not in KEYS]
+    assert sorted(more) == [*range(9, 9 + len(more))]
+    flags = [flag for each in chain.ORDER for flag in each.PURPOSE.flags]
+    assert len(flags) == len({*flags}) == len({*flags} & {*Hyper._fields, *vars(Config())})
+    assert {flag for each in chain.ORDER for flag in each.PURPOSE.colours} <= {*flags}
+
+
+def test_what_makes_other_numbers_is_not_for_codes_of_words():
+    with pytest.raises(RequestError, match="--mixup 0.2 makes other numbers of inputs, and --embed"
+                       " makes codes of words: leave it out"):
+        suits((6,), np.float32, Config(embed=True), Hyper(mixup=0.2))
+    suits((8, 8, 1), np.float32, Config(embed=True), Hyper(mixup=0.2))
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])

@@ -17,21 +17,22 @@ import pytest
 from conftest import QUICK
 from samples import Normed, Tiny, data_of, random_split
 
-from engine import segments, trained
+from engine import loaded, segments
 from engine.command import scores
 from engine.config import Config, Hyper
 from engine.devices.mesh import ALONE
-from engine.errors import RequestError, RunError
+from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.feed import epoch_order
 from engine.job.host import Host
+from engine.job.signals import Stopped
 from engine.learners.chosen import learner_of
 from engine.place import Place
 from engine.request import Request
 from engine.run import fit
+from engine.sources.pieces import Part
 from engine.store.folder import history
 from engine.stream import choice, restated
-from engine.stream.pieces import Part
 from engine.sweep import group, sweep
 from engine.sweep.ensembles import members
 from engine.sweep.search import Search
@@ -179,14 +180,14 @@ def test_a_run_of_all_that_stops_goes_on_and_stops_again(tmp_path, monkeypatch, 
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(segments, "SECONDS", 0.0)
-    with pytest.raises(RunError, match="stopped at step 9 of 48 and saved"):
+    with pytest.raises(Stopped, match="stopped at step 9 of 48 and saved"):
         fit(config, hyper, place(tmp_path / "parts"), data, loggers=[send])
     again = fit(config, hyper, place(tmp_path / "parts"), data, resume=tmp_path / "parts")
     same(again.state, run.state)
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
-    last = trained.load(run.path, config, "last").state
+    last = loaded.load(run.path, config, "last").state
     once_more = fit(config, hyper, place(tmp_path / "whole"), data, resume=tmp_path / "whole")
-    same(trained.load(run.path, config, "last").state, last)
+    same(loaded.load(run.path, config, "last").state, last)
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
     assert once_more.metrics["epoch"] == run.metrics["epoch"]
     longer = fit(replace(config, patience=5), hyper, place(tmp_path / "parts"), data,
@@ -250,8 +251,8 @@ def test_a_member_is_the_run_alone_where_it_stops_too(tmp_path, model, monkeypat
         own = tmp_path / str(row["run"])
         fit(config, hyper, place(own), data, quiet=True)
         assert rows(path / str(row["run"])) == rows(own)
-        same(trained.load(path / str(row["run"]), config, "last").state,
-             trained.load(own, config, "last").state)
+        same(loaded.load(path / str(row["run"]), config, "last").state,
+             loaded.load(own, config, "last").state)
         assert row["epochs"] == len(rows(own))
     every = json.loads((path / "ensembles.json").read_text())[0]
     assert every["runs"] == 8
@@ -317,7 +318,7 @@ def test_a_sweep_reads_streamed_examples_once_more_for_all_its_members(tmp_path,
         [(60, 12, 2)] * 2
     for own, streamed in zip(*(members(path, 0, config) for path in paths), strict=True):
         assert rows(own) == rows(streamed)
-        one, two = (trained.load(path, config, "last").state for path in (own, streamed))
+        one, two = (loaded.load(path, config, "last").state for path in (own, streamed))
         same(two, one)
         assert np.abs(jax.tree.leaves(one.average["batch_stats"])[0]
                       - jax.tree.leaves(one.batch_stats)[0]).max() > 1e-3

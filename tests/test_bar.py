@@ -9,9 +9,9 @@ from PIL import Image
 from rich.console import Console
 
 from engine import sources
-from engine.loggers import bar
-from engine.loggers.progress import Progress, plain_console
-from engine.loggers.width import fitted
+from engine.console import bar
+from engine.console.progress import Progress, plain_console
+from engine.width import fitted
 
 
 class Terminal(io.StringIO):

@@ -22,6 +22,7 @@ from engine.evaluation import evaluate
 from engine.export import card, program
 from engine.job.host import begin
 from engine.learners.chosen import learner_of
+from engine.loaded import load
 from engine.place import Place
 from engine.pure import data_for
 from engine.report import importance
@@ -31,7 +32,6 @@ from engine.sources import arrays, bundle
 from engine.sources.bundle import Bundle
 from engine.store import folder
 from engine.sweep.asked import sweep
-from engine.trained import load
 
 RNG = np.random.default_rng(0)
 N, MOST = 48, 5000

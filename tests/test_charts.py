@@ -12,13 +12,14 @@ from conftest import ROOT
 
 from engine.command import flags
 from engine.config import Config, Hyper
-from engine.learners.trees import XGBoost
-from engine.loggers.width import shortened
-from engine.report import answers, charts, notebook, page, pictures, settings
-from engine.report.charts import Line
-from engine.report.matrix import cut
+from engine.drawn import answers, charts, pictures
+from engine.drawn.charts import Line
+from engine.drawn.matrix import cut
+from engine.optim.trees import XGBoost
+from engine.report import notebook, page, settings
 from engine.request import Request
 from engine.store import record
+from engine.width import shortened
 
 
 def place(ticks: list[tuple[float, str]], text: str) -> float:

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import logging
+import multiprocessing
 import os
 import shutil
 import time
@@ -303,6 +304,12 @@ def test_saves_of_several_runs_in_threads_begin_one_after_another(tmp_path, monk
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda name: saved(tmp_path / name, (1, 0.5)), "ab"))
     assert beside == [1, 1] and steps(tmp_path / "a") == steps(tmp_path / "b") == {1}
+
+
+def test_how_processes_start_stays_the_hosts_to_say(tmp_path):
+    multiprocessing.set_start_method(None, force=True)
+    saved(tmp_path, (1, 0.5))
+    assert multiprocessing.get_start_method(allow_none=True) is None
 
 
 def test_the_root_loggers_handlers_are_the_hosts(tmp_path, monkeypatch):

@@ -61,14 +61,21 @@ def test_a_run_keeps_the_columns_of_its_training_part(run):
     assert run.metrics["accuracy"] > 0.8  # 0.6 are of one class
 
 
-def test_predict_takes_a_table_by_its_columns_names(run):
-    frame, _ = passengers(30, seed=1)
+def test_predict_takes_a_table_by_its_columns_names(run, capsys):
+    frame, y = passengers(30, seed=1)
     again = load(run.path)
     assert again.columns == run.columns
     want = again.predict(run.columns.encode(frame))
     shuffled = frame[frame.columns[::-1]].assign(more="?")
     np.testing.assert_array_equal(again.predict(shuffled), want)
     np.testing.assert_array_equal(run.predict(shuffled), want)
+    assert "taken for" not in capsys.readouterr().err
+    features, said = np.asarray(run.columns.encode(frame)), "learned from a table: taken for what"
+    np.testing.assert_array_equal(again.predict(features), want)
+    assert f"{said} run.columns.encode makes" in " ".join(capsys.readouterr().err.split())
+    for data in ((features, y), {"test": (features, y)}, [*zip(features, y, strict=True)]):
+        evaluate(run.path, data, config=config())
+        assert said in " ".join(capsys.readouterr().err.split())
     with pytest.raises(RequestError, match="lacks 1 of the 8 .*: 'sex'"):
         again.predict(frame.drop(columns="sex"))
 

@@ -51,11 +51,14 @@ def test_it_can_be_meant(command, here):
 
 
 def _other(words: list[str]) -> None:
-    """Of pip, that its extras are there; of Python, the modules and files."""
+    """Of pip, that its extras are there, and of what they bring for a check, that they do; of
+    Python, the modules and files."""
     if words[:2] == ["pip", "install"]:
         extras = {name for word in words for found in re.findall(r"\[(.*)\]", word)
                   for name in found.split(",")}
         assert extras <= EXTRAS.keys()
+        return
+    if any(need.startswith(f"{words[0]}>=") for need in EXTRAS["dev"]):
         return
     assert words[0] == "python"
     files = [word.split("::")[0] for word in words if word.startswith("tests/")]

@@ -22,8 +22,9 @@ from engine.report import comparison
 from engine.report.comparison import Compared, Difference, difference
 from engine.request import Request
 from engine.scores.inverse import inverts
+from engine.scores.judged import Judged
 from engine.store import record
-from engine.task import Judged, Task
+from engine.task import Task
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression

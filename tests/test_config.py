@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -8,19 +9,20 @@ import pytest
 from conftest import ROOT
 
 import launch as program
-from engine.checks import check
 from engine.command import flags, options
 from engine.config import MODELS, NETWORKS, TASKS, Config, Hyper
 from engine.doors import bring, network
+from engine.doors.checks import check
+from engine.doors.course import durations
 from engine.errors import NEAR, RequestError, nearest, unknown
 from engine.hyper import HYPER_HELP
 from engine.job import processes
-from engine.optim.lengths import durations
+from engine.optim import schedules
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
-from engine.parts.splits import held_out
 from engine.place import Place
 from engine.request import Request
+from engine.sources.splits import held_out
 from engine.store import folder, record
 from engine.sweep.search import SEARCH_HELP, Search
 
@@ -41,13 +43,18 @@ def test_flags_override_a_recipe_and_leave_the_rest():
     assert request.hyper == Hyper(learning_rate=0.01, clip_norm=1.0)
 
 
+def in_folder(folder: str) -> tuple[str, ...]:
+    """The words that its files are."""
+    names = (name.removesuffix(".py") for name in os.listdir(ROOT / folder) if name.endswith(".py"))
+    return tuple(sorted({*names} - {"__init__"}))
+
+
 def test_every_choice_is_there():
     choices = {f.name: f.metadata["choices"] for f in dataclasses.fields(Config)}
-    assert NETWORKS == ("cnn", "convnext", "linear", "mlp", "resnet18", "resnet20", "soft_tree",
-                        "svm", "unet", "vit", "wideresnet")
+    assert NETWORKS == in_folder("models")
     assert choices["model"] == MODELS == tuple(sorted((*NETWORKS, "random_forest", "xgboost")))
     assert choices["task"] == ("auto", *TASKS)
-    assert TASKS == ("classification", "multilabel", "positions", "regression")
+    assert TASKS == in_folder("engine/tasks")
     assert all(network.of(name, 3) for name in NETWORKS)
     assert all(bring.task(Config(task=name)).loss for name in TASKS)
     assert set(choices["optimizer"]) == set(OPTIMIZERS)
@@ -66,7 +73,7 @@ def test_validation_split_is_a_fraction_a_fold_or_a_name(text, value):
     "words, said",
     [
         (["--modle", "cnn"], "model"),
-        (["--model", "cnm"], "choose from cnn, convnext, linear, mlp, random_forest,"),
+        (["--model", "cnm"], f"choose from {', '.join(MODELS[:5])},"),
         (["--optimizer", "adamm"], "did you mean adam"),
         (["--schedule", "cosin"], "did you mean cosine"),
         (["--device", "cuda"], "choose from auto, cpu, gpu, tpu"),
@@ -269,7 +276,7 @@ def test_a_record_of_before_reads(tmp_path):
     assert record.read(tmp_path / "config.json").request == Request(now, place=Place(run_dir="x"))
     record.compare(tmp_path, Request(now), {"fingerprint": "0"})
     with pytest.raises(RequestError, match="an older flaxmill, which drew --validation_split 0.1"):
-        record.same_draw(tmp_path, "0.1", old)
+        record.Saved(tmp_path, Request(now), old).same_draw("0.1")
 
 
 def test_what_a_run_of_before_named_without_effect_keeps_nobody_from_it(tmp_path):
@@ -279,6 +286,15 @@ def test_what_a_run_of_before_named_without_effect_keeps_nobody_from_it(tmp_path
     for words in (["--resume", tmp_path], ["eval", "--run_dir", tmp_path]):
         found = asked(*words)
         assert (found.config, found.hyper) == (Config(), Hyper(b1=0.8))
+
+
+def test_what_warms_up_keeps_its_warm_up_where_a_run_is_read_again(tmp_path, monkeypatch):
+    """Asked by use: a schedule added to the table lost it, its name being another."""
+    monkeypatch.setattr(schedules, "users", lambda length: ("linear",) * (length == "warmup"))
+    for schedule, kept in (("linear", 3.0), ("warmup_cosine", Config.warmup_epochs)):
+        config = Config(schedule=schedule, warmup_epochs=3.0)
+        folder.write_config(tmp_path, record.to_json(Request(config)))
+        assert asked("--resume", tmp_path).config.warmup_epochs == kept
 
 
 OWN = """

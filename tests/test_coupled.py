@@ -12,7 +12,8 @@ import pytest
 
 from engine.config import Config, Hyper
 from engine.doors import coupled
-from engine.doors.network import of, unwrapped
+from engine.doors.functions import unwrapped
+from engine.doors.network import of
 from engine.doors.precision import narrow
 from engine.errors import RequestError
 from engine.feed import epoch_order
@@ -168,6 +169,7 @@ SEEN = {
     "norm": lambda x, key: x / jnp.linalg.norm(x),
     "cumulative": lambda x, key: jnp.cumsum(x, 0),
     "permuted": lambda x, key: x + jax.random.permutation(key, x),
+    "convolved": lambda x, key: jax.lax.conv(x.T[None], jnp.ones((5, 5, 3)), (1,), "SAME")[0].T,
     "within a loop": lambda x, key: jax.lax.fori_loop(0, 3, lambda i, x: x - x.mean(0), x),
 }
 UNSEEN = {
@@ -175,6 +177,7 @@ UNSEEN = {
     "dropout": lambda x, key: jnp.where(jax.random.bernoulli(key, .5, x.shape), x, 0),
     "two views": lambda x, key: jnp.split(jnp.tanh(jnp.concatenate([x, x + 1])), 2)[0],
     "nearest": lambda x, key: jnp.eye(5)[jnp.square(x[:, None] - jnp.eye(5)).sum(-1).argmin(-1)],
+    "convolved alone": lambda x, key: jax.lax.conv(x[:, None], jnp.ones((1, 1, 3)), (1,), "SAME"),
     "outer": lambda x, key: jnp.einsum("bi,bj->bij", x, x).sum(1),
 }
 
@@ -215,3 +218,23 @@ def test_such_a_network_is_told_and_has_its_batch_whole(mean):
 def test_a_network_within_another_is_asked():
     own = of(Mixing(), CLASSES)
     assert unwrapped(narrow(own)) is own
+
+
+class Flat(nn.Module):
+    """Of pictures without channels: Flax takes the examples for an axis of places."""
+
+    num_outputs: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.num_outputs)(nn.Conv(2, (3, 3))(x).mean(-2))
+
+
+@pytest.mark.slow
+def test_a_convolution_over_the_examples_is_told(tmp_path, capsys):
+    data = np.zeros((40, 4, 4), "f4"), np.arange(40) % 2
+    fit(Config(model=Flat, epochs=1, batch_size=8), data=data,
+        place=Place(device="cpu", run_dir=tmp_path / "run", report=False))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "model Flat lets the examples of a batch see each other" in told
+    assert "grey pictures [N, H, W], give x[..., None]: it convolves over them" in told

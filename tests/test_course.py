@@ -15,12 +15,13 @@ from conftest import QUICK
 from samples import Tiny, data_of, random_split
 
 import launch as program
-from engine.checks import check
 from engine.config import Config, Hyper
+from engine.doors.checks import check
+from engine.doors.course import durations
 from engine.errors import RequestError
 from engine.learners.chosen import learner_of
 from engine.optim import lengths, patience
-from engine.optim.lengths import Durations, durations
+from engine.optim.lengths import Durations
 from engine.optim.schedules import SCHEDULES, multiple, schedule
 from engine.pure import train
 from engine.sweep import space

@@ -54,6 +54,7 @@ def test_a_held_out_fraction_is_disjoint_and_the_same_for_every_seed():
     [
         (Config(batch_size=41, validation_split="test"), "--batch_size 41 is larger than the 40"),
         (Config(validation_split="0.01"), "leaves no validation examples of 40"),
+        (Config(validation_split="1/41"), "41 folds of the 40 examples of train: type 40 .*folds"),
         (Config(validation_split="tset"), "did you mean test"),
         (Config(train_split="trian"), "did you mean train"),
     ],

@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 
 from engine.devices import choose, diagnosis
+from engine.disk import caches
 from engine.errors import RequestError
-from engine.store import caches
 
 BARE = diagnosis.Machine()
 PLUGIN = BARE._replace(packages={"jax-cuda12-plugin": "0.10.2"})
@@ -60,13 +60,14 @@ FRESH = {
 FORKS = """
 import json, os, sys, traceback
 from pathlib import Path
-from engine.devices import choose, diagnosis, doctor
+from engine.devices import choose, diagnosis
+from engine.command import doctor
 top, cases = Path(sys.argv[1]), json.load(sys.stdin)
 (top / "modules").write_text(" ".join(sys.modules))
 (top / "jax_plugins").mkdir()  # jax looks for the package when it is imported
 sys.path.insert(0, str(top))
 import jax
-from engine.store import caches
+from engine.disk import caches
 for name, (platforms, plugin, code) in cases.items():
     folder = top / name
     (folder / "jax_plugins/broken").mkdir(parents=True)
@@ -110,7 +111,7 @@ def printed(folder: Path) -> tuple[str, str]:
 
 def test_importing_devices_and_doctor_does_not_import_jax(fresh):
     modules = (fresh / "modules").read_text().split()
-    assert "engine.devices.doctor" in modules
+    assert "engine.command.doctor" in modules
     assert not {"jax", "numpy", "rich", "tensorflow_datasets", "pynvml"} & set(modules)
 
 

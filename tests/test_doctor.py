@@ -10,7 +10,8 @@ import pytest
 from test_nvidia import CPU, CUDA12, GPU
 
 import engine.sources
-from engine.devices import child, diagnosis, doctor, probe
+from engine.command import doctor
+from engine.devices import child, diagnosis, probe
 from engine.devices.diagnosis import Row
 
 

@@ -36,8 +36,9 @@ from engine import (
     partition,
     train,
 )
-from engine.doors import bring, effect
+from engine.doors import bring, ours
 from engine.doors.requested import completed
+from engine.learners import effect
 from engine.optim.lengths import Durations
 from engine.request import Request
 from engine.sources import arrays
@@ -219,6 +220,13 @@ def test_a_network_of_ours_is_never_anothers(own, here, monkeypatch):
     assert bring.value("model", "mlp").__name__ == "MLP"
 
 
+def test_a_file_of_ours_without_a_class_of_its_name_is_told(monkeypatch):
+    """It was a StopIteration."""
+    monkeypatch.setitem(sys.modules, "models.token_mixer", types.ModuleType("models.token_mixer"))
+    with pytest.raises(RequestError, match=r"^models/token_mixer.py has no class TokenMixer: call"):
+        ours.found("models", "token_mixer")
+
+
 def test_frames_of_ours_of_a_package_and_of_python_are_no_users():
     """An error is told by the last line of the user's own file that led to it."""
     for file in (bring.__file__, launch.__file__.replace("launch.py", "models/cnn.py"),
@@ -232,10 +240,11 @@ def test_a_files_digest_is_the_sha256_of_its_bytes(tmp_path):
     config = Config(model=f"{tmp_path}/net.py:Net")
     found = bring.digests(config)
     assert found == {"model": hashlib.sha256(b"x = 1\n").hexdigest()}
-    record.same_files(tmp_path, config, {"files": found})
+    saved = record.Saved(tmp_path, Request(config), {"files": found})
+    saved.same_files(config)
     (tmp_path / "net.py").write_bytes(b"x = 2\n")
     with pytest.raises(RequestError, match="net.py has changed since the run in .* began: put it"):
-        record.same_files(tmp_path, config, {"files": found})
+        saved.same_files(config)
 
 
 @pytest.mark.parametrize("padding", [2**31 - 1, 32])

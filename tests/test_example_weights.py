@@ -13,18 +13,19 @@ from samples import Normed, Tiny, data_of, random_split
 from test_stream import assert_same_runs, ran
 
 from engine.config import Config, Hyper, Reading
-from engine.data import Data, named, whole
+from engine.data import named, whole
+from engine.doors import weights
 from engine.errors import RequestError
 from engine.evaluation import evaluate
+from engine.examples import Split
+from engine.feed import Data
 from engine.job.host import begin
-from engine.parts import weights
 from engine.parts.reading import load
 from engine.place import Place
 from engine.pure import train
 from engine.request import Request
-from engine.setup import settle
+from engine.settling import settle
 from engine.sources import arrays, table
-from engine.sources.dataset import Split
 from engine.stream import choice
 from flaxmill.sklearn import Classifier
 
@@ -232,7 +233,7 @@ def test_a_streamed_table_learns_with_them_what_the_resident_one_does(folder, tm
 
 def test_trees_learn_what_xgboost_learns_of_them():
     xgboost = pytest.importorskip("xgboost")  # an extra
-    from engine.learners.trees import XGBoost
+    from engine.optim.trees import XGBoost
 
     config = Config(model="xgboost", epochs=3)
     there = settled(config, XGBoost(max_depth=3.0), {"train": (X, Y, W), "test": (X, Y)})

@@ -6,10 +6,11 @@ import os
 
 import pytest
 
+from engine.disk import files
 from engine.errors import RequestError, RunError
 from engine.place import Place
 from engine.request import Request
-from engine.store import files, folder, record
+from engine.store import folder, record
 
 ROW = {"epoch": 1, "step": 5, "seconds": 0.5, "val_loss": 1.0, "learning_rate": None}
 

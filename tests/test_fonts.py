@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from engine.report import answers, charts, fonts, pictures
+from engine.drawn import answers, charts, fonts, pictures
 
 NAMES = ["cat", "猫", "قطة", "😀", "\U000f0000"]  # the last one is no character of any font
 

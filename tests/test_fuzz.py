@@ -22,16 +22,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 
-from engine import checks, sources
+from engine import sources
 from engine.command import flags
 from engine.command.options import COMMANDS
 from engine.config import Config, Hyper, Reading
+from engine.doors import checks
+from engine.doors.course import durations
 from engine.errors import RequestError, RunError
-from engine.optim.lengths import durations
+from engine.examples import Split
 from engine.place import Place
 from engine.request import Request
-from engine.sources import builders, cache, image, tfds
-from engine.sources.dataset import Split
+from engine.sources import builders, cache, image, names, tfds
 from engine.store import folder, record
 from engine.sweep import search as searches
 from engine.sweep import space
@@ -158,7 +159,7 @@ def test_a_saved_configuration(place, content):
 @example({"axes": [1]})
 @example({"axes": ["learning_rate=1"], "seeds": "2"})
 def test_a_saved_search(place, search):
-    found = ours(searches.saved, place, {"search": search})
+    found = ours(searches.saved, record.Saved(place, Request(), {"search": search}))
     if found:
         ours(space.axes, found, Hyper())
     if search == {"axes": ["learning_rate=1,2"], "seeds": 2}:
@@ -184,7 +185,7 @@ def test_an_axis(name, values, between):
 def test_recorded_rows(place, lines):
     good = b'{"step": 1, "run": 0, "event": "diverged", "group": 0}\n'
     (place / "events.jsonl").write_bytes(good + b"".join(line + b"\n" for line in lines))
-    found = ours(folder.history, place, None, FILE, EVENT)
+    found = ours(folder.history, place, FILE, EVENT)
     if lines in ([], [b'{"step": 3, "run": 0, "event": "pruned", "group": 0}']):
         assert [row["step"] for row in found] == [1, 3][: 1 + len(lines)]
     ours(Events(place).status)
@@ -460,4 +461,4 @@ def test_a_table_in_parquet(place, content):
 def test_a_path_to_a_set(place, name):
     found = ours(sources.load, name, str(place / "absent"))
     assert found is None or name in ("digits", "iris")
-    assert sources.short(name) is not None
+    assert names.short(name) is not None

@@ -12,13 +12,12 @@ import pytest
 from engine.config import Config, Hyper
 from engine.devices.mesh import ALONE, on_paper
 from engine.errors import RequestError
-from engine.formulation import size
 from engine.formulation.rewriting import census
 from engine.learners.chosen import learner_of
 from engine.native import library
-from engine.native.choice import OFFER
 from engine.place import Place
-from engine.programs import graphs
+from engine.programs import formulation, graphs
+from engine.programs.formulation import OFFER
 from engine.request import Request
 from engine.setup import Setup
 
@@ -65,7 +64,7 @@ def test_a_gpu_takes_products_where_there_are_few_patches(asked, how, monkeypatc
     """Counting those of a device, and of a microbatch."""
     monkeypatch.setattr(library, "compiler", str)
     before = ready(**asked)
-    after = size.chosen(before)
+    after = formulation.chosen(before)
     assert after.learner == dataclasses.replace(before.learner, formulation=how)
     assert [line.startswith("formulation: ") for line in before.told] == [True] * bool(how)
 
@@ -81,11 +80,11 @@ def test_a_cpus_run_of_convolutions_is_told_of_the_kernel(asked, offered, monkey
     """Where a compiler is at hand; what is trained stays as it is."""
     monkeypatch.setattr(library, "compiler", lambda: "/usr/bin/c++")
     before = ready(**{"platform": "cpu"} | asked)
-    assert size.chosen(before).learner.config == before.config
+    assert formulation.chosen(before).learner.config == before.config
     assert (OFFER in before.told) == offered
     monkeypatch.setattr(library, "compiler", str)
     before = ready(**{"platform": "cpu"} | asked)
-    size.chosen(before)
+    formulation.chosen(before)
     assert OFFER not in before.told
 
 

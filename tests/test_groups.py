@@ -13,17 +13,18 @@ from flax import nnx
 from samples import Normed, Tiny, random_split
 
 from engine import RequestError, evaluate, fit, load
-from engine.checks import check
 from engine.config import Config, Hyper
+from engine.doors.checks import check
+from engine.doors.course import durations
 from engine.optim import groups
-from engine.optim.chain import optimizer
-from engine.optim.lengths import Durations, durations
+from engine.optim.lengths import Durations
 from engine.optim.optimizers import OPTIMIZERS
 from engine.place import Place
 from engine.state import State
 from engine.store.checkpoint import Checkpoints
 from engine.sweep.asked import sweep
 from engine.sweep.space import axis
+from engine.updates.chain import optimizer
 
 quickly = partial(jax.jit, compiler_options=QUICK)
 LENGTHS = Durations(epoch=3, warmup=0, total=12)

@@ -16,7 +16,7 @@ from engine import sources
 from engine.config import Reading
 from engine.devices import choose as devices
 from engine.errors import RequestError
-from engine.sources import cache, dataset, image, image_folder, tree
+from engine.sources import cache, image, image_folder, limits, tree
 
 
 @pytest.fixture(autouse=True)
@@ -351,7 +351,7 @@ def test_a_folder_that_may_not_be_read_is_told(pets, monkeypatch):
 
 
 def test_numbers_of_files_and_of_bytes_are_bounded(pets, monkeypatch):
-    monkeypatch.setattr(dataset, "MOST_BYTES", 8 * 6 * 6 * 3 - 1)
+    monkeypatch.setattr(limits, "MOST_BYTES", 8 * 6 * 6 * 3 - 1)
     monkeypatch.setattr(image, "read", lambda *_: pytest.fail("it decodes"))
     assert load(pets).splits["train"].inputs.reason == \
         "its 8 pictures of 6 × 6 × 3 are more than the 7 that can be held"  # so it is streamed

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import launch as program
-from engine.report import pictures
+from engine.drawn import pictures
 
 pytestmark = pytest.mark.usefixtures("quickly")
 NETWORK = """

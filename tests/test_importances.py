@@ -14,7 +14,7 @@ from engine import run
 from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.learners.learner import jitted
-from engine.learners.trees import XGBoost
+from engine.optim.trees import XGBoost
 from engine.place import Place
 from engine.report import importance
 

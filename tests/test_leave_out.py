@@ -14,6 +14,7 @@ from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.job.host import begin
+from engine.loaded import load
 from engine.parts.reading import featured
 from engine.parts.reading import load as load_set
 from engine.place import Place
@@ -21,7 +22,6 @@ from engine.request import Request
 from engine.run import fit
 from engine.sources import frames, sheet
 from engine.sources import table as source
-from engine.trained import load
 
 pytestmark = pytest.mark.usefixtures("quickly")
 

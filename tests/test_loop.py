@@ -14,9 +14,8 @@ from samples import Normed, Tiny, data_of, random_split
 
 from engine import loop
 from engine.config import Config, Hyper
-from engine.data import Data
 from engine.doors import computed
-from engine.feed import epoch_order
+from engine.feed import Data, epoch_order
 from engine.learners.chosen import learner_of
 from engine.learners.microbatch import microbatch_for
 from engine.pure import train
@@ -244,7 +243,7 @@ def test_evaluation_counts_every_example_once(model):
     @quickly
     def judged(variables, subset):
         images = jnp.float32(split.inputs) / 255
-        return (learner.evaluate(variables, subset), learner.predict(variables, split.inputs),
+        return (*learner.evaluate((variables,), subset), learner.predict(variables, split.inputs),
                 learner.judge(variables, subset), model().apply(variables, images, train=False))
 
     result, predicted, (sums, told), logits = judged(variables, data.validation)

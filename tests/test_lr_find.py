@@ -12,6 +12,7 @@ from samples import Tiny, random_split
 
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
+from engine.job.signals import Stopped
 from engine.place import Place
 from engine.request import Request
 from engine.sweep import lr_find, space
@@ -172,7 +173,7 @@ def test_interrupted_it_tells_what_it_knows(tmp_path, monkeypatch):
     monkeypatch.setattr(lr_find, "rest", lr_find.rest_of_epoch, raising=False)
     monkeypatch.setattr(lr_find, "rest_of_epoch", cut_short)
     monkeypatch.setattr(lr_find, "suggest", lambda rates, *_: Finding(rates[0], *rates[:2], None))
-    with pytest.raises(RunError, match="stopped after 1 steps") as stopped:
+    with pytest.raises(Stopped, match="stopped after 1 steps") as stopped:
         started(tmp_path / "rates")
     assert stopped.value.status == 130
     assert json.loads((tmp_path / "rates/lr-find.json").read_text())["steps"] == 1

@@ -8,14 +8,14 @@ import pytest
 from conftest import ROOT
 from samples import Tiny, random_split
 
-from engine import setup
+from engine import settling
 from engine.config import Config
-from engine.devices import choose
+from engine.console.progress import plain_console
+from engine.devices import choose, memory
+from engine.devices.memory import Need
 from engine.errors import RequestError
 from engine.job.host import Host
-from engine.loggers.progress import plain_console
-from engine.programs import compile, memory
-from engine.programs.memory import Need
+from engine.programs import compile
 from engine.request import Request
 from engine.sources.dataset import Dataset
 
@@ -87,7 +87,7 @@ def test_memory_that_runs_out_where_a_program_is_called_is_known_by_its_failure(
     script = """
 import resource
 import jax
-from engine.programs import memory
+from engine.devices import memory
 
 call = jax.jit(lambda x: x + jax.numpy.ones(1 << 26, jax.numpy.float32))
 held = [jax.block_until_ready(call(1.0)), jax.block_until_ready(call(2.0))]
@@ -111,7 +111,7 @@ def test_training_that_would_not_fit_is_refused_with_a_batch_that_does(monkeypat
     parts = {"train": random_split(64), "test": random_split(8)}
     dataset = Dataset("small", tuple("abcd"), parts, "0")
     config = Config(model=Tiny, batch_size=32)
-    ready = setup.settle(Request(config), dataset, host)
+    ready = settling.settle(Request(config), dataset, host)
     need = compile._need_of(ready, 8).beyond_arguments + 1
     monkeypatch.setattr(memory, "free", lambda device: need)
     state = ready.state_shapes

@@ -13,14 +13,14 @@ import pytest
 from conftest import QUICK
 from samples import Tiny, random_split
 
-from engine import setup
 from engine.config import Config, Hyper
-from engine.data import Data, whole
+from engine.data import whole
 from engine.devices import mesh
 from engine.devices.choose import spare_threads
 from engine.errors import RequestError
-from engine.feed import epoch_order
+from engine.feed import Data, epoch_order
 from engine.job import processes as job
+from engine.learners import chosen
 from engine.learners.chosen import learner_of
 from engine.place import Place
 
@@ -145,8 +145,8 @@ def test_fully_sharded_state_lies_in_parts_and_stays_so():
 ])
 def test_a_batch_that_devices_cannot_share_is_refused_with_ones_they_can(changes, said):
     with pytest.raises(RequestError, match=said):
-        setup.share_of(dataclasses.replace(CONFIG, **changes), 2)
-    assert setup.share_of(CONFIG, 2) == 4
+        chosen.share_of(dataclasses.replace(CONFIG, **changes), 2)
+    assert chosen.share_of(CONFIG, 2) == 4
 
 
 @pytest.mark.parametrize("changes, said", [

@@ -10,8 +10,9 @@ import pytest
 from conftest import QUICK
 
 from engine.config import Config
-from engine.doors import fitting, network
+from engine.doors import functions, network
 from engine.errors import RequestError
+from engine.learners import fitting
 from engine.learners.chosen import learner_of
 from models import convnext, vit
 from models.convnext import ConvNeXt
@@ -223,7 +224,7 @@ def test_mlps_kernels_are_he_normal():
 def test_a_network_has_its_papers_number_of_parameters(model, outputs, want):
     module = network.of(model, outputs).module
     side = 224 if outputs == 1000 else 32
-    init = partial(module.init, **network.wanted(module.__call__, False, None))
+    init = partial(module.init, **functions.wanted(module.__call__, False, None))
     variables = jax.eval_shape(init, jax.random.key(0), np.zeros((1, side, side, 3), "f4"))
     assert sum(p.size for p in jax.tree.leaves(variables["params"])) == want
     if isinstance(model, str) and model != "svm":
@@ -249,6 +250,14 @@ def test_a_table_is_refused_and_the_networks_for_it_are_named(name):
     with pytest.raises(RequestError, match=f"^model {name} does not fit 12 inputs, as it is for "
                        r"images. Type --model mlp or linear, which are for any inputs\.$"):
         fitting.network(learner, jax.ShapeDtypeStruct((2, 12), "f4"), 3)
+
+
+@pytest.mark.parametrize("name", ["cnn", "convnext", "unet", "resnet18", "wideresnet", "resnet20",
+                                  "vit"])
+def test_pictures_without_channels_are_told_so(name):
+    learner = learner_of(Config(model=name), 3)
+    with pytest.raises(RequestError, match=r"images. Grey .* channels: give x\[..., None\]"):
+        fitting.network(learner, jax.ShapeDtypeStruct((2, 28, 28), "f4"), 3)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (9, 15), (33, 20)])

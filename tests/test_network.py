@@ -2,6 +2,7 @@
 
 import zlib
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,9 +12,10 @@ import pytest
 from flax import nnx
 from samples import Tiny
 
-from engine.config import Config
-from engine.doors import network
+from engine.config import Config, Hyper
+from engine.doors import functions, network
 from engine.errors import RequestError
+from engine.learners import fitting, steady
 from engine.learners.chosen import learner_of
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")
@@ -42,6 +44,13 @@ class AsksNNX(nnx.Module):
             jnp.zeros(len(x), bool) if valid is None else valid])
 
 
+class AppliesNNX(AsksNNX):
+    """It has a method with the name of Linen's."""
+
+    def apply(self, x):
+        return x
+
+
 class Pair:
     """No module: two functions."""
 
@@ -54,7 +63,7 @@ class Pair:
         return told if key is not None or not is_training else None
 
 
-@pytest.mark.parametrize("model", [Asks, Asks(), AsksNNX, Pair, Pair()])
+@pytest.mark.parametrize("model", [Asks, Asks(), AsksNNX, AppliesNNX, Pair, Pair()])
 def test_a_call_is_handed_what_it_asks_for_by_name(model):
     made = network.of(model, 3)
     variables = made.init(KEY, X)
@@ -195,6 +204,33 @@ def test_dropout_masks_differ_by_layer_and_by_key(model):
     assert set(variables) == {"params"}
 
 
+class StackedNNX(nnx.Module):
+    """Three layers of masks in one, each with a key of its own, whose scan tells all three."""
+
+    def __init__(self, rngs):
+        @nnx.split_rngs(splits=3)
+        @nnx.vmap
+        def layers(rngs):
+            return Masks(rngs)
+
+        self.layers = layers(rngs)
+
+    def __call__(self, x):
+        return nnx.scan(lambda carry, layer: (carry, layer(carry)), in_axes=(nnx.Carry, 0))(
+            x, self.layers)[1]
+
+
+def test_stacked_layers_draw_each_its_own():
+    made = network.of(StackedNNX, 1)
+    variables = made.init(KEY, X)
+    drawn, again, other = (made.apply(variables, X, True, key)[0] for key in (OTHER, OTHER, KEY))
+    masks = np.asarray(drawn).reshape(6, -1)  # three layers of two dropouts
+    assert set(np.unique(masks)) == {0.0, 2.0} and len(np.unique(masks, axis=0)) == 6
+    np.testing.assert_array_equal(drawn, again)
+    assert not np.array_equal(drawn, other)
+    assert (made.apply(variables, X, False)[0] == 1).all()
+
+
 class Sows(nn.Module):
     """Tells what it computes in every way that flax has, and counts its calls."""
 
@@ -255,6 +291,73 @@ def make(num_outputs):
 def test_a_function_makes_one():
     assert network.of(make, 7) == network.Linen(Tiny(7)) == network.of(Tiny, 7)
     assert network.of(Tiny(7), 3) == network.Linen(Tiny(7))  # a module itself is as it is
+
+
+class Nested(nnx.Module):
+    """Arrays in dictionaries and lists, of more than ten, empty ones, and a number."""
+
+    def __init__(self, rngs):
+        del rngs
+        self.scale = nnx.Param({"by": jnp.ones(5)})
+        self.seen = nnx.Variable({"calls": jnp.zeros(()), "none": {}, "list": [jnp.ones(5), None]})
+        steps = [jnp.full((), float(at)) for at in range(12)]
+        self.data = nnx.data({"steps": steps, "one": jnp.ones(5)})
+        self.half = nnx.Variable(0.5)
+
+    def __call__(self, x):
+        self.seen["calls"] += 1.0
+        steps = jnp.stack(self.data["steps"]) @ jnp.arange(12.0)
+        return x * self.scale["by"] * self.data["one"] * self.seen["list"][0] * self.half * steps
+
+
+@pytest.mark.parametrize("model", [Nested, Nested(nnx.Rngs(0))])
+def test_arrays_in_dictionaries_are_a_networks_own(model):
+    made = network.of(model, 5)
+    variables = made.init(KEY, X)
+    assert variables["params"] == {"scale": {"by": pytest.approx(np.ones(5))}}
+    outputs, left = made.apply(variables, X, True, OTHER)
+    np.testing.assert_allclose(outputs, X * 0.5 * sum(at**2 for at in range(12)), rtol=1e-6)
+    assert left["variables"]["seen"]["calls"] == 1
+    assert jax.tree.structure(left) == jax.tree.structure({"variables": variables["variables"]})
+
+
+class Places(nnx.Module):
+    """An array that is an attribute, of its own and of a part's."""
+
+    def __init__(self, num_classes, depth=1, *, rngs):
+        self.places = jnp.arange(5.0)
+        self.rest = Places(num_classes, 0, rngs=rngs) if depth else \
+            nnx.Linear(5, num_classes, rngs=rngs)
+
+    def __call__(self, x):
+        return self.rest(x + self.places)
+
+
+def test_arrays_that_are_attributes_are_a_networks_own():
+    made, plain = network.of(Places, 3), Places(3, rngs=nnx.Rngs(params=KEY, default=KEY))
+    variables = jax.jit(made.init)(KEY, X)
+    places = {"places": pytest.approx(np.arange(5.0))}
+    assert variables["variables"] == {**places, "rest": places}
+    outputs = jax.jit(lambda variables: made.apply(variables, X, False)[0])(variables)
+    np.testing.assert_allclose(outputs, plain(X), rtol=1e-5)
+
+
+class WideNNX(nnx.Module):
+    def __init__(self, num_classes, width=8, *, rngs):
+        self.first = nnx.Linear(5, width, rngs=rngs)
+        self.last = nnx.Linear(width, num_classes, rngs=rngs)
+
+    def __call__(self, x):
+        return self.last(self.first(x))
+
+
+@pytest.mark.parametrize("model, width, answers", [
+    (partial(WideNNX, width=4), 4, 3), (partial(WideNNX, 7), 8, 7), (partial(WideNNX, 7, 4), 4, 7)])
+def test_a_partial_of_a_class_is_handed_what_it_has_not(model, width, answers):
+    made = network.of(model, 3)
+    variables = made.init(KEY, X)
+    assert variables["params"]["first"]["kernel"].shape == (5, width)
+    assert made.apply(variables, X, False)[0].shape == (6, answers)
 
 
 @pytest.mark.parametrize("model, said", [
@@ -321,13 +424,114 @@ def test_a_module_that_was_changed_in_place_begins_with_its_new_values():
     module = LinearNNX(nnx.Rngs(0))
     first, again = (network.of(module, 3) for _ in range(2))
     assert first == again and hash(first) == hash(again)
-    begun = network.initial(first, KEY, X)["params"]["layer"]["bias"]
+    begun = functions.initial(first, KEY, X)["params"]["layer"]["bias"]
     np.testing.assert_array_equal(begun, np.zeros(3))
     module.layer.bias.value = jnp.array([9.0, 0.0, 1.0])
     second = network.of(module, 3)
     assert second != first
     for made, wanted in ((second, [9, 0, 1]), (first, [0, 0, 0])):
-        found = network.initial(made, KEY, X)["params"]["layer"]["bias"]
+        found = functions.initial(made, KEY, X)["params"]["layer"]["bias"]
         np.testing.assert_array_equal(found, wanted)
     module.layer = nnx.Linear(5, 3, use_bias=False, rngs=nnx.Rngs(1))
-    assert "bias" not in network.initial(network.of(module, 3), KEY, X)["params"]["layer"]
+    assert "bias" not in functions.initial(network.of(module, 3), KEY, X)["params"]["layer"]
+
+
+class Settled(LinearNNX):
+    """Its part has settings that may change."""
+
+    def __init__(self, rngs):
+        super().__init__(rngs)
+        self.layer.settings = {"scale": 1}
+
+
+def test_an_instance_without_a_hash_is_refused():
+    variables = network.of(Settled, 3).init(KEY, X)  # as it is made anew, its class needs none
+    assert network.of(Settled, 3).apply(variables, X, False)[0].shape == (6, 3)
+    with pytest.raises(RequestError, match="attribute settings, a dict, has no hash: give its"):
+        network.of(Settled(nnx.Rngs(0)), 3)
+
+
+class Counts(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(x) * self.param("times", lambda _: jnp.array(2)).astype(float)
+
+
+class CountsNNX(LinearNNX):
+    def __init__(self, rngs):
+        super().__init__(rngs)
+        self.times = nnx.Param(jnp.array(2))
+
+
+class Noisy(LinearNNX):
+    """By a flag of its own, which eval() doesn't know; its parts by theirs."""
+
+    def __init__(self, rngs, noisy=True):
+        super().__init__(rngs)
+        self.rngs, self.noisy, self.stacked = rngs, noisy, StackedNNX(rngs)
+
+    def __call__(self, x):
+        x = nnx.while_loop(lambda held: held[1].sum() > 1000, lambda held: (held[0], held[1] / 2),
+                           (self.rngs, x))[1]
+        drawn = self.rngs.params()
+        x = x + jax.random.normal(drawn, x.shape) if self.noisy else x
+        return super().__call__(x) + self.stacked(x).mean()
+
+
+class LinenDrops(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+def bridged(module):
+    """A function of `rngs` that makes it NNX's."""
+    return lambda rngs: nnx.bridge.ToNNX(module, rngs=rngs).lazy_init(X[:1])
+
+
+def tried(model) -> None:
+    learner = learner_of(Config(model=model), 3)
+    fitting.network(learner, jax.ShapeDtypeStruct((2, 5), jnp.float32), 3)
+    steady.check(learner, Hyper(), (5,))
+
+
+@pytest.mark.parametrize("model, said", [
+    (bridged(LinenDrops()), "ToNNX keeps from LinenDrops the `train` that it asks for: give the L"),
+    (nnx.bridge.ToLinen(Layers), "ToLinen keeps from Layers whether it is in training: give the N"),
+    (nnx.bridge.ToLinen(LinearNNX), "ToLinen keeps from LinearNNX whether it is in training: giv"),
+    (Noisy, "Noisy draws random numbers out of training, where there are none: let its call take"),
+    (Counts, "Counts's parameter times is of int32, which has no gradient: make it an nnx.Var"),
+    (CountsNNX, "CountsNNX's parameter times is of int32, which has no gradient: make it an nnx"),
+])
+def test_a_network_that_can_not_be_learned_is_refused(model, said):
+    with pytest.raises(RequestError, match=said):
+        tried(model)
+
+
+class StillNNX(LinearNNX):
+    def __init__(self, rngs):
+        self.layer, self.drop = nnx.Linear(5, 3, rngs=rngs), nnx.Dropout(0.0)
+
+
+class Tupled(NamedTuple):
+    """With init and apply, and no __init__ of its own."""
+
+    num_outputs: int
+    width: int = 4
+
+    def init(self, key, inputs):
+        return {"kernel": jnp.ones((5, self.num_outputs))}
+
+    def apply(self, params, inputs):
+        return inputs @ params["kernel"]
+
+
+@pytest.mark.parametrize("model", [
+    bridged(nn.Dense(3)), nnx.bridge.ToLinen(nnx.Linear, (5, 3)),
+    nnx.bridge.ToLinen(StillNNX), partial(Tupled, width=3)])
+def test_a_bridge_to_what_is_the_same_in_training_is_taken(model):
+    tried(model)
+
+
+def test_random_streams_that_only_pass_by_are_none_that_it_draws():
+    tried(partial(Noisy, noisy=False))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from engine.doors import network
+from engine.doors import functions, network
 from models import convnext
 from models.unet import UNet
 from models.vit import ViT
@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 def random_variables(module, x):
     """As if trained: every number has something to do."""
     rng = np.random.default_rng(0)
-    init = partial(module.init, **network.wanted(module.__call__, False, None))
+    init = partial(module.init, **functions.wanted(module.__call__, False, None))
     shapes = jax.eval_shape(init, jax.random.key(0), x)
     return jax.tree.map(lambda p: (
         rng.normal(0, (2 * p.shape[-1] / max(p.size, 1)) ** 0.5, p.shape) if len(p.shape) > 1

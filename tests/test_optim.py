@@ -9,9 +9,9 @@ import pytest
 from conftest import QUICK
 
 from engine.config import Config, Hyper
-from engine.optim.chain import optimizer
 from engine.optim.lengths import Durations
 from engine.optim.schedules import schedule
+from engine.updates.chain import optimizer
 
 LENGTHS = Durations(epoch=10, warmup=10, total=100)
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([0.3, -0.1])}
@@ -153,3 +153,20 @@ def test_schedules_at_known_steps(name, known):
     course = schedule(name, LENGTHS, Hyper())
     for step, value in known.items():
         np.testing.assert_allclose(course(jnp.float32(step)), value, atol=1e-6)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_key_in_a_state_is_of_its_own_generator(impl):
+    """Whatever jax's default is: a state that is saved holds its numbers alone."""
+    def noisy(hyper, durations):
+        return optax.add_noise(0.01, 0.55, jax.random.key(0, impl=impl))
+
+    tx, alone = optimizer(Config(optimizer=noisy), Hyper(), LENGTHS), noisy(None, None)
+    found = []
+    for one in tx, alone:
+        state = one.init(PARAMS)
+        for _ in range(2):
+            with jax.numpy_dtype_promotion("standard"):
+                updates, state = one.update(PARAMS, state, PARAMS)
+        found.append(updates)
+    jax.tree.map(np.testing.assert_array_equal, *found)

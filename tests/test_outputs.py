@@ -17,13 +17,13 @@ from engine.data import partition
 from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.export.card import outputs as card
+from engine.loaded import load
 from engine.place import Place
 from engine.pure import data_for, train
 from engine.run import fit
 from engine.sources.arrays import of
 from engine.sweep.asked import sweep
 from engine.task import Task
-from engine.trained import load
 
 RNG = np.random.default_rng(0)
 SIDE, KINDS = 3, 4

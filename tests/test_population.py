@@ -15,11 +15,11 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from samples import Tiny, data_of, random_split
 
 from engine.config import Config, Hyper
-from engine.data import Subset
+from engine.devices import memory
+from engine.doors.course import durations
+from engine.examples import Subset
 from engine.learners.chosen import learner_of
 from engine.learners.gradient import Gradient
-from engine.optim.lengths import durations
-from engine.programs import memory
 from engine.sweep import population
 from engine.sweep.population import Layout, Population
 
@@ -215,14 +215,14 @@ def test_folds_train_and_validate_on_their_own_rows():
     learner = of(config)
     runs = SEGMENT(learner, Layout(), created(config, folds=folds), None,
                    DATA.train._replace(rows=rows), np.int32(4))
-    sums = EVALUATE(learner, Layout(), runs.members, DATA.train._replace(rows=held))
+    (sums,) = EVALUATE(learner, Layout(), runs.members, DATA.train._replace(rows=held))
     for at, fold in enumerate(folds):
         part = DATA.train._replace(rows=rows[fold])
         hyper, root = Hyper(learning_rate=RATES[at]), jax.random.key(int(SEEDS[at]))
         state = ONE(learner, hyper, root, dataclasses.replace(DATA, train=part))
         single = ALONE(learner, hyper, root, root, part, state, np.int32(4))
         assert equal(member(runs, at).variables, single.variables)
-        want = JUDGE(learner, single.variables, DATA.train._replace(rows=held[fold]))
+        (want,) = JUDGE(learner, single.models, DATA.train._replace(rows=held[fold]))
         assert int(sums.correct[at]) == int(want.correct) and int(want.count) == 7
         np.testing.assert_allclose(sums.loss_sum[at], want.loss_sum, rtol=1e-6)
 

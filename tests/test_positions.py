@@ -15,26 +15,27 @@ from sklearn import metrics
 
 from engine.augmentations import chain
 from engine.config import Config, Hyper
-from engine.data import Data, unlabelled, whole
+from engine.data import unlabelled, whole
+from engine.drawn import masks
 from engine.errors import RequestError
 from engine.evaluation import evaluate
+from engine.examples import Split
+from engine.feed import Data
 from engine.job.host import begin
 from engine.learners.chosen import learner_of
+from engine.loaded import load
 from engine.optim import patience
 from engine.parts.reading import load as load_set
 from engine.place import Place
 from engine.pure import train
-from engine.report import masks
 from engine.request import Request
 from engine.run import fit
-from engine.setup import settle
+from engine.scores.judged import Judged
+from engine.settling import settle
 from engine.sources import arrays
-from engine.sources.dataset import Split
 from engine.sweep.asked import sweep
-from engine.task import Judged
 from engine.tasks.classification import Classification
 from engine.tasks.positions import Positions
-from engine.trained import load
 
 quickly = partial(jax.jit, static_argnums=0, compiler_options=QUICK)
 RNG = np.random.default_rng(0)

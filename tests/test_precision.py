@@ -12,9 +12,9 @@ from conftest import QUICK
 from flax import nnx
 from samples import Normed, Tiny, data_of, random_split
 
-from engine.checks import check
 from engine.config import Config, Hyper
 from engine.doors import network, precision
+from engine.doors.checks import check
 from engine.errors import RequestError
 from engine.learners.chosen import learner_of
 from engine.pure import data_for, train

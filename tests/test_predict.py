@@ -22,11 +22,12 @@ from PIL import Image
 import launch as program
 from engine import Config, Hyper, Place, RequestError, evaluate, fit, load
 from engine.command import predictions
+from engine.devices import memory
+from engine.examples import Split
+from engine.judging import judge
 from engine.parts import other
-from engine.programs import memory
 from engine.report import run as report
-from engine.scores import judge
-from engine.sources.dataset import Dataset, Split
+from engine.sources.dataset import Dataset
 from engine.store import record, target
 from engine.store.checkpoint import Checkpoints
 

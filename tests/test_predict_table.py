@@ -22,9 +22,10 @@ import launch as program
 from engine import Config, Hyper, Place, RequestError, fit, load
 from engine.command import output, predictions, printing, rows, scores
 from engine.config import Parts, Reading
+from engine.examples import Split
 from engine.parts import other
 from engine.sources import parquet
-from engine.sources.dataset import Dataset, Split
+from engine.sources.dataset import Dataset
 from engine.sources.stored_table import StoredTable
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel

@@ -12,8 +12,8 @@ from forks import LAUNCH
 from samples import Normed, data_of, random_split
 
 from engine.config import Config, Hyper
+from engine.devices.program import Program, hasty
 from engine.learners.chosen import learner_of
-from engine.programs.program import Program, hasty
 from models.vit import ViT
 
 
@@ -53,7 +53,7 @@ def test_what_is_no_training_has_the_bits_of_a_program_that_llvm_took_its_time_f
         of = partial(jax.jit, compiler_options=options)
         state = of(learner.create)(hyper, jax.random.key(0), data)
         sums, told = of(learner.judge)(state.model, data.validation)
-        also = of(learner.evaluate)(state.model, data.validation)
+        also = of(learner.evaluate)(state.models, data.validation)
         found[str(options)] = jax.device_get((state.variables, sums, told, also))
     assert len(found) == 2 and hasty("gpu") == {}
     jax.tree.map(np.testing.assert_array_equal, *found.values())

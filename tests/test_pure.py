@@ -14,15 +14,15 @@ from flax import nnx
 from samples import Tiny, data_of, random_split
 
 from engine.config import Config, Hyper
+from engine.console.progress import plain_console
 from engine.errors import RequestError
 from engine.job.host import Host
 from engine.learners.chosen import learner_of
-from engine.loggers.progress import plain_console
 from engine.parts.reading import load
 from engine.place import Place
 from engine.pure import data_for, train
 from engine.request import Request
-from engine.setup import settle
+from engine.settling import settle
 from engine.task import Task
 
 CONFIG = Config(model=Tiny, validation_split="test", batch_size=8, epochs=2)

@@ -3,6 +3,7 @@ what they refuse in words."""
 
 import ast
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType
 from samples import Tiny, random_split
 
 import engine
@@ -21,8 +23,11 @@ from engine import Config, Hyper, evaluate, fit, load, train
 from engine.errors import RequestError, RunError
 from engine.place import Place
 from engine.pure import data_for
+from engine.request import Request
+from engine.store import generator, record
 from engine.sweep.ensembles import Ensemble
 from engine.sweep.found import Sweep
+from engine.sweep.search import Search
 from engine.trained import Run
 
 pytestmark = pytest.mark.usefixtures("quickly", "undrawn")
@@ -85,6 +90,9 @@ def test_what_stands_in_anothers_place_is_refused(words, said, here):
 @pytest.mark.parametrize("words, said", [
     ({"config": {"model": "mlp"}}, r"config is a dict: give Config\(model=...\)"),
     ({"loggers": print}, "loggers are .*: give a list of functions of a row"),
+    ({"loggers": [print, lambda epoch, row: None]}, r"logger .*lambda.* can't be called with an "
+     r"epoch's row alone \(missing a required argument: 'row'\): give a function of one"),
+    ({"loggers": [lambda: None]}, r"alone \(too many positional arguments\): give"),
     ({"loggers": ["csv"]}, r"loggers are \['csv'\]: .* Place\(log='tensorboard'\)"),
     ({"config": Config(init_from={"Dense_0": X})}, "init_from: .* is a dict; give"),
 ])
@@ -191,6 +199,28 @@ def test_what_a_network_reads_may_change_between_runs(tmp_path, monkeypatch):
     assert learners[0] == learners[2] != learners[1]
 
 
+RATE = 0.5
+
+
+class Dropping(nn.Module):
+    num_classes: int = 4
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Dropout(RATE)(x.reshape(len(x), -1), deterministic=not train)
+        return nn.Dense(self.num_classes)(x)
+
+
+def test_what_a_network_reads_in_training_alone_may_change_too(tmp_path, monkeypatch):
+    learners = []
+    for number, rate in enumerate((0.5, 0.1, 0.5)):
+        monkeypatch.setitem(globals(), "RATE", rate)
+        config = dataclasses.replace(CONFIG, model=Dropping())
+        run = fit(config, None, Place(device="cpu", run_dir=tmp_path / str(number)), (X, Y))
+        learners.append(run.learner)
+    assert learners[0] == learners[2] != learners[1]
+
+
 def test_a_network_given_again_with_other_values_is_told(tmp_path, capsys):
     """That computes something else of the same parameters."""
     run = fit(dataclasses.replace(CONFIG, model=Bent()), place=place(tmp_path), data=(X, Y),
@@ -282,10 +312,18 @@ WRONG = {
     "rates": (lambda: {"hyper": Hyper(jnp.ones(2))},
               r"learning_rate is several numbers: .* jax.vmap"),
     "no rate": (lambda: {"hyper": Hyper(None)}, "learning_rate is None: give a number"),
+    "schedule": (lambda: {"hyper": Hyper(optax.cosine_decay_schedule(1e-2, 10))},
+                 "is a function; give a number, and its course by --schedule or an optimizer"),
+    "complex": (lambda: {"hyper": Hyper(jnp.complex64(1))},
+                r"learning_rate: Array\(1.* is a .*; give a number"),
+    "random": (lambda: {"hyper": Hyper(KEY)}, "is a PRNGKeyArray; give a number"),
     "negative": (lambda: {"hyper": Hyper(jnp.float32(-1))},
                  "--learning_rate -1.0: type a finite number"),
     "key": (lambda: {"key": 0}, r"key is a int: give jax.random.key\(0\)"),
     "keys": (lambda: {"key": jax.random.split(KEY, 3)}, r"key has the shape \(3,\): give one"),
+    "shuffles": (lambda: {"order": 5}, r"order is a int: give jax.random.key\(0\)"),
+    "orders": (lambda: {"order": jax.random.split(KEY, 3)}, r"order has the shape \(3,\): g"),
+    "an order of values": (lambda: {"order": Hyper()}, "order is a Hyper: give"),
     "arrays": (lambda: {"data": (X, Y)}, r"data is a tuple: give data_for\(config, \(x, y\)\)"),
     "weights": (lambda: {"data": altered(split={"weights": jnp.ones(54)})},
                 r"weights have the shape \(54,\): give one for each of the split's 60"),
@@ -309,9 +347,11 @@ def test_train_says_what_an_argument_is_and_what_to_give(case):
         train(**{"config": CONFIG, "hyper": Hyper(), "key": KEY, "data": altered()} | given())
 
 
-@pytest.mark.parametrize("hyper", [Hyper([0.1, 0.2]), Hyper(jnp.ones(1)), Hyper(None)])
-def test_fit_refuses_no_rate_and_several_before_a_folder_is_made(hyper, tmp_path):
-    with pytest.raises(RequestError, match="learning_rate is"):
+@pytest.mark.parametrize("hyper", [
+    Hyper([0.1, 0.2]), Hyper(jnp.ones(1)), Hyper(None), Hyper(np.square), Hyper(object()),
+    Hyper(1j), Hyper(weight_decay={"a": 1.0}), Hyper(weight_decay=b"1")])
+def test_fit_refuses_what_is_no_number_before_a_folder_is_made(hyper, tmp_path):
+    with pytest.raises(RequestError, match="^(learning_rate|weight_decay).* is .*[:;] give "):
         fit(CONFIG, hyper, place(tmp_path / "run"), (X, Y))
     assert not (tmp_path / "run").exists()
 
@@ -368,11 +408,50 @@ def test_a_run_that_is_not_there_is_not_begun_by_resuming_it(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name, setting, was, usual", [
+    ("jax_default_prng_impl", jax.default_prng_impl, "rbg", "threefry2x32"),
+    ("jax_threefry_partitionable", jax.threefry_partitionable, False, True),
+])
+def test_a_run_goes_on_under_the_settings_that_its_keys_had(name, setting, was, usual, tmp_path):
+    """By others its examples would come in another order."""
+    content = {"fingerprint": ""}
+    with setting(was):
+        facts = generator.facts()
+        assert facts["jax"][name] == was
+        generator.check(tmp_path, content | facts, facts)
+        generator.check(tmp_path, content, facts)  # of a run of before nobody knows
+    assert generator.facts()["jax"][name] == usual
+    with pytest.raises(RequestError, match=rf"{name} {was!r}, now {usual!r}: .*jax.config.update\("
+                                           f"'{name}', {was!r}.* {name.upper()}={was}"):
+        generator.check(tmp_path, content | facts, generator.facts())
+
+
+def test_a_run_of_another_generator_is_not_gone_on_with(tmp_path):
+    with jax.default_prng_impl("rbg"):
+        run = fit(CONFIG, None, place(tmp_path), (X, Y), quiet=True)
+    with pytest.raises(RequestError, match="jax_default_prng_impl 'rbg', now 'threefry2x32'"):
+        fit(CONFIG, None, Place(device="cpu"), (X, Y), resume=run, quiet=True)
+
+
 def test_a_run_to_go_on_with_that_is_none_is_a_new_one(tmp_path):
     """As argparse has it; told by a refusal that comes after it was read."""
     with pytest.raises(RequestError, match="--importances shuffles a table's columns"):
         fit(CONFIG, None, place(tmp_path), (X, Y), resume=None, importances=True, quiet=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("begun, file", [(fit, "config.json"), (flaxmill.sweep, "sweep.json")])
+def test_what_goes_on_names_one_folder_and_its_data(begun, file, here):
+    saved = record.to_json(Request(Config(model="mlp", dataset="arrays")))
+    for name in ("a", "b"):
+        Path(name).mkdir()
+        (Path(name) / file).write_text(json.dumps(saved | {"search": Search()._asdict()}))
+    with pytest.raises(RequestError, match=r"folder already, a, and Place\(run_dir='b'\) another"):
+        begun(Config(model="mlp"), data=(X, Y), resume="a", place=Place(run_dir="b"), quiet=True)
+    for where in (Place(), Place(run_dir=here / "a")):
+        with pytest.raises(RequestError, match=r"its data were objects.*fit\(config, data=\.\.\."):
+            begun(Config(model="mlp"), resume="a", place=where, quiet=True)
+    assert len([*here.rglob("*")]) == 4
 
 
 def result(made: type, path: Path, **more: Any) -> Any:
@@ -411,6 +490,36 @@ def test_the_home_folder_is_expanded_wherever_a_run_is_named(here, monkeypatch):
 def test_a_name_that_no_folder_can_have_is_refused(name, said, here):
     with pytest.raises(RequestError, match=rf"--run_dir (?s:.*): .*{said}.*; name another folder"):
         fit(CONFIG, None, Place(device="cpu", run_dir=name), (X, Y))
+
+
+@pytest.mark.slow
+def test_a_transfer_guard_is_for_the_callers_own_arrays(tmp_path):
+    """Of all threads, as a script's is."""
+    jax.config.update("jax_transfer_guard", "disallow_explicit")
+    try:
+        for stream in False, True:
+            asked = Place(device="cpu", run_dir=tmp_path / str(stream), stream=stream)
+            run = fit(CONFIG, None, asked, (X, Y), quiet=True)
+        data_for(CONFIG, (X, Y))
+        assert len(load(run, CONFIG).predict(X)) == len(X)
+        with pytest.raises(Exception, match="Disallowed"):
+            jnp.asarray(X)
+    finally:
+        jax.config.update("jax_transfer_guard", None)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+def test_a_mesh_that_is_set_is_for_the_callers_own_arrays(kind, tmp_path):
+    with jax.set_mesh(jax.make_mesh((2,), ("x",), axis_types=(kind,))):
+        run = fit(CONFIG, None, place(tmp_path), (X, Y), quiet=True)
+        data, mesh = data_for(CONFIG, (X, Y)), jax.sharding.get_abstract_mesh()
+        assert mesh.axis_names == ("x",) and len(data.train.rows.devices()) == 1
+        np.testing.assert_array_equal(load(run, CONFIG).predict(X), run.predict(X))
+
+
+def test_data_are_made_where_jax_does_not_trace():
+    with pytest.raises(RequestError, match="data_for runs on the host, .*: call it outside, and p"):
+        jax.jit(lambda x, y: data_for(CONFIG, (x, y)).train.rows)(X, Y)
 
 
 @pytest.mark.parametrize("way, said", [

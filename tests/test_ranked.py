@@ -12,9 +12,9 @@ from samples import Tiny
 from sklearn import metrics
 
 from engine import load
-from engine.checks import check
 from engine.config import Config, Hyper
 from engine.doors import bring
+from engine.doors.checks import check
 from engine.errors import RequestError
 from engine.optim import patience
 from engine.place import Place

@@ -13,11 +13,14 @@ from conftest import ROOT
 from PIL import Image
 from rich.console import Console
 
-from engine.loggers.progress import Progress
+from engine.console.number import number
+from engine.console.progress import Progress
+from engine.drawn import answers, charts, pictures
+from engine.drawn.shown import Shown
 from engine.parts.inventory import Inventory
-from engine.report import answers, charts, page, pictures
+from engine.report import page
 from engine.report import run as report
-from engine.task import Judged
+from engine.scores.judged import Judged
 from engine.tasks.classification import Classification, Tally
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -46,10 +49,10 @@ def wrong(count: int, channels: int) -> tuple[np.ndarray, ...]:
     return images, np.zeros(count, int), np.ones(count, int), np.ones(count)
 
 
-def shown(scores: dict, mistakes: tuple[np.ndarray, ...]) -> report.Shown:
+def shown(scores: dict, mistakes: tuple[np.ndarray, ...]) -> Shown:
     """What a classification shows, of classes that may have any name."""
     classes = list(scores["per_class"])
-    return report.Shown(
+    return Shown(
         [(classes[0], classes[0])], ("loss", "accuracy"),
         (["class", classes[0]], [[name, row["f1"]] for name, row in scores["per_class"].items()]),
         classes[0],
@@ -99,7 +102,7 @@ def test_a_report_serves_a_task_without_classes(tmp_path, figures):
                {"epoch": 2, "step": 6, "loss": 2e-7, "val_loss": 1.0}]
     scores = {"num_examples": 1234, "split": "test", "examples_per_second": None, "epoch": 2,
               "seconds_train": 1.25, "seconds_compile": 2.0}
-    told = report.Shown([("mse", "0.25")], ("loss", "mse"),
+    told = Shown([("mse", "0.25")], ("loss", "mse"),
                         pictures=[("predicted.png", "Predicted: against true", b"P")])
     report.write(tmp_path, config, history, scores, lambda: told)
     text = (tmp_path / "report.html").read_text()
@@ -122,7 +125,7 @@ def test_a_report_serves_a_task_without_classes(tmp_path, figures):
 
 def test_a_report_that_fails_costs_a_line_and_not_the_run(tmp_path, capsys):
     with page.spared("the report"):
-        report.write(tmp_path, {}, [{}], {}, lambda: report.Shown([], ("loss",)))
+        report.write(tmp_path, {}, [{}], {}, lambda: Shown([], ("loss",)))
     told = capsys.readouterr().err
     assert told.startswith("the report could not be written: KeyError") and told.count("\n") == 1
     assert not list(tmp_path.iterdir())
@@ -133,7 +136,7 @@ def test_a_report_that_fails_costs_a_line_and_not_the_run(tmp_path, capsys):
     (3, "3"), (None, "–"), (math.inf, "inf"), ("a", "a"),
 ])
 def test_numbers_are_written_in_four_digits(value, text):
-    assert page.number(value) == text
+    assert number(value) == text
 
 
 def test_every_template_is_packaged():

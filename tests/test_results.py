@@ -3,7 +3,7 @@ import shlex
 
 import pytest
 
-from engine.command import flags
+from engine.command import flags, recipe
 from engine.config import Config, Hyper
 from engine.request import Request
 from engine.sweep import asked, results, space
@@ -23,7 +23,7 @@ def asked_of(config: Config, search: Search, hyper: Hyper | None = None) -> Aske
 def read_back(tmp_path, trial: Trial, command: str = "python launch.py sweep"):
     file = tmp_path / "best.py"
     file.write_text(results.recipe(trial, command, "validation accuracy", 0.98765))
-    return flags._recipe(str(file))[:2]
+    return recipe.read(str(file))[:2]
 
 
 def same(a, b) -> bool:

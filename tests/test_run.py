@@ -21,9 +21,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import launch as program
-from engine import trained
+from engine import loaded
+from engine.disk import caches
 from engine.state import State
-from engine.store import caches
 
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu",
           "--validation_split", "test")
@@ -33,7 +33,7 @@ OLD = ROOT / "tests" / "data" / "run-a58dec9"  # the first epoch of TRAINED, on 
 
 
 def final_state(run_dir: Path, which: str = "last") -> State:
-    return trained.load(run_dir, checkpoint=which).state
+    return loaded.load(run_dir, checkpoint=which).state
 
 
 def assert_same_bits(a: Path, b: Path) -> None:

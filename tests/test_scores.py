@@ -13,14 +13,15 @@ from test_report import dots_of, read
 from test_tasks import judged, labels, numbers, random_case
 
 from engine.config import Config
+from engine.drawn import answers as charts
+from engine.drawn import pictures
 from engine.errors import RequestError, RunError
+from engine.learners import threshold
 from engine.learners.chosen import learner_of
-from engine.report import answers as charts
-from engine.report import pictures
-from engine.scores import answers, bootstrap, classes, threshold, values
+from engine.scores import answers, bootstrap, classes, values
 from engine.scores import labels as of_labels
 from engine.scores.calibration import calibration
-from engine.task import Judged
+from engine.scores.judged import Judged
 from engine.tasks.classification import Classification, Tally
 
 

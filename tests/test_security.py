@@ -32,15 +32,16 @@ from test_sweep_report import ENSEMBLES, population
 from engine import sources
 from engine.command import predictions
 from engine.config import Config
+from engine.console.progress import plain_console
+from engine.disk import caches
 from engine.errors import RequestError, RunError, tell, visible
-from engine.loggers.progress import plain_console
+from engine.examples import Split
 from engine.optim.patience import Monitor
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.sources import builders, cache, download, image, prepare
-from engine.sources.dataset import Split
-from engine.store import caches, folder
+from engine.store import folder
 from engine.sweep import report as sweep_report
 from engine.tasks.classification import Classification
 
@@ -204,7 +205,7 @@ def test_predict_holds_a_batch_of_images_however_many_there_are(tmp_path, monkey
     run = SimpleNamespace(
         input_shape=(6, 6, 1), classes=("a", "b"), state=SimpleNamespace(average={}),
         learner=SimpleNamespace(task=Told(), config=Config()),
-        predict=lambda batch, tta: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
+        predicted=lambda batch, tta: np.stack([batch.reshape(len(batch), -1).max(1)] * 2, 1),
     )
     read = image.read
     monkeypatch.setattr(image, "read", lambda path, *how: seen.append(path) or read(path, *how))
@@ -572,7 +573,7 @@ COMPILED = """
 import os, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}]
-from engine.store import caches
+from engine.disk import caches
 caches.use_compile_cache({wanted})
 import jax
 jax.jit(lambda x: x * 3 + 1)(2.0)
@@ -630,7 +631,7 @@ def test_a_name_forges_neither_a_column_nor_a_line_of_predict(tmp_path, monkeypa
     learner = SimpleNamespace(task=Classification(), config=Config())
     found = SimpleNamespace(classes=("x\ty", ESCAPES), input_shape=(8, 8, 1), learner=learner,
                             state=SimpleNamespace(average={}))
-    found.predict = lambda x, tta: np.array([[0.25, 0.75]] * len(x))
+    found.predicted = lambda x, tta: np.array([[0.25, 0.75]] * len(x))
     monkeypatch.setattr(predictions, "load", lambda *_: found)
     (tmp_path / "config.json").write_text(json.dumps(trained_on([8, 8, 1], "uint8")))
     predictions.tell(Request(place=Place(run_dir=str(tmp_path), device="cpu")), "last",

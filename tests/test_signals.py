@@ -7,13 +7,13 @@ import sys
 import pytest
 from conftest import ROOT
 
-from engine.job.signals import HEARD
+from engine.job.signals import HEARD, ONCE_MORE
 
 CHILD = """
 import time
-from engine.job.signals import Interruption
+from engine.job.signals import Ending, Interruption
 
-with Interruption() as interruption:
+with Ending(), Interruption() as interruption:
     print("ready", flush=True)
     while not interruption.status:
         time.sleep(0.01)
@@ -37,10 +37,10 @@ def test_the_first_is_noted_and_a_second_ctrl_c_leaves_at_once(first, status):
 
 BLOCKED = """
 import hashlib, os, threading
-from engine.job.signals import Interruption
+from engine.job.signals import Ending, Interruption
 
 threading.Timer(100, os._exit, [9]).start()
-with Interruption():
+with Ending(), Interruption():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # as a device computes: no handler is called
 """
@@ -53,7 +53,7 @@ def test_a_signal_is_said_to_be_heard_while_the_device_computes():
             assert child.stdout.readline() == "ready\n"
             child.send_signal(signal.SIGTERM)
             assert child.stderr.readline() == "\n"
-            assert child.stderr.readline() == f"SIGTERM heard: {HEARD}\n"
+            assert child.stderr.readline() == f"SIGTERM heard: {HEARD}{ONCE_MORE}\n"
             child.send_signal(signal.SIGINT)
             assert child.wait(30) == 75
         finally:
@@ -85,3 +85,43 @@ def test_where_no_loop_listens_a_second_one_ends_at_once():
             assert child.wait(30) == 75
         finally:
             child.kill()
+
+
+EMBEDDED = """
+import os, signal, time
+from engine import Config, Place, fit
+import numpy as np
+
+x, y = np.zeros((64, 4), np.float32), np.arange(64) % 2
+
+def stop(row):
+    if row["epoch"] == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+
+def twice(row):
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)  # to where both are handled
+
+for logger in (stop, twice):
+    try:
+        fit(Config(model="linear", epochs=3), place=Place(run_dir=RUN), data=(x, y),
+            loggers=[logger])
+    except Exception as error:
+        print("swallowed", error)
+    except KeyboardInterrupt as error:
+        print(type(error).__name__, getattr(error, "status", ""), str(error)[:20], flush=True)
+"""
+
+
+def test_in_a_process_that_is_not_ours_ctrl_c_is_pythons_own(tmp_path):
+    """Whoever goes on after a run that failed doesn't go on after one that was stopped; and a
+    second one raises where it is, as it did before, and leaves the process alive."""
+    script = EMBEDDED.replace("RUN", f"{str(tmp_path)!r} + '/' + logger.__name__")
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, text=True,
+                           capture_output=True, timeout=200)
+    told = [line for line in ended.stdout.splitlines()
+            if line.startswith(("Keyboard", "Stopped", "swallowed"))]
+    assert told == ["Stopped 130 stopped at step 4 of", "KeyboardInterrupt  "], ended.stderr
+    assert ended.returncode == 0
+    assert "SIGINT heard: stopping after this segment and saving.\n" in ended.stderr

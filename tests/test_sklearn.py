@@ -135,6 +135,9 @@ def test_classes_are_weighed_by_their_own_names(called, here):
 @pytest.mark.parametrize(("asked", "message"), [
     ({"epochs": 0}, "--epochs 0: type 1 or more"),
     ({"model": "lineal"}, "did you mean linear"),
+    ({"learning_rate": np.sqrt}, "learning_rate: .* is a ufunc; give a number, and its"),
+    ({"random_state": -1}, "^random_state -1: give one from 0 to 4294967295"),
+    ({"random_state": np.uint64(2**32)}, "^random_state 4294967296: give"),
     ({"focal_gamma": 2.0}, "has no effect without --loss focal"),
     ({"learning_rate": 1e30, "clip_norm": None, "epochs": 3}, "loss was not finite"),
 ])
@@ -153,6 +156,13 @@ def test_what_an_estimator_asks_for():
 
     assert [asked(20), asked(50), asked(50, patience=2)] == [
         (20, "train"), (32, "train"), (32, "0.1")]
+
+
+@pytest.mark.parametrize("number", [7, np.int64(7), np.uint8(7)])
+def test_a_whole_number_is_the_seed_itself(number):
+    params = Classifier(Tiny, random_state=number).get_params(deep=False)
+    seed = parameters.request(params, "classification", 50, None).config.seed
+    assert seed == 7 and type(seed) is int
 
 
 def test_pictures_of_another_kind_are_refused():

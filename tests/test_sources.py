@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from engine import errors, sources
 from engine.config import Reading
-from engine.sources import cache, dataset, image
+from engine.sources import cache, content, image, limits
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_records_that_are_read_later_have_hashes_of_their_pictures(squares):
                    for name in ("train", "test"))
     assert len(np.unique(train)) == 6
     dark, light = (png(Image.fromarray(np.full((8, 8), grey, np.uint8))) for grey in (0, 40))
-    assert {*test.tolist()} == {dataset.content_of(dark), dataset.content_of(light)}
+    assert {*test.tolist()} == {content.content_of(dark), content.content_of(light)}
     assert np.isin(test, train).all()
 
 
@@ -376,7 +376,7 @@ def test_what_memory_cannot_hold_is_refused_before_it_is_made(monkeypatch):
     said = "digits: its 1,797 pictures of 20000 × 20000 × 1 are more than the .* type a smaller"
     with pytest.raises(errors.RequestError, match=said):
         sources.load("digits", reading=Reading(20_000))
-    monkeypatch.setattr(dataset, "host_memory", lambda: (10**9, 1797 * 64 * 64 - 1))
+    monkeypatch.setattr(limits, "host_memory", lambda: (10**9, 1797 * 64 * 64 - 1))
     with pytest.raises(errors.RequestError, match="more than the 1,796 that can be held"):
         sources.load("digits", reading=Reading(64))
     found = sources.load("digits", reading=Reading(63))

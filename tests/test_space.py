@@ -5,17 +5,17 @@ import math
 import pytest
 
 import launch as program
-from engine.checks import check
 from engine.config import Config, Hyper
+from engine.doors.checks import check
 from engine.errors import RequestError
 from engine.hyper import AT_MOST, BELOW_ONE
-from engine.learners.trees import RandomForest
 from engine.optim.optimizers import users
+from engine.optim.trees import RandomForest
 from engine.place import Place
 from engine.request import Request
 from engine.sweep import space, sweep
-from engine.sweep.judge import perturbed, rungs
 from engine.sweep.search import Search
+from engine.sweep.selection import perturbed, rungs
 from engine.sweep.space import axis
 
 LOG, LIN = "learning_rate=log:1e-4:1e-1", "weight_decay=lin:1:3"

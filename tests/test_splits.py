@@ -11,10 +11,11 @@ from tensorflow_datasets.core.splits import SplitInfo
 from engine.config import Config, Parts
 from engine.data import judging, named, partition, unlabelled
 from engine.errors import RequestError
+from engine.examples import Split
 from engine.parts import inventory
-from engine.parts.reading import suited
-from engine.parts.splits import Fold, chosen, parted
-from engine.sources.dataset import Dataset, Split
+from engine.parts.targets import suited
+from engine.sources.dataset import Dataset
+from engine.sources.splits import Fold, chosen, parted
 
 SPECS = ["train", "train[:10]", "train[10:]", "train[-5:]", "train[25%:50%]",
          "train[:10%]+train[50%:60%]", "train[:1_0] + test", "train+test[-3:]", "train[33%:34%]",
@@ -39,7 +40,7 @@ def test_slices_are_those_of_tensorflow_datasets(spec):
 
 
 @pytest.mark.parametrize("spec, said", [
-    ("trian[:5]", "did you mean train"), ("train[5]", "no part of a split"),
+    ("trian[:5]", r"did you mean train\?$"), ("train[5]", "no part of a split"),
     ("train[a:b]", "no part of a split"), ("train[::2]", "no part of a split"),
     ("train[1shard:]", "no part of a split"), ("train+", "unknown split"),
     ("train[1-2:]", "no part of a split"),
@@ -50,6 +51,11 @@ def test_slices_are_those_of_tensorflow_datasets(spec):
 def test_words_that_are_no_part_are_refused(spec, said):
     with pytest.raises(RequestError, match=said):
         chosen(spec, {"train": 37, "test": 11}, "it")
+
+
+def test_a_set_without_train_is_told_what_is_learned_from():
+    with pytest.raises(RequestError, match="mean training.* to learn from is called train, or by"):
+        chosen("train", {"training": 37}, "arrays")
 
 
 @pytest.mark.parametrize("train, validation", [

@@ -16,24 +16,24 @@ from PIL import Image
 from rich.console import Console
 from samples import Normed, Tiny, random_split
 
-from engine import evaluation
 from engine.config import Config, Hyper, Reading
-from engine.data import Data, Subset
 from engine.devices import mesh
 from engine.errors import RequestError, RunError
-from engine.feed import Chunk, after, batch_at
+from engine.examples import Split, Subset
+from engine.feed import Chunk, Data, after, batch_at
 from engine.job import host
+from engine.judging import judged
 from engine.learners.chosen import learner_of
 from engine.place import Place
 from engine.request import Request
 from engine.run import fit
-from engine.setup import settle
+from engine.settling import settle
 from engine.sources import arrays, image_folder, pictures, records
-from engine.sources.dataset import Dataset, Split
+from engine.sources.dataset import Dataset
+from engine.sources.pieces import Closed, Orders, Part, Pieces
 from engine.sources.stored import Joined, Stored
 from engine.stream import choice
 from engine.stream.ahead import ahead
-from engine.stream.pieces import Closed, Orders, Part, Pieces
 from engine.stream.streamed import Streamed
 from engine.sweep import group
 from engine.sweep.programs import compile_programs
@@ -147,7 +147,7 @@ def test_a_model_is_judged_in_chunks_as_in_one(monkeypatch):
     where = mesh.everywhere(None, jax.devices("cpu")[0])
     variables = learner.create(Hyper(), jax.random.key(0), Data(subset, subset, 4)).variables
     monkeypatch.setattr(choice, "CHUNK", 2 * 64 * split.inputs[0].size)
-    found_by = partial(evaluation.found_by, learner, variables, where=where, console=Console())
+    found_by = partial(judged.found_by, learner, variables, where=where, console=Console())
     one, chunks = found_by(mesh.put(subset, where)), found_by(subset, workers=0)
     np.testing.assert_allclose(chunks.predicted, one.predicted, atol=1e-6)
     chex.assert_trees_all_close(chunks.sums, one.sums, rtol=1e-5)
@@ -276,10 +276,10 @@ def test_a_number_that_is_none_is_told_by_its_example_before_anything_is_learned
 def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeypatch, capsys):
     """The host's, of pictures and of a sequence; the device's, of arrays."""
     from engine import sources
-    from engine.programs import memory
-    from engine.sources import dataset
+    from engine.devices import memory
+    from engine.sources import limits
 
-    monkeypatch.setattr(dataset, "host_memory", lambda: (10_000, 10_000))
+    monkeypatch.setattr(limits, "host_memory", lambda: (10_000, 10_000))
     name = f"image_folder:{written(tmp_path / 'pictures')}"
     inputs = sources.load(name).splits["train"].inputs
     assert "108 pictures of 18 × 18 × 1 are more than the 30" in inputs.reason

@@ -16,30 +16,31 @@ import pytest
 from samples import Tiny, random_split
 
 from engine import run, segments
-from engine.command import flags
+from engine.command import flags, recipe
 from engine.config import Config, Hyper
 from engine.data import partition
+from engine.devices import memory
+from engine.drawn import pictures
 from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.job.host import begin_alone
+from engine.job.signals import Stopped
+from engine.loaded import load
 from engine.optim.lengths import Durations
 from engine.place import Place
-from engine.programs import memory
-from engine.report import pictures
 from engine.request import Request
+from engine.scores.judged import Judged
 from engine.sources import arrays
-from engine.store.folder import history, write_rows
-from engine.sweep import ensembles, judge, member, results, space, sweep
+from engine.store.folder import history
+from engine.sweep import ensembles, member, results, selection, space, sweep
 from engine.sweep import group as groups
-from engine.sweep.judge import Ranked, halved
 from engine.sweep.search import Search
+from engine.sweep.selection import Outcome, halved
 from engine.sweep.space import Trial
 from engine.sweep.sweep import Lockstep
-from engine.task import Judged
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression
-from engine.trained import load
 
 CONFIG = Config(model=Tiny, validation_split="test", batch_size=8, epochs=3)
 SETS = {"train": random_split(64, side=8), "test": random_split(32, side=8, seed=1)}
@@ -104,11 +105,11 @@ def test_the_best_setting_is_a_recipe(finished):
     assert "\nPut in what was an object in Python: model and data.\n" in text
     assert "\nmodel = ...  # <Tiny>\ndata = ...  # as for fit\n" in text
     with pytest.raises(RequestError, match="best.py: put in its model and data, where ... stands"):
-        flags._recipe(str(finished / "best.py"))
+        recipe.read(str(finished / "best.py"))
     for name, given in (("model", "from samples import Tiny as model"), ("data", "data = 1, 2")):
         text = text.replace(f"{name} = ...", given)
     (finished / "whole.py").write_text(text)
-    config, hyper, _, data = flags._recipe(str(finished / "whole.py"))
+    config, hyper, _, data = recipe.read(str(finished / "whole.py"))
     assert config.model is Tiny and data == (1, 2)
     assert (config.epochs, config.batch_size) == (3, 8)
     means = {}
@@ -203,7 +204,7 @@ def test_runs_whose_folds_made_features_of_their_own_are_no_ensemble(monkeypatch
                             columns=SimpleNamespace(digest=name)) for name in "ab"]
     monkeypatch.setattr(ensembles, "members", lambda *_: runs)
     monkeypatch.setattr(ensembles, "_said", lambda *_: {})
-    monkeypatch.setattr(ensembles, "load", lambda run, *_: run)
+    monkeypatch.setattr(ensembles, "trained", SimpleNamespace(loaded=lambda run, *_: run))
     with pytest.raises(RequestError, match="b and a made features .* by folds of their own"):
         ensembles.loaded(Path("s"), None, "best", 0)
 
@@ -273,7 +274,7 @@ def stopped(path: Path, patch: pytest.MonkeyPatch, **search) -> None:
 
     with patch.context() as inner:
         inner.setattr(Lockstep, "_selected", select)
-        with pytest.raises(RunError, match=r"saved. Go on with: sweep\(config, .*, data=") as told:
+        with pytest.raises(Stopped, match=r"saved. Go on with: sweep\(config, .*, data=") as told:
             swept(path, **search)
     assert told.value.status == 75
 
@@ -350,10 +351,9 @@ def test_where_a_member_was_left_is_by_what_happened_to_it(tmp_path, monkeypatch
                                                            said):
     """Of three epochs of eight updates; it was saved at step `left` last."""
     monkeypatch.setattr(member.checkpoint.Checkpoints, "latest", lambda _: left)
-    rows = [{"epoch": n, "step": 8 * n, "seconds": 1.0, "val_loss": 1.0} for n in (1, 2, 3)]
-    write_rows(tmp_path / "history.jsonl", rows[:1 if event else 3])
+    rows = [{"epoch": n, "step": 8 * n} for n in (1, 2, 3)][:1 if event else 3]
     with pytest.raises(RunError, match=said) if said else contextlib.nullcontext():
-        member._check(tmp_path, 24, Durations(8, 0, 24), event)
+        member._check(tmp_path, rows, 24, Durations(8, 0, 24), event)
 
 
 def test_what_is_halved_are_settings_by_the_mean_of_their_whole_runs():
@@ -362,7 +362,7 @@ def test_what_is_halved_are_settings_by_the_mean_of_their_whole_runs():
     trials = [Trial(3 * n + seed, CONFIG, Hyper(), {"learning_rate": n})
               for n in values for seed in range(3)]
     every = [x for row in values.values() for x in row]
-    ranking = [Ranked(at, at, {"epoch": 1, "val_accuracy": 0.0 if x is None else x}, x is not None)
+    ranking = [Outcome(at, at, {"epoch": 1, "val_accuracy": 0.0 if x is None else x}, x is not None)
                for at, x in enumerate(every)]
     ready = SimpleNamespace(score="val_accuracy", task=SimpleNamespace(higher=True),
                             config=dataclasses.replace(CONFIG, epochs=4))
@@ -426,8 +426,8 @@ def test_the_worst_takes_the_weights_of_the_best_and_moves_its_values():
     host = begin_alone(Place(device="cpu"))
     made = groups.assemble(0, found, Request(CONFIG), arrays.of(SETS, "classes"), host)
     runs = groups.create(made)
-    ranking = [judge.Ranked(at, at, {}, True) for at in (2, 0, 3, 1)]
-    moved, copies = judge.exploited(made, runs, ranking, ["learning_rate"], 0)
+    ranking = [Outcome(at, at, {}, True) for at in (2, 0, 3, 1)]
+    moved, copies = selection.exploited(made, runs, ranking, ["learning_rate"], 0)
     assert [(to.number, source.number) for to, source in copies] == [(1, 2)]
     before, after = (jax.device_get(x.members) for x in (runs, moved))
     at = partial(jax.tree.map, lambda x: x[1])

@@ -12,9 +12,9 @@ from samples import Tiny, random_split
 import launch as program
 from engine.command import flags
 from engine.config import Config, Hyper
+from engine.drawn import pictures
 from engine.errors import RequestError
 from engine.place import Place
-from engine.report import pictures
 from engine.request import Request
 from engine.sweep import results, space, sweep
 from engine.sweep.search import Search

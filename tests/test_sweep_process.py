@@ -13,7 +13,7 @@ import pytest
 from conftest import ONE_DEVICE, ROOT
 from forks import LAUNCH, Forked
 
-from engine.trained import load
+from engine.loaded import load
 
 pytestmark = pytest.mark.slow
 DIGITS = ("--dataset", "digits", "--image_size", "18", "--batch_size", "100", "--device", "cpu",

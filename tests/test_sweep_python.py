@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 from samples import Tiny, random_split
@@ -91,6 +94,7 @@ def test_what_is_asked_is_what_would_be_typed(monkeypatch, axes, search, words):
     ({"seed": 3}, "unknown option of sweep 'seed': did you mean seeds"),
     ({"study": "journal"}, "unknown option of sweep 'study'"),
     ({"seeds": "many"}, "seeds can't be 'many'"),
+    ({"seeds": [1, 2]}, r"seeds can't be \[1, 2\]; seeds, samples, folds and halving are counts"),
     ({"seeds": 0}, "--seeds 0: type 1 or more"),
     ({"hyper": 3}, "hyper is a int: give Hyper"),
     ({"resume": "nowhere"}, "nowhere"),
@@ -101,6 +105,16 @@ def test_what_can_not_be_swept_is_refused(here, given, said):
     with pytest.raises(RequestError, match=said):
         sweep(**{"config": CONFIG, "data": DATA, "place": place("s")} | given)
     assert not [*here.iterdir()]
+
+
+@pytest.mark.slow
+def test_a_sweep_of_another_generator_is_not_gone_on_with(here):
+    with jax.default_prng_impl("rbg"):
+        found = sweep(CONFIG, {"learning_rate": [0.1]}, data=DATA, place=place("s"), quiet=True)
+    kept = json.loads(Path("s/0/config.json").read_text())["jax"]
+    assert kept == {"jax_default_prng_impl": "rbg", "jax_threefry_partitionable": True}
+    with pytest.raises(RequestError, match="jax_default_prng_impl 'rbg', now 'threefry2x32'"):
+        sweep(CONFIG, data=DATA, resume=found, quiet=True)
 
 
 def test_a_threshold_is_chosen_by_a_run_of_its_own():
@@ -127,3 +141,12 @@ def test_a_mean_of_what_is_no_number_is_not_scored(tmp_path, capsys):
     told = " ".join(capsys.readouterr().err.split())
     assert "all runs: 3 of 10 predictions on test are no numbers, so that it isn't scored" in told
     assert json.loads((found.path / "ensembles.json").read_text()) == []
+
+
+@pytest.mark.parametrize("best_of", [-1, -3, 1.0, "2", None, True, [1]])
+def test_what_is_no_count_of_the_best_is_refused(best_of, tmp_path):
+    """Before the folder is looked at."""
+    said = f"--best_of {best_of!r}: type a whole number, 1 or more"
+    for door in (load, evaluate):
+        with pytest.raises(RequestError, match=re.escape(said)):
+            door(tmp_path, best_of=best_of)

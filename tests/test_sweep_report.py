@@ -12,9 +12,9 @@ from PIL import Image
 from test_report import dots_of, read, told_by_legend
 
 from engine.config import Config
+from engine.drawn import charts as lines
+from engine.drawn import pictures
 from engine.optim import patience
-from engine.report import charts as lines
-from engine.report import pictures
 from engine.sweep import charts, ranking
 from engine.sweep import report as sweep_report
 

@@ -14,9 +14,10 @@ from engine import sources
 from engine.config import Config, Reading
 from engine.data import partition
 from engine.errors import RequestError
-from engine.parts.reading import suited
-from engine.sources import dataset, dialect, features, frames, table
-from engine.sources.columns import check_named
+from engine.examples import UNLABELLED
+from engine.parts.reading import check_named
+from engine.parts.targets import suited
+from engine.sources import dialect, features, frames, table
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_labels_that_are_written_in_several_ways_are_one_class(labels, classes, 
 def test_no_label_is_unlabelled(read):
     for empty in ("", "NaN", "nan", "NA", "null", "?", " "):
         found = read(f"p,q,label\n1,1,cat\n2,2,{empty}\n3,3,dog\n")
-        assert by(found.splits["train"], "p")["target"] == [0, dataset.UNLABELLED, 1]
+        assert by(found.splits["train"], "p")["target"] == [0, UNLABELLED, 1]
         assert found.classes == ("cat", "dog")
         numbers = read(f"p,q,label\n1,1,1.5\n2,2,{empty}\n3,3,2\n").splits["train"]
         np.testing.assert_equal(by(numbers, "p")["target"], np.float32([1.5, np.nan, 2]))
@@ -421,7 +422,7 @@ def test_a_task_takes_numbers_as_classes_and_classes_as_numbers(read):
     counted, told = suited(numbers, "classes")
     assert told == "40 whole numbers are the classes" and counted.classes[:2] == ("20", "21")
     rows = by(counted.splits["train"], "p")
-    assert rows["target"] == [dataset.UNLABELLED, *range(40)]
+    assert rows["target"] == [UNLABELLED, *range(40)]
     classes = read("p,q,y\n1,1,10\n2,1,20\n3,2,30\n4,3,\n")
     assert classes.classes == ("10", "20", "30")
     found, told = suited(classes, "numbers")
@@ -476,6 +477,6 @@ def test_a_targets_numbers_may_have_decimal_commas(read, tmp_path):
         "train": [1.5, 2.0], "test": [1.5, 2.0]}
     words = read("x;y\n1;1,5\n2;none, 5\n3;\n")
     assert words.classes == ("1.5", "none, 5") and by(words.splits["train"], "x")["target"] == [
-        0, 1, dataset.UNLABELLED]
+        0, 1, UNLABELLED]
     with pytest.raises(RequestError, match="1 of the 2 labels .* are none: 'none, 5'. Empty"):
         suited(words, "numbers")

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import dataset, delimited, dialect, sheet
+from engine.sources import delimited, dialect, limits, sheet
 
 SOUND = "label,a,b\ncat,1,2\ndog,255,254\n"
 
@@ -125,7 +125,7 @@ def test_parquet_of_other_things_is_refused(column, words, refused, tmp_path):
 
 
 def test_bytes_lines_and_columns_are_bounded(refused, monkeypatch, tmp_path):
-    monkeypatch.setattr(dataset, "MOST_BYTES", 100)
+    monkeypatch.setattr(limits, "MOST_BYTES", 100)
     refused(SOUND * 9, "its columns take more than the 100 bytes that can be held")
     monkeypatch.undo()
     monkeypatch.setattr(delimited, "_BLOCK", 64)

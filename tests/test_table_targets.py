@@ -10,7 +10,7 @@ import launch as program
 from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.parts.reading import suited
+from engine.parts.targets import suited
 
 CELLS = pd.DataFrame({
     "a": [3.5, 1.0, 2.0, 4.0], "up": [1, 0, 1, 0], "left": [True, False, False, True],

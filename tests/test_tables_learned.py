@@ -18,7 +18,7 @@ from engine.learners.learner import jitted
 from engine.parts.reading import load
 from engine.place import Place
 from engine.request import Request
-from engine.setup import settle
+from engine.settling import settle
 
 FOLDS = 5
 # Set, model, its epochs; at a rate of 0.01 for `linear`, and the default 0.001 for `mlp`.

@@ -12,13 +12,13 @@ from jax.sharding import SingleDeviceSharding
 from samples import data_of, random_split
 
 from engine.config import Config, Hyper
-from engine.devices import mesh
+from engine.devices import memory, mesh
+from engine.devices.memory import nbytes
 from engine.learners.chosen import learner_of
 from engine.plan import plan, topology
 from engine.plan.chips import CHIPS
 from engine.plan.kernels import kernels
-from engine.programs import graphs, memory
-from engine.programs.memory import nbytes
+from engine.programs import graphs
 from engine.request import Request
 
 H100 = CHIPS["H100"]

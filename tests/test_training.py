@@ -17,17 +17,20 @@ import optax
 import pytest
 from samples import Tiny, random_split
 
-from engine import evaluation, segments, trained, training
+from engine import loaded, segments, training
 from engine.config import Config, Hyper
 from engine.errors import RequestError, RunError
-from engine.evaluation import evaluate, held_for_evaluation
+from engine.evaluation import evaluate
 from engine.job.host import begin
+from engine.job.signals import Stopped
+from engine.judging import judged
+from engine.judging.judged import held_for_evaluation
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
 from engine.run import fit
 from engine.segments import Pace
-from engine.setup import setup
+from engine.settling import setup
 from engine.store.checkpoint import Checkpoints
 from engine.store.digests import read_record
 from engine.stream import streamed
@@ -107,7 +110,7 @@ def test_the_best_epoch_is_what_is_scored_and_the_last_stands_beside_it(data, tm
     x, y, _ = data["test"]
     best = max(run.history, key=lambda row: (row["val_accuracy"], row["epoch"]))
     for name, epoch in (("best", best["epoch"]), ("last", 6)):
-        predicted = trained.load(run.path, config, name).predict(x).argmax(1)
+        predicted = loaded.load(run.path, config, name).predict(x).argmax(1)
         assert written[name]["epoch"] == epoch
         assert written[name]["accuracy"] == pytest.approx(accuracy_score(y, predicted))
         assert written[name]["f1_macro"] == pytest.approx(f1_score(y, predicted, average="macro"))
@@ -116,7 +119,7 @@ def test_the_best_epoch_is_what_is_scored_and_the_last_stands_beside_it(data, tm
     assert written["accuracy"] == written["best"]["accuracy"] and written["split"] == "test"
     assert (written["checkpoint"], written["epoch"], written["step"]) == (
         "best", best["epoch"], best["step"])
-    assert np.array_equal(run.predict(x), trained.load(run.path, config, "best").predict(x))
+    assert np.array_equal(run.predict(x), loaded.load(run.path, config, "best").predict(x))
     told = capsys.readouterr().out
     assert f"test: accuracy {written['accuracy']:.4f}" in told and \
         f"epoch {best['epoch']} of 6, the best" in told
@@ -145,7 +148,7 @@ def test_a_signal_is_granted_within_the_epoch_and_the_run_goes_on(
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(segments, "SECONDS", 0.0)  # segments of one update
-    with pytest.raises(RunError, match="stopped at step 9 of 24 and saved. Go on with: "
+    with pytest.raises(Stopped, match="stopped at step 9 of 24 and saved. Go on with: "
                        r"fit\(config, hyper=hyper, data=..., resume='.*run'\)") as ended:
         fit(CONFIG, HYPER, place(tmp_path / "run"), data, loggers=[send])
     assert ended.value.status == status
@@ -219,13 +222,13 @@ def test_training_and_scoring_are_watched_and_drawing_is_not(data, tmp_path, mon
     monkeypatch.setattr(segments, "faulthandler", SimpleNamespace(
         dump_traceback_later=lambda seconds, exit: watching.append(seconds),
         cancel_dump_traceback_later=lambda: watching.append(0.0)))
-    score = evaluation.found_by
+    score = judged.found_by
 
     def scored(*of):
         seen.append(watching[-1])
         return score(*of)
 
-    monkeypatch.setattr(evaluation, "found_by", scored)
+    monkeypatch.setattr(judged, "found_by", scored)
     monkeypatch.setattr(report, "write", lambda *_: seen.append(watching[-1]))
     fit(replace(CONFIG, epochs=1), HYPER, place(tmp_path / "run", stuck_seconds=99), data)
     assert 99 in watching and seen == [99, 0]
@@ -308,17 +311,17 @@ def test_a_run_without_its_checkpoints_isnt_begun_anew(whole, data, tmp_path, fi
         fit(replace(CONFIG, epochs=6), HYPER, place(path), data, resume=path)
     assert {file: file.read_bytes() for file in before} == before
     with pytest.raises(RequestError, match=r"no checkpoint in .* of the \d epochs that history"):
-        trained.load(path, CONFIG)
+        loaded.load(path, CONFIG)
 
 
 def test_damaged_metrics_are_written_again_and_no_eval_wants_them(whole, data, tmp_path):
     path = shutil.copytree(whole.path, tmp_path / "run")
     (path / "metrics.json").write_text("\n")
     with pytest.raises(RunError, match=r"damaged \(.*\): --resume .*/run writes it again"):
-        trained.load(path, CONFIG)
+        loaded.load(path, CONFIG)
     assert evaluate(path, data, config=CONFIG)["accuracy"] == whole.metrics["accuracy"]
     assert fit(CONFIG, HYPER, place(path), data, resume=path).metrics["best"] == \
-        whole.metrics["best"] == trained.load(path, CONFIG).metrics["best"]
+        whole.metrics["best"] == loaded.load(path, CONFIG).metrics["best"]
 
 
 @pytest.mark.parametrize("left", [None, 250])
@@ -368,6 +371,6 @@ def test_an_object_is_gone_on_with_where_it_is_given_again(whole, data):
     asked = json.loads((whole.path / "config.json").read_text())["config"]
     assert asked["model"] == "<Tiny>"
     with pytest.raises(RequestError, match="was an object in Python"):
-        trained.load(whole.path)
-    again = trained.load(whole.path, CONFIG)
+        loaded.load(whole.path)
+    again = loaded.load(whole.path, CONFIG)
     np.testing.assert_array_equal(again.predict(data["test"][0]), whole.predict(data["test"][0]))

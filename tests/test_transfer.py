@@ -15,13 +15,15 @@ from conftest import QUICK
 from samples import Normed, random_split
 
 from engine import fit, load, segments, train
-from engine.checks import check
 from engine.command import flags
 from engine.config import Config, Hyper
-from engine.doors import bring
-from engine.doors.network import Begun, Linen
+from engine.doors import bring, rounds
+from engine.doors.checks import check
+from engine.doors.functions import Begun
+from engine.doors.names import place_of, renamed
+from engine.doors.network import Linen
 from engine.errors import RequestError
-from engine.learners import trees
+from engine.optim import trees
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
@@ -30,7 +32,6 @@ from engine.sweep import sweep
 from engine.sweep.search import Search
 from engine.sweep.space import axis
 from engine.transfer.begun import matched, named
-from engine.transfer.names import place_of, renamed
 from engine.transfer.source import Source, source_of
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -119,6 +120,28 @@ def test_a_safetensors_file_has_its_names_with_dots_or_slashes(here):
             source_of(path)
 
 
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float32])
+def test_weights_that_are_no_numbers_are_refused_by_their_name(bad, dtype, here):
+    numpy = pytest.importorskip("safetensors.numpy")
+    numpy.save_file({"a": np.ones(3, int), "b.kernel": np.array([1, bad, 2], dtype)},
+                    "a.safetensors")
+    source, own = source_of("a.safetensors"), {"a": np.ones(3)}
+    assert [*matched(source, "", own).taken] == ["a"]  # what isn't taken may be as it is
+    with pytest.raises(RequestError, match="a.safetensors: 1 of the 3 numbers of b/kernel are NaN"):
+        matched(source, "", own | {"b/kernel": np.ones(3)})
+
+
+def test_an_npz_is_told_how_it_becomes_a_safetensors_file(here):
+    numpy = pytest.importorskip("safetensors.numpy")
+    np.savez("w.npz", a=np.ones(3, np.float32))
+    with pytest.raises(RequestError, match="--init_from w.npz: a .npz is no .saf.*make") as refused:
+        source_of("w.npz")
+    *_, line = str(refused.value).rstrip(".").split("; ")
+    exec(line, {"save_file": numpy.save_file, "numpy": np})
+    assert [*source_of("w.safetensors").arrays] == ["a"]
+
+
 def write_run(path: Path, config: Config, hyper: Hyper) -> None:
     path.mkdir()
     asked = record.to_json(Request(config, hyper, Place(run_dir=str(path))))
@@ -177,7 +200,7 @@ def test_what_nothing_would_use_is_refused(refused, said):
 
 
 def test_trees_begin_with_nothing():
-    said = trees.wrong(Config(init_from="a", model="xgboost"), trees.XGBoost())
+    said = rounds.wrong(Config(init_from="a", model="xgboost"), trees.XGBoost())
     assert next(said).startswith("--init_from has no effect with --model xgboost")
 
 

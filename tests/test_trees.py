@@ -13,22 +13,22 @@ import pytest
 from samples import random_split
 
 from engine import data, run, segments
-from engine.checks import check
 from engine.command import flags
 from engine.config import Config, Hyper
+from engine.doors.checks import check
 from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.job.host import begin
-from engine.learners.trees import RandomForest, XGBoost
+from engine.loaded import load as loaded
+from engine.optim.trees import RandomForest, XGBoost
 from engine.parts.reading import load
 from engine.place import Place
 from engine.pure import train
 from engine.request import Request
-from engine.setup import settle
+from engine.settling import settle
 from engine.store import digests
 from engine.sweep import space, sweep
 from engine.sweep.search import Search
-from engine.trained import load as loaded
 
 xgboost = pytest.importorskip("xgboost")  # an extra
 DRAWN = XGBoost(max_depth=3.0, subsample=0.5, colsample_bytree=0.5)
@@ -93,8 +93,8 @@ def test_class_weights_weigh_the_examples_that_are_learnt_from_alone():
     assert state.params["booster"].tobytes() == bytes(own.save_raw("ubj"))
     held_x, held_y = features(there.data.validation)
     probability = own.predict(xgboost.DMatrix(held_x))[np.arange(len(held_y)), held_y]
-    train, held = (there.learner.evaluate(state.variables, subset)
-                   for subset in (there.data.train, there.data.validation))  # of one split
+    (train,), (held,) = (there.learner.evaluate(state.models, subset)
+                         for subset in (there.data.train, there.data.validation))  # of one split
     row = there.task.row(held)
     assert int(train.count) == len(train_y)
     assert float(row["loss"]) == pytest.approx(-np.log(probability).mean(), rel=1e-5)
@@ -118,7 +118,7 @@ def test_pictures_are_flat_and_their_score_is_that_of_the_predictions():
     own = xgboost.train({"objective": "multi:softprob", "num_class": 4},
                         xgboost.DMatrix(*features(there.data.train)), 2)
     probability = own.predict(xgboost.DMatrix(x))
-    row = there.task.row(there.learner.evaluate(state.variables, there.data.validation))
+    row = there.task.row(*there.learner.evaluate(state.models, there.data.validation))
     assert float(row["accuracy"]) == pytest.approx((probability.argmax(1) == y).mean())
     expected = -np.log(probability[np.arange(len(y)), y]).mean()
     assert float(row["loss"]) == pytest.approx(expected, rel=1e-5)
@@ -202,7 +202,7 @@ def test_each_run_of_a_sweep_is_the_run_alone_and_a_lost_one_comes_again(here, m
         values = DRAWN._replace(max_depth=row["max_depth"], subsample=row["subsample"])
         there = ready(alone, values)
         whole = rounds(there, 3)
-        judged = there.learner.evaluate(whole.variables, there.data.validation)
+        (judged,) = there.learner.evaluate(whole.models, there.data.validation)
         assert row["val_loss"] == pytest.approx(float(there.task.row(judged)["loss"]))
         member = loaded(f"s/{row['run']}", checkpoint="last")
         np.testing.assert_array_equal(member.state.params["booster"], whole.params["booster"])

@@ -16,7 +16,7 @@ from sklearn.ensemble import (
 from sklearn.metrics import accuracy_score, f1_score, r2_score
 from test_trees import features, ready
 
-from engine.command.flags import _recipe
+from engine.command import recipe
 from engine.config import Config, Hyper
 from engine.learners.learner import jitted
 
@@ -35,9 +35,9 @@ def config_of(name: str, number: int, **more: Any) -> Config:
 
 def told(name: str, model: str, number: int) -> np.ndarray:
     """What the recipe's last state says of a fold."""
-    recipe = _recipe(f"configs/{model}.py")
-    epochs = EPOCHS.get((name, model), recipe.config.epochs)
-    there = ready(config_of(name, number, model=recipe.config.model, epochs=epochs), recipe.hyper)
+    request = recipe.read(f"configs/{model}.py")
+    epochs = EPOCHS.get((name, model), request.config.epochs)
+    there = ready(config_of(name, number, model=request.config.model, epochs=epochs), request.hyper)
     learner = there.learner
     create, segment = (jax.jit(f) if learner.traced else f for f in (there.create, learner.segment))
     state = segment(**there.inputs, state=create(there.hyper, there.root),

@@ -15,12 +15,12 @@ from engine.config import Config, Hyper
 from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.learners.chosen import learner_of
+from engine.loaded import load
 from engine.run import fit
 from engine.task import Task
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression
-from engine.trained import load
 
 quickly = partial(jax.jit, compiler_options=QUICK)
 IMAGES = random_split(9, side=6).inputs
@@ -72,7 +72,7 @@ def test_a_learner_predicts_and_is_judged_by_the_mean_of_probabilities(words):
     assert abs(wanted - each[0]).max() > 1e-3
     predicted = quickly(seeing.predict)(state.variables, IMAGES)
     np.testing.assert_allclose(predicted, wanted, atol=1e-6)
-    sums = quickly(seeing.evaluate)(state.variables, data.validation)
+    (sums,) = quickly(seeing.evaluate)(state.models, data.validation)
     loss = -np.log(wanted[np.arange(9), labels]).sum()
     np.testing.assert_allclose(sums.loss_sum, loss, rtol=1e-5)
     assert int(sums.correct) == (wanted.argmax(1) == labels).sum()

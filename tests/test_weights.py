@@ -13,13 +13,12 @@ from samples import Tiny, random_split
 from sklearn.utils.class_weight import compute_class_weight
 
 from engine import fit, train
-from engine.checks import check
 from engine.config import Config, Hyper
 from engine.data import partition
-from engine.doors import bring
+from engine.doors import bring, weights
+from engine.doors.checks import check
 from engine.errors import RequestError
 from engine.feed import balanced_order, order_of
-from engine.parts import weights
 from engine.place import Place
 from engine.request import Request
 from engine.sources import arrays

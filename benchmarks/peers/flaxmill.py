@@ -11,12 +11,13 @@ import numpy as np
 
 from benchmarks.task import given, result
 from engine.config import Config, Hyper
-from engine.data import Data, whole
-from engine.formulation import size
+from engine.data import whole
+from engine.devices.program import Program
+from engine.doors.course import durations
+from engine.examples import Split
+from engine.feed import Data
 from engine.learners.chosen import learner_of
-from engine.optim.lengths import durations
-from engine.programs.program import Program
-from engine.sources.dataset import Split
+from engine.programs import formulation
 
 task = given()
 data = jax.device_put(Data(
@@ -34,12 +35,12 @@ learner = learner_of(config, 10).settled(
     hyper, data, jax.default_backend(), lambda line: print(line, file=sys.stderr))
 state = learner.create(hyper, root, data)
 if jax.default_backend() == "gpu":
-    how = size.decided(learner, state.variables, data.train.input_shape)[0]
+    how = formulation.decided(learner, state.variables, data.train.input_shape)[0]
     learner = dataclasses.replace(learner, formulation=how)
 steps = np.int32(durations(config, len(task.y_train)).epoch)
 given_always = {"hyper": hyper, "root": root, "order": root, "train": data.train}
 train = Program(learner.segment, ("state",), **given_always, state=state, count=np.int32(1))
-test = Program(learner.evaluate, variables=state.variables, subset=data.validation)
+test = Program(learner.evaluate, variables=state.models, subset=data.validation)
 jax.block_until_ready(train(**given_always, state=jax.tree.map(np.array, state), count=np.int32(1)))
 first_step = time.time()
 rows = []
@@ -47,8 +48,8 @@ for _ in range(task.epochs):
     began = time.perf_counter()
     state = jax.block_until_ready(train(**given_always, state=state, count=steps))
     seconds = time.perf_counter() - began
-    sums = test(variables=state.variables, subset=data.validation)
-    found, judged = learner.task.row(state.tally), learner.task.row(sums.tally)
+    (sums,) = test(variables=state.models, subset=data.validation)
+    found, judged = learner.task.row(state.tally), learner.task.row(sums)
     rows.append({"seconds": seconds, "accuracy": float(found["accuracy"]),
                  "val_accuracy": float(judged["accuracy"])})
 result(first_step, rows, str(jax.devices()[0].device_kind), "jax", "jaxlib", "flax", "optax")

@@ -18,12 +18,13 @@ import numpy as np
 
 from benchmarks.task import given, result
 from engine.config import Config, Hyper
-from engine.data import Data, whole
+from engine.data import whole
 from engine.devices import choose as devices
+from engine.devices.program import Program
+from engine.doors.course import durations
+from engine.examples import Split
+from engine.feed import Data
 from engine.learners.chosen import learner_of
-from engine.optim.lengths import durations
-from engine.programs.program import Program
-from engine.sources.dataset import Split
 from engine.sweep import population
 from engine.sweep.population import Layout
 

@@ -2,7 +2,7 @@
 cutout, erasing; the user's own; mixup and CutMix. B: batch, K: classes or labels."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,18 +21,21 @@ from engine.augmentations import (
 )
 from engine.doors import bring
 from engine.doors.handed import handing
+from engine.examples import Split
 from engine.feed import scaled
-from engine.sources.dataset import Split
+from engine.objective import Objective
 
-if TYPE_CHECKING:
-    from engine.learners.gradient import Gradient
+ORDER = flip, crop, rotation, randaugment, colour, cutout, erasing, mixup, cutmix
+OWN = 2  # the key of the user's own, beside those of ORDER; 0 and 1 are the two that a split makes
 
-# Beside the two keys that a split makes, of each step's own.
-OWN, ROTATION, RANDAUGMENT, COLOUR, CUTOUT, ERASING, MIXING = range(2, 9)
+
+def _key(key: Array, augmentation: Any) -> Array:
+    """An augmentation's own, of a step's."""
+    return jax.random.fold_in(key, augmentation.PURPOSE.key)
 
 
 def augmented(
-    learner: "Gradient", hyper: Any, key: Array, batch: Split, valid_B: Array
+    learner: Objective, hyper: Any, key: Array, batch: Split, valid_B: Array
 ) -> Split:
     """A batch as the split holds it, as a network sees it: inputs float32, and targets, which of
     classes are float32 [B, K] where they are mixed."""
@@ -46,11 +49,11 @@ def augmented(
         return batch._replace(inputs=inputs, targets=targets)
     if learner.task.kind == "classes" and targets.ndim == 1:
         targets = jax.nn.one_hot(targets, learner.num_outputs, dtype=jnp.float32)
-    return Split(*_mixed(asked, jax.random.fold_in(key, MIXING), inputs, targets, valid_B))
+    return Split(*_mixed(asked, _key(key, mixup), inputs, targets, valid_B))
 
 
 def _moved(
-    learner: "Gradient", asked: dict[str, Array], key: Array, batch: Split
+    learner: Objective, asked: dict[str, Array], key: Array, batch: Split
 ) -> tuple[Array, Array]:
     """What moves pixels, and with them the classes of positions, where none moves in; the rest is
     computed in float32."""
@@ -69,24 +72,24 @@ def _moved(
             targets = crop.apply(targets[..., None] + 1, drawn, padding)[..., 0] - 1
     inputs = scaled(inputs)
     if "rotation" in asked:
-        drawn = rotation.draw(jax.random.fold_in(key, ROTATION), count, asked["rotation"])
+        drawn = rotation.draw(_key(key, rotation), count, asked["rotation"])
         inputs = rotation.apply(inputs, drawn)
     return inputs, targets
 
 
-def _coloured(learner: "Gradient", asked: dict[str, Array], key: Array, inputs: Array) -> Array:
+def _coloured(learner: Objective, asked: dict[str, Array], key: Array, inputs: Array) -> Array:
     """What changes or erases colours."""
-    count, of = inputs.shape[0], partial(jax.random.fold_in, key)
+    count, of = inputs.shape[0], partial(_key, key)
     if rounds := learner.config.randaugment:
-        drawn = randaugment.draw(of(RANDAUGMENT), rounds, count)
+        drawn = randaugment.draw(of(randaugment), rounds, count)
         inputs = randaugment.apply(inputs, drawn, asked.get("magnitude", randaugment.USUAL))
     if not asked.keys().isdisjoint(colour.OPERATIONS):
-        inputs = colour.apply(inputs, colour.draw(of(COLOUR), count, asked))
+        inputs = colour.apply(inputs, colour.draw(of(colour), count, asked))
     if "cutout" in asked:
-        middle = cutout.draw(of(CUTOUT), count, inputs.shape[1:])
+        middle = cutout.draw(of(cutout), count, inputs.shape[1:])
         inputs = cutout.apply(inputs, middle, asked["cutout"])
     if "erasing" in asked:
-        inputs = erasing.apply(inputs, erasing.draw(of(ERASING), inputs.shape, asked["erasing"]))
+        inputs = erasing.apply(inputs, erasing.draw(of(erasing), inputs.shape, asked["erasing"]))
     return inputs
 
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.augmentations.purpose import Purpose
+
 LUMA = 0.299, 0.587, 0.114  # of red, green and blue (ITU-R BT.601)
 
 
@@ -65,3 +67,5 @@ def hue(images: Array, turns: Array) -> Array:
 
 
 OPERATIONS = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
+PURPOSE = Purpose((*OPERATIONS,), key=5, pictures=True, unit=True, numbers=True, moves=False,
+                  colours=("saturation", "hue"))

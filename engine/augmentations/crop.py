@@ -4,6 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.augmentations.purpose import Purpose
+
+PURPOSE = Purpose(("crop_padding",), key=1, pictures=True, unit=False, numbers=False, moves=True,
+                  with_classes=True)
+
 
 def draw(key: Array, count: int, padding: int) -> Array:
     """The upper left corner of each in the padded picture, int32 [B, 2], 0 to 2 · padding."""

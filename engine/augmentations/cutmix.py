@@ -8,6 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine.augmentations.box import inside
+from engine.augmentations.purpose import Purpose
+
+PURPOSE = Purpose(("cutmix",), key=8, pictures=True, unit=False, numbers=True, moves=False,
+                  labels=True)
 
 
 class Box(NamedTuple):

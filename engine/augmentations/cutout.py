@@ -5,6 +5,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine.augmentations.box import inside
+from engine.augmentations.purpose import Purpose
+
+PURPOSE = Purpose(("cutout",), key=6, pictures=True, unit=False, numbers=False, moves=False)
 
 
 def draw(key: Array, count: int, shape: tuple[int, ...]) -> Array:

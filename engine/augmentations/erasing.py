@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine.augmentations.box import inside
+from engine.augmentations.purpose import Purpose
 
+PURPOSE = Purpose(("erasing",), key=7, pictures=True, unit=True, numbers=True, moves=False)
 AREA = 0.02, 0.4
 RATIO = 0.3, 1 / 0.3
 TRIES = 10  # to fit a rectangle into the picture; the paper tries for ever

@@ -4,6 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.augmentations.purpose import Purpose
+
+PURPOSE = Purpose(("flip",), key=0, pictures=True, unit=False, numbers=False, moves=True,
+                  with_classes=True)
+
 
 def draw(key: Array, count: int) -> Array:
     """Which of so many pictures are mirrored, bool [B]."""

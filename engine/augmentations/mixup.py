@@ -4,6 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.augmentations.purpose import Purpose
+
+PURPOSE = Purpose(("mixup",), key=8, pictures=False, unit=False, numbers=True, moves=False,
+                  labels=True)
+
 
 def share(key: Array, alpha: Array) -> Array:
     """λ of a batch, float32: Beta(α, α), or 1, which mixes nothing, where α is 0."""

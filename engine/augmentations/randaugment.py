@@ -14,8 +14,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from engine.augmentations import colour, rotation
+from engine.augmentations.purpose import Purpose
 from engine.augmentations.warp import warp
 
+PURPOSE = Purpose(("randaugment",), key=4, pictures=True, unit=True, numbers=True, moves=True)
 OPERATIONS = ("identity", "rotate", "shear_x", "shear_y", "translate_x", "translate_y",
               "brightness", "color", "contrast", "sharpness", "solarize", "posterize",
               "autocontrast", "equalize")

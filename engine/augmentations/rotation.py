@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.augmentations.purpose import Purpose
 from engine.augmentations.warp import warp
+
+PURPOSE = Purpose(("rotation",), key=3, pictures=True, unit=False, numbers=True, moves=True)
 
 
 def draw(key: Array, count: int, degrees: Array) -> Array:

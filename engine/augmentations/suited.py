@@ -1,58 +1,54 @@
 """Whether the augmentations that a run asks for suit its examples."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any
 
 import jax
 import numpy as np
 
-from engine.data import Subset
+from engine.augmentations import chain
+from engine.augmentations.purpose import Purpose
 from engine.doors.bring import short
 from engine.doors.handed import has_codes
 from engine.errors import RequestError, sides
+from engine.examples import Subset
+from engine.objective import Objective
 
-if TYPE_CHECKING:
-    from engine.learners.gradient import Gradient
-
-MIXING_LABELS = "mixup", "cutmix"
-MOVING, MOVING_BOTH = ("rotation", "randaugment"), ("flip", "crop_padding")  # with their classes
-OF_COLOURS = "saturation", "hue"  # which grey has none of
-FROM_0_TO_1 = "randaugment", "brightness", "contrast", *OF_COLOURS, "erasing"
-BLENDING = *MIXING_LABELS, "rotation", *FROM_0_TO_1
-OF_PICTURES = "flip", "crop_padding", "rotation", *FROM_0_TO_1, "cutout", "cutmix"
+PURPOSES = {flag: each.PURPOSE for each in chain.ORDER for flag in each.PURPOSE.flags}
 
 
-def check_form(learner: "Gradient", hyper: Any, train: Subset) -> None:
+def check_form(learner: Objective, hyper: Any, train: Subset) -> None:
     """Raise RequestError for what training examples have no axes, room, colours or labels for;
     values may be traced."""
     asked = _asked(learner, hyper)
     for said in _of_shape(asked, train.input_shape):
         raise RequestError(said)
-    name = _first(asked, MIXING_LABELS)
+    name = _first(asked, attrgetter("labels"))
     if name and learner.task.kind in ("numbers", "positions"):
         raise RequestError(f"{_typed(name, asked)} mixes labels, and task "
                            f"{short(learner.config.task)} learns {learner.task.kind}: leave it "
                            "out.")
     alike = train.split.targets.shape[1:] == train.input_shape[:2]
-    moved = _first(asked, MOVING if alike else (*MOVING, *MOVING_BOTH))
+    moved = _first(asked, lambda purpose: purpose.moves and not (alike and purpose.with_classes))
     if moved and learner.task.kind == "positions":
         raise RequestError(f"{_typed(moved, asked)} would move pixels, and not their classes: "
                            "leave it out, or augment by a function of (key, inputs, targets), "
                            "--augment FILE.py:NAME.")
-    of_codes = _first(asked, BLENDING)
-    if of_codes and has_codes(learner.network, train.input_shape):
-        raise RequestError(f"{_typed(of_codes, asked)} makes other numbers of inputs, and model "
-                           f"{short(learner.config.model)} takes whole ones: leave it out.")
+    of_codes = _first(asked, attrgetter("numbers"))
+    if of_codes and (coded := _coded(learner, train.input_shape)):
+        raise RequestError(f"{_typed(of_codes, asked)} makes other numbers of inputs, and {coded}: "
+                           "leave it out.")
     if name and train.split.weights is not None:
         raise RequestError(f"{_typed(name, asked)} mixes examples, and each has a weight of its "
                            "own: leave it out, or give no weights.")
 
 
-def check(learner: "Gradient", hyper: Any, train: Subset) -> None:
+def check(learner: Objective, hyper: Any, train: Subset) -> None:
     """The same, and for training examples that are no pictures where only those are meant."""
     check_form(learner, hyper, train)
     asked = _asked(learner, hyper)
-    if (name := _first(asked, FROM_0_TO_1)) and train.split.inputs.dtype != np.uint8:
+    if (name := _first(asked, attrgetter("unit"))) and train.split.inputs.dtype != np.uint8:
         low, high = _range(train)
         if low < 0 or high > 1:
             raise RequestError(f"{_typed(name, asked)} is for pictures from 0, black, to 1, white, "
@@ -60,9 +56,8 @@ def check(learner: "Gradient", hyper: Any, train: Subset) -> None:
                                "from 0 to 1, or leave it out.")
 
 
-def _asked(learner: "Gradient", hyper: Any) -> dict[str, Any]:
-    static = {name: value for name in ("flip", "crop_padding", "randaugment")
-              if (value := getattr(learner.config, name))}
+def _asked(learner: Objective, hyper: Any) -> dict[str, Any]:
+    static = {flag: value for flag in PURPOSES if (value := getattr(learner.config, flag, None))}
     return static | {name: x for name, x in hyper._asdict().items() if x is not None}
 
 
@@ -73,8 +68,17 @@ def check_size(hyper: Any, shape: tuple[int, ...]) -> None:
         raise RequestError(said)
 
 
-def _first(asked: dict[str, Any], names: tuple[str, ...]) -> str:
-    return next((name for name in names if name in asked), "")
+def _first(asked: dict[str, Any], such: Callable[[Purpose], object]) -> str:
+    """The flag of the first that is asked for and is such, or ""."""
+    return next((flag for flag, each in PURPOSES.items() if flag in asked and such(each)), "")
+
+
+def _coded(learner: Objective, shape: tuple[int, ...]) -> str:
+    """What makes or takes codes among its inputs, in words."""
+    if learner.config.embed and len(shape) == 1:
+        return "--embed makes codes of words"
+    return f"model {short(learner.config.model)} takes whole ones" \
+        if has_codes(learner.network, shape) else ""
 
 
 def _typed(name: str, asked: dict[str, Any]) -> str:
@@ -84,11 +88,12 @@ def _typed(name: str, asked: dict[str, Any]) -> str:
 
 
 def _of_shape(asked: dict[str, Any], shape: tuple[int, ...]) -> Iterator[str]:
-    if (name := _first(asked, OF_PICTURES)) and len(shape) != 3:
+    if (name := _first(asked, attrgetter("pictures"))) and len(shape) != 3:
         yield (f"{_typed(name, asked)} is for pictures, [height, width, channels], and the inputs "
                f"are {sides(shape)}: leave it out.")
     yield from _too_large(asked, shape)
-    if (name := _first(asked, OF_COLOURS)) and shape[-1] != 3:
+    coloured = (flag for each in PURPOSES.values() for flag in each.colours)
+    if (name := next(filter(asked.__contains__, coloured), "")) and shape[-1] != 3:
         yield (f"{_typed(name, asked)} is for colours, three channels, and has no effect on "
                f"pictures of {sides(shape)}: leave it out.")
 

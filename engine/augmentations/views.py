@@ -10,7 +10,7 @@ from jax import Array
 
 from engine.augmentations import VIEWS
 from engine.doors.bring import short
-from engine.doors.network import Network, Variables
+from engine.doors.functions import Network, Variables
 from engine.errors import RequestError, sides, unknown
 from engine.task import Task, float32
 

@@ -9,11 +9,12 @@ from engine.command.scores import table
 from engine.doors import bring
 from engine.errors import RequestError, RunError, visible
 from engine.errors import tell as say
+from engine.judging import judge
+from engine.learners import threshold
 from engine.learners.chosen import task_of
 from engine.place import Place
 from engine.report import comparison
 from engine.report.comparison import Compared
-from engine.scores import judge, threshold
 from engine.store import folder, record, target
 
 FILE = "comparison.html"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-from engine.checks import check, check_fields
+from engine.command import recipe
 from engine.command.options import (
     COMMANDS,
     LOGGED,
@@ -18,20 +18,20 @@ from engine.command.options import (
     check_followed,
     check_heeded,
 )
-from engine.command.usage import usage
-from engine.config import BROUGHT, Config, Hyper, Reading
-from engine.doors import bring, hypers
+from engine.command.usage import listed, usage
+from engine.config import Config, Hyper, Reading
+from engine.doors import bring, hypers, trackers
+from engine.doors.checks import check, check_fields
+from engine.doors.names import place_of
 from engine.errors import RequestError, check_utf8, unknown
 from engine.hyper import HYPER_HELP
-from engine.learners import trees
-from engine.loggers import trackers
+from engine.optim import lengths, optimizers, schedules, trees
 from engine.place import Place
 from engine.request import Request
 from engine.store import record
 from engine.sweep import search as searches
 from engine.sweep import space
 from engine.sweep.search import Search
-from engine.transfer.names import place_of
 
 _DEFINE: dict[type, Callable[..., Any]] = {
     bool: flags.DEFINE_boolean,
@@ -40,7 +40,7 @@ _DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     tuple: flags.DEFINE_multi_string,
 }
-_NAMES = {"config": Config, "hyper": Hyper, "place": Place, "data": None}  # of a recipe
+_PARAMETERS = lengths.LENGTH | {"weight_decay": "decay"}  # others are called as their flags
 
 
 class Command(NamedTuple):
@@ -81,12 +81,12 @@ def definitions(hyper: Any = Hyper) -> flags.FlagValues:
         if f.name in own:  # a value of the user's optimizer has its name
             continue
         choices = (*f.metadata["choices"], *["FILE.py:NAME"] * f.metadata["brought"])
-        text = f.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
+        text = f.metadata["help"] + _whose(f.name) + f" ({', '.join(choices)})" * bool(choices)
         kind = str if f.metadata["duration"] else type(f.default)
         _DEFINE[kind](f.name, None, text + told(f.default), flag_values=values)
     for name, default in own.items():
-        text = HYPER_HELP.get(name, "of the optimizer") + told(default)
-        flags.DEFINE_float(name, None, text, flag_values=values)
+        text = HYPER_HELP[name] + _whose(name) if name in HYPER_HELP else "of the optimizer"
+        flags.DEFINE_float(name, None, text + told(default), flag_values=values)
     for name, option in OPTIONS.items():
         _DEFINE[type(option.default)](name, option.default, option.help, flag_values=values)
     for name, option in SEARCH.items():
@@ -98,36 +98,14 @@ def definitions(hyper: Any = Hyper) -> flags.FlagValues:
     return values
 
 
-def _recipe(path: str) -> Request:
-    """`config`, `hyper` and `data` of a Python file such as configs/article.py, or a run's own
-    config.json."""
-    file = Path(path)
-    if not file.is_file():
-        raise RequestError(f"--config {path}: no such recipe; try --config configs/article.py.")
-    if file.suffix == ".json":
-        saved = record.read(file).request
-        return saved._replace(place=dataclasses.replace(saved.place, run_dir=""))
-    if file.suffix != ".py":
-        raise RequestError(f"--config {path}: type a recipe in Python, FILE.py, or a run's "
-                           "config.json.")
-    found = bring.names("--config", file)
-    if not found.keys() & _NAMES.keys():
-        meant = "".join(f" {other} is a {kind.__name__}: call it {name}."
-                        for name, kind in _NAMES.items()
-                        for other, value in found.items() if kind and isinstance(value, kind))
-        raise RequestError(f"--config {path}: it has none of {', '.join(_NAMES)}, which a recipe "
-                           f"sets, as in config = Config(...).{meant}")
-    unfilled = [name for name in (*BROUGHT, "data") if found.get(name) is ...]  # of a best.py
-    if unfilled and unfilled != ["data"]:  # which not every command reads
-        raise RequestError(f"--config {path}: put in its {' and '.join(unfilled)}, where ... "
-                           "stands.")
-    config, place = found.get("config", Config()), found.get("place", Place())
-    if not (isinstance(config, Config) and isinstance(place, Place)
-            and hasattr(found.get("hyper", Hyper()), "_asdict")):
-        raise RequestError(f"--config {path}: give config = Config(...), hyper = Hyper(...) and "
-                           "place = Place(...), or leave them out.")
-    return Request(config, found.get("hyper") or hypers.kind_of(config)(), place,
-                   found.get("data"))
+def _whose(flag: str) -> str:
+    """Of its help: the optimizers or schedules that use it, where not all do; the words it takes.
+    """
+    if flag == "log":
+        return f": {', '.join(trackers.TRACKERS)}"
+    name = _PARAMETERS.get(flag, flag)
+    using = optimizers.users(name) or schedules.users(name)
+    return f", for {listed(using)}" if using and {*using} != {*optimizers.OPTIMIZERS} else ""
 
 
 def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
@@ -137,13 +115,12 @@ def _base(values: flags.FlagValues, command: str) -> tuple[Request, Search]:
     if saved:
         folder = Path(saved)
         several = command == "sweep" or command in MODELS and (folder / "sweep.json").exists()
-        file = folder / ("sweep.json" if several else "config.json")
-        found = record.read(file)
+        found = record.read(folder / ("sweep.json" if several else "config.json"))
         request = found.request
         if command == "sweep":
-            search = searches.saved(file, found.content)
+            search = searches.saved(found)
     if values.config:
-        request = _recipe(values.config)
+        request = recipe.read(values.config)
     elif values.init_from and not saved:
         request = _begun_from(values)
     elif command == "eval" and values.dataset not in (None, request.config.dataset):
@@ -159,7 +136,7 @@ def _begun_from(values: flags.FlagValues) -> Request:
     apart from how it began itself; on another set its parts and columns are forgotten."""
     if values.init_from.endswith(".safetensors"):
         return Request()
-    request, plain = _recipe(str(place_of(values.init_from)[0] / "config.json")), Config()
+    request, plain = recipe.read(str(place_of(values.init_from)[0] / "config.json")), Config()
     forgotten = ["init_from", "init_map", "freeze", "unfreeze", "rate"]
     if values["dataset"].present:
         forgotten += ["train_split", "validation_split", "drop_unlabelled", *Reading._fields]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from engine.errors import RequestError, some, visible
 from engine.sources import dialect, image, tree
-from engine.sources.dataset import MOST_EXAMPLES
+from engine.sources.limits import MOST_EXAMPLES
 
 _LONGEST = 1 << 16  # bytes of a line: a path has 4,096
 _MAGIC = frozenset("*?[")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from engine.disk import files
+from engine.drawn.masks import palette
 from engine.errors import RequestError, repeated, visible
-from engine.report.masks import palette
 from engine.sources import image
-from engine.store import files
 
 MOST = 256  # classes that a palette has
 

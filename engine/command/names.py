@@ -7,15 +7,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.command.usage import listed
 from engine.config import NETWORKS, TASKS
 from engine.errors import RequestError, unknown, visible
-from engine.learners.trees import TREES
-from engine.loggers.width import fitted
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
+from engine.optim.trees import TREES
+from engine.width import fitted
 
 _ENGINE = Path(__file__).parents[1]
-KINDS = "models", "tasks", "optimizers", "schedules", "augmentations", "datasets"
+KINDS = "models", "tasks", "losses", "optimizers", "schedules", "augmentations", "datasets"
 SETS = {
     "digits": "1,797 handwritten digits of 8 × 8 pixels, enlarged to 32 × 32, of 10 classes.",
     "iris": "150 flowers by 4 lengths, of 3 classes.",
@@ -35,14 +36,14 @@ def told(words: Sequence[str], data_dir: str) -> str:
     """The lines of the one kind that `words` name; sets prepared in `data_dir` are among the
     datasets. Raises RequestError for another."""
     if len(words) != 1:
-        raise RequestError(f"list takes one kind: type list {', '.join(KINDS[:-1])} or "
-                           f"{KINDS[-1]}.")
+        raise RequestError(f"list takes one kind: type list {listed(KINDS, 'or')}.")
     kind = words[0]
     if kind not in KINDS:
         raise unknown("kind to list", kind, KINDS)
     found = {
         "models": lambda: _files(_ENGINE.with_name("models"), NETWORKS) | _functions(TREES),
         "tasks": lambda: _files(_ENGINE / "tasks", TASKS),
+        "losses": _losses,
         "optimizers": lambda: _functions(OPTIMIZERS),
         "schedules": lambda: _functions(SCHEDULES),
         "augmentations": _augmentations,
@@ -70,6 +71,18 @@ def _files(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 def _functions(named: Mapping[str, object]) -> dict[str, str]:
     return {name: sentence(getattr(made, "__doc__", None)) for name, made in named.items()}
+
+
+def _losses() -> dict[str, str]:
+    """Of each task, as its class says in `losses`."""
+    def said(task: str) -> str:
+        tree = ast.parse((_ENGINE / "tasks" / f"{task}.py").read_text())
+        (found,) = (node for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)
+                    and isinstance(node.target, ast.Name) and node.target.id == "losses")
+        first, *others = ast.literal_eval(found.value or found)
+        return ", ".join((f"{first} (the default)", *others)) + "."
+
+    return {task: said(task) for task in TASKS}
 
 
 def _augmentations() -> dict[str, str]:

@@ -3,8 +3,10 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.command.usage import listed
 from engine.config import Reading
 from engine.errors import RequestError, unknown
+from engine.export.formats import DEFAULT, OF_NETWORKS, TREES
 from engine.place import Place
 from engine.sweep.search import SEARCH_HELP, Search
 
@@ -21,8 +23,8 @@ COMMANDS = {
     "export": "a run's model as a file that others read: export --run_dir R --format onnx",
     "serve": "a page, and JSON, that predicts what is sent to it: serve R",
     "doctor": "check that the accelerator really computes",
-    "list": "what there is by name: list models, tasks, optimizers, schedules, augmentations or "
-            "datasets",
+    "list": "what there is by name: list models, tasks, losses, optimizers, schedules, "
+            "augmentations or datasets",
     "completion": "a script that completes commands and flags: completion bash, zsh or fish",
 }
 
@@ -62,8 +64,8 @@ OPTIONS = {
     "output": Option("", "predict: all probabilities, too, into this file.csv or file.json; "
                      "export: the file to write, default R/export/model.*; report: the page's "
                      "file, default comparison.html", ("predict", "export", "report")),
-    "format": Option("", "export: stablehlo (the default), onnx, safetensors or saved_model; of "
-                     "XGBoost's trees ubj", ("export",)),
+    "format": Option("", f"export: {listed(OF_NETWORKS, 'or')}, of which {DEFAULT} is the default; "
+                     f"of XGBoost's trees {TREES}", ("export",)),
     "host": Option("127.0.0.1", "serve: the address to listen at; default 127.0.0.1, this machine "
                    "alone", ("serve",)),
     "port": Option(8000, "serve: its port, 0 for a free one; default 8000", ("serve",)),
@@ -112,9 +114,7 @@ def check_followed(values: "flags.FlagValues", command: str) -> None:
         if not values[name].present:
             continue
         if command not in option.commands:
-            users = " and ".join(option.commands[-2:])
-            users = ", ".join((*option.commands[:-2], users))
-            raise RequestError(f"--{name} is for {users}, not for {command}.")
+            raise RequestError(f"--{name} is for {listed(option.commands)}, not for {command}.")
         if name in SEARCH and values.resume:
             raise RequestError(f"--{name}: a sweep is resumed as it was begun; leave it out.")
     check_heeded(values, command)

@@ -14,8 +14,9 @@ from typing import TextIO
 
 import numpy as np
 
+from engine.disk import files
 from engine.errors import RequestError, sides, visible
-from engine.store import files, target
+from engine.store import target
 from engine.task import Task
 from engine.trained import Run
 

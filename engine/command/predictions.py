@@ -15,13 +15,14 @@ from engine.doors import bring
 from engine.errors import RequestError, visible
 from engine.errors import tell as say
 from engine.job.host import compute_on
+from engine.learners import threshold
+from engine.loaded import load
 from engine.request import Request
-from engine.scores import threshold
 from engine.sources import image
 from engine.sources.bundle import Bundle
 from engine.store import folder, record
 from engine.sweep import ensembles
-from engine.trained import BATCH, Run, load
+from engine.trained import BATCH, Run
 
 Batches = Iterable[tuple[Sequence[str], np.ndarray]]  # keys and inputs of BATCH examples at most
 
@@ -42,7 +43,7 @@ def tell(
     several = ensembles.of(path, best_of)
     first = ensembles.members(path, best_of, config)[0] if several else path
     saved = record.read(first / "config.json", config)
-    _, shape, dtype = record.inputs_of(first, saved.content)
+    _, shape, dtype = saved.inputs
     columns = folder.columns(first, saved.content)
     if isinstance(columns, Bundle):
         raise RequestError(f"{path} learned from inputs by their names, {columns}, which no file "
@@ -57,7 +58,7 @@ def tell(
     if tabular:
         from engine.command.rows import Rows  # late: it imports pandas
 
-        names = record.names_of(path, saved.content, "pixels")
+        names = saved.names("pixels")
         given: Rows | Pictures = Rows(files, config.reading, shape, dtype, columns, names)
     else:
         given = Pictures(files, shape, config.reading)
@@ -90,7 +91,7 @@ def _predict(
         elif file:
             kept.append(held.enter_context(output.writer(file, task, key, names)))
         for some, batch in batches:
-            predicted = output.named(run, run.predict(batch, tta))
+            predicted = output.named(run, run.predicted(np.asarray(batch), tta))
             with contextlib.suppress(*[BrokenPipeError] * bool(file)):  # of `| head`
                 show(some, predicted)
             for add in kept:

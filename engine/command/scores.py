@@ -7,15 +7,15 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
+from engine.console.number import number
 from engine.errors import visible
 from engine.evaluation import evaluate
 from engine.job import processes
-from engine.loggers.width import fitted
-from engine.report.page import number
+from engine.learners import threshold
 from engine.request import Request
-from engine.scores import threshold
 from engine.sweep import ensembles
 from engine.task import numbers
+from engine.width import fitted
 
 WIDEST = 80  # cells of a line
 MOST_ROWS = 50  # classes of a table

@@ -14,11 +14,13 @@ from flax import nnx
 from flax.traverse_util import flatten_dict
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
-from engine.doors import fitting, handed
-from engine.doors.network import Linen, unwrapped
+from engine.doors import handed
+from engine.doors.functions import unwrapped
+from engine.doors.network import Linen
 from engine.doors.nnx import NNX
 from engine.errors import sides
 from engine.job.host import Host
+from engine.learners import fitting
 from engine.learners.chosen import learner_of
 from engine.parts.reading import featured, load
 from engine.request import Request

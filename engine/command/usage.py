@@ -3,7 +3,7 @@
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 GROUPS = {  # what a newcomer looks for, in this order; another flag is in --helpfull alone
     "data": ("dataset", "target", "image_size", "train_split", "validation_split", "data_dir"),
@@ -16,6 +16,11 @@ GROUPS = {  # what a newcomer looks for, in this order; another flag is in --hel
     "help": ("help", "helpfull"),
 }
 COLUMN, WIDTH = 22, 100  # where texts begin, and end at most
+
+
+def listed(words: Sequence[str], joined: str = "and") -> str:
+    """As people list them: a, b and c."""
+    return ", ".join((*words[:-2], f" {joined} ".join(words[-2:])))
 
 
 def usage(commands: Mapping[str, str], flags: Mapping[str, str], full: bool) -> str:

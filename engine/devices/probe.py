@@ -17,8 +17,8 @@ import numpy as np
 from engine.devices import choose, diagnosis
 from engine.devices.child import emit
 from engine.devices.diagnosis import Row, Unavailable
+from engine.devices.memory import total_and_free
 from engine.errors import one_line
-from engine.programs.memory import total_and_free
 
 REPEATS = 7
 # Relative error in the 2-norm: TF32 gives about 5e-4 and bfloat16, a TPU's default, 3e-3.

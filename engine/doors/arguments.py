@@ -7,17 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.data import Data, Subset
 from engine.errors import RequestError
+from engine.examples import Subset
+from engine.feed import Data
 
 
-def check(key: Any, data: Any) -> None:
-    """Raise RequestError for a key or data of another kind or form."""
-    dtype = getattr(key, "dtype", None)
-    if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
-        raise RequestError(f"key is a {type(key).__name__}: give jax.random.key(0).")
-    if key.shape != (() if dtype != jnp.uint32 else (2,)):
-        raise RequestError(f"key has the shape {key.shape}: give one; several go by jax.vmap.")
+def check(key: Any, order: Any, data: Any) -> None:
+    """Raise RequestError for keys or data of another kind or form."""
+    for name, given in ("key", key), ("order", order):
+        dtype = getattr(given, "dtype", None)
+        if dtype is None or not (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32):
+            raise RequestError(f"{name} is a {type(given).__name__}: give jax.random.key(0).")
+        if given.shape != (() if dtype != jnp.uint32 else (2,)):
+            raise RequestError(f"{name} has the shape {given.shape}: give one; several go by "
+                               "jax.vmap.")
     if not isinstance(data, Data):
         raise RequestError(f"data is a {type(data).__name__}: give data_for(config, (x, y)).")
     for name in ("train", "validation"):

@@ -20,7 +20,7 @@ from typing import Any
 from engine.config import AUTO, BROUGHT, NETWORKS, TASKS, Config, is_ours
 from engine.doors import ours
 from engine.errors import RequestError, one_line, unknown
-from engine.learners.trees import values_of
+from engine.optim.trees import values_of
 
 MOST_WRITTEN = 300  # characters
 importing = ContextVar("importing", default="")  # the user's file that runs now, in this thread
@@ -118,19 +118,19 @@ def _is_a_users(file: str) -> bool:
 
 def parameters(function: Callable) -> list[str]:
     """Of a function or of a class's __init__, which a metaclass may hide; [] of what tells none."""
+    if isinstance(function, functools.partial) and isinstance(made := function.func, type):
+        if made.__init__ is not object.__init__:  # type: ignore[misc]
+            return parameters(made)[1 + len(function.args):]  # what follows self and its own
     own: Any = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
-    try:
+    with contextlib.suppress(TypeError, ValueError):
         return [*inspect.signature(own).parameters]
-    except (TypeError, ValueError):
-        return []
+    return []
 
 
 def called(what: str, function: Callable, handed: dict[str, Any]) -> Any:
-    """`function` of those of `handed` that its signature has. Raises RequestError where it wants
-    others, or raises."""
-    given = {name: handed[name] for name in parameters(function) if name in handed}
+    """`function` of those of `handed` that it names. Raises RequestError where it raises."""
     with telling(what, f" It is called with what it asks for of {', '.join(handed)}."):
-        return function(**given)
+        return function(**{name: handed[name] for name in parameters(function) if name in handed})
 
 
 def losses_of(model: Any) -> tuple[str, ...]:
@@ -234,11 +234,11 @@ def absolute(config: Config) -> Config:
     found: dict[str, Any] = {field: f"{file.absolute()}:{name}"
                              for field, (file, name) in _files(config).items()}
     if config.class_weights:
-        from engine.parts import weights  # late: it imports NumPy
+        from engine.doors import weights  # late: it imports NumPy
 
         found["class_weights"] = weights.written(config.class_weights)
     if config.init_from:
-        from engine.transfer import names  # late too
+        from engine.doors import names  # late too
 
         found["init_from"] = str(Path(config.init_from).expanduser().absolute())
         found["init_map"] = names.written(config.init_map)

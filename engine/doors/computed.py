@@ -14,7 +14,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from engine.config import is_ours
-from engine.doors.network import initial
+from engine.doors.functions import initial
 
 _numbers = itertools.count(1)
 _NUMBER: dict[str, int] = {}  # of the first network that computed so, by the digest of what
@@ -41,13 +41,15 @@ def _numbered(network: Any, number: int) -> Any:
 
 
 def _digest(network: Any, input_shape: tuple[int, ...]) -> str:
-    """Of the equations that initialise and that predict, and of the arrays in them."""
+    """Of the equations that initialise, that predict and that learn, and of the arrays in them."""
     inputs, key = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32), jax.random.key(0)
     begins, variables = jax.make_jaxpr(
         lambda key, x: initial(network, key, x), return_shape=True)(key, inputs)
     predicts = jax.make_jaxpr(lambda v, x: network.apply(v, x, False)[0])(variables, inputs)
+    learns = jax.make_jaxpr(lambda v, x, key, valid: network.apply(v, x, True, key, valid))(
+        variables, inputs, key, jnp.ones(1, bool))
     found = hashlib.sha256()
-    for traced in (begins, predicts):
+    for traced in (begins, predicts, learns):
         found.update(re.sub(r" at 0x[0-9a-f]+", "", str(traced)).encode())
         for constant in _constants(traced):
             absorb(found, constant)

@@ -2,7 +2,6 @@
 network's outputs, by its equations."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -46,23 +45,19 @@ def _depends(task: Any, outputs: Any, targets: Any, hyper: Any) -> bool:
     given, swapped = (np.broadcast_to(each, (EXAMPLES, *targets.shape[1:])).astype(targets.dtype)
                       for each in (number, 1 - number))
     with jax.ensure_compile_time_eval():  # `train` may be traced
-        loss = jax.jit(partial(_last, task))
+        last = jax.jit(lambda outputs, targets, hyper: task.loss(outputs, targets, hyper)[-1])
         for turn in range(TRIES):
             one, other = (jax.tree.map(drawn, outputs) for _ in range(2))
             two, among = jax.tree.map(beside, other, one), beside((given, swapped)[turn % 2], given)
-            if not np.array_equal(loss(one, given, hyper), loss(two, among, hyper),
+            if not np.array_equal(last(one, given, hyper), last(two, among, hyper),
                                   equal_nan=True):
                 return True
     return False
 
 
-def _last(task: Any, outputs: Any, targets: Any, hyper: Any) -> Any:
-    return task.loss(outputs, targets, hyper)[-1]
-
-
 def mixes(apply: Callable, variables: Any, inputs: Any) -> bool:
-    """Whether a network's `apply` of `inputs`, a shape [B, ...], sums, sorts or turns around over
-    the examples in training."""
+    """Whether a network's `apply` of `inputs`, a shape [B, ...], sums, sorts, convolves or turns
+    around over the examples in training."""
     many = jax.ShapeDtypeStruct((MANY, *inputs.shape[1:]), inputs.dtype)
     valid = jax.ShapeDtypeStruct((MANY,), bool)
     traced = jax.make_jaxpr(lambda v, x, key, valid: apply(v, x, True, key, valid))(
@@ -82,7 +77,9 @@ def _over(eqn: JaxprEqn) -> list[int]:
     if name == "slice":  # not of two batches after each other one
         bounds = zip(shape, given["start_indices"], given["limit_indices"], strict=True)
         return [length for length, *ends in bounds if any(end % MANY for end in ends)]
-    if name == "dot_general":
+    if name == "conv_general_dilated":  # along the axes of its places
+        axes = given["dimension_numbers"].lhs_spec[2:]
+    elif name == "dot_general":
         axes = given["dimension_numbers"][0][0]
     elif name.startswith(("reduce_", "arg", "cum", "sort", "rev")):
         axes = next((given[x] for x in ("axes", "axis", "dimension", "dimensions") if x in given),

@@ -18,8 +18,8 @@ import numpy as np
 from jax import Array
 
 from engine.doors.bring import short
-from engine.doors.network import Linen, Network, Variables, initial, unwrapped
-from engine.doors.precision import Narrow
+from engine.doors.functions import Network, Variables, initial, unwrapped
+from engine.doors.network import Linen
 from engine.errors import RequestError, some
 from engine.sources.bundle import Bundle
 
@@ -32,7 +32,7 @@ class Handed:
     """As `network`, but for its inputs: what a function makes of those `handed` is `taken_back`,
     and a `part` of them are those that are handed as whole numbers, or the others."""
 
-    network: Network | Narrow
+    network: Network
 
     def handed(self, inputs: Any) -> Any:
         """What it is handed of float32 [B, ...]."""

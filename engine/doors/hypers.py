@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from engine import checks
 from engine.config import Config, Hyper
-from engine.doors import bring
-from engine.doors.fields import plain
-from engine.errors import RequestError, some
-from engine.learners import trees
+from engine.doors import bring, checks
+from engine.errors import RequestError, one_line, some
+from engine.fields import plain
+from engine.optim import trees
 
 
 def kind_of(config: Config) -> Any:
@@ -46,7 +45,7 @@ def settled(given: Any, hyper: Any) -> Any:
 
 def check(hyper: Any, kind: Any, optimizer: Any) -> None:
     """Raise RequestError for values without those of the `kind` that an optimizer of ours needs,
-    and for none or several where a number of ours is meant."""
+    and for none, several or something else where a number of ours is meant."""
     missing = [name for name in kind._fields if name not in hyper._fields]
     if missing and kind is Hyper and isinstance(optimizer, str):
         raise RequestError(f"hyper is a {type(hyper).__name__}, without {some(missing)}, which "
@@ -60,6 +59,12 @@ def check(hyper: Any, kind: Any, optimizer: Any) -> None:
                                f"sweep(config, {{{name!r}: [...]}}), or jax.vmap's of train.")
         if value is None and Hyper._field_defaults.get(name) is not None:
             raise RequestError(f"{name} is None: give a number.")
+        kind_of_array = getattr(getattr(value, "dtype", None), "kind", None)
+        real = isinstance(value, float | int) or kind_of_array in [*"biufV"]  # V: bfloat16
+        if name in Hyper._fields and not (real or value is None or isinstance(value, str)):
+            course = ", and its course by --schedule or an optimizer of your own" * callable(value)
+            raise RequestError(f"{name}: {one_line(repr(value)):.60} is a {type(value).__name__}; "
+                               f"give a number{course}.")
 
 
 def carried(hyper: Any, kind: Any) -> tuple[Any, list[str]]:

@@ -1,53 +1,27 @@
-"""A network as two pure functions, whatever library wrote it: Linen, NNX, or init and apply.
-
-What a network's call may ask for by name is handed over: `train`, `training`, `is_train` or
-`is_training`; `deterministic` or `use_running_average`, their opposite; `valid`, bool [B], false
-where an example only fills the batch up. What builds one may ask for `num_outputs` or
-`num_classes`; of NNX `rngs`; and `embeddings`, a tuple: the last of its inputs [B, F] are whole
-numbers, codes to embed, and of each it says how many there are.
-
-init(key, inputs) → the variables before any update; apply(variables, inputs, train, key, valid) →
-the outputs [B, ...], and what a training call leaves of all but the params. Each is frozen and
-hashable: static under jit.
-"""
+"""Which network a word or a value is: flax's Linen or NNX, or any object with init and apply."""
 
 import contextlib
 import functools
-import inspect
 import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Union
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.errors import InvalidRngError, ScopeParamNotFoundError
-from jax import Array
-from jax.tree_util import keystr
 
-from engine.doors.bring import called, parameters, short, value
+from engine.doors.bring import parameters, short, value
+from engine.doors.functions import Functions, Network, draws, made_by, wanted
 from engine.errors import RequestError
 
 if TYPE_CHECKING:
     from engine.doors.nnx import NNX
 
-Variables = dict[str, Any]  # "params", and what else the network keeps: "batch_stats", ...
 _ONE_AT_A_TIME = threading.RLock()  # of the threads that trace
-
-
-def wanted(
-    call: Callable, train: bool, inputs: Any, valid: Array | None = None, **more: Any
-) -> dict[str, Any]:
-    """Of what a call of `inputs` may ask for, what this one does."""
-    on = dict.fromkeys(("train", "training", "is_train", "is_training"), train)
-    off = dict.fromkeys(("deterministic", "use_running_average"), not train)
-    asked = inspect.signature(call).parameters
-    if "valid" in asked and valid is None:
-        valid = jnp.ones(len(jax.tree.leaves(inputs)[0]), bool)
-    return {k: v for k, v in (on | off | {"valid": valid} | more).items() if k in asked}
 
 
 @contextlib.contextmanager
@@ -121,88 +95,27 @@ class Linen:
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
         """Of what differs in training what is to be minded."""
-        what = f"model {short(self.module)}"
         try:
             yield
         except InvalidRngError:
-            raise RequestError(f"{what} draws random numbers out of training, where there are none:"
-                               " let its call take `train`, and draw where that is true.") from None
+            raise draws(self.module) from None
         except ScopeParamNotFoundError as error:
             said = str(error).partition(" (http")[0].rstrip(".")
-            raise RequestError(f"{what}: {said}: parameters are made by a call out of training, so "
-                               "make them whether `train` is true or not.") from None
+            raise RequestError(f"model {short(self.module)}: {said}: parameters are made by a call "
+                               "out of training, so make them whether `train` is true or not."
+                               ) from None
 
 
-@dataclass(frozen=True)
-class Functions:
-    """Any object with init(key, inputs) → params and apply(params, inputs) → outputs."""
-
-    pair: Any
-    number: int = 0
-
-    @property
-    def call(self) -> Callable:
-        return self.pair.apply
-
-    def init(self, key, inputs):
-        return {"params": self.pair.init(key, inputs)}
-
-    def apply(self, variables, inputs, train, key=None, valid=None):
-        how = wanted(self.call, train, inputs, valid, key=key)
-        return self.pair.apply(variables["params"], inputs, **how), {}
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A network that begins with `values` by the paths of its variables, whatever the seed, and
-    where there is none as it would; equal ones have one `digest`."""
-
-    network: Any
-    values: dict[str, Any] = field(compare=False, repr=False)
-    digest: str
-
-    def init(self, key, inputs):
-        def begin(path, fresh):
-            own = self.values.get(keystr(path, simple=True, separator="/").removeprefix("params/"))
-            return fresh if own is None else jnp.asarray(own, fresh.dtype)
-
-        return jax.tree_util.tree_map_with_path(begin, self.network.init(key, inputs))
-
-    def apply(self, variables, inputs, train, key=None, valid=None):
-        return self.network.apply(variables, inputs, train, key, valid)
-
-
-Network = Union[Linen, "NNX", Functions, Begun]
-
-
-def unwrapped(network: Any) -> Any:
-    """The user's own, whatever it is within."""
-    return unwrapped(network.network) if hasattr(network, "network") else network
-
-
-@jax.jit(static_argnums=0, inline=True)
-def initial(network: Network, key: Array, inputs: Array) -> Variables:
-    """`network.init`, traced once for inputs of one shape, however many ask for it."""
-    return network.init(key, inputs)
-
-
-def made_by(factory: Callable, num_outputs: int, embeddings: tuple[int, ...], **more: Any) -> Any:
-    """What a class or function makes, called with what it asks for."""
-    handed: dict[str, Any] = dict.fromkeys(("num_outputs", "num_classes"), num_outputs)
-    handed |= {"embeddings": embeddings} if embeddings else {}
-    return called(f"model {short(factory)}", factory, handed | more)
-
-
-def _is_nnx(made: Any) -> bool:
-    """Whether it is a flax.nnx module; where that isn't imported, nothing is."""
+def _is_nnx(kind: type) -> bool:
+    """Whether a class is of flax.nnx modules; where that isn't imported, none is."""
     nnx = sys.modules.get("flax.nnx")
-    return nnx is not None and isinstance(made, nnx.Module)
+    return nnx is not None and issubclass(kind, nnx.Module)
 
 
 def _of_nnx(made: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> "NNX":
     from engine.doors.nnx import NNX, Given  # late: it imports flax.nnx, which few networks are of
 
-    return NNX(Given.of(made) if _is_nnx(made) else made, num_outputs, embeddings)
+    return NNX(Given.of(made) if _is_nnx(type(made)) else made, num_outputs, embeddings)
 
 
 def may_embed(model: Any) -> bool:
@@ -215,18 +128,20 @@ def of(model: Any, num_outputs: int, embeddings: tuple[int, ...] = ()) -> Networ
     """The network of a word or a value, for inputs of which the last are codes of so many
     `embeddings`. Raises RequestError for what is none."""
     made = value("model", model)
-    is_function = callable(made) and not hasattr(made, "apply")
-    makes = is_function or isinstance(made, type)
+    is_class = isinstance(made, type)
+    is_function = callable(made) and (
+        not hasattr(made, "apply") or is_class and _is_nnx(made))  # which may have one of its own
+    makes = is_function or is_class
     embeds = "embeddings" in parameters(made) if makes else \
         getattr(made, "embeddings", ()) == embeddings
     if embeddings and not embeds:
         raise RequestError(f"model {short(model)} embeds nothing, and the table has columns of "
                            "codes to embed: type --model mlp, or let yours ask for `embeddings`.")
-    if _is_nnx(made) or is_function and "rngs" in parameters(made):
+    if _is_nnx(type(made)) or is_function and "rngs" in parameters(made):
         return _of_nnx(made, num_outputs, embeddings)
     if makes:
         made = made_by(made, num_outputs, embeddings)
-    if _is_nnx(made):
+    if _is_nnx(type(made)):
         return _of_nnx(made, num_outputs)
     if isinstance(made, nn.Module):
         return Linen(made)

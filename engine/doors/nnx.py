@@ -15,7 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 
 from engine.doors.computed import absorb
-from engine.doors.network import Variables, made_by, wanted
+from engine.doors.functions import Variables, made_by, wanted
+from engine.errors import RequestError
 
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Given:
     """A module as it was when it was given: its structure, its values, and their digest. One that
-    is changed in place is another, and equal ones are equal."""
+    is changed in place is another, and equal ones are equal: one whose structure has no hash is
+    refused by a RequestError."""
 
     graph: Any
     state: Any = field(compare=False, repr=False)
@@ -36,14 +38,25 @@ class Given:
         graph, state = nnx.split(own)
         found = hashlib.sha256()
         for leaf in jax.tree.leaves(state):
-            absorb(found, leaf)
+            absorb(found, jnp.asarray(leaf))  # of a number too
         made = cls(graph, state, found.hexdigest())
-        with contextlib.suppress(TypeError):  # of what can't be hashed, which is told later
+        with contextlib.suppress(TypeError):  # of what has no hash
             return _GIVEN.setdefault((graph, made.digest), made)  # equal ones have one state
-        return made
+        raise RequestError(f"model {type(module).__name__}{_without_hash(graph)} has no hash: give "
+                           "its class, which asks for rngs, in place of an instance.")
 
     def module(self) -> nnx.Module:
         return nnx.merge(self.graph, self.state, copy=True)
+
+
+def _without_hash(graph: Any) -> str:
+    """The static attribute that has none, or what else."""
+    for name, held in graph.attributes:
+        try:
+            hash(held)
+        except TypeError:
+            return f"'s attribute {name}, a {type(held.value).__name__},"
+    return "'s structure"
 
 
 _GIVEN: WeakValueDictionary[tuple[Any, str], Given] = WeakValueDictionary()
@@ -65,6 +78,7 @@ class NNX:
 
     def make(self, rngs: nnx.Rngs) -> nnx.Module:
         module = self._own(rngs)
+        _keep_arrays(module)
         for _, each in nnx.iter_graph(module) if self.narrow else ():
             if isinstance(each, nnx.BatchNorm) and each.dtype is None:
                 each.dtype, each.promote_dtype = jnp.bfloat16, _unchanged
@@ -77,9 +91,17 @@ class NNX:
 
     @functools.cached_property
     def _abstract(self) -> tuple[Any, dict[str, Any], Callable]:
-        made = nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
-        graph, *states = nnx.split(made, *self.KINDS.values())
-        return graph, dict(zip(self.KINDS, states, strict=True)), type(made).__call__
+        found: list[Any] = []
+
+        def parts() -> list[Any]:  # told apart here, where arrays are arrays: nnx.eval_shape's are
+            made = self.make(nnx.Rngs(0))  # shapes, which are no data of a dictionary's
+            graph, *states = nnx.split(made, *self.KINDS.values())
+            found.extend((graph, type(made).__call__))
+            return states
+
+        states = jax.eval_shape(parts)
+        graph, call = found
+        return graph, dict(zip(self.KINDS, states, strict=True)), call
 
     @property
     def call(self) -> Callable:
@@ -103,9 +125,21 @@ class NNX:
         outputs = module(inputs, **wanted(call, train, inputs, valid))
         if not train:
             return outputs, {}
-        known = flatten_dict(variables).keys()  # a call may sow others, which are no state
-        left = flatten_dict({k: v for k, v in self._plain(module).items() if k != "params"})
-        return outputs, unflatten_dict({path: x for path, x in left.items() if path in known})
+        # A call may sow others, which are no state; an empty one is a part of its structure.
+        known, left = (flatten_dict(tree, keep_empty_nodes=True)
+                       for tree in (variables, self._plain(module)))
+        return outputs, unflatten_dict({path: x for path, x in left.items()
+                                         if path in known and path[0] != "params"})
+
+
+def _keep_arrays(module: nnx.Module) -> None:
+    """Let the arrays that are its attributes be data, as they are where nothing is traced: flax
+    takes a traced one for a static part, which outlives its trace."""
+    for _, each in list(nnx.iter_graph(module)):
+        for name, value in list(vars(each).items()) if isinstance(each, nnx.Pytree) else ():
+            if not nnx.is_data(value) and any(
+                    isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+                setattr(each, name, nnx.data(value))
 
 
 def _unchanged(arrays: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
@@ -121,17 +155,24 @@ def _named(tree: Any) -> Any:
 
 def _filled(state: Any, tree: Any) -> Any:
     """The template `state` with the values of `tree`, whose names are text."""
-    named, state = flatten_dict(tree), jax.tree.map(lambda x: x, state)
-    paths = flatten_dict(nnx.to_pure_dict(state))
-    values = {path: named[tuple(map(str, path))] for path in paths}
-    nnx.replace_by_pure_dict(state, unflatten_dict(values))
-    return state
+    def ordered(like: Any, own: Any) -> Any:  # by numbers again
+        return {k: ordered(v, own[str(k)]) for k, v in like.items()} \
+            if isinstance(like, dict) else own
+
+    values = ordered(nnx.to_pure_dict(state), tree)
+    return jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(values))
 
 
 def _seeded(state: Any, key: Array | None) -> Any:
-    """Random streams that begin at `key`, a different one each."""
+    """Random streams that begin at `key`, a different one each; an array of them, as of stacked
+    layers, has one for each."""
     key = jax.random.key(0) if key is None else key
     leaves, structure = jax.tree.flatten(state)
-    fresh = [jax.random.fold_in(key, at) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+    def begun(own: Array, shape: tuple[int, ...]) -> Array:
+        return jax.random.split(own, shape) if shape else own
+
+    fresh = [begun(jax.random.fold_in(key, at), x.shape)
+             if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
              else jnp.zeros(x.shape, x.dtype) for at, x in enumerate(leaves)]
     return jax.tree.unflatten(structure, fresh)

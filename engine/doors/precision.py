@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from engine.doors.network import Network
+from engine.doors.functions import Network
 from engine.errors import RequestError
 
 EXACT = 256  # whole numbers up to which bfloat16, of 8 bits, has every one

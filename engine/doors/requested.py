@@ -1,18 +1,18 @@
 """A request as made in Python: completed, and checked as the command line checks its own."""
 
+import contextlib
+import inspect
 from typing import Any
 
 import jax
 
-from engine import sources
-from engine.checks import check_fields
-from engine.doors import bring, hypers
+from engine.doors import bring, hypers, trackers
+from engine.doors.checks import check_fields
 from engine.errors import RequestError
-from engine.learners.trees import values_of
-from engine.loggers import trackers
+from engine.optim.trees import values_of
 from engine.place import Place
 from engine.request import Request
-from engine.sources import values
+from engine.sources import names, values
 
 
 def completed(request: Request, loggers: Any = ()) -> Request:
@@ -30,11 +30,19 @@ def completed(request: Request, loggers: Any = ()) -> Request:
     if not (isinstance(loggers, list | tuple) and all(map(callable, loggers))):
         raise RequestError(f"loggers are {loggers!r}: give a list of functions of a row; trackers "
                            "have names, Place(log='tensorboard').")
+    for logger in loggers:
+        with contextlib.suppress(ValueError):  # of what has no signature, as some builtins
+            try:
+                inspect.signature(logger).bind({})
+            except TypeError as error:
+                raise RequestError(f"logger {bring.short(logger)} can't be called with an epoch's "
+                                   f"row alone ({error}): give a function of one, lambda row: ..."
+                                   ) from None
     if jax.config.jax_disable_jit and not values_of(config.model):  # type: ignore[attr-defined]
         raise RequestError("jax_disable_jit: what fit and sweep train is compiled ahead of its "
                            "calls: leave it out and print by jax.debug.print, or debug with train.")
     check_fields(place)
     trackers.check(place.log)
     if data is not None:
-        sources.check_heeded(values.NAME, config.reading)
+        names.check_heeded(values.NAME, config.reading)
     return Request(bring.absolute(config), hyper, place, data)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine.doors import bring
-from engine.export import program
+from engine.export import formats, program
 from engine.sources import image
 from engine.sources.bundle import Bundle
 from engine.sources.dialect import MISSING
@@ -17,22 +17,6 @@ from engine.task import numbers
 from engine.trained import Run
 
 READER = Path(__file__).parent / "beside" / "inputs.py"
-_LOADED = {
-    "stablehlo": """import jax.export, pathlib
-model = jax.export.deserialize(bytearray(pathlib.Path("{file}").read_bytes()))
-predictions = model.call(x)""",
-    "onnx": """import onnxruntime
-model = onnxruntime.InferenceSession("{file}")
-(predictions,) = model.run(["predictions"], {{"inputs": x}})""",
-    "saved_model": """import tensorflow as tf
-model = tf.saved_model.load("{file}").signatures["serving_default"]
-predictions = model(inputs=tf.constant(x))["predictions"].numpy()""",
-    "safetensors": """from safetensors.numpy import load_file
-arrays = load_file("{file}")     # by name; python launch.py --init_from {file} takes them up""",
-    "ubj": """import xgboost
-model = xgboost.Booster(model_file="{file}")
-predictions = model.predict(xgboost.DMatrix(x.reshape(len(x), -1)))""",
-}
 
 
 def about(run: Run) -> dict[str, Any]:
@@ -48,7 +32,7 @@ def about(run: Run) -> dict[str, Any]:
 
 def content(run: Run, word: str, file: str, checkpoint: str) -> dict[str, Any]:
     """Of model.json, for a run exported as `word` into a file of that name."""
-    arrays = program.named(run.state.model) if word == "safetensors" else {}
+    arrays = program.named(run.state.model) if getattr(formats.how(word), "NAMED", False) else {}
     return about(run) | {
         "format": word, "file": file, "checkpoint": checkpoint, "step": int(run.state.step),
         "arrays": {name: {"shape": x.shape, "dtype": str(x.dtype)} for name, x in arrays.items()},
@@ -81,7 +65,7 @@ def outputs(run: Run) -> dict[str, Any]:
                             "shape": (program.BATCH, len(run.classes)), "names": run.classes,
                             "meaning": "numbers" if task.kind == "numbers" else "probabilities"}
     if task.any_outputs:
-        one = run.predict(np.zeros((1, *run.input_shape), run.input_dtype))
+        one = run.predicted(np.zeros((1, *run.input_shape), run.input_dtype))
         told |= {"dtype": str(one.dtype), "shape": (program.BATCH, *one.shape[1:])}
         if task.kind == "positions":
             told["meaning"] = "probabilities" if one.dtype == np.float32 else "numbers of classes"
@@ -109,7 +93,8 @@ def page(told: dict[str, Any]) -> str:
             f"{field['first']} on" for field in given.get("fields", ()))),
         f"## Outputs\n\n`{out['name']}`: {out['dtype']} {_sides(out['shape'])}, {out['meaning']}"
         + f" of, in this order: {names}" * bool(names) + "." + _said(told["kind"], out),
-        "## Loading\n\n```python\n" + _LOADED[told["format"]].format(file=told["file"]) + "\n```",
+        "## Loading\n\n```python\n"
+        + formats.how(told["format"]).LOADED.format(file=told["file"]) + "\n```",
     ]
     if told["arrays"]:
         parts.append("## Arrays\n\nA parameter's name is its path in the network; what is kept "

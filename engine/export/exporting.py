@@ -1,7 +1,6 @@
 """The command `export`: a run's model into a file, compared with the run's own predictions, and a
 card beside it."""
 
-import importlib
 import json
 import os
 import shutil
@@ -13,15 +12,14 @@ import numpy as np
 
 from engine.devices import choose
 from engine.errors import RequestError, RunError, unknown, visible
-from engine.export import card, program
+from engine.export import card, formats, program
+from engine.export.formats import DEFAULT, FORMATS, OF_NETWORKS, TREES
 from engine.job.host import compute_on
+from engine.loaded import load
 from engine.request import Request
 from engine.store import target
 from engine.sweep import ensembles
-from engine.trained import load
 
-FORMATS = "stablehlo", "onnx", "safetensors", "saved_model", "ubj"  # and a file's ending, of each
-TREES = "ubj"
 CLOSE = {"float32": 1e-5, "bf16": 2e-2}  # of what two compilers say of the same
 
 
@@ -40,7 +38,7 @@ def tell(request: Request, checkpoint: str, asked: str, output: str) -> None:
     run = load(path, request.config, checkpoint)
     word = _format(run, asked)
     file = _target(path, word, output)
-    how: Any = importlib.import_module(f"engine.export.{word}")
+    how = formats.how(word)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=".export-") as folder:
         draft = Path(folder, file.name)
         how.write(run, draft)
@@ -66,8 +64,8 @@ def _format(run: Any, asked: str) -> str:
                            f"XGBoost: type --format {TREES}, XGBoost's own file.")
     if asked == TREES and traced:
         raise RequestError(f"--format {TREES} is XGBoost's own, and the run's model is a network: "
-                           f"type one of {', '.join(w for w in FORMATS if w != TREES)}.")
-    return asked or ("stablehlo" if traced else TREES)
+                           f"type one of {', '.join(OF_NETWORKS)}.")
+    return asked or (DEFAULT if traced else TREES)
 
 
 def _target(run: Path, word: str, output: str) -> Path:
@@ -86,7 +84,7 @@ def _apart(run: Any, how: Any, draft: Path) -> float:
     """How far the file's predictions are from the run's at most. Raises RunError where that is more
     than rounding."""
     inputs = program.probe(run)
-    wanted, found = run.predict(inputs), how.said(run, draft, inputs)
+    wanted, found = run.predicted(inputs), how.said(run, draft, inputs)
     same = found.shape == wanted.shape
     apart = float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())) if same else np.inf
     if not apart <= CLOSE.get(run.learner.config.precision, CLOSE["float32"]):

@@ -12,6 +12,9 @@ from engine.job import extras
 from engine.trained import Run
 
 OPSET = 21  # the newest that onnxruntime of 2024 reads
+LOADED = """import onnxruntime
+model = onnxruntime.InferenceSession("{file}")
+(predictions,) = model.run(["predictions"], {{"inputs": x}})"""
 
 
 def write(run: Run, path: Path) -> None:
@@ -23,7 +26,7 @@ def write(run: Run, path: Path) -> None:
     function, shape = program.of(run)
     told = jax.make_jaxpr(function)(shape)
     inputs = program.probe(run)
-    wanted, failed = run.predict(inputs), "what it writes predicts otherwise"
+    wanted, failed = run.predicted(inputs), "what it writes predicts otherwise"
     # jax2onnx puts operations of its own in the place of flax's layers while it traces; or gets
     # what has been traced, jax's own operations. Each of the two can what the other can't.
     for form in (function, lambda x: jaxpr_as_fun(told)(x)[0]):

@@ -10,6 +10,10 @@ from engine.job import extras
 from engine.learners.learner import jitted
 from engine.trained import Run
 
+LOADED = """from safetensors.numpy import load_file
+arrays = load_file("{file}")     # by name; python launch.py --init_from {file} takes them up"""
+NAMED = True  # by the paths of a network's arrays
+
 
 def write(run: Run, path: Path) -> None:
     """Raises RequestError where safetensors isn't installed."""

@@ -15,6 +15,9 @@ from engine.trained import Run
 _CHILD = Path(__file__).parent / "beside" / "tensorflow_model.py"
 _SECONDS = 1800
 _LACKS = 3  # the child's status where TensorFlow isn't installed
+LOADED = """import tensorflow as tf
+model = tf.saved_model.load("{file}").signatures["serving_default"]
+predictions = model(inputs=tf.constant(x))["predictions"].numpy()"""
 
 
 def write(run: Run, path: Path) -> None:

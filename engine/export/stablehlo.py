@@ -11,6 +11,9 @@ from engine.job import extras
 from engine.trained import Run
 
 PLATFORMS = "cpu", "cuda"
+LOADED = """import jax.export, pathlib
+model = jax.export.deserialize(bytearray(pathlib.Path("{file}").read_bytes()))
+predictions = model.call(x)"""
 
 
 def write(run: Run, path: Path) -> None:

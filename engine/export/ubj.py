@@ -7,6 +7,10 @@ import numpy as np
 from engine.learners.boosting import BYTES
 from engine.trained import Run
 
+LOADED = """import xgboost
+model = xgboost.Booster(model_file="{file}")
+predictions = model.predict(xgboost.DMatrix(x.reshape(len(x), -1)))"""
+
 
 def write(run: Run, path: Path) -> None:
     path.write_bytes(np.asarray(run.state.params[BYTES]).tobytes())

@@ -1,6 +1,7 @@
 """This process: its job, its device, its console; settled before anything is computed."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -8,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from engine.console.progress import plain_console
 from engine.devices import choose, mesh
 from engine.devices.mesh import Spread
+from engine.disk import caches
 from engine.errors import RequestError
 from engine.job import presence, processes
-from engine.loggers.progress import plain_console
 from engine.place import Place
-from engine.store import caches
 
 
 class Host(NamedTuple):
@@ -33,6 +34,24 @@ class Host(NamedTuple):
         return mesh.spread(jax.devices(self.device.platform), fsdp)
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without the mesh and the transfer guard that the caller has set in jax, which are for arrays
+    of its own: on which devices ours lie is said of each."""
+    with contextlib.ExitStack() as held:
+        held.enter_context(jax.transfer_guard("allow"))
+        if not jax.sharding.get_abstract_mesh().empty and jax.device_count() > 1:
+            with contextlib.suppress(ValueError):  # jax traces, which `begin` refuses
+                held.enter_context(jax.set_mesh(None))
+        yield
+
+
+def check_untraced(what: str, instead: str) -> None:
+    """Raise RequestError where jax traces."""
+    if isinstance(jnp.asarray(np.float32(0)), jax.core.Tracer):
+        raise RequestError(f"{what} on the host, and can't be traced: {instead}.")
+
+
 def begin(
     place: Place, stderr: bool = False, quiet: bool = False, apart: bool = False
 ) -> Host:
@@ -43,10 +62,7 @@ def begin(
         console = plain_console(stderr, quiet or not processes.first_process())
         silence = processes.agreed(np.array([place.heartbeat_seconds]), np.max).item()
     with jax.default_device(choice.device):  # no other's memory is taken for it
-        traced = isinstance(jnp.asarray(np.float32(0)), jax.core.Tracer)
-    if traced:
-        raise RequestError("fit, sweep and evaluate run on the host, and can't be traced: give "
-                           "train to jax.jit.")
+        check_untraced("fit, sweep and evaluate run", "give train to jax.jit")
     if joined:
         presence.keep_meeting(silence)
         console.print(f"job: {jax.process_count()} processes; {joined}")

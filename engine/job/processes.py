@@ -14,10 +14,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from engine.devices.memory import FAILURES
 from engine.errors import RequestError, RunError, one_line
 from engine.job import presence
 from engine.place import Place
-from engine.programs.memory import FAILURES
 
 TEXT_BYTES = 4096  # of a text that processes tell each other
 SHUTDOWN_SECONDS = 15  # between the first and the last to leave, else jax aborts all

@@ -11,9 +11,19 @@ from typing import Any, Self
 
 GRACE = 2.0  # seconds
 STOPPED = "stopped; what was saved before is kept."
-HEARD = "stopping after this segment and saving; once more ends at once."
+HEARD = "stopping after this segment and saving"
+ONCE_MORE = "; once more ends at once."
 # Exit statuses; SIGHUP comes from a terminal that closes.
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 75, signal.SIGHUP: 75}
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked to stop, and all is saved; the process exits with `status`. No Exception, so
+    that a script which goes on after a run that failed doesn't go on after this one."""
+
+    def __init__(self, message: str, status: int = 130, shared: bool = False):
+        super().__init__(message)
+        self.status, self.shared = status, shared
 
 
 def _handle(handler: Callable) -> dict[int, Any]:
@@ -43,12 +53,28 @@ class _Signals:
         self.status = self.status or STATUS[signal.Signals(number)]
 
 
+def signalled() -> bool:
+    """Whether a signal has asked the process to end, where no loop listens: whatever fails then, a
+    library has made of that."""
+    ending = _ending(signal.getsignal(signal.SIGINT))
+    return ending is not None and bool(ending.status)
+
+
+def _ending(handler: Any) -> "Ending | None":
+    """The Ending to which a signal's handler belongs, which makes the process ours to end."""
+    own = getattr(handler, "__self__", None)
+    return own if isinstance(own, Ending) else None
+
+
 class Interruption(_Signals):
-    """The first signal is only noted, and said to be heard; a second one leaves at once.
+    """The first signal is only noted, and said to be heard; a second one leaves at once, or, where
+    the process isn't ours to end, goes where it went before.
 
     Python calls a handler only once the device's work of a segment is over, so a thread reads what
     the interpreter writes into a pipe (`signal.set_wakeup_fd`) the moment that a signal comes.
     """
+
+    _noted = False
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -65,18 +91,30 @@ class Interruption(_Signals):
             os.close(self._pipe)
         super().__exit__()
 
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        before = self._before[number]
+        if self._noted and callable(before):
+            before(number, frame)
+        elif self._noted and before is signal.SIG_DFL:
+            signal.signal(number, before)
+            signal.raise_signal(number)
+        self._noted = True
+        super()._note(number, frame)
+
     def _listen(self, pipe: int) -> None:
         """Until the other end is closed."""
-        heard = False
+        heard, ours = False, any(map(_ending, self._before.values()))
         while number := os.read(pipe, 1):
             if number[0] not in STATUS:
                 continue
             self.status = self.status or STATUS[signal.Signals(number[0])]
-            if heard:
+            if heard and ours:
                 os._exit(self.status)
+            if not heard:
+                told = f"{signal.Signals(number[0]).name} heard: {HEARD}{ONCE_MORE * ours or '.'}"
+                with contextlib.suppress(OSError):  # of a terminal that closed
+                    os.write(2, f"\n{told}\n".encode())
             heard = True
-            with contextlib.suppress(OSError):  # of a terminal that closed
-                os.write(2, f"\n{signal.Signals(number[0]).name} heard: {HEARD}\n".encode())
         os.close(pipe)
 
 

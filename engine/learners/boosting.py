@@ -13,14 +13,16 @@ import numpy as np
 import xgboost
 
 from engine.config import Config
-from engine.data import Data, Subset
 from engine.devices.mesh import ALONE, Spread
 from engine.doors.bring import short, telling
+from engine.doors.course import durations
+from engine.doors.weights import of_examples
 from engine.errors import RequestError
+from engine.examples import Subset
+from engine.feed import Data
 from engine.learners.learner import Learner
-from engine.learners.trees import FOREST, WHOLE_NUMBERS
-from engine.optim.lengths import Durations, durations
-from engine.parts.weights import of_examples
+from engine.optim.lengths import Durations
+from engine.optim.trees import FOREST, WHOLE_NUMBERS
 from engine.state import State
 from engine.task import Task
 from engine.tasks.classification import Classification
@@ -183,8 +185,8 @@ class Boosting(Learner):
         outputs = jnp.asarray(self._told(booster, self._matrix(subset), margins=True))
         return _judged(self.task, outputs, jnp.asarray(subset.targets))
 
-    def evaluate(self, variables: Any, subset: Subset) -> Any:
-        return self._sums(self._booster(variables), subset)
+    def evaluate(self, variables: tuple[Any, ...], subset: Subset) -> tuple[Any, ...]:
+        return tuple(self._sums(self._booster(one), subset) for one in variables)
 
     def judge(self, variables: Any, subset: Subset) -> tuple[Any, np.ndarray]:
         """Of one matrix, whose margins XGBoost keeps."""

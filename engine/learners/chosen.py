@@ -10,10 +10,10 @@ from engine.devices.mesh import ALONE, Spread
 from engine.doors import bring, handed, network, precision
 from engine.errors import RequestError
 from engine.job.host import Host
-from engine.learners import trees
+from engine.learners import threshold
 from engine.learners.gradient import Gradient
+from engine.optim import trees
 from engine.request import Request
-from engine.scores import threshold
 from engine.sources.bundle import Bundle, Encoder
 from engine.tasks.regression import Regression
 

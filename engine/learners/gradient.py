@@ -12,58 +12,36 @@ from jax import Array
 
 from engine import keys, loop
 from engine.augmentations import suited
-from engine.config import Config, is_ours
-from engine.data import Data
-from engine.devices.mesh import ALONE, Spread
-from engine.doors import computed, coupled, fitting, handed, precision
-from engine.doors.bring import parameters, short
-from engine.doors.handed import Handed
-from engine.doors.network import Network, Variables, initial, unwrapped
-from engine.doors.precision import Narrow
-from engine.formulation.rewriting import Census, census, rewritten
+from engine.config import is_ours
+from engine.doors import computed, coupled, handed, precision
+from engine.doors.bring import short
+from engine.doors.course import durations
+from engine.doors.functions import Variables, initial, unwrapped
+from engine.feed import Data
+from engine.formulation.rewriting import Census, census
+from engine.learners import fitting
 from engine.learners.learner import Learner
 from engine.learners.microbatch import WHOLE_BATCH, microbatch_for
-from engine.native import choice as native
-from engine.optim import averages, groups, patience
-from engine.optim.chain import optimizer
-from engine.optim.lengths import Durations, durations
+from engine.objective import Objective
+from engine.optim import groups, patience
+from engine.optim.lengths import Durations
+from engine.optim.optimizers import WITHOUT_DECAY
 from engine.state import State, sorted_out
-from engine.task import Task, float32
+from engine.task import float32
 from engine.tasks.classification import Classification
+from engine.updates import averages
+from engine.updates.chain import optimizer
 
 MIXES = ("model {} lets the examples of a batch see each other: let its call take `valid` too, "
          "bool [B], false of what only fills a batch up, and leave that out")
-GATHERED = {"product": "gathered"}  # formulations as a GPU wants them
+GREY = "; or, where these are grey pictures [N, H, W], give x[..., None]: it convolves over them"
 
 
 @dataclass(frozen=True)
-class Gradient(Learner):
-    """Static under jit, and all that a program is compiled for: equal ones share one. A step of
-    `few_kernels` is the same function as a GPU wants it, whose segment isn't to be differentiated;
-    `trips` is the known trip count of a segment's inner loop, 0 where there is none; `formulation`
-    is how training computes convolutions, where it isn't as the config says.
-    """
+class Gradient(Objective, Learner):
+    """Learns its objective by gradients."""
 
-    config: Config
-    network: Network | Narrow | Handed
-    task: Task
-    spread: Spread = ALONE
-    num_outputs: int = 0
-    few_kernels: bool = False
-    trips: int = 0
-    formulation: str = ""
     traced: ClassVar[bool] = True
-
-    @property
-    def coupled(self) -> bool:
-        """Whether the loss of an example depends on the others of its batch, as far as network and
-        task say, by asking which of them are `valid`."""
-        return self.task.coupled or self.mixes
-
-    @property
-    def mixes(self) -> bool:
-        """Whether its prediction does."""
-        return "valid" in parameters(unwrapped(self.network).call)
 
     def lengths(self, examples: int) -> Durations:
         return durations(self.config, examples)
@@ -73,6 +51,8 @@ class Gradient(Learner):
     ) -> "Gradient":
         """With the formulation, the microbatch and the loop that suit the platform."""
         config, shape = self.config, data.train.input_shape
+        if (same := WITHOUT_DECAY.get(config.optimizer)) and not getattr(hyper, "weight_decay", 0):
+            say(f"optimizer: {config.optimizer} without --weight_decay is {same}")
         self = computed.apart(self, shape)
         suited.check(self, hyper, data.train)
         variables = fitting.check(self, hyper, self.lengths(len(data.train.rows)), data)
@@ -97,7 +77,8 @@ class Gradient(Learner):
         mixes = not known and coupled.mixes(
             self.network.apply, variables, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
         if mixes:
-            say(MIXES.format(short(config.model)))
+            grey = len(shape) == 2 and self.census(variables, shape).convolutions
+            say(MIXES.format(short(config.model)) + GREY * bool(grey))
         size, reason = microbatch_for(config, platform, self.spread.shares, variables,
                                       self.coupled or mixes)
         if reason != WHOLE_BATCH:
@@ -115,16 +96,6 @@ class Gradient(Learner):
             task = dataclasses.replace(task, one_hot=few)
         trips = loop.TRIPS if platform == "gpu" else 0
         return dataclasses.replace(self, few_kernels=few, trips=trips, task=task)
-
-    def apply(
-        self, variables: Variables, inputs: Array, train: bool, key: Array | None = None,
-        valid: Array | None = None,
-    ) -> tuple[Array, Variables]:
-        """`network.apply`, its convolutions in the formulation that the config asks for."""
-        how = self.formulation if train and self.formulation else self.config.convolution
-        how = native.usable(how, self.spread.shares)
-        fast = rewritten(self.network.apply, GATHERED.get(how, how) if self.few_kernels else how)
-        return fast(variables, inputs, train, key, valid)
 
     def census(
         self, variables: Variables, input_shape: tuple[int, ...], examples: int = 2

@@ -7,12 +7,13 @@ from typing import Any, ClassVar, Protocol
 import jax
 
 from engine.config import Config
-from engine.data import Data, Subset
 from engine.devices.mesh import Spread
+from engine.devices.program import hasty
+from engine.examples import Subset
+from engine.feed import Data
 from engine.optim import patience
 from engine.optim.lengths import Durations
 from engine.optim.patience import Monitor
-from engine.programs.program import hasty
 from engine.state import State
 from engine.task import Task
 
@@ -61,11 +62,11 @@ class Learner(Protocol):
     ) -> State:
         """The state after `count` more updates, all within one epoch."""
 
-    def evaluate(self, variables: Any, subset: Subset) -> Any:
-        """The task's sums over every example of `subset`."""
+    def evaluate(self, variables: tuple[Any, ...], subset: Subset) -> tuple[Any, ...]:
+        """The task's sums of each model's `variables` over every example of `subset`."""
 
     def judge(self, variables: Any, subset: Subset) -> tuple[Any, Any]:
-        """What `evaluate` and `predict` make of the examples of `subset`."""
+        """What `evaluate` and `predict` make of the examples of `subset`, of one model."""
 
     def predict(self, variables: Any, inputs: Any) -> Any:
         """What the task tells of each of `inputs` [N, ...], as a split holds them."""

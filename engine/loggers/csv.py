@@ -4,8 +4,10 @@ import csv
 import io
 from typing import Any
 
+from engine.disk import files
 from engine.loggers.tracking import Told
-from engine.store import files
+
+PACKAGE = ""  # it needs none
 
 
 class Tracker:

@@ -17,6 +17,8 @@ from mlflow.entities import Metric, Param  # noqa: E402
 
 from engine.loggers.tracking import Told  # noqa: E402
 
+PACKAGE = "mlflow"
+
 
 class Tracker:
     """A tracking.Tracker."""

@@ -11,10 +11,11 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from engine.disk import files
 from engine.loggers.tracking import Told
-from engine.store import files
 
 FILE = "events.out.tfevents.flaxmill"
+PACKAGE = "tensorboard"
 
 
 class Tracker:

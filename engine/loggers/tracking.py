@@ -9,11 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
+from engine.disk import files
+from engine.doors import trackers
 from engine.errors import one_line, tell
 from engine.job import processes
-from engine.loggers import trackers
 from engine.place import Place
-from engine.store import files, folder
+from engine.store import folder
 from engine.task import numbers
 
 FILE = "tracked.json"  # of each tracker: its run's id, the last epoch told, that of the scores

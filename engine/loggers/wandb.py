@@ -13,6 +13,7 @@ from engine.loggers.tracking import EXPERIMENT, Told
 # Nothing is printed but our own line where it fails, and no server waited for without an end.
 _SETTINGS = wandb.Settings(silent=True, console="off", disable_code=True, disable_git=True,
                            init_timeout=30, finish_timeout=60, reinit="create_new")
+PACKAGE = "wandb"
 
 
 class Tracker:

@@ -13,8 +13,8 @@ from pathlib import Path
 import jax
 import jaxlib
 
+from engine.disk import caches
 from engine.errors import RequestError, one_line
-from engine.store import caches
 
 SOURCE, *HEADERS = map(Path(__file__).with_name,
                        ("convolution.cc", "product.h", "shape.h", "winograd.h"))

@@ -1,13 +1,7 @@
-"""Durations as they are typed: epochs as 5, 2.5 or 5ep, updates as 300st; and a run's in steps."""
+"""Durations as they are typed: epochs as 5, 2.5 or 5ep, updates as 300st; a run's in updates."""
 
-import math
 import re
-from typing import TYPE_CHECKING, NamedTuple
-
-from engine.errors import RequestError
-
-if TYPE_CHECKING:
-    from engine.config import Config
+from typing import NamedTuple
 
 LENGTH = {"warmup_epochs": "warmup"}  # of a Durations, whose others are called as their flags
 FLAG = {length: flag for flag, length in LENGTH.items()}
@@ -51,20 +45,3 @@ class Durations(NamedTuple):
     plateau_patience: int = 0
     patience: int = 0
     average_from: int = 0
-
-
-def durations(config: "Config", num_train: int) -> Durations:
-    """Epochs as steps: the only place where one becomes the other. Raises RequestError for what is
-    typed in updates and as long as the run, or shorter than an update."""
-    epoch = math.ceil(num_train / config.batch_size)
-    total = config.epochs * epoch
-    for name, value in config.durations:
-        steps = in_steps(value, epoch)
-        if is_steps(value) and steps >= total or not steps and name != "warmup_epochs":
-            is_long = f"as long as the run of {total} updates" if steps else "not one update"
-            raise RequestError(f"--{name} {value} is {is_long}: type "
-                               f"{'less, or more --epochs' if steps else 'more'}.")
-    found = {name: in_steps(getattr(config, FLAG.get(name, name)), epoch)
-             for name in Durations._fields if name not in ("epoch", "total", "milestones")}
-    milestones = tuple(in_steps(at, epoch) for at in listed(config.milestones))
-    return Durations(epoch=epoch, total=total, milestones=milestones, **found)

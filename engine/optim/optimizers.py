@@ -57,6 +57,7 @@ def muon(rate, decay):
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
     f.__name__: f for f in (adam, adamw, sgd, rmsprop, lion, muon)
 }
+WITHOUT_DECAY = {"adamw": "adam"}  # what one is where there is no weight decay
 
 
 @functools.cache

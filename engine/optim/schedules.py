@@ -5,14 +5,10 @@ peak. Their parameters are the lengths of Durations and the Hyper fields that th
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.optim.late import jax, jnp, optax
-from engine.optim.optimizers import is_named
-
-if TYPE_CHECKING:
-    from engine.config import Config
-    from engine.optim.lengths import Durations
+from engine.optim.lengths import Durations
 
 FACTOR = 0.1  # of a drop
 VALUES = ("drop_factor", "period_factor", "peak_at")  # of Hyper
@@ -104,7 +100,7 @@ SCHEDULES: dict[str, Callable[..., Any]] = {
 }
 
 
-def schedule(name: str, durations: "Durations", hyper: Any) -> Any:
+def schedule(name: str, durations: Durations, hyper: Any) -> Any:
     """The learning rate's course as a multiple of its peak, by update step."""
     available = hyper._asdict() | durations._asdict()
     made = SCHEDULES[name]
@@ -112,21 +108,13 @@ def schedule(name: str, durations: "Durations", hyper: Any) -> Any:
 
 
 @functools.cache
-def _compiled(name: str, durations: "Durations") -> Callable[[Any, int], Any]:
+def _compiled(name: str, durations: Durations) -> Callable[[Any, int], Any]:
     return jax.jit(lambda hyper, step: schedule(name, durations, hyper)(step))
 
 
-def multiple(name: str, durations: "Durations", hyper: Any, step: int) -> float:
+def multiple(name: str, durations: Durations, hyper: Any, step: int) -> float:
     """The course's value for one update; `hyper` may lie on devices."""
     return float(_compiled(name, durations)(jax.device_get(hyper), step))
-
-
-def rate_at(asked: "Config", durations: "Durations", hyper: Any, step: int) -> float | None:
-    """The learning rate of an update; None of a forest, and of an optimizer of one's own, whose
-    schedule is its own too."""
-    peak = getattr(hyper, "learning_rate", None)
-    return None if peak is None or not is_named(asked.optimizer) else \
-        float(peak) * multiple(asked.schedule, durations, hyper, step)
 
 
 @functools.cache

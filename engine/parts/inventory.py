@@ -8,10 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.config import AUTO, Parts
-from engine.data import Data, Subset, has_labels, unlabelled, validation_of
+from engine.data import has_labels, unlabelled, validation_of
 from engine.errors import sides, some
-from engine.parts import splits
-from engine.sources.dataset import MOST_COMPARED, Dataset, content
+from engine.examples import Subset
+from engine.feed import Data
+from engine.sources import splits
+from engine.sources.content import MOST_COMPARED, content
+from engine.sources.dataset import Dataset
 from engine.sources.stored import Stored
 
 

@@ -14,13 +14,16 @@ from PIL import Image
 
 from engine import sources
 from engine.config import Config, Parts
-from engine.data import Subset, labelled, unlabelled
+from engine.data import labelled, unlabelled
 from engine.errors import RequestError, sides, some
-from engine.parts.splits import held_out
+from engine.examples import Split, Subset
 from engine.sources import image, layout
 from engine.sources.bundle import Encoder
-from engine.sources.dataset import Dataset, Split, has_columns
+from engine.sources.columns import plain
+from engine.sources.dataset import Dataset
+from engine.sources.splits import held_out
 from engine.sources.stored import Joined, Stored
+from engine.sources.tabular import has_columns
 
 
 class Other(NamedTuple):
@@ -97,7 +100,7 @@ def examples(
                            f"of their positions, and the run was trained on {sides(shape)}: bring "
                            "both to that.")
     if columns and has_columns(inputs):
-        inputs, rows = columns.encode(inputs.take(rows)), np.arange(len(rows))
+        inputs, rows = plain(columns.encode(inputs.take(rows))), np.arange(len(rows))
     inputs, brought = _inputs(dataset.name, inputs, rows, shape, dtype)
     kind = "images" if len(shape) == 3 else "examples"
     told = f"judged on {dataset.name}'s {split}, another set than the run's: {len(rows):,} {kind}"

@@ -5,24 +5,25 @@ N: examples, K: outputs.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from engine import sources
-from engine.config import AUTO
-from engine.data import Data, partition
+from engine.config import AUTO, Reading
+from engine.data import partition
 from engine.doors import bring, network
-from engine.errors import RequestError
+from engine.errors import RequestError, some
+from engine.feed import Data
 from engine.job.host import Host
-from engine.learners.trees import values_of
+from engine.optim.trees import values_of
+from engine.parts.targets import CLASSIFICATION, POSITIONS, natural_task, suited
 from engine.request import Request
-from engine.sources import arrays, values
+from engine.sources import arrays, features, values
 from engine.sources.bundle import Bundle, Encoder
-from engine.sources.columns import Columns, check_named
-from engine.sources.dataset import Dataset, has_columns, without
-
-CLASSIFICATION, POSITIONS = "classification", "positions"
+from engine.sources.columns import Columns, plain
+from engine.sources.dataset import Dataset, without
+from engine.sources.given import AGAIN
+from engine.sources.tabular import has_columns
 
 
 def load(
@@ -40,9 +41,7 @@ def load(
         found = sources.load(config.dataset, request.place.data_dir, config.reading,
                              stream=request.place.stream, text=columns.words if columns else ())
     else:
-        raise RequestError("its data were objects in Python: go on there, giving them again: "
-                           "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
-                           "--config FILE.py, a recipe that has them.")
+        raise RequestError(AGAIN)
     if not kind:
         targets = next(iter(found.splits.values())).targets
         task, what = natural_task(targets), "numbers"
@@ -60,6 +59,40 @@ def load(
     if request.data is not None:
         config = dataclasses.replace(config, dataset=suitable.name)
     return request._replace(config=config), suitable
+
+
+def check_named(dataset: Dataset, reading: Reading) -> None:
+    """Raises RequestError for the name of a column to leave out, or of groups or weights, that the
+    set to learn from hasn't; one that is only judged or predicted may lack them."""
+    missing = [name for name in reading.left_out if name not in dataset.left_out]
+    inputs, _, weights = next(iter(dataset.splits.values()))
+    missing += [reading.group] * (not dataset.groups) + [reading.weight] * (weights is None)
+    if not any(missing):
+        return
+    present = list(map(str, inputs.columns)) if has_columns(inputs) else []
+    name = next(filter(None, missing))
+    if not (present or dataset.left_out):
+        flag = "leave_out" if name in reading.left_out else \
+            "group" if name == reading.group else "weight"
+        raise RequestError(f"--{flag} {getattr(reading, flag)} has no effect: {dataset.name} has "
+                           "no such column.")
+    from engine.sources import target  # late: it imports pandas
+
+    raise target.lacking([*present, *dataset.left_out], name)
+
+
+def _encoded(dataset: Dataset, columns: Columns) -> Dataset:
+    """The set with every split's table as features, and a note on what they are."""
+    splits = {name: split._replace(inputs=plain(columns.encode(split.inputs)))
+              for name, split in dataset.splits.items()}
+    note = (f"Its columns, {features.described(columns.columns)}, became {len(columns.names):,} "
+            "features")
+    if gaps := [c.name for c in columns.columns if c.missing]:
+        note += f"; values are missing in {some(gaps)}"
+    first, learned = next(iter(dataset.splits.values())), {c.name for c in columns.columns}
+    if left := [name for name in map(str, first.inputs.columns) if name not in learned]:
+        note += f"; left out, without a value to learn from: {some(left)}"
+    return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, f"{note}."))
 
 
 def featured(
@@ -81,57 +114,5 @@ def featured(
         embeds = not values_of(model) and network.may_embed(model)
         columns = Columns.fit(split.inputs.take(rows), request.config.reading, targets,
                               "" if embeds else bring.short(model))
-    dataset = columns.encoded(dataset)
+    dataset = _encoded(dataset, columns)
     return dataset, partition(dataset, request.config), columns
-
-
-def natural_task(targets: Any) -> str:
-    """The task that targets [N, ...] ask for."""
-    if not np.issubdtype(targets.dtype, np.integer):
-        return "regression"
-    return CLASSIFICATION if targets.ndim == 1 else POSITIONS
-
-
-def suited(dataset: Dataset, kind: str) -> tuple[Dataset, str]:
-    """The set with targets as a task of `kind` takes them, and what was done to them, or "".
-
-    "classes" are int32 [N]; "numbers" and "labels" float32 [N, K], which classes turn into: a
-    number an example, which its class is called, or one label of several; "positions" int32
-    [N, ...]. Raises RequestError for the other way, and for names that are no numbers.
-    """
-    first = np.asarray(next(iter(dataset.splits.values())).targets)
-    classes = np.issubdtype(first.dtype, np.integer)
-    if kind == "positions":
-        if classes and first.ndim > 1:
-            return dataset, ""
-        raise RequestError(f"{dataset.name} has one target an example, or numbers, and the task "
-                           "wants a class of each position: give targets [N, ...] of whole numbers "
-                           "as arrays, or leave --task out.")
-    if kind == "classes":
-        if classes and first.ndim == 1:
-            return dataset, ""
-        if not classes and (found := values.counted(dataset)):
-            return found, f"{len(found.classes):,} whole numbers are the classes"
-        raise RequestError(f"{dataset.name} has {'several labels' if classes else 'numbers'} an "
-                           "example, and the task wants classes: type --task regression or "
-                           "multilabel.")
-    if not classes and kind == "labels" and not values.are_labels(first):
-        raise RequestError(f"{dataset.name} has numbers to predict that are neither 0 nor 1, and "
-                           "the task wants labels that are there or not: type --task regression, "
-                           "or name columns of 0 and 1.")
-    if not classes:
-        return _reshaped(dataset, lambda y: y.reshape(len(y), -1)), ""
-    count = len(dataset.classes)
-    if kind == "labels":
-        rows = np.vstack([np.eye(count), np.full(count, np.nan)]).astype(np.float32)  # -1: the last
-        return _reshaped(dataset, lambda y: rows[y]), f"each example has one of {count} labels"
-    numbers = values.named(dataset.classes)
-    rows = np.append(numbers, np.nan).astype(np.float32)[:, None]  # -1: the last
-    return dataclasses.replace(_reshaped(dataset, lambda y: rows[y]), classes=("class",)), (
-        "class names are the numbers to predict")
-
-
-def _reshaped(dataset: Dataset, change: Any) -> Dataset:
-    splits = {name: split._replace(targets=change(np.asarray(split.targets)))
-              for name, split in dataset.splits.items()}
-    return dataclasses.replace(dataset, splits=splits)

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 import jax
 
-from engine import setup
-from engine.devices import choose, mesh
+from engine import settling
+from engine.console.progress import plain_console
+from engine.devices import choose, memory, mesh
+from engine.devices.memory import nbytes
 from engine.errors import RequestError
-from engine.formulation import size
 from engine.job import host
-from engine.loggers.progress import plain_console
+from engine.learners import chosen
 from engine.parts.reading import load
 from engine.plan import topology
 from engine.plan.chips import Chip
 from engine.plan.kernels import kernels
-from engine.programs import compile, memory
-from engine.programs.memory import nbytes
+from engine.programs import compile, formulation
 from engine.request import Request
 from engine.setup import Setup
 from engine.state import State
@@ -98,7 +98,7 @@ def there(found: list[jax.Device], ready: Setup, fsdp: bool) -> Setup:
     laid = ready._replace(host=at, learner=learner)
     laid = laid._replace(**{name: mesh.blank(getattr(ready, name), laid.everywhere)
                             for name in ("data", "hyper", "root", "order")})
-    return size.chosen(laid)
+    return formulation.chosen(laid)
 
 
 def compiled_for(found: list[jax.Device], ready: Setup, fsdp: bool) -> jax.stages.Compiled:
@@ -132,10 +132,11 @@ def settled(request: Request, count: int, chip: Chip) -> Plan:
     if config.convolution != "product" and (missing or config.convolution != "auto"):
         config = dataclasses.replace(config, convolution="direct")
     request = request._replace(config=config)
-    ready = setup.settle(*load(request, here), here)
+    ready = settling.settle(*load(request, here), here)
     if found:
         learner = there(found, ready, fsdp=False).learner
-        _, why = size.decided(learner, ready.state_shapes.variables, ready.data.train.input_shape)
+        _, why = formulation.decided(learner, ready.state_shapes.variables,
+                                     ready.data.train.input_shape)
         source += f"; {why}" if why else ""
     train, validation = ready.data.train, ready.data.validation
     splits = [train.split] if validation.split is train.split else [train.split, validation.split]
@@ -171,6 +172,6 @@ def report(plan: Plan) -> str:
 
 def run(request: Request, count: int, chip: Chip) -> None:
     """Print the plan; no run is begun and no folder made. To be called before jax is used."""
-    setup.share_of(request.config, count)
+    chosen.share_of(request.config, count)
     jax.config.update("jax_num_cpu_devices", count)
     print(report(settled(request, count, chip)))

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.console.bar import waiting
+from engine.devices import memory
+from engine.devices.program import Program, hasty
 from engine.errors import RequestError
 from engine.learners.microbatch import microbatch_for
-from engine.loggers.bar import waiting
-from engine.programs import graphs, memory
-from engine.programs.program import Program, hasty
+from engine.programs import graphs
 from engine.setup import Setup
 from engine.stream.streamed import nothing
 

@@ -6,13 +6,10 @@ but once, when it starts.
 """
 
 import os
-from typing import TYPE_CHECKING
 
 from engine.errors import RequestError
-from engine.learners import trees
-
-if TYPE_CHECKING:
-    from engine.setup import Setup
+from engine.optim import trees
+from engine.setup import Setup
 
 OPTION = "xla_gpu_enable_command_buffer"
 KERNELS = "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,DYNAMIC_SLICE_FUSION"
@@ -21,7 +18,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 
 
-def check(ready: "Setup") -> None:
+def check(ready: Setup) -> None:
     """Raise RequestError where --command_buffers would have no effect, or XLA_FLAGS say something
     else."""
     asked = ready.request.place.command_buffers
@@ -37,6 +34,6 @@ def check(ready: "Setup") -> None:
                            "say what becomes a graph: leave one of them out.")
 
 
-def options(ready: "Setup") -> dict[str, str]:
+def options(ready: Setup) -> dict[str, str]:
     """XLA's, to compile the training with."""
     return OPTIONS[ready.request.place.command_buffers]

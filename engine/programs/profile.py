@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from engine.devices.program import Program
 from engine.errors import RequestError
-from engine.loggers.width import columns, shortened
-from engine.programs.program import Program
 from engine.setup import Setup
 from engine.state import State
 from engine.stream.streamed import Feed
+from engine.width import columns, shortened
 
 TOP = 10
 NAME = 60  # characters of a kernel's name, which in C++ may have hundreds

@@ -7,14 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.console.number import number
+from engine.disk.files import replace
 from engine.doors.bring import telling
+from engine.drawn import charts
+from engine.drawn.charts import Line
 from engine.errors import RequestError
-from engine.report import charts, page, settings
-from engine.report.charts import Line
+from engine.report import page, settings
 from engine.scores import bootstrap
 from engine.scores.inverse import inverts
-from engine.store.files import replace
-from engine.task import Judged, Task
+from engine.scores.judged import Judged
+from engine.task import Task
 
 ACCURACY, F1 = ("classes", "accuracy"), ("labels", "f1_micro")
 
@@ -181,7 +184,7 @@ def write(file: Path, runs: Sequence[Compared], differences: Sequence[Difference
     task, best = runs[0].task, runs[0]
     text = page.render(
         "comparison.html", title=f"{len(runs)} runs on {', '.join(sets)}", best=best,
-        score=task.score.replace("_", " "), value=page.number(best.metrics[task.score]),
+        score=task.score.replace("_", " "), value=number(best.metrics[task.score]),
         spread=best.metrics.get("interval", {}).get(task.score),
         verdict=verdict(differences), differences=[d for d in differences if not d.why],
         apart=[d for d in differences if d.why], scores=scores(runs), curves=curves(runs),

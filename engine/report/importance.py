@@ -2,29 +2,27 @@
 N: examples, F: features."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from engine.data import Subset, whole
+from engine.console.number import number
+from engine.data import whole
 from engine.devices import mesh
+from engine.drawn import charts
+from engine.drawn.shown import Picture
 from engine.errors import RequestError, sides
+from engine.examples import Split, Subset
 from engine.learners.learner import Learner, jitted
-from engine.report import charts
-from engine.report.page import number
-from engine.report.run import Picture
+from engine.setup import Setup
 from engine.sources.bundle import Encoder
-from engine.sources.dataset import Split
-
-if TYPE_CHECKING:
-    from engine.setup import Setup
 
 FILE = "importances.json"
 REPEATS, SEED = 5, 0
 SHOWN, TOLD = 10, 3  # in a plot, in a line
 
 
-def check(ready: "Setup") -> None:
+def check(ready: Setup) -> None:
     """Raise RequestError for what has no columns, or none in memory."""
     shape = ready.data.train.input_shape
     if len(shape) != 1:
@@ -61,7 +59,7 @@ def permuted(
         examples = whole(Split(inputs, subset.targets))
         if where is not None:
             examples = mesh.put(examples, where)
-        sums = evaluate(variables=variables, subset=examples)
+        (sums,) = evaluate(variables=(variables,), subset=examples)
         value = float(task.row(sums)[task.score])
         return value if task.higher else -value
 
@@ -78,7 +76,7 @@ def permuted(
     return dict(sorted(found.items(), key=lambda item: -item[1]["mean"]))
 
 
-def found(ready: "Setup", variables: Any, asked: bool) -> dict[str, Any]:
+def found(ready: Setup, variables: Any, asked: bool) -> dict[str, Any]:
     """importances.json's content: what trees' splits gained, and, where it is `asked` for, what
     shuffled columns of the validation examples cost. {} where there is neither."""
     shape = ready.data.train.input_shape

@@ -4,8 +4,9 @@ as SVG in the notebook's own colours."""
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from engine.report import charts, page
-from engine.report.charts import Panel
+from engine.drawn import charts
+from engine.drawn.charts import Panel
+from engine.report import page
 
 ROWS = 6  # of a history, at each end
 

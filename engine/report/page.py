@@ -3,20 +3,11 @@
 import base64
 import contextlib
 import functools
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from engine.console.number import number
 from engine.errors import one_line, tell
-
-
-def number(value: Any) -> str:
-    """A table's cell: four digits of a float, a dash for None, anything else as it is."""
-    if value is None:
-        return "–"
-    if not isinstance(value, float) or not math.isfinite(value):
-        return str(value)
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
 def typed(value: Any) -> str:

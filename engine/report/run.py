@@ -5,53 +5,19 @@ import json
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from engine.disk import whereabouts
+from engine.disk.files import replace
 from engine.doors.bring import short
+from engine.drawn import charts, fonts, pictures
+from engine.drawn.shown import Picture, Shown
 from engine.errors import some
-from engine.learners import trees
+from engine.optim import trees
 from engine.parts.inventory import Inventory
-from engine.report import charts, fonts, page, pictures, settings
-from engine.store import whereabouts
-from engine.store.files import replace
+from engine.report import page, settings
 
 LONG = 230  # characters of a fact
-
-
-class Card(NamedTuple):
-    """A headline figure, formatted, and what it may as well be."""
-
-    name: str
-    value: str
-    interval: str = ""
-
-
-class Picture(NamedTuple):
-    """A file and its PNG, or the chart that is drawn there. `text` is its heading, and after a
-    colon and a space what explains it. The page has `chart` where there is one, of charts.py,
-    matrix.py or answers.py, and else the PNG."""
-
-    file: str
-    text: str
-    png: bytes | None = None
-    chart: Any = None
-
-
-class Shown(NamedTuple):
-    """What a task has to show of a run.
-
-    `cards` are headline figures, the first the run's own; `names` the curves, such as ("loss",
-    "accuracy"); `table` the head and the rows by class or label, its first column's name the
-    heading; `note` explains it. `pictures` are of Picture, or their first three. `scores` are rows
-    (name, value, low, high), the last two of its interval, or None.
-    """
-
-    cards: Sequence[Card | tuple[str, str]]
-    names: tuple[str, ...]
-    table: tuple[list[str], list[list[Any]]] | None = None
-    note: str = ""
-    pictures: Sequence[Picture | tuple[str, str, bytes]] = ()
-    scores: Sequence[list[Any]] = ()
 
 
 def _epochs(history: list[dict[str, Any]], names: tuple[str, ...]) -> tuple[list[str], list[list]]:

@@ -7,8 +7,8 @@ import shlex
 from typing import Any
 
 from engine.config import BROUGHT, Config, Hyper
-from engine.learners import trees
-from engine.parts.reading import CLASSIFICATION
+from engine.optim import trees
+from engine.parts.targets import CLASSIFICATION
 from engine.sources.values import NAME
 from engine.store import record
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.task import Judged
+from engine.scores.judged import Judged
 
 MISTAKES = 25
 

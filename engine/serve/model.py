@@ -37,11 +37,11 @@ class Model:
                                "Python, or python launch.py predict.")
         for size in SIZES:
             one = np.zeros((size, *self.run.input_shape), self.run.input_dtype)
-            named(self.run, self.run.predict(one))
+            named(self.run, self.run.predicted(one))
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """float32 [N, K] of inputs [N, ...]."""
-        return in_batches(self.run.learner, self.run.predict, inputs, *SIZES)
+        return in_batches(self.run.learner, self.run.predicted, inputs, *SIZES)
 
     def told(self, predicted_NxK: np.ndarray) -> list[dict[str, Any]]:
         """What is said of each example, for JSON. Raises Refused where it is no number."""

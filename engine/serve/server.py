@@ -13,8 +13,8 @@ from engine.errors import RequestError
 from engine.errors import tell as say
 from engine.job import extras
 from engine.job.host import compute_on
+from engine.loaded import load
 from engine.request import Request
-from engine.trained import load
 
 _SECONDS = 10  # that answers under way are waited for at the end
 _MOST_AT_ONCE = 512  # connections

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from engine.doors import computed, handed
 from engine.errors import RequestError, RunError
+from engine.job.host import undisturbed
 from engine.learners.chosen import learner_of
 from engine.learners.learner import jitted
 from engine.sklearn import parameters
@@ -66,6 +67,7 @@ class Estimator(BaseEstimator):
         _LEARNERS.pop(self, None)
         self._shape, self._dtype = inputs.shape[1:], inputs.dtype
 
+    @undisturbed()
     def _told(self, X: Any, outputs: int) -> np.ndarray:
         """What the task tells of each of X, float64 [N, `outputs`], in batches of one size, which
         is compiled once."""

@@ -7,16 +7,17 @@ import numpy as np
 
 from engine.doors.requested import completed
 from engine.errors import RequestError, RunError
-from engine.job.host import begin
+from engine.job.host import begin, undisturbed
 from engine.learners.learner import jitted
+from engine.loaded import load as load_run
 from engine.optim import patience
 from engine.parts.reading import load
 from engine.pure import history_row
 from engine.request import Request
 from engine.run import fit
-from engine.setup import Setup, settle
+from engine.settling import settle
+from engine.setup import Setup
 from engine.state import State
-from engine.trained import load as load_run
 from engine.transfer.begun import prepared
 
 
@@ -28,6 +29,7 @@ class Learned(NamedTuple):
     history: list[dict[str, Any]]
 
 
+@undisturbed()
 def learned(request: Request) -> Learned:
     """The last state of the run: in memory, on one device; or, where the place has a folder, by
     `fit`, which leaves all of it there. Raises RequestError for what can't be meant, RunError where

@@ -3,6 +3,7 @@ of networks and of trees, by their names, and five of its own."""
 
 import dataclasses
 import inspect
+import numbers
 from typing import Any
 
 from sklearn.utils import check_random_state
@@ -10,7 +11,7 @@ from sklearn.utils import check_random_state
 from engine.config import AUTO, Config, Hyper
 from engine.doors import hypers
 from engine.errors import RequestError
-from engine.learners import trees
+from engine.optim import trees
 from engine.place import Place
 from engine.request import Request
 
@@ -57,7 +58,10 @@ def request(params: dict[str, Any], task: str, examples: int, data: Any) -> Requ
 
 
 def _seed(random_state: Any) -> int:
-    """Of an int itself; else drawn from it, as scikit-learn's estimators do."""
-    if isinstance(random_state, int):
-        return random_state
+    """Of a whole number, NumPy's too, itself; else drawn from it, as scikit-learn's estimators do.
+    Raises RequestError for one that seeds nothing."""
+    if isinstance(random_state, numbers.Integral):
+        if not 0 <= int(random_state) < 2**32:  # as --seed
+            raise RequestError(f"random_state {random_state}: give one from 0 to {2**32 - 1}.")
+        return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from engine.errors import RequestError, some, unknown
+from engine.examples import Split
 from engine.sources import cache, sequence, values
 from engine.sources.asking import as_array, reading
 from engine.sources.bundle import Bundle
-from engine.sources.dataset import Dataset, Split, asked, is_frame
+from engine.sources.dataset import Dataset, asked
 from engine.sources.given import GIVE, Given, bundle_of, columns, fields, others
 from engine.sources.stored import Stored
+from engine.sources.tabular import is_frame
 
 NAME = values.NAME
 _KINDS = "", "classes", "numbers", "labels", "positions"
@@ -130,8 +132,8 @@ def _read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool
         if bundle:
             given = bundle.pack(split, given[0]), *given[1:]
         # Of jax, and of PyTorch on the CPU, without a copy.
-        x, y, *weights = (x if is_frame(x) and not at else _array(x)
-                          for at, x in enumerate(given))
+        x, y, *weights = (x if is_frame(x) and what == "inputs" else _array(x, split, what)
+                          for x, what in zip(given, ("inputs", "targets", "weights"), strict=False))
     if x.shape[:1] != y.shape[:1]:
         raise values.refuse(split, f"it has inputs of shape {x.shape}, but targets of {y.shape}",
                             "give one of each an example")
@@ -158,9 +160,9 @@ def _check_no_examples(split: str, one: Any, what: str = "array") -> None:
             "two sequences are splits: give data={'train': …, 'validation': …}, or 'test'")
 
 
-def _array(given: Any) -> np.ndarray:
+def _array(given: Any, split: str, what: str) -> np.ndarray:
     """Of a table of one column that [N]."""
-    found = as_array(given)
+    found = as_array(given, split, what)
     return found[:, 0] if is_frame(given) and found.shape[1] == 1 else found
 
 

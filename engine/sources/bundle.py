@@ -12,11 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from engine.disk.files import is_count, is_text
 from engine.errors import some
 from engine.sources import values
 from engine.sources.asking import as_array, reading
 from engine.sources.columns import Columns
-from engine.store.files import is_count, is_text
 
 MOST_FIELDS, MOST_NUMBERS = 1000, 1 << 31
 _DTYPES = "uint8", "int32", "float32"
@@ -152,7 +152,7 @@ def _arrays(split: str, given: Mapping[Any, Any]) -> Iterator[tuple[str, np.ndar
         if not isinstance(name, str) or not name.isprintable() or not name.strip():
             raise values.refuse(split, f"an input is named {name!r:.40}", "name it by a text")
         with reading(split, f"its input {name!r}", "give an array of numbers"):
-            array = as_array(value)
+            array = as_array(value, split, f"input {name!r}")
         if not array.ndim or 0 in array.shape[1:] or array.ndim > 5:
             raise values.refuse(split, f"its input {name!r} has the shape {array.shape}",
                                 "give arrays of 1 to 5 dimensions, the first of them the examples")

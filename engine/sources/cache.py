@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.disk import caches as private
 from engine.errors import tell
-from engine.sources.dataset import Dataset, Split, is_frame
-from engine.store import caches as private
+from engine.examples import Split
+from engine.sources.dataset import Dataset
+from engine.sources.tabular import is_frame
 
 Decoded = tuple[Split, tuple[str, ...]] | tuple[Split, tuple[str, ...], tuple[str, ...]]
 FILES = "images.npy", "labels.npy"  # of a Split's inputs and targets; none here has weights

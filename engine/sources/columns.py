@@ -1,7 +1,6 @@
 """A table's columns as float32 features, as they were fitted to its training part. N: rows, F:
 features."""
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -12,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from engine.config import Reading
+from engine.disk.files import is_number, is_text
 from engine.errors import RequestError, repeated, some
 from engine.sources import features
 from engine.sources.asking import reading
-from engine.sources.dataset import Dataset, has_columns, is_stored, room
 from engine.sources.features import MOST_ONE_HOT, MOST_WORDS, Number, Words
+from engine.sources.limits import room
 from engine.sources.stored import Stored
-from engine.store.files import is_number, is_text
+from engine.sources.tabular import is_stored
 
 FILE = "columns.json"
 MOST_FEATURES = 1 << 20
@@ -96,7 +96,7 @@ class Columns:
             raise RequestError(f"{len(table):,} rows of {width:,} features are more than can be "
                                "held: leave rows or columns out, or type --stream for a Parquet "
                                "file.")
-        return self.features_of(table)
+        return self.features_of(table).view(Features)
 
     def features_of(self, frame: Any, told: bool = True) -> np.ndarray:
         """float32 [N, F] of a DataFrame that has all columns; unless `told`, unknown words are
@@ -109,19 +109,6 @@ class Columns:
             at = upto
         return found
 
-    def encoded(self, dataset: Dataset) -> Dataset:
-        """The set with every split's table as features, and a note on what they are."""
-        splits = {name: split._replace(inputs=self.encode(split.inputs))
-                  for name, split in dataset.splits.items()}
-        note = (f"Its columns, {features.described(self.columns)}, became {len(self.names):,} "
-                "features")
-        if gaps := [c.name for c in self.columns if c.missing]:
-            note += f"; values are missing in {some(gaps)}"
-        first, learned = next(iter(dataset.splits.values())), {c.name for c in self.columns}
-        if left := [name for name in map(str, first.inputs.columns) if name not in learned]:
-            note += f"; left out, without a value to learn from: {some(left)}"
-        return dataclasses.replace(dataset, splits=splits, notes=(*dataset.notes, f"{note}."))
-
     @property
     def text(self) -> str:
         """JSON, which `read` reads."""
@@ -132,6 +119,10 @@ class Columns:
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+class Features(np.ndarray):
+    """float32 [N, F] that Columns made, as its slices tell: a table's own numbers look alike."""
 
 
 class Encoded(Stored):
@@ -147,6 +138,18 @@ class Encoded(Stored):
         names = [column.name for column in self.columns.columns]
         for which, frame in self.table.frames(rows, names):
             out[which] = self.columns.features_of(frame, told=False)
+
+
+def taken_as_features(path: Any, got: str, columns: Columns) -> str:
+    """Of arrays that nobody can tell from a table's own numbers."""
+    names = some([repr(column.name) for column in columns.columns])
+    return (f"{got}, and the run in {path} learned from a table: taken for what run.columns.encode "
+            f"makes. Of the table's own numbers give a DataFrame with the columns {names}.")
+
+
+def plain(features: Any) -> Any:
+    """The same as an array of no kind of its own; what is read as it is needed as it is."""
+    return features.view(np.ndarray) if isinstance(features, Features) else features
 
 
 def _embedded(column: Number | Words) -> bool:
@@ -175,26 +178,6 @@ def _moments(targets: np.ndarray | None) -> tuple[tuple[float, ...], tuple[float
     numbers_NxK = np.asarray(targets, np.float64)
     mean, scale = numbers_NxK.mean(0), numbers_NxK.std(0)
     return tuple(mean.tolist()), tuple(np.where(scale > 0, scale, 1.0).tolist())
-
-
-def check_named(dataset: Dataset, reading: Reading) -> None:
-    """Raises RequestError for the name of a column to leave out, or of groups or weights, that the
-    set to learn from hasn't; one that is only judged or predicted may lack them."""
-    missing = [name for name in reading.left_out if name not in dataset.left_out]
-    inputs, _, weights = next(iter(dataset.splits.values()))
-    missing += [reading.group] * (not dataset.groups) + [reading.weight] * (weights is None)
-    if not any(missing):
-        return
-    present = list(map(str, inputs.columns)) if has_columns(inputs) else []
-    name = next(filter(None, missing))
-    if not (present or dataset.left_out):
-        flag = "leave_out" if name in reading.left_out else \
-            "group" if name == reading.group else "weight"
-        raise RequestError(f"--{flag} {getattr(reading, flag)} has no effect: {dataset.name} has "
-                           "no such column.")
-    from engine.sources import target  # late: it imports pandas
-
-    raise target.lacking([*present, *dataset.left_out], name)
 
 
 def _is_finite(value: Any) -> bool:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.examples import Split
 from engine.sources import cache, image
-from engine.sources.dataset import Dataset, Split, asked, fits
+from engine.sources.dataset import Dataset, asked
+from engine.sources.limits import fits
 
 NAME = "digits"
 IMAGE_SIZE = 32

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import requests
 
+from engine.console.bar import bar
 from engine.errors import RunError, one_line
-from engine.loggers.bar import bar
 
 # For an answer, and for each next bytes. A transfer that breaks and a host that then says nothing
 # wait once each: both stay under 15 s.

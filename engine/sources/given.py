@@ -14,6 +14,9 @@ WEIGHTS = ("sample_weight", "sample_weights")
 GIVE = (f"give two arrays (x, y), or three with weights; a sequence of pairs (input, target), or "
          f"of mappings with one of {', '.join(INPUTS)} and one of {', '.join(TARGETS)}; or one of "
          'these a split: {"train": (x, y), "test": (x, y)}')
+AGAIN = ("its data were objects in Python: go on there, giving them again: "
+         "fit(config, data=..., resume=path), evaluate(path, data=...); or type "
+         "--config FILE.py, a recipe that has them.")
 
 
 class Given(NamedTuple):
@@ -42,6 +45,12 @@ def fields(given: Any, most: int = 2) -> tuple[Any, ...]:
         return tuple(given[key] for key in columns(given) or ())
     ordered = isinstance(given, tuple | list) and 2 <= len(given) <= most
     return tuple(given) if ordered else ()
+
+
+def inputs_of(data: Any) -> list[Any]:
+    """Those of each split of data as they came; None of a sequence of examples."""
+    parts = data.values() if isinstance(data, Mapping) and not columns(data) else [data]
+    return [next(iter(fields(part, most=3)), None) for part in parts]
 
 
 def others(given: Any) -> tuple[str, ...]:

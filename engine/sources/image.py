@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageColor
 
 from engine.errors import RequestError, nearest, unknown
-from engine.sources.dataset import regular
+from engine.sources.limits import regular
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
 # Photographs; Pillow reads forty formats more, which nobody needs and few have tested.

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from engine.config import Reading
+from engine.console.bar import bar
 from engine.devices import choose as devices
 from engine.errors import some
-from engine.loggers.bar import bar
+from engine.examples import Split
 from engine.sources import cache, image, listing, masks
-from engine.sources.dataset import Dataset, Split, asked, fits, varying
+from engine.sources.dataset import Dataset, asked
+from engine.sources.limits import fits, varying
 from engine.sources.listing import Listing, Notes
 from engine.sources.masks import Masks
 from engine.sources.tree import NAME, refuse

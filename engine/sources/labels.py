@@ -13,8 +13,8 @@ import pandas as pd
 
 from engine.errors import some
 from engine.sources import delimited, dialect, frames, target
-from engine.sources.dataset import refused, regular
 from engine.sources.layout import split_of
+from engine.sources.limits import refused, regular
 
 _FILES = ("file", "filename", "file_name", "path", "filepath", "file_path", "image", "img",
           "picture", "image_name", "image_path", "img_path", "image_id", "id_code",

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import some
+from engine.examples import UNLABELLED
 from engine.sources import image
-from engine.sources.dataset import UNLABELLED
 from engine.sources.layout import splits_within
 from engine.sources.tree import refuse
 from engine.sources.values import MOST_CLASSES

@@ -11,8 +11,8 @@ from pyarrow import compute, parquet
 
 from engine.errors import repeated
 from engine.sources.arrow_file import native
-from engine.sources.dataset import MOST_EXAMPLES, TooLarge
 from engine.sources.dialect import MOST_COLUMNS, Unreadable
+from engine.sources.limits import MOST_EXAMPLES, TooLarge
 
 _ROWS = 1 << 16  # decoded at once, of COLUMNS; fewer of more
 COLUMNS = 64

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.config import Reading
-from engine.loggers.bar import bar
+from engine.console.bar import bar
+from engine.examples import Split
 from engine.sources import image, image_folder, tree
-from engine.sources.dataset import MOST_COMPARED, Dataset, Split, asked, content_of
+from engine.sources.content import MOST_COMPARED, content_of
+from engine.sources.dataset import Dataset, asked
 from engine.sources.stored import Stored, check_unchanged
 
 # Of a Reading's fields those that a fingerprint has; what came in later is a table's own.

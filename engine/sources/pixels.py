@@ -9,9 +9,11 @@ import numpy as np
 
 from engine.errors import some
 from engine.sources import frames, image
-from engine.sources.dataset import content, fits, is_stored
+from engine.sources.content import content
 from engine.sources.dialect import Unreadable
+from engine.sources.limits import fits
 from engine.sources.stored import Stored
+from engine.sources.tabular import is_stored
 
 _NUMBER = re.compile(r"\d+")
 _STEMS = re.compile(r"(p|px|pix|pixel|pixels)?[ _.-]?#([ _.x,-]#)*", re.IGNORECASE)

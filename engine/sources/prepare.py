@@ -19,9 +19,10 @@ from tensorflow_datasets.core.download import downloader
 
 from engine.errors import RequestError, RunError, tell, unknown
 from engine.job import extras
-from engine.sources import EMBEDDED, builders, download
+from engine.sources import builders, download
 from engine.sources.download import Archive
-from engine.sources.tfds import folder_of
+from engine.sources.names import EMBEDDED
+from engine.sources.prepared import folder_of
 
 PLAIN = ("cifar10", "cifar100", "fashion_mnist", "mnist")  # builders.py reads their archives
 _CHILD = "engine.sources.prepare"

@@ -10,17 +10,12 @@ from typing import Any
 import numpy as np
 
 from engine.config import Reading
-from engine.loggers.bar import bar
+from engine.console.bar import bar
+from engine.examples import Split
 from engine.sources import image, tfds, tree
-from engine.sources.dataset import (
-    MOST_EXAMPLES,
-    Dataset,
-    Split,
-    TooLarge,
-    asked,
-    content_of,
-    varying,
-)  # fmt: skip
+from engine.sources.content import content_of
+from engine.sources.dataset import Dataset, asked
+from engine.sources.limits import MOST_EXAMPLES, TooLarge, varying
 from engine.sources.stored import Stored, check_unchanged
 
 

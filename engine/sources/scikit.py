@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.examples import Split
 from engine.sources import cache, frames
-from engine.sources.dataset import Dataset, Split, asked
+from engine.sources.dataset import Dataset, asked
 
 
 def load(name: str, splits: Sequence[str] | None = None) -> Dataset:

@@ -12,8 +12,9 @@ from engine.errors import one_line
 from engine.sources import image, values
 from engine.sources.asking import as_array, reading
 from engine.sources.bundle import Bundle
-from engine.sources.dataset import MOST_EXAMPLES, content, free_bytes
+from engine.sources.content import content
 from engine.sources.given import GIVE, Given, bundle_of, fields, others
+from engine.sources.limits import MOST_EXAMPLES, free_bytes
 from engine.sources.stored import Stored
 
 _ASKED_TWICE = 8  # examples: what turns by chance may come as it did
@@ -29,7 +30,7 @@ def read(split: str, data: Any, stream: bool, known: Bundle | None, alike: bool)
         raise values.refuse(split, f"it holds {count:,} examples", f"give 1 to {MOST_EXAMPLES:,}")
     example = _asked(split, data, 0)
     with reading(split, "example 0", "mend it, or leave it out"):
-        bundle = bundle_of(split, _inputs(example), known, alike)
+        bundle = bundle_of(split, _inputs(example, f"{split}, example 0"), known, alike)
     x, y, weight = _values(split, example, 0, bundle)
     form, reason = values.form(x, y), "as asked" if stream else _too_many(count, x)
     values.check_shape(split, (1 if reason else count, *x.shape), x.dtype)
@@ -81,12 +82,12 @@ def _asked(split: str, data: Any, index: int) -> Any:
         split, one_line(f"example {index} is a {type(example).__name__}{keys}"), GIVE)
 
 
-def _inputs(example: Any) -> Any:
+def _inputs(example: Any, where: str) -> Any:
     """An example's input; of several, arrays [1, ...] by their names."""
     given = fields(example)[0]
     if not isinstance(given, Mapping):
         return given
-    return {name: _array(value)[None] for name, value in given.items()}
+    return {name: _array(value, where)[None] for name, value in given.items()}
 
 
 def _values(
@@ -95,10 +96,12 @@ def _values(
     """Input and target of an example, which is of that `form`, its weight if it has one. A PIL
     picture is uint8 [H, W, C], C 1 where it is grey and else 3, upright and on white as files are;
     inputs by their names are packed. Raises RequestError."""
+    where = f"{split}, example {index}"
     with reading(split, f"example {index}", "mend it, or leave it out"):
-        given = _inputs(example)
-        x = bundle.pack(f"{split}, example {index}", given)[0] if bundle else _array(given)
-        y, *weight = map(as_array, fields(example)[1:])  # of a mask that is PIL's its numbers
+        given = _inputs(example, where)
+        x = bundle.pack(where, given)[0] if bundle else _array(given, where)
+        # Of a mask that is PIL's its numbers.
+        y, *weight = (as_array(one, where) for one in fields(example)[1:])
         own_weight = [float(value) for value in weight]
     if form and (own := values.form(x, y)) != form:
         raise values.refuse(split, f"example {index} is {own}, example 0 {form}",
@@ -134,7 +137,7 @@ def _alone(split: str, x: np.ndarray, index: int) -> np.ndarray:
     return values.numbers(f"{split}, example {index}", "inputs", x[None])
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(value: Any, where: str) -> np.ndarray:
     if not isinstance(value, Image.Image):
-        return as_array(value)
+        return as_array(value, where)
     return image.pixels(value, image.MODES[image.channels(value)])

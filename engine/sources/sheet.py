@@ -12,9 +12,10 @@ import pandas as pd
 from engine.config import Reading
 from engine.errors import one_line
 from engine.sources import delimited, dialect, frames, parquet, pixels, stored_table
-from engine.sources.dataset import MOST_BYTES, free_bytes, is_stored, refused, regular
 from engine.sources.dialect import Dialect, Unreadable
 from engine.sources.frames import kind, listed
+from engine.sources.limits import MOST_BYTES, free_bytes, refused, regular
+from engine.sources.tabular import is_stored
 
 NAME = "table"
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma; Parquet may be streamed

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from engine.errors import RunError
+from engine.examples import Split
 from engine.sources import tree
-from engine.sources.dataset import Split, is_frame, is_stored
+from engine.sources.tabular import is_frame, is_stored
 
 
 class Stored(ABC):

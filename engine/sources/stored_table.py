@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from engine.errors import one_line
 from engine.sources import frames, parquet, tree
-from engine.sources.dataset import refused
 from engine.sources.dialect import Unreadable
+from engine.sources.limits import refused
 from engine.sources.stored import check_unchanged
 
 _AT_ONCE = 1 << 18  # rows of parquet.COLUMNS typed together, or as many more as a batch has

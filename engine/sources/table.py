@@ -13,11 +13,15 @@ import numpy as np
 
 from engine.config import Reading
 from engine.errors import RequestError, tell
+from engine.examples import Split
 from engine.sources import cache, dialect, doubts, frames, layout, pixels, sheet, target, values
-from engine.sources.dataset import Dataset, Split, TooLarge, asked, content, is_frame, refused
+from engine.sources.content import content
+from engine.sources.dataset import Dataset, asked
 from engine.sources.dialect import Unreadable
+from engine.sources.limits import TooLarge, refused
 from engine.sources.pixels import Pixels
 from engine.sources.sheet import Sheet, alike
+from engine.sources.tabular import is_frame
 
 NAME = sheet.NAME
 _refused = functools.partial(refused, NAME)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from engine.errors import RequestError, nearest, some, unknown
+from engine.examples import UNLABELLED
 from engine.sources import pixels
-from engine.sources.dataset import UNLABELLED
 from engine.sources.dialect import WORDS, Unreadable
 from engine.sources.frames import kind
 from engine.sources.rounding import unheld

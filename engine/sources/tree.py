@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
-from engine.loggers.bar import bar
+from engine.console.bar import bar
 from engine.sources import image
-from engine.sources.dataset import MOST_EXAMPLES, refused
+from engine.sources.limits import MOST_EXAMPLES, refused
 
 # What systems leave beside a user's own files; names that begin with a dot are left out too.
 _SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "lost+found",

@@ -2,7 +2,6 @@
 Everything here raises RequestError: which split, what was seen, what to give instead."""
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from engine.errors import RequestError, some
-from engine.sources.dataset import UNLABELLED, Dataset, is_frame, refused, room
+from engine.examples import UNLABELLED
+from engine.sources.limits import refused, room
 from engine.sources.rounding import unheld
+from engine.sources.tabular import is_frame
 
 NAME = "arrays"
 MOST_CLASSES = 1 << 16
@@ -103,6 +104,12 @@ def scale(inputs: Any) -> tuple[str, ...]:
 
 def targets(kind: str, given: By, names: tuple[str, ...] | None) -> Targets:
     """Those of a task of that kind; the classes or outputs are `names`, or as the data has them."""
+    for split, y in given.items():
+        if y.ndim == 1 and y.dtype.hasobject:
+            missing_N = np.array([one is None or type(one).__name__ == "NAType"
+                                  or isinstance(one, float) and one != one for one in y])
+            _none(split, "targets", y[:, None], missing_N[:, None], "are missing", "leave these "
+                  "examples out: with there = pandas.notna(y), give x[there], y[there]")
     if kind == "positions":
         return positions(given, names)
     return classes(given, names) if kind == "classes" else outputs(kind, given, names)
@@ -183,21 +190,6 @@ def are_labels(targets: np.ndarray) -> bool:
     return bool(np.isin(targets[~np.isnan(targets)], (0, 1)).all())
 
 
-def counted(dataset: Dataset) -> Dataset | None:
-    """The set with its numbers [N] as classes, int32, where all are whole and not too many."""
-    targets = {name: np.asarray(split.targets) for name, split in dataset.splits.items()}
-    every = np.unique(np.concatenate([y.ravel() for y in targets.values()]))
-    whole = every[~np.isnan(every)]
-    if (any(y.ndim > 1 for y in targets.values()) or len(whole) > MOST_CLASSES
-            or (whole != np.floor(whole)).any()):
-        return None
-    splits = {name: split._replace(targets=np.where(
-        np.isnan(targets[name]), UNLABELLED, np.searchsorted(whole, targets[name])
-    ).astype(np.int32)) for name, split in dataset.splits.items()}
-    classes = tuple(str(int(value)) for value in whole)
-    return dataclasses.replace(dataset, splits=splits, classes=classes)
-
-
 def named(classes: tuple[str, ...]) -> np.ndarray:
     """The numbers that the classes' names are, float64 [C]. Raises RequestError for names that are
     none: their places as text would be learned as if they were quantities."""
@@ -217,7 +209,10 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
     """Names of classes or outputs, each its own and fit to print."""
     seen: set[str] = set()
     for name in names:
-        if not isinstance(name, str) or not name.strip() or not name.isprintable() or name in seen:
+        if name is not None and not str(name).strip():
+            raise RequestError(f"{NAME}: the name {name!r} is empty; give each a text, or leave "
+                               "the examples that have none out.")
+        if not isinstance(name, str) or not name.isprintable() or name in seen:
             raise RequestError(f"{NAME}: the name {name!r} comes twice, or can't be printed; give "
                                "each a text of its own.")
         seen.add(name)

@@ -18,10 +18,11 @@ import jax
 import numpy as np
 
 from engine.devices import mesh
+from engine.disk import files
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell, unknown
 from engine.job import processes as job
 from engine.optim import groups
-from engine.store import files, folder
+from engine.store import folder
 from engine.store.digests import UNMEASURED, Record, digests, fits, read_record
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from engine.devices import mesh
+from engine.disk import files
+from engine.disk.files import is_count, is_number, is_text
 from engine.errors import one_line
-from engine.store import files
-from engine.store.files import is_count, is_number, is_text
 
 UNMEASURED = -math.inf
 

@@ -13,20 +13,23 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.disk import files
+from engine.disk.files import is_count, is_number
 from engine.doors import bring
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.request import Request
-from engine.sources import bundle, short
+from engine.sources import bundle
 from engine.sources.bundle import Encoder
 from engine.sources.columns import FILE, read
-from engine.store import files, record
-from engine.store.files import is_count, is_number
+from engine.sources.names import short
+from engine.store import record
 
 # What tells that a folder is taken, by command.
 HOLDS = {"run": "config.json", "sweep": "sweep.json", "lr-find": "lr-find.png"}
 RESUMED = {"run": "--resume", "sweep": "sweep --resume"}
 VERSIONED = ("flaxmill", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy",
              "tensorflow-datasets")
+HISTORY = "history.jsonl"
 ROW = {"epoch": is_count, "step": is_count, "seconds": is_number, "val_loss": is_number}
 
 
@@ -189,15 +192,11 @@ def columns(path: Path, content: dict[str, Any]) -> Encoder | None:
 
 
 def history(
-    path: Path, up_to_step: int | None = None, name: str = "history.jsonl",
-    needed: Mapping[str, Callable[[Any], bool]] = ROW,
+    path: Path, name: str = HISTORY, needed: Mapping[str, Callable[[Any], bool]] = ROW
 ) -> list[dict[str, Any]]:
-    """The run's epochs. Given a step, later ones (never checkpointed) are dropped from the file.
-
-    A last line without its end is one whose writer was killed, and counts as never written. Raises
-    RunError for any other line that is no row: with the fields that are `needed`, and besides them
-    numbers alone.
-    """
+    """The run's epochs. A last line without its end is one whose writer was killed, and counts as
+    never written. Raises RunError for any other line that is no row: with the fields that are
+    `needed`, and besides them numbers alone."""
     file = path / name
     try:
         lines = files.read(file).split(b"\n")[:-1]
@@ -205,11 +204,7 @@ def history(
         lines = []
     except OSError as error:
         raise RunError(f"{file} can't be read: {error.strerror}.") from None
-    rows = [_row(file, number, line, needed) for number, line in enumerate(lines, 1)]
-    if up_to_step is not None:
-        rows = [row for row in rows if row["step"] <= up_to_step]
-        write_rows(file, rows)
-    return rows
+    return [_row(file, number, line, needed) for number, line in enumerate(lines, 1)]
 
 
 def _row(file: Path, number: int, line: bytes, needed: Mapping[str, Callable]) -> dict[str, Any]:
@@ -246,5 +241,10 @@ def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
     files.replace(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def append_history(path: Path, row: dict[str, Any], name: str = "history.jsonl") -> None:
+def rewind_history(path: Path, rows: list[dict[str, Any]], step: int) -> None:
+    """Of the history's `rows` those after `step`, never checkpointed, are dropped from the file."""
+    write_rows(path / HISTORY, [row for row in rows if row["step"] <= step])
+
+
+def append_history(path: Path, row: dict[str, Any], name: str = HISTORY) -> None:
     files.append(path / name, json.dumps(row))  # a checkpoint is never without its row

@@ -5,16 +5,24 @@ from typing import Any
 
 from engine import segments
 from engine.errors import RequestError
-from engine.store import folder
 
 
-def check(path: Path, step: int, done: int) -> None:
-    """Raise RequestError where history.jsonl lacks some of the `done` epochs up to `step`, or at
-    step 0 has epochs of which a checkpoint was there."""
-    rows = folder.history(path)
-    if (kept := sum(row["step"] <= step for row in rows)) < done:
-        raise RequestError(f"{path}/history.jsonl has {kept} of the {done} epochs that were "
-                           "trained: put it back, or start a new run in another --run_dir.")
+def missing(
+    path: Path, rows: list[dict[str, Any]], step: int, done: int, what: str = "run"
+) -> str:
+    """In words, that the `rows` of history.jsonl lack some of the `done` epochs up to `step`, where
+    they do; else ""."""
+    kept = sum(row["step"] <= step for row in rows)
+    return "" if kept >= done else (
+        f"{path}/history.jsonl has {kept} of the {done} epochs that were trained: put it back, or "
+        f"start a new {what} in another --run_dir.")
+
+
+def check(path: Path, rows: list[dict[str, Any]], step: int, done: int) -> None:
+    """Raise RequestError where epochs are `missing`, or at step 0 are there of which a checkpoint
+    was."""
+    if lost := missing(path, rows, step, done):
+        raise RequestError(lost)
     if not step and rows and ((path / "metrics.json").exists() or _saved(rows)):
         raise RequestError(f"{path}/history.jsonl has {len(rows)} epochs, and {path}/checkpoints "
                            "no checkpoint of them: put them back, or start a new run in another "

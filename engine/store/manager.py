@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.pool import ThreadPool
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,21 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _by_daemon(save: Callable[[], Any]) -> Any:
+    """What it returns or raises in a daemon's thread, of which are those that it starts; one of
+    multiprocessing's pools would settle how the caller's processes start."""
+    made: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(save())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return made.result()
+
+
 class Manager:
     """Of the last two steps and the best. Every process of a job makes one. Whoever opens the
     folder to write removes what is half written. Each raises what Orbax and what is below it do."""
@@ -87,8 +102,8 @@ class Manager:
         state, notes = ocp.args.StandardSave(parts), ocp.args.JsonSave(content)
         args = ocp.args.Composite(state=state, record=notes)
         # A failed save's threads wait for minutes: of a daemon's, Python's end waits for none.
-        with _ONE_SAVE, ThreadPool(1) as daemon:
-            return bool(daemon.apply(self._manager.save, (step,), {"args": args}))
+        with _ONE_SAVE:
+            return bool(_by_daemon(lambda: self._manager.save(step, args=args)))
 
     def read(self, path: Path, like: Any = None) -> Any:
         """A step's arrays, as a tree `like` the one given, or as they were saved."""

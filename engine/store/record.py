@@ -9,18 +9,19 @@ import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.checks import without_idle
 from engine.config import BROUGHT, DURATIONS, Config
+from engine.disk import files
+from engine.disk.files import is_count, is_text
 from engine.doors import bring, hypers
-from engine.doors.fields import fits
+from engine.doors.checks import without_idle
 from engine.errors import RequestError, tell
-from engine.learners import trees
-from engine.optim import lengths
+from engine.fields import fits
+from engine.optim import lengths, trees
 from engine.place import ADDRESS, Place
 from engine.request import Request
-from engine.store import files
-from engine.store.files import is_count, is_text
+from engine.store import generator
 
+FILE = "config.json"
 MOST_NUMBERS = 1 << 28  # of an input: a picture of 9,459 × 9,459 in colour
 GONE = ("model_parallel",)  # fields of before, which never decided what was computed
 # What runs of before computed where their config.json doesn't say, as Config's defaults were.
@@ -29,10 +30,80 @@ _FIRST_LOSS = "softmax_cross_entropy"  # a config of before names it; now it is 
 
 
 class Saved(NamedTuple):
-    """A config.json: the request, and all else that it holds."""
+    """A config.json, or a sweep's, in its `folder`: the request, and all else that it holds."""
 
+    folder: Path
     request: Request
     content: dict[str, Any]
+
+    def own(self, given: Config | None) -> Config:
+        """The config to predict by: the run's own, or where it was made of objects in Python, which
+        `given` has, with these, but no augmentation. What `given` says besides, other than a
+        default, holds, and whether a threshold is chosen. Raises RequestError where an object is
+        called otherwise than the run's; of a network with other values it is told."""
+        config, plain = self.request.config, Config()
+        if "augment" in (had := objects(config)):  # which training alone has
+            config = dataclasses.replace(config, augment="")
+        if given is None or not had:
+            return given or config
+        for name, text in (were := objects(config)).items():
+            now = bring.written(getattr(given, name))
+            if (was := _called(text)) != (other := _called(now)):
+                state = " whose state is in its checkpoints" * (name == "optimizer")
+                now = "none is given now" if now == getattr(plain, name) else f"now it is {other}"
+                raise RequestError(f"the {name} of the run in {self.folder} was {was}, an object "
+                                   f"in Python{state}, and {now}: give that one, "
+                                   f"config=Config({name}=...).")
+            if name == "model" and "(" in text and _wherever(text) != _wherever(now):
+                tell(f"the model of the run in {self.folder} was {text}, and now it is {now}: what "
+                     "it says is wrong unless both compute the same")
+        kept = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)
+                if f.name not in (*were, "choose_threshold")
+                and getattr(given, f.name) == getattr(plain, f.name)}
+        return dataclasses.replace(given, **kept)
+
+    def same_files(self, config: Config) -> None:
+        """Raises RequestError where a file of the user's has changed since the run began."""
+        before = self.content.get("files") or {}
+        for name, found in bring.digests(config).items():
+            if before.get(name) != found:
+                file = getattr(config, name).rpartition(":")[0]
+                raise RequestError(f"{file} has changed since the run in {self.folder} began: put "
+                                   "it back, or start a new run in another --run_dir.")
+
+    def same_draw(self, text: str) -> None:
+        """Raises RequestError where the share `text` was held out in another way than it is now."""
+        from engine.sources import splits  # late: it imports NumPy, and --help has no use for it
+
+        drawn = isinstance(splits.held_out(text), float)
+        if drawn and self.content.get("held_out") != splits.DRAWN:
+            raise RequestError(f"{self.folder} is a run of an older flaxmill, which drew "
+                               f"--validation_split {text} otherwise, so that what it was trained "
+                               "on would be among what judges it: judge it on a split by its name, "
+                               "such as --validation_split test, or start a new run.")
+
+    @property
+    def inputs(self) -> tuple[tuple[str, ...], tuple[int, ...], str]:
+        """The class names, the shape of an input and its dtype. Raises RequestError."""
+        classes, shape = self.content.get("classes"), self.content.get("image_shape")
+        dtype = self.content.get("input_dtype", "uint8")
+        if not (isinstance(classes, list) and classes and all(map(is_text, classes))):
+            raise _not_ours(self.folder / FILE, f"its classes are {classes!r}")
+        if not (isinstance(shape, list) and 1 <= len(shape) <= 4
+                and all(map(is_count, shape)) and 0 < math.prod(shape) <= MOST_NUMBERS):
+            raise _not_ours(self.folder / FILE, f"its image_shape is {shape!r}")
+        if dtype not in ("uint8", "float32"):
+            raise _not_ours(self.folder / FILE, f"its input_dtype is {dtype!r}")
+        return tuple(classes), tuple(shape), dtype
+
+    def names(self, what: str) -> tuple[str, ...]:
+        """The columns of a table that a run calls its `pixels`, in whose order its pictures are,
+        where no numbers of their names tell it, or its `target`; () of no table, or of a run of
+        before. Raises RequestError."""
+        found = self.content.get(what, [])
+        if not (isinstance(found, list) and all(map(is_text, found))):
+            raise _not_ours(self.folder / FILE, f"its {what} is {found!r:.40}")
+        return tuple(found)
 
 
 def typed(kind: Any, values: dict[str, Any]) -> Any:
@@ -74,7 +145,7 @@ def read(path: Path, given: Config | None = None) -> Saved:
         hyper = typed(_kind(config, given, content["hyper"]), content["hyper"])
         if "search" not in content:  # a sweep's other settings may use what this optimizer ignores
             config, hyper = without_idle(config, hyper)
-        return Saved(Request(config, hyper, place), content)
+        return Saved(path.parent, Request(config, hyper, place), content)
     except FileNotFoundError:
         raise RequestError(f"no run in {path.parent}: it holds no {path.name}.") from None
     except OSError as error:
@@ -99,32 +170,6 @@ def objects(config: Config) -> dict[str, str]:
     """What was an object in Python, which no file holds, and what it was."""
     texts = {name: bring.written(getattr(config, name)) for name in BROUGHT}
     return {name: text for name, text in texts.items() if text.startswith("<")}
-
-
-def own(path: Path, saved: Saved, given: Config | None) -> Config:
-    """The config of the run in `path` to predict by: its own, or where it was made of objects in
-    Python, which `given` has, with these, but no augmentation. What `given` says besides, other
-    than a default, holds, and whether a threshold is chosen. Raises RequestError where an object is
-    called otherwise than the run's; of a network with other values than the run's it is told."""
-    config, plain = saved.request.config, Config()
-    if "augment" in (had := objects(config)):  # which training alone has
-        config = dataclasses.replace(config, augment="")
-    if given is None or not had:
-        return given or config
-    for name, text in (were := objects(config)).items():
-        now = bring.written(getattr(given, name))
-        if (was := _called(text)) != (other := _called(now)):
-            state = " whose state is in its checkpoints" * (name == "optimizer")
-            now = "none is given now" if now == getattr(plain, name) else f"now it is {other}"
-            raise RequestError(f"the {name} of the run in {path} was {was}, an object in Python"
-                               f"{state}, and {now}: give that one, config=Config({name}=...).")
-        if name == "model" and "(" in text and _wherever(text) != _wherever(now):
-            tell(f"the model of the run in {path} was {text}, and now it is {now}: what it says is "
-                 "wrong unless both compute the same")
-    kept = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)
-            if f.name not in (*were, "choose_threshold")
-            and getattr(given, f.name) == getattr(plain, f.name)}
-    return dataclasses.replace(given, **kept)
 
 
 def _wherever(written: str) -> str:
@@ -167,7 +212,7 @@ def read_otherwise(before: Request, now: Request) -> str:
     return " ".join(flag(name, value) for name, value in found.items() if value != was[name])
 
 
-def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "config.json",
+def compare(path: Path, request: Request, facts: dict[str, Any], file: str = FILE,
             may_differ: tuple[str, ...] = ()) -> Saved:
     """The saved run of the folder `path`. Raises RequestError naming every field in which it
     differs from this one, and where its data or a file of the user's do."""
@@ -177,7 +222,7 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
     if differing:
         told = "; ".join(f"{k} was {was.get(k)!r}, now {now[k]!r}" for k in differing)
         typed = " ".join(flag(k, now[k]) for k in differing if k != "init_from")
-        taken = file == "config.json" and not trees.values_of(request.config.model)
+        taken = file == FILE and not trees.values_of(request.config.model)
         another = f"begin a new run from what it has learned: --init_from {path} {typed}".rstrip() \
             if taken else "start a new one in another --run_dir"
         raise RequestError(f"{path} holds a run with another configuration: {told}. "
@@ -194,55 +239,10 @@ def compare(path: Path, request: Request, facts: dict[str, Any], file: str = "co
         raise RequestError(f"{path} holds a run whose table became other features: resume it with "
                            "the versions that its config.json names, or start a new run in another "
                            "--run_dir.")
-    same_files(path, request.config, saved.content)
-    same_draw(path, request.config.validation_split, saved.content)
+    generator.check(path, saved.content, facts)
+    saved.same_files(request.config)
+    saved.same_draw(request.config.validation_split)
     return saved
-
-
-def same_draw(path: Path, text: str, content: dict[str, Any]) -> None:
-    """Raises RequestError where the share `text` of a run's was held out in another way than it
-    would be now."""
-    from engine.parts import splits  # late: it imports NumPy, and --help has no use for it
-
-    if isinstance(splits.held_out(text), float) and content.get("held_out") != splits.DRAWN:
-        raise RequestError(f"{path} is a run of an older flaxmill, which drew --validation_split "
-                           f"{text} otherwise, so that what it was trained on would be among what "
-                           "judges it: judge it on a split by its name, such as --validation_split "
-                           "test, or start a new run.")
-
-
-def same_files(path: Path, config: Config, content: dict[str, Any]) -> None:
-    """Raises RequestError where a user's file has changed since the run of `path` began."""
-    before = content.get("files") or {}
-    for name, found in bring.digests(config).items():
-        if before.get(name) != found:
-            file = getattr(config, name).rpartition(":")[0]
-            raise RequestError(f"{file} has changed since the run in {path} began: put it back, or "
-                               "start a new run in another --run_dir.")
-
-
-def inputs_of(path: Path, content: dict[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...], str]:
-    """The class names, the shape of an input and its dtype, of the config.json in `path`."""
-    file = path / "config.json"
-    classes, shape = content.get("classes"), content.get("image_shape")
-    dtype = content.get("input_dtype", "uint8")
-    if not (isinstance(classes, list) and classes and all(map(is_text, classes))):
-        raise _not_ours(file, f"its classes are {classes!r}")
-    if not (isinstance(shape, list) and 1 <= len(shape) <= 4
-            and all(map(is_count, shape)) and 0 < math.prod(shape) <= MOST_NUMBERS):
-        raise _not_ours(file, f"its image_shape is {shape!r}")
-    if dtype not in ("uint8", "float32"):
-        raise _not_ours(file, f"its input_dtype is {dtype!r}")
-    return tuple(classes), tuple(shape), dtype
-
-
-def names_of(path: Path, content: dict[str, Any], what: str) -> tuple[str, ...]:
-    """The columns of a table that a run calls its `pixels`, in whose order its pictures are, where
-    no numbers of their names tell it, or its `target`; () of no table, or of a run of before."""
-    found = content.get(what, [])
-    if not (isinstance(found, list) and all(map(is_text, found))):
-        raise _not_ours(path / "config.json", f"its {what} is {found!r:.40}")
-    return tuple(found)
 
 
 def _not_ours(file: Path, why: object) -> RequestError:

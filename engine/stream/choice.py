@@ -1,69 +1,29 @@
-"""How a run's set is streamed, why, and what its programs are given of it."""
+"""Whether a run's set is streamed, why, and in which chunks."""
 
 import math
 import multiprocessing
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import Sharding
 
-from engine.data import Data, Subset, on_device
-from engine.devices import choose, mesh
+from engine.data import on_device
+from engine.devices import choose, memory
 from engine.errors import RequestError
-from engine.feed import Chunk
+from engine.examples import Subset
+from engine.feed import Data
 from engine.loop import eval_batch
 from engine.place import Place
-from engine.programs import memory
-from engine.sources.dataset import Split
+from engine.setup import Setup
+from engine.sources.pieces import Part
 from engine.sources.stored import Stored
-from engine.stream.pieces import Part
-
-if TYPE_CHECKING:
-    from engine.setup import Setup
+from engine.sources.stream import Stream
 
 CHUNK = 32 * 2**20  # bytes: the first of larger ones is waited for longer
 SCATTERED = 2**30  # of inputs of which each costs a reading of all
 WORKERS = 16
-
-
-class Stream(NamedTuple):
-    """The two parts of an epoch, read by so many `workers` (0: by this process), and why."""
-
-    train: Part
-    validation: Part
-    workers: int
-    reason: str
-
-    def __str__(self) -> str:
-        by = f"{self.workers} worker processes" if self.workers > 1 else \
-            "a worker process" if self.workers else "this process"
-        size = math.prod(self.train.shape) * self.train.inputs.dtype.itemsize
-        return (f"{self.reason}; {self.train.chunks:,} chunks an epoch of {size / 1e6:,.1f} MB, "
-                f"read by {by}")
-
-    def given(self, cut: Data, where: Sharding) -> Data:
-        """What the programs take for `cut`: a chunk's shape, all else on the device."""
-        placed: dict[int, Any] = {}
-
-        def one(subset: Subset, part: Part) -> Subset:
-            split = subset.split
-            if id(split) not in placed:  # a split that both subsets share lies there once
-                placed[id(split)] = mesh.put(split[1:], where)
-            inputs = jax.ShapeDtypeStruct(part.shape, part.inputs.dtype, sharding=where)
-            chunk = Chunk(inputs, np.int32(0))
-            return Subset(Split(chunk, *placed[id(split)]), mesh.put(subset.rows, where))
-
-        return Data(one(cut.train, self.train), one(cut.validation, self.validation),
-                    cut.num_outputs)
-
-    def on_host(self, validation: Subset) -> Subset:
-        """What `given` made of the validation examples, with their inputs."""
-        part = self.validation
-        return Subset(Split(part.inputs, np.asarray(validation.split.targets)), part.rows)
 
 
 def why(place: Place, parts: Data, device: jax.Device) -> str:
@@ -81,7 +41,7 @@ def why(place: Place, parts: Data, device: jax.Device) -> str:
     return ""
 
 
-def laid(ready: "Setup") -> "Setup":
+def laid(ready: Setup) -> Setup:
     """With the data, cut and on the host, on the device, or with a stream where that has no room.
     Raises RequestError among several processes, which can't stream."""
     parts, where = ready.data, ready.everywhere
@@ -102,7 +62,7 @@ def laid(ready: "Setup") -> "Setup":
     return ready._replace(request=asked, data=found.given(parts, where), stream=found)
 
 
-def stream_of(ready: "Setup", reason: str) -> Stream:
+def stream_of(ready: Setup, reason: str) -> Stream:
     """How the set of a run, cut and on the host, is to be streamed."""
     cut, learner = ready.data, ready.learner
     workers = readers(learner, ready.request.place, cut.train.split.inputs, ready.dataset.name,

@@ -8,11 +8,14 @@ import jax
 import numpy as np
 from jax.sharding import Sharding
 
-from engine.data import Data, Subset
 from engine.devices import mesh
-from engine.programs.program import hasty
-from engine.stream.choice import Stream, part_of, size_of
-from engine.stream.pieces import Part, Pieces
+from engine.devices.program import hasty
+from engine.examples import Subset
+from engine.feed import Data
+from engine.job.host import undisturbed
+from engine.sources.pieces import Part, Pieces
+from engine.sources.stream import Stream
+from engine.stream.choice import part_of, size_of
 from engine.stream.streamed import nothing, summed, telling
 
 
@@ -32,7 +35,7 @@ def judged(
         told.append(np.asarray(predicted))
         return sums
 
-    none = nothing(learner.evaluate, variables, given)
+    (none,) = nothing(learner.evaluate, (variables,), given)
     with telling("reading the examples that the model is judged on"), \
             chunks_of(part, where, workers) as chunks:
         sums = summed(none, summing, variables, given, chunks)
@@ -44,7 +47,8 @@ def chunks_of(part: Part, where: Sharding, workers: int) -> Iterator[Iterator[ja
     """The chunks of a part, one after another, on the devices of `where`."""
     from engine.stream.ahead import ahead  # late: it imports Grain
 
-    reader = ahead(Pieces((part,)), 0, workers, lambda x: mesh.put(np.array(x), where))
+    put = undisturbed()(lambda x: mesh.put(np.array(x), where))  # in a thread
+    reader = ahead(Pieces((part,)), 0, workers, put)
     try:
         yield reader
     finally:

@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from engine.data import Subset
+from engine.examples import Subset
 from engine.feed import epoch_order
-from engine.optim import averages
 from engine.setup import Setup
+from engine.sources.pieces import Part
 from engine.state import State
 from engine.stream.judging import chunks_of
-from engine.stream.pieces import Part
 from engine.stream.streamed import holding, telling
+from engine.updates import averages
 
 
 def over_chunks(ready: Setup, train: Subset, statistics: Callable[..., Any]) -> Any:

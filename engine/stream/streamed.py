@@ -4,20 +4,19 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
 
 import jax
 import numpy as np
 
-from engine.data import Subset
 from engine.devices import mesh
 from engine.errors import RequestError, RunError, one_line
+from engine.examples import Subset
 from engine.feed import Chunk, order_of
-from engine.stream.choice import Stream
-from engine.stream.pieces import Orders, Pieces
-
-if TYPE_CHECKING:
-    from engine.setup import Setup
+from engine.job.host import undisturbed
+from engine.setup import Setup
+from engine.sources.pieces import Orders, Pieces
+from engine.sources.stream import Stream
 
 
 def holding(subset: Subset, inputs: Any, first: int) -> Subset:
@@ -76,7 +75,7 @@ Feed = Union[Resident, "Streamed"]
 
 @contextmanager
 def feed_of(
-    ready: "Setup", step: int, own: tuple[Subset, Subset] | None = None
+    ready: Setup, step: int, own: tuple[Subset, Subset] | None = None
 ) -> Iterator[Feed]:
     """The feed of a run that goes on from `step`; or of several that have one order, whose programs
     take subsets of their `own`, and which read for themselves what a stream is judged on."""
@@ -98,7 +97,7 @@ class Streamed:
     """
 
     def __init__(
-        self, ready: "Setup", stream: Stream, step: int, train: Subset, judges: bool = True
+        self, ready: Setup, stream: Stream, step: int, train: Subset, judges: bool = True
     ):
         from engine.stream.ahead import ahead  # late: it imports Grain
 
@@ -160,6 +159,7 @@ class Streamed:
         assert number == self._number
         return self._chunk
 
+    @undisturbed()  # in a thread, where a guard of all holds
     def _put(self, inputs: np.ndarray) -> Any:
         return mesh.put(np.array(inputs), self._where)  # what workers share goes back
 

@@ -15,10 +15,10 @@ from engine.sweep import member, results
 from engine.sweep.ensembles import FINISHED
 from engine.sweep.events import DROPPED, Events
 from engine.sweep.group import Group, alive, create, feed, placed
-from engine.sweep.judge import Ranked
 from engine.sweep.population import Population, select
 from engine.sweep.programs import GroupPrograms, compile_programs
 from engine.sweep.results import Standing
+from engine.sweep.selection import Outcome
 from engine.sweep.space import Asked
 from engine.sweep.sweep import Lockstep
 
@@ -79,7 +79,7 @@ class Handed(Lockstep):
         with feed(group, 0) as fed:
             return self._settle(group, self._trained(group, runs, 0.0, fed, None))
 
-    def _selected(self, group: Group, runs: Population, ranking: list[Ranked]) -> Population:
+    def _selected(self, group: Group, runs: Population, ranking: list[Outcome]) -> Population:
         epoch, score = ranking[0].row["epoch"], group.ready.score
         whole = [one for one in ranking if one.whole and np.isfinite(one.row[score])]
         told = [(setting, own) for setting in self._settings if (own := self._own(setting, whole))]
@@ -93,7 +93,7 @@ class Handed(Lockstep):
                              DROPPED)
 
     def _without(
-        self, group: Group, runs: Population, kept: list[Ranked], gone: list[Ranked], event: str
+        self, group: Group, runs: Population, kept: list[Outcome], gone: list[Outcome], event: str
     ) -> Population:
         left = super()._without(group, runs, kept, gone, event)
         return self._filled(group, left, len(runs.members.seed))

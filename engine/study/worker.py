@@ -18,7 +18,7 @@ from engine.devices import choose
 from engine.devices.mesh import size
 from engine.errors import RequestError, RunError
 from engine.job import host
-from engine.job.signals import Interruption
+from engine.job.signals import Interruption, Stopped
 from engine.loggers.tracking import Tracked
 from engine.parts.reading import load
 from engine.place import ADDRESS, Place
@@ -42,7 +42,7 @@ POLL_SECONDS = 0.5
 def run(request: Request, search: Search) -> Path:
     """Work on a study until every setting has its result, whoever found it; the folder of its runs.
 
-    Raises RunError where a signal asks to stop, its settings given back; RequestError, the others'
+    Raises Stopped where a signal asks to, its settings given back; RequestError, the others'
     results told, where settings of this process don't fit.
     """
     space.of(request, search)  # what can't be is refused before a device is asked for
@@ -161,7 +161,7 @@ class Worker:
             try:
                 while not self._handout.done():
                     if interruption.status:
-                        raise RunError(self._stopped, interruption.status)
+                        raise Stopped(self._stopped, interruption.status)
                     if batch := self._batch():
                         self._train(batch, own, interruption)
                     else:
@@ -239,10 +239,8 @@ class Worker:
                               bar, self._handout, batch, self._programs, self._at_once, log)
             try:
                 lockstep.train(group)
-            except RunError as error:
-                if interruption.status:
-                    raise RunError(self._stopped, interruption.status) from None
-                raise error
+            except Stopped as error:
+                raise Stopped(self._stopped, error.status) from None
         if lost := lockstep.tell(group):
             console.print(f"{len(lost)} of {len(batch)} settings were taken up by others, who "
                           "missed this process: type more --heartbeat_seconds.")

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import Config
-from engine.doors.fields import plain
 from engine.doors.requested import completed
 from engine.errors import RequestError, unknown
+from engine.fields import plain
+from engine.job.host import undisturbed
 from engine.place import Place
 from engine.request import Request
-from engine.store import record, whereabouts
+from engine.store import record
+from engine.store.resumed import resumed
 from engine.sweep import search as searches
 from engine.sweep import space
 from engine.sweep import sweep as runs
@@ -21,6 +23,7 @@ from engine.sweep.search import Search
 ASKED = {*Search._fields} - {"axes", "study", "sampler", "median"}  # which are of many processes
 
 
+@undisturbed()
 def sweep(
     config: Config, axes: Mapping[str, Any] | None = None, hyper: Any = None,
     place: Place | None = None, data: Any = None, resume: str | os.PathLike[str] | None = "",
@@ -32,16 +35,16 @@ def sweep(
     in words, "log:1e-4:1e-1:16". `search` are the rest of a sweep's flags: seeds, samples, folds,
     halving, pbt, same_data_order. `hyper`, `place` and `data` as `fit` takes them. `resume` is the
     folder of a sweep to go on with, which searches as it was begun. Raises RequestError for what
-    can't be meant, RunError for what failed on the way, or where all runs diverged.
+    can't be meant, RunError for what failed on the way, or where all runs diverged, and
+    after a signal, all saved, a KeyboardInterrupt of that signal's `status`.
     """
     for name in search.keys() - ASKED:
         raise unknown("option of sweep", name, ASKED)
     request = completed(Request(config, hyper, place or Place(), data))
     asked = Search(_words(axes or {}), **{name: plain(value) for name, value in search.items()})
-    path = whereabouts.resumed(resume)
+    path = resumed(request, resume, "sweep")
     if path:
-        file = Path(path) / "sweep.json"
-        saved = searches.saved(file, record.read(file, request.config).content)
+        saved = searches.saved(record.read(Path(path) / "sweep.json", request.config))
         if asked not in (saved, Search()):
             raise RequestError(f"the sweep in {path} searches as it was begun: leave axes "
                                "and other options of the search out.")
@@ -49,7 +52,8 @@ def sweep(
     try:
         record.typed(Search, asked._asdict())
     except TypeError as error:
-        raise RequestError(f"sweep: {error}.") from None
+        raise RequestError(f"sweep: {error}; seeds, samples, folds and halving are counts, pbt and "
+                           "same_data_order True or False.") from None
     space.refuse_threshold(request.config.choose_threshold)
     return runs.run(request, asked, path, quiet)
 

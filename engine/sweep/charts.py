@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas
 
-from engine.loggers.width import shortened
+from engine.drawn import charts
+from engine.drawn.charts import Dot, Line, Panel, Panels
+from engine.drawn.matrix import NUMBERED, Matrix, matrix
+from engine.drawn.shown import Picture
 from engine.optim.patience import Monitor
-from engine.report import charts
-from engine.report.charts import Dot, Line, Panel, Panels
-from engine.report.matrix import NUMBERED, Matrix, matrix
-from engine.report.run import Picture
 from engine.sweep import ranking
+from engine.width import shortened
 
 Axes = dict[str, list]  # each swept field's distinct values
 Histories = dict[int, list[dict[str, Any]]]  # each run's epochs

@@ -11,18 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from engine import trained
 from engine.config import BROUGHT, Config, Reading
 from engine.devices import mesh
+from engine.disk import files, whereabouts
 from engine.doors import bring
-from engine.errors import RequestError, some
+from engine.errors import RequestError, one_line, some
+from engine.fields import plain
+from engine.judging.judge import judge_of
 from engine.optim.patience import AVERAGED
 from engine.place import Place
 from engine.report import notebook, settings
 from engine.scores.inverse import inverts
-from engine.store import files, folder, record, whereabouts
+from engine.scores.judged import Judged
+from engine.store import folder, record
 from engine.sweep import space
-from engine.task import Judged, Task
-from engine.trained import Run, load
+from engine.task import Task
+from engine.trained import Run
 
 FILE = folder.HOLDS["sweep"]
 FINISHED = "done", "stopped"
@@ -36,17 +41,17 @@ class Ensemble(Run):
 
     runs: tuple[Run, ...] = ()
 
-    def predict(self, inputs: Any, tta: str = "") -> np.ndarray:
+    def predicted(self, inputs: np.ndarray, tta: str = "") -> np.ndarray:
         """The mean of the runs' own: see `Run.predict`. Raises RequestError for a task that
         predicts whole numbers, such as classes, which have no mean."""
-        first = self.runs[0].predict(inputs, tta)
+        first = self.runs[0].predicted(inputs, tta)
         if first.dtype.kind in "bui":
             raise RequestError(f"{self.path}: its runs predict {first.dtype}, of which a mean says "
                                "nothing: predict by one of them, or let the task's predict give "
                                "probabilities.")
         total_NxK = first.astype(np.float64)
         for run in self.runs[1:]:  # not all at once, which would grow with their number
-            total_NxK += run.predict(inputs, tta)
+            total_NxK += run.predicted(inputs, tta)
         return (total_NxK / len(self.runs)).astype(np.float32)
 
     def __repr__(self) -> str:
@@ -57,8 +62,11 @@ class Ensemble(Run):
 
 
 def of(path: Path, best_of: int = 0) -> bool:
-    """Whether the folder is a sweep's. Raises RequestError where it isn't, and `best_of` is asked.
-    """
+    """Whether the folder is a sweep's. Raises RequestError for a `best_of` that is no count, and
+    where the folder isn't, and `best_of` is asked."""
+    if not files.is_count(plain(best_of)):
+        raise RequestError(f"--best_of {one_line(repr(best_of)):.40}: type a whole number, 1 or "
+                           "more, or 0 for all.")
     if (path / FILE).exists():
         return True
     if best_of:
@@ -114,12 +122,12 @@ def _results(path: Path) -> list[dict[str, Any]]:
 
 
 def loaded(path: Path, asked: Config | None, checkpoint: str, best_of: int) -> Ensemble:
-    """A sweep's members as one; see `trained.load`. Raises RequestError for some whose inputs,
+    """A sweep's members as one; see `load`. Raises RequestError for some whose inputs,
     outputs or features are not the same."""
     said = _said(path, asked)
     if "choose_threshold" in said:
         space.refuse_threshold(said["choose_threshold"])
-    runs = [load(member, _own(member, asked, said), checkpoint)
+    runs = [trained.loaded(member, _own(member, asked, said), checkpoint)
             for member in members(path, best_of, asked)]
     first = runs[0]
     for run in runs:
@@ -137,7 +145,7 @@ def loaded(path: Path, asked: Config | None, checkpoint: str, best_of: int) -> E
 def _said(path: Path, asked: Config | None) -> dict[str, Any]:
     """What `asked` says otherwise than the sweep in `path` was begun, by its field."""
     saved = record.read(path / FILE, asked)
-    now, before = record.own(path, saved, asked), saved.request.config
+    now, before = saved.own(asked), saved.request.config
     return {f.name: getattr(now, f.name) for f in dataclasses.fields(now)
             if getattr(now, f.name) != getattr(before, f.name)}
 
@@ -158,8 +166,6 @@ def evaluate(
     best_of: int,
 ) -> dict[str, Any]:
     """Scores of the mean of a sweep's members; see `evaluation.evaluate`."""
-    from engine.scores.judge import judge_of  # late: it needs what asks here for a sweep's
-
     runs = loaded(path, asked, checkpoint, best_of).runs
     before = record.read(path / FILE, asked).request
     said = {name: value for name, value in _said(path, asked).items() if name in SET}

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from engine.disk.files import is_count, is_text
 from engine.store import folder
-from engine.store.files import is_count, is_text
 
 FILE = "events.jsonl"
 REFUSED = "refused"

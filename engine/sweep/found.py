@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import Config
+from engine.disk import whereabouts
 from engine.report import notebook
-from engine.store import whereabouts
 
 
 @dataclass(frozen=True, eq=False)

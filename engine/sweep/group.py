@@ -13,20 +13,23 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from engine.augmentations import suited
 from engine.config import Config
-from engine.data import Data, Subset, on_device, partition
+from engine.data import on_device, partition
+from engine.devices import memory
 from engine.devices.mesh import RUNS, everywhere, over_runs, size
+from engine.devices.program import hasty
 from engine.doors import bring
+from engine.doors.weights import BALANCED
 from engine.errors import RequestError
+from engine.examples import Subset
+from engine.feed import Data
 from engine.job.host import Host
-from engine.learners import trees
-from engine.parts import splits
-from engine.parts.weights import BALANCED
-from engine.programs import memory
-from engine.programs.program import hasty
+from engine.optim import trees
 from engine.request import Request
-from engine.setup import Setup, settle
+from engine.settling import settle
+from engine.setup import Setup
+from engine.sources import splits
 from engine.sources.dataset import Dataset
-from engine.store import checkpoint
+from engine.store import checkpoint, generator
 from engine.stream.streamed import Feed, feed_of
 from engine.sweep import hosted, population
 from engine.sweep.population import Population, select
@@ -55,7 +58,7 @@ def facts_of(request: Request, trials: Iterable[Trial], dataset: Dataset) -> dic
     """What a sweep rests on, by digests: the same where it is resumed, and in all of a study."""
     swept = {v for trial in trials for v in trial.values.values() if bring.is_file(v)}
     return {"fingerprint": dataset.fingerprint, "files": bring.digests(request.config),
-            "held_out": splits.DRAWN,
+            "held_out": splits.DRAWN, **generator.facts(),
             "swept_files": {w: bring.digest(Path(w.rpartition(":")[0])) for w in sorted(swept)}
             | {w: source_of(w).digest for w in filter(None, [request.config.init_from])}}
 

@@ -7,20 +7,21 @@ import jax
 import numpy as np
 
 from engine.setup import Setup
-from engine.state import State
 from engine.sweep.population import NOTHING, Member, Population, select
 from engine.sweep.space import Trial
 
 
-def _of(ready: Setup, trial: Trial, state: State) -> Population:
-    numbers: Any = np.uint32(trial.config.seed), np.int32(0), np.int32(trial.number)
-    members = Member(state._replace(step=NOTHING), ready.hyper, *numbers)
-    return Population(state.step, jax.tree.map(lambda x: np.asarray(x)[np.newaxis], members))
+def _alone(tree: Any) -> Any:
+    """Its arrays with a leading axis [1]."""
+    return jax.tree.map(lambda x: np.asarray(x)[np.newaxis], tree)
 
 
 def create(ready: Setup, trial: Trial) -> Population:
     """The run before its first update."""
-    return _of(ready, trial, ready.create(ready.hyper, ready.root))
+    state = ready.create(ready.hyper, ready.root)
+    numbers: Any = np.uint32(trial.config.seed), np.int32(0), np.int32(trial.number)
+    members = Member(state._replace(step=NOTHING), ready.hyper, *numbers)
+    return Population(state.step, _alone(members))
 
 
 def shapes(ready: Setup, trial: Trial) -> Population:
@@ -35,12 +36,11 @@ def advance(ready: Setup, runs: Population, steps: int) -> Population:
     """The run after `steps` more updates, all within one epoch."""
     state = select(runs.members.state, 0)._replace(step=runs.step)
     state = ready.learner.segment(**ready.inputs, state=state, count=np.int32(steps))
-    own = jax.tree.map(lambda x: np.asarray(x)[np.newaxis], state._replace(step=NOTHING))
+    own = _alone(state._replace(step=NOTHING))
     return Population(state.step, runs.members._replace(state=own))
 
 
 def evaluate(ready: Setup, runs: Population) -> Any:
     """The sums of its evaluation, with a leading axis [1]."""
     variables = select(runs.members.state, 0).models
-    sums = ready.learner.evaluate(variables, ready.data.validation)
-    return jax.tree.map(lambda x: np.asarray(x)[np.newaxis], sums)
+    return _alone(ready.learner.evaluate(variables, ready.data.validation))

@@ -12,17 +12,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from engine.config import DURATIONS, Config, Hyper
+from engine.console.bar import waiting
+from engine.disk import files
+from engine.drawn.pictures import TONES, figure, png
 from engine.errors import RequestError, RunError
 from engine.job.host import begin_alone
-from engine.job.signals import Interruption
-from engine.loggers.bar import waiting
+from engine.job.signals import Interruption, Stopped
 from engine.optim.schedules import VALUES
 from engine.parts.reading import load
 from engine.report import page
-from engine.report.pictures import TONES, figure, png
 from engine.request import Request
 from engine.segments import Pace, rest_of_epoch
-from engine.store import files, folder
+from engine.store import folder
 from engine.sweep import space
 from engine.sweep.group import Group, assemble, create, feed
 from engine.sweep.population import Population
@@ -104,7 +105,7 @@ def _rates(search: Search) -> list[float]:
 def run(request: Request, search: Search) -> Finding:
     """Print and draw the suggested rate; lr-find.png and lr-find.json lie in the run's folder.
 
-    After a signal they are of the steps so far; then raises RunError with its status."""
+    After a signal they are of the steps so far; then raises Stopped with its status."""
     rates = _rates(search)
     if "learning_rate" not in request.hyper._fields:
         raise RequestError("lr-find needs an optimizer with a learning_rate.")
@@ -130,7 +131,7 @@ def run(request: Request, search: Search) -> Finding:
             files.replace(path / "lr-find.png", picture(rates, losses, start, finding, steps))
             host.console.print(f"picture: {path / 'lr-find.png'}")
     if interruption.status:
-        raise RunError(f"stopped after {steps} steps; what they tell is kept.", interruption.status)
+        raise Stopped(f"stopped after {steps} steps; what they tell is kept.", interruption.status)
     return finding
 
 
@@ -145,7 +146,7 @@ def _uniform(request: Request) -> Request:
 
 
 def _losses(group: Group, programs: GroupPrograms, runs: Population) -> list[float]:
-    tally = jax.device_get(programs.evaluate(runs))
+    (tally,) = jax.device_get(programs.evaluate(runs))
     return (np.asarray(tally.loss_sum, np.float64) / tally.count)[: len(group.trials)].tolist()
 
 

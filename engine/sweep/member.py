@@ -10,15 +10,17 @@ from engine.errors import RunError
 from engine.optim.lengths import Durations
 from engine.request import Request
 from engine.setup import Setup
-from engine.store import checkpoint, folder
+from engine.store import checkpoint, folder, gaps
 from engine.sweep.events import COPIED, DIVERGED, DROPPED, STOPPED
 from engine.sweep.population import Member
 from engine.sweep.space import Trial
 
 
-def _check(path: Path, step: int, lengths: Durations, last: dict[str, Any]) -> None:
+def _check(
+    path: Path, rows: list[dict[str, Any]], step: int, lengths: Durations, last: dict[str, Any]
+) -> None:
     """Raises RunError where a folder isn't as the sweep left it at `step`: it was trained on by
-    itself, or lacks epochs. `last` is what happened to the member last."""
+    itself, or its history's `rows` lack epochs. `last` is what happened to the member last."""
     event, left = last.get("event"), lengths.total
     if event in (DROPPED, STOPPED):
         left = last["step"]
@@ -28,20 +30,19 @@ def _check(path: Path, step: int, lengths: Durations, last: dict[str, Any]) -> N
         raise RunError(f"{path} was trained on by itself, to step {further}, and the sweep, which "
                        f"left it at step {left}, would take that back: copy it elsewhere and "
                        f"delete its checkpoints after {left}, or leave the sweep as it is.", 2)
-    kept = sum(row["step"] <= step for row in folder.history(path))
     done = min(step, left) // lengths.epoch
     if event == COPIED:  # it may have diverged before, and has no row of those epochs
         done = int(step == lengths.total)
-    if kept < done and event != DIVERGED:
-        raise RunError(f"{path}/history.jsonl has {kept} of the {done} epochs that were trained: "
-                       "put it back, or start a new sweep in another --run_dir.", 2)
+    if event != DIVERGED and (lost := gaps.missing(path, rows, step, done, "sweep")):
+        raise RunError(lost, 2)
 
 
 def rewind(path: Path, trial: Trial, ready: Setup, step: int, last: dict[str, Any]) -> None:
     """A member's folder as it was at `step`: later epochs will come again."""
-    _check(path, step, ready.lengths, last)
+    rows = folder.history(path)
+    _check(path, rows, step, ready.lengths, last)
     write_config(path, trial, ready)
-    folder.history(path, up_to_step=step)
+    folder.rewind_history(path, rows, step)
 
 
 def save(path: Path, step: int, member: Member, score: float) -> None:

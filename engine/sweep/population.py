@@ -16,12 +16,13 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from engine.data import Subset
+from engine.devices import memory
 from engine.devices.mesh import RUNS
+from engine.devices.program import Program
+from engine.examples import Subset
+from engine.job.host import undisturbed
 from engine.learners.gradient import Gradient
 from engine.optim.lengths import Durations
-from engine.programs import memory
-from engine.programs.program import Program
 from engine.state import State
 
 LEAST_SECONDS = 0.2  # of a wave that tells how fast it went
@@ -180,6 +181,7 @@ class Separately(Program):
         self.width = Width(cores if room is None else max(min(cores, room // need), 1))
         self._threads = ThreadPoolExecutor(self.width.most)
 
+    @undisturbed()  # in a thread, where a guard of all holds
     def _one(self, given: dict[str, Any]) -> State:
         return jax.block_until_ready(super().__call__(**given))
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from engine.devices import choose
+from engine.devices import choose, memory
 from engine.devices.mesh import size
+from engine.devices.program import Program, hasty
 from engine.errors import RequestError
-from engine.programs import graphs, memory
-from engine.programs.program import Program, hasty
+from engine.programs import graphs
 from engine.stream.judging import chunks_of
 from engine.stream.streamed import Feed, nothing, summed, telling
 from engine.sweep import hosted, population, restated

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas
 
-from engine.loggers.width import shortened
 from engine.optim.patience import Monitor
+from engine.width import shortened
 
 KINDS = {"done": 0, "stopped": 0, "dropped": 1}  # a dropped run's score is from fewer epochs
 LOST = "dropped", "diverged"  # what is counted of a setting, whose mean is of the others

@@ -8,11 +8,14 @@ from typing import Any
 import pandas
 
 from engine.config import Config
+from engine.console.number import number
+from engine.disk import files
+from engine.drawn import pictures
+from engine.drawn.shown import Card, Shown
 from engine.optim.patience import Monitor
-from engine.report import page, pictures, run
-from engine.report.run import Card
+from engine.report import page, run
 from engine.report.settings import called, unsaid
-from engine.store import files
+from engine.store.folder import config
 from engine.sweep import charts, ranking
 from engine.sweep.charts import Axes, Histories
 
@@ -35,7 +38,7 @@ def _cards(axes: Axes, runs: pandas.DataFrame, best: Any, first: Any) -> list[An
     """The best setting and the best run, how many runs, and what became of those that were lost."""
     statuses = runs["status"].value_counts().to_dict()
     lost = [(status, str(statuses[status])) for status in STATUSES if status in statuses]
-    value = page.number(best["mean"] if best["counted"] else None)
+    value = number(best["mean"] if best["counted"] else None)
     return [
         (f"best setting: {ranking.in_words(axes, best)}", value),
         ("best run" + f": {first['run']}" * bool(first["counted"]), ranking.mean(first)),
@@ -58,11 +61,11 @@ def member(folder: Path, title: str, row: dict[str, Any], axes: Axes,
     """report.html of a run of the sweep, in its own folder; False where it left none."""
     path = folder / str(row["run"])
     try:
-        saved = files.parsed(files.read(path / "config.json"))
+        saved = config(path)
     except FileNotFoundError:
         return False
     value = history[-1].get(score.name) if history else None
-    shown = run.Shown([Card(score.words, page.number(value))],
+    shown = Shown([Card(score.words, number(value))],
                       tuple(dict.fromkeys(("loss", score.metric))))
     took = sum(epoch["seconds"] for epoch in history)
     text = run.render(

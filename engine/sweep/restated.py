@@ -6,12 +6,12 @@ from typing import Any
 import jax
 from jax import Array
 
-from engine.data import Subset
+from engine.examples import Subset
 from engine.learners.gradient import Gradient
-from engine.optim import averages
 from engine.stream.restated import over_chunks
 from engine.sweep.group import Group
 from engine.sweep.population import NOTHING, Layout, Member, Population, over_members, single
+from engine.updates import averages
 
 
 def _given(member: Member, step: Array, order: Array | None, train_FxN: Subset) -> dict[str, Any]:

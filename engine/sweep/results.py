@@ -11,19 +11,20 @@ import pandas
 from rich.console import Console
 
 from engine import errors
-from engine.data import Subset
 from engine.devices import choose
+from engine.disk import files
 from engine.doors import bring
 from engine.errors import RunError
-from engine.evaluation import held_for_evaluation
-from engine.learners import trees
+from engine.examples import Subset
+from engine.judging.judged import held_for_evaluation
 from engine.learners.learner import Learner, jitted
+from engine.optim import trees
 from engine.report import page, settings
 from engine.report.settings import unsaid
 from engine.scores import lost
 from engine.scores.calibration import calibration
 from engine.setup import Setup
-from engine.store import files, folder, record
+from engine.store import folder, record
 from engine.sweep import ranking
 from engine.sweep import report as sweep_report
 from engine.sweep.charts import Histories

@@ -1,10 +1,10 @@
 """A sweep's own flags."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.errors import RequestError
 from engine.store import record
+from engine.store.record import Saved
 
 
 class Search(NamedTuple):
@@ -36,10 +36,11 @@ SEARCH_HELP = {
 }
 
 
-def saved(file: Path, content: dict[str, Any]) -> Search:
-    """The search of a sweep.json's content. Raises RequestError where there is none."""
+def saved(sweep: Saved) -> Search:
+    """The search of a sweep.json. Raises RequestError where there is none."""
     try:
-        found = content["search"]
+        found = sweep.content["search"]
         return record.typed(Search, found | {"axes": tuple(found["axes"])})
     except (KeyError, TypeError) as error:
+        file = sweep.folder / "sweep.json"
         raise RequestError(f"{file} is not a sweep's request: {error}.") from None

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.checks import check
 from engine.config import DURATIONS, Config, Hyper, Reading
-from engine.doors import bring, hypers
+from engine.doors import bring, hypers, rounds
+from engine.doors.checks import check
 from engine.errors import RequestError, repeated, unknown
-from engine.learners import trees
+from engine.optim import trees
 from engine.optim.lengths import duration
 from engine.request import Request
 from engine.sweep.search import Search
@@ -243,7 +243,7 @@ def trials(sweep: Asked, settings: Iterable[tuple[Any, ...]] | None = None) -> l
             raise RequestError(f"--sweep optimizer: {bring.short(one.optimizer)} has the values "
                                f"{', '.join(wanted._fields)}, and others "
                                f"{', '.join(hyper._fields)}: start a sweep for each.")
-        made.append(Trial(len(made), trees.in_rounds(one), own, named))
+        made.append(Trial(len(made), rounds.in_rounds(one), own, named))
     if len({bool(trial.config.average_from) for trial in made}) > 1:
         raise RequestError("--sweep average_from: 0 keeps no average, and its scores don't compare "
                            "with those of one: leave it out.")

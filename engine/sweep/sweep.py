@@ -7,13 +7,12 @@ import jax
 import numpy as np
 from rich.progress import Progress
 
-from engine.devices import choose
+from engine.devices import choose, memory
 from engine.errors import RequestError, RunError
 from engine.job.host import Host, begin_alone
-from engine.job.signals import Interruption
+from engine.job.signals import Interruption, Stopped
 from engine.loggers.tracking import Tracked
 from engine.parts.reading import load
-from engine.programs import memory
 from engine.report.settings import going_on
 from engine.request import Request
 from engine.segments import Pace, due, rest_of_epoch
@@ -35,10 +34,10 @@ from engine.sweep.group import (
     restored,
     told,
 )
-from engine.sweep.judge import Ranked, exploited, halved, heard, judged
 from engine.sweep.population import Population, select
 from engine.sweep.programs import GroupPrograms, compile_programs
 from engine.sweep.search import Search
+from engine.sweep.selection import Outcome, exploited, halved, heard, outcomes
 from engine.sweep.space import Asked, Trial
 
 
@@ -114,7 +113,7 @@ class Lockstep:
     def train(self, group: Group) -> results.Standing:
         """Train a group to its end, from its newest checkpoint where there is one.
 
-        Raises RunError, everything saved, where a signal asks to stop; RequestError where the
+        Raises Stopped, everything saved, where a signal asks to; RequestError where the
         group doesn't fit the device.
         """
         with checkpoint.Checkpoints(self.asked.path / "checkpoints" / str(group.number)) as saved:
@@ -158,7 +157,7 @@ class Lockstep:
                     break
             if whole:
                 runs = programs.restate(runs)
-                ranking = judged(group, programs, runs, seconds)
+                ranking = outcomes(group, programs, runs, seconds)
                 self._record(group, runs, ranking, seconds)
                 runs, seconds = self._selected(group, heard(group, runs, ranking), ranking), 0.0
             if saved:
@@ -167,14 +166,14 @@ class Lockstep:
             if self.interruption.status:
                 if saved:
                     saved.wait()
-                raise RunError(f"stopped at step {int(runs.step)} of {total} of {name} and saved. "
-                               f"{self._going_on}", self.interruption.status)
+                raise Stopped(f"stopped at step {int(runs.step)} of {total} of {name} and saved. "
+                              f"{self._going_on}", self.interruption.status)
         return runs
 
     def _compiled(self, group: Group, runs: Population, fed: Feed) -> GroupPrograms:
         return compile_programs(group, runs, fed)
 
-    def _record(self, group: Group, runs: Population, ranking: list[Ranked],
+    def _record(self, group: Group, runs: Population, ranking: list[Outcome],
                 seconds: float) -> None:
         """Every whole member's row, who diverged, and a line about the epoch."""
         gone, trials = self.events.status(), {t.number: t for t in group.trials}
@@ -196,7 +195,7 @@ class Lockstep:
                 for name, value in trials[best.number].values.items()) + ")"
         group.ready.host.console.print(line)
 
-    def _selected(self, group: Group, runs: Population, ranking: list[Ranked]) -> Population:
+    def _selected(self, group: Group, runs: Population, ranking: list[Outcome]) -> Population:
         """The runs that go on. Those that are halved away, or stop by their patience, keep what
         they have learned in their folders."""
         search, epoch = self.asked.search, ranking[0].row["epoch"]
@@ -214,7 +213,7 @@ class Lockstep:
                 self.events.add(group.number, int(runs.step), to.number, COPIED, source=of.number)
         return runs
 
-    def _without(self, group: Group, runs: Population, kept: list[Ranked], gone: list[Ranked],
+    def _without(self, group: Group, runs: Population, kept: list[Outcome], gone: list[Outcome],
                  event: str) -> Population:
         """The runs that are `kept`, or all where none is; those that are `gone` saved."""
         members, step = jax.device_get(runs.members), int(runs.step)

@@ -14,7 +14,8 @@ from jax import Array
 from engine.errors import RequestError, unknown
 from engine.scores import answers, classes
 from engine.scores.counts import SCORES, Counted, counts, ranking
-from engine.task import Judged, Task, masked
+from engine.scores.judged import Judged
+from engine.task import Task, masked
 
 FOCAL_GAMMA = 2.0  # the paper's
 LEAST = 1e-7  # of what a focal loss raises to a power, whose slope at 0 may be infinite
@@ -189,7 +190,7 @@ class Classification(Task):
         return super().shown(scores, judged, names)._replace(note=note)
 
     def drawn(self, scores, judged, names):
-        from engine.report import answers as report
+        from engine.drawn import answers as report
 
         return report.drawn(scores, judged, self.said(judged.predicted), list(names))
 

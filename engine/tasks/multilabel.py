@@ -9,8 +9,11 @@ import numpy as np
 import optax
 from jax import Array
 
+from engine.console.number import number
+from engine.drawn.shown import Picture
 from engine.scores import labels
-from engine.task import Judged, Task, masked
+from engine.scores.judged import Judged
+from engine.task import Task, masked
 
 
 class Tally(NamedTuple):
@@ -99,9 +102,7 @@ class Multilabel(Task):
         }
 
     def drawn(self, scores, judged, names):
-        from engine.report import charts
-        from engine.report.page import number
-        from engine.report.run import Picture
+        from engine.drawn import charts
 
         rows = scores["per_label"]
         f1 = {name: row["f1"] for name, row in rows.items()}

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from engine.drawn.shown import Picture
 from engine.errors import RequestError, unknown
+from engine.examples import UNLABELLED
 from engine.scores import bootstrap
 from engine.scores.counts import SCORES, Counts, counts, ranking
-from engine.sources.dataset import UNLABELLED
-from engine.task import Judged, Task, masked
+from engine.scores.judged import Judged
+from engine.task import Task, masked
 from engine.tasks.classification import Classification
 
 MOST_TOLD = 256  # classes of which the report has a table
@@ -143,8 +145,7 @@ class Positions(Task):
         return bootstrap.intervals(both_2xN, lambda means: {"accuracy": means[:, 0] / means[:, 1]})
 
     def drawn(self, scores, judged, names):
-        from engine.report import charts, masks
-        from engine.report.run import Picture
+        from engine.drawn import charts, masks
 
         iou = {name: row["iou"] for name, row in scores.get("per_class", {}).items()
                if row["iou"] is not None}

@@ -8,9 +8,11 @@ import numpy as np
 import optax
 from jax import Array
 
+from engine.drawn.shown import Picture
 from engine.errors import unknown
 from engine.scores import values
-from engine.task import Judged, Task
+from engine.scores.judged import Judged
+from engine.task import Task
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,7 @@ class Regression(Task):
         }
 
     def drawn(self, scores, judged, names):
-        from engine.report import answers, fonts, pictures
-        from engine.report.run import Picture
+        from engine.drawn import answers, fonts, pictures
 
         both = judged.targets, judged.predicted
         return [Picture("predicted.png", "Predicted against true",

@@ -9,15 +9,14 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from engine.doors import effect
-from engine.doors.network import Begun
+from engine.doors.functions import Begun
+from engine.doors.names import renamed
 from engine.errors import RequestError, some, visible
-from engine.native import choice as native
+from engine.learners import effect, steady
 from engine.optim.groups import paths
-from engine.programs import graphs
+from engine.programs import formulation, graphs
 from engine.setup import Setup
 from engine.store import record
-from engine.transfer.names import renamed
 from engine.transfer.source import Source, name_of, source_of
 
 
@@ -33,7 +32,7 @@ class Match(NamedTuple):
 
 def matched(source: Source, words: str, ours: dict[str, Any]) -> Match:
     """What of a source is taken for arrays or shapes `ours`, by their names and --init_map's
-    `words`. Raises RequestError where nothing matches."""
+    `words`. Raises RequestError where nothing matches, or what does is no numbers."""
     names = renamed(words, source.arrays, ours)
     theirs = {own: source.arrays[name] for name, own in names.items()}
     both = [name for name in ours if name in theirs]
@@ -43,6 +42,11 @@ def matched(source: Source, words: str, ours: dict[str, Any]) -> Match:
             f"--init_from {source.told}: none of its arrays ({_shapes(source.arrays)}) is this "
             f"network's by name and shape ({_shapes(ours)}): name the run's own --model, or give "
             "--init_map.")
+    for name in fits:
+        if wrong := np.count_nonzero(~np.isfinite(x := theirs[name])):
+            raise RequestError(f"--init_from {source.told}: {wrong:,} of the {x.size:,} numbers of "
+                               f"{visible(name, '')} are NaN or infinite: name one without any, "
+                               "such as one from before its training diverged.")
     return Match(
         {name: theirs[name] for name in fits},
         {name: (theirs[name].shape, ours[name].shape) for name in both if name not in fits},
@@ -101,10 +105,12 @@ def begun(ready: Setup, resume: str = "") -> Setup:
 
 def prepared(ready: Setup, resume: str = "", swept: tuple[str, ...] = ()) -> Setup:
     """The setup to be trained, `begun`. Raises RequestError for what would have no effect here."""
-    native.check(ready)
+    formulation.check_native(ready)
     graphs.check(ready)
+    learner, hyper = ready.learner, ready.request.hyper
     if not resume:  # runs of before were free to name what is idle
-        effect.check(ready.learner, ready.request.hyper, ready.lengths, ready.data, swept)
+        steady.check(learner, hyper, ready.data.train.input_shape)
+        effect.check(learner, hyper, ready.lengths, ready.data, swept)
     return begun(ready, resume)
 
 

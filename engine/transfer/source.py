@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 from engine.doors import bring
+from engine.doors.names import place_of
 from engine.errors import RequestError, one_line, some
 from engine.job import extras
 from engine.store import folder, record
 from engine.store.checkpoint import Checkpoints
 from engine.store.digests import leaf, read_record
-from engine.transfer.names import place_of
 
 _KEYS = re.compile(r"\['([^']*)'\]|\[(\d+)\]|\.(\w+)")  # of a path as a checkpoint's record has it
 MEANT = "classes", "columns", "input_dtype"

@@ -60,7 +60,7 @@ def test_stablehlo_in_a_process_without_flaxmill(tmp_path):
     for name in (*PICTURES, *TABLES):
         run = made(name)
         inputs = inputs_of(run)
-        wanted[name] = run.predict(inputs)
+        wanted[name] = run.predicted(inputs)
         assert np.ptp(wanted[name], axis=0).max() > 1e-4, name  # it isn't the same of all
         stablehlo.write(run, tmp_path / f"{name}.stablehlo")
         np.save(tmp_path / f"{name}.in.npy", inputs)
@@ -96,7 +96,7 @@ def test_onnx_by_onnxruntime(tmp_path, name):
     onnxruntime.set_default_logger_severity(3)
     model = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert [x.name for x in model.get_inputs()] == [program.INPUTS]
-    wanted = run.predict(inputs)
+    wanted = run.predicted(inputs)
     scale = max(1.0, np.abs(wanted).max())
     for rows in (slice(None), slice(1)):  # the size of the batch is open
         (found,) = model.run([program.PREDICTIONS], {program.INPUTS: inputs[rows]})
@@ -282,7 +282,7 @@ def test_trees_are_xgboosts_own_file(tmp_path, monkeypatch, capsys):
     xgboost = pytest.importorskip("xgboost")
     import launch
     from engine import Config, Place, fit
-    from engine.learners.trees import XGBoost
+    from engine.optim.trees import XGBoost
 
     monkeypatch.setattr("engine.run.report.write", lambda *_: None)
     device, folder = jax.config.jax_default_device, tmp_path / "run"
@@ -295,4 +295,4 @@ def test_trees_are_xgboosts_own_file(tmp_path, monkeypatch, capsys):
     jax.config.update("jax_default_device", device)
     x = np.random.default_rng(0).standard_normal((9, *run.input_shape), np.float32)
     booster = xgboost.Booster(model_file=folder / "export" / "model.ubj")
-    np.testing.assert_array_equal(booster.predict(xgboost.DMatrix(x)), run.predict(x))
+    np.testing.assert_array_equal(booster.predict(xgboost.DMatrix(x)), run.predicted(x))

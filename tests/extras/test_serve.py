@@ -266,7 +266,8 @@ def test_requests_that_wait_together_are_one_batch(pictures):
     run, seen = pictures[0].run, []
     model = Model(run)
     model.run = type("Run", (), {
-        "learner": run.learner, "predict": lambda _, x: seen.append(len(x)) or run.predict(x)})()
+        "learner": run.learner,
+        "predicted": lambda _, x: seen.append(len(x)) or run.predicted(x)})()
     many = np.repeat(photographs(), 7, axis=0)[:41]
     np.testing.assert_allclose(model.predict(many), run.predict(many), atol=1e-6)
     assert seen == [32, 32] and {*seen} <= {*SIZES}

@@ -5,7 +5,7 @@ import signal
 import pytest
 from harness import ended, epochs, finished, hurt, run
 
-from engine.trained import load
+from engine.loaded import load
 
 pytest.importorskip("xgboost")  # an extra
 TREES = ("--dataset", "digits", "--validation_split", "test", "--device", "cpu", "--model",

@@ -16,14 +16,15 @@ from harness import ended, epochs, finished, patched, run, until
 from PIL import Image
 from test_stream import rows
 
-from engine import trained
+from engine import loaded
 
 pytestmark = pytest.mark.slow
 STEPS, EPOCHS = 12, 2
 # Chunks of two batches, each slow to read: an epoch outlasts a save.
 SMALL_AND_SLOW = """
 import time
-from engine.stream import choice, pieces
+from engine.stream import choice
+from engine.sources import pieces
 
 choice.CHUNK = choice.SCATTERED = 2 * 10 * 18 * 18
 quick = pieces.fill
@@ -99,7 +100,7 @@ def of_a_run(process: subprocess.Popen) -> list[int]:
 def saved(folder: Path) -> int:
     """The step of the newest checkpoint, whole; 0 where there is none."""
     found = [path for path in (folder / "checkpoints").glob("*") if path.name.isdigit()]
-    return int(trained.load(folder, checkpoint="last").state.step) if found else 0
+    return int(loaded.load(folder, checkpoint="last").state.step) if found else 0
 
 
 def gone(pids: list[int]) -> bool:
@@ -126,7 +127,7 @@ def test_killed_within_an_epoch_it_goes_on_to_the_resident_runs_bits(
         time.sleep(0.1)
     printed = finished(run("--resume", folder, "--workers", (workers + 1) % 3, **slow))
     assert "the device waited" in printed and "Traceback" not in printed
-    states = [jax.tree.leaves(trained.load(each, checkpoint="last").state)
+    states = [jax.tree.leaves(loaded.load(each, checkpoint="last").state)
               for each in (resident, folder)]
     for x, y in zip(*states, strict=True):
         np.testing.assert_array_equal(x, y)

@@ -1,0 +1,1 @@
+"""Pictures and charts, as files and as a page has them."""

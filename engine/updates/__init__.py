@@ -1,0 +1,1 @@
+"""What an update does to weights, and what is kept of them."""
