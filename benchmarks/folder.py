@@ -14,7 +14,7 @@ from PIL import Image
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
 from engine.config import Reading  # noqa: E402
-from engine.sources import image_folder, listing  # noqa: E402
+from engine.pictures import image_folder, listing  # noqa: E402
 
 
 def make(root: Path, count: int) -> None:

@@ -33,7 +33,7 @@ Image.new(mode, (side, side)).save(path, kind, **how)
 
 READ = """
 import sys
-from engine.sources import image
+from engine.sets import image
 
 
 def most():

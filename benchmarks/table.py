@@ -13,7 +13,7 @@ from pathlib import Path
 _READ = """
 import resource, sys, time
 from engine import sources
-from engine.sources import table
+from engine.tables import table
 start, before = time.perf_counter(), time.process_time()
 split = sources.load(sys.argv[1]).splits["train"]
 seconds = time.perf_counter() - start

@@ -8,7 +8,7 @@ from typing import Any
 
 _FROM = {
     "Config": "config", "Hyper": "config", "Place": "place", "Data": "feed",
-    "partition": "data", "Dataset": "sources.dataset", "RequestError": "errors",
+    "partition": "data", "Dataset": "sets.dataset", "RequestError": "errors",
     "RunError": "errors", "evaluate": "evaluation", "train": "pure", "data_for": "pure",
     "fit": "run", "Run": "trained", "load": "loaded", "sweep": "sweep.asked",
     "Sweep": "sweep.found", "Task": "task", "Classification": "tasks.classification",

@@ -9,10 +9,9 @@ from engine.errors import RequestError
 from engine.examples import UNLABELLED, Split, Subset
 from engine.feed import Data
 from engine.optim.trees import values_of
-from engine.sources import splits
-from engine.sources.dataset import Dataset
-from engine.sources.layout import split_of
-from engine.sources.stored import joined
+from engine.sets import splits
+from engine.sets.dataset import Dataset
+from engine.sets.stored import joined
 
 
 def whole(split: Split) -> Subset:
@@ -72,7 +71,7 @@ def validation_of(dataset: Dataset, parts: Parts) -> str:
     else a tenth."""
     if parts.validation != AUTO:
         return parts.validation
-    named = [name for name in dataset.splits if split_of(str(name)) == "validation"]
+    named = [name for name in dataset.splits if splits.split_of(str(name)) == "validation"]
     return next((name for name in named if has_labels(dataset, name)), "0.1")
 
 

@@ -15,10 +15,10 @@ from engine.learners.chosen import learner_of, share_of, spread_of
 from engine.parts import inventory
 from engine.parts.reading import featured, load
 from engine.request import Request
+from engine.sets import splits
+from engine.sets.bundle import Encoder
+from engine.sets.dataset import Dataset
 from engine.setup import Setup
-from engine.sources import splits
-from engine.sources.bundle import Encoder
-from engine.sources.dataset import Dataset
 from engine.store import generator
 from engine.stream import choice
 

@@ -12,9 +12,9 @@ from engine.feed import Data
 from engine.job.host import Host
 from engine.optim.lengths import Durations
 from engine.request import Request
-from engine.sources.bundle import Encoder
-from engine.sources.dataset import Dataset
-from engine.sources.stream import Stream
+from engine.sets.bundle import Encoder
+from engine.sets.dataset import Dataset
+from engine.sets.stream import Stream
 from engine.state import State
 from engine.task import Task
 

@@ -20,10 +20,10 @@ from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner, jitted
 from engine.report import notebook
 from engine.scores import lost
-from engine.sources import asking
-from engine.sources.bundle import Bundle, Encoder
-from engine.sources.columns import Columns, Features, taken_as_features
-from engine.sources.tabular import is_frame
+from engine.sets import asking
+from engine.sets.bundle import Bundle, Encoder
+from engine.sets.columns import Columns, Features, taken_as_features
+from engine.sets.tabular import is_frame
 from engine.state import State
 from engine.store import folder, record
 from engine.store.checkpoint import restored

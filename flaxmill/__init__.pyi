@@ -10,7 +10,7 @@ from engine.place import Place as Place
 from engine.pure import data_for as data_for
 from engine.pure import train as train
 from engine.run import fit as fit
-from engine.sources.dataset import Dataset as Dataset
+from engine.sets.dataset import Dataset as Dataset
 from engine.sweep.asked import sweep as sweep
 from engine.sweep.found import Sweep as Sweep
 from engine.task import Task as Task

@@ -10,8 +10,8 @@ import threading
 import numpy as np
 import pytest
 
-from engine.sources import download, prepare
-from engine.sources.download import Archive
+from engine.tfds import download, prepare
+from engine.tfds.download import Archive
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (26, 32, 32, 3), dtype=np.uint8)
 GREYS = np.random.default_rng(1).integers(0, 256, (9, 28, 28, 1), dtype=np.uint8)

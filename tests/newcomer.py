@@ -23,7 +23,7 @@ from archives import packed
 from commands import ROOT, Line, belongings, blocks, lines
 
 from engine.devices.diagnosis import nvidia_visible
-from engine.sources import builders
+from engine.tfds import builders
 
 SECONDS = 1200  # of a command
 SERVED = re.compile(r"http://[\w.:]+")

@@ -15,8 +15,8 @@ from PIL import Image
 
 from engine.errors import RequestError
 from engine.examples import Split
-from engine.sources import cache
-from engine.sources.arrays import of
+from engine.objects.arrays import of
+from engine.sets import cache
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
 Y = np.array([0, 1, 2, 1])
@@ -316,7 +316,7 @@ def test_what_is_no_input_and_no_target_is_told():
 
 
 def test_it_needs_neither_jax_nor_torch():
-    script = ("import sys; from engine.sources import dataset, values, arrays; "
+    script = ("import sys; from engine import sources; from engine.objects import arrays; "
               "assert not {'jax', 'torch', 'datasets', 'tensorflow_datasets'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=300)
 

@@ -7,8 +7,9 @@ import pytest
 from test_arrays import Sequence, Tensor, X, Y, pairs, refused, train
 
 from engine.errors import RequestError
-from engine.sources import limits, sequence
-from engine.sources.arrays import of
+from engine.objects import sequence
+from engine.objects.arrays import of
+from engine.sets import limits
 
 
 class Endless:

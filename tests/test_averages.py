@@ -30,7 +30,7 @@ from engine.learners.chosen import learner_of
 from engine.place import Place
 from engine.request import Request
 from engine.run import fit
-from engine.sources.pieces import Part
+from engine.sets.pieces import Part
 from engine.store.folder import history
 from engine.stream import choice, restated
 from engine.sweep import group, sweep

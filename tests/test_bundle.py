@@ -23,13 +23,14 @@ from engine.export import card, program
 from engine.job.host import begin
 from engine.learners.chosen import learner_of
 from engine.loaded import load
+from engine.objects import arrays
 from engine.place import Place
 from engine.pure import data_for
 from engine.report import importance
 from engine.request import Request
 from engine.run import fit
-from engine.sources import arrays, bundle
-from engine.sources.bundle import Bundle
+from engine.sets import bundle
+from engine.sets.bundle import Bundle
 from engine.store import folder
 from engine.sweep.asked import sweep
 

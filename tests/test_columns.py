@@ -13,8 +13,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import arrays, columns
-from engine.sources.columns import Columns
+from engine.objects import arrays
+from engine.sets import columns
+from engine.sets.columns import Columns
 
 EMBED = Reading(embed=True)
 

@@ -12,11 +12,11 @@ from test_columns import titanic
 from engine import Config, Hyper, RequestError, evaluate, fit, load, partition
 from engine.command.summary import summary
 from engine.job.host import begin
+from engine.objects import arrays
 from engine.parts.reading import featured
 from engine.place import Place
 from engine.request import Request
-from engine.sources import arrays
-from engine.sources.columns import Columns
+from engine.sets.columns import Columns
 from engine.sweep import group, space
 from engine.sweep.search import Search
 

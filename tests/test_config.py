@@ -22,7 +22,7 @@ from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
 from engine.place import Place
 from engine.request import Request
-from engine.sources.splits import held_out
+from engine.sets.splits import held_out
 from engine.store import folder, record
 from engine.sweep.search import SEARCH_HELP, Search
 

@@ -8,7 +8,7 @@ from engine.config import Config
 from engine.data import named, on_device, partition
 from engine.errors import RequestError
 from engine.feed import batch_at, epoch_order
-from engine.sources.dataset import Dataset
+from engine.sets.dataset import Dataset
 
 KEY = jax.random.key(5)
 

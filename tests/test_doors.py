@@ -39,9 +39,9 @@ from engine import (
 from engine.doors import bring, ours
 from engine.doors.requested import completed
 from engine.learners import effect
+from engine.objects import arrays
 from engine.optim.lengths import Durations
 from engine.request import Request
-from engine.sources import arrays
 from engine.store import record
 
 LINEN = """

@@ -20,13 +20,14 @@ from engine.evaluation import evaluate
 from engine.examples import Split
 from engine.feed import Data
 from engine.job.host import begin
+from engine.objects import arrays
 from engine.parts.reading import load
 from engine.place import Place
 from engine.pure import train
 from engine.request import Request
 from engine.settling import settle
-from engine.sources import arrays, table
 from engine.stream import choice
+from engine.tables import table
 from flaxmill.sklearn import Classifier
 
 quickly = partial(jax.jit, static_argnums=0, compiler_options=QUICK)

@@ -32,11 +32,12 @@ from engine.errors import RequestError, RunError
 from engine.examples import Split
 from engine.place import Place
 from engine.request import Request
-from engine.sources import builders, cache, image, names, tfds
+from engine.sets import cache, image, names
 from engine.store import folder, record
 from engine.sweep import search as searches
 from engine.sweep import space
 from engine.sweep.events import EVENT, FILE, Events
+from engine.tfds import builders, decoded
 
 settings.register_profile(
     "ours", derandomize=True, deadline=None, database=None, max_examples=60,
@@ -198,8 +199,8 @@ INFO = {"fileFormat": "array_record", "splits": [{"name": "train", "shardLengths
 def described(path, info, features):
     (path / "dataset_info.json").write_text(json.dumps(info))
     (path / "features.json").write_text(json.dumps(features))
-    tfds.only_tfds_features(path)
-    return tfds.held(path)
+    decoded.only_tfds_features(path)
+    return decoded.held(path)
 
 
 @given(st.builds(lambda key, value: INFO | {key: value},

@@ -3,7 +3,7 @@
 import re
 
 import mutants
-from house import ROOT, circle, measured, room
+from house import ROOT, circle, imports, measured, room
 
 FLOW, LONGEST, CONFIG = 2_500, 250, 53 // 2
 
@@ -33,6 +33,15 @@ def test_the_design_names_files_that_are_there():
 def test_imports_run_one_way():
     """Whoever reads from the ground up meets nothing that stands above: of files as of wings."""
     assert circle() == [] and circle(room) == []
+
+
+def test_the_readme_lists_the_wings_from_the_ground_up():
+    tree = (ROOT / "README.md").read_text()
+    place = {f"engine.{wing}": at for at, wing in enumerate(re.findall(r"^  (\w+)/ ", tree, re.M))}
+    assert place.keys() == {room(name) for name in imports() if name.count(".") > 1}
+    pairs = {(room(name), room(other)) for name, others in imports().items() for other in others}
+    assert not [(one, other) for one, other in pairs if {one, other} <= place.keys()
+                and place[other] > place[one]], "a wing is listed above one that it imports"
 
 
 def test_every_mutant_is_found_once_and_its_tests_are_there():

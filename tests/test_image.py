@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageOps
 from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import image
+from engine.sets import image
 
 UPRIGHT = {  # EXIF 2.3, orientation → what the stored rows and columns are turned by to be seen
     1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],

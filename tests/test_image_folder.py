@@ -16,7 +16,8 @@ from engine import sources
 from engine.config import Reading
 from engine.devices import choose as devices
 from engine.errors import RequestError
-from engine.sources import cache, image, image_folder, limits, tree
+from engine.pictures import image_folder, tree
+from engine.sets import cache, image, limits
 
 
 @pytest.fixture(autouse=True)

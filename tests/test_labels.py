@@ -9,7 +9,7 @@ from PIL import Image
 from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import labels
+from engine.pictures import labels
 
 
 @pytest.fixture(autouse=True)

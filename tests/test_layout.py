@@ -8,7 +8,7 @@ from PIL import Image
 
 from engine import sources
 from engine.errors import RequestError
-from engine.sources import layout
+from engine.pictures import layout
 
 
 @pytest.fixture(autouse=True)

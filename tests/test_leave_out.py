@@ -20,8 +20,8 @@ from engine.parts.reading import load as load_set
 from engine.place import Place
 from engine.request import Request
 from engine.run import fit
-from engine.sources import frames, sheet
-from engine.sources import table as source
+from engine.tables import frames, sheet
+from engine.tables import table as source
 
 pytestmark = pytest.mark.usefixtures("quickly")
 

@@ -13,9 +13,9 @@ from PIL import Image
 import launch
 from engine.config import Config, Hyper, Reading
 from engine.errors import RequestError
+from engine.pictures import image_folder, masks
 from engine.place import Place
 from engine.run import fit
-from engine.sources import image_folder, masks
 
 SIDE = 12
 RNG = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from engine.errors import RequestError
 from engine.job.host import Host
 from engine.programs import compile
 from engine.request import Request
-from engine.sources.dataset import Dataset
+from engine.sets.dataset import Dataset
 
 
 def test_host_memory_is_read(tmp_path):

@@ -20,8 +20,8 @@ from engine.hyper import HYPER_HELP
 from engine.optim import optimizers
 from engine.optim.optimizers import OPTIMIZERS
 from engine.optim.schedules import SCHEDULES
-from engine.sources.names import SCIKIT
-from engine.sources.prepare import PLAIN
+from engine.sets.names import SCIKIT
+from engine.tfds.prepare import PLAIN
 
 
 def listed(kind: str, folder: str = "") -> dict[str, str]:

@@ -18,10 +18,10 @@ from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.export.card import outputs as card
 from engine.loaded import load
+from engine.objects.arrays import of
 from engine.place import Place
 from engine.pure import data_for, train
 from engine.run import fit
-from engine.sources.arrays import of
 from engine.sweep.asked import sweep
 from engine.task import Task
 

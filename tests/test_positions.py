@@ -24,6 +24,7 @@ from engine.feed import Data
 from engine.job.host import begin
 from engine.learners.chosen import learner_of
 from engine.loaded import load
+from engine.objects import arrays
 from engine.optim import patience
 from engine.parts.reading import load as load_set
 from engine.place import Place
@@ -32,7 +33,6 @@ from engine.request import Request
 from engine.run import fit
 from engine.scores.judged import Judged
 from engine.settling import settle
-from engine.sources import arrays
 from engine.sweep.asked import sweep
 from engine.tasks.classification import Classification
 from engine.tasks.positions import Positions

@@ -27,7 +27,7 @@ from engine.examples import Split
 from engine.judging import judge
 from engine.parts import other
 from engine.report import run as report
-from engine.sources.dataset import Dataset
+from engine.sets.dataset import Dataset
 from engine.store import record, target
 from engine.store.checkpoint import Checkpoints
 

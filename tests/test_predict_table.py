@@ -24,9 +24,9 @@ from engine.command import output, predictions, printing, rows, scores
 from engine.config import Parts, Reading
 from engine.examples import Split
 from engine.parts import other
-from engine.sources import parquet
-from engine.sources.dataset import Dataset
-from engine.sources.stored_table import StoredTable
+from engine.sets.dataset import Dataset
+from engine.tables import parquet
+from engine.tables.stored_table import StoredTable
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
 from engine.tasks.regression import Regression

@@ -35,8 +35,8 @@ from archives import (  # noqa: F401
 
 from engine import errors, sources
 from engine.job import extras
-from engine.sources import download, prepare
-from engine.sources.download import Archive
+from engine.tfds import download, prepare
+from engine.tfds.download import Archive
 
 
 def test_the_archives_are_those_that_tfds_pins():

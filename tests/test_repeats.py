@@ -7,13 +7,14 @@ from PIL import Image
 
 from engine import sources
 from engine.config import Config
+from engine.objects import arrays
 from engine.parts import inventory
 from engine.parts.reading import featured
+from engine.pictures import stored_folder
 from engine.request import Request
-from engine.sources import arrays, pictures
-from engine.sources.dataset import Dataset
-from engine.sources.stored import Stored
-from engine.sources.stored_table import StoredTable
+from engine.sets.dataset import Dataset
+from engine.sets.stored import Stored
+from engine.tables.stored_table import StoredTable
 
 
 def parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -77,11 +78,11 @@ def test_they_are_counted_wherever_the_examples_lie(given, request):
 def test_more_than_can_be_compared_at_once_is_not_read(tmp_path, monkeypatch):
     found = sources.load(folder(tmp_path), stream=True)
     size = sum(path.stat().st_size for path in (tmp_path / "train").rglob("*.png"))
-    monkeypatch.setattr(pictures, "MOST_COMPARED", size)
+    monkeypatch.setattr(stored_folder, "MOST_COMPARED", size)
     assert len(doubts(found)) == 2
     with monkeypatch.context() as unread:  # a sweep's groups ask again
-        unread.setattr(pictures, "content_of", None)
+        unread.setattr(stored_folder, "content_of", None)
         assert len(doubts(found)) == 2
-    monkeypatch.setattr(pictures, "MOST_COMPARED", size - 1)
-    monkeypatch.setattr(pictures, "content_of", None)
+    monkeypatch.setattr(stored_folder, "MOST_COMPARED", size - 1)
+    monkeypatch.setattr(stored_folder, "content_of", None)
     assert doubts(sources.load(f"image_folder:{tmp_path}", stream=True)) == ()

@@ -8,8 +8,8 @@ import pytest
 
 from engine import sources
 from engine.errors import RequestError
-from engine.sources import arrays
-from engine.sources.rounding import unheld
+from engine.objects import arrays
+from engine.sets.rounding import unheld
 
 RNG = np.random.default_rng(0)
 Z = RNG.normal(size=400)

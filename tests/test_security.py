@@ -40,10 +40,11 @@ from engine.optim.patience import Monitor
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
-from engine.sources import builders, cache, download, image, prepare
+from engine.sets import cache, image
 from engine.store import folder
 from engine.sweep import report as sweep_report
 from engine.tasks.classification import Classification
+from engine.tfds import builders, download, prepare
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}
@@ -105,7 +106,7 @@ def huge_webp() -> bytes:
 BOMBS = """
 import resource, sys
 from engine.errors import RequestError
-from engine.sources import image
+from engine.sets import image
 image.read(sys.argv[1], (8, 8, 1))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[2:]:

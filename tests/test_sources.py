@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from engine import errors, sources
 from engine.config import Reading
-from engine.sources import cache, content, image, limits
+from engine.sets import cache, content, image, limits
 
 
 @pytest.fixture(autouse=True)

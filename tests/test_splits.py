@@ -14,8 +14,8 @@ from engine.errors import RequestError
 from engine.examples import Split
 from engine.parts import inventory
 from engine.parts.targets import suited
-from engine.sources.dataset import Dataset
-from engine.sources.splits import Fold, chosen, parted
+from engine.sets.dataset import Dataset
+from engine.sets.splits import Fold, chosen, parted
 
 SPECS = ["train", "train[:10]", "train[10:]", "train[-5:]", "train[25%:50%]",
          "train[:10%]+train[50%:60%]", "train[:1_0] + test", "train+test[-3:]", "train[33%:34%]",

@@ -24,20 +24,22 @@ from engine.feed import Chunk, Data, after, batch_at
 from engine.job import host
 from engine.judging import judged
 from engine.learners.chosen import learner_of
+from engine.objects import arrays
+from engine.pictures import image_folder, stored_folder
 from engine.place import Place
 from engine.request import Request
 from engine.run import fit
+from engine.sets.dataset import Dataset
+from engine.sets.pieces import Closed, Orders, Part, Pieces
+from engine.sets.stored import Joined, Stored
 from engine.settling import settle
-from engine.sources import arrays, image_folder, pictures, records
-from engine.sources.dataset import Dataset
-from engine.sources.pieces import Closed, Orders, Part, Pieces
-from engine.sources.stored import Joined, Stored
 from engine.stream import choice
 from engine.stream.ahead import ahead
 from engine.stream.streamed import Streamed
 from engine.sweep import group
 from engine.sweep.programs import compile_programs
 from engine.sweep.space import Trial
+from engine.tfds import records
 
 MEASURED = ("examples_per_second", "seconds_train", "seconds_compile")
 SIDE = 18
@@ -203,7 +205,8 @@ def test_whoever_waits_for_an_order_that_never_comes_is_let_go():
 def test_pictures_are_stored_as_they_are_decoded(tmp_path):
     """In the same order, of the same targets; one that changed or vanished is named."""
     path = str(written(tmp_path / "pictures"))
-    whole, stored = image_folder.load(path, Reading()), pictures.load(path, Reading(), None, "so")
+    whole = image_folder.load(path, Reading())
+    stored = stored_folder.load(path, Reading(), None, "so")
     assert whole.classes == stored.classes and whole.splits.keys() == stored.splits.keys()
     for name, split in whole.splits.items():
         inputs = stored.splits[name].inputs
@@ -211,7 +214,7 @@ def test_pictures_are_stored_as_they_are_decoded(tmp_path):
         np.testing.assert_array_equal(inputs[:], split.inputs)
         np.testing.assert_array_equal(stored.splits[name].targets, split.targets)
     later = Reading(leave_out="what no folder has")  # which came in after it
-    assert pictures.load(path, later, None, "").fingerprint == stored.fingerprint
+    assert stored_folder.load(path, later, None, "").fingerprint == stored.fingerprint
     inputs = stored.splits["train"].inputs
     changed, gone = (os.path.join(path, inputs.names[row]) for row in (3, 5))
     os.utime(changed, (0, 0))
@@ -219,7 +222,7 @@ def test_pictures_are_stored_as_they_are_decoded(tmp_path):
     for file, row in ((changed, 3), (gone, 5)):
         with pytest.raises(RunError, match=os.path.basename(file)):
             inputs[np.array([row])]
-    assert pictures.load(path, Reading(), None, "").fingerprint != stored.fingerprint
+    assert stored_folder.load(path, Reading(), None, "").fingerprint != stored.fingerprint
 
 
 def test_records_of_several_sizes_are_refused():
@@ -277,7 +280,7 @@ def test_a_set_that_fits_no_memory_is_streamed_with_the_reason(tmp_path, monkeyp
     """The host's, of pictures and of a sequence; the device's, of arrays."""
     from engine import sources
     from engine.devices import memory
-    from engine.sources import limits
+    from engine.sets import limits
 
     monkeypatch.setattr(limits, "host_memory", lambda: (10_000, 10_000))
     name = f"image_folder:{written(tmp_path / 'pictures')}"

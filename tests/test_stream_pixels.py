@@ -14,10 +14,10 @@ from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.parts import other
 from engine.report import run as report
-from engine.sources import parquet, stored_table
-from engine.sources.dataset import Dataset
-from engine.sources.pixels import Pixels
+from engine.sets.dataset import Dataset
 from engine.stream import choice
+from engine.tables import parquet, stored_table
+from engine.tables.pixels import Pixels
 
 COLOUR = [f"p{n}" for n in range(12)]
 MIXED = [f"p{n}" for n in np.random.default_rng(1).permutation(16)]

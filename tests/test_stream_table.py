@@ -19,11 +19,11 @@ from engine.parts.reading import featured, load
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
-from engine.sources import parquet, stored_table, table
-from engine.sources.dataset import Dataset
-from engine.sources.stored import Stored
-from engine.sources.stored_table import StoredTable
+from engine.sets.dataset import Dataset
+from engine.sets.stored import Stored
 from engine.stream import choice
+from engine.tables import parquet, stored_table, table
+from engine.tables.stored_table import StoredTable
 
 SEED = 3
 

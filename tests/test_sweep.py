@@ -26,11 +26,11 @@ from engine.evaluation import evaluate
 from engine.job.host import begin_alone
 from engine.job.signals import Stopped
 from engine.loaded import load
+from engine.objects import arrays
 from engine.optim.lengths import Durations
 from engine.place import Place
 from engine.request import Request
 from engine.scores.judged import Judged
-from engine.sources import arrays
 from engine.store.folder import history
 from engine.sweep import ensembles, member, results, selection, space, sweep
 from engine.sweep import group as groups

@@ -12,8 +12,8 @@ from engine import sources
 from engine.command import flags
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import pixels
 from engine.store import folder
+from engine.tables import pixels
 
 HEADER = "label,p0,p1,p2,p3\n"
 SOUND = HEADER + "cat,0,1,2,3\ndog,255,254,253,252\n"

@@ -17,7 +17,8 @@ from engine.errors import RequestError
 from engine.examples import UNLABELLED
 from engine.parts.reading import check_named
 from engine.parts.targets import suited
-from engine.sources import dialect, features, frames, table
+from engine.sets import features
+from engine.tables import dialect, frames, table
 
 
 @pytest.fixture
@@ -120,8 +121,8 @@ def test_rows_have_one_order_whatever_the_files_and_its_columns(read):
 
 def test_late_cells_change_a_columns_type(read, monkeypatch):
     """What the first block doesn't show: fractions, missing cells, words, another encoding."""
-    monkeypatch.setattr("engine.sources.delimited._BLOCK", 1 << 12)
-    monkeypatch.setattr("engine.sources.dialect.HEAD", 1 << 10)
+    monkeypatch.setattr("engine.tables.delimited._BLOCK", 1 << 12)
+    monkeypatch.setattr("engine.tables.dialect.HEAD", 1 << 10)
     rows = "1,2,3,,x,1\n" * 2000
     found = read("a,b,c,d,e,label\n" + rows + "1.5,?,4,5,y,2\n")
     assert [frames.kind(found.splits["train"].inputs[name]) for name in "abcde"] \

@@ -13,7 +13,8 @@ from pyarrow import parquet
 from engine import sources
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import delimited, dialect, limits, sheet
+from engine.sets import limits
+from engine.tables import delimited, dialect, sheet
 
 SOUND = "label,a,b\ncat,1,2\ndog,255,254\n"
 
@@ -105,7 +106,7 @@ def test_parquets_columns_are_bounded_and_named_once(refused, monkeypatch, tmp_p
         parquet.write_table(pa.Table.from_arrays([pa.array([1, 2])] * 3, [*names]),
                             tmp_path / "set.parquet")
         refused((tmp_path / "set.parquet").read_bytes(), words, "set.parquet")
-        monkeypatch.setattr("engine.sources.parquet.MOST_COLUMNS", 2)
+        monkeypatch.setattr("engine.tables.parquet.MOST_COLUMNS", 2)
 
 
 @pytest.mark.parametrize("column, words", [
@@ -154,7 +155,7 @@ BOUNDED = """
 import resource, sys
 from engine import sources
 from engine.errors import RequestError
-from engine.sources import table
+from engine.tables import table
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     sources.load(sys.argv[1])

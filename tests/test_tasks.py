@@ -20,8 +20,8 @@ from engine.learners.chosen import learner_of
 from engine.scores import answers
 from engine.scores.calibration import calibration
 from engine.scores.judged import Judged
-from engine.sources.columns import Columns
-from engine.sources.features import Number
+from engine.sets.columns import Columns
+from engine.sets.features import Number
 from engine.sweep.results import disagreement
 from engine.task import add
 from engine.tasks.classification import Classification

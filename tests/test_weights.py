@@ -19,9 +19,9 @@ from engine.doors import bring, weights
 from engine.doors.checks import check
 from engine.errors import RequestError
 from engine.feed import balanced_order, order_of
+from engine.objects import arrays
 from engine.place import Place
 from engine.request import Request
-from engine.sources import arrays
 from engine.store import record
 from engine.sweep import space
 from engine.sweep.group import grouped

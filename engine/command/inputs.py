@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from engine.errors import RequestError, some, visible
-from engine.sources import dialect, image, tree
-from engine.sources.limits import MOST_EXAMPLES
+from engine.pictures import tree
+from engine.sets import image
+from engine.sets.limits import MOST_EXAMPLES
+from engine.tables import dialect
 
 _LONGEST = 1 << 16  # bytes of a line: a path has 4,096
 _MAGIC = frozenset("*?[")

@@ -10,7 +10,7 @@ from PIL import Image
 from engine.disk import files
 from engine.drawn.masks import palette
 from engine.errors import RequestError, repeated, visible
-from engine.sources import image
+from engine.sets import image
 
 MOST = 256  # classes that a palette has
 

@@ -7,7 +7,7 @@ import numpy as np
 from engine.command.output import FILE
 from engine.config import Reading
 from engine.errors import RequestError, tell, visible
-from engine.sources import image
+from engine.sets import image
 
 SHOWN = 10
 

@@ -18,8 +18,8 @@ from engine.job.host import compute_on
 from engine.learners import threshold
 from engine.loaded import load
 from engine.request import Request
-from engine.sources import image
-from engine.sources.bundle import Bundle
+from engine.sets import image
+from engine.sets.bundle import Bundle
 from engine.store import folder, record
 from engine.sweep import ensembles
 from engine.trained import BATCH, Run

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.config import Reading
 from engine.errors import RequestError
-from engine.sources import sheet, table, target
-from engine.sources.columns import Columns
+from engine.sets.columns import Columns
+from engine.tables import sheet, table, target
 
 ROW = "row"
 _READ = 1 << 26  # bytes of inputs at once

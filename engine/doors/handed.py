@@ -21,7 +21,7 @@ from engine.doors.bring import short
 from engine.doors.functions import Network, Variables, initial, unwrapped
 from engine.doors.network import Linen
 from engine.errors import RequestError, some
-from engine.sources.bundle import Bundle
+from engine.sets.bundle import Bundle
 
 LOOKED_AT = 256  # examples of what is read when it is needed
 NOTE = "inputs: handed to {} as whole numbers, int32, since it takes no floats"

@@ -12,7 +12,7 @@ from engine.errors import RequestError
 from engine.optim.trees import values_of
 from engine.place import Place
 from engine.request import Request
-from engine.sources import names, values
+from engine.sets import names
 
 
 def completed(request: Request, loggers: Any = ()) -> Request:
@@ -44,5 +44,5 @@ def completed(request: Request, loggers: Any = ()) -> Request:
     check_fields(place)
     trackers.check(place.log)
     if data is not None:
-        names.check_heeded(values.NAME, config.reading)
+        names.check_heeded(names.ARRAYS, config.reading)
     return Request(bring.absolute(config), hyper, place, data)

@@ -9,10 +9,10 @@ import numpy as np
 
 from engine.doors import bring
 from engine.export import formats, program
-from engine.sources import image
-from engine.sources.bundle import Bundle
-from engine.sources.dialect import MISSING
+from engine.sets import image
+from engine.sets.bundle import Bundle
 from engine.store import folder
+from engine.tables.dialect import MISSING
 from engine.task import numbers
 from engine.trained import Run
 

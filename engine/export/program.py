@@ -13,7 +13,7 @@ from jax import export as jax_export
 
 from engine.doors import bring, handed
 from engine.feed import scaled
-from engine.sources.bundle import Bundle
+from engine.sets.bundle import Bundle
 from engine.task import float32
 from engine.trained import Run
 

@@ -18,17 +18,17 @@ from engine.job.host import Host, begin
 from engine.judging import judged
 from engine.learners.chosen import learner_of, spread_of
 from engine.learners.learner import Learner
+from engine.objects.given import inputs_of
 from engine.parts import other
 from engine.parts.reading import load
 from engine.place import Place
 from engine.request import Request
 from engine.scores.judged import Judged
+from engine.sets import names, splits
+from engine.sets.bundle import Bundle, Encoder
+from engine.sets.columns import Columns, Features, taken_as_features
+from engine.sets.dataset import Dataset
 from engine.settling import settle
-from engine.sources import names, splits
-from engine.sources.bundle import Bundle, Encoder
-from engine.sources.columns import Columns, Features, taken_as_features
-from engine.sources.dataset import Dataset
-from engine.sources.given import inputs_of
 from engine.state import State
 from engine.store import checkpoint, folder, record
 from engine.store.record import Saved

@@ -14,7 +14,7 @@ from engine.learners import threshold
 from engine.learners.gradient import Gradient
 from engine.optim import trees
 from engine.request import Request
-from engine.sources.bundle import Bundle, Encoder
+from engine.sets.bundle import Bundle, Encoder
 from engine.tasks.regression import Regression
 
 

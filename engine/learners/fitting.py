@@ -20,7 +20,7 @@ from engine.feed import Data, scaled
 from engine.objective import Objective
 from engine.optim.lengths import Durations
 from engine.optim.optimizers import is_named
-from engine.sources import arrays
+from engine.sets.names import ARRAYS
 from engine.task import float32
 from engine.tasks.positions import Positions
 from engine.updates.chain import optimizer
@@ -92,7 +92,7 @@ def network(
 
     ours, pictures = is_ours(model), len(shape) == 3
     what = f"model {short(model)} does not fit {sides(shape)} {'images' if pictures else 'inputs'}"
-    larger = "" if learner.config.dataset == arrays.NAME else ", for example with --image_size 32"
+    larger = "" if learner.config.dataset == ARRAYS else ", for example with --image_size 32"
     with telling(what, f" Enlarge them{larger}, or type --model mlp." * (ours and pictures)):
         try:
             variables, left, *both = jax.eval_shape(forward, inputs, jax.random.key(0))

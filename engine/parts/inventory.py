@@ -12,10 +12,10 @@ from engine.data import has_labels, unlabelled, validation_of
 from engine.errors import sides, some
 from engine.examples import Subset
 from engine.feed import Data
-from engine.sources import splits
-from engine.sources.content import MOST_COMPARED, content
-from engine.sources.dataset import Dataset
-from engine.sources.stored import Stored
+from engine.sets import splits
+from engine.sets.content import MOST_COMPARED, content
+from engine.sets.dataset import Dataset
+from engine.sets.stored import Stored
 
 
 class Inventory(NamedTuple):

@@ -17,13 +17,14 @@ from engine.config import Config, Parts
 from engine.data import labelled, unlabelled
 from engine.errors import RequestError, sides, some
 from engine.examples import Split, Subset
-from engine.sources import image, layout
-from engine.sources.bundle import Encoder
-from engine.sources.columns import plain
-from engine.sources.dataset import Dataset
-from engine.sources.splits import held_out
-from engine.sources.stored import Joined, Stored
-from engine.sources.tabular import has_columns
+from engine.pictures import layout
+from engine.sets import image
+from engine.sets.bundle import Encoder
+from engine.sets.columns import plain
+from engine.sets.dataset import Dataset
+from engine.sets.splits import held_out
+from engine.sets.stored import Joined, Stored
+from engine.sets.tabular import has_columns
 
 
 class Other(NamedTuple):
@@ -42,8 +43,8 @@ def target_of(path: Path, asked: Config, learned: tuple[str, ...]) -> str:
     kind, _, table = asked.dataset.partition(":")
     if asked.target or not learned or kind not in sources.TABLES:
         return asked.target
-    from engine.sources import table as tables  # late: they import pandas
-    from engine.sources import target
+    from engine.tables import table as tables  # late: they import pandas
+    from engine.tables import target
 
     names = tables.names(os.path.expanduser(table), asked.reading)
     absent = [name for name in learned if name not in names]

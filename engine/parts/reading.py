@@ -15,15 +15,17 @@ from engine.doors import bring, network
 from engine.errors import RequestError, some
 from engine.feed import Data
 from engine.job.host import Host
+from engine.objects import arrays
+from engine.objects.given import AGAIN
 from engine.optim.trees import values_of
 from engine.parts.targets import CLASSIFICATION, POSITIONS, natural_task, suited
 from engine.request import Request
-from engine.sources import arrays, features, values
-from engine.sources.bundle import Bundle, Encoder
-from engine.sources.columns import Columns, plain
-from engine.sources.dataset import Dataset, without
-from engine.sources.given import AGAIN
-from engine.sources.tabular import has_columns
+from engine.sets import features, values
+from engine.sets.bundle import Bundle, Encoder
+from engine.sets.columns import Columns, plain
+from engine.sets.dataset import Dataset, without
+from engine.sets.names import ARRAYS
+from engine.sets.tabular import has_columns
 
 
 def load(
@@ -37,7 +39,7 @@ def load(
     if request.data is not None:
         found = arrays.of(request.data, kind, stream=request.place.stream,
                           bundle=columns if isinstance(columns, Bundle) else None)
-    elif config.dataset != arrays.NAME:
+    elif config.dataset != ARRAYS:
         found = sources.load(config.dataset, request.place.data_dir, config.reading,
                              stream=request.place.stream, text=columns.words if columns else ())
     else:
@@ -76,7 +78,7 @@ def check_named(dataset: Dataset, reading: Reading) -> None:
             "group" if name == reading.group else "weight"
         raise RequestError(f"--{flag} {getattr(reading, flag)} has no effect: {dataset.name} has "
                            "no such column.")
-    from engine.sources import target  # late: it imports pandas
+    from engine.tables import target  # late: it imports pandas
 
     raise target.lacking([*present, *dataset.left_out], name)
 

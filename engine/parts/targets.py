@@ -7,9 +7,9 @@ import numpy as np
 
 from engine.errors import RequestError
 from engine.examples import UNLABELLED
-from engine.sources import values
-from engine.sources.dataset import Dataset
-from engine.sources.values import MOST_CLASSES
+from engine.sets import values
+from engine.sets.dataset import Dataset
+from engine.sets.values import MOST_CLASSES
 
 CLASSIFICATION, POSITIONS = "classification", "positions"
 

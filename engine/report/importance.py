@@ -14,8 +14,8 @@ from engine.drawn.shown import Picture
 from engine.errors import RequestError, sides
 from engine.examples import Split, Subset
 from engine.learners.learner import Learner, jitted
+from engine.sets.bundle import Encoder
 from engine.setup import Setup
-from engine.sources.bundle import Encoder
 
 FILE = "importances.json"
 REPEATS, SEED = 5, 0

@@ -9,7 +9,7 @@ from typing import Any
 from engine.config import BROUGHT, Config, Hyper
 from engine.optim import trees
 from engine.parts.targets import CLASSIFICATION
-from engine.sources.values import NAME
+from engine.sets.names import ARRAYS
 from engine.store import record
 
 Saved = dict[str, Any]
@@ -54,7 +54,7 @@ def command(saved: Saved) -> str:
 
 def unsaid(asked: Config) -> dict[str, str]:
     """What no file holds, since it was an object in Python, and what it was."""
-    return record.objects(asked) | ({"data": "as for fit"} if asked.dataset == NAME else {})
+    return record.objects(asked) | ({"data": "as for fit"} if asked.dataset == ARRAYS else {})
 
 
 def called(name: str, asked: Config, path: str | os.PathLike[str]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.serve import reading
 from engine.serve.model import Model
-from engine.sources.features import Number
+from engine.sets.features import Number
 
 _REFUSALS = {
     "408": "the body does not arrive", "413": "too many bytes, pixels or rows",

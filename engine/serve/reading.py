@@ -17,8 +17,9 @@ from engine.doors import handed
 from engine.errors import RequestError, one_line
 from engine.serve.model import Model
 from engine.serve.refused import Refused
-from engine.sources import dialect, image
-from engine.sources.features import Number, Words, as_word
+from engine.sets import image
+from engine.sets.features import Number, Words, as_word
+from engine.tables import dialect
 
 MOST_BYTES = 16 << 20  # of a body
 MOST_PIXELS = 16_000_000  # of a picture, which decodes in a second and within 300 MB

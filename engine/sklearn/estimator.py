@@ -15,9 +15,9 @@ from engine.errors import RequestError, RunError
 from engine.job.host import undisturbed
 from engine.learners.chosen import learner_of
 from engine.learners.learner import jitted
+from engine.objects import arrays
 from engine.sklearn import parameters
 from engine.sklearn.learned import learned
-from engine.sources import arrays
 from engine.trained import BATCH, in_batches
 
 _LEARNERS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # of fitted ones, not of their copies

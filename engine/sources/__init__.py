@@ -8,11 +8,23 @@ from typing import Any
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.examples import Split
-from engine.sources import digits, image, image_folder, tfds
-from engine.sources.dataset import Dataset
-from engine.sources.limits import TooLarge
-from engine.sources.names import EMBEDDED, FROM_PATHS, PLAIN, SCIKIT, TABLES, check_heeded
-from engine.sources.prepared import parts, prepared
+from engine.pictures import image_folder
+from engine.sets import image
+from engine.sets.dataset import Dataset
+from engine.sets.limits import TooLarge
+from engine.sets.names import (
+    DIGITS,
+    EMBEDDED,
+    FROM_PATHS,
+    IMAGE_FOLDER,
+    PLAIN,
+    SCIKIT,
+    TABLES,
+    check_heeded,
+)
+from engine.sources import digits
+from engine.tfds import decoded
+from engine.tfds.prepared import parts, prepared
 
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared"]
 
@@ -59,10 +71,11 @@ def load(
             reason = error.reason
     if kind in TABLES:
         return _table().load(path, reading, splits, reason, text)
-    from engine.sources import pictures, records  # late: few sets are streamed
+    from engine.pictures import stored_folder
+    from engine.tfds import records  # late: few sets are streamed
 
-    if kind == image_folder.NAME:
-        return pictures.load(path, reading, splits, reason)
+    if kind == IMAGE_FOLDER:
+        return stored_folder.load(path, reading, splits, reason)
     return records.load(name, root, reading, splits, reason)
 
 
@@ -75,20 +88,20 @@ def _whole(
 ) -> Dataset:
     """In memory. Raises TooLarge where that can't hold it."""
     kind = name.partition(":")[0]
-    if name == digits.NAME:
+    if name == DIGITS:
         return digits.load(reading.image_size, splits)
     if name in SCIKIT:
         from engine.sources import scikit  # late: it imports pandas
 
         return scikit.load(name, splits)
     if kind not in FROM_PATHS:
-        return tfds.load(name, root, reading, splits)
-    if kind == image_folder.NAME:
+        return decoded.load(name, root, reading, splits)
+    if kind == IMAGE_FOLDER:
         return image_folder.load(path, reading, splits)
     return _table().load(path, reading, splits, text=text)
 
 
 def _table() -> Any:
-    from engine.sources import table  # late: it imports pandas
+    from engine.tables import table  # late: it imports pandas
 
     return table

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.examples import Split
-from engine.sources import cache, frames
-from engine.sources.dataset import Dataset, asked
+from engine.sets import cache
+from engine.sets.dataset import Dataset, asked
+from engine.tables import frames
 
 
 def load(name: str, splits: Sequence[str] | None = None) -> Dataset:

@@ -18,10 +18,10 @@ from engine.disk.files import is_count, is_number
 from engine.doors import bring
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell
 from engine.request import Request
-from engine.sources import bundle
-from engine.sources.bundle import Encoder
-from engine.sources.columns import FILE, read
-from engine.sources.names import short
+from engine.sets import bundle
+from engine.sets.bundle import Encoder
+from engine.sets.columns import FILE, read
+from engine.sets.names import short
 from engine.store import record
 
 # What tells that a folder is taken, by command.

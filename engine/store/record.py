@@ -73,7 +73,7 @@ class Saved(NamedTuple):
 
     def same_draw(self, text: str) -> None:
         """Raises RequestError where the share `text` was held out in another way than it is now."""
-        from engine.sources import splits  # late: it imports NumPy, and --help has no use for it
+        from engine.sets import splits  # late: it imports NumPy, and --help has no use for it
 
         drawn = isinstance(splits.held_out(text), float)
         if drawn and self.content.get("held_out") != splits.DRAWN:

@@ -5,9 +5,9 @@ from typing import Any
 
 from engine.disk import whereabouts
 from engine.errors import RequestError
+from engine.objects.given import AGAIN
 from engine.request import Request
-from engine.sources import values
-from engine.sources.given import AGAIN
+from engine.sets.names import ARRAYS
 from engine.store import folder, record
 
 
@@ -22,6 +22,6 @@ def resumed(request: Request, run: Any, kind: str = "run") -> str:
                            f"{own!r}) another: leave run_dir out.")
     if path and request.data is None:
         saved = record.read(Path(path) / folder.HOLDS[kind], request.config)
-        if saved.request.config.dataset == values.NAME:
+        if saved.request.config.dataset == ARRAYS:
             raise RequestError(AGAIN)
     return path

@@ -12,7 +12,7 @@ from typing import Any
 import grain
 from absl import flags
 
-from engine.sources.pieces import Pieces
+from engine.sets.pieces import Pieces
 
 
 def ahead(

@@ -16,10 +16,10 @@ from engine.examples import Subset
 from engine.feed import Data
 from engine.loop import eval_batch
 from engine.place import Place
+from engine.sets.pieces import Part
+from engine.sets.stored import Stored
+from engine.sets.stream import Stream
 from engine.setup import Setup
-from engine.sources.pieces import Part
-from engine.sources.stored import Stored
-from engine.sources.stream import Stream
 
 CHUNK = 32 * 2**20  # bytes: the first of larger ones is waited for longer
 SCATTERED = 2**30  # of inputs of which each costs a reading of all

@@ -13,8 +13,8 @@ from engine.devices.program import hasty
 from engine.examples import Subset
 from engine.feed import Data
 from engine.job.host import undisturbed
-from engine.sources.pieces import Part, Pieces
-from engine.sources.stream import Stream
+from engine.sets.pieces import Part, Pieces
+from engine.sets.stream import Stream
 from engine.stream.choice import part_of, size_of
 from engine.stream.streamed import nothing, summed, telling
 

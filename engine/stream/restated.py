@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.examples import Subset
 from engine.feed import epoch_order
+from engine.sets.pieces import Part
 from engine.setup import Setup
-from engine.sources.pieces import Part
 from engine.state import State
 from engine.stream.judging import chunks_of
 from engine.stream.streamed import holding, telling

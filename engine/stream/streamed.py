@@ -14,9 +14,9 @@ from engine.errors import RequestError, RunError, one_line
 from engine.examples import Subset
 from engine.feed import Chunk, order_of
 from engine.job.host import undisturbed
+from engine.sets.pieces import Orders, Pieces
+from engine.sets.stream import Stream
 from engine.setup import Setup
-from engine.sources.pieces import Orders, Pieces
-from engine.sources.stream import Stream
 
 
 def holding(subset: Subset, inputs: Any, first: int) -> Subset:

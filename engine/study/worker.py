@@ -23,7 +23,7 @@ from engine.loggers.tracking import Tracked
 from engine.parts.reading import load
 from engine.place import ADDRESS, Place
 from engine.request import Request
-from engine.sources.dataset import Dataset
+from engine.sets.dataset import Dataset
 from engine.store import folder, record
 from engine.study import pruning, storage
 from engine.study.handout import Handout, Listed, Setting, Values

@@ -25,10 +25,10 @@ from engine.feed import Data
 from engine.job.host import Host
 from engine.optim import trees
 from engine.request import Request
+from engine.sets import splits
+from engine.sets.dataset import Dataset
 from engine.settling import settle
 from engine.setup import Setup
-from engine.sources import splits
-from engine.sources.dataset import Dataset
 from engine.store import checkpoint, generator
 from engine.stream.streamed import Feed, feed_of
 from engine.sweep import hosted, population

@@ -16,7 +16,7 @@ from engine.parts.reading import load
 from engine.report.settings import going_on
 from engine.request import Request
 from engine.segments import Pace, due, rest_of_epoch
-from engine.sources.dataset import Dataset
+from engine.sets.dataset import Dataset
 from engine.store import checkpoint, folder, record
 from engine.stream.streamed import Feed, Unfed
 from engine.sweep import member, results, space

@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 from engine import Config
 from engine.config import Reading
 from engine.learners.chosen import learner_of
-from engine.sources.columns import Columns
+from engine.sets.columns import Columns
 from engine.state import State, sorted_out
 from engine.tasks.positions import Positions
 from engine.trained import Run

@@ -20,8 +20,8 @@ from engine import RequestError
 from engine.config import Reading
 from engine.errors import RunError
 from engine.export import card, exporting, program, safetensors
-from engine.sources import image
-from engine.sources.columns import Columns
+from engine.sets import image
+from engine.sets.columns import Columns
 from engine.transfer.source import source_of
 
 CLOSE = 1e-5

@@ -19,7 +19,7 @@ from harness import ended, finished, patched, run, until
 from PIL import Image
 
 from engine import sources
-from engine.sources import prepare
+from engine.tfds import prepare
 
 pytestmark = pytest.mark.slow
 # Of fashion_mnist: plain, so that a proxy may answer.
@@ -29,8 +29,8 @@ TRAINED = ("--batch_size", 2, "--epochs", 1, "--device", "cpu")
 # Archives as small as the proxy's, under the addresses and names of the real ones.
 SMALL = """
 import json, os
-from engine.sources import prepare
-from engine.sources.download import Archive
+from engine.tfds import prepare
+from engine.tfds.download import Archive
 
 small = {name: [Archive(*row) for row in rows]
          for name, rows in json.loads(os.environ["SMALL"]).items()}
@@ -129,7 +129,7 @@ def test_sigterm_while_bytes_drip_in(tmp_path, proxy, place, monkeypatch, outcom
 SLOWLY = {
     "preparing": """
 import time
-from engine.sources import builders
+from engine.tfds import builders
 
 made = builders._png
 
@@ -143,7 +143,7 @@ builders._png = slowly
 """,
     "decoding": """
 import time
-from engine.sources import image
+from engine.sets import image
 
 read = image.decode
 
@@ -191,7 +191,7 @@ def test_sigterm_while_a_set_is_made(when, tmp_path, proxy, place, monkeypatch, 
 
 READ_SLOWLY = """
 import time
-from engine.sources import image
+from engine.sets import image
 
 read = image.read
 

@@ -24,7 +24,7 @@ STEPS, EPOCHS = 12, 2
 SMALL_AND_SLOW = """
 import time
 from engine.stream import choice
-from engine.sources import pieces
+from engine.sets import pieces
 
 choice.CHUNK = choice.SCATTERED = 2 * 10 * 18 * 18
 quick = pieces.fill

@@ -1,0 +1,1 @@
+"""Sets as tensorflow-datasets lays them out: prepared where needed, read without TensorFlow."""
