@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from engine import errors, sources
 from engine.config import Reading
 from engine.sets import cache, content, image, limits
+from engine.tfds import prepared
 
 
 @pytest.fixture(autouse=True)
@@ -130,13 +131,13 @@ def test_newest_version_and_config_are_found(tmp_path):
     for version in ("3.0.9", "3.0.10"):
         described(tmp_path, f"plain/{version}")
     described(tmp_path, "configured/small/1.0.0")
-    assert sources.tfds.find("plain", tmp_path) == tmp_path / "plain/3.0.10"
-    assert sources.tfds.find("plain:3.0.9", tmp_path) == tmp_path / "plain/3.0.9"
-    assert sources.tfds.find("plain:1.0.0", tmp_path) is None
-    assert sources.tfds.find("configured", tmp_path) == tmp_path / "configured/small/1.0.0"
+    assert prepared.find("plain", tmp_path) == tmp_path / "plain/3.0.10"
+    assert prepared.find("plain:3.0.9", tmp_path) == tmp_path / "plain/3.0.9"
+    assert prepared.find("plain:1.0.0", tmp_path) is None
+    assert prepared.find("configured", tmp_path) == tmp_path / "configured/small/1.0.0"
     described(tmp_path, "configured/large/1.0.0")
     with pytest.raises(errors.RequestError, match="configured/large, configured/small"):
-        sources.tfds.find("configured", tmp_path)
+        prepared.find("configured", tmp_path)
 
 
 def test_a_prepared_set_is_read(squares):
