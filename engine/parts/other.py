@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from engine import sources
 from engine.config import Config, Parts
 from engine.data import labelled, unlabelled
 from engine.errors import RequestError, sides, some
 from engine.examples import Split, Subset
 from engine.pictures import layout
-from engine.sets import image, names
+from engine.sets import image
 from engine.sets.bundle import Encoder
 from engine.sets.columns import plain
 from engine.sets.dataset import Dataset
+from engine.sets.names import TABLES
 from engine.sets.splits import held_out
 from engine.sets.stored import Joined, Stored
 from engine.sets.tabular import has_columns
@@ -41,7 +41,7 @@ def target_of(path: Path, asked: Config, learned: tuple[str, ...]) -> str:
     `learned`; "" where nobody knows, or both go by a usual name. Raises RequestError where it
     isn't there."""
     kind, _, table = asked.dataset.partition(":")
-    if asked.target or not learned or kind not in names.TABLES:
+    if asked.target or not learned or kind not in TABLES:
         return asked.target
     from engine.tables import table as tables  # late: they import pandas
     from engine.tables import target
