@@ -13,6 +13,7 @@ from engine.command import completion, flags, names
 from engine.command.options import COMMANDS
 from engine.config import MODELS, Config
 from engine.errors import RequestError
+from engine.export.formats import FORMATS
 from engine.optim.schedules import SCHEDULES
 
 ASKED = [  # what is typed, and what the shell offers
@@ -21,6 +22,8 @@ ASKED = [  # what is typed, and what the shell offers
     ("flaxmill --schedule=warm", {"warmup_cosine"}),
     ("flaxmill sweep --schedule ", set(SCHEDULES)),
     ("flaxmill list ", set(names.KINDS)),
+    ("flaxmill export --format ", set(FORMATS)),
+    ("flaxmill --log tensor", {"tensorboard"}),
     ("flaxmill completion z", {"zsh"}),
     ("flaxmill sweep --weight_", {"--weight_decay"}),
     ("flaxmill --nocomp", {"--nocompile_cache"}),

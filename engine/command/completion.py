@@ -15,7 +15,9 @@ from engine.augmentations import VIEWS
 from engine.command import names
 from engine.command.options import COMMANDS
 from engine.config import BROUGHT, Config
+from engine.doors.trackers import TRACKERS
 from engine.errors import RequestError, unknown
+from engine.export.formats import FORMATS
 from engine.place import Place
 
 
@@ -40,6 +42,7 @@ def script(words: Sequence[str], defined: flags.FlagValues) -> str:
 
 def _flags(defined: flags.FlagValues) -> list[Flag]:
     closed = {"checkpoint": ("best", "last"), "tta": (*VIEWS, ",".join(VIEWS)),
+              "format": FORMATS, "log": tuple(TRACKERS),
               "dataset": tuple(name for name in names.SETS if ":" not in name)}
     for field in (*dataclasses.fields(Config), *dataclasses.fields(Place)):
         if field.metadata["choices"]:
