@@ -45,6 +45,8 @@ REFUSED = {
     "too large": (r"inputs of 1 of its 1 examples .* index 0 \(-inf\)", ([[-1e39]], [0])),
     "masked": (r"arrays:train: 2 of the 12 values of its inputs are masked; fill them in, \.fille",
                (np.ma.masked_less(X, X.flat[2]), Y)),
+    "masked in a list": ("1 of the 12 values of its inputs are masked",
+                         ([*X[:3], np.ma.masked_equal(X[3], X[3, 0])], Y)),
     "masked targets": ("1 of the 4 values of its targets are masked",
                        (X, np.ma.masked_equal(Y, 2))),
     "masked weights": ("4 of the 4 values of its weights are masked", (X, Y, np.ma.masked_all(4))),

@@ -26,10 +26,11 @@ def as_array(given: Any, split: str, what: str = "array") -> np.ndarray:
     """NumPy's, but of a sequence that can't be iterated over as many as it says: NumPy would go on
     until it raises IndexError, which a PyTorch Dataset needn't. Raises RequestError where some of
     it are masked, which NumPy would forget."""
-    if np.ma.isMaskedArray(given) and (hidden := np.ma.count_masked(given)):
-        raise values.refuse(split, f"{hidden:,} of the {given.size:,} values of its {what} are "
-                            "masked", "fill them in, .filled(0) for one, or leave those examples "
-                            "out")
+    parts = given if isinstance(given, list) else [given]
+    if hidden := sum(map(np.ma.count_masked, filter(np.ma.isMaskedArray, parts))):
+        size = sum(map(np.size, parts))
+        raise values.refuse(split, f"{hidden:,} of the {size:,} values of its {what} are masked",
+                            "fill them in, .filled(0) for one, or leave those examples out")
     endless = all(hasattr(given, name) for name in ("__len__", "__getitem__")) and not any(
         hasattr(given, name) for name in ("__iter__", "__array__"))
     try:

@@ -22,6 +22,7 @@ from engine.job.signals import Interruption, Stopped
 from engine.loggers.tracking import Tracked
 from engine.parts.reading import load
 from engine.place import ADDRESS, Place
+from engine.report.settings import going_on
 from engine.request import Request
 from engine.sets.dataset import Dataset
 from engine.store import folder, record
@@ -181,8 +182,8 @@ class Worker:
 
     @property
     def _stopped(self) -> str:
-        return ("stopped; the settings that it had are for the study's other processes. Go on "
-                f"with: python launch.py sweep --resume {self._asked.path}")
+        on = going_on("sweep", self._asked.request.config, self._asked.path)
+        return f"stopped; what it had is for the study's other processes. Go on with: {on}"
 
     def _batch(self) -> list[Setting]:
         """As many settings of one program as the devices train at once; one of another program
