@@ -199,9 +199,8 @@ def poisoned(hyper: Poison, durations) -> optax.GradientTransformation:
 
 def test_a_feed_that_fails_after_a_save_says_where_to_go_on(data, tmp_path, monkeypatch):
     """What is saved already isn't again, of which Orbax would complain instead."""
-    times = itertools.count(step=1000)
     monkeypatch.setattr(segments, "SECONDS", 0.0)
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(training, "due", lambda *_: True)
 
     def train(self, step):
         if step == 3:
@@ -211,7 +210,7 @@ def test_a_feed_that_fails_after_a_save_says_where_to_go_on(data, tmp_path, monk
     monkeypatch.setattr(streamed.Resident, "train", train)
     with pytest.raises(RunError, match="^the disk is away. What was saved is kept. Go on with: "
                        r"fit\(config, hyper=hyper, data=..., resume="):
-        fit(CONFIG, HYPER, place(tmp_path / "run", save_seconds=1), data)
+        fit(CONFIG, HYPER, place(tmp_path / "run"), data)
     assert (tmp_path / "run" / "checkpoints" / "3").exists()
 
 
@@ -240,13 +239,12 @@ def test_a_state_that_is_not_finite_is_never_saved_whatever_the_loss(
     data, tmp_path, monkeypatch, after, kept
 ):
     """Though saving is due after every update."""
-    times = itertools.count(step=1000)
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(training, "due", lambda *_: True)
     path = tmp_path / "run"
     said = f"not finite at step {8 + after:.0f} .*{kept}.*Lower your optimizer's rate"
     with pytest.raises(RunError, match=said) as ended:
         fit(replace(CONFIG, optimizer=poisoned, schedule="constant"), Poison(after),
-            place(path, save_seconds=1), data)
+            place(path), data)
     assert ended.value.status == 3
     saved = {int(p.name) for p in (path / "checkpoints").iterdir()}
     assert saved == ({1, 8} if after else set())
