@@ -21,7 +21,7 @@ from engine.errors import RequestError
 from engine.job import processes
 from engine.job.host import begin, undisturbed
 from engine.job.signals import Interruption
-from engine.judging.judged import found, held_for_evaluation, with_threshold
+from engine.judging.verdict import found, held_for_evaluation, with_threshold
 from engine.learners import threshold
 from engine.loggers import tracking
 from engine.optim import trees

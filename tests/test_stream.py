@@ -22,7 +22,7 @@ from engine.errors import RequestError, RunError
 from engine.examples import Split, Subset
 from engine.feed import Chunk, Data, after, batch_at
 from engine.job import host
-from engine.judging import judged
+from engine.judging import verdict
 from engine.learners.chosen import learner_of
 from engine.objects import arrays
 from engine.pictures import image_folder, stored_folder
@@ -149,7 +149,7 @@ def test_a_model_is_judged_in_chunks_as_in_one(monkeypatch):
     where = mesh.everywhere(None, jax.devices("cpu")[0])
     variables = learner.create(Hyper(), jax.random.key(0), Data(subset, subset, 4)).variables
     monkeypatch.setattr(choice, "CHUNK", 2 * 64 * split.inputs[0].size)
-    found_by = partial(judged.found_by, learner, variables, where=where, console=Console())
+    found_by = partial(verdict.found_by, learner, variables, where=where, console=Console())
     one, chunks = found_by(mesh.put(subset, where)), found_by(subset, workers=0)
     np.testing.assert_allclose(chunks.predicted, one.predicted, atol=1e-6)
     chex.assert_trees_all_close(chunks.sums, one.sums, rtol=1e-5)

@@ -23,8 +23,8 @@ from engine.errors import RequestError, RunError
 from engine.evaluation import evaluate
 from engine.job.host import begin
 from engine.job.signals import Stopped
-from engine.judging import judged
-from engine.judging.judged import held_for_evaluation
+from engine.judging import verdict
+from engine.judging.verdict import held_for_evaluation
 from engine.place import Place
 from engine.report import run as report
 from engine.request import Request
@@ -221,13 +221,13 @@ def test_training_and_scoring_are_watched_and_drawing_is_not(data, tmp_path, mon
     monkeypatch.setattr(segments, "faulthandler", SimpleNamespace(
         dump_traceback_later=lambda seconds, exit: watching.append(seconds),
         cancel_dump_traceback_later=lambda: watching.append(0.0)))
-    score = judged.found_by
+    score = verdict.found_by
 
     def scored(*of):
         seen.append(watching[-1])
         return score(*of)
 
-    monkeypatch.setattr(judged, "found_by", scored)
+    monkeypatch.setattr(verdict, "found_by", scored)
     monkeypatch.setattr(report, "write", lambda *_: seen.append(watching[-1]))
     fit(replace(CONFIG, epochs=1), HYPER, place(tmp_path / "run", stuck_seconds=99), data)
     assert 99 in watching and seen == [99, 0]

@@ -15,7 +15,7 @@ from engine.errors import RequestError, tell
 from engine.feed import Data
 from engine.job import processes
 from engine.job.host import Host, begin
-from engine.judging import judged
+from engine.judging import verdict
 from engine.learners.chosen import learner_of, spread_of
 from engine.learners.learner import Learner
 from engine.objects.given import inputs_of
@@ -124,11 +124,11 @@ def _on_own(
     config = dataclasses.replace(request.config, batch_size=1, microbatch=0)
     ready = settle(request._replace(config=config), dataset, host,
                    spread_of(request, host), columns)
-    name, subset = judged.held_for_evaluation(ready)
+    name, subset = verdict.held_for_evaluation(ready)
 
     def found(learner: Learner, variables: Any) -> Judged:
         seeing = views.seeing(learner, tta, ready.data.train.input_shape)
-        return judged.found(ready._replace(learner=seeing), variables, subset)
+        return verdict.found(ready._replace(learner=seeing), variables, subset)
 
     return Judge(ready.learner, ready.dataset.classes, ready.state_shapes, ready.where, found,
                  {"split": name})
@@ -168,7 +168,7 @@ def _on_other(
 
     def told(own: Learner, variables: Any) -> Judged:
         seeing = views.seeing(own, tta, shape)
-        return judged.found_by(seeing, variables, subset, everywhere, host.console, workers)
+        return verdict.found_by(seeing, variables, subset, everywhere, host.console, workers)
 
     return Judge(
         learner, classes, learner.shapes(saved.request.hyper, shape),

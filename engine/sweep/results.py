@@ -16,7 +16,7 @@ from engine.disk import files
 from engine.doors import bring
 from engine.errors import RunError
 from engine.examples import Subset
-from engine.judging.judged import held_for_evaluation
+from engine.judging.verdict import held_for_evaluation
 from engine.learners.learner import Learner, jitted
 from engine.optim import trees
 from engine.report import page, settings
