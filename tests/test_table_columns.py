@@ -357,6 +357,32 @@ def test_numbers_to_predict_but_for_a_cell_are_told(cell, read):
         read(f"a,price\n{many}")
 
 
+@pytest.mark.parametrize("target, told", [
+    ("ill", ["alive", "ward", "boat", "score"]),  # words, repeated numbers, none, numbers apart
+    ("price", ["gross"]),  # on a line
+    ("price,near", []),
+])
+@pytest.mark.parametrize("rows, few", [(200, False), (49, True)])
+def test_columns_that_alone_tell_the_target_are_told(target, told, rows, few, tmp_path):
+    """But not those that tell it nearly, in few rows, or each row by a name of its own."""
+    at, draw = np.arange(rows), np.random.default_rng(0)
+    ill = np.where(at % 3 == 0, "y", "n")
+    alive, price = np.where(at % 3 == 0, "no", "yes"), draw.normal(size=rows)
+    table = pd.DataFrame({
+        "alive": alive, "ward": at % 6,
+        "boat": np.where(at % 3 == 0, np.nan, at % 4),
+        "score": np.where(at % 3 == 0, 1, -1) + price / 99,
+        "nearly": np.where(at == 3, "yes", alive), "some": np.where(at % 9, "", alive),
+        "name": [f"n{n}" for n in at], "gross": 1.19 * price, "near": price + at % 2 / 99,
+        "price": price, "ill": ill})
+    table.to_csv(tmp_path / "set.csv", index=False)
+    found = sources.load(f"table:{tmp_path}/set.csv", reading=Reading(target=target))
+    said = [note for note in found.notes if "alone tells" in note]
+    assert said == ([] if few or not told else [
+        f"columns of which each alone tells what is learned: {', '.join(map(repr, told))}; leave "
+        "them out, by --leave_out, if they aren't known beforehand"])
+
+
 def test_bytes_that_fall_are_no_id(tmp_path):
     """Differences of bytes wrap around."""
     falling = pd.DataFrame({"a": np.arange(250, 130, -10, dtype=np.uint8), "label": [1, 2] * 6})

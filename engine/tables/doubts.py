@@ -16,18 +16,21 @@ from engine.tables.frames import kind, listed
 MOST_FEATURES = 1 << 14
 _EXACT = 1 << 53  # float64 holds every whole number up to it
 _LEAST_ROWS = 10  # of which fewer can rise by chance
+_LEAST_TOLD, _MOST_TOLD = 50, 100_000  # rows of which fewer can agree by chance, and more needn't
+_ON_A_LINE = 1 - 1e-6  # a correlation beyond rounding
 
 
-def doubtful(columns: Any) -> list[str]:
-    """Of the columns that are learned from: how many of each kind, those of one value, and those
-    that rise with the rows of the file, as an id does. Raises Unreadable for free text."""
+def doubtful(columns: Any, targets: np.ndarray) -> list[str]:
+    """Of the columns that are learned from: how many of each kind, those of one value, those that
+    rise with the rows of the file, as an id does, and those that alone tell the `targets` [N, ...],
+    as what is only known afterwards does. Raises Unreadable for free text."""
     if not columns.shape[1]:
         raise Unreadable("it has no column besides the one that is learned", "add some")
     if columns.shape[1] > MOST_FEATURES:
         raise Unreadable(f"it has {columns.shape[1]:,} columns that are no pixels, more than the "
                          f"{MOST_FEATURES:,} that can be judged one by one", "leave some out")
     kinds: Counter[str] = Counter()
-    texts, strays, constant, coarse, rising, nameless = [], [], [], [], [], []
+    texts, strays, constant, coarse, rising, nameless, telling = [], [], [], [], [], [], []
     for name in columns:
         column = columns[name]  # read now, perhaps
         kinds[kind(column)] += 1
@@ -43,6 +46,8 @@ def doubtful(columns: Any) -> list[str]:
             rising.append(f"{name!r} ({column.iloc[0]:.15g} to {column.iloc[-1]:.15g})")
         elif name.startswith(frames.NAMELESS) and _is_index(column):
             nameless.append(name)
+        elif _tells(column, targets):
+            telling.append(name)
     if texts:
         raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
                          f"{listed(texts)}", f"leave it out, --leave_out {','.join(texts)}, or "
@@ -60,6 +65,9 @@ def doubtful(columns: Any) -> list[str]:
     if nameless:
         notes.append("columns without a name, of another whole number in every row, look like an "
                      f"index: {listed(nameless)}; leave them out if they are, by --leave_out")
+    if telling:
+        notes.append(f"columns of which each alone tells what is learned: {listed(telling)}; leave "
+                     "them out, by --leave_out, if they aren't known beforehand")
     return notes
 
 
@@ -117,6 +125,30 @@ def _are_whole(column: pd.Series) -> bool:
         return False
     numbers = column.to_numpy(np.float64)
     return bool((numbers == np.floor(numbers)).all())
+
+
+def _tells(column: pd.Series, targets: np.ndarray) -> bool:
+    """Whether its values, or that there is none, decide the classes or the numbers to predict in
+    every row: as values that are there ten times, as numbers apart, or on a line."""
+    step, classes = max(1, len(column) // _MOST_TOLD), targets.dtype.kind == "i"
+    column, targets = column.iloc[::step], targets[::step]
+    if targets.ndim > 1 or len(column) < _LEAST_TOLD:
+        return False
+    known = targets >= 0 if classes else np.isfinite(targets)
+    own, told = column[known], targets[known]
+    if len(np.unique(told)) < 2:
+        return False
+    codes, values = pd.factorize(own, sort=True, use_na_sentinel=False)
+    first = np.zeros(len(values), told.dtype)
+    first[codes] = told
+    decided = bool((first[codes] == told).all())
+    if 10 * len(values) <= len(own) or kind(own) == "word":
+        return decided and 10 * len(values) <= len(own)
+    if classes:
+        return bool(decided and np.count_nonzero(np.diff(first)) < len(np.unique(told)))
+    there = own.notna().to_numpy()
+    return 2 * there.sum() >= len(own) and bool(abs(np.corrcoef(
+        own[there].to_numpy(np.float64), told[there])[0, 1]) > _ON_A_LINE)
 
 
 def _is_text(column: pd.Series) -> bool:

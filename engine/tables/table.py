@@ -84,7 +84,7 @@ def _set(
     pictured, told = pixels.pictures(features, reading.pixels)
     notes = [*_told(found, learned, said), *notes, *filter(None, [told]),
              *doubts.of_target({split: part.columns for split, part in found.items()}, learned),
-             *([] if pictured else doubts.doubtful(features["train"]))]
+             *([] if pictured else doubts.doubtful(features["train"], targets["train"]))]
     if not pictured and (vain := [name for name in ("image_size", "background", "skip_bad")
                                   if getattr(reading, name) != getattr(Reading(), name)]):
         raise Unreadable(f"its columns are no pixels, and --{vain[0]} is for pictures",
