@@ -92,6 +92,7 @@ import os, signal, time
 from engine import Config, Place, fit
 import numpy as np
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's `&` takes away
 x, y = np.zeros((64, 4), np.float32), np.arange(64) % 2
 
 def stop(row):
