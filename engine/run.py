@@ -125,16 +125,17 @@ def _folder(ready: Setup, resume: str, held: contextlib.ExitStack) -> str:
 def _tell_another_course(ready: Setup, before: Config, path: Path) -> None:
     """Of a longer run under a schedule the rate jumps where it goes on: say so."""
     history, now = folder.history(path), ready.config
-    if before.epochs == now.epochs or not history or now.schedule in ("constant", "plateau"):
+    step, count = history[-1]["step"] if history else 0, len(ready.data.train.rows)
+    if before.epochs == now.epochs or not 0 < step < ready.lengths.total \
+            or now.schedule in ("constant", "plateau"):
         return
-    step, count = history[-1]["step"], len(ready.data.train.rows)
-    was, is_now = (rate_at(config, durations(config, count), ready.hyper, step)
+    was, is_now = (f"{rate_at(config, durations(config, count), ready.hyper, step):.3g}"
                    for config in (before, now))
-    ready.host.console.print(
-        f"--epochs was {before.epochs}, now {now.epochs}: at epoch "
-        f"{step // ready.lengths.epoch + 1} --schedule {now.schedule} had come to {was:.3g}, and "
-        f"goes on from {is_now:.3g}"
-    )
+    if was != is_now:
+        ready.host.console.print(
+            f"--epochs was {before.epochs}, now {now.epochs}: at epoch "
+            f"{step // ready.lengths.epoch + 1} --schedule {now.schedule} had come to {was}, and "
+            f"goes on from {is_now}")
 
 
 def _record(ready: Setup, path: Path, step: int) -> dict[str, Any]:

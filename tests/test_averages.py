@@ -4,6 +4,8 @@ predicted with; and runs of a sweep that are the runs alone."""
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache, partial
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import QUICK
+from conftest import QUICK, ROOT
 from samples import Normed, Tiny, data_of, random_split
 
 from engine import loaded, segments
@@ -27,6 +29,7 @@ from engine.feed import epoch_order
 from engine.job.host import Host
 from engine.job.signals import Stopped
 from engine.learners.chosen import learner_of
+from engine.optim.lengths import Durations
 from engine.place import Place
 from engine.request import Request
 from engine.run import fit
@@ -37,6 +40,7 @@ from engine.sweep import group, sweep
 from engine.sweep.ensembles import members
 from engine.sweep.search import Search
 from engine.training import Training
+from engine.updates import averages
 
 KEY = jax.random.key(5)
 CONFIG = Config(model=Normed, batch_size=8, epochs=3, optimizer="sgd", validation_split="test")
@@ -89,6 +93,19 @@ def test_a_moving_average_is_its_closed_form(decay, small):
     want = parts @ found / parts.sum()
     np.testing.assert_allclose(flat(state.average["params"]), want, atol=1e-6)
     assert np.abs(want - found[-1]).max() > 1e-3 or not decay
+
+
+@pytest.mark.parametrize("updates", [1, 2, 6])
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_share_of_new_weights_has_a_slope_at_0_too(decay, updates):
+    """(1 - d) / (1 - d^t) is 1 over 1 + d + … + d^(t-1)."""
+    def found(decay):
+        return averages.share(Hyper(ema_decay=decay), Durations(8, 0, 24), jnp.int32(updates))
+
+    powers = np.arange(updates)
+    total = (decay ** powers).sum()
+    slope = -(powers[1:] * decay ** (powers[1:] - 1)).sum() / total**2
+    np.testing.assert_allclose(jax.value_and_grad(found)(decay), (1 / total, slope), rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -264,6 +281,37 @@ def test_a_member_is_the_run_alone_where_it_stops_too(tmp_path, model, monkeypat
     swept(path, config, EVERYTHING, "learning_rate=0.02,1.5", "ema_decay=0.5,0.9",
           "drop_factor=0.1,0.5", resume=str(path))
     assert (path / "results.csv").read_text() == before
+
+
+MEMBER = """
+import flax.linen as nn, jax, numpy as np
+from flaxmill import Config, Hyper, Place, fit, load, sweep
+from sklearn.datasets import load_digits
+
+class Net(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = nn.BatchNorm(use_running_average=not train)(nn.Dense(16)(x))
+        return nn.Dense(self.num_classes)(nn.relu(x))
+
+x, y = load_digits(return_X_y=True)
+data, config = (np.float32(x[:300] / 16), y[:300]), Config(model=Net, epochs=2)
+hyper, place = Hyper(1e-2, ema_decay=0.9), lambda name: Place(run_dir=name, report=False)
+fit(config, hyper, place("run"), data=data, quiet=True)
+sweep(config, {"learning_rate": [1e-2, 2e-2]}, hyper, place("sweep"), data=data, quiet=True)
+states = (load(path, config, "last").state.average for path in ("sweep/0", "run"))
+jax.tree.map(np.testing.assert_array_equal, *states)
+"""
+
+
+@pytest.mark.slow
+def test_a_members_statistics_of_averaged_weights_are_the_runs_alone(tmp_path):
+    """Of code that XLA optimizes as it does elsewhere, and for our tests doesn't."""
+    clean = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    subprocess.run([sys.executable, "-c", MEMBER], cwd=tmp_path, timeout=300, check=True,
+                   env=clean | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"})
 
 
 @pytest.mark.slow

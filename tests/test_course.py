@@ -86,6 +86,22 @@ def test_a_rate_drops_every_period_where_there_are_no_milestones():
                                [1, 1, 0.5, 0.5, 0.25, 0.5**6])
 
 
+def test_a_course_has_a_slope_where_its_factor_is_0():
+    """0 to the 0th is 1, and constant."""
+    def course(factor):
+        return jnp.stack([schedule("step", LENGTHS._replace(milestones=()), Hyper(
+            drop_factor=factor))(n) for n in (0, 8, 9, 17, 18)])
+
+    np.testing.assert_array_equal(course(0.0), [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(jax.jacfwd(course)(0.0), [0, 0, 1, 1, 0])
+
+
+def test_a_traced_factor_below_1_makes_cycles_no_shorter():
+    """Typed it is refused; of lengths that come to 0 the rates were NaN."""
+    np.testing.assert_array_equal(told("restarts", period_factor=0.5),
+                                  told("restarts", period_factor=1.0))
+
+
 def test_cycles_of_a_fraction_are_of_whole_updates_and_end_at_their_rounded_sums():
     """9, 13.5 and 20.25 updates are 9, 14 and 20."""
     course = told("restarts", period_factor=1.5)

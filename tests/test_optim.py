@@ -15,6 +15,7 @@ from engine.updates.chain import optimizer
 
 LENGTHS = Durations(epoch=10, warmup=10, total=100)
 PARAMS = {"kernel": jnp.array([[1.0, -2.0], [0.5, 3.0]]), "bias": jnp.array([0.3, -0.1])}
+CONVOLUTION = {"conv": {"kernel": jnp.ones((3, 3, 1, 2)), "bias": jnp.ones(2)}}
 NAMES = next(f for f in dataclasses.fields(Config) if f.name == "optimizer").metadata["choices"]
 START = np.concatenate([np.asarray(p, np.float64).ravel() for p in PARAMS.values()])
 DECAYED = np.array([1.0] * 4 + [0.0] * 2)  # the kernel
@@ -123,12 +124,13 @@ def test_weight_decay_shrinks_kernels_and_spares_biases(name):
     """With a zero gradient only the decay moves anything."""
     @partial(jax.jit, compiler_options=QUICK)
     def updates(hyper):
-        tx = optimizer(Config(optimizer=name), hyper, LENGTHS)
-        return tx.update(jax.tree.map(jnp.zeros_like, PARAMS), tx.init(PARAMS), PARAMS)[0]
+        tx, params = optimizer(Config(optimizer=name), hyper, LENGTHS), PARAMS | CONVOLUTION
+        return tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)[0]
 
     moved = updates(Hyper(learning_rate=0.1, weight_decay=0.1))
     assert (np.sign(moved["kernel"]) == -np.sign(PARAMS["kernel"])).all()
-    assert not np.asarray(moved["bias"]).any()
+    assert (np.asarray(moved["conv"]["kernel"]) < 0).all()
+    assert not np.asarray(moved["bias"]).any() and not np.asarray(moved["conv"]["bias"]).any()
 
 
 def test_clipping_bounds_the_global_norm_and_leaves_a_smaller_one():

@@ -353,8 +353,10 @@ def test_a_longer_run_under_a_schedule_tells_both_rates(data, tmp_path, capsys):
             "0.0012")
     assert said in " ".join(capsys.readouterr().out.split())
     assert [row["epoch"] for row in run.history] == [1, 2, 3, 4, 5]
+    capsys.readouterr()
     with pytest.raises(RequestError, match="--epochs 4: the run has trained 5 already; type more"):
         fit(replace(CONFIG, epochs=4), HYPER, place(path), data, resume=path)
+    assert "goes on from" not in capsys.readouterr().out
 
 
 def test_adamw_without_a_decay_says_that_it_is_adam(data, tmp_path, capsys):

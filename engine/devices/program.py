@@ -8,7 +8,8 @@ import jax
 
 
 def hasty(platform: str) -> dict[str, int]:
-    """XLA's options for what is no training: less work for LLVM, whose code has the same bits."""
+    """XLA's options for what is no training: less work for LLVM, whose code may round otherwise, so
+    that a run and a sweep compile the same of their functions by them."""
     return {"xla_backend_optimization_level": 1} if platform == "cpu" else {}
 
 

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from engine.optim.late import optax
+from engine.optim.late import jax, jnp, optax
 
 KERAS_EPSILON = 1e-7
 
@@ -49,9 +49,18 @@ def lion(rate, decay, *, b1, b2):
 
 
 def muon(rate, decay):
-    """Jordan et al. 2024: kernels by Newton–Schulz products, the rest by adam."""
-    return optax.contrib.muon(rate, weight_decay=decay["weight_decay"],
-                              weight_decay_mask=decay["mask"])
+    """Jordan et al. 2024: kernels of two axes by Newton–Schulz products, the rest by adam."""
+    of_all, mask = decay["weight_decay"], decay["mask"]
+    whole = optax.contrib.muon(rate, weight_decay=of_all, weight_decay_mask=mask,
+                               adam_weight_decay=of_all)
+
+    def update(gradient, state, params):
+        # Optax takes no mask for what adam moves: what isn't decayed is shown to it as 0.
+        shown = jax.tree.map(lambda p, decays: p if decays else jnp.zeros_like(p),
+                             params, mask(params))
+        return whole.update(gradient, state, shown)
+
+    return optax.GradientTransformation(whole.init, update)
 
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {

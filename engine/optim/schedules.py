@@ -46,7 +46,8 @@ def step(milestones, period, drop_factor):
 
     def course(count):
         drops = jnp.sum(count >= ends) if milestones else count // max(1, period)
-        return factor ** jnp.float32(drops)
+        some = jnp.float32(jnp.maximum(drops, 1))  # 0 to the 0th has no slope
+        return jnp.where(drops > 0, factor ** some, 1.0)
 
     return course
 
@@ -61,7 +62,8 @@ def restarts(total, period, period_factor):
         if period_factor is None:
             return _cosine(1.0, 0.0, count % period / period)
         # The ends of as many cycles as the run can have, in whole updates.
-        growth = jnp.float32(period_factor) ** jnp.arange(-(-total // period), dtype=jnp.float32)
+        longer = jnp.where(period_factor < 1.0, 1.0, jnp.float32(period_factor))
+        growth = longer ** jnp.arange(-(-total // period), dtype=jnp.float32)
         lengths = jnp.round(jnp.minimum(period * growth, total + 1.0))
         ends = jnp.cumsum(lengths)
         at = jnp.minimum(jnp.sum(count >= ends), len(ends) - 1)

@@ -46,7 +46,7 @@ def _compiled(group: Group, layout: Layout, runs: Population, fed: Feed) -> Grou
                               variables=runs.members, subset=group.validation, **of_chunks)]
     averaged = "batch_stats" in runs.members.state.average
     if averaged and not stream:
-        found.append(hastily(partial(restated.restated, learner, layout), population=runs,
+        found.append(Program(partial(restated.restated, learner, layout), population=runs,
                              order=group.order, train_FxN=group.train))
 
     def advance(runs: Population, steps: int) -> Population:

@@ -41,8 +41,11 @@ def share(hyper: Any, durations: Durations, updates: Array) -> Array:
     if durations.average_from:
         return 1.0 / jnp.float32(jnp.maximum(updates - durations.average_from, 1))
     decay = jnp.float32(hyper.ema_decay)
-    past = -jnp.expm1(jnp.float32(updates) * jnp.log1p(decay - 1.0))
-    return jnp.minimum((1.0 - decay) / past, 1.0)
+    moving = decay > 0.0  # at 0 the logarithm has no slope, and the power has one
+    past = -jnp.expm1(jnp.float32(updates) * jnp.log1p(jnp.where(moving, decay, 1.0) - 1.0))
+    past = jnp.where(moving, past, 1.0 - decay * jnp.float32(updates <= 1))
+    new = (1.0 - decay) / past
+    return jnp.where(moving, jnp.minimum(new, 1.0), new)
 
 
 def moved(
