@@ -93,7 +93,7 @@ def test_a_course_has_a_slope_where_its_factor_is_0():
             drop_factor=factor))(n) for n in (0, 8, 9, 17, 18)])
 
     np.testing.assert_array_equal(course(0.0), [1, 1, 0, 0, 0])
-    np.testing.assert_array_equal(jax.jacfwd(course)(0.0), [0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(jax.jacrev(course)(0.0), [0, 0, 1, 1, 0])
 
 
 def test_a_traced_factor_below_1_makes_cycles_no_shorter():
