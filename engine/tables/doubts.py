@@ -16,7 +16,7 @@ from engine.tables.frames import kind, listed
 MOST_FEATURES = 1 << 14
 _EXACT = 1 << 53  # float64 holds every whole number up to it
 _LEAST_ROWS = 10  # of which fewer can rise by chance
-_LEAST_TOLD, _MOST_TOLD = 50, 100_000  # rows of which fewer can agree by chance, and more needn't
+_LEAST_TOLD, _MOST_TOLD = 50, 10_000  # rows: fewer can agree by chance, and more needn't
 _ON_A_LINE = 1 - 1e-6  # a correlation beyond rounding
 
 
