@@ -17,6 +17,7 @@ from jax import Array
 from engine.console.number import number
 from engine.drawn.shown import Card, Shown
 from engine.scores.judged import Judged
+from engine.scores.own import Scored, means
 from engine.scores.ranked import Ranked
 
 T = TypeVar("T")
@@ -104,18 +105,21 @@ class Task(Ranked):
             valid_B.sum(dtype=jnp.int32),
         )
 
+    def beside(self, own: Any, loss_B: Array, *of: Array) -> Any:
+        """`own`, the sums of a class that has others, and `tally` where there are scores too."""
+        outputs, targets, _ = of
+        return Scored(own, Task.tally(self, loss_B, *of)) if self.scores(outputs, targets) else own
+
     def row(self, tally: Any) -> dict[str, Array]:
         """An epoch's means from its sums, "loss" first."""
-        count = jnp.float32(tally.count)
-        return {"loss": tally.loss_sum / count} | {
-            name: value / count for name, value in tally.scores.items()
-        }
+        return {"loss": tally.loss_sum / jnp.float32(tally.count)} | means(tally)
 
     def zeros(self, num_outputs: int, outputs: Any = None) -> Any:
         """The tally of no example, of `outputs` [1, ...], by default [1, num_outputs]."""
         numbers = jax.ShapeDtypeStruct((1, num_outputs), jnp.float32)
-        targets = jax.ShapeDtypeStruct((1,), jnp.int32) if self.kind == "classes" else numbers
         outputs = numbers if outputs is None else outputs
+        shape = {"classes": (1,), "positions": getattr(outputs, "shape", ())[:-1]}.get(self.kind)
+        targets = jax.ShapeDtypeStruct(shape, jnp.int32) if shape else numbers
         loss, valid = (jax.ShapeDtypeStruct((1,), dtype) for dtype in (jnp.float32, bool))
         sums = jax.eval_shape(self.tally, loss, outputs, targets, valid)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)

@@ -315,7 +315,7 @@ MUTANTS = (
     Mutant("scores/ranked", "f\"loss {next(losses, '')}\".rstrip()", '"loss"',
            "test_comparison.py -knot_comp"),
     Mutant("sweep/group", "if len(losses) > 1:", "if False:", "test_sweep_python.py -kbe_swept"),
-    Mutant("scores/ranked", "(self.ranked_by, *names)", "names", "test_tasks.py -ktold_first"),
+    Mutant("scores/ranked", "(*first, *names)", "names", "test_tasks.py -ktold_first"),
     Mutant("doors/bring", "return made.ranked(config.rank_by)", "return made", "test_ranked.py"),
     Mutant("doors/weights", "if len(found) != len(classes):", "if False:",
            "test_weights.py -kcant_be_meant"),

@@ -19,8 +19,10 @@ import orbax.checkpoint as ocp
 import pytest
 
 from engine.errors import RequestError, RunError
+from engine.state import State
 from engine.store.checkpoint import Checkpoints
 from engine.store.digests import Record, digests
+from engine.tasks.classification import Classification
 
 
 class Small(NamedTuple):
@@ -285,6 +287,22 @@ def test_a_state_from_before_an_empty_field_is_read(tmp_path):
     with Checkpoints(saved(tmp_path, (1, 0.5)), read_only=True) as checkpoints:
         found, _ = checkpoints.restore(Later(*SHAPES, {}))
     assert found.batch_stats == {} and same(Small(*found[:2]), state(1))
+
+
+def test_a_state_from_before_scores_of_ones_own_is_read(tmp_path):
+    class Own(Classification):
+        def scores(self, outputs, targets):
+            return {"sure": outputs.max(-1)}
+
+    was, now = (State(jnp.int32(1), {}, {}, (), task.zeros(3), jnp.int32(-1))
+                for task in (Classification(), Own()))
+    with Checkpoints(tmp_path) as checkpoints:
+        was = was._replace(tally=was.tally._replace(count=jnp.int32(7)))
+        checkpoints.save(was, None, 0.0)
+        checkpoints.wait()
+        found, _ = checkpoints.restore(now)
+    assert found.tally.own == was.tally
+    jax.tree.map(np.testing.assert_array_equal, found.tally.beside, now.tally.beside)
 
 
 def test_saves_of_several_runs_in_threads_begin_one_after_another(tmp_path, monkeypatch):

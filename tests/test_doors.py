@@ -25,6 +25,7 @@ from samples import Tiny
 
 import launch
 from engine import (
+    Classification,
     Config,
     Hyper,
     RequestError,
@@ -277,6 +278,11 @@ def halved(key, inputs, targets):
     return inputs, jax.nn.one_hot(targets, 4)
 
 
+class Twice(Classification):
+    def scores(self, outputs, targets):
+        return {"accuracy": outputs.argmax(-1) == targets}
+
+
 class Mutable(nn.Module):
     """One with a set, which has no hash."""
 
@@ -302,6 +308,7 @@ class Mutable(nn.Module):
     ("--crop_padding 1 is for pictures", {"crop_padding": 1}, (X, Y)),
     (r"task Own's loss: .* \(outputs, targets, hyper\), targets being mixed: float32 \[B, 4\]",
      {"task": Own(), "augment": halved}, (X, Y)),
+    ("task Twice's score accuracy has the name of another column", {"task": Twice()}, (X, Y)),
 ])
 def test_objects_that_are_refused(words, config, data, here):
     with pytest.raises(RequestError, match=words):

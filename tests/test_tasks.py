@@ -14,6 +14,7 @@ from samples import Tiny
 from sklearn import metrics as reference
 
 from engine.config import Config, Hyper
+from engine.console.number import number
 from engine.doors import bring
 from engine.errors import RequestError
 from engine.learners.chosen import learner_of
@@ -26,6 +27,7 @@ from engine.sweep.results import disagreement
 from engine.task import add
 from engine.tasks.classification import Classification
 from engine.tasks.multilabel import Multilabel
+from engine.tasks.positions import Positions
 from engine.tasks.regression import Regression
 
 quickly = partial(jax.jit, compiler_options=QUICK)
@@ -92,6 +94,35 @@ def test_parts_of_a_batch_add_up_to_it(task, case):
     nothing = task.zeros(outputs.shape[1])
     chex.assert_trees_all_equal(add(nothing, whole), whole)
     chex.assert_trees_all_equal_shapes_and_dtypes(nothing, whole)
+
+
+def positions(count: int, places: int = 5, classes: int = 4):
+    logits, targets = random_case(4, count * places, classes, classes)
+    targets[::7] = -1
+    return logits.reshape(count, places, classes), targets.reshape(count, places)
+
+
+@pytest.mark.parametrize("task, case", [*CASES, (Positions(), positions)])
+def test_scores_of_ones_own_are_means_of_examples_beside_ours(task, case):
+    class Own(type(task)):
+        score = "first"
+
+        def scores(self, outputs, targets):
+            return super().scores(outputs, targets) | {
+                "first": outputs.reshape(len(outputs), -1)[:, 0]}
+
+    outputs, targets = case(count=12)
+    first, valid = outputs.reshape(12, -1)[:, 0], np.arange(12) < 9
+    sums, ours = (quickly(partial(measured, each))(outputs, targets, valid)
+                  for each in (Own(), task))
+    row = Own().row(sums)
+    assert row.pop("first") == pytest.approx(first[:9].mean(), rel=1e-5)
+    chex.assert_trees_all_equal(row, task.row(ours))
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        Own().zeros(outputs.shape[-1], outputs[:1]), sums)
+    told = Own().summarise(judged(Own(), outputs, targets), tuple("abcd"[:outputs.shape[-1]]))
+    assert told["first"] == pytest.approx(first.mean(), rel=1e-5)
+    assert f"first {number(told['first'])}" in Own().line(told)
 
 
 @pytest.mark.parametrize("smoothing", [None, 0.0, 0.3])

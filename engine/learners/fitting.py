@@ -20,6 +20,7 @@ from engine.feed import Data, scaled
 from engine.objective import Objective
 from engine.optim.lengths import Durations
 from engine.optim.optimizers import is_named
+from engine.scores.own import Scored
 from engine.sets.names import ARRAYS
 from engine.task import float32
 from engine.tasks.positions import Positions
@@ -132,7 +133,7 @@ def _outputs(learner: Objective, outputs: Any, batch: int, num_outputs: int) -> 
             raise RequestError(f"model {model} gives a class for each pixel, and task {word} needs "
                                "one answer an example: type --model cnn, or --task positions with "
                                "masks.")
-        own = "" if type(learner.task).__module__.startswith(coupled.OURS) else \
+        own = "" if coupled.is_ours(type(learner.task)) else \
             f" Or say any_outputs = True in {word}, which then takes what the network gives."
         raise RequestError(
             f"model {model} gives outputs of shape {found} for {batch} examples, and task {word} "
@@ -184,16 +185,20 @@ def _task(
                                "give real numbers.")
         with telling(f"{what}'s loss{told}", instead):
             coupled.check(task, learner.config.task, outputs, given, values)
-        with telling(f"{what}'s scores"):
+        with telling(f"{what}'s scores", f" It is called with (outputs, targets){shares}."):
             scores = dict(jax.eval_shape(task.scores, outputs, given))
         for name, score in scores.items():
             _of_each(f"{what}'s score {name}", score)
             if name in TAKEN or name.startswith("val_"):
-                raise RequestError(f"{what}'s score {name} has the name of another column of "
-                                   "history.jsonl: give it one of its own.")
+                raise _taken(what, name)
     with telling(what):
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), outputs)
-        row = jax.eval_shape(lambda: task.row(task.zeros(learner.num_outputs, one)))
+        none = jax.eval_shape(lambda: task.zeros(learner.num_outputs, one))
+        row = jax.eval_shape(task.row, none)
+        ours = isinstance(none, Scored) and coupled.is_ours(type(task).row)
+        others = jax.eval_shape(task.row, none.own) if ours else {}
+    for name in scores.keys() & others.keys():
+        raise _taken(what, name)
     with telling(f"{what}'s predict"):
         predicted = jax.eval_shape(task.predict, outputs)
     if getattr(predicted, "shape", ())[:1] != (2,):
@@ -207,12 +212,17 @@ def _task(
         raise unknown(f"score of {what}, which ranks checkpoints,", task.score, row)
 
 
+def _taken(what: str, score: str) -> RequestError:
+    return RequestError(f"{what}'s score {score} has the name of another column of history.jsonl: "
+                        "give it one of its own.")
+
+
 def _of_each(what: str, value: Any) -> None:
     shape = getattr(value, "shape", f"a {type(value).__name__}")
     if shape != (2,):
         raise RequestError(f"{what} has the shape {shape} for 2 examples, not (2,): give one "
                            "number an example, such as a mean over the other axes, x.mean(-1); of "
-                           "a task of positions, their sum.")
+                           "a task of positions' loss, their sum.")
 
 
 def _optimizer(learner: Objective, hyper: Any, lengths: Durations, params: Shapes) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -53,9 +53,11 @@ class Ranked:
         losses = filter(None, (getattr(self, "loss_name", ""), *getattr(self, "losses", ())))
         return f"loss {next(losses, '')}".rstrip() if self.score == "loss" else self.score
 
-    def led(self, names: Iterable[str], scores: dict[str, Any]) -> list[str]:
-        """Those of the names that have a score, before them what `ranked_by` says."""
-        return [*dict.fromkeys(name for name in (self.ranked_by, *names) if name in scores)]
+    def led(self, names: Collection[str], scores: dict[str, Any]) -> list[str]:
+        """Those of the names that have a score, before them what `ranked_by` says, or ranks and is
+        none of them."""
+        first = [self.score] if self.ranked_by or self.score not in names else []
+        return [*dict.fromkeys(name for name in (*first, *names) if name in scores)]
 
     def ranked(self: T, score: str) -> T:
         """The same task, ranked by `score`, if that names one. Raises RequestError for one that it

@@ -22,6 +22,7 @@ from engine.disk import files
 from engine.errors import RequestError, RunError, check_utf8, one_line, tell, unknown
 from engine.job import processes as job
 from engine.optim import groups
+from engine.scores import own
 from engine.store import folder
 from engine.store.digests import UNMEASURED, Record, digests, fits, read_record
 
@@ -119,9 +120,9 @@ class Checkpoints:
         if gone := self._gone():
             raise gone
         step = int(state.step)
-        own = jax.tree.map(mesh.snapshot, state)  # the state itself is the next segment's to use
+        held = jax.tree.map(mesh.snapshot, state)  # the state itself is the next segment's to use
         self._ranks[step] = Record(score, seconds, {}).rank(self.higher)
-        self._held[step] = own, score, seconds
+        self._held[step] = held, score, seconds
         best = max(self._ranks, key=self._rank)
         for at in [at for at in self._held if at not in (best, step)]:
             del self._held[at], self._ranks[at]
@@ -141,10 +142,10 @@ class Checkpoints:
     def _write(self) -> None:
         """All that is held, in the background. Raises what Orbax and what is below it do."""
         held, self._held = self._held, {}
-        for step, (own, score, seconds) in held.items():
-            record = Record(score, seconds, digests(own))
+        for step, (state, score, seconds) in held.items():
+            record = Record(score, seconds, digests(state))
             content = {"record": record._asdict(), "sha256": record.digest()}
-            if not self._manager.save(step, _parts(own), content):  # it isn't the newest
+            if not self._manager.save(step, _parts(state), content):  # it isn't the newest
                 raise ValueError(f"step {step} was not saved, it holds {self.latest()}")
         if held:
             there = self._manager.steps()
@@ -215,7 +216,7 @@ class Checkpoints:
         record = read_record(path)
         free = 1 if any_count else 0  # leading axes that may differ
         steps = groups.steps_of(shapes, record.leaves)
-        shapes = groups.rekeyed(shapes, steps)
+        whole, shapes = shapes, own.unscored(groups.rekeyed(shapes, steps), record.leaves)
 
         def abstract(where: Any, leaf: Any) -> np.ndarray:
             name, now = jax.tree_util.keystr(where), [np.dtype(leaf.dtype).str, list(leaf.shape)]
@@ -228,10 +229,10 @@ class Checkpoints:
         tree = _parts(jax.tree_util.tree_map_with_path(abstract, shapes))
         state = shapes._replace(**self._manager.read(path, tree))
         found = digests(state)
-        wrong = [name for name, leaf in record.leaves.items() if found.get(name) != leaf]
-        if wrong:
+        if wrong := [name for name, leaf in record.leaves.items() if found.get(name) != leaf]:
             raise ValueError(f"the checksum of {wrong[0]} differs")
-        return groups.rekeyed(state, {step: key for key, step in steps.items()}), record.seconds
+        state = groups.rekeyed(state, {step: key for key, step in steps.items()})
+        return own.scored(state, whole), record.seconds
 
     def _put_aside(self, step: int, problem: str) -> None:
         path = self.folder / str(step)

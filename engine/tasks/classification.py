@@ -15,6 +15,7 @@ from engine.errors import RequestError, unknown
 from engine.scores import answers, classes
 from engine.scores.counts import SCORES, Counted, counts, ranking
 from engine.scores.judged import Judged
+from engine.scores.own import means
 from engine.task import Task, masked
 
 FOCAL_GAMMA = 2.0  # the paper's
@@ -126,20 +127,21 @@ class Classification(Task):
         return jnp.float32(self.class_weights)
 
     def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
+        given = outputs, targets, valid_B
         if _mixed(targets):
             targets = jnp.argmax(targets, axis=-1).astype(jnp.int32)
         predicted_B = self.said(self.predict(outputs) if self.by_threshold else outputs)
         predicted_B = predicted_B.astype(targets.dtype)
         correct = ((predicted_B == targets) & valid_B).sum(dtype=jnp.int32)
         sums = masked(loss_B, valid_B), correct, valid_B.sum(dtype=jnp.int32)
-        if self.score not in SCORES:
-            return Tally(*sums)
-        return Counted(*sums, counts(predicted_B, targets, valid_B, outputs.shape[-1]))
+        own = Tally(*sums) if self.score not in SCORES else \
+            Counted(*sums, counts(predicted_B, targets, valid_B, outputs.shape[-1]))
+        return self.beside(own, loss_B, *given)
 
-    def row(self, tally: Tally | Counted) -> dict[str, Array]:
+    def row(self, tally: Any) -> dict[str, Array]:
         count = jnp.float32(tally.count)
         return {"loss": tally.loss_sum / count, "accuracy": jnp.float32(tally.correct) / count
-                } | ranking(self.score, getattr(tally, "each", None))
+                } | ranking(self.score, getattr(tally, "each", None)) | means(tally)
 
     def predict(self, outputs: Array) -> Array:
         """Probabilities [B, C]."""
@@ -172,8 +174,10 @@ class Classification(Task):
         }
         if classes.are_probabilities(judged.predicted, len(names)):
             scores |= classes.scores(judged.predicted, judged.targets, said_N)
-        return scores | {"num_examples": count} | (
-            {"threshold": float(self.threshold)} if self.by_threshold else {})
+        if self.by_threshold:
+            scores["threshold"] = float(self.threshold)
+        row = super().summarise(judged, names)  # which may have more, of one's own
+        return scores | {name: row[name] for name in row if name not in scores}
 
     def line(self, scores: dict[str, Any]) -> str:
         words = {"accuracy": "accuracy", "loss": "loss", "precision_macro": "precision",

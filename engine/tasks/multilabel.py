@@ -13,6 +13,7 @@ from engine.console.number import number
 from engine.drawn.shown import Picture
 from engine.scores import labels
 from engine.scores.judged import Judged
+from engine.scores.own import means
 from engine.task import Task, masked
 
 
@@ -48,19 +49,20 @@ class Multilabel(Task):
         """Binary cross-entropy, the mean over the labels, float32 [B]."""
         return optax.sigmoid_binary_cross_entropy(outputs, targets).mean(-1)
 
-    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
+    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
         said, there = jax.nn.sigmoid(outputs) >= self.threshold, targets > 0.5
         cells = (said & there), (said & ~there), (~said & there)
         hits, alarms, misses = (masked(cell.astype(jnp.int32), valid_B) for cell in cells)
-        return Tally(masked(loss_B, valid_B), hits, alarms, misses, valid_B.sum(dtype=jnp.int32))
+        own = Tally(masked(loss_B, valid_B), hits, alarms, misses, valid_B.sum(dtype=jnp.int32))
+        return self.beside(own, loss_B, outputs, targets, valid_B)
 
-    def row(self, tally: Tally) -> dict[str, Array]:
+    def row(self, tally: Any) -> dict[str, Array]:
         hits = tally.true_positives.sum()
         wrong = (tally.false_positives + tally.false_negatives).sum()
         each = _f1(tally.true_positives, tally.false_positives + tally.false_negatives)
         macro = {"f1_macro": each.mean()} if self.score == "f1_macro" else {}
         return {"loss": tally.loss_sum / jnp.float32(tally.count), "f1_micro": _f1(hits, wrong)
-                } | macro
+                } | macro | means(tally)
 
     def predict(self, outputs: Array) -> Array:
         """The probability of each label [B, L]."""

@@ -16,6 +16,7 @@ from engine.examples import UNLABELLED
 from engine.scores import bootstrap
 from engine.scores.counts import SCORES, Counts, counts, ranking
 from engine.scores.judged import Judged
+from engine.scores.own import means
 from engine.task import Task, masked
 from engine.tasks.classification import Classification
 
@@ -76,23 +77,21 @@ class Positions(Task):
         loss = jnp.where(targets < 0, 0, loss.reshape(targets.shape))
         return loss.reshape(len(targets), -1).sum(1)
 
-    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Tally:
+    def tally(self, loss_B: Array, outputs: Array, targets: Array, valid_B: Array) -> Any:
         valid = jnp.expand_dims(valid_B, (*range(1, targets.ndim),)) & (targets >= 0)
         said = outputs.argmax(-1).astype(jnp.int32)
-        return Tally(masked(loss_B, valid_B), *counts(said, targets, valid, outputs.shape[-1]),
-                     valid.sum(dtype=jnp.int32))
+        own = Tally(masked(loss_B, valid_B), *counts(said, targets, valid, outputs.shape[-1]),
+                    valid.sum(dtype=jnp.int32))
+        return self.beside(own, loss_B, outputs, targets, valid_B)
 
-    def row(self, tally: Tally) -> dict[str, Array]:
+    def row(self, tally: Any) -> dict[str, Array]:
         count, union = jnp.float32(tally.count), tally.said + tally.there - tally.hits
         iou = jnp.float32(tally.hits) / jnp.float32(jnp.maximum(union, 1))
         return {"loss": tally.loss_sum / count,
                 "accuracy": jnp.float32(tally.hits.sum()) / count,
                 "mean_iou": iou.sum() / jnp.float32((union > 0).sum())
-                } | ranking(self.score, Counts(tally.hits, tally.said, tally.there))
-
-    def zeros(self, num_outputs: int, outputs: Any = None) -> Tally:
-        none = jnp.zeros(num_outputs if outputs is None else outputs.shape[-1], jnp.int32)
-        return Tally(jnp.zeros(()), none, none, none, jnp.zeros((), jnp.int32))
+                } | ranking(self.score, Counts(tally.hits, tally.said, tally.there)) \
+            | means(tally)
 
     def predict(self, outputs: Array) -> Array:
         if self.probabilities:
