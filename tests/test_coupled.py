@@ -1,5 +1,6 @@
 """A loss of an example that depends on the others of its batch: refused where it isn't told which
-of them count, and else of exactly a batch's; and a network whose examples see each other."""
+of them count, as a score is, and else of exactly a batch's; and a network whose examples see each
+other."""
 
 import dataclasses
 
@@ -25,6 +26,7 @@ from engine.run import fit
 from engine.serve.model import Model
 from engine.sklearn.classifier import Classifier
 from engine.task import Task
+from engine.tasks.classification import Classification
 
 RNG = np.random.default_rng(0)
 COUNT, CLASSES = 150, 3
@@ -87,6 +89,14 @@ class Alone(Task):
         return optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
 
 
+class Ranks(Classification):
+    """Which of its batch has more of the right class."""
+
+    def scores(self, outputs, targets):
+        own = jnp.take_along_axis(outputs, targets[:, None], 1)[:, 0]
+        return {"own": own, "rank": (own[:, None] < own).sum(1)}
+
+
 def by_numpy(outputs, targets):
     """Pull of exactly these examples."""
     means = np.stack([outputs[targets == k].mean(0) if (targets == k).any() else outputs[0] * 0
@@ -98,10 +108,13 @@ def config(task, **more):
     return Config(model=nn.Dense(CLASSES), task=task, epochs=1, batch_size=128, **more)
 
 
-@pytest.mark.parametrize("task", [Untold(), Hardest(), OfTargets(), InTraining()])
-def test_a_loss_that_is_not_told_who_counts_is_refused(task):
+@pytest.mark.parametrize("task, said", [
+    *((task, "loss of an example .* let it take `valid` too")
+      for task in (Untold(), Hardest(), OfTargets(), InTraining())),
+    (Ranks(), "score rank of an example depends on the others .* let it be of no others")])
+def test_a_loss_that_is_not_told_who_counts_and_such_a_score_are_refused(task, said):
     data = data_for(config(task), (X, Y))
-    with pytest.raises(RequestError, match="let it take `valid` too"):
+    with pytest.raises(RequestError, match=said):
         jax.jit(train, static_argnums=0)(config(task), Hyper(), jax.random.key(0), data)
     jax.jit(train, static_argnums=0).lower(config(Alone()), Hyper(), jax.random.key(0), data)
 

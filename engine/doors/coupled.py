@@ -1,5 +1,5 @@
-"""Whether what comes of an example depends on the others of its batch: its loss, by trying; the
-network's outputs, by its equations."""
+"""Whether what comes of an example depends on the others of its batch: its loss and scores, by
+trying; the network's outputs, by its equations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +12,7 @@ from engine.doors.bring import short
 from engine.errors import RequestError
 
 EXAMPLES, TRIES = 4, 4
+LOSS = "loss"  # no score has that name
 MANY = 1009  # a prime: an axis of some multiple of it has the examples in it
 
 
@@ -21,22 +22,30 @@ def is_ours(own: Any) -> bool:
 
 
 def check(task: Any, word: Any, outputs: Any, targets: Any, hyper: Any) -> None:
-    """Raise RequestError where it does, of a loss that isn't told which examples count: batches are
-    filled up. `outputs` and `targets` are shapes [B, ...], `hyper` one of float32 scalars, or None
-    where it judges; `word` is what the task is called by."""
-    if is_ours(type(task).loss) or task.coupled:
+    """Raise RequestError where it does, of a score, or of a loss that isn't told which examples
+    count: batches are filled up. `outputs` and `targets` are shapes [B, ...], `hyper` one of
+    float32 scalars, or None where it judges; `word` is what the task is called by."""
+    loss, scores = not is_ours(type(task).loss) and not task.coupled, not is_ours(type(task).scores)
+
+    def own(outputs: Any, targets: Any, hyper: Any) -> dict[str, Any]:
+        return (dict(task.scores(outputs, targets)) if scores else {}) | (
+            {LOSS: task.loss(outputs, targets, hyper)} if loss else {})
+
+    hyper = jax.tree.map(lambda _: np.float32(0.5), hyper)
+    if not (loss or scores) or not (found := _depending(own, outputs, targets, hyper)):
         return
-    if _depends(task, outputs, targets, jax.tree.map(lambda _: np.float32(0.5), hyper)):
-        raise RequestError(
-            f"task {short(word)}'s loss of an example depends on the others of its batch, which "
-            "may be filled up with some that don't count: let it take `valid` too, bool [B], which "
-            "is false of these, and leave them out; or of no others, loss(outputs, targets, hyper) "
-            "gives a number an example.")
+    what, instead = LOSS, ("let it take `valid` too, bool [B], which is false of these, and leave "
+                           "them out; or of no others, loss(outputs, targets, hyper) gives")
+    if LOSS not in found:
+        what, instead = f"score {found[0]}", "let it be of no others, scores(outputs, targets) give"
+    raise RequestError(
+        f"task {short(word)}'s {what} of an example depends on the others of its batch, which may "
+        f"be filled up with some that don't count: {instead} a number an example.")
 
 
-def _depends(task: Any, outputs: Any, targets: Any, hyper: Any) -> bool:
-    """Whether the last example's loss is another one beside others' outputs, or beside others'
-    outputs and targets."""
+def _depending(own: Callable, outputs: Any, targets: Any, hyper: Any) -> list[str]:
+    """The names of what `own` gives, [B] each, of which the last example's is another one beside
+    others' outputs, or beside others' outputs and targets."""
     draw = np.random.default_rng(0)
 
     def drawn(shape: Any) -> np.ndarray:
@@ -49,14 +58,15 @@ def _depends(task: Any, outputs: Any, targets: Any, hyper: Any) -> bool:
     given, swapped = (np.broadcast_to(each, (EXAMPLES, *targets.shape[1:])).astype(targets.dtype)
                       for each in (number, 1 - number))
     with jax.ensure_compile_time_eval():  # `train` may be traced
-        last = jax.jit(lambda outputs, targets, hyper: task.loss(outputs, targets, hyper)[-1])
+        last = jax.jit(lambda *of: {name: value[-1] for name, value in own(*of).items()})
         for turn in range(TRIES):
             one, other = (jax.tree.map(drawn, outputs) for _ in range(2))
             two, among = jax.tree.map(beside, other, one), beside((given, swapped)[turn % 2], given)
-            if not np.array_equal(last(one, given, hyper), last(two, among, hyper),
-                                  equal_nan=True):
-                return True
-    return False
+            was, now = last(one, given, hyper), last(two, among, hyper)
+            if found := [name for name in was
+                         if not np.array_equal(was[name], now[name], equal_nan=True)]:
+                return found
+    return []
 
 
 def mixes(apply: Callable, variables: Any, inputs: Any) -> bool:

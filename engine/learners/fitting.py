@@ -183,14 +183,14 @@ def _task(
         if not jnp.issubdtype(loss.dtype, jnp.floating):
             raise RequestError(f"{what}'s loss{told} is of {loss.dtype}, which has no gradient: "
                                "give real numbers.")
-        with telling(f"{what}'s loss{told}", instead):
-            coupled.check(task, learner.config.task, outputs, given, values)
         with telling(f"{what}'s scores", f" It is called with (outputs, targets){shares}."):
             scores = dict(jax.eval_shape(task.scores, outputs, given))
         for name, score in scores.items():
             _of_each(f"{what}'s score {name}", score)
             if name in TAKEN or name.startswith("val_"):
                 raise _taken(what, name)
+        with telling(what):
+            coupled.check(task, learner.config.task, outputs, given, values)
     with telling(what):
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), outputs)
         none = jax.eval_shape(lambda: task.zeros(learner.num_outputs, one))
