@@ -502,6 +502,7 @@ def tried(model) -> None:
     (Noisy, "Noisy draws random numbers out of training, where there are none: let its call take"),
     (Counts, "Counts's parameter times is of int32, which has no gradient: make it an nnx.Var"),
     (CountsNNX, "CountsNNX's parameter times is of int32, which has no gradient: make it an nnx"),
+    (nn.Dense(3, True, *[jnp.float16] * 2), "Dense's parameter bias is of float16, and a batch's"),
 ])
 def test_a_network_that_can_not_be_learned_is_refused(model, said):
     with pytest.raises(RequestError, match=said):
@@ -528,7 +529,8 @@ class Tupled(NamedTuple):
 
 @pytest.mark.parametrize("model", [
     bridged(nn.Dense(3)), nnx.bridge.ToLinen(nnx.Linear, (5, 3)),
-    nnx.bridge.ToLinen(StillNNX), partial(Tupled, width=3)])
+    nnx.bridge.ToLinen(StillNNX), partial(Tupled, width=3),
+    nn.Dense(3, True, *[jnp.bfloat16] * 2)])
 def test_a_bridge_to_what_is_the_same_in_training_is_taken(model):
     tried(model)
 

@@ -142,13 +142,16 @@ def _outputs(learner: Objective, outputs: Any, batch: int, num_outputs: int) -> 
 
 
 def _learnt(model: Any, params: Shapes) -> None:
-    """Raise RequestError for a parameter that has no gradient."""
+    """Raise RequestError for a parameter that has no gradient, or none that can be summed."""
     for path, x in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        what = f"model {short(model)}'s parameter {name} is of {x.dtype}"
         if not jnp.issubdtype(x.dtype, jnp.inexact):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise RequestError(f"model {short(model)}'s parameter {name} is of {x.dtype}, which "
-                               "has no gradient: make it an nnx.Variable, of Linen a "
-                               "self.variable, or float32.")
+            raise RequestError(f"{what}, which has no gradient: make it an nnx.Variable, of Linen "
+                               "a self.variable, or float32.")
+        if x.dtype == jnp.float16:
+            raise RequestError(f"{what}, and a batch's gradients, summed, leave its range: make it "
+                               "float32, or bfloat16, which has float32's range.")
 
 
 def _kept(model: Any, variables: Shapes, left: Shapes) -> None:
