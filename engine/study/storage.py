@@ -10,6 +10,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from engine.errors import RequestError, one_line
+from engine.store import generator
 
 FILES_STUDY = "flaxmill"  # of a journal, which holds one
 
@@ -59,7 +60,7 @@ def join(study: optuna.Study, asked: dict[str, Any], text: str) -> None:
     asked = json.loads(json.dumps(asked))
     if "asked" not in study.user_attrs:
         study.set_user_attr("asked", asked)
-    before = study.user_attrs["asked"]
+    before = generator.facts() | study.user_attrs["asked"]  # of a study of before nobody knows
     differing = [f"{name} is {before.get(name)!r} there and {value!r} here"
                  for name, value in asked.items() if before.get(name) != value]
     if differing:

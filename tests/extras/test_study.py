@@ -22,6 +22,7 @@ from engine.config import Config, Hyper  # noqa: E402
 from engine.errors import RequestError, RunError  # noqa: E402
 from engine.place import Place  # noqa: E402
 from engine.request import Request  # noqa: E402
+from engine.store import generator  # noqa: E402
 from engine.study import handout, pruning, storage, worker  # noqa: E402
 from engine.study.handout import AGAIN, Handout, Listed  # noqa: E402
 from engine.study.population import Handed, filling  # noqa: E402
@@ -166,6 +167,15 @@ def test_a_password_is_never_told():
     with pytest.raises(RequestError) as told:
         storage.opened("nosuch://me:s3cret@host/db", "s", True)
     assert "s3cret" not in str(told.value) and "Optuna can't open it" in str(told.value)
+
+
+def test_a_study_of_before_is_of_whatever_generator_it_is_joined_under():
+    study, now = optuna.create_study(), {"epochs": 4} | generator.facts()
+    study.set_user_attr("asked", {"epochs": 4})
+    storage.join(study, now, "j")
+    study.set_user_attr("asked", now | {"jax": {}})
+    with pytest.raises(RequestError, match="jax is {} there and"):
+        storage.join(study, now, "j")
 
 
 def loaded(journal: Path) -> optuna.Study:
