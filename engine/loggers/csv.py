@@ -11,16 +11,18 @@ PACKAGE = ""  # it needs none
 
 
 class Tracker:
-    """A tracking.Tracker. The first row's names are the columns."""
-
-    id = ""
+    """A tracking.Tracker. The first row's names are the columns. A last line without its end, as a
+    full disk leaves it, is cut off and told again."""
 
     def __init__(self, told: Told):
         self._file = told.path / "history.csv"
-        self._columns: list[str] = []
-        if self._file.exists():
-            text = files.read(self._file).decode()
-            self._columns = next(csv.reader(text.splitlines()), [])
+        content = files.read(self._file) if self._file.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            files.replace(self._file, whole)
+        rows = csv.DictReader(io.StringIO(whole.decode()))
+        self._columns = [*(rows.fieldnames or ())]
+        self.known = {"epoch": max((int(row["epoch"]) for row in rows), default=0)}
 
     def row(self, row: dict[str, float]) -> None:
         if not self._columns:

@@ -27,7 +27,8 @@ class Tracker:
         self._client = MlflowClient()
         if told.id:
             self._client.update_run(told.id, "RUNNING")
-        self.id = told.id or self._begun(told)
+        self._id = told.id or self._begun(told)
+        self.known = {"id": self._id}
 
     def _begun(self, told: Told) -> str:
         """The id of a new run, its values told once: MLflow's can't change."""
@@ -45,12 +46,12 @@ class Tracker:
     def score(self, epoch: int, scores: dict[str, float], artefacts: list[Path]) -> None:
         self._metrics({f"final.{name}": value for name, value in scores.items()}, epoch)
         for file in artefacts:
-            self._client.log_artifact(self.id, str(file))
+            self._client.log_artifact(self._id, str(file))
 
     def close(self, done: bool) -> None:
-        self._client.set_terminated(self.id, "FINISHED" if done else "FAILED")
+        self._client.set_terminated(self._id, "FINISHED" if done else "FAILED")
 
     def _metrics(self, values: dict[str, float], epoch: int) -> None:
         now = int(1000 * time.time())
-        self._client.log_batch(self.id, [Metric(name, value, now, epoch)
+        self._client.log_batch(self._id, [Metric(name, value, now, epoch)
                                          for name, value in values.items() if name != "epoch"])

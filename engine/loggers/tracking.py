@@ -33,9 +33,9 @@ class Told(NamedTuple):
 
 
 class Tracker(Protocol):
-    """Made of a Told; `id` finds the run again. May raise whatever it likes."""
+    """Made of a Told. May raise whatever it likes."""
 
-    id: str
+    known: dict[str, Any]  # what FILE is to have of it: the run's id, or what its own file holds
 
     def row(self, row: dict[str, float]) -> None:
         """The scores of an epoch, whose number is row["epoch"]."""
@@ -71,7 +71,7 @@ class Tracking:
                 module = importlib.import_module(f"engine.loggers.{name}")
                 before = self._kept.setdefault(name, {"id": "", "epoch": 0, "scored": 0})
                 self._open[name] = module.Tracker(_told(path, before["id"]))
-                self._keep(name, id=self._open[name].id)
+                self._keep(name, **self._open[name].known)
                 for row in folder.history(path):
                     self._row(name, row)
 

@@ -20,9 +20,10 @@ class Tracker:
     """A tracking.Tracker."""
 
     def __init__(self, told: Told):
-        self.id = told.id or secrets.token_hex(4)
+        self._id = told.id or secrets.token_hex(4)
+        self.known = {"id": self._id}
         self._run = wandb.init(
-            id=self.id, resume="allow", name=told.name, config=told.values,
+            id=self._id, resume="allow", name=told.name, config=told.values,
             project=os.environ.get("WANDB_PROJECT", EXPERIMENT), allow_val_change=True,
             group=None if told.experiment == EXPERIMENT else told.experiment, settings=_SETTINGS,
         )
@@ -32,7 +33,7 @@ class Tracker:
 
     def score(self, epoch: int, scores: dict[str, float], artefacts: list[Path]) -> None:
         self._run.summary.update({f"final/{name}": value for name, value in scores.items()})
-        report = wandb.Artifact(f"report-{self.id}", type="report")
+        report = wandb.Artifact(f"report-{self._id}", type="report")
         for file in artefacts:
             report.add_file(str(file))
         self._run.log_artifact(report)

@@ -105,6 +105,28 @@ def test_tensorboard_reads_scalars_values_and_pictures_back(here):
     assert "run_dir" not in values
 
 
+def test_what_a_full_disk_left_is_cut_off_and_told_again(here):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    from engine.loggers.tensorboard import FILE
+
+    fit(CONFIG, HYPER, Place(device="cpu", run_dir="r", log="csv,tensorboard"), DATA, quiet=True)
+    table, events = here / "r/history.csv", here / "r" / FILE
+
+    def told() -> tuple[str, list]:
+        return table.read_text(), [(event.step, [value.tag for value in event.summary.value])
+                                   for event in EventFileLoader(str(events)).Load()]
+
+    before, rows, records = told(), table.read_bytes(), events.read_bytes()
+    for share in (0, 0.01, 0.1, 0.5, 0.99):
+        table.write_bytes(rows[: int(share * len(rows))])
+        events.write_bytes(records[: int(share * len(records))] + b"\0" * 40)
+        with tracking.Tracking(here / "r", "csv,tensorboard"):
+            pass
+        assert told() == before
+
+
 @pytest.fixture
 def mlflow_here(here, monkeypatch):
     """MLflow's client of a store of this test's own."""
