@@ -91,6 +91,27 @@ def test_a_folder_in_another_encoding_is_refused_before_it_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def of_another(here, monkeypatch):
+    """A run that another user made, whose folder root too can't write."""
+    path = folder.create(Request())
+    monkeypatch.setattr(os, "access", lambda at, _: str(at) != str(path))
+    return path
+
+
+def test_a_run_of_another_user_has_its_number(of_another):
+    assert str(of_another) == "runs/cifar10-cnn-1"
+    assert str(folder.create(Request())) == "runs/cifar10-cnn-2"
+    with pytest.raises(RequestError, match=f"--run_dir {of_another}: it is .*; name another"):
+        folder.create(Request(place=Place(run_dir=str(of_another))))
+
+
+def test_a_run_that_cannot_be_written_is_to_be_copied(of_another):
+    with pytest.raises(RequestError, match=rf"--resume {of_another}: .*copy it \(cp -r"):
+        with folder.alone(of_another):
+            pass
+
+
 def test_a_lock_that_is_a_pipe_is_told_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / ".lock")
     with pytest.raises(RequestError, match="lock: it is not a regular file"):

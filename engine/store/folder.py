@@ -34,22 +34,22 @@ ROW = {"epoch": is_count, "step": is_count, "seconds": is_number, "val_loss": is
 
 
 def _make(path: Path) -> bool:
-    """True where this call made the folder, for the user alone; one that is there stays as it is.
-
-    Raises RequestError where nothing can be written.
-    """
+    """True where this call made the folder, for the user alone; what is there stays as it is,
+    whoever made it. Raises RequestError where none can be made."""
     check_utf8(path.absolute())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700)
+        os.makedirs(path, 0o700)
         return True
     except FileExistsError:
-        if path.is_dir() and os.access(path, os.W_OK | os.X_OK):
-            return False
-        reason = "it is not a folder that you can write to"
+        return False
     except (OSError, ValueError) as error:  # the second of a NUL in it
         reason = getattr(error, "strerror", None) or str(error)
     raise RequestError(f"--run_dir {path}: {reason}; name another folder.")
+
+
+def _check_writable(path: Path, flag: str, instead: str) -> None:
+    if not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+        raise RequestError(f"{flag} {path}: it is not a folder that you can write to; {instead}.")
 
 
 def create(request: Request, kind: str = "") -> Path:
@@ -59,12 +59,12 @@ def create(request: Request, kind: str = "") -> Path:
     """
     if request.place.run_dir:
         path = Path(request.place.run_dir)
-        if not _make(path) and (
-                held := next((n for n, f in HOLDS.items() if (path / f).exists()), None)):
+        if not _make(path):
+            _check_writable(path, "--run_dir", "name another folder")
+        if held := next((n for n, f in HOLDS.items() if (path / f).exists()), None):
             on = f"go on with it ({RESUMED[held]} {path}), or " if held in RESUMED else ""
-            raise RequestError(
-                f"--run_dir {path} already holds the files of a {held}: {on}name another folder."
-            )
+            raise RequestError(f"--run_dir {path} already holds the files of a {held}: {on}name "
+                               "another folder.")
         return path
     names = short(request.config.dataset), bring.short(request.config.model), kind
     stem = "-".join(filter(None, names))
@@ -90,7 +90,7 @@ def alone(path: Path) -> Iterator[None]:
 
     The lock goes with its process, however that ends.
     """
-    _make(path)
+    _check_writable(path, "--resume", f"copy it (cp -r {path} mine), then type --resume mine")
     refuse_links(path)
     try:
         lock = files.opened(path / ".lock", os.O_RDWR | os.O_CREAT)
