@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 from engine import errors, sources
 from engine.config import Reading
+from engine.disk import caches
 from engine.sets import cache, content, image, limits
 from engine.tfds import prepared
 
@@ -116,6 +117,20 @@ def test_data_dir_prefers_the_flag_then_the_environment(monkeypatch):
     assert sources.data_dir() == Path("/env")
     monkeypatch.delenv("TFDS_DATA_DIR")
     assert sources.data_dir() == Path.home() / "tensorflow_datasets"
+
+
+def test_a_user_without_a_home_folder_has_no_caches_and_embedded_sets(here, monkeypatch, capsys):
+    """As a container's, whose number no passwd has."""
+    for name in ("HOME", "XDG_CACHE_HOME", "TFDS_DATA_DIR", "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    caches.use_compile_cache(True)
+    assert cache.usable() is None
+    both = capsys.readouterr().err
+    assert both.count("~/.cache/flaxmill/") == both.count("no home folder; set HOME or XDG_") == 2
+    assert sources.load("iris").splits and not list(here.iterdir())
+    with pytest.raises(errors.RequestError, match="~/tensorflow_datasets, .*: type --data_dir"):
+        sources.load("mnist")
 
 
 def test_prepared_names_only_complete_sets(tmp_path):

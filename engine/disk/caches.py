@@ -18,9 +18,11 @@ COMPILED_BYTES = 4 << 30
 
 
 def cache_home() -> Path:
-    """${XDG_CACHE_HOME:-~/.cache}/flaxmill; a relative $XDG_CACHE_HOME counts as none (XDG)."""
+    """${XDG_CACHE_HOME:-~/.cache}/flaxmill; a relative $XDG_CACHE_HOME counts as none (XDG). The ~
+    stays where it is nobody's home, as of a container's user: such a cache has a `cache_problem`.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "flaxmill"
+    return (base if base.is_absolute() else Path(os.path.expanduser("~/.cache"))) / "flaxmill"
 
 
 def make(path: Path) -> None:
@@ -71,6 +73,8 @@ def compile_cache_dir() -> Path:
 
 def cache_problem(path: Path) -> str:
     """Create a cache's folder; why it can't be used, or ''."""
+    if path.parts[:1] == ("~",):
+        return f"{path}: there is no home folder; set HOME or XDG_CACHE_HOME"
     try:
         make(path)
         with tempfile.TemporaryFile(dir=path):

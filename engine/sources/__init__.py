@@ -29,9 +29,14 @@ from engine.tfds.prepared import parts, prepared
 __all__ = ["Dataset", "Split", "data_dir", "load", "prepared"]
 
 def data_dir(flag: str = "") -> Path:
-    """The tfds folder: the flag, else $TFDS_DATA_DIR, else tfds's own ~/tensorflow_datasets."""
+    """The tfds folder: the flag, else $TFDS_DATA_DIR, else tfds's own ~/tensorflow_datasets. Raises
+    RequestError where there is no such home folder."""
     chosen = flag or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(chosen).expanduser().absolute()
+    try:
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError:
+        raise RequestError(f"data sets lie in {chosen}, and there is no such home folder: type "
+                           "--data_dir FOLDER, or set TFDS_DATA_DIR or HOME.") from None
 
 
 def load(
@@ -59,12 +64,12 @@ def load(
     check_heeded(name, reading)
     if kind in FROM_PATHS and not path:
         raise RequestError(f"--dataset {name} lacks its path: type {kind}:PATH.")
-    path, root = os.path.expanduser(path), _root(data_dir)
+    path = os.path.expanduser(path)
     stored = not embedded and (kind not in TABLES or _table().is_parquet(path))
     reason = "as asked"
     if not (stream and stored):  # what else there is lies in memory anyway
         try:
-            return _whole(name, path, root, reading, splits, text)
+            return _whole(name, path, data_dir, reading, splits, text)
         except TooLarge as error:
             if not stored:
                 raise
@@ -76,14 +81,14 @@ def load(
 
     if kind == IMAGE_FOLDER:
         return stored_folder.load(path, reading, splits, reason)
-    return records.load(name, root, reading, splits, reason)
+    return records.load(name, _root(data_dir), reading, splits, reason)
 
 
-_root = data_dir  # inside `load` the parameter hides the function
+_root = data_dir  # inside `load` and `_whole` the parameter hides the function
 
 
 def _whole(
-    name: str, path: str, root: Path, reading: Reading, splits: Sequence[str] | None,
+    name: str, path: str, data_dir: str, reading: Reading, splits: Sequence[str] | None,
     text: Collection[str],
 ) -> Dataset:
     """In memory. Raises TooLarge where that can't hold it."""
@@ -95,7 +100,7 @@ def _whole(
 
         return scikit.load(name, splits)
     if kind not in FROM_PATHS:
-        return decoded.load(name, root, reading, splits)
+        return decoded.load(name, _root(data_dir), reading, splits)
     if kind == IMAGE_FOLDER:
         return image_folder.load(path, reading, splits)
     return _table().load(path, reading, splits, text=text)
