@@ -219,6 +219,9 @@ def process() -> NoReturn:
     # again and again for garbage, as the interpreter does, takes a tenth of a start.
     gc.set_threshold(500_000)
     os.environ["MPLBACKEND"] = "agg"  # notebooks hand down their own, which draws in them alone
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: its number would be the next file's to be opened
+            setattr(sys, name, open(os.devnull, "r+"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # of a terminal that has no ×

@@ -89,3 +89,10 @@ def test_what_nobody_reads_any_more_ends_quietly(words, tmp_path):
                           stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-"])
+def test_what_goes_to_a_closed_output_is_lost_quietly(closed):
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, LAUNCH, "list", "models"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
