@@ -76,6 +76,9 @@ def check_utf8(text: object) -> None:
     try:
         str(text).encode()
     except UnicodeEncodeError:
+        if (taken := sys.getfilesystemencoding()) != "utf-8":
+            raise RequestError(f"{text}: Python takes names for {taken} under this locale: export "
+                               "PYTHONUTF8=1.") from None
         raise RequestError(f"{text} is a name that is not UTF-8: rename what it names, or name "
                            "another.") from None
 

@@ -91,6 +91,13 @@ def test_a_folder_in_another_encoding_is_refused_before_it_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_name_that_the_locale_takes_for_another_encoding_is_not_to_be_renamed(monkeypatch):
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    name = "été".encode().decode("ascii", "surrogateescape")
+    with pytest.raises(RequestError, match="takes names for ascii .*: export PYTHONUTF8=1"):
+        folder.create(Request(place=Place(run_dir=name)))
+
+
 @pytest.fixture
 def of_another(here, monkeypatch):
     """A run that another user made, whose folder root too can't write."""
