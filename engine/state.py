@@ -48,5 +48,5 @@ class State(NamedTuple):
 
 def sorted_out(collections: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a State that hold a network's collections, its params aside."""
-    others = {k: v for k, v in collections.items() if v and k not in ("params", "batch_stats")}
+    others = {k: v for k, v in collections.items() if k not in ("params", "batch_stats") and v}
     return {"batch_stats": collections.get("batch_stats", {}), "collections": others}

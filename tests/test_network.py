@@ -12,11 +12,14 @@ import pytest
 from flax import nnx
 from samples import Tiny
 
+from engine.command.summary import table
 from engine.config import Config, Hyper
 from engine.doors import functions, network
 from engine.errors import RequestError
 from engine.learners import fitting, steady
 from engine.learners.chosen import learner_of
+from engine.pure import data_for, train
+from engine.transfer.begun import named
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")
 VALID = jnp.arange(6) < 4
@@ -484,6 +487,19 @@ class LinenDrops(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(x))
 
 
+class LinenKey(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        self.variable("rng", "own", lambda: jax.random.key(0))
+        return nn.Dense(3)(x)
+
+
+class KeyNNX(LinearNNX):
+    def __init__(self, rngs):
+        super().__init__(rngs)
+        self.own = nnx.Variable(jax.random.key(0))
+
+
 def bridged(module):
     """A function of `rngs` that makes it NNX's."""
     return lambda rngs: nnx.bridge.ToNNX(module, rngs=rngs).lazy_init(X[:1])
@@ -502,6 +518,8 @@ def tried(model) -> None:
     (Noisy, "Noisy draws random numbers out of training, where there are none: let its call take"),
     (Counts, "Counts's parameter times is of int32, which has no gradient: make it an nnx.Var"),
     (CountsNNX, "CountsNNX's parameter times is of int32, which has no gradient: make it an nnx"),
+    (LinenKey, "LinenKey keeps rng/own, a random key, which isn't saved: keep jax.random.key_d"),
+    (KeyNNX, "KeyNNX keeps variables/own, a random key, which isn't saved: keep jax.random.key_d"),
     (nn.Dense(3, True, *[jnp.float16] * 2), "Dense's parameter bias is of float16, and a batch's"),
 ])
 def test_a_network_that_can_not_be_learned_is_refused(model, said):
@@ -512,6 +530,34 @@ def test_a_network_that_can_not_be_learned_is_refused(model, said):
 class StillNNX(LinearNNX):
     def __init__(self, rngs):
         self.layer, self.drop = nnx.Linear(5, 3, rngs=rngs), nnx.Dropout(0.0)
+
+
+class Nothing(nn.Module):
+    """Without parameters, and a constant."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x[:, :3] * self.variable("constant", "times", lambda: jnp.ones(3)).value
+
+
+class Matrix:
+    """With a single array for parameters."""
+
+    def init(self, key, inputs):
+        return jnp.ones((5, 3))
+
+    def apply(self, params, inputs):
+        return inputs @ params
+
+
+@pytest.mark.parametrize("model, only", [(Nothing(), "constant/times"), (Matrix(), "params")])
+def test_no_parameters_and_a_single_array_are_trained_averaged_and_told(model, only):
+    config, both = Config(model=model, epochs=1, batch_size=4), (X, np.arange(6) % 3)
+    state, history = jax.jit(train, static_argnums=0)(
+        config, Hyper(ema_decay=0.5), KEY, data_for(config, {"train": both, "validation": both}))
+    assert np.isfinite(history["val_averaged_loss"]).all()
+    assert [*named(state.variables)] == [only]
+    assert "total" in table(network.of(model, 3), jax.ShapeDtypeStruct((1, 5), jnp.float32))
 
 
 class Tupled(NamedTuple):

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 from flax import nnx
-from flax.traverse_util import flatten_dict
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
 from engine.doors import handed
@@ -56,14 +55,14 @@ def table(network: Any, inputs: jax.ShapeDtypeStruct) -> str:
     """The layers in the order of their calls, for `inputs` [1, ...]; containers have a line."""
     variables = jax.eval_shape(network.init, jax.random.key(0), inputs)
     traced = jax.make_jaxpr(lambda v, x: network.apply(v, x, False)[0])(variables, inputs).jaxpr
-    paths = [tuple(str(key.key) for key in path[1:-1])
-             for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
+    paths = [_holder(path[1:]) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
     owners: dict[Var, Path] = dict(zip(traced.invars, paths, strict=False))
     made = unwrapped(network)
     classes = _classes(made, handed.shapes(network, inputs))
     counts: dict[Path, int] = {}
-    for path, leaf in flatten_dict(variables["params"]).items():
-        counts[path[:-1]] = counts.get(path[:-1], 0) + math.prod(leaf.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
+        holder = _holder(path)
+        counts[holder] = counts.get(holder, 0) + math.prod(leaf.shape)
     root = 1 if isinstance(made, Linen) else 0  # whose scopes begin with the class of the whole
     lines = _lines(list(_parts(traced, owners, root)), counts, classes)
     kept = sum(math.prod(x.shape) for x in jax.tree.leaves(variables)) - sum(counts.values())
@@ -73,6 +72,11 @@ def table(network: Any, inputs: jax.ShapeDtypeStruct) -> str:
     shown = [f"{a:{wide[0]}}  {b:{wide[1]}}  {c:>{wide[2]}}  {d:>{wide[3]}}".rstrip()
              for a, b, c, d in rows]
     return "\n".join([*shown, *more])
+
+
+def _holder(path: tuple[Any, ...]) -> Path:
+    """The layer's path of a variable's."""
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path[:-1])
 
 
 def _classes(network: Any, inputs: Any) -> dict[Path, str]:

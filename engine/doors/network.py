@@ -65,7 +65,7 @@ class Linen:
 
     def init(self, key, inputs):
         how = wanted(self.call, False, inputs)
-        variables = dict(self.module.init(key, inputs, **how))
+        variables = {"params": {}, **self.module.init(key, inputs, **how)}
         variables.pop("perturbations", None)  # zeros of this batch, for a gradient to be seen
         others = [name for name in variables if name not in ("params", "batch_stats")]
         if not others:

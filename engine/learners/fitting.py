@@ -17,6 +17,7 @@ from engine.doors.functions import initial
 from engine.errors import RequestError, sides, unknown
 from engine.examples import Split
 from engine.feed import Data, scaled
+from engine.learners import holding
 from engine.objective import Objective
 from engine.optim.lengths import Durations
 from engine.optim.optimizers import is_named
@@ -106,8 +107,7 @@ def network(
             raise RequestError(f"{what}, as it is for images. {grey}{_FLAT}") from None
     for outputs in both:
         _outputs(learner, outputs, batch, num_outputs)
-    _learnt(model, variables["params"])
-    _kept(model, variables, left)
+    holding.check(model, variables, left)
     trained, judged = (jax.eval_shape(float32, outputs) for outputs in both)
     return variables, (trained, judged)
 
@@ -139,34 +139,6 @@ def _outputs(learner: Objective, outputs: Any, batch: int, num_outputs: int) -> 
             f"model {model} gives outputs of shape {found} for {batch} examples, and task {word} "
             f"needs {(batch, num_outputs)}: let it take num_outputs, or end in a layer of "
             f"{num_outputs}.{own}")
-
-
-def _learnt(model: Any, params: Shapes) -> None:
-    """Raise RequestError for a parameter that has no gradient, or none that can be summed."""
-    for path, x in jax.tree_util.tree_leaves_with_path(params):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        what = f"model {short(model)}'s parameter {name} is of {x.dtype}"
-        if not jnp.issubdtype(x.dtype, jnp.inexact):
-            raise RequestError(f"{what}, which has no gradient: make it an nnx.Variable, of Linen "
-                               "a self.variable, or float32.")
-        if x.dtype == jnp.float16:
-            raise RequestError(f"{what}, and a batch's gradients, summed, leave its range: make it "
-                               "float32, or bfloat16, which has float32's range.")
-
-
-def _kept(model: Any, variables: Shapes, left: Shapes) -> None:
-    """Raise RequestError where what a training call leaves has other forms than it began with."""
-    def forms(tree: Shapes) -> dict[str, str]:
-        return {jax.tree_util.keystr(path, simple=True, separator="."): f"{x.dtype} {x.shape}"
-                for path, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-    before, after = forms({name: variables[name] for name in left}), forms(left)
-    for name in sorted(before | after):
-        was, now = before.get(name, "absent"), after.get(name, "absent")
-        if was != now:
-            raise RequestError(f"model {short(model)} begins with {name} {was}, and a training "
-                               f"call leaves {now}: keep arrays of one shape and dtype, whatever "
-                               "the batch.")
 
 
 def _task(

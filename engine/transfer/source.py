@@ -37,7 +37,8 @@ class Source(NamedTuple):
 
 def name_of(keys: list[str]) -> str:
     """Of an array by its keys in a State, or in a network's variables."""
-    return "/".join(keys[1:] if keys[0] in ("params", "collections") else keys)
+    own = keys[1:] if keys[0] in ("params", "collections") else keys
+    return "/".join(own or keys)  # params may be a single array
 
 
 class Variables(Checkpoints):

@@ -27,7 +27,8 @@ def asked(average_from: Duration, hyper: Any) -> bool:
 
 def begun(variables: dict[str, Any]) -> dict[str, Any]:
     """A State's `average` before the first update, which takes its place whole."""
-    kept = {name: variables[name] for name in ("params", "batch_stats") if variables.get(name)}
+    kept = {name: variables[name] for name in ("params", "batch_stats")
+            if name == "params" or variables.get(name)}
     return jax.tree.map(jnp.zeros_like, kept)
 
 
