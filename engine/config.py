@@ -153,7 +153,8 @@ class Config:
             if not isinstance(value := getattr(self, name), str):
                 own = {str(k): plain(v) for k, v in value.items()} \
                     if isinstance(value, dict) else value
-                object.__setattr__(self, name, json.dumps(own, default=str))
+                text = "" if own is None else json.dumps(own, default=str)  # scikit-learn's None
+                object.__setattr__(self, name, text)
         if dataclasses.is_dataclass(self.model) and hasattr(self.model, "clone"):
             lists = {f.name: tuple(value) for f in dataclasses.fields(self.model)
                      if isinstance(value := getattr(self.model, f.name, None), list)}

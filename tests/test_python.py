@@ -45,6 +45,7 @@ def place(path: Path) -> Place:
     ({"freeze": ("Dense_0", "Conv_*")}, "Dense_0,Conv_*"), ({"min_delta": np.float32(0.5)}, 0.5),
     ({"dataset": Path("digits")}, "digits"), ({"flip": np.True_}, True),
     ({"class_weights": {np.int64(0): np.float32(2), np.str_("b"): 1}}, '{"0": 2.0, "b": 1}'),
+    ({"class_weights": None}, ""),
 ])
 def test_numbers_and_paths_become_plain(given, kept):
     (name,) = given
