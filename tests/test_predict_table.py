@@ -24,6 +24,7 @@ from engine.command import output, predictions, printing, rows, scores
 from engine.config import Parts, Reading
 from engine.examples import Split
 from engine.parts import other
+from engine.sets.columns import Columns
 from engine.sets.dataset import Dataset
 from engine.tables import parquet
 from engine.tables.stored_table import StoredTable
@@ -221,6 +222,20 @@ def test_a_column_of_a_usual_name_judges_one_of_another(tmp_path):
 
 
 IDS = ["0042", "1234567890123456789", "12E4", "1.10", "2024-05-31", "NA", "", "07:30", " a", "x"]
+
+
+@pytest.mark.parametrize("reading, told, key", [
+    (Reading(group="customer_id", target="type_id"), (), "id"),
+    (Reading(weight="customer_id"), ("type_id",), "id"),
+    (Reading(leave_out="id"), (), "id"), (Reading(), (), "customer_id"),
+    (Reading(group="customer_id", weight="type_id", target="id"), (), "row"),
+])  # fmt: skip
+def test_no_row_is_called_by_what_the_run_uses(tmp_path, reading, told, key):
+    table = pd.DataFrame({"customer_id": [7, 7], "type_id": [0, 1], "age": [1, 2], "id": [3, 4]})
+    table.to_csv(tmp_path / "ids.csv", index=False)
+    columns = Columns.fit(table[["age"]], Reading())
+    found = rows.Rows([str(tmp_path / "ids.csv")], reading, (1,), "float32", columns, (), told)
+    assert found.key == key and found.keys == [str(x) for x in table.get(key, [1, 2])]
 
 
 @pytest.mark.parametrize("ids, told", [

@@ -58,8 +58,8 @@ def tell(
     if tabular:
         from engine.command.rows import Rows  # late: it imports pandas
 
-        names = saved.names("pixels")
-        given: Rows | Pictures = Rows(files, config.reading, shape, dtype, columns, names)
+        given: Rows | Pictures = Rows(files, config.reading, shape, dtype, columns,
+                                      saved.names("pixels"), saved.names("target"))
     else:
         given = Pictures(files, shape, config.reading)
     compute_on(choose.choose(request.place.device).device, request.place.compile_cache)

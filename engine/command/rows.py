@@ -19,11 +19,11 @@ class Rows:
     """A table's rows in their order, called by their id where it has one, else numbered from 1.
 
     They are features that `columns` make, or without these pictures of `shape` and `dtype`, in the
-    order of the columns `pixels` where these have no numbers. Raises RequestError for more files
-    than one, and for what is no such table."""
+    order of the columns `pixels` where these have no numbers. The run predicts the columns `told`.
+    Raises RequestError for more files than one, and for what is no such table."""
 
     def __init__(self, files: Sequence[str], reading: Reading, shape: tuple[int, ...], dtype: str,
-                 columns: Columns | None, pixels: Sequence[str] = ()):
+                 columns: Columns | None, pixels: Sequence[str] = (), told: Sequence[str] = ()):
         if len(files) > 1:
             raise RequestError(f"predict takes a table alone, and got {len(files):,} files: name "
                                "one at a time.")
@@ -35,7 +35,9 @@ class Rows:
         frame = table.frame(files[0], reading, text)  # which may lie in its file
         self._inputs = columns.encode(frame) if columns else table.pictures(
             frame, shape, dtype, pixels)
-        self.key = _id(sheet.names_of(files[0], reading), learned)
+        names = sheet.names_of(files[0], reading)
+        self.key = _id(names, {*learned, *told, *target.listed(names, reading.target),
+                               reading.group, reading.weight}, reading.left_out)
         self.keys = (sheet.cells(files[0], self.key, reading) if self.key else
                      [str(number) for number in range(1, len(frame) + 1)])
         if len(self.keys) != len(frame):
@@ -54,7 +56,8 @@ class Rows:
                 yield self.keys[at : at + size], read[start : start + size]
 
 
-def _id(names: Sequence[str], learned: set[str]) -> str:
-    """The column that is an id by its name and not `learned` from, or ""."""
-    ids = (name for name in names if _ID.fullmatch(name.lower()) or _ID.fullmatch(name))
-    return next((name for name in ids if name not in learned), "")
+def _id(names: Sequence[str], used: set[str], left_out: Sequence[str]) -> str:
+    """The column that is an id by its name and not `used` by the run, one left out first; or ""."""
+    ids = [name for name in names if (_ID.fullmatch(name.lower()) or _ID.fullmatch(name))
+           and name not in used]
+    return min(ids, key=lambda name: name not in left_out, default="")
