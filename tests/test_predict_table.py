@@ -295,7 +295,7 @@ def test_a_file_of_labels_has_no_likeliest_one(tmp_path):
                      ["3", "0.1", "0.0"]]
 
 
-def test_no_name_becomes_a_line_a_column_or_a_formula(tmp_path):
+def test_no_name_becomes_a_line_a_column_or_a_formula(tmp_path, capsys):
     names = ("=HYPERLINK(1)", "-1", "a,\"b\"\nc", "\uff0bx", "file")
     keys = ["-x.png", "a\tb\n.png", "@y.png"]
     found = written(tmp_path / "a.csv", Classification(), "file", names, keys,
@@ -305,8 +305,11 @@ def test_no_name_becomes_a_line_a_column_or_a_formula(tmp_path):
                         "file"]
     assert [line[:2] for line in found[1:]] == [
         ["./-x.png", "'=HYPERLINK(1)"], [r"a\tb\n.png", 'a,"b"\\nc'], ["./@y.png", "-1"]]
+    assert capsys.readouterr().err.split()[-9:] == (
+        "compute, such as '=HYPERLINK(1)': --output FILE.json has it as it is").split()[-9:]
     with output.writer(str(tmp_path / "a.json"), Classification(), "file", names) as add:
         add(keys, np.eye(5, dtype=np.float32)[:3])
+    assert capsys.readouterr().err == ""
     records = json.loads((tmp_path / "a.json").read_text())
     assert [record["file_"] for record in records] == keys
     assert [record["predicted_"] for record in records] == list(names[:3])

@@ -15,7 +15,7 @@ from typing import TextIO
 import numpy as np
 
 from engine.disk import files
-from engine.errors import RequestError, sides, visible
+from engine.errors import RequestError, sides, tell, visible
 from engine.store import target
 from engine.task import Task
 from engine.trained import Run
@@ -73,14 +73,19 @@ class _Csv:
     """Names that come from files make neither a line nor a formula of a spreadsheet's."""
 
     def __init__(self, file: TextIO, head: list[str]):
-        self._rows, self._file = csv.writer(file, lineterminator="\n"), file
-        self._rows.writerow(map(_cell, head))
+        self._rows, self._file, self._formula = csv.writer(file, lineterminator="\n"), file, ""
+        self.add(head, [])
 
     def add(self, texts: list[str], numbers: list[str]) -> None:
-        self._rows.writerow([*map(_cell, texts), *numbers])
+        shown = [visible(text, "") for text in texts]
+        self._formula = self._formula or next(filter(_is_formula, shown), "")
+        self._rows.writerow([f"'{text}" if _is_formula(text) else text for text in shown] + numbers)
 
     def end(self) -> None:
         self._file.flush()
+        if self._formula:
+            tell("in the CSV an apostrophe stands before what a spreadsheet would compute, such as "
+                 f"{self._formula!r}: --output FILE.json has it as it is")
 
 
 class _Json:
@@ -102,7 +107,7 @@ class _Json:
 _KINDS: dict[str, type[_Csv] | type[_Json]] = {".csv": _Csv, ".json": _Json}
 
 
-def _formula(text: str) -> bool:
+def _is_formula(text: str) -> bool:
     """Whether a spreadsheet might compute it: it begins as a formula does, and is no number."""
     try:
         float(text)
@@ -113,9 +118,4 @@ def _formula(text: str) -> bool:
 
 def _path(name: str) -> str:
     """Another path of the same file, which is no formula."""
-    return f"./{name}" if _formula(name) else name
-
-
-def _cell(text: str) -> str:
-    shown = visible(text, "")
-    return f"'{shown}" if _formula(shown) else shown
+    return f"./{name}" if _is_formula(name) else name
