@@ -180,11 +180,6 @@ class Reading(NamedTuple):
     pixels: bool = False
     leave_out: str = ""
 
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """The names of the columns to leave out."""
-        return tuple(filter(None, map(str.strip, self.leave_out.split(","))))
-
 
 class Parts(NamedTuple):
     """train_split, validation_split and drop_unlabelled of a Config, which says what each is."""

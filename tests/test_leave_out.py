@@ -2,6 +2,7 @@
 with the run."""
 
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,14 @@ from engine.errors import RequestError
 from engine.evaluation import evaluate
 from engine.job.host import begin
 from engine.loaded import load
+from engine.objects import arrays
 from engine.parts.reading import featured
 from engine.parts.reading import load as load_set
 from engine.place import Place
 from engine.request import Request
 from engine.run import fit
+from engine.sets.columns import Columns
+from engine.sets.dataset import without
 from engine.tables import frames, sheet
 from engine.tables import table as source
 
@@ -53,6 +57,25 @@ def test_a_column_left_out_is_no_feature(here, ending):
     assert list(found.splits["train"].inputs.columns) == ["age"]
     assert found.left_out == ("PassengerId", "note")
     assert "columns left out, as asked: 'PassengerId', 'note'" in found.notes
+
+
+def test_names_may_have_commas_and_what_is_told_can_be_pasted(here):
+    table = people(60).rename(columns={"note": 'said, "so"', "PassengerId": "id, old"})
+    table.to_csv("people.csv", index=False)
+    with pytest.raises(RequestError, match="free text") as caught:
+        sources.load("table:people.csv")
+    pasted = shlex.split(str(caught.value).partition("--leave_out ")[2])[0].removesuffix(",")
+    asked = f"id, old,{pasted}"
+    found = sources.load("table:people.csv", reading=Reading(leave_out=asked))
+    assert list(found.splits["train"].inputs.columns) == ["age"]
+    given = arrays.of((table.drop(columns="label"), table["label"]))
+    assert without(given, asked).left_out == ("id, old", 'said, "so"')
+    table.assign(parts=[[1]] * 60).rename(columns={"parts": "a, b"}).to_parquet("people.parquet")
+    with pytest.raises(RequestError, match="--leave_out 'a, b', or make a column of each"):
+        sources.load("table:people.parquet")
+    words = pd.DataFrame({"a b": [f"word {n}" for n in range(40)]})
+    with pytest.raises(RequestError, match="out: --leave_out 'id,a b'.$"):
+        Columns.fit(words, Reading(leave_out="id"))
 
 
 @pytest.mark.slow

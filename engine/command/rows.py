@@ -8,7 +8,8 @@ from typing import Any
 from engine.config import Reading
 from engine.errors import RequestError
 from engine.sets.columns import Columns
-from engine.tables import sheet, table, target
+from engine.sets.names import columns_in
+from engine.tables import sheet, table
 
 ROW = "row"
 _READ = 1 << 26  # bytes of inputs at once
@@ -28,7 +29,7 @@ class Rows:
             raise RequestError(f"predict takes a table alone, and got {len(files):,} files: name "
                                "one at a time.")
         learned = {column.name for column in columns.columns} if columns else set()
-        if own := learned.intersection(target.listed([*learned], reading.target)):
+        if own := learned.intersection(columns_in(reading.target, learned)):
             raise RequestError(f"--target {reading.target}: the run learned from {min(own)!r}, and "
                                "predicts its own target: leave it out.")
         text = columns.words if columns else ()
@@ -36,8 +37,9 @@ class Rows:
         self._inputs = columns.encode(frame) if columns else table.pictures(
             frame, shape, dtype, pixels)
         names = sheet.names_of(files[0], reading)
-        self.key = _id(names, {*learned, *told, *target.listed(names, reading.target),
-                               reading.group, reading.weight}, reading.left_out)
+        self.key = _id(names, {*learned, *told, *columns_in(reading.target, names),
+                               reading.group, reading.weight},
+                       columns_in(reading.leave_out, names))
         self.keys = (sheet.cells(files[0], self.key, reading) if self.key else
                      [str(number) for number in range(1, len(frame) + 1)])
         if len(self.keys) != len(frame):

@@ -24,7 +24,7 @@ from engine.sets import features, values
 from engine.sets.bundle import Bundle, Encoder
 from engine.sets.columns import Columns, plain
 from engine.sets.dataset import Dataset, without
-from engine.sets.names import ARRAYS
+from engine.sets.names import ARRAYS, columns_in
 from engine.sets.tabular import has_columns
 
 
@@ -55,7 +55,7 @@ def load(
         kind = bring.task(config).kind
         if config.task != CLASSIFICATION:
             host.console.print(f"task: {config.task}, since the targets are {what}")
-    suitable, told = suited(without(found, config.reading.left_out), kind)
+    suitable, told = suited(without(found, config.reading.leave_out), kind)
     if told:
         host.console.print(f"targets: {told}")
     if request.data is not None:
@@ -66,7 +66,8 @@ def load(
 def check_named(dataset: Dataset, reading: Reading) -> None:
     """Raises RequestError for the name of a column to leave out, or of groups or weights, that the
     set to learn from hasn't; one that is only judged or predicted may lack them."""
-    missing = [name for name in reading.left_out if name not in dataset.left_out]
+    left_out = columns_in(reading.leave_out, dataset.left_out)
+    missing = [name for name in left_out if name not in dataset.left_out]
     inputs, _, weights = next(iter(dataset.splits.values()))
     missing += [reading.group] * (not dataset.groups) + [reading.weight] * (weights is None)
     if not any(missing):
@@ -74,7 +75,7 @@ def check_named(dataset: Dataset, reading: Reading) -> None:
     present = list(map(str, inputs.columns)) if has_columns(inputs) else []
     name = next(filter(None, missing))
     if not (present or dataset.left_out):
-        flag = "leave_out" if name in reading.left_out else \
+        flag = "leave_out" if name in left_out else \
             "group" if name == reading.group else "weight"
         raise RequestError(f"--{flag} {getattr(reading, flag)} has no effect: {dataset.name} has "
                            "no such column.")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from engine.errors import some
 from engine.sets.limits import refused, regular
+from engine.sets.names import columns_in
 from engine.sets.splits import split_of
 from engine.tables import delimited, dialect, frames, target
 
@@ -79,7 +80,7 @@ def _columns(
     path: str, names: list[str], label: str, group: str
 ) -> tuple[str, tuple[str, ...], str | None, str | None]:
     """Those of the file, the labels, the split and the group."""
-    for asked in filter(None, (*target.listed(names, label), group)):
+    for asked in filter(None, (*columns_in(label, names), group)):
         if asked not in names:
             raise target.lacking(names, asked)
     folded = {name.casefold(): name for name in reversed(names)}

@@ -4,6 +4,7 @@ features."""
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,8 @@ class Columns:
         many = [c for c in columns if isinstance(c, Words) and c.embedded]
         if many and (plain or not reading.embed):
             told = some([f"{c.name!r} ({len(c.values):,})" for c in many])
-            without = f"--leave_out {','.join([*reading.left_out, *(c.name for c in many)])}"
+            names = filter(None, [reading.leave_out, *(c.name for c in many)])
+            without = f"--leave_out {shlex.quote(','.join(names))}"
             raise RequestError(
                 f"of words more than {MOST_ONE_HOT} different ones are no features: {told}" + (
                     f", and model {plain} embeds nothing. Type {without}, or --model mlp --embed."

@@ -9,6 +9,7 @@ from typing import Any
 from engine.errors import RequestError, unknown
 from engine.examples import Split
 from engine.sets.bundle import Bundle
+from engine.sets.names import columns_in
 from engine.sets.tabular import has_columns
 
 _SPLIT = re.compile(r"[\w.-]{1,64}")  # what --train_split can name
@@ -45,10 +46,11 @@ class Dataset:
         return any(has_columns(split.inputs) for split in self.splits.values())
 
 
-def without(dataset: Dataset, names: Sequence[str]) -> Dataset:
-    """The set without those of its tables' columns that have these names."""
+def without(dataset: Dataset, leave_out: str) -> Dataset:
+    """The set without those of its tables' columns that `leave_out` names."""
     held = {name: split.inputs for name, split in dataset.splits.items()
             if has_columns(split.inputs)}
+    names = columns_in(leave_out, [str(c) for inputs in held.values() for c in inputs.columns])
     gone = {name: [c for c in inputs.columns if str(c) in names] for name, inputs in held.items()}
     if not any(gone.values()):
         return dataset

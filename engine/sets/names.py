@@ -1,6 +1,7 @@
-"""Sets by their names, and what of a Reading each of them heeds."""
+"""Sets and their columns by names, and what of a Reading each set heeds."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ def short(name: str) -> str:
     kind, _, path = name.partition(":")
     stem = Path(os.path.abspath(os.path.expanduser(path))).stem
     return "-".join(filter(None, (kind, stem))) if kind in FROM_PATHS else name
+
+
+def columns_in(asked: str, names: Collection[str]) -> tuple[str, ...]:
+    """What a flag asks for by commas, each once; of a table's `names` those with commas, too, of
+    which the longest is meant."""
+    known, parts, found = {*names}, asked.split(","), []
+    most = 1 + max((name.count(",") for name in known), default=0)
+    while parts:
+        joined = {count: ",".join(parts[:count]).strip() for count in range(1, most + 1)}
+        count = next((count for count in range(most, 0, -1) if joined[count] in known), 1)
+        found.append(joined[count])
+        parts = parts[count:]
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def folder_of(name: str) -> str:

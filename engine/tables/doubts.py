@@ -1,6 +1,7 @@
 """What is doubtful of a table's columns: which look like ids, texts or an index; and of its labels.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,8 +51,9 @@ def doubtful(columns: Any, targets: np.ndarray) -> list[str]:
             telling.append(name)
     if texts:
         raise Unreadable(f"its {'columns hold' if texts[1:] else 'column holds'} free text: "
-                         f"{listed(texts)}", f"leave it out, --leave_out {','.join(texts)}, or "
-                         "name the one to learn, --target COLUMN; docs/own.md makes tokens of it")
+                         f"{listed(texts)}", "leave it out, --leave_out "
+                         f"{shlex.quote(','.join(texts))}, or name the one to learn, --target "
+                         "COLUMN; docs/own.md makes tokens of it")
     notes = ["its columns: " + ", ".join(f"{count:,} of {what}s" for what, count in kinds.items()),
              *strays]
     if constant:

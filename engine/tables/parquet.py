@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from typing import BinaryIO
 
@@ -113,8 +114,8 @@ def _check(opened: parquet.ParquetFile, names: Sequence[str]) -> None:
     for name in names:
         if not _plain(kind := schema.field(name).type):
             raise Unreadable(f"its column {name!r} holds {kind}, neither a number, a date nor a "
-                             "word", f"leave it out, --leave_out {name}, or make a column of each "
-                             "of its parts")
+                             "word", f"leave it out, --leave_out {shlex.quote(name)}, or make a "
+                             "column of each of its parts")
 
 
 def _rows(file: BinaryIO, opened: parquet.ParquetFile, names: Sequence[str],

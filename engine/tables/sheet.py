@@ -12,7 +12,7 @@ import pandas as pd
 from engine.config import Reading
 from engine.errors import one_line
 from engine.sets.limits import MOST_BYTES, free_bytes, refused, regular
-from engine.sets.names import TABLE
+from engine.sets.names import TABLE, columns_in
 from engine.sets.tabular import is_stored
 from engine.tables import delimited, dialect, frames, parquet, pixels, stored_table
 from engine.tables.dialect import Dialect, Unreadable
@@ -44,9 +44,10 @@ def read(
     with _opened(path) as (file, is_parquet):
         written = None if is_parquet else dialect.of(file, reading.target)
         names, index = (written.names, ()) if written else parquet.names(file)
+        left_out = columns_in(reading.leave_out, names)
         vain = [] if wanted is None else [
-            name for name in index if name not in (*wanted, *reading.left_out)]
-        kept = [name for name in names if name not in (*vain, *reading.left_out)]
+            name for name in index if name not in (*wanted, *left_out)]
+        kept = [name for name in names if name not in (*vain, *left_out)]
         learns = [name for name in learned(kept) if name in kept] if kept else []
         as_written = {*learns, reading.group, *text}.intersection(kept)
         if reason:
@@ -58,7 +59,7 @@ def read(
             columns, notes = _delimited(file, written, kept, reading, as_written, learns)
     if vain:
         notes = [*notes, f"the index that pandas wrote into the file is left out: {listed(vain)}"]
-    gone = tuple(name for name in names if name in reading.left_out)
+    gone = tuple(name for name in names if name in left_out)
     return Sheet(path, *_without_index(columns, notes), gone)
 
 

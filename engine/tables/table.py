@@ -18,7 +18,7 @@ from engine.sets import cache, values
 from engine.sets.content import content
 from engine.sets.dataset import Dataset, asked
 from engine.sets.limits import TooLarge, refused
-from engine.sets.names import TABLE
+from engine.sets.names import TABLE, columns_in
 from engine.sets.splits import rank, split_of, word_of
 from engine.sets.tabular import is_frame
 from engine.tables import dialect, doubts, frames, pixels, sheet, target
@@ -42,16 +42,17 @@ def load(
     or float32 (`pixels`); targets are int32 [N] of classes or float32 [N] of numbers. A split that
     lacks the target's column is unlabelled. Rows have an order that is their content's own. Raises
     RequestError."""
-    named = dict.fromkeys(target.listed((), reading.target), "--target")
-    for name, flag in (named | {reading.group: "--group", reading.weight: "--weight"}).items():
-        if name in reading.left_out:
+    named = dict.fromkeys((*columns_in(reading.target, ()), reading.target), "--target")
+    flags = named | {reading.group: "--group", reading.weight: "--weight"}
+    for name in columns_in(reading.leave_out, flags):
+        if flag := flags.get(name):
             raise RequestError(f"--leave_out {reading.leave_out}: {name!r} is what {flag} names: "
                                "leave it out of one of both.")
     files = _files(path)
     wanted = asked(TABLE, files, splits)
     tell(f"reading {TABLE} {path}")
     first = sheet.read(files.pop("train"), reading, lambda names: _learned(names, reading), reason,
-                       text, (*named, reading.target, reading.group, reading.weight))
+                       text, (*named, reading.group, reading.weight))
     try:
         learned = _learned(list(first.columns), reading)
         kinds = sheet.kinds(first, _apart(learned, reading))
@@ -112,7 +113,7 @@ def _learned(names: list[str], reading: Reading) -> tuple[str, ...]:
 
 def _likely(names: list[str], reading: Reading) -> list[str]:
     """The columns of which one is learned: no group or weight, unless that is asked for."""
-    asked = target.listed(names, reading.target)
+    asked = columns_in(reading.target, names)
     return [name for name in names
             if name not in (reading.group, reading.weight) or name in asked] or names
 

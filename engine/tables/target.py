@@ -12,6 +12,7 @@ import pandas as pd
 
 from engine.errors import RequestError, nearest, some, unknown
 from engine.examples import UNLABELLED
+from engine.sets.names import columns_in
 from engine.sets.rounding import unheld
 from engine.sets.values import MOST_CLASSES
 from engine.tables import pixels
@@ -36,17 +37,11 @@ class Target(NamedTuple):
     notes: list[str]
 
 
-def listed(names: Sequence[str], asked: str) -> tuple[str, ...]:
-    """What --target asks for: a column, whatever its name, or several, by commas."""
-    each = (asked,) if asked in names else tuple(map(str.strip, asked.split(",")))
-    return tuple(dict.fromkeys(filter(None, each)))
-
-
 def named(names: Sequence[str], asked: str = "") -> tuple[str, ...]:
     """The targets among the columns: those that are asked for, else one of WORDS in any case, of
     which the first wins, if there is one."""
     if asked:
-        return tuple(name for name in listed(names, asked) if name in names)
+        return tuple(name for name in columns_in(asked, names) if name in names)
     folded = {name.casefold(): name for name in reversed(names)}
     return tuple(folded[word] for word in WORDS if word in folded)[:1]
 
@@ -55,7 +50,7 @@ def chosen(names: Sequence[str], asked: str = "") -> tuple[str, ...]:
     """`named`, else the only one beside a picture's pixels, else the last column. Raises
     RequestError for one that isn't there, Unreadable where all are numbered and one is too many for
     a picture."""
-    if absent := [name for name in listed(names, asked) if name not in names]:
+    if absent := [name for name in columns_in(asked, names) if name not in names]:
         raise lacking(names, absent[0])
     if found := named(names, asked):
         return found
