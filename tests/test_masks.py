@@ -41,13 +41,15 @@ def written(root, pictures="images/{}", marks="masks/{}", end="", save=lambda y:
     return found
 
 
+COLOURS = np.array([(0, 0, 0), (200, 10, 0), (0, 10, 200)] + [(9, 9, 9)] * 253, np.uint8)
+
+
 def palette(y):
     made = Image.fromarray(y, "P")
-    made.putpalette([at % 256 for at in range(768)])
+    made.putpalette(COLOURS.ravel().tolist())
     return made
 
 
-COLOURS = np.array([(0, 0, 0), (200, 10, 0), (0, 10, 200)] + [(9, 9, 9)] * 253, np.uint8)
 LAYOUTS = {
     "images and masks, splits within": {},
     "splits, images and masks within": {"pictures": "{}/images", "marks": "{}/masks"},
@@ -96,6 +98,32 @@ def test_colours_are_classes_and_black_and_white_are_two(tmp_path):
         assert found.classes == ("0", "1")
         assert {*np.unique(found.splits["train"].targets)} == {0, 1}
         assert any("255 is class 1" in note for note in found.notes)
+
+
+def as_gifs(root):
+    """The set with its masks as GIFs, in each of which Pillow numbers anew what it has."""
+    gifs = shutil.copytree(root, root.with_name("gif"))
+    for file in sorted(gifs.glob("masks/*/*.png")):
+        Image.open(file).save(file.with_suffix(".gif"))
+        file.unlink()
+    return image_folder.load(str(gifs), Reading())
+
+
+@pytest.mark.parametrize("values", [(0, 3, 5), (0, 0, 255), (0, 1, 255)])
+def test_gifs_are_the_greys_that_they_show(values, tmp_path):
+    written(tmp_path / "a", save=lambda y: Image.fromarray(np.uint8(values)[y]), void=False)
+    Image.new("L", (SIDE, SIDE), values[2]).save(tmp_path / "a/masks/val/tree.png")
+    whole = image_folder.load(str(tmp_path / "a"), Reading())
+    assert as_gifs(tmp_path / "a").fingerprint == whole.fingerprint
+
+
+def test_gifs_of_colours_are_one_palettes(tmp_path):
+    written(tmp_path / "a", save=palette, void=False)
+    assert as_gifs(tmp_path / "a").classes == ("0", "1", "2")
+    palette(np.ones((SIDE, SIDE), np.uint8)).save(tmp_path / "a/masks/val/tree.png")
+    shutil.rmtree(tmp_path / "gif")
+    with pytest.raises(RequestError, match="0 is #[0-9a-f]{6} in one and #c80a00 in another"):
+        as_gifs(tmp_path / "a")
 
 
 def test_numbers_of_sixteen_bits_are_read_as_they_are(tmp_path):

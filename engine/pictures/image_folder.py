@@ -75,7 +75,7 @@ def load(path: str, reading: Reading, splits: Sequence[str] | None = None) -> Da
         return found._replace(targets=targets), told.classes, (*told.notes, *notes)
 
     how = reading.image_size, reading.background, reading.skip_bad, reading.target, reading.labels
-    masked_too = ("masks",) if named.masks else ()
+    masked_too = ("masks", masks.READING) if named.masks else ()
     found = cache.dataset(
         IMAGE_FOLDER, cache.key(IMAGE_FOLDER, named.seen, DECODER, *how, *masked_too), wanted,
         decode)

@@ -1,6 +1,7 @@
 """Pictures with a mask each, a file whose pixels are classes: which belong together, by their
 names, and what masks say."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ _SUFFIX = re.compile(r"[_-](masks?|labels?|l|gt|seg|segmentation|annotations?)$"
 LOSSLESS = "PNG", "BMP", "GIF", "TIFF", "PPM"
 VOID = 255  # of numbers up to it, what has no class; of 0 and 255 alone, a class
 MOST_COLOURS = 256
+READING = 2  # raise it when the same masks would say other classes
 INSTEAD = ("put pictures in images/ and their masks in masks/, or in train/images and train/masks, "
            "each mask by its picture's name")
 
@@ -35,6 +37,14 @@ class Masks(NamedTuple):
     found: dict[str, np.ndarray]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+class Read(NamedTuple):
+    """A mask's file as it lies: its `pixels`, numbers or colours, uint32 of red, green and blue; of
+    a GIF the colour that each number `shows`."""
+
+    pixels: np.ndarray
+    shows: dict[int, int]
 
 
 class _Place(NamedTuple):
@@ -104,10 +114,9 @@ def _place(name: str) -> _Place | None:
     return _Place(mask, picture, split, "/".join([*left, os.path.splitext(file)[0]]))
 
 
-def read(root: str, picture: str, mask: str, size: int) -> np.ndarray:
-    """The numbers of a mask's pixels, or their colours, uint32 of red, green and blue, brought to
-    `size` pixels a side, or where that is 0 as they are. Raises Unusable for what is no mask, or
-    not of its picture's size."""
+def read(root: str, picture: str, mask: str, size: int) -> Read:
+    """A mask, brought to `size` pixels a side, or where that is 0 as it is. Raises Unusable for
+    what is no mask, or not of its picture's size."""
     path = os.path.join(root, mask)
     with image.opened(path) as found:
         if found.format not in LOSSLESS:
@@ -116,24 +125,35 @@ def read(root: str, picture: str, mask: str, size: int) -> np.ndarray:
         if found.size != (width, height):
             raise image.Undecodable(f"it has {found.height} × {found.width} pixels, its picture "
                                     f"{height} × {width}")
+        gif = found.format == "GIF"
         if found.mode not in ("1", "L", "P", "I", "I;16"):
             found = found.convert("RGB")
         if size:
             found = found.resize((size, size), Image.Resampling.NEAREST)
+        if found.mode == "RGB":
+            return Read(_colours(found), {})
         pixels = np.asarray(found)
-    if pixels.ndim == 2:
-        return pixels.astype(np.uint8) * VOID if pixels.dtype == bool else pixels
-    return np.asarray(pixels, np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+        shows = {}
+        if gif:
+            numbers, first = np.unique(pixels, return_index=True)
+            colours = _colours(found.convert("RGB")).ravel()[first]
+            shows = dict(zip(numbers.tolist(), colours.tolist(), strict=True))
+    return Read(pixels.astype(np.uint8) * VOID if pixels.dtype == bool else pixels, shows)
 
 
-def understood(root: str, raw: dict[str, np.ndarray]) -> Masks:
+def _colours(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture, np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+
+
+def understood(root: str, raw: dict[str, Read]) -> Masks:
     """What masks say that `read` has read, by their names. Raises RequestError for numbers or
     colours that are no classes."""
-    colours = {name for name, array in raw.items() if array.dtype == np.uint32}
-    if colours and len(colours) < len(raw):
+    found = _as_shown(root, raw)
+    colours = {name for name, array in found.items() if array.dtype == np.uint32}
+    if colours and len(colours) < len(found):
         raise refuse(root, f"{min(colours)!r} has colours, and other masks numbers",
                      "save all as one or the other")
-    values = np.unique(np.concatenate([np.unique(array) for array in raw.values()]))
+    values = np.unique(np.concatenate([np.unique(array) for array in found.values()]))
     if colours:
         if len(values) > MOST_COLOURS:
             raise refuse(root, f"its masks have {len(values):,} colours, more than the "
@@ -142,10 +162,29 @@ def understood(root: str, raw: dict[str, np.ndarray]) -> Masks:
         named = tuple(f"#{value:06x}" for value in values.tolist())
         told = f"masks: {len(values)} colours are the classes ({some([*named])})"
         return Masks({name: np.searchsorted(values, array).astype(np.int32)
-                      for name, array in raw.items()}, named, (told,))
+                      for name, array in found.items()}, named, (told,))
     table, told = _numbers(root, values)
-    return Masks({name: table[array] for name, array in raw.items()},
+    return Masks({name: table[array] for name, array in found.items()},
                  tuple(map(str, range(1 + max(0, *table[values].tolist())))), (told,))
+
+
+def _as_shown(root: str, raw: dict[str, Read]) -> dict[str, np.ndarray]:
+    """The pixels, of GIFs the greys that they show: writers number anew what each file has. Raises
+    RequestError where these are colours, and a number stands for several."""
+    shown = sorted({pair for mask in raw.values() for pair in mask.shows.items()})
+    if all(colour % 0x010101 == 0 for _, colour in shown):
+        return {name: _greys(mask) if mask.shows else mask.pixels for name, mask in raw.items()}
+    for (number, one), (other, another) in itertools.pairwise(shown):
+        if number == other:
+            raise refuse(root, f"its GIFs number their colours each in its own way: {number} is "
+                         f"#{one:06x} in one and #{another:06x} in another", "save them as PNG")
+    return {name: mask.pixels for name, mask in raw.items()}
+
+
+def _greys(mask: Read) -> np.ndarray:
+    table = np.zeros(256, np.uint8)
+    table[[*mask.shows]] = [colour & 255 for colour in mask.shows.values()]
+    return table[mask.pixels]
 
 
 def _numbers(root: str, values: np.ndarray) -> tuple[np.ndarray, str]:
