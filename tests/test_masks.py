@@ -100,6 +100,34 @@ def test_colours_are_classes_and_black_and_white_are_two(tmp_path):
         assert any("255 is class 1" in note for note in found.notes)
 
 
+def deep(y, file, depth):
+    """A grey file whose white is 2 to the power of so many bits, less 1."""
+    if depth in (2, 4):
+        return Image.fromarray(y).save(file, bits=depth)
+    file.unlink(missing_ok=True)
+    head = f"P5 {SIDE} {SIDE} {2**depth - 1}\n".encode()
+    return file.with_suffix(".pgm").write_bytes(head + y.tobytes())
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_numbers_of_fewer_bits_are_read_as_they_are(depth, tmp_path):
+    wanted = written(tmp_path, void=False)
+    whole = image_folder.load(str(tmp_path), Reading())
+    for name, y in wanted.items():
+        deep(y, tmp_path / f"masks/{name}.png", depth)
+    assert image_folder.load(str(tmp_path), Reading()).fingerprint == whole.fingerprint
+    for name, y in wanted.items():
+        deep(np.uint8(2**depth - 1) * (y > 1), tmp_path / f"masks/{name}.png", depth)
+    assert image_folder.load(str(tmp_path), Reading()).classes == ("0", "1")
+
+
+def test_one_bit_among_numbers_is_one(tmp_path):
+    wanted = written(tmp_path, save=lambda y: Image.fromarray(np.uint8(y > 0)), void=False)
+    whole = image_folder.load(str(tmp_path), Reading())
+    Image.fromarray(wanted["val/tree"] > 0).save(tmp_path / "masks/val/tree.png")
+    assert image_folder.load(str(tmp_path), Reading()).fingerprint == whole.fingerprint
+
+
 def as_gifs(root):
     """The set with its masks as GIFs, in each of which Pillow numbers anew what it has."""
     gifs = shutil.copytree(root, root.with_name("gif"))

@@ -40,11 +40,12 @@ class Masks(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A mask's file as it lies: its `pixels`, numbers or colours, uint32 of red, green and blue; of
-    a GIF the colour that each number `shows`."""
+    """A mask's file as it lies: its `pixels`, numbers or colours, uint32 of red, green and blue;
+    the number that is `white` in it; of a GIF the colour that each number `shows`."""
 
     pixels: np.ndarray
-    shows: dict[int, int]
+    white: int = VOID
+    shows: dict[int, int] = {}
 
 
 class _Place(NamedTuple):
@@ -118,7 +119,7 @@ def read(root: str, picture: str, mask: str, size: int) -> Read:
     """A mask, brought to `size` pixels a side, or where that is 0 as it is. Raises Unusable for
     what is no mask, or not of its picture's size."""
     path = os.path.join(root, mask)
-    with image.opened(path) as found:
+    with image.opened(path) as (found, white):
         if found.format not in LOSSLESS:
             raise image.Undecodable(f"{found.format} changes the numbers: save it as PNG")
         height, width, _ = image.check(os.path.join(root, picture)).shape
@@ -131,14 +132,17 @@ def read(root: str, picture: str, mask: str, size: int) -> Read:
         if size:
             found = found.resize((size, size), Image.Resampling.NEAREST)
         if found.mode == "RGB":
-            return Read(_colours(found), {})
+            return Read(_colours(found))
         pixels = np.asarray(found)
         shows = {}
         if gif:
             numbers, first = np.unique(pixels, return_index=True)
             colours = _colours(found.convert("RGB")).ravel()[first]
             shows = dict(zip(numbers.tolist(), colours.tolist(), strict=True))
-    return Read(pixels.astype(np.uint8) * VOID if pixels.dtype == bool else pixels, shows)
+    if white < VOID:  # to which Pillow has brought it, of one bit to true
+        scale = 1 if pixels.dtype == bool else white / VOID
+        pixels = np.rint(pixels * scale).astype(np.uint8)
+    return Read(pixels, white, shows)
 
 
 def _colours(picture: Image.Image) -> np.ndarray:
@@ -148,11 +152,14 @@ def _colours(picture: Image.Image) -> np.ndarray:
 def understood(root: str, raw: dict[str, Read]) -> Masks:
     """What masks say that `read` has read, by their names. Raises RequestError for numbers or
     colours that are no classes."""
-    found = _as_shown(root, raw)
+    raw = _as_shown(root, raw)
+    found = {name: mask.pixels for name, mask in raw.items()}
     colours = {name for name, array in found.items() if array.dtype == np.uint32}
     if colours and len(colours) < len(found):
         raise refuse(root, f"{min(colours)!r} has colours, and other masks numbers",
                      "save all as one or the other")
+    if not colours and all(np.isin(mask.pixels, (0, mask.white)).all() for mask in raw.values()):
+        found = {name: np.uint8(VOID) * (array > 0) for name, array in found.items()}
     values = np.unique(np.concatenate([np.unique(array) for array in found.values()]))
     if colours:
         if len(values) > MOST_COLOURS:
@@ -168,23 +175,23 @@ def understood(root: str, raw: dict[str, Read]) -> Masks:
                  tuple(map(str, range(1 + max(0, *table[values].tolist())))), (told,))
 
 
-def _as_shown(root: str, raw: dict[str, Read]) -> dict[str, np.ndarray]:
-    """The pixels, of GIFs the greys that they show: writers number anew what each file has. Raises
-    RequestError where these are colours, and a number stands for several."""
+def _as_shown(root: str, raw: dict[str, Read]) -> dict[str, Read]:
+    """GIFs as the greys that they show: writers number anew what each file has. Raises RequestError
+    where these are colours, and a number stands for several."""
     shown = sorted({pair for mask in raw.values() for pair in mask.shows.items()})
     if all(colour % 0x010101 == 0 for _, colour in shown):
-        return {name: _greys(mask) if mask.shows else mask.pixels for name, mask in raw.items()}
+        return {name: _grey(mask) if mask.shows else mask for name, mask in raw.items()}
     for (number, one), (other, another) in itertools.pairwise(shown):
         if number == other:
             raise refuse(root, f"its GIFs number their colours each in its own way: {number} is "
                          f"#{one:06x} in one and #{another:06x} in another", "save them as PNG")
-    return {name: mask.pixels for name, mask in raw.items()}
+    return raw
 
 
-def _greys(mask: Read) -> np.ndarray:
+def _grey(gif: Read) -> Read:
     table = np.zeros(256, np.uint8)
-    table[[*mask.shows]] = [colour & 255 for colour in mask.shows.values()]
-    return table[mask.pixels]
+    table[[*gif.shows]] = [colour & 255 for colour in gif.shows.values()]
+    return gif._replace(pixels=table[gif.pixels])
 
 
 def _numbers(root: str, values: np.ndarray) -> tuple[np.ndarray, str]:

@@ -2,12 +2,13 @@
 
 import contextlib
 import functools
+import re
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageColor
+from PIL import ExifTags, Image, ImageColor, ImageFile
 
 from engine.errors import RequestError, nearest, unknown
 from engine.sets.limits import regular
@@ -163,20 +164,30 @@ def read(path: str, image_HxWxC: tuple[int, ...], background: str = WHITE) -> np
 
 
 @contextlib.contextmanager
-def opened(path: str) -> Iterator[Image.Image]:
-    """An image file, upright, its header accepted and not yet decoded. Raises Unusable."""
+def opened(path: str) -> Iterator[tuple[Image.Image, int]]:
+    """An image file, upright, its header accepted, and the number that is white in it, of a grey
+    one of up to 8 bits: 255 but where it has fewer. Raises Unusable."""
     with _file(path) as file, _judged(file) as picture:
-        turn = _TURNS.get(_orientation(picture))
+        turn, white = _TURNS.get(_orientation(picture)), _white(picture)
         if turn is None:
-            yield picture
+            yield picture, white
         else:
             turned = picture.transpose(turn)
             turned.format = picture.format
-            yield turned
+            yield turned, white
+
+
+def _white(picture: ImageFile.ImageFile) -> int:
+    """Of one that isn't decoded yet, since Pillow brings its numbers to 255."""
+    args = picture.tile[0].args if picture.tile else ""
+    if picture.format == "PPM" and picture.mode == "L" and isinstance(args, tuple):
+        return int(args[1])
+    bits = re.match(r"\W*L;([24])", str(args))
+    return 1 if picture.mode == "1" else (1 << int(bits[1])) - 1 if bits else 255
 
 
 @contextlib.contextmanager
-def _judged(file: BinaryIO) -> Iterator[Image.Image]:
+def _judged(file: BinaryIO) -> Iterator[ImageFile.ImageFile]:
     """The image, its header accepted and not yet decoded; its faults as Undecodable."""
     try:
         with warnings.catch_warnings():
