@@ -1,5 +1,6 @@
 """Pictures as people's cameras and programs write them, against NumPy and Pillow's own words."""
 
+import pickle
 import struct
 import zlib
 from pathlib import Path
@@ -145,6 +146,12 @@ def test_16_bits_are_scaled_to_8(name, tmp_path):
     assert found.shape == (256, 256, 1)
     assert np.array_equal(found[..., 0], np.rint(every / 257).astype(np.uint8))
     assert found[0, 0, 0] == 0 and found[-1, -1, 0] == 255
+
+
+def test_a_fault_comes_whole_from_a_worker():
+    for fault in (image.Unusable("a.png", "it is damaged"), image.Unusable("b", "no", "b: no.")):
+        got = pickle.loads(pickle.dumps(fault))
+        assert (type(got), str(got), got.reason) == (image.Unusable, str(fault), fault.reason)
 
 
 def test_numbers_without_a_range_are_refused(tmp_path):

@@ -5,7 +5,7 @@ import functools
 import re
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageColor, ImageFile
@@ -47,6 +47,9 @@ class Unusable(RequestError):
     def __init__(self, path: str, reason: str, message: str = ""):
         super().__init__(message or f"{path} is not an image that can be read: {reason}.")
         self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:  # of a worker's, which comes by pickle
+        return type(self), ("", self.reason, str(self))
 
 
 class Header(NamedTuple):
