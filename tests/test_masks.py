@@ -204,6 +204,9 @@ REFUSED = {
                 "1 of its 6 masks can't be used"),
     "two of a name": (lambda root: _again(root / "images/val/tree.png", "images/val/tree.bmp",
                                           root, keep=True), "have one name but for their endings"),
+    "two masks": (lambda root: _again(root / "masks/val/tree.png", "masks/val/tree_gt.png", root,
+                                      keep=True), "'masks/val/tree.png' and "
+                  "'masks/val/tree_gt.png' are both masks of 'images/val/tree.png'"),
 }
 
 

@@ -74,7 +74,10 @@ def paired(
         return {}
     pictures, masks = (_keyed(root, places, which) for which in (False, True))
     for key in [key for key in masks if key not in pictures]:  # cat_mask.png of cat.jpg
-        masks.setdefault((key[0], _SUFFIX.sub("", key[1])), masks[key])
+        whose = key[0], _SUFFIX.sub("", key[1])
+        if whose in pictures and masks.setdefault(whose, masks[key]) != masks[key]:
+            raise refuse(root, f"{masks[whose]!r} and {masks[key]!r} are both masks of "
+                         f"{pictures[whose]!r}", "take one of them elsewhere")
     if masks.keys().isdisjoint(pictures):
         return {}
     if lone := sorted(name for key, name in pictures.items() if key not in masks):
