@@ -129,6 +129,11 @@ def test_numbers_are_the_classes_in_their_order(here, given):
     assert weights.of(config.class_weights, ("a", "b", "c"), TARGETS) == (0.5, 2.0, 1.0)
 
 
+def test_names_are_classes_however_they_are_spelled():
+    given = '{"cafe\\u0301": 2, "BAR": 3, "1.0": 4}'
+    assert weights.of(given, ("1", "bar", "caf\u00e9"), TARGETS) == (4.0, 3.0, 2.0)
+
+
 @pytest.mark.parametrize("text, said", [
     ('{"a": 1, "b": 1, "sea": 1}', "'sea': choose from a, b"), ('{"a": 1}', "b has no weight"),
     ('{"a": 1, "b": -1}', "b has -1: give a finite"), ('{"a": 1, "b": null}', "b has None"),
@@ -137,6 +142,7 @@ def test_numbers_are_the_classes_in_their_order(here, given):
     ("1,2,3", "3 numbers"), ("1,-2", "b has -2: give"), ("1,b", "no such file"),
     ("three.json", "is a int"), ("{a", "it is no JSON"),
     ("nothing.json", "no such file; type balanced"), ("bad.json", "has 1 numbers"),
+    ('{"a": 1, "A": 2, "b": 3}', "'A': did you mean a"),
     ("bad.csv", "other than two columns"), ("twice.csv", "a stands there twice"),
 ])
 def test_weights_that_cant_be_meant_are_refused(here, text, said):
