@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import sources
-from engine.config import Reading
+import launch
+from engine import fit, sources
+from engine.config import Config, Reading
 from engine.errors import RequestError
+from engine.parts.reading import check_named
 from engine.pictures import labels
+from engine.place import Place
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +162,31 @@ def test_groups_are_kept_apart(root):
     (root / "a").mkdir()
     for path in root.glob("*.png"):
         path.rename(root / "a" / path.name)
-    refused(root, "folders name its classes, and --group patient a column", group="patient")
+    there = sources.load(f"image_folder:{root}", reading=Reading(group="patient"))
+    with pytest.raises(RequestError, match="--group patient has no effect: image_folder has no su"):
+        check_named(there, Reading(group="patient"))  # which another set to judge may lack
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_a_run_of_groups_is_judged_by_the_same_and_on_a_set_without(tmp_path, capsys):
+    own, other = tmp_path / "own", tmp_path / "other"
+    for n in range(12):
+        draw(own / f"{n}.png", n)
+        draw(other / "ab"[n % 2] / f"{n}.png", n)
+    rows = [f"{n}.png,{'ab'[n % 2]},{n // 3}" for n in range(12)]
+    (own / "labels.csv").write_text("\n".join(["file,label,who", *rows]))
+    place = Place(device="cpu", run_dir=str(tmp_path / "run"), report=False)
+    fit(Config(dataset=f"image_folder:{own}", group="who", model="linear", epochs=1,
+               batch_size=2, validation_split="1/4"), place=place, quiet=True)
+
+    def judged(*flags: str) -> tuple[int, str]:
+        return launch.main(["eval", "--run_dir", place.run_dir, *flags]), capsys.readouterr().err
+
+    status, told = judged("--group=")
+    assert status == 2 and ("is read without groups: the run in" in told and "held 1/4 of train "
+                            "out by groups of 'who', and another part holds what it was" in told)
+    assert judged("--dataset", f"image_folder:{other}")[0] == 0
 
 
 def test_fractions_are_quantities(root):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.augmentations import views
-from engine.config import Config, Parts, Reading
+from engine.config import Config, Reading
 from engine.data import validation_of
 from engine.devices import mesh
 from engine.doors import computed, handed
@@ -87,19 +87,29 @@ def judge_of(
                                f"the run in {path} learned from {learned}: give it that.")
         if own := dataset.fingerprint == saved.content.get("fingerprint"):
             saved.same_draw(config.validation_split)
-            _refuse_another_part(path, dataset, config.parts, before.parts)
+            _refuse_another_part(path, dataset, config, before)
         return (_on_own(request, dataset, host, columns, tta) if own else
                 _on_other(path, saved, request, dataset, host, columns, tta))
 
 
-def _refuse_another_part(path: Path, dataset: Dataset, asked: Parts, before: Parts) -> None:
+def _refuse_another_part(path: Path, dataset: Dataset, asked: Config, before: Config) -> None:
     """Raises RequestError for another share of a run's own set than it held out."""
-    text = validation_of(dataset, asked)
-    if asked != before and splits.held_out(text) is not None:
-        raise RequestError(f"--validation_split {text} of {asked.train}: the run in {path} held "
-                           f"{validation_of(dataset, before)} of {before.train} out, and another "
+    text = validation_of(dataset, asked.parts)
+    if splits.held_out(text) is None:
+        return
+    group = asked.group if dataset.groups else ""
+    own = f"the run in {path} held {validation_of(dataset, before.parts)} of " \
+          f"{before.parts.train} out"
+    if asked.parts != before.parts:
+        raise RequestError(f"--validation_split {text} of {asked.parts.train}: {own}, and another "
                            "part holds what it was trained on: leave the flag out, or name a "
                            "split.")
+    if group != before.group:
+        was, now = (f"by groups of {name!r}" if name else "without groups"
+                    for name in (before.group, group))
+        give = record.flag("group", before.group) if before.group else "no --group"
+        raise RequestError(f"{asked.dataset} is read {now}: {own} {was}, and another part holds "
+                           f"what it was trained on: type {give}, or name a split.")
 
 
 def restored(path: Path, by: Judge, learner: Learner, which: str) -> tuple[State, Judged]:

@@ -78,7 +78,7 @@ def check_named(dataset: Dataset, reading: Reading) -> None:
         flag = "leave_out" if name in left_out else \
             "group" if name == reading.group else "weight"
         raise RequestError(f"--{flag} {getattr(reading, flag)} has no effect: {dataset.name} has "
-                           "no such column.")
+                           "no such column: leave it out, or name a column of its table.")
     from engine.tables import target  # late: it imports pandas
 
     raise target.lacking([*present, *dataset.left_out], name)

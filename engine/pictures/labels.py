@@ -46,8 +46,8 @@ class Table(NamedTuple):
 
 def read(path: str, label: str, group: str, pictures: Iterable[str]) -> Table:
     """The table at `path`: its column `label`, or several by commas, or one usually called so, is
-    the label; its column `group`, if that is asked for. The first row names the columns, unless it
-    names one of the `pictures`. Raises RequestError."""
+    the label; its column `group`, if that is asked for and there. The first row names the columns,
+    unless it names one of the `pictures`. Raises RequestError."""
     known = {_plain(_stem(name)) for name in pictures}
     try:
         regular(path, _MOST_BYTES)
@@ -61,6 +61,7 @@ def read(path: str, label: str, group: str, pictures: Iterable[str]) -> Table:
         raise refused("labels", path, error, error.instead) from None
     except (OSError, ValueError) as error:
         raise refused("labels", path, error, _INSTEAD) from None
+    group = group if group in written.names else ""
     files, learned, *others = _columns(path, list(written.names), label, group)
     cells = [[""] * every.num_rows if name is None else
              [(cell or "").strip() for cell in every.column(name).to_pylist()]
@@ -80,7 +81,7 @@ def _columns(
     path: str, names: list[str], label: str, group: str
 ) -> tuple[str, tuple[str, ...], str | None, str | None]:
     """Those of the file, the labels, the split and the group."""
-    for asked in filter(None, (*columns_in(label, names), group)):
+    for asked in columns_in(label, names):
         if asked not in names:
             raise target.lacking(names, asked)
     folded = {name.casefold(): name for name in reversed(names)}

@@ -77,7 +77,7 @@ def of(path: str, reading: Reading) -> Listing:
 
 
 def _of_masks(found: tree.Tree, pairs: dict[str, tuple[str, str]], reading: Reading) -> Listing:
-    for flag in ("labels", "target", "group"):
+    for flag in ("labels", "target"):
         if word := getattr(reading, flag):
             raise refuse(found.root, f"masks tell its pixels' classes, and --{flag} {word} a "
                          "table's", "leave it out")
@@ -98,10 +98,10 @@ def _of_masks(found: tree.Tree, pairs: dict[str, tuple[str, str]], reading: Read
 def _of_folders(
     found: tree.Tree, laid: layout.Layout, names: list[str], table: str, reading: Reading
 ) -> Read:
-    if reading.group or reading.target:
-        word = f"--group {reading.group}" if reading.group else f"--target {reading.target}"
-        raise refuse(found.root, f"folders name its classes, and {word} a column", "leave it out, "
-                     "or name a table of files and labels: --labels FILE.csv")
+    if reading.target:
+        raise refuse(found.root, f"folders name its classes, and --target {reading.target} a "
+                     "column", "leave it out, or name a table of files and labels: --labels "
+                     "FILE.csv")
     named = layout.classes_of(found.root, laid)
     splits = _by_split({name: laid.members[name][0] for name in names})
     written = {split: [laid.members[name][1] for name in own] for split, own in splits.items()}
