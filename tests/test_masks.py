@@ -91,13 +91,13 @@ def test_colours_are_classes_and_black_and_white_are_two(tmp_path):
     every = np.sort(np.concatenate([of[one].ravel() for one in y.values()]))
     np.testing.assert_array_equal(every, np.sort(np.concatenate(
         [split.targets.ravel() for split in found.splits.values()])))
-    for name, save in (("b", lambda y: Image.fromarray(np.uint8(255) * (y > 0))),
-                       ("c", lambda y: Image.fromarray(y > 0))):
+    for name, told, save in (("b", "255", lambda y: Image.fromarray(np.uint8(255) * (y > 0))),
+                             ("c", "white", lambda y: Image.fromarray(y > 0))):
         written(tmp_path / name, save=save, void=False)
         found = image_folder.load(str(tmp_path / name), Reading())
         assert found.classes == ("0", "1")
         assert {*np.unique(found.splits["train"].targets)} == {0, 1}
-        assert any("255 is class 1" in note for note in found.notes)
+        assert f"masks: {told} is class 1" in found.notes
 
 
 def deep(y, file, depth):
@@ -312,3 +312,7 @@ def test_they_are_learned_judged_and_predicted_from_the_command_line(tmp_path, c
         assert said in capsys.readouterr().err
     assert launch.main(["eval", "--run_dir", str(run)]) == 0
     assert "mean_iou" in capsys.readouterr().out
+    written(tmp_path / "other", save=lambda y: Image.fromarray(np.uint8(255) * (y > 0)), void=False)
+    other = f"image_folder:{tmp_path}/other"
+    assert launch.main(["eval", "--run_dir", str(run), "--dataset", other, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] > 0.99  # 255 is none there too

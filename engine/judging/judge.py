@@ -21,6 +21,7 @@ from engine.learners.learner import Learner
 from engine.objects.given import inputs_of
 from engine.parts import other
 from engine.parts.reading import load
+from engine.pictures import masks
 from engine.place import Place
 from engine.request import Request
 from engine.scores.judged import Judged
@@ -161,6 +162,7 @@ def _on_other(
         raise RequestError(
             f"{asked.dataset} {why}, so that nobody knows what of it was trained on: judge on "
             "another split or set, by --validation_split or --dataset.")
+    dataset = masks.as_learned(dataset, saved.content.get("data", {}).get("notes", ()))
     found = other.examples(dataset, asked.parts._replace(validation=split), classes, shape, dtype,
                            columns, saved.names("pixels"))
     for note in (*dataset.notes, *found.notes):

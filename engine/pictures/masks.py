@@ -1,6 +1,7 @@
 """Pictures with a mask each, a file whose pixels are classes: which belong together, by their
 names, and what masks say."""
 
+import dataclasses
 import itertools
 import os
 import re
@@ -14,6 +15,7 @@ from engine.errors import some
 from engine.examples import UNLABELLED
 from engine.pictures.tree import refuse
 from engine.sets import image
+from engine.sets.dataset import Dataset
 from engine.sets.splits import splits_within
 from engine.sets.values import MOST_CLASSES
 
@@ -25,6 +27,8 @@ _SUFFIX = re.compile(r"[_-](masks?|labels?|l|gt|seg|segmentation|annotations?)$"
 LOSSLESS = "PNG", "BMP", "GIF", "TIFF", "PPM"
 VOID = 255  # of numbers up to it, what has no class; of 0 and 255 alone, a class
 MOST_COLOURS = 256
+NONE = f"{VOID} is none, neither learned nor scored"
+WHITE = f"masks: {VOID} is class 1"
 READING = 2  # raise it when the same masks would say other classes
 INSTEAD = ("put pictures in images/ and their masks in masks/, or in train/images and train/masks, "
            "each mask by its picture's name")
@@ -174,6 +178,8 @@ def understood(root: str, raw: dict[str, Read]) -> Masks:
         return Masks({name: np.searchsorted(values, array).astype(np.int32)
                       for name, array in found.items()}, named, (told,))
     table, told = _numbers(root, values)
+    if told == WHITE and any(mask.white < VOID for mask in raw.values()):
+        told = "masks: white is class 1"
     return Masks({name: table[array] for name, array in found.items()},
                  tuple(map(str, range(1 + max(0, *table[values].tolist())))), (told,))
 
@@ -205,9 +211,19 @@ def _numbers(root: str, values: np.ndarray) -> tuple[np.ndarray, str]:
     table = np.arange(int(values[-1]) + 1, dtype=np.int32)
     if values.tolist() in ([0, VOID], [VOID]):
         table[VOID] = 1
-        return table, f"masks: {VOID} is class 1"
+        return table, WHITE
     void = values[-1] == VOID and len(values) > 1
     if void:
         table[VOID] = UNLABELLED
     return table, f"masks: the numbers 0 to {values[-1 - void]} are the classes" + \
-        f"; {VOID} is none, neither learned nor scored" * bool(void)
+        f"; {NONE}" * bool(void)
+
+
+def as_learned(dataset: Dataset, notes: Iterable[str]) -> Dataset:
+    """A set to judge a run of those `notes`: where 255 was none, it is, also with 0 alone."""
+    if WHITE not in dataset.notes or not any(note.endswith(NONE) for note in notes):
+        return dataset
+    splits = {name: split._replace(targets=np.where(split.targets == 1, UNLABELLED, split.targets))
+              for name, split in dataset.splits.items()}
+    told = [note if note != WHITE else f"masks: {NONE}, as in the run" for note in dataset.notes]
+    return dataclasses.replace(dataset, splits=splits, notes=tuple(told))
