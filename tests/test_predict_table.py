@@ -105,6 +105,7 @@ def test_a_tables_rows_are_called_by_their_id_and_found_by_columns_names(place, 
     run, test = load(place / "columns"), passengers(30, 1)
     rows = run.predict(test)
     assert status == 0, error
+    assert ("tabs.txt: it is separated by tabs" in error) == (file == "tabs.txt")
     assert printed.splitlines() == [f"{100 + n}\t{run.classes[row.argmax()]}\t{row.max():.4f}"
                                     for n, row in enumerate(rows)]
     assert (np.array(run.classes)[rows.argmax(1)] == test["survived"]).mean() > 0.8

@@ -100,11 +100,40 @@ def test_every_dialect_is_the_same_table(write, note, read):
     assert (note in told[0] and len(told) == 1) if note else not told
 
 
-def test_a_head_ends_where_a_line_does_and_a_comma_is_decimal_among_no_points():
+@pytest.mark.parametrize("cells, decimal, grouped", [
+    ("1,5", ",", ""), ("1,5 2.5", ".", ""), ("a,b", ".", ""), ("none 1,5 .", ",", ""),
+    ("85,068 1,200", ".", "85,068"), ("85,068", ",", ""), ("0,125 0,250", ",", ""),
+    ("47.259 1.200", ".", ""), ("47.259 85,068", ".", "85,068"), ("47.259 3,5", ",", "47.259"),
+    ("85,068 3.5", ".", "85,068"), ("1,234,567", ".", "1,234,567"), ("1.234.567", ",", "1.234.567"),
+    ("-1.234,567", ",", "-1.234,567"), ("1,234.5 3,5", ".", ""), ("1234,567 0.125", ".", ""),
+    ("1,2 1,2,3", ".", ""), ("192.168.100.200 10.0.0.1", ".", ""), ("31.12.2024 3,5", ".", ""),
+])  # fmt: skip
+def test_marks_are_decimal_or_between_thousands(cells, decimal, grouped):
+    assert dialect.marks([cells.split()], ";") == (decimal, grouped)
+    assert dialect.marks([["10.0.0.1"], cells.split()], "\t") == (decimal, grouped)
+    assert dialect.marks([cells.split()], ",") == (".", "")
+
+
+def test_numbers_with_marks_between_thousands_are_numbers(read):
+    found = read("a;b;c;d;price\n47.259;3,5;x;1.000;-1.234,5\n259;;1.000;2.000;85\n"
+                 "1.234.567;2,125;;3.000;1,5\n")
+    rows = by(found.splits["train"], "a")
+    assert rows["a"] == [259, 47259, 1234567] and rows["d"] == [2000, 1000, 3000]
+    assert rows["target"] == [85, -1234.5, 1.5]
+    assert np.isnan(rows["b"][0]) and rows["b"][1:] == [3.5, 2.125]
+    assert found.splits["train"].inputs["c"].cat.categories.tolist() == ["1.000", "x"]
+    assert "train: it is separated by semicolons, with decimal commas, with marks between " \
+        "thousands (47.259 is 47259)" in found.notes
+
+
+def test_points_between_thousands_may_begin_below_the_head(read, monkeypatch):
+    monkeypatch.setattr("engine.tables.dialect.HEAD", 1 << 10)
+    found = read("a;b;label\n" + "259;3,5;x\n" * 500 + "47.259;;y\n").splits["train"]
+    assert by(found, "a")["a"][-1] == 47259
+
+
+def test_a_head_ends_where_a_line_does():
     assert dialect._decoded("a,é\n1,é".encode()[:-1]) == ("a,é\n", "utf-8")
-    cells = ["1,5"], ["1,5", "2.5"], ["a,b"]
-    assert [dialect.decimal_mark(each, ";") for each in cells] == [",", ".", "."]
-    assert dialect.decimal_mark(["1,5"], ",") == "."
     assert dialect._is_header(["1", "1.1", "2"], [["3", "4", "5"]], "")  # pandas: a second 1
 
 

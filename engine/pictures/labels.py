@@ -66,7 +66,7 @@ def read(path: str, label: str, group: str, pictures: Iterable[str]) -> Table:
     cells = [[""] * every.num_rows if name is None else
              [(cell or "").strip() for cell in every.column(name).to_pylist()]
              for name in (files, *others, *learned)]
-    rows = [Row(name.replace("\\", "/"), tuple(dialect.pointed(x, written.decimal) for x in own),
+    rows = [Row(name.replace("\\", "/"), tuple(map(written.marks.pointed, own)),
                 split_of(split) or split, among)
             for name, split, among, *own in zip(*cells, strict=True)]
     told = (f"labels are the column{'s' * (len(learned) > 1)} {frames.listed(learned)} of "

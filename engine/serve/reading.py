@@ -52,7 +52,7 @@ def read(model: Model, kind: str, body: bytes) -> tuple[np.ndarray, list[str]]:
         except RequestError as error:
             raise Refused(422, str(error)) from None
         return made, []
-    return _rows(model, *(_table(text) if content is None else (content, ".")))
+    return _rows(model, *(_table(text) if content is None else (content, dialect.Marks())))
 
 
 def _picture(model: Model, body: bytes) -> np.ndarray:
@@ -125,8 +125,8 @@ def _check_count(count: int) -> None:
         raise Refused(413, f"{count:,} rows are more than {MOST_ROWS:,} a request: send fewer.")
 
 
-def _table(text: str) -> tuple[list[dict[str, Any]], str]:
-    """The rows of a CSV with a header, written as a file's may be, and their decimal mark. Each row
+def _table(text: str) -> tuple[list[dict[str, Any]], dialect.Marks]:
+    """The rows of a CSV with a header, written as a file's may be, and its numbers' marks. Each row
     has as many cells as the header: in another place they would be another column's."""
     between, head = dialect.separated(text[: text.find("\n") + dialect.HEAD])
     try:
@@ -138,12 +138,11 @@ def _table(text: str) -> tuple[list[dict[str, Any]], str]:
         if len(row) != len(names):
             raise Refused(422, f"row {at} has {len(row)} cells, and the header {len(names)}: send "
                                "as many; an empty cell is a value that is missing.")
-    cells = [cell.strip() for row in head[1:] for cell in row]
     return ([dict(zip(map(str.strip, names), row, strict=True)) for row in rows],
-            dialect.decimal_mark(cells, between))
+            dialect.marks(dialect.turned(head[1:]), between))
 
 
-def _rows(model: Model, content: Any, decimal: str) -> tuple[np.ndarray, list[str]]:
+def _rows(model: Model, content: Any, marks: dialect.Marks) -> tuple[np.ndarray, list[str]]:
     """Features float32 [N, F], of rows or {"rows": rows}, each a value a column."""
     import pandas as pd
 
@@ -152,7 +151,7 @@ def _rows(model: Model, content: Any, decimal: str) -> tuple[np.ndarray, list[st
         raise Refused(422, 'send {"rows": [{"column": value, ...}]}, or a CSV with a header.')
     _check_count(len(rows))
     columns: Any = model.run.columns
-    notes: list[str] = []
+    notes = [f"the table is read {marks.said}"] if marks.grouped else []
     made = {}
     for column in columns.columns:
         if lacking := [at for at, row in enumerate(rows, 1) if column.name not in row]:
@@ -160,7 +159,7 @@ def _rows(model: Model, content: Any, decimal: str) -> tuple[np.ndarray, list[st
                                "empty cell, is a value that is missing.")
         known = column.values if isinstance(column, Words) else ()
         cells = [_cell(row[column.name], known) for row in rows]
-        made[column.name] = _series(column, cells, decimal)
+        made[column.name] = _series(column, cells, marks)
         if isinstance(column, Words):
             said = dict.fromkeys(as_word(cell) for cell in cells if cell is not None)
             notes += [f"{column.name}: {each[:_SHOWN]!r} was not in training, and counts as unknown"
@@ -192,16 +191,16 @@ def _iso(date: str) -> str:
     return re.sub(r"^(\d\d)\.(\d\d)\.(\d{4})(?!\d)", r"\3-\2-\1", date)
 
 
-def _number(cell: Any, decimal: str) -> Any:
+def _number(cell: Any, marks: dialect.Marks) -> Any:
     """A truth as 1 or 0, and text with a point."""
-    written = dialect.pointed(cell, decimal) if isinstance(cell, str) else cell
+    written = marks.pointed(cell) if isinstance(cell, str) else cell
     return _TRUTHS.get(str(cell).lower(), written)
 
 
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
-def _series(column: Number | Words, cells: list[Any], decimal: str) -> Any:
+def _series(column: Number | Words, cells: list[Any], marks: dialect.Marks) -> Any:
     """A column's cells as it was fitted to them. Raises Refused for what is none."""
     import pandas as pd
 
@@ -211,7 +210,7 @@ def _series(column: Number | Words, cells: list[Any], decimal: str) -> Any:
         if column.kind == "date":
             days = [_iso(cell) if isinstance(cell, str) else cell for cell in cells]
             return pd.to_datetime(pd.Series(days, dtype=object), utc=True, format="ISO8601")
-        return pd.Series([np.nan if cell is None else _number(cell, decimal) for cell in cells],
+        return pd.Series([np.nan if cell is None else _number(cell, marks) for cell in cells],
                          dtype=object).astype(np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         what = "dates such as 2024-05-31" if column.kind == "date" else "numbers"

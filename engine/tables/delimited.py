@@ -100,7 +100,7 @@ def _opened(file: BinaryIO, dialect: Dialect, types: dict[str, pa.DataType] | No
         # A cell of a column that isn't wanted may have several lines, which take longer to part.
         arrow.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=bool(dialect.wanted)),
         arrow.ConvertOptions(column_types=types, null_values=dialect.missing,
-                             strings_can_be_null=True, decimal_point=dialect.decimal,
+                             strings_can_be_null=True, decimal_point=dialect.marks.decimal,
                              include_columns=dialect.wanted or None,
                              timestamp_parsers=_TIMES),
     )  # fmt: skip

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from engine.errors import repeated
@@ -23,6 +24,8 @@ UTF8, WINDOWS = "utf-8", "cp1252"
 HEAD = 1 << 16  # bytes below the first row that are looked at, or as many as it has
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_MARKED = re.compile(r"[+-]?(?=\d*[.,])(?=[.,]*\d)[\d.,]+([eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,])\d{3}((?:\1\d{3})*)((?:(?!\1)[.,]\d*)?)")
 
 
 class Unreadable(ValueError):
@@ -33,6 +36,27 @@ class Unreadable(ValueError):
         self.instead = instead
 
 
+class Marks(NamedTuple):
+    """A number's decimal mark; and one of the file's numbers whose thousands the other mark groups,
+    if there are some."""
+
+    decimal: str = "."
+    grouped: str = ""
+
+    @property
+    def said(self) -> str:
+        """How grouped numbers are read."""
+        return f"with marks between thousands ({self.grouped} is {self.pointed(self.grouped)})"
+
+    def pointed(self, text: str) -> str:
+        """A number as it is written with a point and no other mark; other text as it is."""
+        found = _GROUPED.fullmatch(text)
+        if found and found[1] != self.decimal and self != Marks():
+            return text.replace(found[1], "").replace(self.decimal, ".")
+        is_number = self.decimal != "." and _NUMBER.fullmatch(text)
+        return text.replace(self.decimal, ".") if is_number else text
+
+
 class Dialect(NamedTuple):
     """How the file is written. `header` is whether its first row holds the `names`; without it they
     are 0, 1, 2, … A name of a column without one is Unnamed: N, as pandas has it. Of the columns
@@ -41,7 +65,7 @@ class Dialect(NamedTuple):
     names: tuple[str, ...]
     header: bool
     delimiter: str = ","
-    decimal: str = "."
+    marks: Marks = Marks()
     encoding: str = UTF8
     wanted: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
@@ -51,20 +75,16 @@ class Dialect(NamedTuple):
         told = []
         if self.delimiter != ",":
             told.append(f"separated by {DELIMITERS[self.delimiter]}")
-        if self.decimal != ".":
+        if self.marks.decimal != ".":
             told.append("with decimal commas")
+        if self.marks.grouped:
+            told.append(self.marks.said)
         if self.encoding != UTF8:
             told.append("in Latin-1 (Windows-1252)")
         said = ["it is " + ", ".join(told)] if told else []
         if not self.header:
             said.append(f"it has no header, so its columns are called 0 to {len(self.names) - 1}")
         return said
-
-
-def pointed(text: str, decimal: str) -> str:
-    """A number with the mark `decimal` as it is written with a point; other text as it is."""
-    is_number = decimal != "." and _NUMBER.fullmatch(text)
-    return text.replace(decimal, ".") if is_number else text
 
 
 def of(file: BinaryIO, target: str = "") -> Dialect:
@@ -93,8 +113,7 @@ def of(file: BinaryIO, target: str = "") -> Dialect:
                          "be read", "leave some out")
     header = _is_header(names, rows[1:], target)
     called = _named(names) if header else tuple(map(str, range(len(names))))
-    cells = [cell.strip() for row in rows[1:] for cell in row]
-    return Dialect(called, header, delimiter, decimal_mark(cells, delimiter), encoding)
+    return Dialect(called, header, delimiter, marks(turned(rows[1:]), delimiter), encoding)
 
 
 def _decoded(head: bytes) -> tuple[str, str]:
@@ -127,6 +146,11 @@ def separated(text: str) -> tuple[str, list[list[str]]]:
     return best, found[best]
 
 
+def turned(rows: Iterable[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """The cells of each column, without spaces around, empty where a row is short."""
+    return itertools.zip_longest(*(map(str.strip, row) for row in rows), fillvalue="")
+
+
 def _is_header(names: Sequence[str], below: Sequence[Sequence[str]], target: str) -> bool:
     """Whether the first row names the columns. Raises Unreadable where that can't be told: where
     each of its cells is a number or a word as the cell below is, one a number at least, and no name
@@ -157,8 +181,27 @@ def _named(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name or f"Unnamed: {place}" for place, name in enumerate(names))
 
 
-def decimal_mark(cells: Sequence[str], delimiter: str) -> str:
-    """A comma where commas part no cells, but digits, and points don't."""
-    numbers = [cell for cell in cells if _NUMBER.fullmatch(cell)]
-    points, commas = (any(mark in cell for cell in numbers) for mark in ".,")
-    return "," if delimiter != "," and commas and not points else "."
+def marks(columns: Iterable[Sequence[str]], delimiter: str) -> Marks:
+    """Of the cells of a table's columns: where commas part these, a point. Else a mark is decimal
+    that has other than three digits behind it, or the other one before it, and groups thousands
+    where the other is decimal or a number has it twice. Of numbers such as 85,068 alone several are
+    thousands, and 47.259 is a fraction. A column of what is no number, 1,2,3 say, tells nothing."""
+    decimal, groups, either = set[str](), set[str](), dict[str, list[str]]()
+    for column in columns if delimiter != "," else ():
+        marked = [cell for cell in column if _MARKED.fullmatch(cell)]
+        grouped = [found for found in map(_GROUPED.fullmatch, marked) if found]
+        plain = [cell for cell in marked if not _GROUPED.fullmatch(cell)]
+        if not all(map(_NUMBER.fullmatch, plain)):
+            continue
+        decimal.update("".join(plain))
+        for found in grouped:
+            mark, more, fraction = found.groups()
+            decimal.update(fraction[:1])
+            if more or fraction:
+                groups.add(mark)
+            either.setdefault(mark, []).append(found[0])
+    readings = [Marks(mark, either.get(other, [""])[0]) for mark, other in (".,", ",.")
+                if other not in decimal and mark not in groups]
+    if len(readings) == 2:  # nothing is sure
+        return readings[len(either.get(",", ())) == 1 and "." not in either]
+    return readings[0] if readings else Marks()

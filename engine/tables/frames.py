@@ -7,7 +7,7 @@ or uint8 where they may be pixels; dates datetime64[us] in UTC, NaT where empty;
 import contextlib
 import functools
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,15 @@ _A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _MIXED = np.uint64(0x9E3779B97F4A7C15)  # the golden ratio's bits, odd
 
 
-def of(table: pa.Table, text: Collection[str] = ()) -> pd.DataFrame:
-    """Its columns, typed; words that are numbers, every one, are numbers, but those of `text` are
-    words, whatever they hold. Raises Unreadable for infinite numbers."""
+def of(
+    table: pa.Table, text: Collection[str] = (), pointed: Callable[[str], str] = str
+) -> pd.DataFrame:
+    """Its columns, typed; words that are numbers, every one, once they are `pointed` as numbers,
+    are numbers, but those of `text` are words, whatever they hold. Raises Unreadable for infinite
+    numbers."""
     columns = {name: table.column(name) for name in table.column_names}
     del table  # a column is let go of once it is typed
-    typed = {name: _typed(name, columns.pop(name), name in text) for name in list(columns)}
+    typed = {name: _typed(name, columns.pop(name), name in text, pointed) for name in list(columns)}
     return pd.DataFrame(typed, copy=False)
 
 
@@ -120,12 +123,14 @@ def _values(words: list[str]) -> np.ndarray | None:
     return None
 
 
-def _typed(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
+def _typed(
+    name: str, column: pa.ChunkedArray, text: bool, pointed: Callable[[str], str]
+) -> pd.Series:
     is_of, of_type = pa.types, column.type
     if is_of.is_dictionary(of_type) or is_of.is_string(of_type) or is_of.is_large_string(of_type):
-        return _words(name, column, text)
+        return _words(name, column, text, pointed)
     if text:
-        return _words(name, pa.chunked_array([pa.array(written(column), pa.string())]), text)
+        return _words(name, pa.chunked_array([pa.array(written(column), pa.string())]), text, str)
     if is_of.is_timestamp(of_type) or is_of.is_date(of_type):
         return pd.Series(column.cast(pa.timestamp("us"), safe=False).to_numpy(), copy=False)
     if of_type == pa.uint8() and not column.null_count:
@@ -150,7 +155,9 @@ def written(column: pa.ChunkedArray) -> list[str | None]:
             for value in column.to_pylist()]
 
 
-def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
+def _words(
+    name: str, column: pa.ChunkedArray, text: bool, pointed: Callable[[str], str]
+) -> pd.Series:
     """Without spaces around, sorted; unless `text` numbers, truths or dates where all are."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
@@ -162,6 +169,6 @@ def _words(name: str, column: pa.ChunkedArray, text: bool) -> pd.Series:
     kept = sorted(set(written).difference(MISSING))
     place = {word: at for at, word in enumerate(kept)}
     codes = np.array([*(place.get(word, -1) for word in written), -1])[found.codes]
-    if not text and (values := _values(kept)) is not None:
+    if not text and (values := _values([*map(pointed, kept)])) is not None:
         return pd.Series(values[codes])
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(kept, dtype=object)))

@@ -15,7 +15,7 @@ from engine.sets.limits import MOST_BYTES, free_bytes, refused, regular
 from engine.sets.names import TABLE, columns_in
 from engine.sets.tabular import is_stored
 from engine.tables import delimited, dialect, frames, parquet, pixels, stored_table
-from engine.tables.dialect import Dialect, Unreadable
+from engine.tables.dialect import Dialect, Marks, Unreadable
 from engine.tables.frames import kind, listed
 
 _MOST_FILE = 4 * MOST_BYTES  # a pixel is three digits and a comma; Parquet may be streamed
@@ -116,10 +116,9 @@ def _delimited(
     others = [name for name in kept if name not in text]
     may_be_pixels = others if reading.pixels or pixels.likely(others) else ()
     table, written = delimited.read(file, written, text, may_be_pixels, free_bytes(times=2))
-    columns = frames.of(table, text)
-    for name in learned if written.decimal != "." else ():  # of text, whose numbers are read later
-        pointed = columns[name].map(lambda text: dialect.pointed(text, written.decimal),
-                                    na_action="ignore")
+    columns = frames.of(table, text, written.marks.pointed)
+    for name in learned if written.marks != Marks() else ():  # text, whose numbers are read later
+        pointed = columns[name].map(written.marks.pointed, na_action="ignore")
         columns[name] = pointed.astype("category")
     return columns, written.notes()
 

@@ -181,10 +181,13 @@ def _told(found: Mapping[str, Sheet], learned: Sequence[str], said: str) -> list
 def frame(path: str, reading: Reading, text: Collection[str] = ()) -> Any:
     """The columns of one file, those of `text` as words, its rows as they lie there, whether it has
     a target or not: a DataFrame, or where the memory can't hold it and it is Parquet a StoredTable.
-    Raises RequestError."""
+    How it was read is told. Raises RequestError."""
     try:
-        return sheet.read(path, reading, lambda names: target.named(names, reading.target),
-                          text=text).columns
+        found = sheet.read(path, reading, lambda names: target.named(names, reading.target),
+                           text=text)
+        for note in found.notes:
+            tell(f"{os.path.basename(path)}: {note}")
+        return found.columns
     except TooLarge as error:
         if not is_parquet(path):
             raise _refused(path, error.reason, "predict a part of it at a time") from None
