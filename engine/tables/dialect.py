@@ -185,7 +185,8 @@ def marks(columns: Iterable[Sequence[str]], delimiter: str) -> Marks:
     """Of the cells of a table's columns: where commas part these, a point. Else a mark is decimal
     that has other than three digits behind it, or the other one before it, and groups thousands
     where the other is decimal or a number has it twice. Of numbers such as 85,068 alone several are
-    thousands, and 47.259 is a fraction. A column of what is no number, 1,2,3 say, tells nothing."""
+    thousands, but between semicolons, which part cells where commas are decimal; 47.259 is a
+    fraction. A column of what is no number, 1,2,3 say, tells nothing."""
     decimal, groups, either = set[str](), set[str](), dict[str, list[str]]()
     for column in columns if delimiter != "," else ():
         marked = [cell for cell in column if _MARKED.fullmatch(cell)]
@@ -203,5 +204,6 @@ def marks(columns: Iterable[Sequence[str]], delimiter: str) -> Marks:
     readings = [Marks(mark, either.get(other, [""])[0]) for mark, other in (".,", ",.")
                 if other not in decimal and mark not in groups]
     if len(readings) == 2:  # nothing is sure
-        return readings[len(either.get(",", ())) == 1 and "." not in either]
+        commas = 0 if "." in either else len(either.get(",", ()))
+        return readings[commas == 1 or (commas > 1 and delimiter == ";")]
     return readings[0] if readings else Marks()
