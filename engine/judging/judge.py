@@ -108,9 +108,10 @@ def _refuse_another_part(path: Path, dataset: Dataset, asked: Config, before: Co
     if group != before.group:
         was, now = (f"by groups of {name!r}" if name else "without groups"
                     for name in (before.group, group))
-        give = record.flag("group", before.group) if before.group else "no --group"
+        give = "give the run's own table" if asked.group == before.group else \
+            f"type {record.flag('group', before.group) if before.group else 'no --group'}"
         raise RequestError(f"{asked.dataset} is read {now}: {own} {was}, and another part holds "
-                           f"what it was trained on: type {give}, or name a split.")
+                           f"what it was trained on: {give}, or name a split.")
 
 
 def restored(path: Path, by: Judge, learner: Learner, which: str) -> tuple[State, Judged]:

@@ -1,5 +1,6 @@
 """What waits for a score to get better: early stopping, and a rate that drops on a plateau."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -56,8 +57,10 @@ def monitor(task: Task, name: str, averaged: bool) -> Monitor:
     if not name:
         return ranking(task, averaged)
     plain = task.score, "loss", *task.gains, *task.errors
-    row = dict.fromkeys(plain) if task.any_outputs else \
-        jax.eval_shape(lambda: task.row(task.zeros(2)))
+    row = dict.fromkeys(plain)
+    if not task.any_outputs:
+        with contextlib.suppress(Exception):  # of a user's scores, which want as many as there are
+            row = jax.eval_shape(lambda: task.row(task.zeros(2)))
     splits = ("", "val_", AVERAGED) if averaged else ("", "val_")
     known = {f"{split}{score}": score for split in splits for score in row}
     if name.removeprefix("val_") in task.ranks and name not in known:

@@ -32,18 +32,29 @@ def means(tally: Any) -> dict[str, Array]:
 
 
 def unscored(state: Any, leaves: Collection[str]) -> Any:
-    """`state` in the form of a checkpoint that has these `leaves`, maybe from before such scores
-    were told."""
-    tally = getattr(state, "tally", None)
-    if not isinstance(tally, Scored) or ".tally.count" not in leaves:
+    """`state`, a run's or a population's, in the form of a checkpoint that has these `leaves`,
+    maybe from before such scores were told."""
+    tally = getattr(_of(state), "tally", None)
+    if not isinstance(tally, Scored) or not any(leaf.endswith(".tally.count") for leaf in leaves):
         return state
-    return state._replace(tally=tally.own)
+    return _with(state, tally.own)
 
 
 def scored(state: Any, like: Any) -> Any:
     """An `unscored` one in the form of `like`, its scores of no example."""
-    tally = getattr(like, "tally", None)
-    if not isinstance(tally, Scored) or isinstance(state.tally, Scored):
+    tally = getattr(_of(like), "tally", None)
+    own = getattr(_of(state), "tally", None)
+    if not isinstance(tally, Scored) or isinstance(own, Scored) or own is None:
         return state
-    none = jax.tree.map(lambda x: np.zeros(state.tally.count.shape, x.dtype), tally.beside)
-    return state._replace(tally=Scored(state.tally, none))
+    none = jax.tree.map(lambda x: np.zeros(own.count.shape, x.dtype), tally.beside)
+    return _with(state, Scored(own, none))
+
+
+def _of(state: Any) -> Any:
+    return state.members.state if hasattr(state, "members") else state
+
+
+def _with(state: Any, tally: Any) -> Any:
+    held = _of(state)._replace(tally=tally)
+    return state._replace(members=state.members._replace(state=held)) \
+        if hasattr(state, "members") else held
