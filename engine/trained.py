@@ -20,7 +20,7 @@ from engine.learners.chosen import learner_of
 from engine.learners.learner import Learner, jitted
 from engine.report import notebook
 from engine.scores import lost
-from engine.sets import asking
+from engine.sets import asking, values
 from engine.sets.bundle import Bundle, Encoder
 from engine.sets.columns import Columns, Features, taken_as_features
 from engine.sets.tabular import is_frame
@@ -62,7 +62,8 @@ class Run:
         [N, C] (classes, labels), or the numbers [N, K]. A table's are a pandas DataFrame, several
         by their names a mapping, or what `columns.encode` made of either. `tta` names views of each
         picture, "flip", "shift" or both, over which predictions are averaged. Raises RequestError
-        for other shapes or dtypes, NaN, and columns that are missing."""
+        for other shapes or dtypes, NaN, whole numbers that float32 would round, and columns that
+        are missing."""
         return self.predicted(asking.array("predict", self._encoded(inputs)), tta)
 
     def predicted(self, inputs: np.ndarray, tta: str = "") -> np.ndarray:
@@ -77,11 +78,7 @@ class Run:
         if (inputs.dtype == np.uint8) != (self.input_dtype == "uint8"):
             raise RequestError(f"predict got {inputs.dtype} inputs: the run in {self.path} was "
                                f"trained on {self.input_dtype}, and only uint8 is scaled to 0..1.")
-        with np.errstate(over="ignore"):  # what is too large is infinite, and told of
-            made = inputs.astype(self.input_dtype)
-        if made.dtype != np.uint8 and (unknown := np.count_nonzero(~np.isfinite(made))):
-            raise RequestError(f"predict got {unknown:,} numbers that are NaN or infinite as "
-                               "float32: fill them in, or leave those rows out.")
+        made = values.numbers("predict", "inputs", inputs)
         handed.check(learner, made)
         size = min(BATCH, 1 << max(len(inputs) - 1, 0).bit_length())
         told = partial(jitted(learner, "predict"), self.state.model)

@@ -374,8 +374,10 @@ def test_parameters_of_bfloat16_are_saved(tmp_path):
     np.testing.assert_array_equal(again.predict(x), run.predict(x))
     for wrong in (np.nan, -np.inf, 1e300):  # of which nothing is predicted
         holed = np.where(np.arange(x.size).reshape(x.shape) % 700 == 5, wrong, x.astype(float))
-        with pytest.raises(RequestError, match="2 numbers that are NaN or infinite as float32"):
+        with pytest.raises(RequestError, match="2 of its 60 examples are NaN or infinite as floa"):
             run.predict(holed)
+    with pytest.raises(RequestError, match=r"60 examples are whole numbers beyond 16,777,216, and"):
+        run.predict(np.full(x.shape, 2**24 + 1))
 
 
 @pytest.mark.slow
