@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from engine.doors.bring import short
-from engine.errors import RequestError
+from engine.errors import RequestError, tell
 
 Shapes = dict[str, Any]  # of jax.ShapeDtypeStruct, by collections
 
@@ -34,15 +34,17 @@ def _saved(model: Any, variables: Shapes) -> None:
 
 
 def _learnt(model: Any, params: Any) -> None:
-    """Raise RequestError for a parameter that has no gradient, or none that can be summed."""
+    """Raise RequestError for a parameter that has no gradient, and tell of one whose gradients may
+    not be summed: what was trained so is still judged."""
     for name, x in _named({"params": params}).items():
         what = f"model {short(model)}'s parameter {name.removeprefix('params/')} is of {x.dtype}"
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             raise RequestError(f"{what}, which has no gradient: make it an nnx.Variable, of Linen "
                                "a self.variable, or float32.")
         if x.dtype == jnp.float16:
-            raise RequestError(f"{what}, and a batch's gradients, summed, leave its range: make it "
-                               "float32, or bfloat16, which has float32's range.")
+            tell(f"{what}: a batch's gradients, summed, may leave its range; make it float32, or "
+                 "bfloat16, which has float32's range")
+            break
 
 
 def _alike(model: Any, variables: Shapes, left: Shapes) -> None:

@@ -38,9 +38,11 @@ def columns_in(asked: str, names: Collection[str]) -> tuple[str, ...]:
     known, parts, found = {*names}, asked.split(","), []
     most = 1 + max((name.count(",") for name in known), default=0)
     while parts:
-        joined = {count: ",".join(parts[:count]).strip() for count in range(1, most + 1)}
-        count = next((count for count in range(most, 0, -1) if joined[count] in known), 1)
-        found.append(joined[count])
+        joined = {count: ",".join(parts[:count]) for count in range(most, 0, -1)}
+        name, count = next(((name, count) for count, text in joined.items()
+                            for name in (text, text.strip()) if name in known),
+                           (parts[0].strip(), 1))
+        found.append(name)
         parts = parts[count:]
     return tuple(dict.fromkeys(filter(None, found)))
 

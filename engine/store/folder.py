@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -86,11 +87,10 @@ def refuse_links(path: Path) -> None:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the folder's lock. Raises RequestError where another process has it, or a link is in it.
-
-    The lock goes with its process, however that ends.
-    """
-    _check_writable(path, "--resume", f"copy it (cp -r {path} mine), then type --resume mine")
+    """Hold the folder's lock, which goes with its process, however that ends. Raises RequestError
+    where another process has it, or a link is in it."""
+    _check_writable(path, "--resume", f"copy it (cp -r {shlex.quote(str(path))} mine), "
+                    "then type --resume mine")
     refuse_links(path)
     try:
         lock = files.opened(path / ".lock", os.O_RDWR | os.O_CREAT)

@@ -149,8 +149,9 @@ def _tells(column: pd.Series, targets: np.ndarray) -> bool:
     if classes:
         return bool(decided and np.count_nonzero(np.diff(first)) < len(np.unique(told)))
     there = own.notna().to_numpy()
-    return 2 * there.sum() >= len(own) and bool(abs(np.corrcoef(
-        own[there].to_numpy(np.float64), told[there])[0, 1]) > _ON_A_LINE)
+    with np.errstate(all="ignore"):  # infinities are on no line, nor is what is constant there
+        return 2 * there.sum() >= len(own) and bool(abs(np.corrcoef(
+            own[there].to_numpy(np.float64), told[there])[0, 1]) > _ON_A_LINE)
 
 
 def _is_text(column: pd.Series) -> bool:
