@@ -517,7 +517,8 @@ def test_a_mesh_that_is_set_is_for_the_callers_own_arrays(kind, tmp_path):
         run = fit(CONFIG, None, place(tmp_path), (X, Y), quiet=True)
         data, mesh = data_for(CONFIG, (X, Y)), jax.sharding.get_abstract_mesh()
         assert mesh.axis_names == ("x",) and len(data.train.rows.devices()) == 1
-        np.testing.assert_array_equal(load(run, CONFIG).predict(X), run.predict(X))
+        # By the caller's mesh jax 0.12 compiles the two otherwise, where a CPU rounds otherwise.
+        np.testing.assert_allclose(load(run, CONFIG).predict(X), run.predict(X), rtol=1e-6)
 
 
 def test_data_are_made_where_jax_does_not_trace():
