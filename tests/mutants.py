@@ -510,7 +510,7 @@ MUTANTS = (
            "test_arrays.py -kshared"),
     Mutant("sets/columns", "np.where(scale > 0, scale, 1.0)", "scale",
            "test_columns.py test_columns_run.py"),
-    Mutant("tables/doubts", "10 * len(values) <= len(own) or", "True or",
+    Mutant("tables/doubts", "if repeated or", "if True or",
            "test_table_columns.py -kalone_tell"),
     Mutant("optim/optimizers", "p if decays else jnp.zeros_like(p)", "p",
            "test_optim.py -kdecay_shrinks"),

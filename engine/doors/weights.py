@@ -15,6 +15,7 @@ import numpy as np
 from engine.disk import files
 from engine.errors import RequestError, repeated, some, unknown, visible
 from engine.examples import Subset
+from engine.sets import spelling
 
 BALANCED = "balanced"
 
@@ -76,8 +77,6 @@ def _is_number(text: Any) -> bool:
 
 
 def _by_class(words: str, classes: tuple[str, ...]) -> np.ndarray:
-    from engine.pictures import layout  # late: it imports Pillow, and flags are read without
-
     found = _of_json(words, words)
     if isinstance(found, list):
         if len(found) != len(classes):
@@ -85,7 +84,7 @@ def _by_class(words: str, classes: tuple[str, ...]) -> np.ndarray:
                                f"{len(classes)} classes: give one for each, in the order of "
                                f"{some(classes)}.")
         found = dict(zip(classes, found, strict=True))
-    spelled, _ = layout.joined({"the set": classes, "the weights": found})
+    spelled, _ = spelling.joined({"the set": classes, "the weights": found})
     found = {spelled[name]: value for name, value in found.items()}
     for name, value in found.items():
         if name not in classes:

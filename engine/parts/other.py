@@ -16,8 +16,7 @@ from engine.config import Config, Parts
 from engine.data import labelled, unlabelled
 from engine.errors import RequestError, sides, some
 from engine.examples import Split, Subset
-from engine.pictures import layout
-from engine.sets import image
+from engine.sets import image, spelling
 from engine.sets.bundle import Encoder
 from engine.sets.columns import plain
 from engine.sets.dataset import Dataset
@@ -115,7 +114,7 @@ def _numbered(
 ) -> tuple[np.ndarray, dict[str, int], list[str]]:
     """The targets [N, ...] as the run numbers its classes, -1 for one that it doesn't know; how
     many examples, or positions, each of those has; sentences on them."""
-    classes, spelled = layout.joined({"the run": ours, "the set": theirs})
+    classes, spelled = spelling.joined({"the run": ours, "the set": theirs})
     numbers = {classes[name]: number for number, name in enumerate(ours)}
     own = [numbers.get(classes[name], -1) for name in theirs]
     found = np.array([*own, -1], np.int32)[targets]  # the last for what has none

@@ -14,7 +14,7 @@ from engine.config import Reading
 from engine.errors import some
 from engine.pictures import layout, masks, tree
 from engine.pictures.tree import refuse
-from engine.sets import image
+from engine.sets import image, spelling
 from engine.sets.splits import rank
 from engine.tables.dialect import TABLES
 
@@ -105,7 +105,7 @@ def _of_folders(
     named = layout.classes_of(found.root, laid)
     splits = _by_split({name: laid.members[name][0] for name in names})
     written = {split: [laid.members[name][1] for name in own] for split, own in splits.items()}
-    called, notes = layout.joined(written)
+    called, notes = spelling.joined(written)
     classes = tuple(sorted({*called.values()}))
     numbers = {name: number for number, name in enumerate(classes)}
     return {split: (own, np.array([numbers[called[label]] for label in written[split]], np.int32))

@@ -50,8 +50,10 @@ class Marks(NamedTuple):
 
     def pointed(self, text: str) -> str:
         """A number as it is written with a point and no other mark; other text as it is."""
+        if self == Marks():
+            return text
         found = _GROUPED.fullmatch(text)
-        if found and found[1] != self.decimal and self != Marks():
+        if found and found[1] != self.decimal:
             return text.replace(found[1], "").replace(self.decimal, ".")
         is_number = self.decimal != "." and _NUMBER.fullmatch(text)
         return text.replace(self.decimal, ".") if is_number else text

@@ -143,9 +143,9 @@ def _tells(column: pd.Series, targets: np.ndarray) -> bool:
     codes, values = pd.factorize(own, sort=True, use_na_sentinel=False)
     first = np.zeros(len(values), told.dtype)
     first[codes] = told
-    decided = bool((first[codes] == told).all())
-    if 10 * len(values) <= len(own) or kind(own) == "word":
-        return decided and 10 * len(values) <= len(own)
+    decided, repeated = bool((first[codes] == told).all()), 10 * len(values) <= len(own)
+    if repeated or kind(own) == "word":
+        return decided and repeated
     if classes:
         return bool(decided and np.count_nonzero(np.diff(first)) < len(np.unique(told)))
     there = own.notna().to_numpy()
